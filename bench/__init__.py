@@ -1,1 +1,1 @@
-"""What the speed claims are measured with."""
+"""Benchmarks for the project's claims about speed."""

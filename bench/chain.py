@@ -32,7 +32,7 @@ import httpx
 
 from cscm.session import use_prefect
 
-use_prefect()  # before Prefect is imported, which reads its settings then
+use_prefect()  # before Prefect is imported, because it then reads its settings
 
 # ruff: noqa: E402
 from bench.section import write_page
@@ -62,12 +62,15 @@ SAME = {
     "deploy": "deploy",
     "monitor": "record",
 }
-"""Step of the chain → step of the script; `encrypt` and the verdicts are a signed statement each there."""
+"""Step of the script for each step of the chain.
+
+In the script, `encrypt` and the verdicts are one signed statement each.
+"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: whole process, flow alone, and each step, in seconds; peak memory in MiB."""
+    """One run: seconds of the whole process, of the flow alone and of each step, and the peak memory in MiB."""
 
     process: float
     flow: float
@@ -76,7 +79,7 @@ class Run:
 
 
 def chain(path: Path, *options: str) -> Run:
-    """One `cscm chain`, in a process of its own."""
+    """Run `cscm chain` once, in its own process."""
     started, peak = time.monotonic(), 0.0
     command = [str(Path(sys.executable).with_name("cscm")), "chain", str(path), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -91,7 +94,7 @@ def chain(path: Path, *options: str) -> Run:
 
 
 def _memory(pid: int) -> float:
-    """Peak resident memory of a process so far, MiB."""
+    """Return a process's peak resident memory so far, in MiB."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -100,7 +103,7 @@ def _memory(pid: int) -> float:
 
 
 def _flow_seconds() -> float:
-    """How long the last chain ran, from its first line to its final state, as Prefect has it."""
+    """Return how many seconds the last chain ran, from its first line to its final state, as Prefect recorded it."""
     url, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
     wanted = {
         "sort": "END_TIME_DESC",
@@ -114,7 +117,7 @@ def _flow_seconds() -> float:
 
 
 def script(environment: dict[str, str]) -> Run:
-    """One run of bench/chain.sh."""
+    """Run bench/chain.sh once."""
     started = time.monotonic()
     done = subprocess.run(
         ["bash", str(PROJECT / "bench/chain.sh")], env=environment, check=False, stdout=subprocess.PIPE, text=True
@@ -127,7 +130,7 @@ def script(environment: dict[str, str]) -> Run:
 
 @contextlib.contextmanager
 def copied() -> Iterator[Path]:
-    """A clone of the project that names the same origin, so that the example is the same application's."""
+    """Yield a clone of the project with the same origin, so that the example counts as the same application."""
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as place:
         copy = Path(place) / PROJECT.name
         subprocess.run(["git", "clone", "-q", str(PROJECT), str(copy)], check=True)
@@ -140,7 +143,7 @@ def copied() -> Iterator[Path]:
 
 
 def commit(copy: Path) -> None:
-    """A revision that nobody has seen before, in which one file of the example differs."""
+    """Commit a new revision in which one file of the example differs."""
     with (copy / EXAMPLE / "hello/__init__.py").open("a") as file:
         file.write(f"# {time.time_ns()}\n")
     author = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"]
@@ -155,7 +158,7 @@ async def _blocks() -> tuple[dict[TierName, Tier], Workbench, ContainerHost]:
 
 @contextlib.contextmanager
 def prepared(copy: Path) -> Iterator[dict[str, str]]:
-    """The script's environment but for its context: each tier's credentials, its tools and its repositories."""
+    """Yield the script's environment without its context: credentials of each tier, tools and repositories."""
     tiers, workbench, host = asyncio.run(_blocks())
     manifest = read_manifest(copy / EXAMPLE)
     assert isinstance(manifest, Service)
@@ -189,12 +192,15 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             environment[f"{name.upper()}_DOCKER"] = str(config)
             environment[f"{name.upper()}_KEY"] = tier.signing_key
             environment[f"{name.upper()}_AWS"] = " ".join(f"{k}={v}" for k, v in tier.session.environment().items())
-        host.engine()  # raises where it does not answer
+        host.engine()  # raises an error if the engine does not answer
         yield environment
 
 
 def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
-    """So many applications through development and curation at the same time: seconds for all, and each one's steps."""
+    """Take `number` applications through development and curation in parallel.
+
+    Return the seconds for all of them, and the seconds of each one's steps.
+    """
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
         paths = [_application(Path(name) / f"bench-{n}") for n in range(number)]
         started = time.monotonic()
@@ -213,7 +219,7 @@ def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
 
 
 def large(mib: int) -> Run:
-    """One base whose image has a file of so many MiB that cannot be compressed."""
+    """Take a base image with a file of `mib` MiB, which cannot be compressed, through the chain."""
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
         path = _application(Path(name) / "bench-large")
         with (path / "note").open("wb") as file:
@@ -223,7 +229,7 @@ def large(mib: int) -> Run:
 
 
 def _application(directory: Path) -> Path:
-    """A base image of its own name, in a repository of its own: it goes through everything but deploy."""
+    """Make the source of a small base image with its own name and repository; it takes every step except deploy."""
     directory.mkdir()
     (directory / "Dockerfile").write_text("FROM curated/base/python\nCOPY note /note\nUSER 10001:10001\n")
     (directory / "note").write_text(directory.name)
@@ -238,7 +244,7 @@ def _application(directory: Path) -> Path:
 
 
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
-    """Cold chains, scripts and unchanged chains, one after the other in every round; the first round warms up."""
+    """Run cold chain, script and unchanged chain alternately in every round; the first round is a warm-up."""
     cold, plain, again = list[Run](), list[Run](), list[Run]()
     matcher = reader(asyncio.run(_blocks())[1]).left_out
     with copied() as copy, prepared(copy) as environment:
@@ -257,7 +263,7 @@ def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
 
 
 def median(values: Iterator[float] | list[float]) -> float:
-    """The middle of some measurements."""
+    """Return the median of the values."""
     return statistics.median(values)
 
 
@@ -269,7 +275,10 @@ def page(
     many: tuple[float, list[dict[str, float]]],
     big: tuple[int, Run],
 ) -> str:
-    """docs/performance.md; `load` is the machine's before the first run, `big` MiB and the run with such an image."""
+    """Return docs/performance.md.
+
+    `load` is the machine's load before the first run, `big` the size in MiB of the large image and its run.
+    """
     return (
         "\n".join(
             [*_head(load, len(cold)), *_whole(cold, plain, again, big), *_steps(cold, plain, again), *_many(*many)]
@@ -292,7 +301,7 @@ def _head(load: float, rounds: int) -> list[str]:
 
 
 def _whole(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, Run]) -> list[str]:
-    """Each goal, and whether it is met."""
+    """Return the table of goals and whether each is met."""
     flow, tools = median([r.flow for r in cold]), median([r.flow for r in plain])
     ratio = median([c.flow / p.flow for c, p in zip(cold, plain, strict=True)])
     bound, unchanged = tools * 1.05 + 1.5, median([r.flow for r in again])
@@ -313,7 +322,7 @@ def _whole(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, 
 
 
 def _steps(cold: list[Run], plain: list[Run], again: list[Run]) -> list[str]:
-    """Step by step, and what is left between the steps."""
+    """Return the table of steps, and of the time between the steps."""
     rows = []
     for name, other in SAME.items():
         mine, unchanged = (median([r.steps.get(name, 0.0) for r in runs]) for runs in (cold, again))
@@ -335,7 +344,7 @@ def _steps(cold: list[Run], plain: list[Run], again: list[Run]) -> list[str]:
 
 
 def _many(seconds: float, each: list[dict[str, float]]) -> list[str]:
-    """Throughput, and the steps at which they queue."""
+    """Return the table of throughput, and of the steps at which chains queue."""
     took = {name: [steps[name] for steps in each if name in steps] for name in SAME}
     return [
         f"## {len(each)} chains at once",

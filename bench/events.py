@@ -1,8 +1,8 @@
-"""From an event to the first line of the flow that it starts; writes its section of docs/performance.md.
+"""Measure the time from an event to the first line of the flow that it starts; write a section of docs/performance.md.
 
-`python -m bench.events [ROUNDS]` on a laptop that is up, with an image in `dev/*` that is judged. Each round sends
-one message as ECR does, and waits for the run of `promote/on-push` that it starts, which finds its verdict there
-and ends. Every second round has no warm process to start from, so that both are told on the same machine.
+`python -m bench.events [ROUNDS]` needs a running laptop, with an image in `dev/*` that has a verdict. Each round
+sends one message as ECR does, and waits for the run of `promote/on-push` that it starts, which finds the verdict and
+ends. Every third round has no prefork server, so that both ways are measured on the same machine.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from supply_chain.promotion.pushes import KIND, SOURCE
 
 TITLE = "## From an event to the first line"
 GOAL = 2.0
-"""Seconds, 95 of 100 times, on a warm runner."""
+"""Seconds for 95 of 100 rounds with the prefork server."""
 LONGEST = 60.0
 SETTLE = 3.0
-"""Seconds between two rounds, in which Prefect writes down what the one before left."""
+"""Seconds between two rounds, in which Prefect records what the last one left."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds from the message in the queue until Prefect had made a run, and until the run's first line."""
+    """Seconds from the message in the queue until Prefect created a run, and until the first line of the run."""
 
     made: float
     first_line: float
@@ -50,7 +50,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Bench:
-    """A laptop that is up."""
+    """A running laptop."""
 
     home: Home
     port: int
@@ -59,12 +59,13 @@ class Bench:
 
     @classmethod
     def here(cls) -> Bench:
+        """Return the laptop of this project."""
         home = Home.find()
         port = load_profile(home.project).ports.prefect
         return cls(home, port, prefect_server.auth_string(home), load_state(home))
 
     def judged(self) -> ImageRef:
-        """The newest image of an application that is vended, so that a push of it changes nothing."""
+        """Return the newest image of an application that is also released, so that a push of it changes nothing."""
         who = self.laptop.identities[TierName.CURATION]
         session = AwsSession(
             who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
@@ -78,7 +79,7 @@ class Bench:
         sys.exit("No offered image is vended. Run `cscm chain examples/hello` first.")
 
     def send(self, image: ImageRef) -> datetime:
-        """Put what ECR says of a push into the bridge's queue."""
+        """Put the event that ECR sends for a push into the bridge's queue."""
         who, now = self.laptop.bridge, datetime.now(UTC)
         session = AwsSession(
             who.access_key_id, who.secret_access_key, who.role_arn, self.laptop.region, self.laptop.endpoint_url
@@ -89,16 +90,17 @@ class Bench:
         }  # fmt: skip
         event = {"id": str(uuid4()), "source": SOURCE, "detail-type": KIND, "time": now.isoformat(), "detail": detail}
         client = session.client("sqs")
-        client.list_queues  # noqa: B018 - connected before the clock starts
+        client.list_queues  # noqa: B018 - connect before the clock starts
         sent = datetime.now(UTC)
         client.send_message(QueueUrl=who.queue, MessageBody=json.dumps(event))
         return sent
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
+        """Return the answer of Prefect's API to a POST."""
         return asked("POST", self.port, f"/api/{path}", body=body, auth=self.auth)
 
     def round(self, image: ImageRef) -> Round:
-        """One message, and the run that it starts, to its end."""
+        """Send one message, and wait until the run that it starts ends."""
         time.sleep(SETTLE)
         sent = self.send(image)
         started = {
@@ -116,7 +118,7 @@ class Bench:
 
     @contextmanager
     def cold(self) -> Iterator[None]:
-        """While this lasts, no warm process is found."""
+        """Hide the prefork server while the block runs."""
         socket = self.home.run / "warm.sock"
         away = socket.with_suffix(".away")
         socket.rename(away)
@@ -131,12 +133,12 @@ def _after(sent: datetime, at: str) -> float:
 
 
 def p95(values: list[float]) -> float:
-    """The value that 95 of 100 do not exceed; of fewer than 20, the largest."""
+    """Return the value that 95 of 100 do not exceed; the largest of fewer than 20 values."""
     return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
 
 
 def section(warm: list[Round], cold: list[Round], load: float) -> str:
-    """The bench's own part of the page."""
+    """Return the benchmark's section of the page."""
     lines = [
         TITLE, "",
         f"Written by `python -m bench.events` on {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the warm "
@@ -165,7 +167,7 @@ def _held(value: float) -> str:
 
 
 def main(rounds: int) -> None:
-    """Measure and write."""
+    """Measure, and write the section."""
     bench, load = Bench.here(), os.getloadavg()[0]
     image = bench.judged()
     bench.round(image)

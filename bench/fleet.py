@@ -1,7 +1,7 @@
-"""A registry of its own with a fleet of curated images in it: for measurements, and for tests of many images.
+"""A separate registry with a fleet of curated images, for benchmarks and for tests with many images.
 
-The registry is the laptop's emulator over a directory; statements are really signed, with keys that are made here
-and by this process, for cosign would take minutes for what nobody measures.
+The registry is the laptop's emulator over a directory. Statements are really signed, but by this process, with keys
+that it makes: cosign would need minutes for a part that is not measured.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ from supply_chain.vulnerability.scanner import Sboms
 REGION = "us-east-1"
 SYFT = "syft 1.57.0"
 VULNERABLE = (("jinja2", "2.10"), ("sqlparse", "0.4.3"), ("django", "3.2.3"), ("salt", "3000.1"), ("pyspark", "3.1.0"))
-"""Packages of which the starter database knows something."""
+"""Packages for which the starter database has vulnerabilities."""
 
 
 @dataclass(frozen=True)
 class LocalSigner:
-    """Signs in this process, as cosign signs with a key of KMS (DSSE v1; ECDSA P-256)."""
+    """Signs in this process, in the way that cosign signs with a KMS key (DSSE v1; ECDSA P-256)."""
 
     private: ec.EllipticCurvePrivateKey
 
     @classmethod
     def kept(cls, path: Path) -> LocalSigner:
-        """The key in a file, made where there is none."""
+        """Return a signer with the key in the file; make the key if there is none."""
         if not path.exists():
             made = ec.generate_private_key(ec.SECP256R1())
             form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -78,10 +78,11 @@ class LocalSigner:
 
     @property
     def public(self) -> str:
+        """The public key (PEM)."""
         return self._public(serialization.Encoding.PEM).decode()
 
     def sign(self, statement: Statement) -> bytes:
-        """A sigstore bundle of the statement."""
+        """Return a sigstore bundle of the statement."""
         payload = statement.bytes()
         signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
         signature = self.private.sign(signed, ec.ECDSA(hashes.SHA256()))
@@ -101,17 +102,20 @@ class LocalSigner:
 
 
 class NoGenerator:
-    """For a fleet in which every image has its SBOM."""
+    """An SBOM generator for a fleet in which every image has its SBOM; it fails when called."""
 
     generator = SYFT
 
     def of_image(self, ref: ImageRef) -> Sboms:
+        """Fail, because the image has its SBOM."""
         raise AssertionError(f"{ref} has its SBOM")
 
     def examine(self, ref: ImageRef) -> Examination:
+        """Fail, because the image has its SBOM."""
         raise AssertionError(f"{ref} has its SBOM")
 
     def of_directory(self, directory: Path) -> Sboms:
+        """Fail, because no directory is scanned."""
         raise AssertionError(directory)
 
 
@@ -123,10 +127,11 @@ class Fleet:
     directory: Path
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     kept: Path | None = None
-    """Where what was read is kept for the next night; not at all by default."""
+    """Where content is cached for the next night; None for no cache."""
 
     @cached_property
     def registry(self) -> Registry:
+        """The registry's HTTP API."""
         registry = Registry(RegistryHttp(self.host, self._credentials, insecure=True))
         return replace(registry, memory=KeptContent(self.kept)) if self.kept else registry
 
@@ -138,6 +143,7 @@ class Fleet:
 
     @cached_property
     def ecr(self) -> Any:
+        """ECR's API, as root."""
         root = json.loads((self.directory / "state/root-key.json").read_text())
         return boto3.client(
             "ecr",
@@ -149,17 +155,17 @@ class Fleet:
         )
 
     def store(self, tier: TierName) -> EvidenceStore:
-        """Evidence as a tier sees it."""
+        """Return the evidence store as a tier sees it."""
         trusted = {name: signer.public for name, signer in self.signers.items()}
         return EvidenceStore(tier, self.registry, self.signers[tier], trusted, self.now)
 
     @cached_property
     def signers(self) -> dict[TierName, LocalSigner]:
-        """Every tier's key."""
+        """The signers of all tiers."""
         return {name: LocalSigner.kept(self.directory / f"{name}.pem") for name in TierName}
 
     def bench(self, scanner: Grype, results: Path, **changes: Any) -> RescanBench:
-        """What a rescan of this fleet works with."""
+        """Return the dependencies of a rescan of this fleet."""
         values: dict[str, Any] = {
             "generator": NoGenerator(),
             "scanner": scanner,
@@ -178,7 +184,7 @@ class Fleet:
     def add(
         self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None
     ) -> list[KnownImage]:
-        """Images of an application, one for each SBOM, each with the evidence that a scan finds there."""
+        """Add images of an application, one for each SBOM, each with the evidence that a scan needs."""
         self.ecr.create_repository(repositoryName=f"curated/{name}")
         return list(side_by_side(lambda pair: self._image(name, *pair, limits or {}), list(enumerate(sboms))))
 
@@ -233,7 +239,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def emulated(python: Path, directory: Path) -> Iterator[Fleet]:
-    """An emulator over a directory, run by the interpreter of the emulator's environment; stopped afterwards."""
+    """Run an emulator over a directory, with the interpreter of the emulator's environment, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     source = str(Path(__file__).parents[1] / "src")
@@ -246,7 +252,7 @@ def emulated(python: Path, directory: Path) -> Iterator[Fleet]:
     try:
         _ready(process, port, directory / "log")
         fleet = Fleet(f"127.0.0.1:{port}", directory)
-        assert fleet.signers  # made before anybody asks for them side by side
+        assert fleet.signers  # make these before several threads ask for them
         yield fleet
     finally:
         process.terminate()
@@ -269,10 +275,10 @@ def _ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def derived(real: Sequence[bytes], count: int, seed: int = 1) -> Iterator[bytes]:
-    """So many SBOMs made of real ones: no two have the same packages, and some of each are vulnerable."""
+    """Yield `count` SBOMs derived from real ones: no two have the same packages, and each has some vulnerable ones."""
     documents = [json.loads(each) for each in real]
     for number in range(count):
-        chance = random.Random(f"{seed} {number}")  # noqa: S311 - the same ones each time
+        chance = random.Random(f"{seed} {number}")  # noqa: S311 - the same numbers in every run
         document = dict(documents[number % len(documents)])
         document["artifacts"] = [
             _older(each, chance) for each in document["artifacts"] if each["type"] != "python" or chance.random() > 0.1
@@ -282,7 +288,7 @@ def derived(real: Sequence[bytes], count: int, seed: int = 1) -> Iterator[bytes]
 
 
 def _older(artifact: Mapping[str, Any], chance: random.Random) -> Mapping[str, Any]:
-    """The package, or one time in ten in its place one that is known to be vulnerable."""
+    """Return the package, or, with a probability of one in ten, a vulnerable package in its place."""
     if artifact["type"] != "python" or chance.random() > 0.1:
         return artifact
     name, version = chance.choice(VULNERABLE)

@@ -1,14 +1,14 @@
-"""One team's flood, and what it does to everybody else; writes its section of docs/performance.md.
+"""Measure what one team's flood does to everybody else; write a section of docs/performance.md.
 
-`python -m bench.flood [ARM…] [JUNK]` on a laptop that is up, with an image in `dev/*` that development signed. Arms:
+`python -m bench.flood [ARM…] [JUNK]` needs a running laptop, with an image in `dev/*` that development signed. Arms:
 
-- `pushes`: the events of 1,000 pushes to one application in ten seconds, and a signed push as the last;
+- `pushes`: the events of 1,000 pushes to one application in ten seconds, followed by a signed push;
 - `applications`: the same to 100 applications;
 - `referrers`: JUNK referrers (10,000) on one image, which is then signed and announced;
-- `malformed`: 1,000 messages that are no pushes, in the bridge's queue.
+- `malformed`: 1,000 messages in the bridge's queue that are not pushes.
 
-Meanwhile other applications push honest images, and runs of monitor, respond and lifecycle are scheduled. It reports;
-it decides nothing.
+Meanwhile, other applications push honest images, and runs of monitor, respond and lifecycle are scheduled. The
+benchmark only reports; nothing depends on its result.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from supply_chain.reports.daily import NO_SLOT
 
 TITLE = "## One team's flood"
 LATE, SLOW = 30.0, 2.0
-"""Goals: seconds that what others start may be late, and that Prefect's API may take, 95 of 100 times."""
+"""Goals for 95 of 100 cases: seconds that runs of others may be late, and that Prefect's API may take."""
 PUSHES, SECONDS, JUNK = 1000, 10.0, 10_000
 HONEST = (2.0, 5.0, 8.0, 15.0, 25.0, 40.0)
-"""Seconds after the flood's begin at which another application pushes."""
+"""Seconds after the flood's start at which another application pushes."""
 EVERY = 10.0
 """Seconds between two runs of each of the others."""
 PATIENCE = 420.0
@@ -50,7 +50,7 @@ SIGNED_LAST = "signed-last"
 
 @contextmanager
 def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `work` in a thread until the block ends, which sets its event. What it raised meanwhile is raised then."""
+    """Run `work` in a thread until the block ends, which sets its event; an error of `work` is then raised."""
     over = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(work, over)
@@ -63,14 +63,14 @@ def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 @dataclass
 class Api:
-    """Prefect's API, and how long it took to answer each request of a prober."""
+    """Prefect's API, and the seconds that it took to answer each request of a prober."""
 
     port: int
     auth: str
     seconds: list[float] = field(default_factory=list)
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        """As Prefect's client asks: again where the server asks for it."""
+        """Send a request as Prefect's client does: repeat it if the server asks for that."""
         for pause in (0.5, 1.0, 2.0, 4.0):
             try:
                 return self.ask_once(path, body, method)
@@ -79,11 +79,15 @@ class Api:
         return self.ask_once(path, body, method)
 
     def ask_once(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        """Send a request once."""
         return asked(method, self.port, f"/api/{path}", body=body, auth=self.auth)
 
     @contextmanager
     def probed(self) -> Iterator[None]:
-        """Ask for a deployment, and for the last runs, in turn each 200 ms. A question that fails took `PATIENCE`."""
+        """Request a deployment and the last runs in turn every 200 ms, while the block runs.
+
+        A failed request counts as `PATIENCE` seconds.
+        """
         questions: tuple[Callable[[], Any], ...] = (
             lambda: self.ask("deployments/name/monitor/every-5-minutes", method="GET"),
             lambda: self.ask("flow_runs/filter", {"limit": 20, "sort": "EXPECTED_START_TIME_DESC"}),
@@ -93,7 +97,7 @@ class Api:
             while not over.wait(0.2):
                 begun = time.monotonic()
                 try:
-                    questions[len(self.seconds) % 2]()  # with what it waits where the server says that it is busy
+                    questions[len(self.seconds) % 2]()  # includes the pauses if the server reports that it is busy
                 except PartFailed:
                     self.seconds.append(PATIENCE)
                 else:
@@ -103,7 +107,7 @@ class Api:
             yield
 
     def runs(self, since: datetime) -> list[dict[str, Any]]:
-        """All runs that were made since."""
+        """Return all runs that were created since then."""
         found: list[dict[str, Any]] = []
         wanted = {"flow_runs": {"expected_start_time": {"after_": since.isoformat()}}}
         while page := self.ask("flow_runs/filter", {**wanted, "limit": 200, "offset": len(found)}):
@@ -113,14 +117,14 @@ class Api:
 
 @dataclass
 class Result:
-    """What one arm did."""
+    """Result of one arm."""
 
     arm: str
     flood: str
     made: dict[str, int] = field(default_factory=dict)
     late: dict[str, list[float]] = field(default_factory=dict)
     own: list[float] = field(default_factory=list)
-    """How late the promotion of what was flooded began."""
+    """How many seconds late the promotion of the flooded image or application began."""
     api: list[float] = field(default_factory=list)
     decided: int = 0
     expected: int = 0
@@ -130,7 +134,7 @@ class Result:
 
 @dataclass
 class Bench:
-    """A laptop that is up, and one arm's flood on it."""
+    """A running laptop, and the flood of one arm on it."""
 
     api: Api
     pusher: Pusher
@@ -140,24 +144,25 @@ class Bench:
 
     @classmethod
     def here(cls) -> Bench:
+        """Return a benchmark on the laptop of this project."""
         home = Home.find()
         profile = load_profile(home.project)
         pusher = Pusher(home)
         return cls(Api(profile.ports.prefect, prefect_server.auth_string(home)), pusher, pusher.a_provenance())
 
     def schedule_others(self) -> None:
-        """One run of each that has to start on time."""
+        """Schedule one run of each deployment that has to start on time."""
         image = "curated/hello@sha256:" + "0" * 64
         for name in OTHERS:
             found = self.api.ask(f"deployments/name/{name}", method="GET")
             parameters = {"image": image, "happened": "bench.flood"} if name.startswith("respond") else {}
-            if name.startswith("lifecycle") and name in self.scheduled:  # another would wait for this one to end
+            if name.startswith("lifecycle") and name in self.scheduled:  # another run would wait for this one to end
                 continue
             run = self.api.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
             self.scheduled.setdefault(name, []).append(run["id"])
 
     def meanwhile(self, over: threading.Event) -> None:
-        """Honest pushes at their times, and the others' runs, until it is over."""
+        """Make honest pushes at their times, and schedule the others' runs, until `over` is set."""
         begun, pushes, next_run = time.monotonic(), list(HONEST), 0.0
         while not over.wait(0.1):
             passed = time.monotonic() - begun
@@ -169,7 +174,7 @@ class Bench:
                 next_run += EVERY
 
     def arm(self, name: str, flood: Callable[[], str]) -> Result:
-        """Flood; wait until everything is done; and what it was like meanwhile."""
+        """Flood, wait until everything is done, and return the measurements."""
         since, begun = datetime.now(UTC), time.monotonic()
         result = Result(name, "", load=getloadavg()[0])
         with self.api.probed(), beside(self.meanwhile):
@@ -184,7 +189,7 @@ class Bench:
         return result
 
     def is_done(self, since: datetime) -> bool:
-        """Whether the bridge carried all, and nothing waits or runs any more."""
+        """Return whether the bridge carried all messages, and no run waits or runs."""
         ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
         now = datetime.now(UTC)
         open_runs = [
@@ -194,7 +199,7 @@ class Bench:
         return not self.pusher.waiting() and not open_runs
 
     def collect(self, result: Result, since: datetime) -> None:
-        """How many runs there were, how late what others wanted began, and what was decided."""
+        """Collect the number of runs, how late the runs of others began, and what was decided."""
         result.api = self.api.seconds
         found = self.api.runs(since)
         runs = [run for run in found if run["start_time"]]
@@ -220,12 +225,12 @@ class Bench:
             else:
                 result.late.setdefault("another application's promotion", []).append(late)
 
-    # the floods: each is prepared, and what it gives is done while everything is looked at
+    # The floods. Each is prepared first, and returns a function that floods while everything is measured.
 
     def pushes(self, applications: int) -> Callable[[], str]:
-        """Push beforehand, and announce all in ten seconds: the registry is not what is measured.
+        """Push in advance, and announce all pushes in ten seconds, because the registry is not measured.
 
-        An emulator on the same processors takes a minute for so many pushes; ECR has processors of its own.
+        An emulator on the same processors takes a minute for so many pushes; ECR has its own processors.
         """
         since = datetime.now(UTC)
         repositories = [self.pusher.repository(f"noise-{number}") for number in range(applications)]
@@ -243,6 +248,7 @@ class Bench:
         return flood
 
     def malformed(self) -> Callable[[], str]:
+        """Prepare a flood of messages that are not JSON."""
         queue = self.pusher.bridge.queue()
         bodies = (f"flood-{self.pusher.word} no json", f'{{"flood-{self.pusher.word}": [[[[')
 
@@ -253,13 +259,14 @@ class Bench:
         return flood
 
     def referrers(self, count: int) -> Callable[[], str]:
+        """Attach junk referrers to an image in advance; the flood signs and announces it."""
         ref = self.pusher.push(self.pusher.repository("littered"), "littered")
         with spread(lambda number: self.pusher.junk(ref, number), count, 0.0) as wait:
             wait()
 
         def flood() -> str:
             self.pusher.sign(ref, self.provenance)
-            self.pusher.push(ref.repository, "littered-signed")  # another image, so that ECR tells of the application
+            self.pusher.push(ref.repository, "littered-signed")  # a new image, so that ECR sends an event
             self.honest.append(Honest(ref, datetime.now(UTC), flooded=True))
             return f"{count} junk referrers on one image"
 
@@ -267,7 +274,7 @@ class Bench:
 
 
 def _collided(run: dict[str, Any]) -> bool:
-    """Whether Prefect called a run off as the one before it had not ended; what else cancels one is late."""
+    """Return whether Prefect cancelled a run because the run before it had not ended; others count as late."""
     return (run["state_name"], (run["state"] or {}).get("message")) == NO_SLOT
 
 
@@ -276,7 +283,7 @@ def _late(expected: str, at: str) -> float:
 
 
 def measure(arm: str, junk: int) -> Result:
-    """One arm, and what it left removed."""
+    """Measure one arm, and remove what it left."""
     bench = Bench.here()
     prepare: dict[str, Callable[[], Callable[[], str]]] = {
         "pushes": lambda: bench.pushes(1),
@@ -291,7 +298,7 @@ def measure(arm: str, junk: int) -> Result:
 
 
 def section(results: Sequence[Result]) -> str:
-    """The bench's own part of the page."""
+    """Return the benchmark's section of the page."""
     lines = [
         TITLE, "",
         f"Written by `python -m bench.flood` on {datetime.now(UTC):%Y-%m-%d}; load before each arm "
@@ -319,7 +326,7 @@ def _missed(value: float, goal: float) -> str:
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure, print, write; a number among the words is how many junk referrers there are."""
+    """Measure, print and write the section; a number among the words is the number of junk referrers."""
     junk = next((int(word) for word in words if word.isdigit()), JUNK)
     arms = [word for word in words if not word.isdigit()]
     results = []

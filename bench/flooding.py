@@ -1,7 +1,7 @@
-"""Floods for `bench.flood`: small images, junk referrers and malformed messages, and the honest pushes between them.
+"""Floods for `bench.flood` (small images, junk referrers, malformed messages), and honest pushes between them.
 
-All of it is pushed with the development role, as a team's CI does; its repositories begin with `dev/flood-`, and are
-removed by the administrator of the laptop's emulator afterwards.
+Everything is pushed in the development role, as a team's CI does. The names of its repositories begin with
+`dev/flood-`; the administrator of the laptop's emulator removes them afterwards.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from supply_chain.model.tier import TierName
 
 WIDE = 4
 BATCH = 10
-"""Messages that SQS takes at once."""
+"""Maximum number of messages in one request to SQS."""
 CONFIG = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 
 
 @dataclass(frozen=True)
 class Honest:
-    """An image that development signed, and when its push ended."""
+    """An image that development signed, and the time at which its push ended."""
 
     image: ImageRef
     pushed: datetime
     flooded: bool = False
-    """Whether it is the image, or the application, that the flood is about."""
+    """Whether the flood is on this image or its application."""
 
 
 @dataclass
 class Pusher:
-    """The development role, on a laptop that is up."""
+    """The development role, on a running laptop."""
 
     home: Home
     made: set[str] = field(default_factory=set)
@@ -58,7 +58,7 @@ class Pusher:
         self.word = uuid4().hex[:6]
 
     def repository(self, name: str) -> str:
-        """Make the repository of an application; its name."""
+        """Make the repository of an application, and return its name."""
         repository = f"dev/flood-{self.word}-{name}"
         if repository not in self.made:
             self.tier.ecr.ensure_repository(repository, immutable=False, key=None)
@@ -68,7 +68,7 @@ class Pusher:
         return repository
 
     def push(self, repository: str, note: str) -> ImageRef:
-        """Push an image without layers, told apart from others by an annotation, with a tag: ECR tells of it."""
+        """Push an image without layers, made unique by an annotation, with a tag, so that ECR sends an event."""
         manifest = json.dumps(
             {
                 "schemaVersion": 2,
@@ -83,7 +83,7 @@ class Pusher:
         return ImageRef(repository=repository, digest=digest_of(manifest))
 
     def junk(self, subject: ImageRef, number: int) -> None:
-        """Attach what is laid out as evidence and is none; each with content of its own, so that each is read."""
+        """Attach a manifest that looks like evidence but is not; its content is unique, so that each is read."""
         content = f"junk {number}".encode()
         repository = subject.repository
         where = self.tier.http.http.call("POST", f"{repository}/blobs/uploads/").headers["Location"]
@@ -107,7 +107,10 @@ class Pusher:
         return Honest(ref, datetime.now(UTC))
 
     def announce(self, refs: Sequence[ImageRef], seconds: float) -> float:
-        """Put ECR's event of each image's push in the bridge's queue, spread over so many seconds; those it took."""
+        """Send ECR's event for each image's push to the bridge's queue, spread over `seconds`.
+
+        Return the seconds that it took.
+        """
         sqs = self.administrator("sqs")
         batches = [refs[start : start + BATCH] for start in range(0, len(refs), BATCH)]
 
@@ -121,16 +124,20 @@ class Pusher:
             return wait()
 
     def administrator(self, service: str) -> Any:
-        """boto3's client of the laptop's administrator."""
+        """Return boto3's client of a service, as the administrator of the laptop."""
         profile = load_profile(self.home.project)
         root = emulator_root(root_key(self.home), profile.region)
         return root.client(service, endpoint_url=endpoint_url(profile))
 
     def sign(self, ref: ImageRef, provenance: dict[str, Any]) -> None:
+        """Sign the provenance of an image and attach it."""
         self.store.attach(ref, PROVENANCE, provenance, datetime.now(UTC))
 
     def a_provenance(self) -> dict[str, Any]:
-        """What development signed of an image that is there: of another one it is good enough to be refused."""
+        """Return the provenance that development signed for an existing image.
+
+        It is good enough for another image, which a gate then refuses.
+        """
         for repository in self.tier.ecr.repositories("dev/"):
             for ref in self.tier.ecr.newest_first(repository)[:1]:
                 for found in self.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
@@ -138,7 +145,7 @@ class Pusher:
         raise SystemExit("No offered image has a provenance. Run `cscm chain examples/hello` first.")
 
     def waiting(self) -> int:
-        """About how many messages the bridge has not carried yet."""
+        """Return the approximate number of messages that the bridge has not carried yet."""
         return SqsQueue(self.administrator("sqs"), self.bridge.queue().url).count()
 
     def remove(self) -> None:
@@ -155,7 +162,10 @@ class Pusher:
 
 
 def event(ref: ImageRef) -> str:
-    """EventBridge's event of an image's push (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
+    """Return EventBridge's event for the push of an image.
+
+    See Amazon ECR User Guide, "Amazon ECR events and EventBridge".
+    """
     detail = {
         "result": "SUCCESS",
         "repository-name": ref.repository,
@@ -169,7 +179,7 @@ def event(ref: ImageRef) -> str:
 
 @contextmanager
 def spread(do: Callable[[int], object], count: int, seconds: float) -> Iterator[Callable[[], float]]:
-    """Do something so many times, spread over so many seconds or slower; gives a function that waits for the end."""
+    """Call `do` `count` times, spread over `seconds` or longer; yield a function that waits for the end."""
     begun = time.monotonic()
 
     def one(number: int) -> None:

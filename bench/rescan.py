@@ -58,16 +58,16 @@ from supply_chain.vulnerability.scanner import Sbom
 PROJECT = Path(__file__).parents[1]
 PINS = Pins.load(PROJECT / "deployments/tools.yaml")
 EACH = 50
-"""Images of an application."""
+"""Number of images of an application."""
 GOAL = 0.95
 WIDE = processors() + 1
-"""Scans at a time, in both arms; one more than processors is what is fastest in both."""
+"""Scans in parallel, in both arms; one more than the processors is fastest in both."""
 PARTS = 8
 
 
 @dataclass
 class Measured:
-    """Seconds of each arm, round by round."""
+    """Seconds of each arm in each round."""
 
     loop: list[float] = field(default_factory=list)
     tuned: list[float] = field(default_factory=list)
@@ -76,11 +76,11 @@ class Measured:
     second: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     memory: dict[int, float] = field(default_factory=dict)
-    """Images → MiB that the process has at the most while it rescans them: what takes as much of many is flat."""
+    """Peak memory of the process in MiB while it rescans, by the number of images; it should not grow with them."""
 
 
 def real(syft: Tool, work: Path) -> list[bytes]:
-    """SBOMs of an eighth each of this machine's Debian packages and this environment's Python packages."""
+    """Return SBOMs that each cover an eighth of this machine's Debian and this environment's Python packages."""
     site = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     found = []
     stanzas = Path("/var/lib/dpkg/status").read_text().split("\n\n")
@@ -102,13 +102,14 @@ def real(syft: Tool, work: Path) -> list[bytes]:
 
 
 def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that the work takes."""
     started = time.monotonic()
     work()
     return time.monotonic() - started
 
 
 def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: Path) -> None:
-    """The plain loop; `SystemExit` where one of its scans fails."""
+    """Run the plain loop; raise `SystemExit` if one of its scans fails."""
     out.mkdir(parents=True)
     settings = out / "none.yaml"
     settings.touch()
@@ -124,7 +125,7 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
 
 
 def night(images: Sequence[KnownImage], bench: RescanBench) -> Tally:
-    """All images, tallied as a run does it. `SystemExit` where one was not judged."""
+    """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
     tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
     for chunk in chunks(images):
         for seen in rescan(chunk, replace(bench, told=tally.add)):
@@ -134,13 +135,16 @@ def night(images: Sequence[KnownImage], bench: RescanBench) -> Tally:
 
 
 def called_otherwise(scanner: Grype, number: int) -> Grype:
-    """The same, under a configuration that nothing is known of: as a new database that finds what the last one did."""
+    """Return the scanner under a new configuration name.
+
+    The caches have nothing for it, as for a new database that has the same findings.
+    """
     kind = type("Grype", (Grype,), {"configuration": f"night {number}"})
     return cast(Grype, kind(**{each.name: getattr(scanner, each.name) for each in fields(scanner)}))
 
 
 def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
-    """Matching alone."""
+    """Run the matching alone."""
 
     def read(file: Path) -> Sbom:
         return Sbom(file.read_bytes(), 1, "syft")
@@ -150,7 +154,7 @@ def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
 
 
 def sboms(work: Path, count: int) -> list[Path]:
-    """Files of SBOMs that are derived from real ones, and named after their digests."""
+    """Write SBOMs derived from real ones to files named by their digests."""
     home = Home.find()
     files = []
     for sbom in derived(real(Toolbox(home.tools, PINS).find("syft"), work), count):
@@ -160,7 +164,7 @@ def sboms(work: Path, count: int) -> list[Path]:
 
 
 def measured(count: int, rounds: int) -> tuple[Measured, int]:
-    """The arms, and bytes of an SBOM."""
+    """Run the arms; return their measurements, and the mean size of an SBOM in bytes."""
     home, arms = Home.find(), Measured()
     grype = Toolbox(home.tools, PINS).find("grype")
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
@@ -168,7 +172,7 @@ def measured(count: int, rounds: int) -> tuple[Measured, int]:
         ensure_database(grype, work / "database", starter_only=True)
         (work / "sboms").mkdir()
         (work / "registry").mkdir()
-        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # what it takes is not this process's memory
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # its memory is not measured
             files = other.submit(sboms, work / "sboms", count).result()
         size = sum(file.stat().st_size for file in files) // count
         with emulated(home.emulator / "bin/python", work / "registry") as fleet:
@@ -183,7 +187,7 @@ def measured(count: int, rounds: int) -> tuple[Measured, int]:
 
 
 def _peak(work: Callable[[], object]) -> float:
-    """MiB that this process had at the most while it did something (proc(5), "clear_refs")."""
+    """Return the peak memory of this process in MiB while it does the work (proc(5), "clear_refs")."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     work()
@@ -207,7 +211,7 @@ def _rounds(
             kept = work / f"content-{number}"
 
             def once() -> Tally:
-                """A process of its own would remember nothing of the registry but what it kept."""
+                """Rescan with a new fleet object, which, like a new process, has only the content cache."""
                 other = Fleet(fleet.host, fleet.directory, kept=kept)  # noqa: B023
                 return night(images, other.bench(new, results))  # noqa: B023
 
@@ -219,13 +223,13 @@ def _rounds(
                 "second": timed(once),
             }
             print(f"round {number}: " + ", ".join(f"{arm} {seconds:.1f} s" for arm, seconds in took.items()))
-            if number:  # the first round warms up
+            if number:  # the first round is a warm-up
                 for arm, seconds in took.items():
                     getattr(arms, arm).append(seconds)
 
 
 def section(count: int, arms: Measured, size: int) -> str:
-    """The section of the page."""
+    """Return the section of the page."""
 
     def rate(seconds: list[float]) -> str:
         return f"{count / statistics.median(seconds):.1f}"
@@ -264,7 +268,7 @@ def section(count: int, arms: Measured, size: int) -> str:
 
 
 def memory_section(arms: Measured, size: int) -> str:
-    """The section about the memory."""
+    """Return the section about the memory."""
     return "\n".join(
         [
             "## The nightly rescan's memory",

@@ -1,4 +1,4 @@
-"""This revision's chain against another's, interleaved; writes its section of docs/performance.md.
+"""Compare this revision's chain with another's, interleaved; write its section of docs/performance.md.
 
     python -m bench.revisions DIRECTORY [--rounds 5]
 
@@ -31,7 +31,7 @@ with copied() as copy:
 
 
 def one_round(tree: Path) -> tuple[float, float]:
-    """Seconds of a cold and an unchanged chain of a tree."""
+    """Return the seconds of a cold and an unchanged chain of a tree."""
     done = subprocess.run(
         [tree / ".cscm/venv/bin/python", "-c", ONE_ROUND], cwd=tree, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -40,13 +40,13 @@ def one_round(tree: Path) -> tuple[float, float]:
 
 
 def revision(tree: Path) -> str:
-    """The commit that is checked out there."""
+    """Return the abbreviated hash of the commit that is checked out."""
     command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def section(rounds: list[list[tuple[float, float]]], names: list[str], load: float) -> list[str]:
-    """The section's lines; `rounds` hold (before, after), each (cold, unchanged), in seconds."""
+    """Return the section's lines; `rounds` contain (before, after), each (cold, unchanged) in seconds."""
     lines = [
         TITLE,
         "",
@@ -72,7 +72,7 @@ def main() -> None:
     asked = parser.parse_args()
     load, trees = os.getloadavg()[0], (asked.directory.resolve(), HERE)
     rounds = []
-    for number in range(asked.rounds + 1):  # the first warms up
+    for number in range(asked.rounds + 1):  # the first round is a warm-up
         seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
         print(f"round {number}: before and after, cold and unchanged: {[seconds[tree] for tree in trees]}", flush=True)
         rounds.append([seconds[tree] for tree in trees])

@@ -1,4 +1,4 @@
-"""The page of measurements: what one benchmark writes there leaves the sections of the others as they are."""
+"""Write a benchmark's section of the page of measurements, and leave the other sections unchanged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SECTION = re.compile(r"<!-- (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
 
 
 def sections(text: str) -> dict[str, str]:
-    """The sections of a page that are marked, by their marks."""
+    """Return the marked sections of a page, by their marks."""
     return {found[1]: found[0] for found in SECTION.finditer(text)}
 
 
 def write_section(mark: str, text: str, page: Path = PAGE) -> None:
-    """Put a section in its place, at the end of the page where it was not there before."""
+    """Replace a section of the page, or append it if the page does not have it."""
     before = page.read_text()
     marked = f"<!-- {mark} -->\n{text.rstrip()}\n<!-- end of {mark} -->\n"
     known = sections(before).get(mark)
@@ -23,6 +23,6 @@ def write_section(mark: str, text: str, page: Path = PAGE) -> None:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Write the page anew, with the sections that were on it behind."""
+    """Write a new page, followed by the marked sections that it had."""
     kept = sections(page.read_text()).values() if page.exists() else ()
     page.write_text("\n".join([text, *kept]))

@@ -1,4 +1,4 @@
-"""What an operator configures. A block builds the adapters; nothing else reads settings."""
+"""Prefect blocks: the operator's settings. Blocks build the adapters; nothing else reads settings."""
 
 from blocks.bridge import Bridge
 from blocks.host import ContainerHost

@@ -1,4 +1,4 @@
-"""The bridge's settings: its identity, and the queues it carries messages out of."""
+"""The bridge's block: its identity and its queues."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ class Bridge(Setting):
 
     @cached_property
     def session(self) -> AwsSession:
-        """The role's AWS session."""
+        """AWS session of the bridge's role."""
         return session(self.aws, self.role_arn, "the bridge", "bridge")
 
     def queue(self) -> SqsQueue:
+        """Return the queue that the EventBridge rule fills."""
         return SqsQueue(self.session.client("sqs"), self.pushed)
 
     def dead_letters(self) -> SqsQueue:
+        """Return the queue of messages that could not be read."""
         return SqsQueue(self.session.client("sqs"), self.dead)

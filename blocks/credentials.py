@@ -1,4 +1,4 @@
-"""The AWS session of a role, from the credentials that a block holds."""
+"""The AWS session of a role, from the credentials in a block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from supply_chain.errors import SettingInvalid
 
 
 def session(aws: AwsCredentials, role_arn: str, who: str, name: str) -> AwsSession:
-    """The session of a role; `who` the block is of is told in errors, and `name` the session in AWS's own logs."""
+    """Return the session of a role; raise `SettingInvalid` if the credentials are incomplete.
+
+    `who` names the owner of the block in errors; `name` names the session in AWS's own logs.
+    """
     if not aws.aws_access_key_id or aws.aws_secret_access_key is None:
         raise SettingInvalid(
             f"The block of {who} has no AWS key.\nFill in its AWS credentials (`cscm up` does on a laptop)."

@@ -1,4 +1,4 @@
-"""Adapters put together for curation's own gate, and for the rescan that judges by it again."""
+"""Build the dependencies of the release gate, and of the rescan that repeats its decision."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from supply_chain.model.tier import BASES, TierName
 from supply_chain.policy.dossier import Layers
 
 MANY = 4096
-"""Images of which the layers are remembered while one thing is judged after the other."""
+"""Number of images whose layers are remembered while several things are decided one after the other."""
 
 
 def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench) -> Layers:
-    """What gives an image's layers: everything that its manifest names but the configuration.
+    """Return a function that returns an image's layers: all blobs of its manifest except the configuration.
 
-    What is archived the registry does not give: its signed SBOM holds the manifest, which is believed for its digest.
+    The registry does not return the manifest of an archived image. It is then taken from the image's signed SBOM, and
+    verified by its digest.
     """
 
     @lru_cache(MANY)
@@ -46,7 +47,7 @@ def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench)
 
 
 def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: KeptContent) -> bytes | None:
-    """Kept, as an SBOM is large; None where curation signed none."""
+    """Return the manifest in the signed SBOM, cached because an SBOM is large; None if curation signed no SBOM."""
     where = f"manifest in the SBOM of {ref}"
     if known := kept.get(where):
         return known[0]
@@ -59,7 +60,7 @@ def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: KeptContent)
 
 
 def base_images(tier: Tier) -> list[ImageRef]:
-    """Every image of an internal base, archived ones too, the last one of each first."""
+    """Return every image of an internal base, including archived ones; the newest image of each base comes first."""
     return [
         ImageRef(repository=repository, digest=each.digest)
         for repository in tier.ecr.repositories(f"{BASES}/")
@@ -69,7 +70,7 @@ def base_images(tier: Tier) -> list[ImageRef]:
 
 
 def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
-    """What a rescan needs, as curation may read, sign and believe; what lies under a digest is kept for the next."""
+    """Return the dependencies of a rescan in the curation tier; content read by digest is cached for the next one."""
     registry = replace(tier.http, memory=workbench.kept_content)
     evidence = replace(tier.evidence(workbench), referrers=registry, wide=1)
     bases = base_images(tier)

@@ -1,4 +1,4 @@
-"""A container host: the engine that an environment runs on."""
+"""The block of a container host: the engine on which an environment runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supply_chain.model.container import Machine
 
 MEBIBYTE = 1024**2
 CONTAINERD = Path("/var/lib/containerd")
-"""Where a containerd of the system's own keeps images; an engine that uses it does not say so."""
+"""Where the system's own containerd keeps images; an engine that uses it does not report this."""
 
 
 class ContainerHost(Setting):
@@ -78,12 +78,12 @@ class ContainerHost(Setting):
 
     @cached_property
     def machine(self) -> Machine:
-        """What the engine's host has."""
+        """Resources of the engine's host."""
         return self.engine().machine()
 
     @property
     def build_limits(self) -> BuildLimits:
-        """What one build may use of this host."""
+        """Limits of one build on this host."""
         machine = self.machine
         return BuildLimits(
             memory=self.build_memory * MEBIBYTE if self.build_memory else machine.memory // 2,
@@ -95,16 +95,16 @@ class ContainerHost(Setting):
 
     @property
     def storage(self) -> tuple[Path, ...]:
-        """Where the engine keeps its images, or may keep them; empty for one on another machine."""
+        """Directories where the engine keeps its images, or may keep them; empty for an engine on another machine."""
         there = Path(self.machine.storage)
         here = self.url.startswith("unix://") and there.is_dir()
         return tuple(each for each in (there, CONTAINERD) if each.is_dir()) if here else ()
 
     @property
     def url(self) -> str:
-        """The engine's address."""
+        """Address of the engine."""
         return self.docker.base_url or "unix:///var/run/docker.sock"
 
     def engine(self) -> DockerEngine:
-        """The engine, checked to answer."""
+        """Return the engine, after checking that it answers."""
         return DockerEngine.connect(self.url, self.docker.timeout or 60, self.owner)

@@ -1,4 +1,4 @@
-"""The inventory: the database that holds what is known of every curated image."""
+"""The block of the inventory: the database of all facts about curated images."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class Inventory(Setting):
     )
 
     def open(self) -> SqlInventory:
-        """The inventory, its tables brought to this version."""
+        """Return the inventory, with its tables migrated to this version."""
         return open_inventory(self.address.get_secret_value())

@@ -1,4 +1,4 @@
-"""Adapters put together for planning and carrying out the lifecycle, and for what somebody decides about an image."""
+"""Build the dependencies of lifecycle plans, and of decisions about an image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from supply_chain.lifecycle.rulings import RulingBench
 
 
 def present(tier: Tier, workbench: Workbench) -> Read:
-    """What is so now."""
+    """Return a reader of the current state, as the lifecycle sees it."""
     return Read(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
 
 
 def bench(tier: Tier, workbench: Workbench) -> RulingBench:
-    """What a decision is signed and carried out with."""
+    """Return the dependencies of signing and applying a decision."""
     return RulingBench(tier.evidence(workbench), tier.ecr, present(tier, workbench))

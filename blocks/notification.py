@@ -1,4 +1,4 @@
-"""Notifications: whoever has to know is told through the block that the workbench names."""
+"""The notification block that writes into the run's log; the workbench names the block that is used."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class LogNotification(NotificationBlock):
     )
 
     async def notify(self, body: str, subject: str | None = None) -> None:
-        """A warning in the run's log."""
+        """Write the notification into the run's log as a warning."""
         get_run_logger().warning("%s", plain_lines(f"{subject}\n{body}" if subject else body))

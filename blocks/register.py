@@ -1,4 +1,4 @@
-"""Registers the block types with a Prefect server."""
+"""Register the block types with a Prefect server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from blocks import Bridge, ContainerHost, Inventory, LogNotification, Tier, Work
 
 
 def register_types() -> None:
-    """Register the types of blocks, and the notification that needs no values."""
+    """Register the types of blocks, and save the notification block, which needs no values."""
     for kind in (Tier, Bridge, ContainerHost, LogNotification, Workbench, Inventory):
         kind.register_type_and_schema()
     LogNotification().save("operators", overwrite=True)

@@ -1,4 +1,4 @@
-"""How a block is loaded: what is not there yet, or cannot be read, is told as every other setting."""
+"""The base class of the blocks, which reports a missing or invalid block as `SettingInvalid`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Setting(Block):
 
     @classmethod
     async def aload(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
-        """The block that is called so; `SettingInvalid` where Prefect has none, or it holds what it may not."""
+        """Return the block with this name; raise `SettingInvalid` if there is none or its values are invalid."""
         try:
             return await super().aload(name, validate=validate, client=client)
         except ValueError as error:
@@ -31,4 +31,4 @@ class Setting(Block):
             raise SettingInvalid(
                 f"The block {name} of the type {cls.get_block_type_name()} holds what it may not: {'; '.join(wrong)}\n"
                 "Correct it in Prefect's UI (Blocks); on a laptop `cscm up` writes it anew."
-            ) from None  # the cause holds the values, which may be secrets
+            ) from None  # the cause contains the values, which may be secrets

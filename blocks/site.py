@@ -1,4 +1,4 @@
-"""Adapters put together for taking an image into service."""
+"""Build the dependencies of a deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supply_chain.execution.supply import DecryptingSupply, PullSupply
 
 
 def site(tier: Tier, host: ContainerHost, workbench: Workbench) -> Site:
-    """What `deploy` needs."""
+    """Return the dependencies of `deploy`."""
     engine, evidence = host.engine(), tier.evidence(workbench)
     return Site(
         engine=engine,

@@ -1,4 +1,4 @@
-"""A tier: its identity, its keys, and whose word it trusts."""
+"""The block of a tier: its identity, its keys, and the public keys that it trusts."""
 
 from __future__ import annotations
 
@@ -70,49 +70,54 @@ class Tier(Setting):
 
     @cached_property
     def session(self) -> AwsSession:
-        """The role's AWS session."""
+        """AWS session of the tier's role."""
         return session(self.aws, self.role_arn, f"the {self.tier} tier", self.tier)
 
     @cached_property
     def ecr(self) -> Ecr:
+        """ECR's API, with this role's credentials."""
         return Ecr(self.session.client("ecr"), self.registry)
 
     @cached_property
     def kms(self) -> Kms:
+        """KMS's API, with this role's credentials."""
         return Kms(self.session.client("kms"))
 
     @cached_property
     def http(self) -> Registry:
-        """The registry over HTTP, with this role's credentials."""
+        """The registry's HTTP API, with this role's credentials."""
         ecr = self.ecr
         return Registry(RegistryHttp(self.registry, ecr.credentials, self.insecure_registry, renew=ecr.forget_token))
 
     def cosign(self, workbench: Workbench) -> Cosign:
-        """Signs with this tier's key only; registry and KMS see this role."""
+        """Return cosign, which signs with this tier's key and uses registry and KMS in this role."""
         return Cosign(
             workbench.tool("cosign"), f"awskms:///{self.signing_key}", self.registry, self.ecr.docker_config,
             self.insecure_registry, self.session.environment,
         )  # fmt: skip
 
     def evidence(self, workbench: Workbench) -> EvidenceStore:
-        """Evidence as this tier sees it."""
+        """Return the evidence store as this tier sees it."""
         trusted = {TierName(name): key for name, key in self.trusted_keys.items()}
         return EvidenceStore(TierName(self.tier), self.http, self.cosign(workbench), trusted, now)
 
     def crane(self, workbench: Workbench) -> Crane:
+        """Return crane, with this role's credentials for the registry."""
         return Crane(workbench.tool("crane"), self.registry, self.ecr.docker_config, self.insecure_registry)
 
     def syft(self, workbench: Workbench) -> Syft:
+        """Return syft, with this role's credentials for the registry."""
         return Syft(
             workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry,
             examine=partial(examine_image, self.http),
         )  # fmt: skip
 
     def skopeo(self, workbench: Workbench) -> Skopeo:
+        """Return skopeo, with this role's credentials for the registry."""
         return Skopeo(workbench.tool("skopeo"), self.registry, self.ecr.docker_config, self.insecure_registry)
 
     def trusted_key(self, of: str) -> str:
-        """The public key (PEM) of a tier whose word this tier takes; an error where it takes none."""
+        """Return a trusted tier's public key (PEM); raise `SettingInvalid` if this tier does not trust it."""
         if of not in self.trusted_keys:
             raise SettingInvalid(
                 f"The block of the {self.tier} tier trusts no key of {of}.\nAdd the tier's public key to the block."
@@ -120,7 +125,7 @@ class Tier(Setting):
         return self.trusted_keys[of]
 
     def key(self, name: Literal["storage_key", "content_key"]) -> str:
-        """One of the tier's keys; an error where the block names none."""
+        """Return one of the tier's keys; raise `SettingInvalid` if the block does not name it."""
         value: str | None = getattr(self, name)
         if value is None:
             raise SettingInvalid(f"The block of the {self.tier} tier names no {name}.\nAdd it to the block.")

@@ -1,4 +1,4 @@
-"""The workbench: tools, vulnerability database and build settings of the machine that runs the chain."""
+"""The block of the workbench: tools, vulnerability database and build settings of the machine that runs the chain."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
 
 CHEAPER = {"GOGC": "800", "GOMAXPROCS": "1"}
-"""grype collects its garbage less often and on one processor, as others are there for the other scans: a fifth less of
-the processors' time, and some 20 MiB more memory."""
+"""Settings that make a scan cheaper, because other processors run other scans.
+
+grype collects garbage less often, and on one processor. It needs a fifth less processor time and about 20 MiB more
+memory.
+"""
 
 
 class Workbench(Setting):
@@ -92,10 +95,11 @@ class Workbench(Setting):
 
     @cached_property
     def toolbox(self) -> Toolbox:
+        """The pinned tools."""
         return Toolbox(Path(self.tools), Pins.load(Path(self.project) / "deployments/tools.yaml"))
 
     def tool(self, name: str) -> Tool:
-        """A pinned tool; `ToolMissing`."""
+        """Return a pinned tool; raise `ToolMissing` if it is not installed."""
         return self.toolbox.find(name)
 
     @cached_property
@@ -104,7 +108,7 @@ class Workbench(Setting):
         return Tool("docker", find_client(os.environ.get("PATH", os.defpath)), "system")
 
     def grype(self) -> Grype:
-        """The scanner, with this workbench's database and no other."""
+        """Return the scanner, with this workbench's database and no other."""
         directory = Path(self.database)
         return Grype(
             tool=self.tool("grype"),
@@ -116,7 +120,7 @@ class Workbench(Setting):
 
     @contextmanager
     def pinned_grype(self) -> Iterator[Grype]:
-        """The scanner with the database as it is now, whatever becomes of it until the block ends."""
+        """Yield the scanner with the current database, which does not change until the block ends."""
         with pinned(self.tool("grype"), Path(self.database)) as held:
             yield Grype(
                 tool=self.tool("grype"),
@@ -130,16 +134,16 @@ class Workbench(Setting):
 
     @property
     def kept_results(self) -> KeptResults:
-        """Reports that this machine made."""
+        """Cache of the scan reports that this machine made."""
         return KeptResults(self._kept / "reports")
 
     @property
     def kept_content(self) -> KeptContent:
-        """What this machine read from the registry under digests."""
+        """Cache of the content that this machine read from the registry by digest."""
         return KeptContent(self._kept / "content")
 
     def forget_stale(self, database: Database) -> None:
-        """Remove what is kept and nobody will ask for: what rests on other databases, and what was not read lately."""
+        """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
         self.kept_results.forget_others(database.digest)
         self.kept_content.forget_unused()
 
@@ -149,29 +153,30 @@ class Workbench(Setting):
 
     @property
     def environments_directory(self) -> Path:
+        """Directory of the environments' documents."""
         return Path(self.project) / "deployments/environments"
 
     def environment(self, name: str) -> Environment:
-        """An environment by its name; `SettingInvalid` where there is none, or its document is wrong."""
+        """Return an environment by its name; raise `SettingInvalid` if it does not exist or its document is invalid."""
         return read_environment(self.environments_directory, name)
 
     def environments(self) -> tuple[Environment, ...]:
-        """All environments, by name."""
+        """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
 
     def rules(self, name: str) -> Rules:
-        """The lifecycle's rules of this name, which do what their tests expect."""
+        """Return the lifecycle's rules with this name, after checking that they do what their tests expect."""
         return read_rules(Path(self.project) / "deployments/lifecycle", name)
 
     def names(self) -> NameRegister:
-        """Whose an application's name is, as the platform's owner wrote it down."""
+        """Return the register of application names that the owner of the platform maintains."""
         return read_register(Path(self.project) / "deployments/names.yaml")
 
     def registered(self, name: str, directory: Path | None = None) -> Holder | None:
-        """Return whose name it is by the register, with `project` as the repository of the project's checkout.
+        """Return the registered holder of a name; `project` stands for the repository of the project's checkout.
 
-        With the directory that is built, by its real path, `project` stands for no source where that lies outside of
-        the checkout: which remote a clone claims is up to whoever configured it.
+        If `directory`, the real path of what is built, is outside of the checkout, `project` matches no source:
+        whoever configures a clone chooses the remote that it names.
         """
         held, project = self.names().of(name), Path(self.project).resolve()
         if held is None or held.sources is None:
@@ -181,5 +186,5 @@ class Workbench(Setting):
 
     @property
     def version(self) -> str:
-        """The project's own version, which every build records."""
+        """Version of the project, which every build records."""
         return installed_version("container-supply-chain")

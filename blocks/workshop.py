@@ -1,4 +1,4 @@
-"""Adapters put together for a step that needs several of them."""
+"""Build the dependencies of the steps of development."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from supply_chain.model.manifest import Rootfs, Service
 
 
 def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:
-    """What `build` needs; `origin` is the directory that is built, by its real path."""
+    """Return the dependencies of `build`; `origin` is the real path of the directory that is built."""
 
     def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
         work.mkdir()
@@ -69,12 +69,12 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path
 
 
 def reader(workbench: Workbench) -> BuildKitReader:
-    """Reads Dockerfiles and ignore files."""
+    """Return the reader of Dockerfiles and ignore files."""
     return BuildKitReader(workbench.tool("dockerfile-reader"))
 
 
 def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
-    """The internal base images, as this tier may read and believe them."""
+    """Return the internal base images, as this tier can read and verify them."""
     return CuratedBases(
         tier.ecr,
         tier.evidence(workbench),
@@ -86,7 +86,7 @@ def curated_bases(tier: Tier, workbench: Workbench) -> CuratedBases:
 
 
 def _read_config(tier: Tier, workbench: Workbench, address: str, platform: str) -> bytes:
-    """The configuration of an image, of this chain's registry or of another's."""
+    """Return the configuration of an image, from this chain's registry or another one."""
     host, _, rest = address.partition("/")
     if host != tier.registry:
         return read_upstream_config(workbench.tool("crane"), address, platform)
@@ -95,7 +95,7 @@ def _read_config(tier: Tier, workbench: Workbench, address: str, platform: str) 
 
 
 def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
-    """Builds on the host's engine, and pushes as the tier."""
+    """Return buildx, which builds on the host's engine and pushes with the tier's credentials."""
     return Buildx(
         tool=workbench.docker.with_environment(DOCKER_HOST=host.url),
         buildx=workbench.tool("buildx").with_environment(DOCKER_HOST=host.url),
@@ -111,7 +111,7 @@ def buildx(tier: Tier, host: ContainerHost, workbench: Workbench) -> Buildx:
 
 
 def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench: Workbench) -> list[Planned]:
-    """Every check that the kind of application asks for, apart from known vulnerabilities; what takes longest first."""
+    """Return all checks for this kind of application except that of known vulnerabilities, slowest first."""
     engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
     context, run = snapshot.context, built.invocation
     image = local_name(built.application, run)
@@ -152,7 +152,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
 
 
 def room(host: ContainerHost) -> Room:
-    """What a check that begins may use of the host; beside it as much is free to each build that runs."""
+    """Return what a check may use of the host; the same amount stays free for each running build."""
     limits, storage = host.build_limits, host.storage
     if not storage:
         return Room(limits, lambda: "")
@@ -160,7 +160,7 @@ def room(host: ContainerHost) -> Room:
 
 
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
-    """The checks that need the image in the engine → everything that they depend on, with its version."""
+    """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
     engine = host.engine()
     both, content = tools_of(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
@@ -173,7 +173,7 @@ def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) ->
 
 
 def dependencies(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Dependencies:
-    """Known vulnerabilities of what the source declares."""
+    """Return the check of the source's declared dependencies for known vulnerabilities."""
     return Dependencies(
         source=snapshot.context,
         generator=tier.syft(workbench),

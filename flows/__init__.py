@@ -1,5 +1,5 @@
-"""What happens, in order: one file per process, which reads like the model, and what the processes share."""
+"""The flows, one module for each process."""
 
 import logging
 
-logging.getLogger("supply_chain").setLevel(logging.INFO)  # what steps and their commands say belongs to the run's log
+logging.getLogger("supply_chain").setLevel(logging.INFO)  # messages of steps and their commands go to the run's log

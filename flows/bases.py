@@ -1,4 +1,4 @@
-"""bases: the internal base images, each through the chain; what is curated already is left alone."""
+"""Flow `bases`: take each internal base image through the chain, unless a curated one exists."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
     made: list[ImageRef] = []
     for name in names:
         if f"{BASES}/{name}" in workbench.bases:
-            continue  # the profile names an image of somebody else for it
+            continue  # the profile names an image of a third party instead
         there = None if fresh else await in_thread(_curated, known, name)
         if there is None:
             result = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
             if isinstance(result, Refused):
                 return refused(result)
-            assert isinstance(result, CuratedImage)  # a base runs nowhere
+            assert isinstance(result, CuratedImage)  # a base is not deployed
             there = result.ref
         made.append(there)
     return made
 
 
 def _curated(known: CuratedBases, name: str) -> ImageRef | None:
-    """The curated image of this name that is vended now."""
+    """Return the current released image with this name, or None."""
     try:
         _, material = known.curated(f"{BASES}/{name}")
     except BaseMissing:

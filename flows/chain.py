@@ -1,4 +1,4 @@
-"""chain: the three tiers in a row."""
+"""Flow `chain`: run the three tiers one after the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
-import fastapi.encoders  # noqa: F401 - Prefect imports these in the midst of a run, if nobody has
+import fastapi.encoders  # noqa: F401 - otherwise, Prefect imports these during a run
 import prefect.task_engine  # noqa: F401
 from prefect import flow, get_run_logger
 
@@ -30,7 +30,7 @@ from supply_chain.promotion.freeze import Freeze
 from supply_chain.text import plain
 from tasks.source import application_in, snapshot_of
 
-gc.freeze()  # what the imports made stays for good: no collection in the midst of a run looks at it again
+gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
 
 
 @flow(name="chain", flow_run_name=by_path)
@@ -65,7 +65,7 @@ async def chain(
             workbench: Workbench = await Workbench.aload("workbench")
             async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
-                # promotions of the application wait for it: what this chain pushes is on its way already
+                # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with turn(turn_name("promote", snapshot.manifest.name)):
                     return await _chain(path, revision, environment, fresh, by_event)
 
@@ -84,7 +84,7 @@ async def _chain(
     if isinstance(curated, Refused):
         return refused(curated)
     if not curated.environments:
-        return curated  # a base is built upon, and never runs
+        return curated  # a base is not deployed; other images are built on it
     place = environment or curated.environments[0]
     async with _in_turn(turn_name(DEPLOY, place, application), by_event) as freeze:
         if freeze:
@@ -94,7 +94,7 @@ async def _chain(
 
 
 async def _take_turn_or_leave(stack: AsyncExitStack, application: str) -> None:
-    """Have the turn of an application for as long as the stack; where another run has it, be taken up again later."""
+    """Take the lock of an application until the stack closes; if another run holds it, reschedule this run."""
     try:
         await stack.enter_async_context(turn(turn_name("promote", application), SOON))
     except TimeoutError:
@@ -104,12 +104,15 @@ async def _take_turn_or_leave(stack: AsyncExitStack, application: str) -> None:
 
 @asynccontextmanager
 async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[Freeze | None]:
-    """The freeze that holds a step once its turn has come; nothing holds what somebody started by hand."""
+    """Wait for the lock of a step, and yield the promotion freeze that stops it, or None.
+
+    A run that a person started takes no lock here and is not stopped by a freeze.
+    """
     async with turn(turn_of_step) if by_event else nullcontext():
         yield await frozen() if by_event else None
 
 
 def _known(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
-    """Raise `SettingInvalid` where there is no such environment, before all is built, checked and signed for it."""
+    """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it."""
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
         workbench.environment(place)

@@ -1,4 +1,4 @@
-"""curate: boundary 1, then store → encrypt → scan → sign. What comes out is vended by digest."""
+"""Flow `curate`: intake gate, store, encrypt, scan, release gate and sign; the result is released by digest."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ async def _admitted(
 
 
 def _declared(dossier: Dossier[Candidate]) -> Service | Base:
-    """The gate admitted it, so there is a declaration."""
+    """Return the declaration, which exists because the gate admitted the image."""
     assert dossier.manifest is not None
     return dossier.manifest

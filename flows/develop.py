@@ -1,4 +1,4 @@
-"""develop: build → test → offer. The least rigorous tier, and where every image begins."""
+"""Flow `develop`: build, test and offer an image. It is the least strict tier, and the first for every image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""execute: boundary 2, then deploy → monitor. The most rigorous tier."""
+"""Flow `execute`: deploy gate, deploy and monitor. It is the strictest tier."""
 
 from __future__ import annotations
 

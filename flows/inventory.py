@@ -1,4 +1,4 @@
-"""inventory, where and explain: what there is, where something is, and what became of one image."""
+"""Flows `inventory`, `where` and `explain`: refresh the inventory, find images, and show an image's history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supply_chain.text import counted
 from tasks.inventory import explanations_of, known_as_of, list_images, look, places_of, reconciled, refresh
 
 READER = "lifecycle"
-"""As whom the inventory reads: one who may read all that is said of images."""
+"""The tier as which the inventory reads, because it may read all evidence of images."""
 
 
 @flow(name="inventory", flow_run_name=by_parameters)

@@ -1,4 +1,4 @@
-"""lifecycle: plan what is aged out, archived and blocked, and carry it out; above a limit with somebody's approval."""
+"""Flow `lifecycle`: plan what is removed, archived and blocked, and apply the plan; above a limit, after approval."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from supply_chain.model.tier import is_base_repository
 from tasks.lifecycle import apply, built_on, done_so_far, needed_anywhere, plan, publish, sign_approval, unfinished
 
 MISSED = timedelta(hours=24)
-"""After so long a run that did not begin is left out, as the next one is due: several nights at once would do several
-times what one may."""
+"""Delay after which a run is skipped, because the next one is due.
+
+Otherwise, the runs of several nights together could exceed the limits of one run.
+"""
 PATIENCE = 7 * 24 * 3600
-"""Seconds that a plan waits for approval. Then the run ends, and the next one plans anew."""
+"""Seconds that a plan waits for approval. Then the run ends, and the next one makes a new plan."""
 
 
 class Approval(RunInput):
@@ -63,17 +65,17 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         said = await asuspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=about),
             timeout=PATIENCE,
-            key=f"approval-{found.digest.removeprefix('sha256:')}",  # what was said of another plan is no answer
+            key=f"approval-{found.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
         await sign_approval(found.digest, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
             return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
-    found.hold_to(workbench.rules(rules))  # which may have changed while it waited
+    found.hold_to(workbench.rules(rules))  # the rules may have changed while the run waited
     return await _carried_out(found, tier, workbench)
 
 
 def _missed() -> datetime | None:
-    """When this run was due, where it began too late for that; one that goes on with an approved plan began in time."""
+    """Return when this run was due if it began too late; else None, also if it continues with an approved plan."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.expected_start_time is None:
@@ -83,10 +85,10 @@ def _missed() -> datetime | None:
 
 
 async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
-    """One repository after the other, while nothing of its application is admitted or deployed.
+    """Apply the plan to one repository after the other, while none of its images is admitted or deployed.
 
-    An error that keeps one from being finished is told with its steps, and keeps no other from it; what was done is
-    published however it ends.
+    An error in one repository is reported with its steps and does not stop the others. What was done is published,
+    however the run ends.
     """
     done: dict[str, tuple[Entry, ...]] = {}
     async with turn(turn_name("lifecycle")):
@@ -95,7 +97,7 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
         try:
             for repository in found.repositories:
                 try:
-                    if is_base_repository(repository) and bases is None:  # they come last
+                    if is_base_repository(repository) and bases is None:  # bases come last
                         bases = await built_on(whole(found), tier, workbench)
                     async with _alone(repository, workbench):
                         done[repository] = await apply(
@@ -103,7 +105,7 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
                         )
                 except SupplyChainError as error:
                     done[repository] = await unfinished(found, repository, error)
-        finally:  # a run that is cancelled has come to the end of what it had begun
+        finally:  # a cancelled run first finishes the step that it has begun
             told = (done[each] if each in done else done_so_far(found, each) for each in found.repositories)
             applied = Applied(plan=found.digest, entries=tuple(chain.from_iterable(told)))
             await publish(applied, found)
@@ -112,9 +114,9 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
 
 @asynccontextmanager
 async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
-    """Hold every turn in which an image of the repository could be admitted or deployed; bases never are that.
+    """Hold every lock under which an image of the repository is admitted or deployed; bases are never deployed.
 
-    `ApplicationBusy` where that happens all the time.
+    Raises `ApplicationBusy` if a lock stays taken.
     """
     application = application_of(repository)
     names = [turn_name("curate", application)]

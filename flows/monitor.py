@@ -1,4 +1,4 @@
-"""monitor: what runs against what should run, on a schedule and whenever somebody asks."""
+"""Flow `monitor`: compare what runs with what should run, on a schedule and on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""morning: the page that answers in the morning what happened, what waits and what to do."""
+"""Flow `morning`: write the daily report of what happened, what waits and what to do."""
 
 from __future__ import annotations
 

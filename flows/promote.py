@@ -1,4 +1,4 @@
-"""promote: one image across its next boundary, because something happened. What happened twice changes nothing."""
+"""Flow `promote`: take one image through its next gate, because of an event; a repeated event changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tasks.find import find, find_stored
 from tasks.promote import due_at_curation, due_at_execution, offered, on_the_way, sign_decision
 
 CHAIN = 2 * 3600
-"""Seconds that a promotion waits for a chain of the same application, which ends what it has begun itself."""
+"""Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
 
 
 @flow(name="promote", flow_run_name=by_image)
@@ -63,7 +63,7 @@ async def _to_curation(
     image: str, newest: bool, tier: Tier, workbench: Workbench
 ) -> CuratedImage | Refused | Move | Freeze:
     ref = await find(image, OFFERED, tier)
-    # before any turn: what nobody signs keeps no other, and whoever waits for the turn sees this one's evidence
+    # Wait before taking a lock: an unsigned image must not delay others, and the next lock holder sees its evidence.
     await offered(ref, tier, workbench)
     name = turn_name("promote", ref.application)
     if not newest:
@@ -79,10 +79,10 @@ async def _curated(
     ref: ImageRef, newest: bool, tier: Tier, workbench: Workbench
 ) -> CuratedImage | Refused | Move | Freeze:
     async with turn(turn_name("curate", ref.application)):
-        move = await due_at_curation(ref, tier, workbench, newest=newest)  # whoever had the turn may have decided
+        move = await due_at_curation(ref, tier, workbench, newest=newest)  # an earlier holder may have decided
         if not move.to:
             return unneeded(move)
-        if freeze := await frozen():  # since it waits
+        if freeze := await frozen():  # it may have begun during the wait
             return held(freeze)
         result = await curate(image=str(move.image))
     return refused(result) if isinstance(result, Refused) else result
@@ -93,14 +93,14 @@ async def _to_environment(
 ) -> Deployment | Refused | Move | Freeze:
     ref = await find(image, CURATED, tier)
     async with turn(turn_name("promote", ref.application), CHAIN):
-        # what was admitted just now is being signed; what soaked was signed long before
+        # An image admitted just now may not be signed yet; a soaked one was signed long before.
         async with turn(turn_name("curate", ref.application)) if after is None else nullcontext():
             move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
-        if freeze := await frozen():  # since it waits
+        if freeze := await frozen():  # it may have begun during the wait
             return held(freeze)
-        if move.asks and deployment.id:  # a run that nobody can resume asks nobody: the gate refuses it
+        if move.asks and deployment.id:  # other runs cannot be resumed, so the gate refuses
             if await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
             await ask(move)
@@ -110,7 +110,7 @@ async def _to_environment(
 async def _deployed(
     ref: ImageRef, wanted: Move, tier: Tier, workbench: Workbench
 ) -> Deployment | Refused | Move | Freeze:
-    """Carry a move out, unless somebody deployed or decided something else while it waited for its turn."""
+    """Make a move, unless somebody deployed or decided something else while it waited for its lock."""
     async with turn(turn_name(DEPLOY, wanted.to, ref.application)):
         move = await due_at_execution(ref, wanted.after, tier, workbench)
         if not move.to:
@@ -122,7 +122,7 @@ async def _deployed(
 
 
 async def _sign_answers(image: str) -> None:
-    """Sign what a person answered in this run's form, of the time at which it was sent, whatever is due by now."""
+    """Sign a person's answer in this run's form, with the time at which it was sent, whatever move is due now."""
     for answer, said in (await answers()).items():
         tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
         ref = await find(image, CURATED, tier)
@@ -131,7 +131,7 @@ async def _sign_answers(image: str) -> None:
 
 
 def unneeded(move: Move) -> Move:
-    """What a promotion returns that had nothing to do: the move, which says why."""
+    """Return the result of a promotion that had nothing to do: the move, which contains the reason."""
     why = plain(f"{move.image.repository}@{move.image.short}: {move.why}")
     get_run_logger().info("%s", why)
     return ended("Unneeded", why, move)
@@ -166,7 +166,7 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
 
 
 def _of_no_use(said: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
-    """For what a yes does not count, or not yet."""
+    """Yield the reasons why an approval does not count, or not yet."""
     if not place.asks:
         yield f"{place.name} asks for no approval: a yes counts there against an earlier no"
     try:

@@ -1,4 +1,4 @@
-"""reconcile: starts the promotions that no event started."""
+"""Flow `reconcile`: start the promotions that no event has started."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from supply_chain.text import plain
 from tasks.promote import missed, on_the_way, start
 
 LONGEST_LOOK = 3600
-"""Seconds for which a shallow look waits for the one before it."""
+"""Seconds for which a shallow pass waits for the pass before it."""
 
 
 def looks(tier: str, *, shallow: bool) -> tuple[bool, ...]:
-    """Which looks are taken, each shallow or not. Execution's is the same either way."""
+    """Return the passes to make, each as whether it is shallow. For execution, there is only one kind."""
     return (False,) if tier == "execution" else (True,) if shallow else (True, False)
 
 
@@ -49,7 +49,7 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Freeze:
         return held(freeze)
     looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
     rows, found, seen = [], [], set()
-    for only_shallow in looks(tier, shallow=shallow):  # what is quickly found waits for nothing else
+    for only_shallow in looks(tier, shallow=shallow):  # start first what is found quickly
         for move in await missed(looking, workbench, shallow=only_shallow):
             if (key := (str(move.image), move.to, move.after)) in seen:
                 continue

@@ -1,4 +1,4 @@
-"""rescan: what is known by now of everything that curation admitted, against one database from start to end."""
+"""Flow `rescan`: match all curated images with one version of the vulnerability database."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tasks.rescan import all_told, curated_images, publish, set_up, telling, tol
 from tasks.rescan import rescan as rescan_chunk
 
 AGAIN = (10.0, 60.0)
-"""Seconds after which those are tried again that a registry or AWS gave no answer about."""
+"""Pauses in seconds before retries of images for which a registry or AWS did not answer."""
 NIGHT = 12 * 3600
-"""Seconds that a rescan waits for the one before."""
+"""Seconds that a rescan waits for the one before it."""
 
 
 @flow(name="rescan", flow_run_name=by_parameters)
@@ -53,20 +53,20 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
             await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise incomplete(rescanned.unjudged)
-    refuse(strange)  # of the others nobody has to wait
+    refuse(strange)  # last, so that other images do not wait because of invalid package names
     return rescanned
 
 
 @asynccontextmanager
 async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanBench]:
-    """What the run works with, and the database pinned for as long as it lasts."""
+    """Yield the dependencies of the run, with the database pinned until the block ends."""
     with ExitStack() as stack:
         scanner = await in_thread(stack.enter_context, workbench.pinned_grype())
         yield await set_up(tier, workbench, whole(scanner))
 
 
 async def _rescan(images: Sequence[KnownImage], bench: RescanBench, tally: Tally) -> None:
-    """Bases first: what they are rid of is what images that are built on them could be rid of."""
+    """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
     bench = replace(bench, told=tally.add, told_last=await told_last(tally.begun))
     bases, others = in_order(images)
     async with telling(tally):
@@ -76,7 +76,7 @@ async def _rescan(images: Sequence[KnownImage], bench: RescanBench, tally: Tally
 
 
 async def _all(images: Sequence[KnownImage], bench: RescanBench, fixed: Gone, tally: Tally) -> None:
-    """All images, a chunk at a time; what got no answer is asked once more, and again after a while."""
+    """Rescan all images, one chunk at a time; repeat those that got no answer after each of the pauses in `AGAIN`."""
     for pause in (0.0, *AGAIN):
         left = tally.left(images) if pause else images
         if not left:

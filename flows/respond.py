@@ -1,4 +1,4 @@
-"""respond: an event about an image becomes a page, and a word to its owner. alert: the same for the chain itself."""
+"""Flows `respond` and `alert`: report an event about an image, or about the chain itself, and notify people."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def alert(about: str, what: str, remedy: str) -> None:
 
 
 def _fact(said: Any) -> str:
-    """A deviation or a reason in a line."""
+    """Return a deviation or a reason as one line."""
     if isinstance(said, dict):
         return plain(f"{said.get('code', '')}: {said.get('fact', '')}")[:500]
     return plain(said)[:500]

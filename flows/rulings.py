@@ -1,4 +1,4 @@
-"""block, unblock, hold, release: what somebody decides about one image, signed and carried out at once."""
+"""Flows `block`, `unblock`, `hold` and `release`: sign a person's decision about an image, and apply it at once."""
 
 from __future__ import annotations
 

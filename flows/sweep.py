@@ -1,4 +1,4 @@
-"""sweep: removes what runs that were killed left on this machine, within minutes and without a next run."""
+"""Flow `sweep`: remove what killed runs left on this machine, within minutes and without waiting for a next run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.build import forget
 
 DEVELOP = "develop"
 SHORTLY = 1.0
-"""Seconds to wait for another run that has the turn: one that lives keeps it longer."""
+"""Seconds to wait for another run that holds the lock; a live run holds it for longer."""
 
 
 @flow(name="sweep", flow_run_name="sweep")
@@ -46,7 +46,7 @@ async def sweep() -> tuple[str, ...]:
 
 
 async def _cleared(name: str) -> bool:
-    """Clear what the runs left that had this turn; False where a run took it meanwhile, which clears up itself."""
+    """Remove what the earlier holders of this lock left; return False if another run took it: it cleans up itself."""
     async with AsyncExitStack() as stack:
         try:
             before = await stack.enter_async_context(turn(name, SHORTLY))

@@ -1,10 +1,10 @@
-"""Make tests/assets/dockerfiles.json: facts about Dockerfiles of public repositories, and none of their text.
+"""Make tests/assets/dockerfiles.json: facts about Dockerfiles of public repositories, without their text.
 
     python -m scripts.dockerfile_facts READER DIRECTORY…
 
-READER is the program that `cscm up` builds; each DIRECTORY is a git repository called OWNER+NAME, or lies in one.
-Per Dockerfile: where it is, the SHA-256 of its bytes, and its structure as BuildKit's parser sees it. A file that
-BuildKit cannot parse (a template) is left out.
+READER is the program that `cscm up` builds. Each DIRECTORY is a git repository named OWNER+NAME, or is in one. The
+facts of a Dockerfile are its path, the SHA-256 of its bytes, and its structure as BuildKit's parser sees it. A file
+that BuildKit cannot parse (a template) is left out.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from supply_chain.development.dockerfile import Instruction, Reading
 NAME = re.compile(r"(^|/)(Dockerfile([._-][\w.-]+)?|[\w-]+\.Dockerfile)$", re.IGNORECASE)
 TARGET = Path("tests/assets/dockerfiles.json")
 MOST = 45
-"""Dockerfiles of one repository."""
+"""Maximum number of Dockerfiles of one repository."""
 COPYING = ("ADD", "COPY")
 ADDRESS = re.compile(r"=.*(?:://|\s|\n).*", re.DOTALL)
-"""A default that is an address or a sentence is no structure."""
+"""A default value that is an address or a sentence; it is replaced, because it is not structure."""
 
 
 def main(reader: str, *directories: str) -> None:
@@ -43,7 +43,7 @@ def main(reader: str, *directories: str) -> None:
 
 
 def of_repository(directory: Path, reader: BuildKitReader, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """The facts of at most `MOST` Dockerfiles of a repository, spread over it."""
+    """Yield the facts of at most `MOST` Dockerfiles of a repository, spread over it."""
     name = next(part for part in reversed(directory.parts) if "+" in part).replace("+", "/")
     commit = git(directory, "rev-parse", "HEAD").decode().strip()
     listed = git(directory, "ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8", "replace").split("\0")
@@ -64,12 +64,13 @@ def of_repository(directory: Path, reader: BuildKitReader, seen: set[str]) -> It
 
 
 def git(directory: Path, *args: str) -> bytes:
+    """Return the output of a git command."""
     words = ["git", "-C", str(directory), *args]
     return subprocess.run(words, capture_output=True, check=False).stdout
 
 
 def facts(reading: Reading) -> dict[str, Any]:
-    """The structure of a Dockerfile."""
+    """Return the structure of a Dockerfile."""
     return {
         "directives": {each.name: each.value for each in reading.directives},
         "stages": [[each.name, each.base, each.platform] for each in reading.stages],
@@ -78,7 +79,7 @@ def facts(reading: Reading) -> dict[str, Any]:
 
 
 def fact(instruction: Instruction) -> Iterator[Any]:
-    """Name, lines, flags that name other things, form, and what it takes in, by its kind."""
+    """Yield name, lines, flags that name other objects, form, and inputs, depending on the kind of instruction."""
     yield instruction.name
     yield instruction.lines
     yield [flag for flag in instruction.flags if flag.startswith(("--from=", "--mount=", "--network=", "--platform="))]
@@ -90,7 +91,7 @@ def fact(instruction: Instruction) -> Iterator[Any]:
 
 
 def kind(word: str) -> str:
-    """Where a source of ADD or COPY lies."""
+    """Return the kind of a source of ADD or COPY: git, url or file."""
     if word.startswith(("http://", "https://")):
         return "git" if word.endswith(".git") or ".git#" in word else "url"
     return "git" if word.startswith("git@") or word.startswith("git://") else "file"

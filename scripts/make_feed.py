@@ -1,12 +1,11 @@
-"""Make the facts-only vulnerability feed from a directory of advisory data.
+"""Make the vulnerability feed, which contains only facts, from a directory of advisory data.
 
     python scripts/make_feed.py ADVISORIES src/supply_chain/adapters/vulndb/feed/facts.json.xz
 
-ADVISORIES holds `go-osv.tar.xz` (OSV JSON of golang/vulndb), `pypi-osv.tar.xz` (OSV YAML of
-pypa/advisory-database), `debian-<codename>.json` (source → [main, security, {CVE: fixed}]),
-`kev.json.xz` (CISA) and `cve-cvss.csv.xz` (CVE;score;severity;vector;source). Their dates are
-given below, for the files do not carry them. Only identifiers, packages, versions, symbols,
-vectors and dates are taken; a withdrawn advisory is left out.
+ADVISORIES contains `go-osv.tar.xz` (OSV JSON of golang/vulndb), `pypi-osv.tar.xz` (OSV YAML of
+pypa/advisory-database), `debian-<codename>.json` (source → [main, security, {CVE: fixed}]), `kev.json.xz` (CISA) and
+`cve-cvss.csv.xz` (CVE;score;severity;vector;source). Their dates are in `SOURCES`, because the files do not contain
+them. Only identifiers, packages, versions, symbols, vectors and dates are used; withdrawn advisories are left out.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ RELEASES = (("11", "bullseye"), ("12", "bookworm"))
 
 
 def members(archive: Path, suffix: str) -> Iterator[bytes]:
-    """The files of an archive whose names end with `suffix`."""
+    """Yield the content of an archive's files whose names end with `suffix`."""
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and member.name.endswith(suffix):
@@ -60,10 +59,10 @@ def members(archive: Path, suffix: str) -> Iterator[bytes]:
 
 
 def windows(ranges: list[dict[str, Any]]) -> tuple[Window, ...]:
-    """The windows of OSV ranges (https://ossf.github.io/osv-schema/#affectedrangesevents-fields).
+    """Return the windows of OSV ranges (https://ossf.github.io/osv-schema/#affectedrangesevents-fields).
 
-    A dozen records repeat an event. They are read as grype's own builder reads them: of two
-    beginnings the later counts, and an end without a beginning ends a window from the first version.
+    About twelve records repeat an event. They are read as grype's own builder reads them: of two starts, the later
+    one counts; an end without a start ends a window that starts at the first version.
     """
     found: list[Window] = []
     start: str | None = None
@@ -81,7 +80,7 @@ def windows(ranges: list[dict[str, Any]]) -> tuple[Window, ...]:
 
 
 def moment(value: str | datetime | None) -> datetime | None:
-    """A date of an advisory in UTC; the year 1 means that it has none."""
+    """Return a date of an advisory in UTC; None if there is none or its year is 1."""
     if value is None:
         return None
     found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
@@ -90,13 +89,14 @@ def moment(value: str | datetime | None) -> datetime | None:
 
 
 def vector(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> str | None:
-    """The record's own CVSS vector, else the worst that is known for one of its CVEs."""
+    """Return the record's own CVSS vector, else the worst one that is known for one of its CVEs."""
     own = [severity["score"] for severity in record.get("severity", [])]
     known = [vectors[alias] for alias in record.get("aliases", []) if alias in vectors]
     return own[0] if own else max(known)[1] if known else None
 
 
 def common(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> dict[str, Any]:
+    """Return the fields that Go and Python records have in common."""
     return {
         "id": record["id"],
         "aliases": tuple(record.get("aliases", [])),
@@ -107,6 +107,7 @@ def common(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> dic
 
 
 def go_package(affected: dict[str, Any]) -> GoPackage:
+    """Return a Go package of an advisory."""
     more = affected.get("ecosystem_specific", {})
     return GoPackage(
         name=affected["package"]["name"],
@@ -117,6 +118,7 @@ def go_package(affected: dict[str, Any]) -> GoPackage:
 
 
 def go(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[GoRecord]:
+    """Yield the Go records."""
     for text in members(directory / "go-osv.tar.xz", ".json"):
         record = json.loads(text)
         if "withdrawn" not in record:
@@ -125,13 +127,15 @@ def go(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[GoRec
 
 
 def python_package(affected: dict[str, Any]) -> Package:
+    """Return a Python package of an advisory."""
     found = windows(affected.get("ranges", []))
-    if not found:  # only single versions are listed
+    if not found:  # the record lists only single versions
         found = tuple(Window(version, last=version) for version in affected["versions"])
     return Package(name=affected["package"]["name"], windows=found)
 
 
 def python(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[PythonRecord]:
+    """Yield the Python records."""
     for text in members(directory / "pypi-osv.tar.xz", ".yaml"):
         record = yaml.load(text, yaml.CSafeLoader)
         if "withdrawn" not in record:
@@ -140,6 +144,7 @@ def python(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[P
 
 
 def debian(directory: Path) -> Iterator[DebianRelease]:
+    """Yield the fixes of each Debian release."""
     for version, codename in RELEASES:
         packages = json.loads((directory / f"debian-{codename}.json").read_text())
         fixes = {name: dict(sorted(fixed.items())) for name, (_, _, fixed) in sorted(packages.items()) if fixed}
@@ -147,6 +152,7 @@ def debian(directory: Path) -> Iterator[DebianRelease]:
 
 
 def exploited(directory: Path) -> Iterator[Exploited]:
+    """Yield the vulnerabilities that are known to be exploited."""
     for entry in json.loads(lzma.decompress((directory / "kev.json.xz").read_bytes()))["vulnerabilities"]:
         yield Exploited(
             cve=entry["cveID"],
@@ -160,12 +166,14 @@ def exploited(directory: Path) -> Iterator[Exploited]:
 
 
 def cvss(directory: Path) -> dict[str, tuple[float, str]]:
+    """Return score and vector of each CVE."""
     text = lzma.decompress((directory / "cve-cvss.csv.xz").read_bytes()).decode()
     rows = csv.DictReader(text.splitlines(), delimiter=";")
     return {row["cve"]: (float(row["score"]), row["vector"]) for row in rows}
 
 
 def make(directory: Path) -> Feed:
+    """Return the feed, in a stable order."""
     vectors = cvss(directory)
     releases = tuple(debian(directory))
     cves = sorted({cve for one in releases for fixes in one.fixes.values() for cve in fixes})
@@ -181,6 +189,7 @@ def make(directory: Path) -> Feed:
 
 
 def main() -> None:
+    """Write the feed."""
     directory, target = Path(sys.argv[1]), Path(sys.argv[2])
     feed = make(directory)
     text = feed.model_dump_json(exclude_defaults=True).encode()

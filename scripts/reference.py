@@ -1,8 +1,7 @@
-"""Write the reference that is made from the code: docs/errors.md, docs/reference/ and the table of rules in
-docs/explanation/gates.md. `make docs` runs it.
+"""Write the parts of the documentation that are made from the code; `make docs` runs it.
 
-What a page says of a code, a key, a command or an event is the code's own docstring, description or
-message; what is not written there is not on the page.
+These are docs/errors.md, docs/reference/ and the table of rules in docs/explanation/gates.md. The text about a code,
+a key, a command or an event is the docstring, description or message in the code; nothing is added.
 """
 
 from __future__ import annotations
@@ -61,11 +60,11 @@ from supply_chain.vulnerability.findings import Report
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Made by `make docs` from the code. Change it there. -->\n"
 RULES, END = "<!-- Made by `make docs` from the rules. Change them there. -->\n\n", "\n<!-- To here. -->\n"
-"""What the made part of a page that a person wrote stands between."""
+"""Comments around the part of a page that is made from the code, if a person wrote the rest."""
 
 
 def errors_page() -> str:
-    """docs/errors.md: every error, refusal and deviation."""
+    """Return docs/errors.md: every error, refusal and deviation."""
     return "\n".join(
         [
             "# Errors, refusals and deviations",
@@ -112,7 +111,7 @@ def errors_page() -> str:
 
 
 def every_error() -> list[type[SupplyChainError]]:
-    """All errors of errors.py but their base, by code."""
+    """Return all errors of errors.py except their base class, sorted by code."""
     found = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, SupplyChainError)]
     return sorted((each for each in found if each is not SupplyChainError), key=lambda each: each.code)
 
@@ -125,7 +124,7 @@ def _errors() -> Iterator[str]:
 
 
 def _gates() -> dict[str, list[Boundary]]:
-    """The gates at which each rule holds, by the rule's name; the first gate's rules first."""
+    """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
     gates: dict[str, list[Boundary]] = {}
     for boundary, policy in rules.POLICIES.items():
         for rule in policy.rules:
@@ -147,7 +146,7 @@ def _refusals() -> Iterator[str]:
 
 
 def gates_page() -> str:
-    """docs/explanation/gates.md: what a person wrote, with the rules between two comments."""
+    """Return docs/explanation/gates.md: the text that a person wrote, with the rules between two comments."""
     before, rest = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").split(RULES)
     _, after = rest.split(END)
     rows = [
@@ -165,7 +164,7 @@ def gates_page() -> str:
 
 
 def declaration_page() -> str:
-    """docs/reference/declaration.md."""
+    """Return docs/reference/declaration.md."""
     return _page(
         FILE,
         "What a team declares about its application, beside its Dockerfile. The document is one of `Service` and "
@@ -177,7 +176,7 @@ def declaration_page() -> str:
 
 
 def deployments_page() -> str:
-    """docs/reference/deployments.md."""
+    """Return docs/reference/deployments.md."""
     return _page(
         "Files of the operator",
         "What an operator writes under `deployments/`. All of it is read as strictly as a declaration.",
@@ -200,11 +199,11 @@ DOCUMENTS = {
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",
 }
-"""The documents of each type of block, in the page's order."""
+"""The documents of each type of block, in the order of the page."""
 
 
 def blocks_page() -> str:
-    """docs/reference/blocks.md."""
+    """Return docs/reference/blocks.md."""
     parts = []
     for kind in sorted(blocks.__all__, key=[*DOCUMENTS].index):
         block = getattr(blocks, kind)
@@ -226,7 +225,7 @@ def blocks_page() -> str:
 
 
 class DeadMessage(Message):
-    """A message in the dead-letter queue, and why nobody could read it."""
+    """A message in the dead-letter queue, with the reason why it could not be read."""
 
     receipt: str = Field(exclude=True)
 
@@ -256,7 +255,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "events replay": [DeadMessage],
     "events discard": [DeadMessage],
 }
-"""What each command prints with --json; of `LISTS` a list, but for a refusal."""
+"""What each command prints with --json; the commands in `LISTS` print a list, unless the result is a refusal."""
 LISTS = (
     "monitor",
     "images",
@@ -273,7 +272,7 @@ LISTS = (
 
 
 def commands_page() -> str:
-    """docs/reference/commands.md."""
+    """Return docs/reference/commands.md."""
     rows = [[f"`{name}`", " or ".join(_shape(name, each) for each in kinds)] for name, kinds in PRINTED.items()]
     shapes = {each: None for kinds in PRINTED.values() for each in kinds}
     return _page(
@@ -311,7 +310,7 @@ def _help(command: click.Command, name: str, parent: click.Context | None = None
 
 
 def evidence_page() -> str:
-    """docs/reference/evidence.md."""
+    """Return docs/reference/evidence.md."""
     rows = [[f"`{value}`", said] for value, said in documented(statement) if value.startswith(("https://", "urn:"))]
     return _page(
         "Evidence",
@@ -327,7 +326,7 @@ def evidence_page() -> str:
 
 
 def events_page() -> str:
-    """docs/reference/events.md."""
+    """Return docs/reference/events.md."""
     rows = [[f"`{name}`", said, ", ".join(f"`{key}`" for key in payload)] for name, said, payload in sorted(_events())]
     return _page(
         "Events",
@@ -369,7 +368,7 @@ def _events() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _named(word: ast.keyword) -> list[str]:
-    """The name of a keyword argument, or those in a dictionary of them."""
+    """Return the name of a keyword argument, or the keys of the dictionary that `**` unpacks."""
     if word.arg:
         return [word.arg]
     return [str(key.value) for key in getattr(word.value, "keys", ()) if isinstance(key, ast.Constant)]
@@ -380,7 +379,7 @@ def _page(title: str, about: str, body: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Every made page, by its path below docs/."""
+    """Return every generated page, by its path below docs/."""
     made = {
         "errors.md": errors_page(),
         "reference/declaration.md": declaration_page(),
@@ -395,7 +394,7 @@ def pages() -> dict[Path, str]:
 
 
 def write() -> None:
-    """Write what changed, and say so."""
+    """Write the pages that changed, and print their names."""
     for name, text in pages().items():
         path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

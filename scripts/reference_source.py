@@ -1,4 +1,4 @@
-"""What the reference's pages are read from: reasons and constants in the source, and models' keys."""
+"""Read the sources of the reference pages: reasons and constants in the code, and keys of models."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VALUES: dict[str, list[str]] = {
     "severity": [severity.value for severity in Severity],
     "boundary": [Boundary.TO_CURATION.value, Boundary.CURATION.value],
 }
-"""What a placeholder in a code can stand for."""
+"""The possible values of a placeholder in a code."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A reason as the source gives it; what is known only then is in italics."""
+    """A reason in the source; values that are known only at run time are in italics."""
 
     code: str
     fact: str
@@ -37,7 +37,7 @@ class Given:
 
 
 class Source:
-    """A module's functions, and the reasons (calls of `kind`) that they give."""
+    """The functions of a module, and the reasons (calls of `kind`) in them."""
 
     def __init__(self, module: ModuleType, kind: str) -> None:
         self.module, self.kind = module, kind
@@ -45,12 +45,12 @@ class Source:
         self.functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
     def all(self) -> Iterator[Given]:
-        """Every reason in the module, in its order."""
+        """Yield every reason in the module, in its order."""
         for name in self.functions:
             yield from self.given(name, {}, follow=False)
 
     def given(self, function: str, bound: Mapping[str, str], *, follow: bool = True) -> Iterator[Given]:
-        """The reasons of a function, and of the functions of this module that it calls."""
+        """Yield the reasons of a function, and of the functions of this module that it calls."""
         node = self.functions[function]
         words = Words(self, node, bound)
         for call in (each for each in ast.walk(node) if isinstance(each, ast.Call)):
@@ -72,14 +72,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Words:
-    """The text that an expression of a function makes, with what is `bound` put in."""
+    """The text that an expression of a function produces, with the values in `bound` inserted."""
 
     source: Source
     function: ast.FunctionDef
     bound: Mapping[str, str]
 
-    def text(self, node: ast.expr) -> str:  # noqa: PLR0911 - one for each form
-        """The words that are known; the rest by its name, in italics."""
+    def text(self, node: ast.expr) -> str:  # noqa: PLR0911 - one return for each form
+        """Return the words that are known; the rest by its name, in italics."""
         match node:
             case ast.Constant(value=str(value)):
                 return value
@@ -104,7 +104,7 @@ class Words:
         return self._named(node)
 
     def variants(self, code: ast.expr) -> list[dict[str, str]]:
-        """What the placeholders in a code stand for, and how its choices fall, each in turn."""
+        """Return each combination of values of the placeholders and choices in a code."""
         parts = [part.value for part in ast.walk(code) if isinstance(part, ast.FormattedValue)]
         choices = [part for part in parts if isinstance(part, ast.IfExp)]
         free = {
@@ -114,7 +114,7 @@ class Words:
         return [dict(zip(free, values, strict=True)) for values in itertools.product(*free.values())]
 
     def _answers(self, function: str) -> str:
-        """What another function of the module answers."""
+        """Return what another function of the module returns."""
         node = self.source.functions[function]
         answers = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value]
         inner = Words(self.source, node, {})
@@ -130,7 +130,7 @@ class Words:
         return f"*{name.replace('_', ' ')}*"
 
     def _made(self, name: str) -> str | None:
-        """What a local variable is made of, where that is a choice of words."""
+        """Return the text of a local variable, if it is a choice of words."""
         made = [
             each.value
             for each in ast.walk(self.function)
@@ -140,8 +140,8 @@ class Words:
         return " / ".join(map(self.text, made)) if made and words else None
 
 
-def _name(node: ast.expr) -> str:  # noqa: PLR0911 - one for each form
-    """What a reader would call a value."""
+def _name(node: ast.expr) -> str:  # noqa: PLR0911 - one return for each form
+    """Return the name by which a reader would call a value."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -159,7 +159,7 @@ def _name(node: ast.expr) -> str:  # noqa: PLR0911 - one for each form
 
 
 def documented(module: ModuleType, owner: str | None = None) -> list[tuple[str, str]]:
-    """The constants of a module, or of one of its classes, that a docstring follows: value and docstring."""
+    """Return value and docstring of each constant of a module, or of one of its classes, that has a docstring."""
     body: list[ast.stmt] = ast.parse(inspect.getsource(module)).body
     if owner:
         (body,) = [node.body for node in body if isinstance(node, ast.ClassDef) and node.name == owner]
@@ -175,7 +175,10 @@ def documented(module: ModuleType, owner: str | None = None) -> list[tuple[str, 
 
 
 def fields(models: Iterable[type[BaseModel] | TypeAdapter[Any]], level: int = 2, *, written: bool = True) -> str:
-    """A table of keys for every model and each model inside of them, once; `written` by people or by us."""
+    """Return a table of keys for every model, and once for each nested model.
+
+    `written` is whether people write the documents; otherwise, the project does.
+    """
     sections: dict[str, str] = {}
     for model in models:
         adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
@@ -189,7 +192,7 @@ def fields(models: Iterable[type[BaseModel] | TypeAdapter[Any]], level: int = 2,
 
 
 def _reached(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> list[str]:
-    """The names of a schema's models, itself first, in the order in which they are met."""
+    """Return the names of a schema's models, itself first, in the order of their first use."""
     found: list[str] = []
     ahead = [schema]
     while ahead:
@@ -213,7 +216,8 @@ def _section(name: str, known: Mapping[str, dict[str, Any]], level: int, written
     return f"{'#' * level} {name}\n\n{' '.join(schema.get('description', '').split())}\n\n" + table(head, rows)
 
 
-def value_of(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:  # noqa: PLR0911, PLR0912 - one for each form
+def value_of(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:  # noqa: PLR0911, PLR0912 - one return for each form
+    """Return a description of the values that a schema allows."""
     match schema:
         case {"$ref": ref}:
             name = ref.rpartition("/")[2]
@@ -234,7 +238,7 @@ def value_of(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str
             return f"{low} or more"
         case {"type": "string", "pattern": pattern} if pattern == f"^{DIGEST}$":
             return "`sha256:…`"
-        case {"type": "string", "pattern": pattern} if "|" not in pattern:  # a table has no place for it
+        case {"type": "string", "pattern": pattern} if "|" not in pattern:  # alternatives are too long for a table
             return f"text like `{pattern}`"
         case {"type": "string", "format": str(kind)}:
             return kind
@@ -251,6 +255,7 @@ def _default(schema: dict[str, Any]) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines) + "\n"
 

@@ -2,9 +2,9 @@
 
     python -m scripts.release
 
-The chain builds the wheel and an image that has it installed, checks, scans and signs that. From the image
-that curation admitted come the wheel and its SBOM; curation's key signs both. Each file is verified as a
-user would before this says so. Exits 3 where a gate refuses.
+The chain builds the wheel and an image that has it installed, and checks, scans and signs that image. The wheel and
+its SBOM are taken from the image that curation admitted; curation's key signs both. Each file is verified as a user
+would do it before the release is reported. The exit status is 3 if a gate refuses the image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from cscm.running import REFUSED
 from cscm.session import use_prefect
 
-HOME = use_prefect()  # sets Prefect's environment, so it comes before what imports it
+HOME = use_prefect()  # sets Prefect's environment, so it precedes the imports of Prefect
 
 
 from blocks import Tier, Workbench  # noqa: E402
@@ -39,7 +39,10 @@ TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;vers
 
 
 def main() -> int:
-    """Make the release in `build/release`; the exit status. What is there stays until the new one is verified."""
+    """Make the release in `build/release` and return the exit status.
+
+    An earlier release stays there until the new one is verified.
+    """
     done = subprocess.run(
         [Path(sys.executable).with_name("cscm"), "chain", HOME.project, "--revision", "HEAD", "--json"],
         cwd=HOME.project,
@@ -77,14 +80,14 @@ async def _blocks() -> tuple[Tier, Workbench]:
 
 
 def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]:
-    """The wheel in the image; its layers are verified against the signed digest on the way."""
+    """Return the name and content of the wheel in the image; its layers are verified against the signed digest."""
     with scratch("release") as place:
         tier.crane(workbench).export(ref, place / "image.tar")
         return wheel_in(place / "image.tar", ref)
 
 
 def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
-    """The SBOM of record, as curation signed it."""
+    """Return the SBOM of record, as curation signed it."""
     evidence = tier.evidence(workbench)
     inventory = sbom_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
     if inventory is None:
@@ -93,7 +96,7 @@ def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
 
 
 def _verify(cosign: Tool, target: Path, files: dict[str, bytes]) -> None:
-    """What docs/how-to/release.md tells a user to do; raises `SignatureFailed`."""
+    """Verify the files as docs/how-to/release.md tells a user to do; raise `SignatureFailed`."""
     root = target / ".root.json"
     root.write_text(TRUSTED_ROOT)
     try:

@@ -1,4 +1,4 @@
-"""The wheel that the image of this project holds."""
+"""Find the wheel in the image of this project."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.model.image import ImageRef
 
 WHEELS = "opt/release"
-"""Where examples/self/Dockerfile keeps it."""
+"""Where examples/self/Dockerfile puts the wheel."""
 
 
 def wheel_in(exported: Path, ref: ImageRef) -> tuple[str, bytes]:
-    """Name and content of the one wheel below `WHEELS` in an image's exported root filesystem (a tar)."""
+    """Return name and content of the only wheel below `WHEELS` in an image's exported root filesystem (a tar).
+
+    Raises `EvidenceInvalid` unless there is exactly one.
+    """
     with tarfile.open(exported) as tar:
         found = [
             (path.name, file.read())
@@ -30,6 +33,6 @@ def wheel_in(exported: Path, ref: ImageRef) -> tuple[str, bytes]:
 
 
 def purl_of(wheel: str) -> str:
-    """The package URL that a wheel's file name stands for (binary distribution format, "File name convention")."""
+    """Return the package URL of a wheel's file name (binary distribution format, "File name convention")."""
     name, version = wheel.split("-")[:2]
     return f"pkg:pypi/{name.replace('_', '-').lower()}@{version}"

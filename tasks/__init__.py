@@ -1,1 +1,1 @@
-"""One step each, named by the step, and what steps share. A task adds to a core function only what Prefect gives."""
+"""The steps of the flows, one module each. A task adds to a core function only what Prefect provides."""

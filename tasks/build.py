@@ -1,4 +1,4 @@
-"""build: the declared context becomes an image with known inputs."""
+"""Task `build`: build an image from a snapshot of the declared context."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def build(
     workbench: Workbench,
     fresh: bool,
 ) -> BuiltImage:
-    """Build with BuildKit; a build that fails is never tried again by itself."""
+    """Build the image with BuildKit; a failed build is not retried automatically."""
     built = await in_thread(
         lambda: build_image(snapshot, workshop(tier, host, workbench, snapshot.origin), invocation(), fresh=fresh)
     )
@@ -38,11 +38,11 @@ async def build(
 
 
 def forget_tests(built: BuiltImage, host: ContainerHost) -> None:
-    """Remove the image that the tests ran in, which takes the engine a while; nothing asks for it again."""
+    """Remove the image in which the tests ran, which takes the engine a while; nothing uses it again."""
     forget_image(host.engine(), test_name(local_name(built.application, built.invocation)))
 
 
 def forget(application: str, runs: Iterable[str], tier: Tier, host: ContainerHost) -> None:
-    """Remove from the engine what these runs made there; the registry has what was offered."""
+    """Remove from the engine what these runs made there; what was offered is in the registry."""
     for run in runs:
         clear(host.engine(), application, run, f"{tier.registry}/{development_repository(application)}")

@@ -1,4 +1,4 @@
-"""deploy: an admitted image runs in an environment; the record of it is evidence."""
+"""Task `deploy`: run an admitted image in an environment and record the deployment as evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def deploy(
     workbench: Workbench,
     fresh: bool,
 ) -> Deployment:
-    """Run by digest with the hardened profile; the new one is ready before the old one stops."""
+    """Run the image by digest with the hardened profile; the new container is ready before the old one stops."""
     deployment = await in_thread(
         lambda: take_into_service(
             admitted, dossier, environment, site(tier, host, workbench), invocation(), fresh=fresh

@@ -1,4 +1,4 @@
-"""encrypt: at rest under the tier's own key, and an encrypted copy of what is confidential."""
+"""Task `encrypt`: verify encryption at rest with the tier's key, and encrypt a copy of a confidential image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supply_chain.model.manifest import Base, Service
 async def encrypt(
     stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> EncryptedImage:
-    """Verify the repository's key; write the copy of a confidential image; attest both."""
+    """Verify the repository's key, write the encrypted copy of a confidential image, and attest both."""
     encrypted = await in_thread(
         lambda: encrypt_image(
             stored,

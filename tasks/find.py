@@ -1,4 +1,4 @@
-"""find: what a person typed becomes a reference by digest."""
+"""Resolve what a person typed to a reference by digest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from supply_chain.model.image import ImageRef
 
 
 async def find(image: str, prefix: str, tier: Tier) -> ImageRef:
-    """As `supply_chain.fleet.find.find`, in a tier's registry."""
+    """Return the result of `supply_chain.fleet.find.find` in a tier's registry."""
     return await in_thread(found, image, prefix, tier.ecr)
 
 
 async def find_stored(image: str, tier: Tier) -> ImageRef:
-    """As `supply_chain.fleet.find.find_stored`, in a tier's registry."""
+    """Return the result of `supply_chain.fleet.find.find_stored` in a tier's registry."""
     return await in_thread(found_stored, image, tier.ecr)

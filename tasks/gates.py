@@ -1,4 +1,4 @@
-"""The gates: read the dossier, judge it, and let a refusal leave its evidence."""
+"""Tasks of the three gates: read the facts, decide, and record a refusal as evidence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 async def admit_to_curation(
     ref: ImageRef, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[Candidate] | Refused, Dossier[Candidate]]:
-    """Boundary 1: development's evidence, verified with development's public key."""
+    """Decide the intake gate from development's evidence, verified with development's public key."""
 
     def read() -> Dossier[Candidate]:
         status = _offered(ref, tier)
@@ -58,7 +58,7 @@ async def admit_to_curation(
 async def admit_to_signature(
     image: ScannedImage, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
-    """What the scan found against what the owner accepts; nothing known to be exploited."""
+    """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
 
     def read() -> Dossier[ScannedImage]:
         evidence = tier.evidence(workbench)
@@ -76,7 +76,7 @@ async def admit_to_signature(
 async def admit_to_execution(
     ref: ImageRef, environment: Environment, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[CuratedImage] | Refused, Dossier[CuratedImage]]:
-    """Boundary 2: signature, verdicts and evidence of both tiers before, whether it may run here, who approved it."""
+    """Decide the deploy gate: signature, verdicts and evidence of both earlier tiers, environment and approval."""
 
     def read() -> Dossier[CuratedImage]:
         tags, place = tier.ecr.tags(ref), environment.place(workbench.environment)
@@ -87,14 +87,17 @@ async def admit_to_execution(
 
 
 def curated_before(application: str, tier: Tier) -> list[ImageRef]:
-    """Return the images under an application's name, the last one first; archived ones too, as they hold the name."""
+    """Return the images with an application's name, newest first; archived ones also hold the name."""
     repository = curated_repository(application)
     images = tier.ecr.images(repository)
     return [ImageRef(repository=repository, digest=each.digest) for each in images if each.tags]
 
 
 def _offered(ref: ImageRef, tier: Tier) -> StorageStatus:
-    """How an offered image is stored; a blocked one is archived and judged all the same."""
+    """Return the storage status of an offered image; a blocked image is archived, but the gate still decides on it.
+
+    Raises `ImageNotFound` if the registry does not have it.
+    """
     try:
         return tier.ecr.status(ref)
     except ImageNotFound as error:

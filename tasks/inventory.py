@@ -1,4 +1,4 @@
-"""inventory: what registry, evidence and hosts say of every curated image, kept where it can be asked for."""
+"""Tasks of the inventory: refresh it from registry, evidence and hosts, and query it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from supply_chain.text import counted
 async def refresh(
     application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
 ) -> tuple[Reconciled, ...]:
-    """Hold an application's images, or everybody's, against the registry; `rebuild` reads what did not change, too."""
+    """Reconcile one application's images, or all images, with the registry; `rebuild` also reads unchanged ones."""
     places = {place.name: place.host for place in workbench.environments()}
 
     def work() -> tuple[Reconciled, ...]:
@@ -39,7 +39,7 @@ async def refresh(
 
 @task(name="look at the hosts", task_run_name="look at the hosts", **RETRYING)
 async def look(workbench: Workbench, inventory: Inventory) -> int:
-    """Keep what each host of an environment shows; how many containers that are."""
+    """Store in the inventory what runs on each environment's host; return the number of containers."""
     engines: dict[str, Callable[[], Engine]] = {}
     for name in sorted({place.host for place in workbench.environments()}):
         host: ContainerHost = await ContainerHost.aload(name)
@@ -50,13 +50,13 @@ async def look(workbench: Workbench, inventory: Inventory) -> int:
 
 @task(name="note the time", task_run_name="note the time", **RETRYING)
 async def reconciled(inventory: Inventory) -> None:
-    """Everything was held against registry and hosts by now."""
+    """Record that everything was reconciled with registry and hosts by now."""
     await in_thread(lambda: inventory.open().reconciled_at(now()))
 
 
 @task(name="list images", task_run_name="list images", **RETRYING)
 async def list_images(inventory: Inventory) -> int:
-    """A table of all images; how many that are."""
+    """Publish a table of all images; return their number."""
 
     def listed() -> list[dict[str, str]]:
         known = inventory.open()
@@ -70,13 +70,13 @@ async def list_images(inventory: Inventory) -> int:
 
 @task(name="look it up", task_run_name="look it up", **RETRYING)
 async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
-    """The images in which it is."""
+    """Return the images that contain what the question names."""
     return await in_thread(lambda: where(understood(question), inventory.open()))
 
 
 @task(name="how much is known", task_run_name="how much is known", **RETRYING)
 async def known_as_of(question: str, inventory: Inventory) -> str:
-    """How old what the inventory says is, and of how many images it cannot tell."""
+    """Return the age of the inventory's data, and of how many images it cannot tell."""
 
     def said() -> str:
         known = inventory.open()
@@ -87,5 +87,5 @@ async def known_as_of(question: str, inventory: Inventory) -> str:
 
 @task(name="explain", task_run_name="explain", **RETRYING)
 async def explanations_of(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
-    """All that is known of the images of a digest."""
+    """Return everything that is known of the images with a digest."""
     return await in_thread(lambda: explain(digest, inventory.open()))

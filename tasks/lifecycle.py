@@ -1,4 +1,4 @@
-"""lifecycle: plans of what is aged out, archived and blocked; carrying them out; what somebody decides of an image."""
+"""Tasks of the lifecycle: plan expiry, archiving and blocks, apply a plan, and sign decisions on an image."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from supply_chain.model.image import Digest, ImageRef
 from supply_chain.reports import applied_rows, plan_rows
 
 ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persist_result": True}
-"""As other steps; a run that was suspended and goes on has its result from before."""
+"""Options like those of other steps; a run that continues after a suspension reuses its earlier result."""
 
 
 async def known_images() -> tuple[KnownImage, ...]:
-    """What the inventory knows; the lifecycle has it from here alone."""
+    """Return the images that the inventory knows; the lifecycle gets them only from here."""
     inventory: Inventory = await Inventory.aload("inventory")
     return await in_thread(lambda: tuple(image.lean() for image in inventory.open().images()))
 
 
 @task(name="plan the lifecycle", task_run_name="plan by {rules}", **ONCE)
 async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
-    """What the rules come to now: a plan, and a table of it. Nothing is changed."""
+    """Plan by the rules, publish the plan as a table, and return it. Nothing is changed."""
     wanted, images = workbench.rules(rules), await known_images()
     found = await in_thread(lambda: plan_of(present(tier, workbench).stock(images, now()), wanted, now()))
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(found), description=f"By {rules}: {found}")
@@ -55,13 +55,13 @@ async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
 
 @task(name="look what runs", task_run_name="look what runs", **RETRYING)
 async def needed_anywhere(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
-    """What should run or a rollback may need, by what execution signed of all applications."""
+    """Return what should run or what a rollback may need, by what execution signed for all applications."""
     return await in_thread(lambda: what_runs(found, present(tier, workbench)))
 
 
 @task(name="look what is built on what", task_run_name="look what is built on what", **RETRYING)
 async def built_on(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
-    """The bases of whatever is there and does not go."""
+    """Return the bases of all images that exist and are not removed."""
     return await in_thread(lambda: bases_of(found, present(tier, workbench)))
 
 
@@ -74,7 +74,7 @@ async def apply(
     tier: Tier,
     workbench: Workbench,
 ) -> tuple[Entry, ...]:
-    """Do what the plan says of a repository, as far as what it rested on still holds."""
+    """Apply the plan to one repository, as far as the preconditions of its steps still hold."""
 
     def block(ref: ImageRef, of: str, why: str) -> None:
         by = f"the rules {found.rules}"
@@ -85,12 +85,12 @@ async def apply(
 
 
 async def unfinished(found: Plan, repository: str, error: SupplyChainError) -> tuple[Entry, ...]:
-    """What was done of the plan in a repository before an error kept it from being finished; the rest has its code."""
+    """Return the entries of a plan that was interrupted by an error in a repository; the rest has the error's code."""
     return await in_thread(left_undone, found, repository, error, _journal(found))
 
 
 def done_so_far(found: Plan, repository: str) -> tuple[Entry, ...]:
-    """What was done of the plan in a repository, by a run that is ended in the midst of it."""
+    """Return the entries of a plan that a run completed in a repository before it was ended."""
     return begun(found, repository, _journal(found))
 
 
@@ -99,7 +99,7 @@ def _journal(found: Plan) -> FileJournal:
 
 
 async def publish(applied: Applied, found: Plan) -> None:
-    """Write the table of what came of a plan."""
+    """Publish the table of a plan's outcome."""
     await acreate_table_artifact(
         key="lifecycle-applied", table=applied_rows(applied), description=f"By {found.rules}: {applied}"
     )
@@ -107,28 +107,28 @@ async def publish(applied: Applied, found: Plan) -> None:
 
 @task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
 async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
-    """What somebody decided about a plan that is above its limits is a signed statement, and no click alone."""
+    """Sign a person's decision about a plan that is above its limits; a click in the UI alone does not count."""
     evidence = tier.evidence(workbench)
     await in_thread(lambda: approve(plan, yes, evidence, tier.ecr, by=by, why=why, now=now()))
 
 
 @task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)
 async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> Ruled:
-    """Sign what somebody decided about an image, and do at once what follows from it."""
+    """Sign a person's decision about an image, and carry out its immediate consequences."""
     return await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now(), tell=told))
 
 
 @task(name="enforce blocks", task_run_name="enforce blocks", **RETRYING)
 async def enforce(tier: Tier, workbench: Workbench) -> Enforced:
-    """Archive what is blocked and can be pulled again, under whatever name."""
+    """Archive blocked images that can be pulled again, under whatever name."""
     return await in_thread(enforce_blocks, tier.ecr, tier.evidence(workbench), present(tier, workbench))
 
 
 def told(ruled: Ruled) -> None:
-    """Emit what was decided, for whoever has to answer it.
+    """Emit an event for a decision, for those who have to respond to it.
 
-    A hold that stood already is not told again. A block is: this may be the second run of one that was signed, and was
-    killed before anybody heard of it. Where a step is tried again, it is the same event.
+    A hold that existed already is not emitted again. A block is: an earlier run may have signed it and then been
+    killed before it emitted the event. If the step is retried, the event has the same id.
     """
     if not ruled.changed and ruled.act not in (Act.BLOCK, Act.UNBLOCK):
         return
@@ -150,5 +150,5 @@ def told(ruled: Ruled) -> None:
 
 
 def _number(ruled: Ruled) -> UUID | None:
-    """The event's own, by which Prefect takes what the tries of one step tell for one event."""
+    """Return the id of the event, by which Prefect recognises the events of a step's retries as one."""
     return uuid5(UUID(task_run.id), f"{ruled.act} {ruled.ref}") if task_run.id else None

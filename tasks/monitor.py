@@ -1,4 +1,4 @@
-"""monitor: what runs against what the execution tier signed should run."""
+"""Task `monitor`: compare what runs with what the execution tier signed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tasks.soak import soak
 async def monitor(
     environment: str | None, tier: Tier, workbench: Workbench, application: str | None = None
 ) -> tuple[Observation, ...]:
-    """Look at one environment or at all; every deviation becomes a row, and one of a deployment an event.
+    """Check one environment or all; each deviation becomes a row, and one of a deployment also an event.
 
-    With `application` at nothing else: it is for whoever has the turn to deploy it. Otherwise what is being
-    deployed at this moment is left for later; and where it looks at all environments, at what else is on their hosts.
+    With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, leave what is being
+    deployed right now for later. If all environments are checked, check also what else runs on their hosts.
     """
     places = _places(environment, workbench)
     deploying = await _under_way()
@@ -49,7 +49,7 @@ async def monitor(
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for seen in looked.values():
         observed = [*with_entries(observed, seen.entered), *seen.observations]
-    deploying |= await _under_way()  # also what began or ended while it was looked at: the records are of before
+    deploying |= await _under_way()  # also deployments that began or ended meanwhile: the records were read before
     said = tuple(observed) if application else settled(observed, deploying)
     for observation in said:
         _emit(observation)
@@ -58,7 +58,7 @@ async def monitor(
     table = [row for each in said for row in observation_rows(each)]
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
-    await _remember(looked, places, deploying)  # last: what a look that fails has seen is seen again
+    await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
     return said
 
 
@@ -67,7 +67,7 @@ def _places(environment: str | None, workbench: Workbench) -> tuple[Environment,
 
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostSeen]:
-    """What is seen of each host since the last look, by its name."""
+    """Return what is seen of each host since the last check, by the host's name."""
     seen = {}
     for name in sorted({place.host for place in places}):
         there = [place for place in places if place.host == name]
@@ -81,9 +81,10 @@ async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) ->
 async def _remember(
     looked: Mapping[str, HostSeen], places: Sequence[Environment], deploying: Collection[tuple[str, str]]
 ) -> None:
-    """Set the event from which each host is looked at next.
+    """Store the event from which the next check of each host begins.
 
-    Not for a host to which something is being deployed: who went into that is not reported before it is recorded.
+    A host to which something is being deployed is left out: entries into that container are not reported before the
+    deployment is recorded.
     """
     unsettled = {place.host for place in places if any(environment == place.name for environment, _ in deploying)}
     for host, seen in looked.items():
@@ -96,13 +97,13 @@ def _variable(host: str) -> str:
 
 
 def _number(remembered: object) -> int:
-    """What is remembered of the engine's newest event; 0 where that is no number, so that all it knows is read."""
+    """Return the stored number of the engine's newest event; 0 if it is not a number, so that all events are read."""
     text = str(remembered)
     return int(text) if text.isdecimal() else 0
 
 
 async def _under_way() -> set[tuple[str, str]]:
-    """Environment and application of the deployments under way."""
+    """Return environment and application of the deployments in progress."""
     async with get_client() as client:
         limits = await every(client.read_global_concurrency_limits)
     held = [turn_about(limit.name) for limit in limits if limit.active_slots]

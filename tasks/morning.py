@@ -1,4 +1,4 @@
-"""morning: what Prefect knows of the last night."""
+"""Task of the daily report: collect what Prefect knows of the last night."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, Morning, Run, changes
 
 SAID = ("boundary", "environment", "decision", "who", "by", "why", "stood", "from", "to")
-"""What of an event's payload tells a person why, in this order."""
+"""The fields of an event's payload that tell a person the reason, in this order."""
 EVENTS = 50
-"""Events of the first page; Prefect says where the next one is."""
+"""Number of events on the first page; Prefect returns the address of the next one."""
 
 
 @task(name="look back", task_run_name="look back", **RETRYING)
 async def look_back(until: datetime, hours: int, workbench: Workbench) -> Morning:
-    """The runs and events of the last hours, and what is open now."""
+    """Return the runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
     async with get_client() as client:
         night = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since, before_=until))
@@ -67,7 +67,7 @@ async def look_back(until: datetime, hours: int, workbench: Workbench) -> Mornin
 
 
 async def _dead_letters() -> int | None:
-    """How many messages nobody could read; None where no bridge is set up."""
+    """Return the number of messages that could not be read; None if no bridge is set up."""
     try:
         bridge: Bridge = await Bridge.aload("bridge")
     except SettingInvalid:
@@ -76,13 +76,13 @@ async def _dead_letters() -> int | None:
 
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:
-    """All of them but those inside of others, the last first."""
+    """Return all matching runs except subflow runs, latest first."""
     found = await every(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
     return [run for run in found if run.parent_task_run_id is None and run.state is not None]
 
 
 async def _deployments(client: PrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:
-    """Id → flow/deployment, of those that runs belong to and that are there still."""
+    """Return `flow/deployment` by id, for the runs' deployments that still exist."""
     wanted = sorted({run.deployment_id for run in runs if run.deployment_id})
     found = await client.read_deployments(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=wanted)))
     flows = await client.read_flows(flow_filter=FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in found])))
@@ -109,7 +109,7 @@ async def _events(client: PrefectClient, since: datetime, until: datetime) -> li
 
 
 def _detail(payload: Mapping[str, Any]) -> str:
-    """What of an event's payload says why, in a line."""
+    """Return the reason in an event's payload, in one line."""
     reasons = [each["code"] for each in payload.get("reasons", ()) if isinstance(each, dict) and "code" in each]
     said = [str(payload[key]) for key in SAID if payload.get(key)]
     return ", ".join((*said, *dict.fromkeys(reasons)))

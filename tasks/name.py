@@ -1,4 +1,4 @@
-"""name: whether an application's name belongs to its source, asked before anything is built."""
+"""Task `name`: check, before the build, that an application's name belongs to its source."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from tasks.gates import curated_before
 
 @task(name="name", task_run_name="name", **RETRYING)
 async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Refused | None:
-    """Return the refusal of a name that is not this source's, or None.
+    """Return the refusal of a name that does not belong to this source, or None.
 
-    It is the intake gate's rule on what development can read; the gate decides for itself, on the signed provenance.
+    This applies the intake gate's rule to what development can read. The gate decides again, on the signed
+    provenance.
     """
     manifest, source = snapshot.manifest, snapshot.source
 

@@ -1,4 +1,4 @@
-"""offer: the image and its signed evidence in development's repository."""
+"""Task `offer`: push the image and its signed evidence to development's repository."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supply_chain.model.manifest import Base, Service
 async def offer(
     tested: TestedImage, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> Candidate:
-    """Push, and attach what the development key signs."""
+    """Push the image, and attach the evidence that the development key signs."""
     candidate = await in_thread(
         lambda: offer_image(tested, manifest, buildx(tier, host, workbench), tier.ecr, tier.evidence(workbench), now)
     )

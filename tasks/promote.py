@@ -1,4 +1,4 @@
-"""promote: what is due at an image's next boundary, what people say of it, and what is on its way already."""
+"""Tasks of a promotion: find an image's next move, sign decisions of people, and find runs in progress."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ EVIDENCE = 60
 POLL = 2
 FLOW = "promote"
 TO_CURATION, TO_EXECUTION = f"{FLOW}/on-missed", f"{FLOW}/on-demand"
-"""The deployments that `start` runs: each tier's runs are its own workers' work."""
+"""The deployments that `start` runs; each tier's runs are the work of its own workers."""
 STALE = timedelta(hours=6)
-"""No run waits or works for so long: twice what one may wait for a chain, and what a deployment takes."""
+"""Age after which a run counts as dead: twice what a run may wait for a chain, plus the time of a deployment."""
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
 @task(name="offered", task_run_name="offered", **RETRYING)
 async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
-    """Wait for an image's evidence that is still being signed, `EVIDENCE` seconds at most."""
+    """Wait at most `EVIDENCE` seconds for the evidence of an image that is still being signed."""
     store, until = tier.evidence(workbench), time.monotonic() + EVIDENCE
     if not (await in_thread(to_curation, ref, tier.ecr, store)).waits:
         return
     while time.monotonic() < until:
-        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # the others need no second look
+        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # others need no second check
             return
         await asyncio.sleep(POLL)
 
 
 @task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
 async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, newest: bool = False) -> Move:
-    """What is to be done with an offered image.
+    """Return the move that is due for an offered image.
 
-    With `newest`, what is to be done with the newest image of its application that was offered.
+    With `newest`, if none is due for that image, return the move of its application's newest offered image.
     """
     store = tier.evidence(workbench)
     move = await in_thread(to_curation, ref, tier.ecr, store)
@@ -70,7 +70,7 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, ne
 
 @task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
-    """What is to be done with a curated image: where it goes, and whether a person has to decide first."""
+    """Return the move that is due for a curated image: its environment, and whether a person must decide first."""
     view = _view(tier, workbench, ref.application)
     return await _as_seen(await in_thread(to_environment, ref, after, view), view)
 
@@ -86,9 +86,9 @@ async def _as_seen(move: Move, view: View) -> Move:
 async def sign_decision(
     ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench, *, sent: bool = False
 ) -> None:
-    """Sign a person's yes or no, as execution's evidence; the gate reads that and nothing else.
+    """Sign a person's decision as execution's evidence; the deploy gate reads that and nothing else.
 
-    `sent` as of `evidence.approval.to_sign`: it was answered in a form.
+    `sent` is that of `evidence.approval.to_sign`: the decision was made in a form.
     """
     where, evidence = execution_place(ref), tier.evidence(workbench)
 
@@ -100,7 +100,7 @@ async def sign_decision(
             evidence.attach(where, APPROVAL, said.predicate(), said.decided)
         return is_known(number)
 
-    if await in_thread(sign):  # signed, and told, by a run that was killed before it forgot the answer
+    if await in_thread(sign):  # a run signed and emitted it, but was killed before it removed the form's answer
         return
     emit(
         "image.decided",
@@ -116,7 +116,7 @@ async def sign_decision(
 
 @task(name="missed", task_run_name="missed", **RETRYING)
 async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> tuple[Move, ...]:
-    """What no event announced to this tier: the steps that are open, the newest image of each application."""
+    """Return the moves that no event announced to this tier, for the newest image of each application."""
     if tier.tier == "curation":
         return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench), shallow=shallow)
     view = _view(tier, workbench)
@@ -124,7 +124,7 @@ async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> 
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
-    """The runs that promote a digest: they wait, run, or ask a person."""
+    """Return the runs that promote a digest: those that wait, run, or ask a person."""
     async with get_client() as client:
         found = await every(
             client.read_flow_runs,
@@ -135,7 +135,10 @@ async def promoting(digest: Digest) -> list[FlowRun]:
 
 
 def _goes_on(run: FlowRun) -> bool:
-    """Whether anything will come of it: a run whose machine died is Running for ever, and one may be due in years."""
+    """Return whether a run will still act.
+
+    A run whose machine died stays Running for ever, and a run may be scheduled for years ahead.
+    """
     if run.state_type is StateType.PAUSED:
         return run.state_name != ABANDONED
     since = run.state.timestamp if run.state else run.created
@@ -144,29 +147,29 @@ def _goes_on(run: FlowRun) -> bool:
 
 
 async def on_the_way(move: Move) -> bool:
-    """Whether another run makes the same move: one that asks a person only as long as nobody answered elsewhere."""
+    """Return whether another run makes the same move; one that asks a person counts only if this move asks too."""
     runs = [run for run in await promoting(move.image.digest) if move.asks or run.state_type is not StateType.PAUSED]
     return any(str(run.id) != flow_run.id and _same(run.parameters, parameters_of(move)) for run in runs)
 
 
 async def start(move: Move) -> str:
-    """Start a promotion as its event would have; within an hour once, and once more where nobody is asked any more.
+    """Start a promotion as its event would have done, and return the name of the run.
 
-    The run's name.
+    A move is started at most once an hour, and once more if it no longer asks a person.
     """
     run = await arun_deployment(
         TO_CURATION if move.image.repository.startswith(OFFERED) else TO_EXECUTION,
         parameters=parameters_of(move),
         timeout=0,
         as_subflow=False,
-        tags=["by-event"],  # nobody waits for it: what becomes of it is told
+        tags=["by-event"],  # nobody waits for this run, so its outcome is notified
         idempotency_key=f"{move.image} {move.to} {move.asks} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 
 
 def parameters_of(move: Move) -> dict[str, Any]:
-    """With what `promote` is run for a move."""
+    """Return the parameters of a `promote` run that makes a move."""
     return {"image": str(move.image), "after": move.after}
 
 
@@ -175,7 +178,7 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _view(tier: Tier, workbench: Workbench, only: str | None = None) -> View:
-    """What execution looks at; what should run, of one application or all of them, is read once."""
+    """Return execution's view; what should run, of one application or of all, is read only once."""
     evidence = tier.evidence(workbench)
 
     @cache

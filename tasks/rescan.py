@@ -1,4 +1,4 @@
-"""rescan: what is known by now of curated images, many at a time."""
+"""Tasks of a rescan: match many curated images with the current vulnerability database."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ from supply_chain.model.image import ImageRef
 from tasks.tell import tell
 
 TOLD = "rescan_told"
-"""The variable that says when a rescan last told what it found of all images."""
+"""The variable with the time of the last rescan that reported on all images."""
 SIGNED = "cscm.rescan.signed"
 RESCAN = {"prefect.resource.id": "cscm.rescan", "prefect.resource.name": "rescan"}
 EVERY = 5.0
-"""Seconds between two tellings of how far a rescan is."""
+"""Seconds between two updates of the progress bar."""
 AT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 @task(name="images", task_run_name="images", **RETRYING)
 async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, ...]:
-    """Every image that the registry lists in the curated repositories, with what the inventory knows of it.
+    """Return every image that the registry lists in the curated repositories, with the inventory's facts about it.
 
-    One that the inventory does not know yet, as no event told of it, is among them all the same.
+    An image that the inventory does not know yet, because no event announced it, is included.
     """
     return await in_thread(lambda: tuple(everything(tier.ecr, inventory.open())))
 
 
 @task(name="set up", task_run_name="set up", persist_result=False, **RETRYING)
 async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
-    """What a rescan works with: also which bases there are, and what was said of them."""
+    """Return the dependencies of a rescan, including the bases and the blocks on them."""
     return await in_thread(rescan_bench, tier, workbench, scanner)
 
 
@@ -64,9 +64,10 @@ async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBenc
 async def rescan(
     number: int, images: Sequence[KnownImage], bench: RescanBench, only: tuple[str, ...], fixed: Gone
 ) -> None:
-    """A chunk of images: matched, signed and judged anew where something changed; each changed verdict an event.
+    """Rescan a chunk of images: match each, and sign a new report and verdict if something changed.
 
-    What is found is told to the bench, image by image, and is no result that Prefect would write down once more.
+    Each changed verdict becomes an event. Results go to `bench`, one image at a time, and are not returned, because
+    Prefect would store them once more.
     """
 
     def told(ref: ImageRef, seen: Judged | Unjudged | None) -> None:
@@ -78,7 +79,7 @@ async def rescan(
 
 
 def _emit(seen: Judged, news: News) -> None:
-    """An event for the change, unless a run that came no further told of it already."""
+    """Emit an event for the change, unless an earlier run that was interrupted has emitted it."""
     number = numbered("image.verdict-changed", news.since)
     if is_known(number):
         return
@@ -101,7 +102,7 @@ def _said(passes: bool | None) -> str:
 
 @asynccontextmanager
 async def telling(tally: Tally) -> AsyncIterator[None]:
-    """Tell how far the run is while the block runs: a bar, and count, rate and time left beside it."""
+    """Publish the progress of the run while the block runs: a bar with count, rate and remaining time."""
 
     def how_far() -> str:
         return pages.rescan_progress(tally.done, tally.total, tally.seconds, tally.unjudged)
@@ -127,8 +128,11 @@ async def telling(tally: Tally) -> AsyncIterator[None]:
 
 
 async def told_last(begun: datetime) -> datetime:
-    """When a rescan last told what it found of all images. Where none did, or the variable is lost, when this one
-    began: that is kept, for it may be killed after it signed something."""
+    """Return the time of the last rescan that reported on all images.
+
+    If there is none, or its variable is lost, return `begun`, the start of this rescan, and store it: this rescan may
+    be killed after it signed something.
+    """
     try:
         return AT.validate_python(await Variable.aget(TOLD))
     except ValidationError:
@@ -137,13 +141,15 @@ async def told_last(begun: datetime) -> datetime:
 
 
 async def all_told(by: datetime) -> None:
-    """What was found of all images was told by then: the next rescan compares with what was signed by then."""
+    """Record that all findings signed until `by` were reported; the next rescan compares with these."""
     await Variable.aset(TOLD, by.isoformat(), overwrite=True)
 
 
 async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
-    """The tables that operators and owners read, and the message to whoever is told. What was found for some packages
-    has tables of its own: it is no answer about the others."""
+    """Publish the tables for operators and owners, and notify if there is anything to report.
+
+    A rescan for some packages has its own tables, because it does not report on other packages.
+    """
     said, key = pages.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
     get_run_logger().info("%s", said)
     about = pages.escaped(said)

@@ -1,4 +1,4 @@
-"""respond: what runs from an image, whose it is, and what is on its way with it."""
+"""Tasks of a response: find what runs from an image, its owners, and the promotions in progress."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from supply_chain.text import in_a_line
 from tasks.promote import promoting
 
 ENDED, POLL = 90.0, 0.5
-"""Seconds to wait for what was cancelled, and between two looks."""
+"""Seconds to wait for cancelled runs, and between two checks."""
 NOT_BLOCKED = "no signed statement says so (any more): nothing was cancelled, and gates do not refuse it for that"
 
 
 @dataclass
 class Stopped:
-    """What was on its way with an image, and what is known of why it is stopped."""
+    """Promotions in progress of an image, and the reason to stop them."""
 
     runs: list[str]
     facts: list[str] = field(default_factory=list)
@@ -54,9 +54,10 @@ class Stopped:
 
 @task(name="what is on its way", task_run_name="what is on its way", **RETRYING)
 async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench) -> Stopped:
-    """The runs that promote an image; what ends its way (`CANCELS`) cancels them.
+    """Return the runs that promote an image; cancel them if the event is one of `CANCELS`.
 
-    That is done where the lifecycle's signed word says the same: anybody who may emit an event could say so.
+    They are cancelled only if a statement signed by the lifecycle confirms the block, because anybody who can emit
+    events could claim one.
     """
     runs = await promoting(ref.digest)
     found = Stopped(runs=[str(run.name) for run in runs])
@@ -73,12 +74,12 @@ async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench
 async def gathered(
     ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, tier: Tier, workbench: Workbench
 ) -> Response:
-    """What runs from the image by the signed records, as it is seen now; what of it cannot be read is told instead."""
+    """Return what runs from the image by the signed records, and how it is now; name what could not be read."""
     unread, evidence = [*stopped.unread], tier.evidence(workbench)
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
-    whose = None if is_base_repository(ref.repository) else ref.application  # a base is what fronts of all run from
+    whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
         places = workbench.environments()
         names = [each.name for each in places]
@@ -99,7 +100,7 @@ async def gathered(
 
 @contextmanager
 def _going_on(what: str, unread: list[str]) -> Iterator[None]:
-    """What cannot be read in it is told, and what comes after it is done; what may be later is tried again first."""
+    """Record an error in `unread` and continue after the block; raise it while a retry may help."""
     try:
         yield
     except SupplyChainError as error:
@@ -109,9 +110,10 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
 
 
 async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:
-    """Whoever runs one ends its processes; one that waits for its time or for a person is ended at once.
+    """Cancel the runs; one that waits for its start or for a person is ended at once.
 
-    Until they have ended what they put into service just now may not be signed; those that did not are told.
+    What a run is deploying may not be signed before it has ended. Return a message for each run that has not ended
+    after `ENDED` seconds.
     """
     async with get_client() as client:
         for run in runs:

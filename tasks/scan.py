@@ -1,4 +1,4 @@
-"""scan: SBOM and findings of the stored image, as evidence and as a table."""
+"""Task `scan`: attach the SBOM and the findings of the stored image as evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from supply_chain.vulnerability.findings import Report
 async def scan(
     image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
 ) -> tuple[ScannedImage, Report]:
-    """Scan by digest from the registry; leave SBOM and report beside the image."""
+    """Scan the image by digest from the registry, and attach SBOM and report to it."""
     scanned, report = await in_thread(
         lambda: scan_image(
             image,

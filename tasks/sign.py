@@ -1,4 +1,4 @@
-"""sign: curation's signature, verified from outside."""
+"""Task `sign`: sign the image with curation's key and verify the signature from outside."""
 
 from __future__ import annotations
 

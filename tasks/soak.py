@@ -1,4 +1,4 @@
-"""soak: how long what runs has been well without a break, and a signed word where that was long enough."""
+"""Record how long a deployment has been healthy without interruption, and sign a completed soak."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from supply_chain.promotion.soaking import Soaking, sign, soaked, watched
 
 
 async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, workbench: Workbench) -> None:
-    """Remember each look in a variable, and once for each container sign and tell that its soak is over.
+    """Store each observation in a variable; sign and emit a completed soak once for each container.
 
-    Two that look at once, or one that ends in between, tell it twice or leave it to the reconcile.
+    Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the reconcile.
     """
     for observation in seen:
         if not observation.application or not observation.wanted:
@@ -38,7 +38,7 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
 
 
 async def soaking_of(environment: str, application: str) -> Soaking | None:
-    """What is remembered; None where it was not well at the last look. What cannot be read begins anew."""
+    """Return the stored soak; None if the deployment was unhealthy at the last check or the value is invalid."""
     kept = await Variable.aget(variable_of(environment, application))
     try:
         return Soaking.model_validate(kept) if kept else None
@@ -47,7 +47,7 @@ async def soaking_of(environment: str, application: str) -> Soaking | None:
 
 
 def variable_of(environment: str, application: str) -> str:
-    """The name of what is remembered of an application in an environment; Prefect takes few characters in one."""
+    """Return the name of the variable for an application in an environment; Prefect allows few characters in it."""
     unlike = hashlib.sha256(f"{environment} {application}".encode()).hexdigest()[:8]
     return f"soak_{environment}_{slug(application)}_{unlike}".replace("-", "_").replace(".", "_")
 

@@ -1,4 +1,4 @@
-"""source: the snapshot that a run is about, and the events of a push."""
+"""The snapshot of the source that a run builds, and the event of a push."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from supply_chain.adapters.git.snapshot import read_manifest_of, take_snapshot, 
 from supply_chain.development.snapshot import Snapshot
 
 _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
-"""The snapshot that this run has already, and of what."""
+"""The snapshot that this run has already taken, with its path and revision."""
 
 
 @asynccontextmanager
 async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) -> AsyncIterator[Snapshot]:
-    """The one snapshot of a run: of the application's files as they are, or of a commit's.
+    """Yield the snapshot of a run: of the application's current files, or of a commit.
 
-    It is taken where it is first asked for. A flow within a flow that has one builds that, and does not read again.
+    It is taken at the first call. A subflow of a run that has one uses that snapshot.
     """
     before = _taken.get()
     if before and before[:2] == (path, revision):
@@ -47,12 +47,15 @@ async def application_in(path: Path, revision: str | None) -> str:
 
 
 async def verify(snapshot: Snapshot) -> None:
-    """Raise `SourceInvalid` where something wrote to the run's own copy."""
+    """Raise `SourceInvalid` if something wrote to the run's own copy."""
     await in_thread(verify_snapshot, snapshot)
 
 
 def post_pushed(path: Path, revision: str, ref: str) -> None:
-    """Post `cscm.source.pushed` for the application in `path`, a directory or a bare repository, now."""
+    """Post `cscm.source.pushed`, with the current time, for the application in `path`.
+
+    `path` is a directory or a bare repository.
+    """
     application = {"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}
     payload = {"path": str(path), "revision": revision, "ref": ref, "pushed": now().isoformat()}
     post("cscm.source.pushed", f"cscm.revision.{revision}", path.name, payload, [application])

@@ -1,4 +1,4 @@
-"""store: the admitted candidate in curation's own repository, every byte verified."""
+"""Task `store`: copy the admitted candidate to curation's own repository and verify every byte."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from supply_chain.policy.outcome import Admitted
 async def store(
     admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, fresh: bool
 ) -> StoredImage:
-    """Copy by digest, without the engine, and verify."""
+    """Copy the image by digest, without the engine, and verify the copy."""
     stored = await in_thread(
         lambda: store_image(
             admitted,

@@ -1,4 +1,4 @@
-"""tell: the one way in which owners and operators are told."""
+"""Notify owners and operators; every notification is sent from here."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from blocks import Workbench
 from orchestration.clock import now
 
 AGAIN = timedelta(days=1)
-"""After how long the same is told again."""
+"""Time after which the same message may be sent again."""
 TOLD = "told_lately"
-"""How the variables are called that remember what was told. There are 256, for Prefect keeps 5000 characters in one."""
+"""Prefix of the variables that record what was sent; there are 256, because each holds at most 5000 characters."""
 MOST = 160
-"""What one of them remembers; with its time each takes 30 characters."""
+"""Number of messages that one variable records; each takes 30 characters, including its time."""
 
 
 async def tell(subject: str, body: str, workbench: Workbench, *, once: str | None = None) -> None:
-    """Through the notification block that the workbench names; what is told `once` not again within a day."""
+    """Send a message through the notification block that the workbench names.
+
+    A message with the same `once` is not sent again within a day.
+    """
     name, key = _place(once or "")
     told = await _told(name) if once else {}
     if key in told:
@@ -35,13 +38,16 @@ async def tell(subject: str, body: str, workbench: Workbench, *, once: str | Non
 
 
 def _place(what: str) -> tuple[str, str]:
-    """The variable in which it is remembered, and as what there."""
+    """Return the name of the variable that records a message, and the message's key in it."""
     digest = hashlib.sha256(what.encode()).hexdigest()
     return f"{TOLD}_{digest[:2]}", digest[:16]
 
 
 async def _told(name: str) -> dict[str, int]:
-    """What was told within a day, and when. Two that tell at once may forget each other's: it is told again then."""
+    """Return what was sent within the last day, with the times (seconds since the epoch).
+
+    Two concurrent calls may overwrite each other's record; a message is then sent again.
+    """
     kept = await Variable.aget(name)
     since = (now() - AGAIN).timestamp()
     if not isinstance(kept, dict):

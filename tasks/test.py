@@ -1,4 +1,4 @@
-"""test: every check of a built image; what they find is for the gate to judge."""
+"""Task `test`: run every check of a built image; the gate decides on the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supply_chain.model.tier import TierName, development_repository
 async def test(
     built: BuiltImage, snapshot: Snapshot, tier: Tier, host: ContainerHost, workbench: Workbench
 ) -> TestedImage:
-    """Tests, linter, source, secrets, dependencies and readiness probe, side by side."""
+    """Run tests, linter, source, secrets and dependency checks and the readiness probe in parallel."""
     ref = ImageRef(repository=development_repository(built.application), digest=built.digest)
 
     def make() -> TestedImage:
@@ -35,4 +35,4 @@ async def test(
     return tested
 
 
-test.__test__ = False  # type: ignore[attr-defined]  # a step, not a test of ours
+test.__test__ = False  # type: ignore[attr-defined]  # this is a step, not one of our tests

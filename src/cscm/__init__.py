@@ -1,1 +1,1 @@
-"""The command. It may import everything, and holds no logic."""
+"""The command-line interface `cscm`. It may import every other package, and contains no logic of its own."""

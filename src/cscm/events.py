@@ -1,4 +1,4 @@
-"""`cscm bridge` and `cscm events`: what ECR says of pushes becomes Prefect's events, and what nobody could read."""
+"""Commands `cscm bridge` and `cscm events`: carry ECR's push events to Prefect, and handle unreadable messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def bridge(alive: Path | None) -> None:
     """Carry pushes that ECR tells of to Prefect, until ended. Safe to end and to run twice."""
     settings = _settings()
-    from prefect.client.orchestration import get_client  # noqa: PLC0415 - Prefect, after its environment is set
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - import Prefect only after its environment is set
 
     from orchestration.announcements import Announcer  # noqa: PLC0415
 
@@ -37,7 +37,7 @@ def bridge(alive: Path | None) -> None:
     log = logging.getLogger("supply_chain.bridge")
     log.addHandler(told)
     log.setLevel(logging.INFO)
-    log.propagate = False  # it belongs to no run
+    log.propagate = False  # no run owns these messages
     with get_client(sync_client=True) as client:
         carrying = Bridge(settings.queue(), settings.dead_letters(), Announcer(client), time.sleep)
         carrying.run(alive.touch if alive else lambda: None)
@@ -59,7 +59,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     require_advisory(name, packages)
     refuse(no_packages(packages))
     use_prefect()
-    import prefect.main  # noqa: F401, PLC0415 - sets logging up: what Prefect says of its own is not for the terminal
+    import prefect.main  # noqa: F401, PLC0415 - sets up logging: Prefect's own messages do not go to the terminal
 
     from orchestration.database_events import post_advisory  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`cscm images`, `where`, `explain` and `inventory`: what there is, where something is, what became of an image."""
+"""Commands `cscm images`, `where` and `explain`: list images, find what is in them, and show their history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from supply_chain.adapters.database import SqlInventory
 
 WIDEST = 60
-"""Characters of a cell in a table on a terminal."""
+"""Maximum number of characters in a cell of a table on a terminal."""
 
 
 @click.command()
@@ -38,10 +38,10 @@ def images(application: str | None, as_json: bool) -> None:
             "`cscm images` lists all; `cscm inventory` reads the registry anew."
         )
     found = chain(kept.gone(application), kept.images(application))
-    if as_json:  # one by one, as there may be many
+    if as_json:  # print one by one, because there may be many
         before = "["
         for image in found:
-            click.echo(before + json.dumps(image.model_dump(mode="json")))  # in ASCII: names in it are anybody's
+            click.echo(before + json.dumps(image.model_dump(mode="json")))  # in ASCII: the names in it are untrusted
             before = ","
         click.echo("]" if before == "," else "[]")
         return
@@ -81,7 +81,7 @@ def _inventory() -> SqlInventory:
 
 
 def _table(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> None:
-    """Columns as wide as what is in them, and no cell too wide; `--json` has all of it."""
+    """Print rows as columns of the width of their content; long cells are cut, `--json` prints everything."""
     lines = [columns, *([_cut(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:

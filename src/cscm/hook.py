@@ -1,4 +1,4 @@
-"""`cscm hook`: a git hook that tells the supply chain of every push."""
+"""Command `cscm hook`: a git hook that reports every push to the supply chain."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def post(path: str) -> None:
     if not pushes:
         return
     use_prefect()
-    from tasks.source import post_pushed  # noqa: PLC0415 - Prefect only where there is something to post
+    from tasks.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
 
     for revision, ref in pushes:
         post_pushed(Path(path), revision, ref)

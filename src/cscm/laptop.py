@@ -1,4 +1,4 @@
-"""`cscm up`, `down`, `status`, `doctor` and `reset`: the supply chain of this machine."""
+"""Commands `cscm up`, `down`, `status`, `doctor` and `reset`: the supply chain of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supply_chain.text import plain
 
 
 def progress_line() -> Callable[[str], None]:
-    """Print lines with the seconds since now; from any thread, one at a time."""
+    """Return a function that prints a line with the seconds since this call, from any thread, one line at a time."""
     started, lock = time.monotonic(), threading.Lock()
 
     def say(line: str) -> None:
@@ -32,7 +32,7 @@ def progress_line() -> Callable[[str], None]:
 @click.command()
 def up() -> None:
     """Start the supply chain of this machine, or what of it does not run."""
-    from cscm_laptop import laptop  # noqa: PLC0415 - the other commands start faster without
+    from cscm_laptop import laptop  # noqa: PLC0415 - without it, the other commands start faster
 
     home = Home.find()
     profile = load_profile(home.project)
@@ -44,13 +44,13 @@ def up() -> None:
 
 
 def _register(home: Home) -> Callable[[Any], None]:
-    """Register the blocks, with Prefect imported only now and with the laptop's settings."""
+    """Return a function that registers the blocks; it imports Prefect only when called, with the laptop's settings."""
 
     def register(state: Any) -> None:
         from cscm_laptop.prefect_server import prefect_environment  # noqa: PLC0415
 
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-            del os.environ[name]  # a server that somebody chose elsewhere must not get the laptop's blocks
+            del os.environ[name]  # another server, chosen by these variables, must not get the laptop's blocks
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.update(prefect_environment(home, load_profile(home.project)))
         from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
@@ -62,7 +62,7 @@ def _register(home: Home) -> Callable[[Any], None]:
 
 
 def _tell_of(database: Any, told: Path) -> None:
-    """Post that the vulnerability database is another one than the last time; the first one is no news."""
+    """Post an event if the vulnerability database changed since the last call; there is none for the first database."""
     before = told.read_text(encoding="ascii") if told.exists() else database.digest
     if database.digest != before:
         from orchestration.database_events import post_updated  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`cscm lifecycle`, `block`, `unblock`, `hold` and `release`: what is aged out, archived, blocked or held."""
+"""Commands `cscm lifecycle`, `block`, `unblock`, `hold` and `release`: plan and decide the lifecycle of images."""
 
 from __future__ import annotations
 

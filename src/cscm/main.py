@@ -1,4 +1,4 @@
-"""`cscm`: what a person types."""
+"""The command `cscm` with all its subcommands."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from supply_chain.scratch import disk_full_told
 from supply_chain.text import plain_lines
 
 BASES = ("python", "python-build", "proxy")
-"""What every laptop needs; another base is made with `cscm chain bases/NAME`."""
+"""The bases that every laptop needs; `cscm chain bases/NAME` makes another base."""
 
 
 class Cli(click.Group):
-    """Shows our errors as messages, and never a stack trace for what a user can mend."""
+    """Command group that prints our errors as messages without a stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print a `SupplyChainError` and exit with status 1."""
         try:
             with disk_full_told():
                 return super().invoke(ctx)
@@ -63,7 +64,7 @@ def _bases_there(project: Path) -> list[str]:
 
 
 def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
-    """What a shell is offered: those that begin as what is typed."""
+    """Return a shell completion that offers the names that begin with the typed text."""
     return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
 
 

@@ -1,4 +1,4 @@
-"""What several commands take, and how they print what they found."""
+"""Options, arguments and output formats that several commands share."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def user() -> str:
-    """Who types, as this machine knows them."""
+    """Return the user's login name."""
     return pwd.getpwuid(os.getuid()).pw_name
 
 
 class Words(click.ParamType[str]):
-    """What a person says: something, and no more than a statement holds."""
+    """Text of a person: not empty, and at most as long as a statement allows."""
 
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Without the blanks around it."""
+        """Return the text without surrounding blanks."""
         said = value.strip()
         if not 0 < len(said) <= MOST_WORDS:
             self.fail(f"say something, in at most {MOST_WORDS} characters", param, ctx)
@@ -38,12 +38,12 @@ class Words(click.ParamType[str]):
 
 
 class Image(click.ParamType[str]):
-    """An image as people name it: looked at before Prefect is asked, which takes seconds."""
+    """Name of an image; its syntax is checked before Prefect starts, which takes seconds."""
 
     name = "image"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """As it was typed; whether there is one is another question."""
+        """Return the value as typed; whether the image exists is not checked here."""
         repository, _, digest = value.strip().rpartition("@")
         if not HEXADECIMAL.fullmatch(digest) or not re.fullmatch(PATH, repository or "any"):
             self.fail(f"{value!r} names no image: write NAME@sha256:…, or 12 digits or more of its digest", param, ctx)
@@ -51,12 +51,12 @@ class Image(click.ParamType[str]):
 
 
 class NewFile(click.ParamType[Path]):
-    """A file that can be written where it is, before anything is done for what it will hold."""
+    """A file that can be written; this is checked before the work whose result it will hold."""
 
     name = "file"
 
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path; a directory is none, nor a file in one that is not there."""
+        """Return the path; fail if it is a directory, or if its directory does not exist or is not writable."""
         path = Path(value)
         if path.is_dir():
             self.fail(f"{path} is a directory", param, ctx)
@@ -77,5 +77,5 @@ by = click.option(
 
 
 def json_of(rows: Sequence[BaseModel]) -> str:
-    """As `--json` prints them: an array."""
+    """Return the rows as `--json` prints them: a JSON array."""
     return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)

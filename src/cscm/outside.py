@@ -1,4 +1,4 @@
-"""`cscm key` and `cscm registry-token`: what a person needs to verify an image from outside, with plain cosign."""
+"""Commands `cscm key` and `cscm registry-token`: all that is needed to verify an image elsewhere with plain cosign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cscm freeze` and `cscm thaw`: promotions by events wait, and go on."""
+"""Commands `cscm freeze` and `cscm thaw`: stop and resume promotions by events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supply_chain.text import plain
 def freeze(why: str, by: str) -> None:
     """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""
     use_prefect()
-    from orchestration.clock import now  # noqa: PLC0415 - Prefect, after its environment is set
+    from orchestration.clock import now  # noqa: PLC0415 - import Prefect only after its environment is set
     from orchestration.promotion_freeze import freeze as start  # noqa: PLC0415
     from supply_chain.promotion.freeze import Freeze  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`cscm register`: a Prefect server of one's own is told of the project, as `cscm up` tells the laptop's."""
+"""Command `cscm register`: register the project on your own Prefect server, as `cscm up` does on the laptop's."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def register() -> None:
             f"{project} declares no deployments in prefect.yaml, so there is nothing to register.\n"
             "Run this where the supply chain's own prefect.yaml is."
         )
-    from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its environment is set
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - only after its environment is set
 
     from blocks.register import register_types  # noqa: PLC0415
     from orchestration.registration.client import asks  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
         ask = asks(client)
-        ask("POST", "/deployments/filter", {"limit": 1})  # before anything is made: whether it answers us
+        ask("POST", "/deployments/filter", {"limit": 1})  # check that the server answers before anything is made
         say("blocks: registering their types")
         register_types()
         deploy(project, [sys.executable], {"PREFECT_CLI_PROMPT": "false", "PREFECT_CLI_COLORS": "false"}, ask, say)
@@ -62,7 +62,7 @@ def register() -> None:
 
 
 def _notify() -> str:
-    """Through what people are told: as the workbench says, where somebody filled it in already."""
+    """Return the notification block that the workbench block names, or the default if there is no workbench block."""
     try:
         return str(load_block("Workbench", "workbench").notify)
     except SettingInvalid:

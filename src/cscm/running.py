@@ -1,4 +1,4 @@
-"""How a command runs a flow here, with the laptop's Prefect, and says how it ended."""
+"""Run a flow in the process of a command, with the laptop's Prefect, and print its result."""
 
 from __future__ import annotations
 
@@ -24,38 +24,43 @@ EXIT = {
     2: "A wrong call, told with how to call it.",
     REFUSED: "A gate refused the image, told with every reason.",
 }
-"""What each exit status of a command says."""
+"""The meaning of each exit status of a command."""
 
 verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
 
 
 class _Terminal(logging.Handler):
-    """A line per step on standard error, so that standard output is the result alone."""
+    """Prints a line for each step to standard error, so that standard output has only the result."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print the record's message."""
         click.echo(plain(record.getMessage()), err=True)
 
 
 def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
-    """Run a flow, named as in prefect.yaml (`flows.chain:chain`), and say how it ended."""
+    """Run a flow, named as in prefect.yaml (`flows.chain:chain`), and print its result."""
     tell(result_of(flow, verbose, **parameters), as_json)
 
 
 def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
-    """What a flow comes to, its steps told meanwhile. It is imported once Prefect's environment is set."""
+    """Run a flow, print its steps meanwhile, and return its result.
+
+    The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run is told to end, and
+    `PartFailed` if Prefect's server stops answering.
+    """
     use_prefect(verbose=verbose)
-    import prefect.main  # noqa: F401, PLC0415 - sets logging up, which is then added to
+    import prefect.main  # noqa: F401, PLC0415 - sets up logging, to which a handler is added below
 
     if not verbose:
         steps = logging.getLogger(STEPS)
         steps.addHandler(_Terminal())
         steps.setLevel(logging.INFO)
-    from httpx import TransportError  # noqa: PLC0415 - Prefect's client lets it through
+    from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
     from prefect.exceptions import TerminationSignal  # noqa: PLC0415
 
     from orchestration.run_tags import tag_flows  # noqa: PLC0415
 
-    tag_flows()  # by which the server knows whose runs it is to end when they are abandoned
+    tag_flows()  # by these tags, the server knows which runs it ends when they are abandoned
     module, _, name = flow.partition(":")
     try:
         return asyncio.run(getattr(import_module(module), name)(**parameters))
@@ -72,8 +77,8 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
 
 
 def tell(result: Any, as_json: bool) -> None:
-    """Print what a flow came to; a refusal ends the command with its own status."""
-    from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - with Prefect, after its environment is set
+    """Print the result of a flow; if it is a refusal, exit with the status `REFUSED`."""
+    from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - together with Prefect, after its environment is set
 
     if as_json:
         click.echo(json.dumps(_plain(result), indent=2))
@@ -101,7 +106,7 @@ TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("act", str),
     ("ref", lambda it: str(it.ref)),
 )
-"""What only one kind of result has, and how that kind is told; any other tells itself."""
+"""An attribute that only one kind of result has, and how to render that kind; all others are rendered by `str`."""
 
 
 def _told(result: Any) -> str:

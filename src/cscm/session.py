@@ -1,4 +1,4 @@
-"""The environment in which a command speaks to Prefect: the laptop's, or the one that is set already."""
+"""The environment in which a command uses Prefect: the laptop's, or the one that the caller has set."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from orchestration.registration.abandoned_runs import FREQUENCY
 from supply_chain.errors import PartFailed
 
 STEPS = "supply_chain.steps"
-"""The logger that tells of each step as it ends."""
+"""The logger that reports each step when it ends."""
 
 
 def use_prefect(*, verbose: bool = False) -> Home:
-    """Set Prefect's environment before it is imported; a server named in PREFECT_API_URL is left alone."""
+    """Set Prefect's environment before it is imported, and return the home.
+
+    If PREFECT_API_URL names a server, that server is used as it is. Otherwise raises `PartFailed` unless this
+    laptop's server answers.
+    """
     home = Home.find()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    if not verbose:  # the terminal shows steps and the outcome; the whole log is in the UI
+    if not verbose:  # the terminal shows steps and the result; the complete log is in the UI
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     os.environ.update(FREQUENCY)
     if "PREFECT_API_URL" in os.environ:
@@ -41,7 +45,7 @@ def use_prefect(*, verbose: bool = False) -> Home:
 
 
 def load_block(kind: str, name: str) -> Any:
-    """A block that is called so, of a kind that `blocks` has; `SettingInvalid` where there is none.
+    """Return the block with this name, of a type in `blocks`; raise `SettingInvalid` if there is none.
 
     Prefect is imported after its environment is set.
     """

@@ -1,1 +1,1 @@
-"""The embedded default: a complete supply chain on one machine."""
+"""The laptop: a complete supply chain on one machine."""

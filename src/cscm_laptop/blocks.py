@@ -1,4 +1,4 @@
-"""The blocks of a laptop, filled from its state; elsewhere an operator fills them."""
+"""Fill the Prefect blocks from the state of a laptop; elsewhere, an operator fills them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supply_chain.model.tier import BASES, TierName
 
 
 def tier_of(state: LaptopState, name: TierName) -> Tier:
-    """A tier's block: its own identity and key, and the public keys of all."""
+    """Return the block of a tier, with its own identity and signing key and the public keys of all tiers."""
     identity = state.identities[name]
     return Tier(
         tier=name.value,
@@ -33,13 +33,16 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
 
 
 def bridge_of(state: LaptopState) -> Bridge:
-    """The bridge's block: its own identity, and its queues."""
+    """Return the block of the bridge, with its own identity and its queues."""
     known = state.bridge
     return Bridge(aws=_credentials(state, known), role_arn=known.role_arn, pushed=known.queue, dead=known.dead)
 
 
 def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
-    """A user's key, inside of the block that it is for, where an edit in the UI keeps the secret."""
+    """Return an identity's credentials, to be nested in the block that uses them.
+
+    A nested secret is kept when the block is edited in the UI.
+    """
     return AwsCredentials(
         aws_access_key_id=identity.access_key_id,
         aws_secret_access_key=SecretStr(identity.secret_access_key),

@@ -1,4 +1,4 @@
-"""Every part of the laptop with what was found, what is wanted, and what to do about the difference."""
+"""Checks of every part of the laptop: what was found, what is wanted, and how to correct a difference."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ from supply_chain.model.image import Frozen
 
 UP = "run `cscm up`"
 ROOM = 5
-"""GiB that should be free: images, their builds and the emulator's blobs."""
+"""Minimum free disk space in GiB, for images, their builds and the emulator's blobs."""
 OLD = 5
-"""Days after which the official database is too old to judge with; grype's own limit."""
+"""Age in days from which the official database is too old for verdicts; grype has the same limit."""
 
 
 class Check(Frozen):
-    """One line of `cscm doctor`. One that is ok and has a remedy is a note: it may be better, and need not."""
+    """One line of `cscm doctor`.
+
+    A check that is ok and has a remedy is a note: an improvement is possible, but not necessary.
+    """
 
     name: str
     found: str
@@ -46,17 +49,17 @@ class Check(Frozen):
 
 
 def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
-    """A check whose remedy is said only when it is needed."""
+    """Return a check that has its remedy only if it is not ok."""
     return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
 
 
 def note(name: str, found: str, wanted: str, remedy: str) -> Check:
-    """A check of what this user, or this place of the engine, does not let anybody see or set from here."""
+    """Return a note about what cannot be seen or set by this user or from this machine."""
     return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
 
 
 def examine(profile: Profile, home: Home) -> list[Check]:
-    """Look at every part; changes nothing, and a part that is missing is a line, not an error."""
+    """Check every part without changing anything; a missing part is a failed check, not an error."""
     return [
         _python(),
         *_engine(),
@@ -99,7 +102,7 @@ def _engine() -> Iterable[Check]:
 
 
 def _builds(home: Home) -> Iterable[Check]:
-    """What keeps builds apart and within their limits; only root can set it, on the engine's own machine."""
+    """Check the isolation and the limits of builds, which only root can set, and only on the engine's machine."""
     network, apart, limits, each = "build network", "kept apart", "build limits", "set for each build"
     if os.geteuid() != 0 or not engine_url().startswith("unix://"):
         who = "root on the engine's machine"
@@ -178,7 +181,7 @@ def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:
 
 
 def wrong_batches(settings: dict[str, Any]) -> list[str]:
-    """The batch settings that a running server does not have as the laptop wants them."""
+    """Return the batch settings of a running server that differ from those that the laptop wants."""
     services = settings.get("server", {}).get("services", {})
     wrong = []
     for name, wanted in prefect_server.BATCHES.items():
@@ -228,5 +231,5 @@ def _room(places: dict[str, Path]) -> Iterable[Check]:
 
 
 def _told(error: SupplyChainError) -> str:
-    """An error's message in one line, without its code."""
+    """Return an error's message in one line, without its code."""
     return " ".join(str(error.args[0]).split())

@@ -1,4 +1,4 @@
-"""The AWS emulator as a process: an environment of its own, held by hashes, and its start."""
+"""The AWS emulator as a service: its own Python environment, pinned by hashes, and its process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ HEALTH = "/_cscm/health"
 
 
 def endpoint_url(profile: Profile) -> str:
-    """Where AWS's clients find the emulator."""
+    """Return the URL where AWS clients reach the emulator."""
     return f"http://{HOST}:{profile.ports.emulator}"
 
 
 def registry(profile: Profile) -> str:
-    """The registry's host, as it stands in an image's name."""
+    """Return the registry's host and port, as they appear in the name of an image."""
     return f"{HOST}:{profile.ports.emulator}"
 
 
 def root_key(home: Home) -> Path:
-    """The file that holds the key of the account's root; the emulator makes it when it first starts."""
+    """Return the path of the root key of the emulated account; the emulator makes it at its first start."""
     return _state(home) / "root-key.json"
 
 
@@ -42,7 +42,7 @@ def _state(home: Home) -> Path:
 
 
 def environment_fits(home: Home) -> bool:
-    """Whether the emulator's environment is whole and made from the lock file as it is now."""
+    """Return whether the emulator's environment is complete and made from the current lock file."""
     stamp = home.emulator / "made-from"
     return stamp.is_file() and stamp.read_text(encoding="ascii") == _wanted(home)
 
@@ -52,7 +52,10 @@ def _wanted(home: Home) -> str:
 
 
 def ensure_environment(home: Home, progress: Progress) -> None:
-    """Make the emulator's Python environment; every package has to have the lock file's hash."""
+    """Make the emulator's Python environment, unless it is up to date.
+
+    Every package must have the hash that the lock file lists. Raises `PartFailed` if a command fails.
+    """
     if environment_fits(home):
         return
     progress("emulator: making its Python environment")
@@ -73,7 +76,10 @@ def ensure_environment(home: Home, progress: Progress) -> None:
 
 
 def emulator(home: Home, profile: Profile) -> Service:
-    """The emulator, whose state is on disk before it answers; its registry is on the same port."""
+    """Return the emulator's service.
+
+    It writes its state to disk before it answers. Its registry is on the same port.
+    """
     port, state = profile.ports.emulator, _state(home)
     arguments = ("--host", HOST, "--port", str(port), "--region", profile.region, "--state", str(state))
     return Service(
@@ -95,12 +101,15 @@ def emulator(home: Home, profile: Profile) -> Service:
 
 
 def emulator_root(key_file: Path, region: str) -> boto3.Session:
-    """Root of the emulator that made that key file when it started."""
+    """Return a session of the emulator's root user, from the key file that the emulator made when it started.
+
+    Raises `PartFailed` if the file is missing or damaged.
+    """
     try:
         root = AccessKey.model_validate_json(key_file.read_bytes())
     except (FileNotFoundError, ValidationError):
         raise PartFailed(
             f"{key_file}, the emulator's root key, is missing or damaged.\n"
             "Remove it and run `cscm down` and `cscm up`: the emulator makes a new one when it starts."
-        ) from None  # what is damaged may be quoted, and it is a secret
+        ) from None  # the cause may quote the damaged content, which is a secret
     return boto3.Session(root.access_key_id, root.secret_access_key, region_name=region)

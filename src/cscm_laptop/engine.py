@@ -1,8 +1,8 @@
-"""The machine's container engine: found and judged; installed and started only where there is none.
+"""Find and check the container engine of the machine; install and start one if there is none.
 
-An engine that someone else installed or runs is never changed; what it lacks is said instead.
-Demands and the recipe for Debian were measured: 26.1 with the containerd image store is the lowest
-that keeps an image's digest from the build to the registry.
+An engine that someone else installed or runs is never changed; what it lacks is reported instead. Measured for the
+requirements and the recipe for Debian: 26.1 with the containerd image store is the lowest version that keeps an
+image's digest from the build to the registry.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from supply_chain.model.image import Frozen
 DEFAULT_URL = "unix:///var/run/docker.sock"
 DAEMON_PLACES = ("/usr/local/sbin", "/usr/sbin")
 PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
-"""Where dockerd and the containerd that it starts say that they run (moby, daemon/pidfile)."""
+"""Pid files of dockerd and of the containerd that it starts (moby, daemon/pidfile)."""
 WANTED = (26, 1)
 STORE = "io.containerd.snapshotter.v1"
 
 
 class Engine(Frozen):
-    """An engine that can do what the chain needs."""
+    """An engine that meets the requirements of the chain."""
 
     url: str
     version: str
@@ -47,19 +47,19 @@ class Engine(Frozen):
 
 
 class Facts(Frozen):
-    """What an engine says about itself."""
+    """What an engine reports about itself."""
 
     version: str
     store: str
 
 
 def engine_url(environ: Mapping[str, str] = os.environ) -> str:
-    """Where the engine is asked: DOCKER_HOST, or its default socket."""
+    """Return the URL of the engine: DOCKER_HOST, or the default socket."""
     return environ.get("DOCKER_HOST") or DEFAULT_URL
 
 
 def ask(url: str) -> Facts:
-    """Ask the engine; raises `EngineUnavailable` with what to do where none answers."""
+    """Return the engine's version and image store; raise `EngineUnavailable`, with a remedy, if none answers."""
     try:
         client = docker.DockerClient(base_url=url, timeout=10, **_tls(url))
         try:
@@ -78,7 +78,7 @@ def ask(url: str) -> Facts:
 
 
 def _why(url: str, error: Exception) -> str:
-    """Why none answers, and what to do: one that is installed only has to be started."""
+    """Return why no engine answers, and the remedy: an installed engine only has to be started."""
     socket = Path(url.removeprefix("unix://"))
     said = "there is no such socket" if url.startswith("unix://") and not socket.exists() else error
     started = "Docker Engine is installed: start it (as root: `cscm up`, or `systemctl start docker`)."
@@ -86,12 +86,12 @@ def _why(url: str, error: Exception) -> str:
 
 
 def find_daemon() -> str | None:
-    """Where dockerd is, also for a user whose PATH leaves out the administrator's programs."""
+    """Return the path of dockerd; look also in directories that are only in an administrator's PATH."""
     return shutil.which("dockerd", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *DAEMON_PLACES]))
 
 
 def facts(info: Mapping[str, Any]) -> Facts:
-    """Read what `GET /info` answers."""
+    """Read the facts from the answer to `GET /info`."""
     status = dict(info.get("DriverStatus") or [])
     return Facts(version=str(info.get("ServerVersion", "")), store=str(status.get("driver-type", "")))
 
@@ -110,7 +110,7 @@ def _not_permitted(url: str) -> bool:
 
 
 def judge(found: Facts, url: str) -> None:
-    """Raise `EngineUnsuitable` with everything that the engine lacks and what to do about it."""
+    """Raise `EngineUnsuitable`, with everything that the engine lacks and each remedy, if it lacks anything."""
     lacks = []
     if version_of(found.version) < WANTED:
         lacks.append(
@@ -127,13 +127,13 @@ def judge(found: Facts, url: str) -> None:
 
 
 def version_of(text: str) -> tuple[int, int]:
-    """`26.1.5+dfsg1` → (26, 1); what is no version is the lowest."""
+    """Return the major and minor version: (26, 1) for `26.1.5+dfsg1`, (0, 0) if the text is not a version."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def check_engine(url: str | None = None) -> Engine:
-    """The engine as it is, changing nothing; raises `EngineUnavailable` or `EngineUnsuitable`."""
+    """Return the engine without changing anything; raise `EngineUnavailable` or `EngineUnsuitable`."""
     url = url or engine_url()
     found = ask(url)
     judge(found, url)
@@ -141,14 +141,14 @@ def check_engine(url: str | None = None) -> Engine:
 
 
 def ensure_engine(home: Home, progress: Progress) -> Engine:
-    """The engine, after installing and starting it where there is none and this user may."""
+    """Return the engine; if there is none and this user may, install and start it first."""
     url = engine_url()
     try:
         return check_engine(url)
     except EngineUnavailable:
         if url != DEFAULT_URL or os.geteuid() != 0:
             raise
-    engine_setup.configure()  # before the package starts it
+    engine_setup.configure()  # before the installation, because the package starts the engine
     if find_daemon() is None:
         progress("engine: installing Docker Engine from Debian's packages")
         engine_setup.install()
@@ -157,7 +157,7 @@ def ensure_engine(home: Home, progress: Progress) -> Engine:
 
 
 def wake(home: Home, progress: Progress) -> None:
-    """Start the engine that is installed, where none answers and this user may; raises `EngineUnavailable`."""
+    """Start the installed engine if none answers; raise `EngineUnavailable` if that is not possible."""
     url = engine_url()
     try:
         ask(url)
@@ -168,7 +168,7 @@ def wake(home: Home, progress: Progress) -> None:
 
 
 def engine_service(home: Home) -> Service:
-    """dockerd as a process of ours, for machines without systemd."""
+    """Return the service of dockerd as our own process, for machines without systemd."""
     return Service(
         name="engine",
         argv=(find_daemon() or "/usr/sbin/dockerd",),
@@ -181,7 +181,7 @@ def engine_service(home: Home) -> Service:
 
 
 def start(home: Home, progress: Progress) -> None:
-    """Start the engine, through systemd where that is process 1, and wait until it answers."""
+    """Start the engine, through systemd if that is process 1, and wait until it is ready."""
     if Path("/run/systemd/system").is_dir():
         progress("engine: starting it through systemd")
         done = run(["systemctl", "start", "docker.service"], name="systemctl", timeout=120)
@@ -199,8 +199,8 @@ def start(home: Home, progress: Progress) -> None:
 def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
     """Remove the pid files of processes that ended.
 
-    dockerd takes one that was killed and that nobody has waited for yet, a zombie, for one that runs,
-    and then does not start, or waits in vain for its containerd.
+    If a process was killed and its parent has not waited for it yet (a zombie), dockerd takes it for a running one.
+    It then does not start, or waits in vain for its containerd.
     """
     for file in files:
         try:
@@ -212,9 +212,9 @@ def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
 
 
 def clear(label: str, images: str | None, progress: Progress) -> None:
-    """Remove the containers, networks and volumes with that label; raises `EngineUnavailable`.
+    """Remove the containers, networks and volumes with the label; raise `EngineUnavailable` if no engine answers.
 
-    And the images whose names begin with `images`, but for those that somebody else runs.
+    If `images` is given, also remove the images whose names begin with it, except those that are in use elsewhere.
     """
     ask(engine_url())
     client = docker.DockerClient(base_url=engine_url(), timeout=60, **_tls(engine_url()))
@@ -239,7 +239,7 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
 
 
 def engine_answers(url: str) -> bool:
-    """Whether an engine answers there and this user may ask it."""
+    """Return whether an engine answers at the URL and accepts requests from this user."""
     try:
         ask(url)
     except EngineUnavailable:

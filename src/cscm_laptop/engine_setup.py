@@ -1,7 +1,7 @@
-"""Docker Engine from Debian's own packages, for a machine that has none and a user who is root.
+"""Install Docker Engine from Debian's packages, for a machine that has none and a user who is root.
 
-Debian 12's engine is too old: its newer one comes from the release after it, by name, pinned so low
-that nothing else is ever taken from there. Measured: 6 packages, 72 MB, libc stays.
+Debian 12's engine is too old. Its newer engine comes from the next release, which is requested by name; a low pin
+priority keeps all other packages from coming from there. Measured: 6 packages, 72 MB, libc stays.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ DAEMON_JSON = Path("/etc/docker/daemon.json")
 DATA = Path("/var/lib/docker")
 FEATURES = {"containerd-snapshotter": True}
 SERVING = {"live-restore": True, "userland-proxy": False}
-"""What runs goes on when the engine stops, and is reached too: the engine's own proxies would end with it."""
+"""Containers keep running and stay reachable while the engine is stopped: its userland proxies would end with it."""
 BUILDER = {"gc": {"enabled": True, "defaultKeepStorage": "10GB"}}
-"""How much of its cache the builder keeps; without this it grows until the disk is full."""
+"""How much cache the builder keeps; without a limit, it grows until the disk is full."""
 PACKAGES = ("docker.io", "docker-cli")
 AROUND = ("containerd", "runc", "tini", "iptables")
 APT = Path("/etc/apt")
 NEXT_RELEASE = {"bookworm": "trixie"}
-"""Releases whose own engine is too old, and the release whose engine they take."""
+"""Releases whose own engine is too old, with the release that the engine is taken from instead."""
 
 REMEDY = (
     "Install Docker Engine 26.1 or later (https://docs.docker.com/engine/install/), "
@@ -37,7 +37,7 @@ REMEDY = (
 
 
 def install() -> None:
-    """Install the engine from Debian's packages; raises `EngineUnavailable` elsewhere."""
+    """Install the engine from Debian's packages; raise `EngineUnavailable` if this is not Debian."""
     release = debian_release(Path("/etc/os-release"))
     if release is None or shutil.which("apt-get") is None:
         raise EngineUnavailable(f"There is no container engine, and this is no Debian.\n{REMEDY}")
@@ -62,7 +62,7 @@ def _apt(*args: str) -> None:
 
 
 def debian_release(os_release: Path) -> str | None:
-    """Debian's code name, or None on anything else (also on what is only derived from it)."""
+    """Return Debian's code name, or None on any other system, including derivatives of Debian."""
     try:
         lines = os_release.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def debian_release(os_release: Path) -> str | None:
 
 
 def add_release(apt: Path, release: str, newer: str) -> None:
-    """Offer the newer release's packages to those who name it; nothing else is ever taken from it."""
+    """Add the newer release as a package source from which only packages requested by name are installed."""
     mirror = mirror_of(apt, release)
     source = (
         f"Types: deb\nURIs: {mirror}\nSuites: {newer}\nComponents: main\n"
@@ -80,13 +80,13 @@ def add_release(apt: Path, release: str, newer: str) -> None:
     )
     pin = f"Package: *\nPin: release n={newer}\nPin-Priority: 100\n"
     (apt / "preferences.d").mkdir(exist_ok=True)
-    (apt / "preferences.d" / f"cscm-{newer}").write_text(pin, encoding="ascii")  # before the source it holds back
+    (apt / "preferences.d" / f"cscm-{newer}").write_text(pin, encoding="ascii")  # before the source that it restricts
     (apt / "sources.list.d").mkdir(exist_ok=True)
     (apt / "sources.list.d" / f"cscm-{newer}.sources").write_text(source, encoding="ascii")
 
 
 def mirror_of(apt: Path, release: str) -> str:
-    """The address that this machine takes `release` from; raises `EngineUnavailable` where none is listed."""
+    """Return the mirror from which this machine gets `release`; raise `EngineUnavailable` if none is listed."""
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
             fields = dict(re.findall(r"^(URIs|Suites):\s*(.+)$", stanza, re.MULTILINE))
@@ -101,10 +101,10 @@ def mirror_of(apt: Path, release: str) -> str:
 
 
 def configure(path: Path = DAEMON_JSON, data: Path = DATA) -> None:
-    """Set what the chain needs in the engine's settings and keep what is there.
+    """Add what the chain needs to the engine's settings and keep the existing settings.
 
-    Where an engine has worked without the containerd store its images would be hidden: that is for
-    its owner to decide, and `EngineUnsuitable` says so.
+    Raises `EngineUnsuitable` if an engine has worked without the containerd store: its images would be hidden, and
+    that is for their owner to decide.
     """
     try:
         before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8") or "{}")
@@ -126,6 +126,6 @@ def configure(path: Path = DAEMON_JSON, data: Path = DATA) -> None:
 
 
 def merged(before: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's settings with ours; what else than the features was chosen stays."""
+    """Return the engine's settings with ours; existing settings win, except for the features that the chain needs."""
     features = {**(before.get("features") or {}), **FEATURES}
     return {**SERVING, "builder": BUILDER, **before, "features": features}

@@ -1,7 +1,7 @@
-"""The rules that keep build steps from where they have no business: link-local addresses, loopback, other containers.
+"""Firewall rules that keep build steps from link-local addresses, loopback and other containers.
 
-Build steps are on the engine's default bridge. The engine's own isolation keeps them from other networks of its own,
-but for addresses that the host forwards to, such as a cloud's metadata service. Only root can set these rules.
+Build steps are on the engine's default bridge. The engine itself isolates them from its other networks, but not from
+addresses that the host forwards to, such as a cloud's metadata service. Only root can set these rules.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TIMEOUT = 30.0
 ADDRESSES = Path("/proc/net/if_inet6")
 """The machine's IPv6 addresses (Linux, net/ipv6/addrconf.c): address, index, prefix, scope, flags, interface."""
 LINK_LOCAL = "20"
-"""The scope of an address that every interface has; steps on a bridge without another have no IPv6 at all."""
+"""The scope of link-local addresses, which every interface has; without another address, steps have no IPv6."""
 
 
 class FirewallRule(Frozen):
-    """A rule of iptables(8) for what comes from the build steps' bridge."""
+    """A rule of iptables(8) for traffic that comes from the bridge of the build steps."""
 
     table: str
     chain: str
@@ -33,18 +33,18 @@ class FirewallRule(Frozen):
     why: str
 
     def words(self, bridge: str) -> list[str]:
-        """Return the rule as iptables wants it, after the word that says what to do with it."""
+        """Return the rule's arguments for iptables, to follow the action (such as `-I`)."""
         return [self.chain, "-i", bridge, *(bridge if each == "BRIDGE" else each for each in self.match)]
 
 
 RULES = (
-    # before anything is translated: what leads to loopback or to an agent behind a link-local address is gone by then
+    # table raw is before address translation, which replaces destinations on loopback or behind a link-local address
     FirewallRule(table="raw", chain="PREROUTING", match=("-d", "169.254.0.0/16"), why="link-local addresses"),
     FirewallRule(table="raw", chain="PREROUTING", match=("-d", "127.0.0.0/8"), why="the host's loopback"),
     FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "br-+"), why="other networks of the engine"),
     FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "BRIDGE"), why="other build steps"),
 )
-"""A bridge that the engine makes for a network is called `br-` and the beginning of the network's id."""
+"""Rules that drop traffic from build steps; the engine names the bridge of a network `br-` plus the start of its id."""
 
 
 def has_ipv6(bridge: str = BRIDGE, addresses: Path = ADDRESSES) -> bool:
@@ -55,32 +55,32 @@ def has_ipv6(bridge: str = BRIDGE, addresses: Path = ADDRESSES) -> bool:
 
 
 def find_iptables() -> str | None:
-    """Return where iptables is, also for a user whose PATH leaves out the administrator's programs."""
+    """Return the path of iptables; look also in directories that are only in an administrator's PATH."""
     return shutil.which("iptables", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
 
 
 def missing_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
-    """Return the owner's rules that are not set; all where there is no iptables, or this user may not ask."""
+    """Return the owner's rules that are not set; all of them if there is no iptables or this user may not use it."""
     return [rule for rule in RULES if not run_iptables("-C", rule, owner, bridge)]
 
 
 def set_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
     """Set the owner's rules that are missing; return those that could not be set.
 
-    Each supply chain on a machine has rules of its own, so that the end of one leaves those of the others.
+    Each supply chain on a machine has its own rules, so that removing those of one leaves those of the others.
     """
     return [rule for rule in missing_rules(owner, bridge) if not run_iptables("-I", rule, owner, bridge)]
 
 
 def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
-    """Remove the owner's rules, however often they are set."""
+    """Remove the owner's rules, however often each is set."""
     for rule in RULES:
         while run_iptables("-D", rule, owner, bridge):
             pass
 
 
 def commands(owner: str, bridge: str = BRIDGE) -> str:
-    """Return what somebody types who may become root, in one line, to set all rules of an owner once."""
+    """Return one command line that sets all rules of an owner once, for a user who may use sudo."""
     return " && ".join(shlex.join(["sudo", "iptables", *_arguments("-I", rule, owner, bridge)]) for rule in RULES)
 
 

@@ -1,4 +1,4 @@
-"""Where everything on this machine lies: one directory, removed by one command."""
+"""The home: the one directory that holds all state of a laptop, and that one command removes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLE = "CSCM_HOME"
 MARKER = Path("deployments/profiles/laptop.yaml")
 STAMP = "this-is-a-cscm-home"
 VENV = "venv"
-"""The Python environment that `scripts/bootstrap` makes before anything of ours runs."""
+"""The Python environment that `scripts/bootstrap` makes before any of our code runs."""
 
 
 @dataclass(frozen=True)
@@ -29,47 +29,47 @@ class Home:
 
     @property
     def tools(self) -> Path:
-        """Downloaded and built tools."""
+        """Directory of downloaded and built tools."""
         return self.directory / "tools"
 
     @property
     def emulator(self) -> Path:
-        """The emulator's own Python environment."""
+        """Directory of the emulator's own Python environment."""
         return self.directory / "emulator"
 
     @property
     def state(self) -> Path:
-        """What must survive a restart: AWS's state, Prefect's database, credentials."""
+        """Directory of what must survive a restart: AWS's state, Prefect's database, credentials."""
         return self.directory / "state"
 
     @property
     def database(self) -> Path:
-        """The vulnerability database."""
+        """Directory of the vulnerability database."""
         return self.directory / "database"
 
     @property
     def log(self) -> Path:
-        """One log file per background process."""
+        """Directory of log files, one per background process."""
         return self.directory / "log"
 
     @property
     def run(self) -> Path:
-        """One file per background process that we started."""
+        """Directory of pid files, one per background process that we started."""
         return self.directory / "run"
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ, start: Path | None = None) -> Home:
-        """The home of the project around `start` (default: the working directory), else of this checkout.
+        """Return the home of the project around `start` (default: the working directory), else of this checkout.
 
-        CSCM_HOME names another directory than `.cscm` in the project. Raises `SettingInvalid` where
-        there is no project.
+        The directory is `.cscm` in the project, unless CSCM_HOME names another. Raises `SettingInvalid` if there is
+        no project.
         """
         project = find_project((start or Path.cwd()).resolve())
         chosen = environ.get(VARIABLE)
         return cls(project, Path(chosen).expanduser().absolute() if chosen else project / ".cscm")
 
     def create(self) -> None:
-        """Make the directories, for this user only. A directory with other content is refused."""
+        """Make the directories, for this user only; raise `SettingInvalid` if the home holds other content."""
         if self.directory.is_dir() and not self.is_ours() and self._foreign():
             raise SettingInvalid(
                 f"{self.directory} holds other things than a supply chain's state.\n"
@@ -85,17 +85,17 @@ class Home:
         return {entry.name for entry in self.directory.iterdir()} - {part.name for part in parts} - {VENV}
 
     def is_ours(self) -> bool:
-        """Whether the directory was made by `create`, so that it may be removed."""
+        """Return whether `create` made the directory, so that it may be removed."""
         return (self.directory / STAMP).is_file()
 
     @property
     def owner(self) -> str:
-        """The name that this home's containers carry, by which an engine's are told apart; made once."""
+        """Name that labels this home's containers and distinguishes them from those of other homes; made once."""
         return kept(self.state / "owner", lambda: secrets.token_hex(6))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the home for one `up`, `down` or `reset` at a time; raises `PartFailed` when it is held."""
+        """Hold the lock of the home during `up`, `down` or `reset`; raise `PartFailed` if another process holds it."""
         handle = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,10 @@ class Home:
 
 
 def find_project(start: Path) -> Path:
-    """The root of the project around `start`, else the checkout that this code runs from."""
+    """Return the root of the project around `start`, else the checkout that this code runs from.
+
+    Raises `SettingInvalid` if neither is a project.
+    """
     for candidate in (start, *start.parents, *Path(__file__).resolve().parents[2:3]):
         if (candidate / MARKER).is_file():
             return candidate
@@ -122,7 +125,7 @@ def find_project(start: Path) -> Path:
 
 
 def kept(path: Path, make: Callable[[], str]) -> str:
-    """The word in that file, readable by this user alone; made where there is none."""
+    """Return the text in the file; if there is none, write what `make` returns, readable by this user alone."""
     with contextlib.suppress(FileNotFoundError):
         if found := path.read_text(encoding="ascii").strip():
             return found

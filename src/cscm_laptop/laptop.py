@@ -1,4 +1,4 @@
-"""A complete supply chain on one machine: brought up, looked at, taken down, removed."""
+"""Start, inspect, stop and remove a complete supply chain on one machine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ DATABASE_CHECK = timedelta(hours=20)
 
 
 class LaptopState(Frozen):
-    """What the running laptop offers; the blocks are made from it. It holds secrets."""
+    """State of the running laptop, from which its blocks are made. It holds secrets."""
 
     endpoint_url: str
     region: str
@@ -85,7 +85,7 @@ class LaptopState(Frozen):
 
 
 class Part(Frozen):
-    """One part's state, for people and for `--json`."""
+    """State of one part, for people and for `--json`."""
 
     name: str
     running: bool
@@ -99,10 +99,10 @@ Register = Callable[[LaptopState], None]
 
 
 def up(profile: Profile, home: Home, progress: Progress, *, register: Register) -> LaptopState:
-    """Start what does not run, make what is missing, register what changed; ready when it returns.
+    """Start what does not run, make what is missing and register what changed; return when all is ready.
 
-    `register` puts the state into Prefect's blocks; it is called only when the state, the blocks' code
-    or the server is new. Raises a `SupplyChainError` that says which part failed and what to do.
+    `register` writes the state into Prefect's blocks; it is called only if the state, the blocks' code or the server
+    is new. Raises a `SupplyChainError` that names the part that failed and the remedy.
     """
     home.create()
     with home.locked():
@@ -126,7 +126,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
 
 
 def _free_ports(profile: Profile, home: Home) -> None:
-    """Raise `PortBusy` with every port that another program holds, before anything is made."""
+    """Raise `PortBusy` with every port that another program holds; called before anything is made."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
     if taken := [said for service in services if (said := service.port_taken())]:
         raise PortBusy("\n".join(taken))
@@ -141,7 +141,7 @@ def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
 
 
 def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
-    engine = ensure_engine(home, progress)  # before the tools: both may need apt
+    engine = ensure_engine(home, progress)  # before the tools, because both may run apt
     _separate_builds(home, engine, progress)
     namespaces.require()
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
@@ -150,13 +150,13 @@ def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, 
 
 
 def _separate_builds(home: Home, engine: Engine, progress: Progress) -> None:
-    """Set the rules of the build network where this user may; `cscm doctor` says where they are missing."""
+    """Set the firewall rules of the build network if this user may; report it if some could not be set."""
     if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules(home.owner):
         progress("engine: build steps may reach link-local addresses; `cscm doctor` says what is missing")
 
 
 def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress) -> Database:
-    """The database; the network is asked for a newer one from time to time, not at each start."""
+    """Return the vulnerability database; ask the network for a newer one only every `DATABASE_CHECK`."""
     grype = toolbox.find("grype")
     stamp = home.state / "database.json"
     wanted = prefect_server.fingerprint([FEED], grype.version, profile.database)
@@ -217,7 +217,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
 
 
 def register_changed(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
-    """Call `register` unless exactly this was registered before on this server's database."""
+    """Call `register`, unless exactly this state was registered before in this server's database."""
     stamp = home.state / "prefect" / "blocks.json"
     wanted = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
     if _read(stamp).get("made") == wanted:
@@ -228,7 +228,7 @@ def register_changed(state: LaptopState, home: Home, progress: Progress, registe
 
 
 def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
-    """Register the deployments when they changed, or when the server lost one; correct the work queues always."""
+    """Register the deployments if they changed or the server lacks one; correct the work queues in any case."""
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
@@ -243,12 +243,12 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
 
 
 def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
-    """Also what an earlier version registered without a tag: the server is this laptop's alone."""
+    """Return whether a deployment is of our flows, with or without a tag: the server serves this laptop alone."""
     return str(deployment.get("entrypoint") or "").startswith("flows.")
 
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
-    """Make the automations and views that are missing, and correct those that differ."""
+    """Create the automations and views that are missing, and correct those that differ."""
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
     if changed := (*ensure_automations(home.project, profile.notify, ask), *ensure_abandoned(ask)):
         progress(f"automations: {', '.join(changed)}")
@@ -257,7 +257,7 @@ def _automations(profile: Profile, home: Home, progress: Progress) -> None:
 
 
 def _read(stamp: Path) -> dict[str, Any]:
-    """What a stamp says; a missing or damaged one says nothing, so that the work is done again."""
+    """Read a stamp file; return an empty mapping if it is missing or damaged, so that the work is repeated."""
     try:
         found = json.loads(stamp.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -271,7 +271,7 @@ def _moment(stamp: Path) -> datetime:
 
 
 def load_state(home: Home) -> LaptopState:
-    """What the last `up` left; raises `PartFailed` when there is none to read."""
+    """Return the state that the last `up` wrote; raise `PartFailed` if it is missing or damaged."""
     try:
         return LaptopState.model_validate_json((home.state / STATE).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
@@ -279,7 +279,7 @@ def load_state(home: Home) -> LaptopState:
 
 
 def records(home: Home) -> list[Record]:
-    """The processes that we started and that still run, in the order in which they are to be stopped."""
+    """Return the processes that we started and that still run, in the order in which to stop them."""
     found = (
         read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
     )
@@ -287,7 +287,7 @@ def records(home: Home) -> list[Record]:
 
 
 def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
-    """Stop the processes that we started, and nothing else; state and deployed containers stay."""
+    """Stop the processes that we started, except those named in `keep`; state and deployed containers stay."""
     if not home.run.is_dir():
         return
     with home.locked():
@@ -301,8 +301,8 @@ def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) 
 def reset(home: Home, progress: Progress) -> None:
     """Stop everything, remove what this home's chains made in the engine, and remove the home.
 
-    Raises `SettingInvalid` when the home is not one that `up` made, and `EngineUnavailable` when the engine in which
-    something may run for it can be neither asked nor started: the home stays, for it is what removes that.
+    Raises `SettingInvalid` if `up` did not make the home. Raises `EngineUnavailable` if the engine may run something
+    for this home but neither answers nor can be started; the home then stays, because it is needed to remove that.
     """
     if not home.directory.exists():
         return
@@ -320,7 +320,7 @@ def reset(home: Home, progress: Progress) -> None:
 
 
 def remove_left(owner: str, progress: Progress) -> None:
-    """Remove what a lost supply chain left in the engine and, as root, on its machine; `EngineUnavailable`."""
+    """Remove what a lost supply chain left in the engine and, as root, on its machine; raise `EngineUnavailable`."""
     remove_from_engine(owner, progress)
     _remove_from_host(owner)
 
@@ -349,20 +349,20 @@ def _clear(home: Home, progress: Progress) -> None:
 def _registry(home: Home) -> str | None:
     try:
         return load_state(home).registry
-    except PartFailed:  # it was never up
+    except PartFailed:  # it was never started
         return None
 
 
 def remove_from_engine(owner: str, progress: Progress, registry: str | None = None) -> None:
-    """Remove the containers, networks and volumes of that home's chains; raises `EngineUnavailable`.
+    """Remove the containers, networks and volumes of an owner's chains; raise `EngineUnavailable` if no engine answers.
 
-    And the images of a registry that is no more.
+    If `registry` is given, also remove the images of that registry.
     """
     clear(f"{OWNER}={owner}", f"{registry}/" if registry else None, progress)
 
 
 def status(profile: Profile, home: Home) -> list[Part]:
-    """Which parts run, where and since when; asks each whether it answers."""
+    """Return the state of each part: whether it runs and answers, its address, and since when."""
     prefect = _part(prefect_server.server(home, profile))
     if prefect.running and not prefect.note:
         prefect = prefect.model_copy(update={"note": frozen(profile, home)})
@@ -371,7 +371,7 @@ def status(profile: Profile, home: Home) -> list[Part]:
 
 
 def frozen(profile: Profile, home: Home) -> str:
-    """Who froze promotions; empty where nobody did, or nobody answers."""
+    """Return who froze promotions; empty if nobody did, or if the server does not answer."""
     auth = prefect_server.auth_string(home)
     try:
         status, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)

@@ -1,4 +1,4 @@
-"""User namespaces: what mmdebstrap needs of a machine where the user is not root."""
+"""Check for user namespaces, which mmdebstrap needs if the user is not root."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 
 def lacks() -> list[str]:
-    """What keeps this user from mapping others; nothing where it is root, or may."""
+    """Return what this user lacks to map other user ids; nothing for root."""
     return [] if os.geteuid() == 0 else lacks_for(getpass.getuser(), RANGES)
 
 
 def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
-    """What keeps a user from mapping others: newuidmap(1), or a range in subuid(5) and subgid(5)."""
+    """Return what a user lacks to map other user ids: newuidmap(1), or a range in subuid(5) or subgid(5)."""
     missing = [] if shutil.which("newuidmap") else ["newuidmap"]
     known = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
     return missing + [
@@ -28,7 +28,7 @@ def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
 
 
 def lacking() -> tuple[str, str] | None:
-    """What this user lacks, in words, and what an administrator does about it; None where nothing is missing."""
+    """Return what this user lacks, in words, and an administrator's remedy; None if nothing is missing."""
     missing = lacks()
     if not missing:
         return None
@@ -38,7 +38,7 @@ def lacking() -> tuple[str, str] | None:
 
 
 def require() -> None:
-    """Raise `ToolMissing` where no base can be made on this machine, before minutes are spent on the rest."""
+    """Raise `ToolMissing` if no base can be made on this machine, before minutes are spent on other parts."""
     if found := lacking():
         said, remedy = found
         raise ToolMissing(

@@ -1,7 +1,7 @@
-"""An ASGI application that is asked again, for a moment, where its answer is 503.
+"""An ASGI wrapper that repeats a request for a moment if the application answers 503.
 
-Prefect answers so where SQLite refused a transaction that met another's: it was undone, and the same request
-is taken a moment later. Prefect's client would wait for two seconds and more, several times in one chain.
+Prefect answers 503 if SQLite rolled back a transaction because of a conflict with another; the same request succeeds
+a moment later. Prefect's own client would wait at least two seconds, several times in one chain.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 FACTORY = "CSCM_ASGI_FACTORY"
-"""The variable that names the application, as `module:function`."""
+"""The environment variable that names the application factory, as `module:function`."""
 DELAYS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
-"""Seconds before each further attempt; the last answer is the client's, whatever it is."""
+"""Seconds before each further attempt; after these, the client gets the answer, whatever it is."""
 
 
 def application() -> Application:
-    """The application that the environment names, made patient.
+    """Return the application that the environment names, wrapped by `patient`.
 
-    One that takes middleware is so from inside, too: Prefect's automations ask it in its own process.
+    If it accepts middleware, it is wrapped inside, because Prefect's automations call the application in its own
+    process.
     """
     module, _, function = os.environ[FACTORY].partition(":")
     inner: Any = getattr(import_module(module), function)()
@@ -38,7 +39,10 @@ def application() -> Application:
 
 
 def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application:
-    """The same application; a request's body is read before it is asked, so that it can be asked again."""
+    """Return the application wrapped so that it repeats a request after each delay (seconds) while the answer is 503.
+
+    The body of a request is read first, so that it can be sent again.
+    """
 
     async def outer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +54,7 @@ def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application
             try:
                 await inner(dict(scope), _replayed(request, receive), answer)
             except Exception:
-                if not answer.unavailable:  # Starlette answers, and then raises what it answered for
+                if not answer.unavailable:  # Starlette answers, and then raises the exception that it answered for
                     raise
             if not answer.unavailable:
                 return
@@ -61,7 +65,7 @@ def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application
 
 
 class _Answer:
-    """Passes an answer on, unless it is 503: of that one nothing."""
+    """Passes an answer on to the client, except for a 503, which it drops."""
 
     def __init__(self, send: Send) -> None:
         self.unavailable, self._send = False, send

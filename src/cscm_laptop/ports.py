@@ -1,4 +1,4 @@
-"""Who listens where on this machine, and plain HTTP to it (never through a proxy)."""
+"""Find the listeners of local ports, and send plain HTTP requests to them (never through a proxy)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HOST = "127.0.0.1"
 
 
 def is_listening(port: int) -> bool:
-    """Whether something accepts connections on 127.0.0.1 (also when it listens on all addresses)."""
+    """Return whether something accepts connections on 127.0.0.1 (also if it listens on all addresses)."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def is_served(path: Path) -> bool:
-    """Whether something accepts connections on a socket in the file system, however long its name is."""
+    """Return whether something accepts connections on a Unix socket, however long its path is."""
     try:
         directory = os.open(path.parent, os.O_RDONLY)
     except OSError:
@@ -36,7 +36,7 @@ def is_served(path: Path) -> bool:
 
 
 def listener(port: int) -> str | None:
-    """`name (pid 123)` of what listens there, or None when this user may not know."""
+    """Return `name (pid 123)` of the process that listens on the port, or None if this user may not see it."""
     inodes = _listening_inodes(port)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _holds(entry, inodes):
@@ -45,7 +45,7 @@ def listener(port: int) -> str | None:
 
 
 def _listening_inodes(port: int) -> set[str]:
-    """Sockets in state LISTEN (0A) on that port; proc(5), /proc/net/tcp."""
+    """Return the sockets in state LISTEN (0A) on the port; see proc(5), /proc/net/tcp."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -61,13 +61,16 @@ def _listening_inodes(port: int) -> set[str]:
 def _holds(process: Path, inodes: set[str]) -> bool:
     try:
         handles = list((process / "fd").iterdir())
-    except OSError:  # gone meanwhile, or another user's
+    except OSError:  # the process ended meanwhile, or belongs to another user
         return False
     return any(_target(handle) in inodes for handle in handles)
 
 
 def _target(handle: Path) -> str:
-    """Where a handle leads; nowhere when it was closed meanwhile, as the one that lists them always is."""
+    """Return the target of a file descriptor's link; empty if it was closed meanwhile.
+
+    The descriptor that lists the directory is always closed by then.
+    """
     try:
         return str(handle.readlink())
     except OSError:
@@ -91,10 +94,10 @@ def request(
     auth: str | None = None,
     timeout: float = 5.0,
 ) -> tuple[int, Any]:
-    """Status and decoded JSON (None where there is none) of one request to 127.0.0.1.
+    """Return the status and the decoded JSON body (None if it is not JSON) of one request to 127.0.0.1.
 
-    `auth` is `user:password` for HTTP Basic. Raises `OSError` or `http.client.HTTPException` where
-    nothing sensible answers.
+    `auth` is `user:password` for HTTP Basic; `timeout` is in seconds. Raises `OSError` or `http.client.HTTPException`
+    if there is no valid answer.
     """
     headers = {"content-type": "application/json"}
     if auth:
@@ -113,7 +116,7 @@ def request(
 
 
 def answers(port: int, path: str, auth: str | None = None) -> bool:
-    """Whether a GET of that path is answered with status 200."""
+    """Return whether a GET of the path is answered with status 200."""
     try:
         return request("GET", port, path, auth=auth)[0] == 200
     except (OSError, http.client.HTTPException):
@@ -121,7 +124,7 @@ def answers(port: int, path: str, auth: str | None = None) -> bool:
 
 
 def asked(method: str, port: int, path: str, *, body: Any = None, auth: str | None = None) -> Any:
-    """The JSON of a successful answer; raises `PartFailed` for any other."""
+    """Return the JSON body of a successful answer; raise `PartFailed` for any other answer or none."""
     try:
         status, answer = request(method, port, path, body=body, auth=auth, timeout=30.0)
     except (OSError, http.client.HTTPException) as error:

@@ -1,6 +1,7 @@
 """Prefect on this machine: server, work pool, worker and deployments, all run as commands.
 
-Nothing here imports Prefect: starting it costs seconds, asking a running server costs milliseconds.
+This module does not import Prefect: that import takes seconds, while a request to a running server takes
+milliseconds.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ CSP = "content-security-policy"
 POOL = "laptop"
 WORKER = "laptop"
 FRESH = timedelta(seconds=100)
-"""A worker says every 30 s that it lives."""
+"""How recent a sign of life has to be. A worker sends a heartbeat every 30 s."""
 
 WARMLY = Path("src/orchestration/prefork_client.py")
 ROOMS = ("src", "flows", "tasks", "blocks")
-"""Where the code lies that a run imports."""
+"""The directories of the code that a run imports."""
 
 BATCHES = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
@@ -46,21 +47,21 @@ BATCHES = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
 }
-"""Measured: without them each subflow waits about 2 s for the locked database."""
+"""Batch settings of the server. Measured: without them, each subflow waits about 2 s for the locked database."""
 
 
 def auth_string(home: Home) -> str:
-    """The `user:password` of this laptop's Prefect, made once; also what its UI asks for."""
+    """Return the `user:password` of this laptop's Prefect API and UI; made once."""
     return kept(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
 
 
 def api_url(profile: Profile) -> str:
-    """Where clients find the server."""
+    """Return the URL where clients reach the server's API."""
     return f"http://{HOST}:{profile.ports.prefect}/api"
 
 
 def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
-    """What the server, the worker and every client run with; set it before importing Prefect."""
+    """Return the environment of the server, the worker and every client; set it before importing Prefect."""
     auth = auth_string(home)
     return {
         "PREFECT_HOME": str(home.state / "prefect"),
@@ -86,10 +87,10 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
 
 
 def _nobody(home: Home) -> Path:
-    """The only authority that a client believes: a certificate whose key nobody has, made once.
+    """Return a file with the only authority that clients trust: a certificate whose key nobody has, made once.
 
-    The API is on loopback and has no TLS. Each of the two dozen clients of a chain would otherwise read all the
-    authorities that the machine knows.
+    The API is on loopback and has no TLS. Without this file, each of about 24 clients of a chain would read all
+    authorities that the machine trusts.
     """
     file = home.state / "prefect-nobody.pem"
     kept(file, _certificate_of_nobody)
@@ -97,7 +98,7 @@ def _nobody(home: Home) -> Path:
 
 
 def _certificate_of_nobody() -> str:
-    from cryptography import x509  # noqa: PLC0415 - needed once in a home's life
+    from cryptography import x509  # noqa: PLC0415 - needed once in the life of a home
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
@@ -108,7 +109,7 @@ def _certificate_of_nobody() -> str:
 
 
 def run_environment(home: Home, profile: Profile) -> dict[str, str]:
-    """What flow runs and Prefect's command need beyond: the project's code, and no prompts."""
+    """Return the environment of flow runs and of Prefect's command: also the project's code, and no prompts."""
     return {
         **prefect_environment(home, profile),
         "PYTHONPATH": os.pathsep.join([str(home.project / "src"), str(home.project)]),
@@ -120,19 +121,20 @@ def run_environment(home: Home, profile: Profile) -> dict[str, str]:
 
 
 def reach(port: int) -> str:
-    """Where a browser lets Prefect's UI go: to its server (W3C, Content Security Policy Level 3).
+    """Return the content security policy that lets Prefect's UI connect to its server alone.
 
-    Of its own it asks an analytics service for settings, though analytics are off, and others for pictures.
+    Without it, the UI asks an analytics service for settings, although analytics are off, and other hosts for
+    pictures. See W3C, Content Security Policy Level 3.
     """
     here = f"http://{HOST}:{port} ws://{HOST}:{port}"
     return f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' {here}"
 
 
 def server(home: Home, profile: Profile) -> Service:
-    """Prefect's server with its UI, on SQLite; it migrates its own database when it starts.
+    """Return the service of Prefect's server with its UI, on SQLite; it migrates its database when it starts.
 
-    Started as `prefect server start --background` does, but for a header that keeps its UI at home, and behind
-    `patient`.
+    It is started as by `prefect server start --background`, but behind `patient`, and with a header that lets the UI
+    connect to this server alone.
     """
     port = profile.ports.prefect
     return Service(
@@ -159,12 +161,12 @@ def server(home: Home, profile: Profile) -> Service:
 
 
 def warm_command(home: Home) -> str:
-    """What starts a run: as a copy of the warm process where there is one, by itself where not."""
+    """Return the command that starts a run: a copy of the prefork server if it runs, else a new process."""
     return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.run / "warm.sock")])
 
 
 def warm(home: Home, profile: Profile) -> Service:
-    """The process that has imported what a run needs; runs are copies of it."""
+    """Return the service of the prefork server, which has imported what a run needs; runs are copies of it."""
     socket = home.run / "warm.sock"
     code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
     return Service(
@@ -181,7 +183,7 @@ def warm(home: Home, profile: Profile) -> Service:
 
 
 def worker(home: Home, profile: Profile) -> Service:
-    """The process that runs the deployments; cancelled and stopped runs get its signals too."""
+    """Return the service of the worker, which runs the deployments; a signal to stop it also goes to its runs."""
     pid_file = home.run / "worker.json"
     pool = ("--pool", POOL, "--name", WORKER, "--command", warm_command(home))
     code = [home.project / "src/cscm" / name for name in ("worker.py", "flow_run.py")]
@@ -200,7 +202,7 @@ def worker(home: Home, profile: Profile) -> Service:
 
 
 def bridge(home: Home, profile: Profile) -> Service:
-    """The process that turns what ECR says of pushes into Prefect's events."""
+    """Return the service of the bridge, which turns ECR's push events into Prefect events."""
     pid_file, alive = home.run / "bridge.json", home.run / "bridge.alive"
     code = [home.project / "src/supply_chain/promotion", home.project / "src/supply_chain/adapters/aws/sqs.py"]
     files = [file for each in code for file in (each.rglob("*.py") if each.is_dir() else [each])]
@@ -218,7 +220,7 @@ def bridge(home: Home, profile: Profile) -> Service:
 
 
 def lately(alive: Path, pid_file: Path) -> bool:
-    """Whether the process that the pid file names touched the other file, and not long ago."""
+    """Return whether the process that the pid file names touched the file `alive` recently."""
     record = read_record(pid_file)
     try:
         touched = datetime.fromtimestamp(alive.stat().st_mtime, UTC)
@@ -228,7 +230,7 @@ def lately(alive: Path, pid_file: Path) -> bool:
 
 
 def asks(profile: Profile, auth: str) -> Asks:
-    """Asks this laptop's server."""
+    """Return a client of this laptop's server."""
 
     def ask(method: str, path: str, body: Any = None) -> Any:
         return asked(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
@@ -237,7 +239,7 @@ def asks(profile: Profile, auth: str) -> Asks:
 
 
 def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
-    """Whether the server heard from the worker that the pid file names, and lately."""
+    """Return whether the server got a recent heartbeat of the worker that the pid file names."""
     record = read_record(pid_file)
     try:
         found = asked("POST", profile.ports.prefect, f"/api/work_pools/{POOL}/workers/filter", body={}, auth=auth)
@@ -248,7 +250,7 @@ def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
 
 
 def job_template(command: str, project: Path) -> dict[str, Any]:
-    """A work pool's job template of fixed values: it has no variables, so that Prefect refuses whoever sets one."""
+    """Return a work pool's job template with fixed values; it has no variables, so Prefect refuses any job variable."""
     job: dict[str, Any] = {"command": command, "env": {}, "labels": {}, "name": None, "stream_output": True}
     return {
         "job_configuration": {**job, "working_dir": str(project)},
@@ -257,9 +259,9 @@ def job_template(command: str, project: Path) -> dict[str, Any]:
 
 
 def ensure_pool(profile: Profile, auth: str, command: str, project: Path) -> None:
-    """Make the work pool, or its job template again what it has to be: runs are started by `command` in the project.
+    """Create the work pool, or restore its job template: `command` starts the runs, in the directory of the project.
 
-    The worker starts them so whatever the template says, for whoever may log in may change it.
+    Whoever can log in can change the template; the worker therefore starts runs this way whatever the template says.
     """
     port, template = profile.ports.prefect, job_template(command, project)
     for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth):
@@ -272,9 +274,9 @@ def ensure_pool(profile: Profile, auth: str, command: str, project: Path) -> Non
 
 
 def free_slots(home: Home, profile: Profile) -> None:
-    """Free the slots of concurrency limits for which there is no lease, so that they would never be free again.
+    """Free the slots of concurrency limits that have no lease, because nothing else would ever free them.
 
-    A server that is killed after it took a slot and before it wrote the lease leaves one.
+    A server leaves such a slot if it is killed after it took the slot and before it wrote the lease.
     """
     port, auth = profile.ports.prefect, auth_string(home)
     leases = (home.state / "prefect" / "concurrency_leases").glob("*-*.json")
@@ -295,19 +297,22 @@ def deploy(home: Home, profile: Profile, ask: Asks, progress: Progress) -> None:
 
 
 def without(environ: Iterable[str]) -> list[str]:
-    """`env -u NAME …`: run what follows without the variables that would reconfigure it."""
+    """Return `env -u NAME …`, which runs a command without the variables that would reconfigure it."""
     names = [name for name in sorted(environ) if name.startswith(OURS_ALONE)]
     return ["/usr/bin/env", *(word for name in names for word in ("-u", name))]
 
 
 def deployments_fingerprint(project: Path) -> str:
-    """Changes when the deployments have to be registered again: `prefect.yaml`, the flows, the version."""
+    """Return a hash that changes if the deployments have to be registered again.
+
+    It is over `prefect.yaml`, `pyproject.toml`, the flows, Prefect's version and the project's path.
+    """
     files = [project / "prefect.yaml", project / "pyproject.toml", *(project / "flows").rglob("*.py")]
     return fingerprint(files, version("prefect"), str(project))
 
 
 def fingerprint(files: Iterable[Path], *more: str) -> str:
-    """A hash over the files that exist, by name and content, and over `more`."""
+    """Return a hash over the files that exist, by name and content, and over `more`."""
     digest = hashlib.sha256("\0".join(more).encode())
     for file in sorted(filter(Path.is_file, files)):
         digest.update(f"\0{file}\0".encode() + file.read_bytes())

@@ -1,4 +1,4 @@
-"""What an operator may set about the laptop's supply chain: `deployments/profiles/laptop.yaml`."""
+"""The settings of the laptop's supply chain: `deployments/profiles/laptop.yaml`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 Port = Annotated[int, Field(ge=1024, le=65535)]
 BaseName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=64)]
 Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{DIGEST}$", max_length=512)]
-"""An image of someone else, with its registry and its digest: `docker.io/library/python@sha256:…`."""
+"""An image of a third party, with its registry and its digest: `docker.io/library/python@sha256:…`."""
 
 
 Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
 
 
 class Ports(Frozen):
-    """Where the parts listen, all on 127.0.0.1."""
+    """Ports where the parts listen, all on 127.0.0.1."""
 
     emulator: Port = Field(default=4566, description="AWS emulator and its registry")
     prefect: Port = Field(default=4200, description="Prefect's server and UI")
@@ -41,7 +41,7 @@ class Ports(Frozen):
 
 
 class Profile(Frozen):
-    """The laptop's settings; every one has a default."""
+    """Settings of the laptop; every one has a default."""
 
     ports: Ports = Ports()
     region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
@@ -87,7 +87,11 @@ class Profile(Frozen):
         return value
 
     def certificates(self) -> Path | None:
-        """The CA bundle to use; a default that this machine lacks is no bundle, a chosen one is an error."""
+        """Return the CA bundle to use, or None.
+
+        If the default file does not exist, there is no bundle; if a chosen file does not exist, raises
+        `SettingInvalid`.
+        """
         if self.ca_bundle is None or self.ca_bundle.is_file():
             return self.ca_bundle
         if self.ca_bundle == CA_BUNDLE:
@@ -101,12 +105,12 @@ class Profile(Frozen):
 def load_profile(root: Path, environ: Mapping[str, str] = os.environ) -> Profile:
     """Read the profile that is chosen for the project at `root`.
 
-    Raises `DeclarationInvalid` with the file, line and column of what is wrong.
+    Raises `DeclarationInvalid` with the file, line and column of an error.
     """
     return read_document(profile_file(root, environ), Profile)
 
 
 def profile_file(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
-    """The profile of the project at `root`, or the one that CSCM_PROFILE names."""
+    """Return the profile's path: the one that CSCM_PROFILE names, else that of the project at `root`."""
     chosen = environ.get(VARIABLE)
     return Path(chosen).expanduser() if chosen else root / FILE

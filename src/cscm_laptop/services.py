@@ -1,7 +1,7 @@
-"""Background processes: started once, found again, stopped only when they are ours.
+"""Background processes: start them once, find them again, and stop them only if we started them.
 
-A process is known by its pid *and* the moment it started (proc(5), `/proc/PID/stat` field 22, with
-the machine's boot id), so that a pid that was given to someone else is never touched.
+A process is identified by its pid and its start time (proc(5), `/proc/PID/stat` field 22, with the machine's boot
+id), so that another process that later gets the same pid is never touched.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from supply_chain.scratch import write_private
 Progress = Callable[[str], None]
 
 OURS_ALONE = ("AWS_", "PREFECT_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""Variables of the caller that a part does not inherit: they would reconfigure it."""
+"""Prefixes of the caller's variables that a part does not inherit, because they would reconfigure it."""
 
 LAUNCHER = "import os,signal,sys;signal.signal(signal.SIGINT,signal.SIG_DFL);os.execv(sys.argv[1],sys.argv[1:])"
-"""A shell's background job ignores SIGINT and hands that down; a service has to hear it."""
+"""Program that restores SIGINT: a shell's background jobs ignore it and their children inherit that."""
 
 
 class Record(Frozen):
-    """A process that we started, as its pid file has it."""
+    """A process that we started, as recorded in its pid file."""
 
     name: str
     pid: int
@@ -48,16 +48,17 @@ class Record(Frozen):
     whole_group: bool = False
 
     def alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Return whether exactly this process still runs."""
         return self.boot == boot_id() and start_time(self.pid) == self.started
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process to run in the background, and how to tell that it works.
+    """A process to run in the background, and how to find out whether it works.
 
-    `setting` says which setting changes its port. `whole_group`: on stop, its children get the
-    signal too. `changes` names what else makes a running process outdated.
+    `ready` returns whether it answers. `setting` names the setting that changes its port. `deadline` and `grace` are
+    the seconds that it has to start and to stop. With `whole_group`, its children also get the signal to stop.
+    `changes` is a text whose change makes a running process outdated.
     """
 
     name: str
@@ -76,22 +77,22 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Where it listens, or nothing for a process that does not."""
+        """Address where the process listens, or empty if it does not listen."""
         return f"{HOST}:{self.port}" if self.port else ""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the process would be started differently."""
+        """Hash that changes if the process would be started differently."""
         parts = [self.argv, sorted(self.environment.items()), str(self.cwd), self.changes]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def record(self) -> Record | None:
-        """The process that we started and that still runs, or None."""
+        """Return the process that we started and that still runs, or None."""
         record = read_record(self.pid_file)
         return record if record and record.alive() else None
 
     def ensure(self, progress: Progress) -> tuple[Record, bool]:
-        """The running, ready process and whether it was started now.
+        """Return the running, ready process, and whether it was started by this call.
 
         Raises `PortBusy`, `PartFailed` (with the end of its log) or `ToolMissing`.
         """
@@ -110,7 +111,7 @@ class Service:
         return record, True
 
     def port_taken(self) -> str:
-        """Who listens where this would, and what to do; empty where it is free or this runs."""
+        """Return who listens on the port and what to do; empty if the port is free or this process runs."""
         if self.port is None or self.record() or not is_listening(self.port):
             return ""
         return (
@@ -134,7 +135,7 @@ class Service:
                 env=child_environment(self.environment),
                 start_new_session=True,
             )
-        process.returncode = 0  # it is meant to outlive this object; `stop` waits for it
+        process.returncode = 0  # the process is meant to outlive this object; `stop` waits for it
         record = Record(
             name=self.name,
             pid=process.pid,
@@ -153,7 +154,7 @@ class Service:
         return record
 
     def _until_ready(self, record: Record) -> bool:
-        """Wait as long as the process lives and its deadline is not over."""
+        """Wait until the process is ready; return False if it ends or its deadline passes first."""
         end = time.monotonic() + self.deadline
         while time.monotonic() < end:
             if not record.alive():
@@ -175,7 +176,10 @@ class Service:
 
 
 def stop(record: Record, grace: float = 15.0) -> None:
-    """End the process, if it is still the one we started, and what is left of its group."""
+    """End the process, if it is still the one that we started, and what is left of its process group.
+
+    After `grace` seconds, it is killed.
+    """
     if not record.alive():
         return
     _send(record, signal.SIGTERM, group=record.whole_group)
@@ -190,7 +194,7 @@ def stop(record: Record, grace: float = 15.0) -> None:
             time.sleep(0.05)
     else:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(record.pid, signal.SIGKILL)  # a group id is not given out while a member lives
+            os.killpg(record.pid, signal.SIGKILL)  # a group id is not reused while a member lives
     _reap(record.pid)
 
 
@@ -208,7 +212,7 @@ def _reap(pid: int) -> None:
 
 
 def read_record(pid_file: Path) -> Record | None:
-    """What a pid file says; a missing or damaged one says nothing."""
+    """Read a pid file; return None if it is missing or damaged."""
     try:
         return Record.model_validate_json(pid_file.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -216,26 +220,30 @@ def read_record(pid_file: Path) -> Record | None:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None when it is gone or a zombie.
+    """Return when the process started, in clock ticks since boot; None if it ended or is a zombie.
 
-    One whose first thread has ended is a zombie by its state; while another lives, so do its ports.
+    A process whose first thread has ended has the state of a zombie; while another thread lives, its ports stay open,
+    and it counts as running.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before may hold anything
+    fields = stat.rpartition(")")[2].split()  # the program's name before this may contain any character
     state, threads, started = fields[0], int(fields[17]), int(fields[19])
     return None if state in "ZX" and threads < 2 else started
 
 
 def boot_id() -> str:
-    """This boot of the machine; start times and pids begin anew with each."""
+    """Return the id of this boot; after each boot, start times and pids begin again."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a part runs with: the caller's environment without what would reconfigure it, and `more`."""
+    """Return the caller's environment without variables that would reconfigure a part, plus `more`.
+
+    `NO_PROXY` also names this machine.
+    """
     kept = {key: value for key, value in environ.items() if not key.startswith(OURS_ALONE)}
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, [environ.get(name), HOST, "localhost"]))
@@ -243,7 +251,7 @@ def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.e
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, for people."""
+    """Return the last lines of a log, for people."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)

@@ -1,8 +1,8 @@
-"""The AWS emulator of the laptop: ministack, and before it what it lacks.
+"""The AWS emulator of the laptop: ministack, extended by what it lacks.
 
-Runs in an environment of its own (`deployments/emulator.lock`), so it imports ministack, hypercorn,
-the standard library and, of ours, `errors` alone. What it adds: durable state (`durable`, `blobs`,
-`state`), the OCI referrers endpoint (`referrers`), callers that have to sign (`callers`), and a registry
-that asks who comes and what they may (`authorise`); of ECR the archive, deletions, pages and sizes as
-AWS has them (`operations`), and its events (`events`).
+It runs in its own Python environment (`deployments/emulator.lock`), so it imports only ministack, hypercorn, the
+standard library and, from this project, `errors`. It adds to ministack: durable state (`durable`, `blobs`, `state`),
+the OCI referrers endpoint (`referrers`), callers that must sign their requests (`callers`), a registry with
+authentication and authorisation (`authorise`), ECR's archive, deletions, pages and sizes as in AWS (`operations`),
+and ECR's events (`events`).
 """

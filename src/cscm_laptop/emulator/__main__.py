@@ -17,11 +17,11 @@ from hypercorn.config import Config
 from supply_chain.errors import PartFailed, PortBusy, SupplyChainError
 
 FOREIGN = ("AWS_", "MINISTACK_", "EDGE_PORT", "USE_SSL")
-"""Variables that would reconfigure ministack."""
+"""Prefixes of variables that would reconfigure ministack."""
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; 0 then, 1 when it cannot start."""
+    """Serve until SIGTERM or SIGINT; return 0, or 1 if the emulator cannot start."""
     arguments = parsed()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line's arguments."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="cscm_laptop.emulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
@@ -45,7 +45,7 @@ def parsed() -> argparse.Namespace:
 
 
 def locked(state: Path) -> IO[bytes]:
-    """Hold the state alone until closed or the process ends; raises `PartFailed`."""
+    """Lock the state directory until the returned file is closed; raise `PartFailed` if it is locked already."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (state / "lock").open("ab")
     try:
@@ -59,7 +59,7 @@ def locked(state: Path) -> IO[bytes]:
 
 
 def configure(host: str, port: int, region: str, state: Path) -> None:
-    """Set up ministack, which reads its settings when it is imported."""
+    """Set ministack's settings in the environment; it reads them when it is imported."""
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     os.environ |= {
@@ -69,15 +69,15 @@ def configure(host: str, port: int, region: str, state: Path) -> None:
         "MINISTACK_REGION": region,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "PERSIST_STATE": "0",  # `durable` does it
+        "PERSIST_STATE": "0",  # `durable` saves the state instead
         "STATE_DIR": str(state / "unused"),
-        "DOCKER_HOST": f"unix://{state}/no-engine.sock",  # it would remove containers of the machine's engine
+        "DOCKER_HOST": f"unix://{state}/no-engine.sock",  # else it removes containers of the real engine
         "LOG_LEVEL": "WARNING",
     }
 
 
 async def run(host: str, port: int, state: Path) -> None:
-    """Load the state and serve it."""
+    """Load the state and serve it until stopped; raise `PortBusy` if the port is taken."""
     app, catalogue = assembled(state)
     config = Config()
     config.bind = [f"{host}:{port}"]
@@ -95,7 +95,10 @@ async def run(host: str, port: int, state: Path) -> None:
 
 
 def assembled(state: Path) -> tuple[Any, Any]:
-    """The application over the state in that directory, and its images; ministack is imported after `configure`."""
+    """Return the application over the state in the directory, and its catalogue of images.
+
+    Call `configure` first, because this imports ministack.
+    """
     from ministack.app import app as ministack  # noqa: PLC0415
     from ministack.services import kms  # noqa: PLC0415
 

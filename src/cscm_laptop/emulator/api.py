@@ -1,4 +1,4 @@
-"""Requests to ECR's API: their errors and limits, and pages that hold still while the registry does not."""
+"""Requests to ECR's API: their errors and limits, and pages that stay stable while the registry changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INVALID = "InvalidParameterException"
 
 
 class ApiError(Exception):
-    """An error of the API, by AWS's code."""
+    """An error of the API, with AWS's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -23,10 +23,10 @@ class ApiError(Exception):
 def page(
     items: Iterable[T], key: Callable[[T], tuple[str, ...]], data: Mapping[str, Any], usual: int, most: int
 ) -> tuple[list[T], dict[str, str]]:
-    """The next items in the order of their keys, and the token of those after them if there are any.
+    """Return the next items in the order of their keys, and the token of the next page if there is one.
 
-    A token says which key came last. So, whatever is pushed or deleted between two pages, an item that
-    is there all the time comes exactly once.
+    A token contains the last key of its page. An item that exists all the time is therefore returned exactly once,
+    whatever is pushed or deleted between two pages. `usual` is the default page size, `most` the largest.
     """
     limit, token = data.get("maxResults", usual), data.get("nextToken")
     if not isinstance(limit, int) or not 1 <= limit <= most:
@@ -39,20 +39,20 @@ def page(
 
 
 def one_by_one(data: Mapping[str, Any], ids: str) -> None:
-    """Raise `ApiError` where what is named by ids is also asked for in pages."""
+    """Raise `ApiError` if a request both names items in `ids` and asks for a page."""
     if data.get(ids) and (data.get("maxResults") is not None or data.get("nextToken")):
         raise ApiError(INVALID, f"Invalid parameter: {ids} cannot be used together with maxResults or nextToken")
 
 
 def within(values: list[Any] | None, name: str, most: int) -> list[Any]:
-    """The values, of which there have to be one to `most`; raises `ApiError`."""
+    """Return the values; raise `ApiError` unless there are one to `most` of them."""
     if not values or len(values) > most:
         raise ApiError(INVALID, f"Invalid parameter at '{name}' failed to satisfy constraint: length of 1 to {most}")
     return values
 
 
 def one_of(value: Any, name: str, allowed: Iterable[str]) -> str:
-    """The value, which has to be one of those allowed; raises `ApiError`."""
+    """Return the value; raise `ApiError` unless it is one of the allowed values."""
     if value not in tuple(allowed):
         raise ApiError(INVALID, f"Invalid parameter at '{name}' failed to satisfy constraint: {', '.join(allowed)}")
     return str(value)

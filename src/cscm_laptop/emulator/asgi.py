@@ -1,4 +1,4 @@
-"""The few words of ASGI spoken here (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+"""Helpers for the part of ASGI used here (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Disconnected(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 class TooLarge(Exception):
-    """The client sent more than is taken."""
+    """The client sent more than the limit."""
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers, names in lower case."""
+    """Return the request's headers, with names in lower case."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def query_of(scope: Scope) -> dict[str, list[str]]:
-    """The request's query parameters, empty ones too."""
+    """Return the request's query parameters, including empty ones."""
     return parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 async def chunks(receive: Receive) -> AsyncIterator[bytes]:
-    """The request's body as it comes; raises `Disconnected`."""
+    """Yield the parts of the request's body as they arrive; raise `Disconnected` if the client leaves."""
     while True:
         message = await receive()
         if message["type"] != "http.request":
@@ -43,7 +43,7 @@ async def chunks(receive: Receive) -> AsyncIterator[bytes]:
 
 
 async def whole(receive: Receive, limit: int) -> bytes:
-    """The request's body, at most `limit` bytes; raises `TooLarge`, `Disconnected`."""
+    """Return the complete body of the request; raise `TooLarge` above `limit` bytes, or `Disconnected`."""
     body = bytearray()
     async for chunk in chunks(receive):
         body += chunk
@@ -53,7 +53,7 @@ async def whole(receive: Receive, limit: int) -> bytes:
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that first gives a body that was already read."""
+    """Return a `receive` that first returns a body that was read before."""
     pending = [body]
 
     async def again() -> Message:
@@ -65,7 +65,7 @@ def replaying(body: bytes, receive: Receive) -> Receive:
 
 
 async def answer(send: Send, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-    """A whole answer; its length is the body's unless the headers say otherwise (as for HEAD)."""
+    """Send a complete answer; its content length is the body's, unless the headers set another (as for HEAD)."""
     lines = {"content-length": str(len(body)), **{name.lower(): value for name, value in headers.items()}}
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})

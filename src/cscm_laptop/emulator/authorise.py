@@ -1,4 +1,4 @@
-"""Who a registry request comes from and what they may, decided by ministack's own IAM evaluation."""
+"""Authentication and authorisation of registry requests, with ministack's own evaluation of IAM policies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cscm_laptop.emulator.routes import Needs
 from cscm_laptop.emulator.tokens import LIFE, Tokens, password
 
 calling: ContextVar[tuple[str, str]] = ContextVar("calling", default=("", ""))
-"""The access key and the host of the AWS request that is being answered."""
+"""The access key and the Host header of the AWS request that is being answered."""
 
 SECRETS = ("SecretAccessKey", "SessionToken", "Expiration")
 
 
 def caller_of(access_key: str) -> dict[str, Any]:
-    """The principal behind an access key whose request was already authenticated, without its secrets."""
+    """Return the principal of an access key, without its secrets; the request must be authenticated before."""
     credential = iam_evaluator.resolve_credential(access_key, responses.get_account_id())
     session = sts._sessions.get(access_key) or {}
     return {
@@ -38,7 +38,7 @@ def caller_of(access_key: str) -> dict[str, Any]:
 
 
 def issue_tokens(tokens: Tokens) -> None:
-    """Make ministack's GetAuthorizationToken answer with the caller's own token."""
+    """Replace ministack's GetAuthorizationToken by one that issues a token for the caller."""
 
     def get_authorization_token(_: Any) -> tuple[int, dict[str, str], bytes]:
         access_key, host = calling.get()
@@ -56,19 +56,19 @@ def issue_tokens(tokens: Tokens) -> None:
 
 
 class Gate:
-    """Lets a registry request pass or says why not."""
+    """Allows a registry request, or returns why it is refused."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
     def caller(self, authorization: str) -> dict[str, Any] | None:
-        """Whose token the request carries; None for none, a false one or one whose time is over."""
+        """Return the caller whose token the request carries; None if it has none, or one that is false or expired."""
         return self._tokens.read(password(authorization), time.time())
 
     def refusal(self, caller: dict[str, Any], needs: Needs, repository: str) -> str | None:
-        """Why the caller may not, in AWS's words; None when it may.
+        """Return why the caller is not allowed, in AWS's words; None if it is allowed.
 
-        Evaluates the caller's policies as they are now, with its session's and the repository's.
+        Evaluates the caller's current policies together with the policies of its session and of the repository.
         """
         account, region = responses.get_account_id(), responses.get_region()
         arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
@@ -83,7 +83,10 @@ class Gate:
 
 @contextlib.contextmanager
 def as_session(caller: dict[str, Any]) -> Iterator[str]:
-    """The caller as a session that exists, for ministack to evaluate, while nothing else can run."""
+    """Register the caller as a session that ministack can evaluate, and yield its key.
+
+    No other request must run meanwhile.
+    """
     key = f"REGISTRY{secrets.token_hex(8)}"
     sts._sessions[key] = {**caller, "SecretAccessKey": secrets.token_hex(16)}
     try:
@@ -93,12 +96,12 @@ def as_session(caller: dict[str, Any]) -> Iterator[str]:
 
 
 def select_scope(name: str, headers: dict[str, str], query: dict[str, list[str]]) -> None:
-    """Choose the account and region of a registry request as ministack will."""
+    """Set the account and region of a registry request in the way that ministack does."""
     responses.set_request_account_id("")
     responses.set_request_region(None)
     ecr._select_registry_request_scope("" if name == "*" else name, headers, query)
 
 
 def oci_error(code: str, message: str) -> bytes:
-    """An error as the OCI distribution specification wants it (section "Error Codes")."""
+    """Return an error in the format of the OCI distribution specification (section "Error Codes")."""
     return json.dumps({"errors": [{"code": code, "message": message, "detail": {}}]}).encode()

@@ -1,4 +1,4 @@
-"""The registry's blobs: files named by their digest, written once, never kept in memory."""
+"""The registry's blobs: files named by their digest, written once and not held in memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from cscm_laptop.emulator.durable import sync_directory
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 BLOCK = 256 * 1024
 IDLE = 3600.0
-"""Seconds without a byte after which an upload is given up: whoever began it was killed."""
+"""Seconds without data after which an upload is abandoned, because its client was killed."""
 
 K = TypeVar("K")
 
 
 class DigestMismatch(Exception):
-    """What arrived is not what its digest says."""
+    """The uploaded content does not have the declared digest."""
 
 
 class Blobs:
-    """Content-addressed files below a directory; a blob is there whole or not at all."""
+    """Content-addressed files below a directory; a blob exists completely or not at all."""
 
     def __init__(self, directory: Path) -> None:
         self._stored = directory / "blobs" / "sha256"
@@ -40,31 +40,31 @@ class Blobs:
             leftover.unlink()
 
     def keep_only(self, digests: set[str]) -> None:
-        """Remove blobs that nothing refers to; only before any request is served."""
+        """Remove blobs that are not in `digests`; call this only before any request is served."""
         for path in self._stored.iterdir():
             if f"sha256:{path.name}" not in digests:
                 path.unlink()
 
     def path(self, digest: str) -> Path:
-        """Where that blob is or would be; `digest` has to be a sha256 digest."""
+        """Return the path of a blob, existing or not; raise `ValueError` if `digest` is not a sha256 digest."""
         if not DIGEST.fullmatch(digest):
             raise ValueError(f"{digest!r} is not a sha256 digest")
         return self._stored / digest.removeprefix("sha256:")
 
     def has(self, digest: str, size: int) -> bool:
-        """Whether the file is there in full length."""
+        """Return whether the blob's file exists and has `size` bytes."""
         try:
             return self.path(digest).stat().st_size == size
         except FileNotFoundError:
             return False
 
     def begin(self) -> Upload:
-        """A new, empty upload."""
+        """Return a new, empty upload."""
         identity = secrets.token_hex(16)
         return Upload(identity, self._incoming / identity, self)
 
     def add(self, data: bytes) -> str:
-        """The digest of `data`, which is on disk when this returns."""
+        """Store `data` as a blob and return its digest; it is on disk when this returns."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         if not self.has(digest, len(data)):
             upload = self.begin()
@@ -74,9 +74,9 @@ class Blobs:
 
 
 class Upload:
-    """A blob on its way in: bytes are appended to a file of its own until it is named by its digest.
+    """A blob that is being uploaded: data is appended to a file, which is finally named by its digest.
 
-    `at` is when the last came (monotonic seconds).
+    `at` is the time of the last data (monotonic seconds). `turn` is the lock that serialises its requests.
     """
 
     def __init__(self, identity: str, path: Path, blobs: Blobs) -> None:
@@ -87,13 +87,16 @@ class Upload:
         self._file: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
     def append(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Append the next data."""
         self._file.write(data)
         self._hash.update(data)
         self.size, self.at = self.size + len(data), time.monotonic()
 
     def finish(self, digest: str) -> None:
-        """Make it a blob, on disk when this returns; raises `DigestMismatch` and forgets the bytes."""
+        """Turn the upload into a blob that is on disk when this returns.
+
+        Raises `DigestMismatch`, after discarding the data, if it does not have the digest.
+        """
         actual = "sha256:" + self._hash.hexdigest()
         if actual != digest:
             self.discard()
@@ -109,13 +112,13 @@ class Upload:
         sync_directory(target.parent)
 
     def discard(self) -> None:
-        """Forget the bytes."""
+        """Remove the data."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
 
 def give_up(uploads: dict[K, Upload]) -> None:
-    """Forget the uploads that nobody goes on with."""
+    """Discard the uploads that received no data for `IDLE` seconds and that no request works on."""
     for key, upload in list(uploads.items()):
         if time.monotonic() - upload.at > IDLE and not upload.turn.locked():
             upload.discard()

@@ -1,9 +1,9 @@
-"""Who an AWS request comes from: the one whose key signed it, root included.
+"""Authentication of AWS requests by their signature, also for root.
 
-ministack takes `test`, any twelve digits and requests without a key for root's, looks at no
-signature of root's, and lets root past every policy. Here nobody is root by a name: root has a key
-like everybody, a request without a good signature is nobody's, and a key policy binds root too
-(AWS KMS Developer Guide, "Default key policy").
+ministack treats the key `test`, keys of twelve digits and requests without a key as root's, checks no signature of
+root, and exempts root from every policy. Here no name makes a caller root: root has a key like everybody else, a
+request without a valid signature is refused, and a key policy applies to root too (AWS KMS Developer Guide, "Default
+key policy").
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ SIGV4 = b"AWS4-HMAC-SHA256 "
 
 
 def root_key(path: Path) -> tuple[str, str]:
-    """Root's access key and its secret, kept in that file (mode 0600); made on the first start."""
+    """Return root's access key and its secret from the file (mode 0600); make them at the first start.
+
+    Raises `PartFailed` if the file is damaged.
+    """
     if not path.exists():
         made = "AKIA" + "".join(secrets.choice(BASE32) for _ in range(16))
         key = {"access_key_id": made, "secret_access_key": secrets.token_urlsafe(30)}
@@ -40,21 +43,21 @@ def root_key(path: Path) -> tuple[str, str]:
 
 
 def crown(access_key: str, secret: str) -> None:
-    """Let that key be root's."""
+    """Make the key root's."""
     account = responses.get_account_id()
     sts._sessions[access_key] = {
         "Arn": f"arn:aws:iam::{account}:root",
         "UserId": account,
         "AccountId": account,
-        "PrincipalType": "FederatedUser",  # has root's rights, and unlike "Root" heeds resources' policies
+        "PrincipalType": "FederatedUser",  # has root's rights; unlike for "Root", resource policies apply
         "SecretAccessKey": secret,
     }
 
 
 def signer(scope: Scope, body: bytes) -> ResolvedCredential | AuthError:
-    """Whose key signed the request in its one Authorization header (Signature Version 4), or why nobody's did.
+    """Return the credential that signed the request's only Authorization header (Signature Version 4), or an error.
 
-    For the names that ministack takes for root it checks no signature, so that here they are nobody's.
+    ministack checks no signature for the names that it treats as root; here such requests get the error.
     """
     given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
     if len(given) != 1 or not given[0].startswith(SIGV4):

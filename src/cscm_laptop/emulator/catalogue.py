@@ -1,9 +1,8 @@
-"""The registry's images as its API and its endpoints change them, over ministack's own records.
+"""Changes to the registry's images, by its API and its endpoints, on ministack's own records.
 
-Every change is told to EventBridge before it is answered. The answer waits for the disk (`durable`),
-with the queues that got the event, so an acknowledged push never goes unnoticed: only one whose
-answer was lost may have been told without having been kept, or the other way round, and pushing it
-again tells it again.
+Every change is published to EventBridge before it is answered. The answer waits until the change and the queues that
+got the event are on disk (`durable`), so there is an event for every acknowledged push. Only if the answer was lost
+can there be an event without a saved push, or a saved push without an event; pushing again publishes it again.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from cscm_laptop.emulator.exclusions import is_excluded
 from cscm_laptop.emulator.images import ACTIVATING, Identity, Record, Unfound, holders, identities, named, status
 
 TOUCHED = ("ecr", "eventbridge", "sqs")
-"""The services whose state a change of the registry can change: its events are delivered to queues."""
+"""The services whose state a change of the registry can change, because its events are delivered to queues."""
 
 PULLS = 60.0
-"""Seconds after which a pull's time is on disk at the latest.
+"""Seconds after which the time of a pull is on disk at the latest.
 
-It is saved with any other change, by a clean stop, or then; a pull is never made to wait for the
-disk. AWS is as good as 24 hours.
+It is saved with any other change, by a clean stop, or after this delay; a pull never waits for the disk. AWS is
+accurate to 24 hours.
 """
 
 
 def records(name: str) -> list[Record]:
-    """A repository's images, the first pushed first."""
+    """Return a repository's images, in the order in which they were pushed."""
     found: list[Record] = ecr._images.get(name, [])
     return found
 
 
 class Catalogue:
-    """The images of every repository; `now` gives seconds since the epoch."""
+    """The images of every repository; `now` returns the time in seconds since the epoch."""
 
     def __init__(self, parts: Mapping[str, Part], now: Callable[[], float] = time.time) -> None:
         self.parts = [parts[name] for name in TOUCHED]
@@ -49,7 +48,7 @@ class Catalogue:
         self._unsaved = False
 
     def pushed(self, name: str, digest: str, tag: str | None, *, new: bool) -> None:
-        """A manifest was put; an archived image is active again at once."""
+        """Record that a manifest was pushed; an archived image becomes active again at once."""
         record = named(records(name), {"imageDigest": digest})
         if new:
             record["imagePushedAt"] = self.moment()
@@ -57,7 +56,7 @@ class Catalogue:
         events.pushed(record, tag)
 
     def pulled(self, record: Record, caller: str) -> None:
-        """A manifest was read by somebody, told by ARN."""
+        """Record that a caller, given by ARN, pulled a manifest."""
         if is_excluded(caller):
             return
         record["lastRecordedPullTime"] = self.moment()
@@ -66,19 +65,19 @@ class Catalogue:
             self._later(self._save_pulls(PULLS))
 
     def archive(self, record: Record) -> None:
-        """Move an image into the archive; raises `ApiError`."""
+        """Move an image into the archive; raise `ApiError` if that is not possible."""
         storage_class.archive(record, records(record["repositoryName"]), self.moment())
         events.archived(record)
 
     def restore(self, record: Record) -> None:
-        """Begin to bring an image back; raises `ApiError`."""
+        """Begin to restore an image from the archive; raise `ApiError` if that is not possible."""
         storage_class.restore(record, self.moment())
         self._later(self._activate(record))
 
     def delete(self, name: str, wanted: Sequence[Identity]) -> tuple[list[Identity], list[tuple[Identity, Unfound]]]:
-        """What was deleted, and what was not and why.
+        """Delete images and tags; return what was deleted, and what was not with the reason.
 
-        A tag takes its image along when it is the last one; a digest takes all tags. Referrers stay.
+        Deleting its last tag deletes an image; deleting a digest deletes all its tags. Referrers stay.
         """
         done: list[Identity] = []
         failed: list[tuple[Identity, Unfound]] = []
@@ -98,7 +97,7 @@ class Catalogue:
 
     def _delete(self, name: str, record: Record, tag: str | None) -> list[Identity]:
         digest = record["imageDigest"]
-        if tag and tag not in record["imageTags"]:  # named twice
+        if tag and tag not in record["imageTags"]:  # the request names the tag twice
             return []
         if tag and len(record["imageTags"]) > 1:
             gone = [{"imageDigest": digest, "imageTag": tag}]
@@ -115,7 +114,7 @@ class Catalogue:
         return gone
 
     def resume(self) -> None:
-        """Go on with the restores that an earlier process began."""
+        """Continue the restores that an earlier process began."""
         for (account, region, _), found in list(ecr._images._data.items()):
             for record in found:
                 if status(record) == ACTIVATING:
@@ -125,7 +124,7 @@ class Catalogue:
                     context.run(self._later, self._activate(record))
 
     async def close(self) -> None:
-        """Put the times of pulls on disk."""
+        """Write the times of pulls to disk."""
         await settle_all([self._registry], changed=True)
 
     async def _activate(self, record: Record) -> None:
@@ -146,5 +145,5 @@ class Catalogue:
         task.add_done_callback(self._tasks.discard)
 
     def moment(self) -> float:
-        """Now, as the API tells times: seconds since the epoch."""
+        """Return the current time in the format of the API: seconds since the epoch."""
         return round(self._now(), 3)

@@ -1,8 +1,8 @@
-"""No answer before its state is on disk.
+"""Hold back every answer until its state is on disk.
 
-A write changes memory first; its answer is held back until a snapshot that has the change in it was
-written (temporary file, fsync, rename, fsync of the directory). Reads wait for the writes they may
-have seen. So nobody is ever told what the end of the process or of the machine could undo.
+A write changes memory first. Its answer waits until a snapshot that includes the change was written (temporary file,
+fsync, rename, fsync of the directory). Reads wait for the writes that they may have seen. A client therefore never
+gets an answer that the end of the process or of the machine could undo.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Write = Callable[[Path, bytes], None]
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` (readable by the owner alone) in place of what is at `path`: all of it or nothing."""
+    """Replace the file at `path` by `data` atomically, readable by the owner alone."""
     temporary = path.with_name(path.name + TEMPORARY)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -33,7 +33,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make what was renamed into or out of the directory last."""
+    """Make renames into or out of the directory durable."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -42,16 +42,16 @@ def sync_directory(directory: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what an interrupted write left behind."""
+    """Remove the temporary files of interrupted writes."""
     for leftover in directory.glob(f"*{TEMPORARY}"):
         leftover.unlink()
 
 
 class Part:
-    """One service's state: what memory holds, and how much of it the disk has.
+    """State of one service: what is in memory, and which of its changes are on disk.
 
-    `snapshot` is called on the event loop, where no handler can run meanwhile, so it is consistent.
-    Concurrent changes share a write: whoever comes during one waits for the next.
+    `snapshot` is called on the event loop, where no handler can run meanwhile, so it is consistent. Concurrent
+    changes share a write: a change that arrives during one waits for the next.
     """
 
     def __init__(self, path: Path, snapshot: Callable[[], bytes], write: Write = write_durably) -> None:
@@ -62,14 +62,14 @@ class Part:
         self._last = b""
 
     def changed(self) -> None:
-        """Memory may now differ from the disk."""
+        """Note that memory may now differ from the disk."""
         self._changes += 1
 
     async def settle(self) -> None:
-        """Return when every change so far is on disk; raises what the writing raises."""
+        """Wait until every change so far is on disk; raise what the write raises."""
         wanted = self._changes
         if self._saved < wanted:
-            # Shielded: a client that leaves must not end a write that others wait for.
+            # Shielded: a client that disconnects must not end a write that others wait for.
             await asyncio.shield(asyncio.ensure_future(self._save(wanted)))
 
     async def _save(self, wanted: int) -> None:
@@ -84,7 +84,7 @@ class Part:
 
 
 def holding(send: Send, settled: Callable[[], Awaitable[None]]) -> Send:
-    """A `send` that lets an answer begin only once `settled` has returned."""
+    """Return a `send` that begins an answer only after `settled` has returned."""
 
     async def held(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -95,7 +95,7 @@ def holding(send: Send, settled: Callable[[], Awaitable[None]]) -> Send:
 
 
 async def settle_all(parts: Iterable[Part], *, changed: bool) -> None:
-    """Return when these parts are on disk, after noting a change in each if there may be one."""
+    """Wait until these parts are on disk; if `changed`, note a change in each first."""
     waiting = list(parts)
     if changed:
         for part in waiting:

@@ -1,4 +1,4 @@
-"""What the registry tells EventBridge (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
+"""The registry's events for EventBridge (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cscm_laptop.emulator.images import Record, artifact_type, subject
 
 
 def tell(record: Record, action: str, **more: str) -> None:
-    """Put the event of an action that succeeded on the default bus; it is in its targets' queues when this returns.
+    """Publish the event of a successful action on the default bus; it is in its targets' queues when this returns.
 
-    A referrer's is an `ECR Referrer Action`, any other image's an `ECR Image Action`.
+    The event of a referrer is an `ECR Referrer Action`, that of any other image an `ECR Image Action`.
     """
     kind = "Referrer" if subject(record) else "Image"
     detail = {
@@ -28,26 +28,26 @@ def tell(record: Record, action: str, **more: str) -> None:
     known = {name: value for name, value in detail.items() if value is not None}
     entry = {"Source": "aws.ecr", "DetailType": f"ECR {kind} Action", "Detail": json.dumps(known), "Resources": []}
     eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
-    eventbridge._events_log_list().clear()  # nothing reads it, and it would grow with every push
+    eventbridge._events_log_list().clear()  # nothing reads this log, and it would grow with every push
 
 
 def pushed(record: Record, tag: str | None) -> None:
-    """A manifest was pushed; what has no tag has an empty one in AWS's events of pushes."""
+    """Publish that a manifest was pushed; AWS sends an empty tag if it has none."""
     tell(record, "PUSH", image_tag=tag or "")
 
 
 def deleted(record: Record, tag: str | None) -> None:
-    """A tag, or an image without one, was deleted."""
+    """Publish that a tag, or an image without tags, was deleted."""
     tell(record, "DELETE", **({"image_tag": tag} if tag else {}))
 
 
 def archived(record: Record) -> None:
-    """An image went into the archive."""
+    """Publish that an image was archived."""
     tell(record, "UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
 
 
 def restored(record: Record) -> None:
-    """An image is back from the archive."""
+    """Publish that an image was restored from the archive."""
     at = datetime.fromtimestamp(record["lastActivatedAt"], UTC).isoformat(timespec="milliseconds")
     last = at.replace("+00:00", "Z")
     tell(record, "UPDATE_STORAGE_CLASS", target_storage_class="STANDARD", last_activated_at=last)

@@ -1,4 +1,4 @@
-"""Whose pulls are not recorded (API reference, "RegisterPullTimeUpdateExclusion")."""
+"""Principals whose pulls are not recorded (API reference, "RegisterPullTimeUpdateExclusion")."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cscm_laptop.emulator.api import INVALID, ApiError, page
 PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(?:role|user)/[\w+=,.@-]+(?:/[\w+=,.@-]+)*")
 SESSION = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 MOST = 100
-"""Principals of a registry."""
+"""Maximum number of principals in a registry."""
 
 excluded: dict[str, float] = {}
-"""ARN → when it was registered, seconds since the epoch."""
+"""The time at which each ARN was registered, in seconds since the epoch."""
 
 
 def is_excluded(caller: str) -> bool:
-    """Whether the pulls of a user or of a role's session leave no trace."""
+    """Return whether the pulls of a user, or of a role's session, are not recorded."""
     return SESSION.sub(r"arn:\1:iam::\2:role/\3", caller) in excluded
 
 
 def register(data: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Record no pulls of a principal from now on; raises `ApiError`."""
+    """Stop recording the pulls of a principal; raise `ApiError`."""
     arn = _principal(data)
     if arn in excluded:
         raise ApiError("ExclusionAlreadyExistsException", f"The principal {arn} is excluded already")
@@ -34,7 +34,7 @@ def register(data: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 
 def deregister(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Record a principal's pulls again; raises `ApiError`."""
+    """Record a principal's pulls again; raise `ApiError`."""
     arn = _principal(data)
     if excluded.pop(arn, None) is None:
         raise ApiError("ExclusionNotFoundException", f"The principal {arn} is not excluded")
@@ -42,7 +42,7 @@ def deregister(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The principals, in pages."""
+    """Return one page of the excluded principals."""
     shown, more = page(excluded, lambda arn: (arn,), data, usual=100, most=1000)
     return {"pullTimeUpdateExclusions": shown, **more}
 

@@ -1,4 +1,4 @@
-"""The layer before ministack: health, the registry, callers that are known, and answers that wait for the disk."""
+"""The ASGI application in front of ministack: health, registry, authentication, and answers that wait for the disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cscm_laptop.emulator.routes import is_registry
 
 HEALTH = "/_cscm/health"
 LIMIT = 64 * 1024 * 1024
-"""Bytes of a request to AWS's API; the registry's are not counted here."""
+"""Maximum size in bytes of a request to AWS's API; it does not apply to the registry."""
 
 EFFECTS = {
     "ecr": TOUCHED,
@@ -41,14 +41,14 @@ EFFECTS = {
     "sqs": ("sqs",),
     "sts": ("sts", "iam"),
 }
-"""Which services' state a request to a service can change; a request to any other, all of them."""
+"""The services whose state a request to a service can change; a request to any other can change all of them."""
 
 READING = ("Describe", "List", "Get", "BatchGet", "BatchCheck")
-"""How the operations begin that change nothing, of the services that name them in a header."""
+"""Prefixes of operations that change nothing, for the services that name the operation in a header."""
 
 
 class Front:
-    """The emulator as it is served."""
+    """The emulator's application."""
 
     def __init__(self, parts: Mapping[str, Part], registry: App) -> None:
         self._parts, self._registry = parts, registry
@@ -62,7 +62,7 @@ class Front:
         elif scope["path"] == HEALTH:
             await answer(send, 200, {"Content-Type": "application/json"}, b'{"status": "ready"}')
         elif scope["path"].startswith("/_"):
-            # ministack's own pages and administration need no credentials; they show and could empty everything.
+            # ministack's own pages and administration need no credentials, and can show and delete everything.
             await answer(send, 403, {"Content-Type": "text/plain"}, b"not offered here\n")
         elif is_registry(scope["path"]):
             await self._registry(scope, receive, send)

@@ -1,7 +1,7 @@
-"""What a registry's record of an image says: identities, size, types, status; nothing here changes one.
+"""Read the registry's record of an image: identities, size, types and status; nothing here changes a record.
 
-A record is ministack's dictionary for one digest, with what is kept besides: `imageStatus`,
-`lastArchivedAt`, `lastActivatedAt`, `activeFrom` and `lastRecordedPullTime` (seconds since the epoch).
+A record is ministack's dictionary for one digest, with additional keys: `imageStatus`, `lastArchivedAt`,
+`lastActivatedAt`, `activeFrom` and `lastRecordedPullTime` (times in seconds since the epoch).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMES = ("lastRecordedPullTime", "lastArchivedAt", "lastActivatedAt")
 
 
 class Unfound(Exception):
-    """An identity that names no image of the repository, with the code of the API's `ImageFailureCode`."""
+    """An identity that matches no image of the repository, with a code of the API's `ImageFailureCode`."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class Unfound(Exception):
 
 @lru_cache(maxsize=100_000)
 def parsed(text: str) -> Mapping[str, Any]:
-    """A manifest's content; nothing for what is no JSON object."""
+    """Return a manifest's content; an empty mapping if the text is not a JSON object."""
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
@@ -41,22 +41,22 @@ def parsed(text: str) -> Mapping[str, Any]:
 
 
 def manifest_of(record: Record) -> Mapping[str, Any]:
-    """The record's manifest."""
+    """Return the record's manifest."""
     return parsed(record.get("imageManifest", ""))
 
 
 def status(record: Record) -> str:
-    """ACTIVE, ARCHIVED or ACTIVATING."""
+    """Return ACTIVE, ARCHIVED or ACTIVATING."""
     return str(record.get("imageStatus", ACTIVE))
 
 
 def subject(record: Record) -> str | None:
-    """The digest that the image refers to."""
+    """Return the digest of the image's subject, or None."""
     return subject_of(manifest_of(record))
 
 
 def artifact_type(record: Record) -> str | None:
-    """What kind of content it is: the artifact's type, else the configuration's media type; an index has none."""
+    """Return the artifact type, else the configuration's media type; None for an index without an artifact type."""
     manifest = manifest_of(record)
     config = manifest.get("config")
     found = manifest.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
@@ -64,19 +64,19 @@ def artifact_type(record: Record) -> str | None:
 
 
 def children(record: Record) -> frozenset[str]:
-    """The digests that an index lists."""
+    """Return the digests that an index lists."""
     return frozenset(str(each["digest"]) for each in _descriptors(manifest_of(record), "manifests"))
 
 
 def holders(records: Sequence[Record], digest: str) -> list[str]:
-    """The digests of the indexes that list this one."""
+    """Return the digests of the indexes that list this digest."""
     return [each["imageDigest"] for each in records if digest in children(each)]
 
 
 def size(record: Record, records: Sequence[Record]) -> int:
-    """Bytes in the registry, compressed: configuration and layers; of an index the largest that it lists.
+    """Return the compressed size in bytes: configuration and layers, or the largest image that an index lists.
 
-    API reference, `ImageDetail.imageSizeInBytes`.
+    See API reference, `ImageDetail.imageSizeInBytes`.
     """
     listed = children(record)
     if listed:
@@ -88,7 +88,7 @@ def size(record: Record, records: Sequence[Record]) -> int:
 
 
 def identities(record: Record) -> list[Identity]:
-    """One for each tag, or the digest alone where there is none."""
+    """Return one identity for each tag, or the digest alone if there are no tags."""
     digest = record["imageDigest"]
     return [{"imageDigest": digest, "imageTag": tag} for tag in sorted(record["imageTags"])] or [
         {"imageDigest": digest}
@@ -96,7 +96,7 @@ def identities(record: Record) -> list[Identity]:
 
 
 def named(records: Sequence[Record], identity: Identity) -> Record:
-    """The image that a digest, a tag or both name; raises `Unfound`."""
+    """Return the image that a digest, a tag or both identify; raise `Unfound`."""
     digest, tag = identity.get("imageDigest"), identity.get("imageTag")
     if not digest and not tag:
         raise Unfound("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
@@ -118,7 +118,7 @@ def named(records: Sequence[Record], identity: Identity) -> Record:
 
 
 def available(records: Sequence[Record], identity: Identity) -> Record:
-    """The image that can be pulled by this identity; raises `Unfound`, also for what is archived."""
+    """Return the image that can be pulled by this identity; raise `Unfound`, also if it is archived."""
     found = named(records, identity)
     if status(found) != ACTIVE:
         raise Unfound("ImageNotFound", "Requested image not found")
@@ -126,7 +126,7 @@ def available(records: Sequence[Record], identity: Identity) -> Record:
 
 
 def detail(record: Record, records: Sequence[Record]) -> dict[str, Any]:
-    """The record as DescribeImages answers it (API reference, `ImageDetail`); what there is nothing of is left out."""
+    """Return the record as DescribeImages does (API reference, `ImageDetail`), without fields that have no value."""
     found = {
         "registryId": record["registryId"],
         "repositoryName": record["repositoryName"],
@@ -144,7 +144,7 @@ def detail(record: Record, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def chosen(record: Record, filters: Mapping[str, str], otherwise: str) -> bool:
-    """Whether it passes the filters `tagStatus` and `imageStatus`; `otherwise` is the status when none is given."""
+    """Return whether the image passes the filters `tagStatus` and `imageStatus`; `otherwise` is the default status."""
     tags, wanted = filters.get("tagStatus", ANY), filters.get("imageStatus", otherwise)
     tagged = tags == ANY or (tags == "TAGGED") is bool(record["imageTags"])
     return tagged and wanted in (ANY, status(record))

@@ -1,4 +1,4 @@
-"""What a pushed manifest has to be before it is taken: nothing is admitted half-pushed."""
+"""Validate a pushed manifest before it is accepted: everything that it names must exist in the repository."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from cscm_laptop.emulator.blobs import DIGEST
 
 LIMIT = 4 * 1024 * 1024
-"""Bytes (OCI distribution specification, "Pushing Manifests")."""
+"""Maximum size in bytes (OCI distribution specification, "Pushing Manifests")."""
 
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
 
 class ManifestRefused(Exception):
-    """A manifest that cannot be taken, with the specification's error code."""
+    """A manifest that is refused, with the specification's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -27,9 +27,9 @@ class ManifestRefused(Exception):
 def checked(
     body: bytes, reference: str, has_blob: Callable[[str], bool], has_manifest: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """The manifest, which names only what the repository has; raises `ManifestRefused`.
+    """Return the manifest; raise `ManifestRefused` unless it is valid and the repository has everything that it names.
 
-    A subject may be missing: it may be pushed later.
+    Its subject may be missing, because it may be pushed later.
     """
     actual = "sha256:" + hashlib.sha256(body).hexdigest()
     if ":" in reference and reference != actual:
@@ -50,7 +50,7 @@ def checked(
 
 
 def listed(manifest: dict[str, Any], key: str) -> list[Any]:
-    """The descriptors below a key; raises `ManifestRefused` when it holds something else."""
+    """Return the descriptors under a key; raise `ManifestRefused` if its value is not a list."""
     value = manifest.get(key) or []
     if not isinstance(value, list):
         raise ManifestRefused("MANIFEST_INVALID", f"{key} is not a list")
@@ -58,7 +58,7 @@ def listed(manifest: dict[str, Any], key: str) -> list[Any]:
 
 
 def missing(descriptors: list[Any], has: Callable[[str], bool]) -> list[str]:
-    """The digests that are named and not there; layers that lie elsewhere by their URLs are not asked for."""
+    """Return the digests that are named and do not exist; skip layers that are stored elsewhere, at their URLs."""
     digests = []
     for descriptor in descriptors:
         if descriptor is None:

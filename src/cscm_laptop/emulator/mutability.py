@@ -1,4 +1,4 @@
-"""Which tags of a repository can move (Amazon ECR User Guide, "Preventing image tags from being overwritten")."""
+"""Tag immutability of a repository (Amazon ECR User Guide, "Preventing image tags from being overwritten")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILTERS = "imageTagMutabilityExclusionFilters"
 
 
 def fixed(repository: Mapping[str, Any], tag: str) -> bool:
-    """Whether that tag stays where it is once it is given."""
+    """Return whether a tag is immutable."""
     setting = repository.get("imageTagMutability", "MUTABLE")
     excluded = setting.endswith("_WITH_EXCLUSION") and any(
         re.fullmatch(re.escape(each["filter"]).replace(r"\*", ".*"), tag) for each in repository.get(FILTERS, ())
@@ -23,13 +23,13 @@ def fixed(repository: Mapping[str, Any], tag: str) -> bool:
 
 
 def taken(repository: Mapping[str, Any], records: Sequence[Record], tag: str, digest: str) -> bool:
-    """Whether a tag that cannot move is another image's."""
+    """Return whether the tag is immutable and belongs to another image."""
     held = any(tag in each["imageTags"] and each["imageDigest"] != digest for each in records)
     return held and fixed(repository, tag)
 
 
 def setting(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's mutability and its filters; raises `ApiError`."""
+    """Return a request's tag mutability and exclusion filters; raise `ApiError` if they are not valid."""
     chosen, filters = data.get("imageTagMutability", "MUTABLE"), data.get(FILTERS)
     if chosen not in SETTINGS:
         raise ApiError(INVALID, f"Invalid parameter at 'imageTagMutability': {chosen}")

@@ -1,8 +1,8 @@
-"""The operations of ECR's API that ministack lacks or answers otherwise than AWS, over its state.
+"""ECR API operations that ministack lacks, or answers differently from AWS, on ministack's state.
 
-Who may call them ministack decides before, as for its own: the operation's name is the action, but for
-ListImageReferrers, whose permission is `ecr:BatchGetImage` (Service Authorization Reference, "Actions,
-resources, and condition keys for Amazon ECR").
+ministack checks permissions first, as for its own operations. The name of the operation is the IAM action, except for
+ListImageReferrers, which needs `ecr:BatchGetImage` (Service Authorization Reference, "Actions, resources, and
+condition keys for Amazon ECR").
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from cscm_laptop.emulator.shapes import (
 
 PERMISSIONS = {"ecr:ListImageReferrers": "ecr:BatchGetImage"}
 TARGET = "AmazonEC2ContainerRegistry_V20150921."
-"""How X-Amz-Target begins in a request to ECR."""
+"""Prefix of X-Amz-Target in a request to ECR."""
 AMBIGUOUS = "AmbiguousOperation"
-"""The action of a request that names two operations: no policy allows it."""
+"""The action of a request that names two operations; no policy allows it."""
 
 
 def install(catalogue: Catalogue) -> None:
-    """Let these operations answer instead of ministack's."""
+    """Replace ministack's handlers of these operations."""
     original, permission = ecr.handle_request, iam_actions.extract_iam_action
     ours = Operations(catalogue).by_name()
 
@@ -80,9 +80,10 @@ def install(catalogue: Catalogue) -> None:
 
 
 def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]) -> set[str]:
-    """The operations that a request names, in its header, its query and its form.
+    """Return the operations that a request names in its header, its query and its form.
 
-    Who is asked for permission reads the one, who carries it out another: of two, one would go unasked.
+    The permission check and the handler read different places. If these named two operations, one of them would run
+    without a permission check.
     """
     header = headers.get("x-amz-target", "")
     form = body.decode("utf-8", "replace") if "x-www-form-urlencoded" in headers.get("content-type", "") else ""
@@ -96,7 +97,7 @@ def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str
 
 
 def answered(operation: Callable[[Data], dict[str, Any]], body: bytes) -> Answer:
-    """The operation's answer or error, as the API's protocol has it."""
+    """Return the operation's answer or error in the API's protocol."""
     try:
         answer: Answer = responses.json_response(operation(read(body)))
     except ApiError as error:
@@ -105,7 +106,7 @@ def answered(operation: Callable[[Data], dict[str, Any]], body: bytes) -> Answer
 
 
 def read(body: bytes) -> Data:
-    """A request's members; raises `ApiError`."""
+    """Return the members of a request; raise `ApiError` if the body is not a JSON object."""
     try:
         data = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
@@ -116,13 +117,13 @@ def read(body: bytes) -> Data:
 
 
 class Operations:
-    """One method for each operation: the request's members in, the answer's out; they raise `ApiError`."""
+    """One method for each operation: takes a request's members and returns the answer's; they raise `ApiError`."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
     def by_name(self) -> dict[str, Callable[[Data], dict[str, Any]]]:
-        """The operations by their names in the API."""
+        """Return the operations by their names in the API."""
         return {
             "BatchDeleteImage": self.batch_delete_image,
             "BatchGetImage": self.batch_get_image,
@@ -152,7 +153,7 @@ class Operations:
         return {**whose(name), "imageId": identity, "imageStatus": status(record)}
 
     def list_image_referrers(self, data: Data) -> dict[str, Any]:
-        """What refers to a digest; only what is active unless asked for."""
+        """List the referrers of a digest; only active ones, unless the filter asks for others."""
         name, about = repository_of(data), data.get("subjectId", {}).get("imageDigest")
         filters = data.get("filter", {})
         wanted = one_of(filters.get("artifactStatus", ACTIVE), "filter.artifactStatus", STATUSES)
@@ -169,7 +170,7 @@ class Operations:
         return {"imageIds": deleted, "failures": [failure(identity, why) for identity, why in failed]}
 
     def batch_get_image(self, data: Data) -> dict[str, Any]:
-        """Manifests, one for each tag of a digest; that is a pull. What is archived cannot be had."""
+        """Return manifests, one for each tag of a digest, and record the pulls; archived images are not found."""
         name, images, failures = repository_of(data), [], []
         caller = str(caller_of(calling.get()[0])["Arn"])
         for identity in within(data.get("imageIds"), "imageIds", 100):
@@ -184,7 +185,7 @@ class Operations:
         return {"images": images, "failures": failures}
 
     def describe_images(self, data: Data) -> dict[str, Any]:
-        """What is known of images: of those named, whatever their status, or of all that are active."""
+        """Describe the named images, whatever their status, or a page of all active images."""
         name, filters = repository_of(data), image_filters(data)
         one_by_one(data, "imageIds")
         everything = records(name)
@@ -199,7 +200,7 @@ class Operations:
         return {"imageDetails": [detail(each, everything) for each in shown], **more}
 
     def list_images(self, data: Data) -> dict[str, Any]:
-        """Digests and tags, one entry for each tag; only what is active unless asked for."""
+        """List digests and tags, one entry for each tag; only active images, unless the filter asks for others."""
         name, filters = repository_of(data), image_filters(data)
         listed = [each for each in records(name) if chosen(each, filters, otherwise=ACTIVE)]
         ids = [identity for record in listed for identity in identities(record)]
@@ -207,7 +208,7 @@ class Operations:
         return {"imageIds": shown, **more}
 
     def describe_repositories(self, data: Data) -> dict[str, Any]:
-        """Repositories: those named, or all in pages."""
+        """Describe the named repositories, or a page of all."""
         one_by_one(data, "repositoryNames")
         more: dict[str, str] = {}
         if names := data.get("repositoryNames"):
@@ -218,7 +219,7 @@ class Operations:
         return {"repositories": [shape(each) for each in shown], **more}
 
     def create_repository(self, data: Data) -> dict[str, Any]:
-        """A new repository."""
+        """Create a repository."""
         tags = setting(data)
         made = theirs(ecr._create_repository(data))
         repository = ecr._repositories[made["repository"]["repositoryName"]]
@@ -226,7 +227,7 @@ class Operations:
         return {"repository": shape(repository)}
 
     def put_image_tag_mutability(self, data: Data) -> dict[str, Any]:
-        """Say which tags of a repository can move."""
+        """Set the tag mutability of a repository."""
         name, tags = repository_of(data), setting(data)
         ecr._repositories[name].pop(FILTERS, None)
         ecr._repositories[name].update(tags)

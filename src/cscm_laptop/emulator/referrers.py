@@ -1,4 +1,4 @@
-"""What refers to an image: the OCI distribution specification's referrers API, section "Listing Referrers"."""
+"""Referrers of an image: the referrers API of the OCI distribution specification, section "Listing Referrers"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 def referrers(
     manifests: Iterable[tuple[str, str, str]], subject: str, artifact_types: list[str]
 ) -> tuple[bytes, dict[str, str]]:
-    """The image index of the manifests whose subject it is, and its headers; an empty index for none.
+    """Return the image index of the manifests with this subject, and its headers; the index may be empty.
 
-    `manifests` are (digest, media type, text). `artifact_types` filters, when there are any.
+    `manifests` are tuples of digest, media type and text. `artifact_types` filters them, unless it is empty.
     """
     found = []
     for digest, media_type, text in manifests:
@@ -31,7 +31,7 @@ def referrers(
 
 @lru_cache(maxsize=100_000)
 def described(digest: str, media_type: str, text: str) -> tuple[str | None, dict[str, Any]]:
-    """The digest of a manifest's subject, if it has one, and the manifest's descriptor."""
+    """Return the digest of a manifest's subject, and the manifest's descriptor; without a subject, None and `{}`."""
     try:
         manifest = json.loads(text)
     except ValueError:
@@ -50,6 +50,6 @@ def described(digest: str, media_type: str, text: str) -> tuple[str | None, dict
 
 
 def subject_of(manifest: Any) -> str | None:
-    """The digest that a manifest names as its subject."""
+    """Return the digest of the subject that a manifest names, or None."""
     subject = manifest.get("subject") if isinstance(manifest, dict) else None
     return str(subject["digest"]) if isinstance(subject, dict) and "digest" in subject else None

@@ -1,7 +1,7 @@
-"""The registry before ministack's: it asks who comes, keeps blobs in files and answers for referrers.
+"""The registry in front of ministack's: it authorises callers, stores blobs in files and lists referrers.
 
-Tags and manifests stay ministack's, so that its ECR operations and the registry agree; what is archived
-is not there for pulls.
+Tags and manifests stay in ministack, so that its ECR operations and the registry agree. Archived images cannot be
+pulled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from cscm_laptop.emulator.uploads import JSON, BlobEndpoints
 
 
 class Registry:
-    """Everything below `/v2/` that the OCI distribution specification names."""
+    """All endpoints below `/v2/` of the OCI distribution specification."""
 
     def __init__(self, behind: App, blobs: Blobs, gate: Gate, part: Part, catalogue: Catalogue) -> None:
         self._behind, self._blobs, self._gate, self._part = behind, blobs, gate, part
@@ -65,7 +65,7 @@ class Registry:
             await self._serve(scope, caller, route, receive, send)
 
     async def _may_enter(self, scope: Scope, caller: dict[str, Any], route: Route, send: Send) -> bool:
-        """Whether the request is allowed and its repository exists; otherwise it was answered."""
+        """Return whether the request is allowed and its repository exists; if not, answer it."""
         select_scope(route.name, headers_of(scope), query_of(scope))
         refusal = self._gate.refusal(caller, ACTIONS[scope["method"], route.kind], route.name)
         if refusal:
@@ -101,7 +101,7 @@ class Registry:
             return
 
     async def _start(self, scope: Scope, caller: dict[str, Any], name: str, receive: Receive, send: Send) -> None:
-        """Begin an upload, or make the blob at once: by mounting it, or from the request's body."""
+        """Begin an upload, or create the blob at once: by mounting it, or from the request's body."""
         query, headers = query_of(scope), headers_of(scope)
         mount, source = query.get("mount", [""])[0], query.get("from", [""])[0]
         digest = query.get("digest", [""])[0]
@@ -118,7 +118,7 @@ class Registry:
             await self._endpoints.start(name, send)
 
     def _may_mount(self, caller: dict[str, Any], name: str, source: str) -> bool:
-        """Reading from the one and writing to the other; who may not is asked to upload instead."""
+        """Return whether the caller may read from the source and write here; if not, the client has to upload."""
         return not (
             self._gate.refusal(caller, (("ecr:GetDownloadUrlForLayer",),), source)
             or self._gate.refusal(caller, IN_ONE_REQUEST, name)
@@ -149,7 +149,7 @@ class Registry:
         await answer(send, 200, headers, body)
 
     async def _pull(self, scope: Scope, caller: dict[str, Any], route: Route, receive: Receive, send: Send) -> None:
-        """HEAD or GET of a manifest; what is archived is as good as not there."""
+        """Answer HEAD or GET of a manifest; an archived image is not found."""
         kind = "imageDigest" if ":" in route.reference else "imageTag"
         try:
             record = available(records(route.name), {kind: route.reference})
@@ -211,13 +211,13 @@ class Registry:
 
 
 def _manifests(found: Iterable[Record]) -> Iterator[tuple[str, str, str]]:
-    """Digest, media type and text of the manifests."""
+    """Yield digest, media type and text of each manifest."""
     for record in found:
         yield record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"]
 
 
 def _naming_subject(send: Send, subject: str | None) -> Send:
-    """Tell the client that the referrers API knows the subject (specification, "Pushing Manifests with Subject")."""
+    """Return a `send` that names the subject, as OCI's "Pushing Manifests with Subject" asks of referrers APIs."""
 
     async def naming(message: Message) -> None:
         if subject and message["type"] == "http.response.start" and message["status"] == 201:

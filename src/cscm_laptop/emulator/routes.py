@@ -1,4 +1,4 @@
-"""What a request to the registry is about, and what its sender must be allowed to do."""
+"""Routes of registry requests, and the permissions that each needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KEYWORDS = ("blobs", "manifests", "referrers", "tags")
 ANY_REPOSITORY = "*"
 
 Needs = tuple[tuple[str, ...], ...]
-"""Of each group, one action has to be allowed."""
+"""Groups of actions: of each group, one action must be allowed."""
 
 ACTIONS: Mapping[tuple[str, str], Needs] = {
     ("GET", "catalog"): (("ecr:DescribeRepositories",),),
@@ -27,15 +27,15 @@ ACTIONS: Mapping[tuple[str, str], Needs] = {
     ("DELETE", "upload"): (("ecr:UploadLayerPart",),),
     ("PUT", "upload"): (("ecr:UploadLayerPart",), ("ecr:CompleteLayerUpload",)),
 }
-"""Amazon ECR's actions behind each endpoint of the OCI distribution specification."""
+"""Amazon ECR's actions for each endpoint of the OCI distribution specification."""
 
 IN_ONE_REQUEST: Needs = (("ecr:UploadLayerPart",), ("ecr:CompleteLayerUpload",))
-"""What a POST that carries the blob needs besides."""
+"""Additional permissions for a POST that carries the blob."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """An endpoint's kind, the repository's name, and the digest, tag or upload."""
+    """Kind of an endpoint, name of the repository, and the digest, tag or upload."""
 
     kind: str
     name: str = ""
@@ -43,7 +43,7 @@ class Route:
 
 
 def is_registry(path: str) -> bool:
-    """Whether a path is the registry's; other services have paths below `/v2/` too."""
+    """Return whether a path belongs to the registry; other services also have paths below `/v2/`."""
     if path in ("/v2", "/v2/", "/v2/_catalog"):
         return True
     inside = any(f"/{word}/" in path for word in ("blobs", "manifests", "referrers"))
@@ -51,7 +51,7 @@ def is_registry(path: str) -> bool:
 
 
 def parse(path: str) -> Route | None:
-    """The route of a path; the first keyword ends the repository's name, as in ministack."""
+    """Return the route of a path, or None; the first keyword ends the repository's name, as in ministack."""
     if path in ("/v2", "/v2/"):
         return Route("ping")
     if path == "/v2/_catalog":
@@ -64,7 +64,7 @@ def parse(path: str) -> Route | None:
 
 
 def _endpoint(keyword: str, rest: list[str]) -> tuple[str, str]:
-    """The kind and the reference that a keyword and what follows it stand for; no kind for nonsense."""
+    """Return the kind and the reference for a keyword and the rest of the path; empty if they are not valid."""
     found = "", ""
     match keyword, rest:
         case "blobs", ["uploads"] | ["uploads", ""]:

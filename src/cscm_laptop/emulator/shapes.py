@@ -1,4 +1,4 @@
-"""What requests to ECR's API name and answers to them contain, over ministack's state."""
+"""Read the parameters of requests to ECR's API, and build its answers, from ministack's state."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ STATUSES = (ACTIVE, ARCHIVED, ACTIVATING, ANY)
 
 
 def repository_of(data: Data) -> str:
-    """The name of the repository that a request is about; raises `ApiError`."""
+    """Return the name of a request's repository; raise `ApiError` if it does not exist."""
     if data.get("registryId", responses.get_account_id()) != responses.get_account_id():
         raise _unknown(data.get("repositoryName", ""))
     return existing(data.get("repositoryName", ""))
 
 
 def existing(name: str) -> str:
-    """The name of a repository that there is; raises `ApiError`."""
+    """Return the name; raise `ApiError` if there is no repository with that name."""
     if name not in ecr._repositories:
         raise _unknown(name)
     return name
 
 
 def image_of(name: str, identity: Identity) -> Record:
-    """The image that is named; raises `ApiError`."""
+    """Return the image that an identity names; raise `ApiError` if there is none."""
     try:
         return named(records(name), identity)
     except Unfound as unfound:
@@ -51,7 +51,7 @@ def image_of(name: str, identity: Identity) -> Record:
 
 
 def image_filters(data: Data) -> dict[str, str]:
-    """The filters for tags and status; raises `ApiError`."""
+    """Return the filters for tags and status; raise `ApiError` if they are not valid."""
     filters: dict[str, str] = data.get("filter") or {}
     one_of(filters.get("tagStatus", ANY), "filter.tagStatus", ("TAGGED", "UNTAGGED", ANY))
     one_of(filters.get("imageStatus", ANY), "filter.imageStatus", STATUSES)
@@ -59,7 +59,7 @@ def image_filters(data: Data) -> dict[str, str]:
 
 
 def image(record: Record, identity: Identity) -> dict[str, Any]:
-    """An image with its manifest (API reference, `Image`)."""
+    """Return an image with its manifest (API reference, `Image`)."""
     return {
         **whose(record["repositoryName"]),
         "imageId": identity,
@@ -69,23 +69,23 @@ def image(record: Record, identity: Identity) -> dict[str, Any]:
 
 
 def failure(identity: Identity, why: Unfound) -> dict[str, Any]:
-    """What could not be done (API reference, `ImageFailure`)."""
+    """Return a failure for one image (API reference, `ImageFailure`)."""
     return {"imageId": identity, "failureCode": why.code, "failureReason": str(why)}
 
 
 def shape(repository: dict[str, Any]) -> dict[str, Any]:
-    """A repository (API reference, `Repository`)."""
+    """Return a repository (API reference, `Repository`)."""
     excluded = {FILTERS: repository[FILTERS]} if FILTERS in repository else {}
     return {**ecr._repo_shape(repository), **excluded}
 
 
 def whose(name: str) -> dict[str, str]:
-    """The registry and the repository that an answer is about."""
+    """Return the registry and the repository of an answer."""
     return {"registryId": responses.get_account_id(), "repositoryName": name}
 
 
 def theirs(answer: Answer) -> dict[str, Any]:
-    """ministack's answer; its error as `ApiError`."""
+    """Return the content of ministack's answer; raise `ApiError` if it is an error."""
     content: dict[str, Any] = json.loads(answer[2])
     if answer[0] != 200:
         raise ApiError(content["__type"], content.get("message", ""))
@@ -93,7 +93,7 @@ def theirs(answer: Answer) -> dict[str, Any]:
 
 
 def referrer(record: Record) -> dict[str, Any]:
-    """A referrer (API reference, `ImageReferrer`)."""
+    """Return a referrer (API reference, `ImageReferrer`)."""
     found = described(record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"])[1]
     return {**found, "artifactStatus": status(record)}
 

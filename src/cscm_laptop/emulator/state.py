@@ -1,8 +1,7 @@
-"""What each of the emulator's services keeps, as bytes for the disk and back.
+"""Serialise the state of each of the emulator's services to disk, and restore it.
 
-ministack's own saving is off: it happens at a clean stop only, swallows errors, leaves out the STS
-sessions, and writes all layers anew each time. Its `get_state` and `load_persisted_state` are used
-where they are whole.
+ministack's own persistence is off: it saves only at a clean stop, ignores errors, omits the STS sessions, and writes
+all layers again each time. Its `get_state` and `load_persisted_state` are used for services where they are complete.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from cscm_laptop.emulator.exclusions import excluded
 from supply_chain.errors import PartFailed
 
 SERVICES = ("ecr", "eventbridge", "iam", "kms", "sqs", "sts")
-"""The services whose state is durable, by ministack's module names."""
+"""The services whose state is durable, by the names of ministack's modules."""
 
 ATTEMPTS = 5
 
 
 def module(service: str) -> Any:
-    """ministack's module for a service."""
+    """Return ministack's module of a service."""
     return importlib.import_module(f"ministack.services.{service}")
 
 
 def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
-    """Load what is on disk into memory; the parts that keep it there from now on.
+    """Load the state on disk into memory, and return the parts that save it from now on.
 
-    Raises `PartFailed` when something cannot be read: starting empty would overwrite it.
+    Raises `PartFailed` if something cannot be read, because an empty start would overwrite it.
     """
     sweep(directory)
     blobs.sweep()
@@ -56,7 +55,7 @@ def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
 
 
 def read(path: Path, service: str) -> Any:
-    """A service's saved state, or None when there is none; raises `PartFailed`."""
+    """Return a service's saved state, or None if there is none; raise `PartFailed` if it cannot be read."""
     try:
         wrapped = json.loads(path.read_bytes(), object_hook=persistence._json_object_hook)
         version, payload = wrapped["format"], wrapped["payload"]
@@ -76,7 +75,10 @@ def read(path: Path, service: str) -> Any:
 
 
 def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
-    """A snapshot of a service as bytes. Called on the event loop; see `durable.Part`."""
+    """Return a service's snapshot as bytes; call this on the event loop (see `durable.Part`).
+
+    Raises `PartFailed` if the state keeps changing meanwhile.
+    """
     for _ in range(ATTEMPTS):
         try:
             wrapped = {"format": persistence._state_format_version(service), "payload": snapshot()}
@@ -87,7 +89,7 @@ def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
 
 
 def _sts() -> Any:
-    """The sessions, but for what is no session: root's key is kept in a file of its own."""
+    """Return the sessions that expire; the others are root's key, which is saved in its own file."""
     sts = module("sts")
     sts._evict_expired_sessions()
     return {"sessions": {key: session for key, session in sts._sessions.items() if "Expiration" in session}}
@@ -98,7 +100,7 @@ def _restore_sts(payload: Any) -> None:
 
 
 def _ecr(blobs: Blobs) -> Any:
-    """The registry without any content: manifests become files, layers are only named."""
+    """Return the registry's state without content: manifests become files, and layers are only named."""
     ecr = module("ecr")
     _tidy(ecr)
     images = type(ecr._images)()
@@ -127,7 +129,7 @@ def _restore_ecr(blobs: Blobs, payload: Any) -> None:
 
 
 def _tidy(ecr: Any) -> None:
-    """Let the registry serve exactly the images the API lists: ministack forgets to on deletions and PutImage."""
+    """Make the registry serve exactly the images that the API lists; ministack's deletions and PutImage do not."""
     for store in (ecr._layer_blobs, ecr._manifest_blobs):
         for scope in [scope for scope in store._data if scope not in ecr._repositories._data]:
             del store._data[scope]
@@ -140,7 +142,7 @@ def _tidy(ecr: Any) -> None:
 def _without_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:
     stored = _stored(blobs, record["imageManifest"])
     if stored != record["imageDigest"]:
-        return record  # PutImage was told another digest than the manifest's own
+        return record  # PutImage was given another digest than the manifest's own
     return {key: value for key, value in record.items() if key != "imageManifest"}
 
 
@@ -160,7 +162,7 @@ def _with_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:
 
 @lru_cache(maxsize=100_000)
 def _stored(blobs: Blobs, manifest: str) -> str:
-    """The digest of a manifest that is now on disk."""
+    """Store a manifest as a file and return its digest."""
     return blobs.add(manifest.encode())
 
 

@@ -1,7 +1,7 @@
-"""An image's way into the archive and back (Amazon ECR User Guide, "Archiving an image", "Restoring an image").
+"""Archive and restore images (Amazon ECR User Guide, "Archiving an image", "Restoring an image").
 
-Archiving takes effect at once; restoring takes a while, during which the image is as unavailable as
-before; pushing an archived image again restores it at once.
+Archiving takes effect at once. Restoring takes a while, during which the image is still not available. Pushing an
+archived image again restores it at once.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from cscm_laptop.emulator.api import ApiError
 from cscm_laptop.emulator.images import ACTIVATING, ACTIVE, ARCHIVED, Record, holders, status
 
 ACTIVATION = 2.0
-"""Seconds that a restore takes; AWS promises at most twenty minutes."""
+"""Duration of a restore in seconds; AWS promises at most twenty minutes."""
 
 UNSUPPORTED = "ImageStorageClassUpdateNotSupportedException"
 
 
 def archive(record: Record, records: Sequence[Record], now: float) -> None:
-    """Move an active image into the archive; raises `ApiError`.
+    """Move an active image into the archive; raise `ApiError` if that is not possible.
 
-    One that an active index lists stays, as for lifecycle policies (User Guide, "Lifecycle policy evaluation rules").
+    An image that an active index lists stays, as for lifecycle policies (User Guide, "Lifecycle policy evaluation
+    rules").
     """
     if status(record) != ACTIVE:
         raise _unsupported(record, "archived")
@@ -32,14 +33,14 @@ def archive(record: Record, records: Sequence[Record], now: float) -> None:
 
 
 def restore(record: Record, now: float) -> None:
-    """Begin to bring an archived image back; `activate` ends it. Raises `ApiError`."""
+    """Begin to restore an archived image; `activate` ends it. Raise `ApiError` if the image is not archived."""
     if status(record) != ARCHIVED:
         raise _unsupported(record, "restored")
     record["imageStatus"], record["activeFrom"] = ACTIVATING, now + ACTIVATION
 
 
 def activate(record: Record, now: float) -> bool:
-    """End a restore whose time has come; whether it did."""
+    """End a restore that is due; return whether it was."""
     if status(record) != ACTIVATING or now < record["activeFrom"]:
         return False
     _awaken(record, now)
@@ -47,7 +48,7 @@ def activate(record: Record, now: float) -> bool:
 
 
 def pushed_again(record: Record, now: float) -> None:
-    """What was archived, or on its way back, is active at once."""
+    """Make an image that is archived, or being restored, active at once."""
     if status(record) != ACTIVE:
         _awaken(record, now)
 

@@ -1,7 +1,7 @@
-"""Registry tokens: who called GetAuthorizationToken, sealed, for twelve hours.
+"""Registry tokens: signed statements of who called GetAuthorizationToken, valid for twelve hours.
 
-Like ECR's, a token carries the caller's identity and outlives the session it was asked with. It is
-not stored anywhere: what it says is in it, under an HMAC whose key never leaves the emulator.
+As in ECR, a token carries the caller's identity and outlives the session that requested it. Tokens are not stored:
+each contains its data and an HMAC, whose key never leaves the emulator.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import Any
 from cscm_laptop.emulator.durable import write_durably
 
 LIFE = 12 * 60 * 60
-"""Seconds (Amazon ECR User Guide, "Private registry authentication")."""
+"""Lifetime in seconds (Amazon ECR User Guide, "Private registry authentication")."""
 
 
 class Tokens:
-    """Issues tokens, and reads those it issued."""
+    """Issues tokens, and reads those that it issued."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     @classmethod
     def kept_in(cls, path: Path) -> Tokens:
-        """With the key in that file, made on the first start."""
+        """Return an instance with the key in the file, which is made at the first start."""
         if not path.exists():
             write_durably(path, secrets.token_bytes(32))
         return cls(path.read_bytes())
 
     def issue(self, caller: dict[str, Any], expires: int) -> str:
-        """A token for the caller, good until `expires` (seconds since the epoch)."""
+        """Return a token for the caller, valid until `expires` (seconds since the epoch)."""
         body = base64.urlsafe_b64encode(json.dumps({"caller": caller, "expires": expires}).encode())
         return f"{body.decode()}.{self._seal(body)}"
 
     def read(self, token: str, now: float) -> dict[str, Any] | None:
-        """The caller that a token is for; None when it is not ours or its time is over."""
+        """Return the caller of a token; None if we did not issue it or it has expired."""
         body, _, seal = token.partition(".")
         raw = body.encode("utf-8", "replace")
         if not hmac.compare_digest(self._seal(raw).encode(), seal.encode("utf-8", "replace")):
@@ -53,7 +53,7 @@ class Tokens:
 
 
 def password(authorization: str) -> str:
-    """The token in a `Basic` authorization for the user `AWS`, or nothing."""
+    """Return the token in a `Basic` authorization of the user `AWS`, or an empty string."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return ""

@@ -18,19 +18,19 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class BlobEndpoints:
-    """Answers to requests that were already found to be allowed, for repositories that exist."""
+    """Answers requests that were authorised before, for repositories that exist."""
 
     blobs: Blobs
     part: Part
     uploads: dict[tuple[str, str, str, str], Upload] = field(default_factory=dict)
 
     def size(self, name: str, digest: str) -> int | None:
-        """A blob's length in bytes if the repository has it whole."""
+        """Return a blob's size in bytes, or None if the repository does not have it completely."""
         size: int | None = ecr._layer_blobs.get(name, {}).get(digest)
         return size if size is not None and self.blobs.has(digest, size) else None
 
     async def read(self, method: str, name: str, digest: str, send: Send) -> None:
-        """HEAD or GET of a blob."""
+        """Answer HEAD or GET of a blob."""
         await self.part.settle()
         size = self.size(name, digest)
         if size is None:
@@ -52,7 +52,7 @@ class BlobEndpoints:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def mount(self, name: str, source: str, digest: str, send: Send) -> bool:
-        """Link another repository's blob; False when that repository does not have it."""
+        """Link a blob of another repository; return False if that repository does not have it."""
         size = self.size(source, digest)
         if size is None:
             return False
@@ -67,13 +67,13 @@ class BlobEndpoints:
         await answer(send, 202, self._progress(name, upload))
 
     async def take_whole(self, name: str, digest: str, receive: Receive, send: Send) -> None:
-        """A blob that comes with the request that starts its upload."""
+        """Store a blob from the request that starts its upload."""
         upload = self.blobs.begin()
         self.uploads[self._key(name, upload.identity)] = upload
         await self.complete(name, upload.identity, digest, receive, send)
 
     async def status(self, name: str, identity: str, send: Send) -> None:
-        """How much of an upload has arrived."""
+        """Answer how much of an upload has arrived."""
         upload = self.uploads.get(self._key(name, identity))
         if upload is None:
             await self._unknown(name, identity, send)
@@ -81,7 +81,7 @@ class BlobEndpoints:
             await answer(send, 204, self._progress(name, upload))
 
     async def append(self, name: str, identity: str, content_range: str, receive: Receive, send: Send) -> None:
-        """The next bytes of an upload; an upload that is cut off is forgotten."""
+        """Append the next data of an upload; discard the upload if the client disconnects."""
         upload = self.uploads.get(self._key(name, identity))
         if upload is None:
             await self._unknown(name, identity, send)
@@ -94,7 +94,7 @@ class BlobEndpoints:
         await answer(send, 202, self._progress(name, upload))
 
     async def complete(self, name: str, identity: str, digest: str, receive: Receive, send: Send) -> None:
-        """The last bytes of an upload; the answer comes when the blob and its mention are on disk."""
+        """Append the last data of an upload; answer when the blob and its entry are on disk."""
         upload = self.uploads.get(self._key(name, identity))
         if upload is None:
             await self._unknown(name, identity, send)
@@ -113,7 +113,7 @@ class BlobEndpoints:
         await self._link(name, digest, upload.size, send)
 
     async def cancel(self, name: str, identity: str, send: Send) -> None:
-        """Forget an upload."""
+        """Discard an upload."""
         upload = self.uploads.pop(self._key(name, identity), None)
         if upload is None:
             await self._unknown(name, identity, send)
@@ -132,7 +132,7 @@ class BlobEndpoints:
             raise
 
     async def _link(self, name: str, digest: str, size: int, send: Send) -> None:
-        if name not in ecr._repositories:  # deleted while the blob came
+        if name not in ecr._repositories:  # the repository was deleted during the upload
             await answer(send, 404, JSON, oci_error("NAME_UNKNOWN", f"there is no repository {name}"))
             return
         ecr._layer_blobs.setdefault(name, {})[digest] = size
