@@ -37,7 +37,7 @@ use_prefect()  # before Prefect is imported, because it then reads its settings
 # ruff: noqa: E402
 from bench.section import write_page
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import curated_bases, reader
+from blocks.build_ports import curated_bases, reader
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.dockerfile import image_references
 from supply_chain.model.manifest import Service, read_manifest

@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from supply_chain.adapters.aws.session import AwsSession
-
 from bench.section import write_section
 from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
@@ -28,6 +26,7 @@ from cscm_laptop.laptop import LaptopState, load_state
 from cscm_laptop.ports import asked
 from cscm_laptop.profile import load_profile
 from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.promotion.pushes import KIND, SOURCE

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from prefect_aws import AwsCredentials
 from pydantic import Field
-from supply_chain.adapters.aws.session import AwsSession
 
 from blocks.credentials import session
 from blocks.setting import Setting
+from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.aws.sqs import SqsQueue
 
 

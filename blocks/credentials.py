@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prefect_aws import AwsCredentials
-from supply_chain.adapters.aws.session import AwsSession
 
+from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.errors import SettingInvalid
 
 

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from prefect_aws import AwsCredentials
 from pydantic import Field
-from supply_chain.adapters.aws.session import AwsSession
 
 from blocks.credentials import session
 from blocks.setting import Setting
@@ -15,6 +14,7 @@ from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import Tier, Workbench
-from blocks.workshop import curated_bases
+from blocks.build_ports import curated_bases
 from flows.chain import chain
 from orchestration.run_states import refused
 from orchestration.steps import in_thread

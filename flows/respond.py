@@ -16,8 +16,8 @@ from supply_chain.promotion.response import Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
 from supply_chain.text import plain
+from tasks.notify import tell
 from tasks.respond import gathered, stopped
-from tasks.tell import tell
 
 
 @flow(name="respond", flow_run_name=by_image)

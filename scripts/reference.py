@@ -32,8 +32,8 @@ from supply_chain.evidence import checks, statement
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.image_status import Ruling
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.standing import Ruling
 from supply_chain.execution import host, monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -45,9 +45,9 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.decisions import Ruled
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
-from supply_chain.lifecycle.rulings import Ruled
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
 from supply_chain.model.manifest import FILE, MANIFEST
 from supply_chain.model.tier import Boundary

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import workshop
+from blocks.build_ports import workshop
 from orchestration.events import emit
 from orchestration.steps import in_thread, invocation
 from supply_chain.development.build import build as build_image

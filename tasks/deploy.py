@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.site import site
+from blocks.deploy_ports import site
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread, invocation
 from supply_chain.execution.deploy import Deployment

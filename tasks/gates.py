@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from prefect import task
 
 from blocks import Tier, Workbench
-from blocks.curation import base_images, layers_of
+from blocks.curation_ports import base_images, layers_of
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread

@@ -13,13 +13,13 @@ from prefect.runtime import task_run
 from prefect.settings import get_current_settings
 
 from blocks import Inventory, Tier, Workbench
-from blocks.lifecycle import bench, present
+from blocks.lifecycle_ports import bench, present
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.standing import Act
+from supply_chain.evidence.image_status import Act
 from supply_chain.fleet.known import KnownImage
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
@@ -27,10 +27,10 @@ from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import done as begun
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs
 from supply_chain.lifecycle.apply import unfinished as left_undone
+from supply_chain.lifecycle.decisions import STOOD, Ruled, approve, decide
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan as plan_of
-from supply_chain.lifecycle.rulings import STOOD, Ruled, approve, decide
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.reports import applied_rows, plan_rows
 

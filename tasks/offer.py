@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.workshop import buildx
+from blocks.build_ports import buildx
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread

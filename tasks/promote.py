@@ -31,7 +31,7 @@ from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, worth_telling
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
-from supply_chain.promotion.vended import View, as_seen, missed_by_execution, to_environment
+from supply_chain.promotion.released import View, as_seen, missed_by_execution, to_environment
 from tasks.soak import soaking_of
 
 EVIDENCE = 60

@@ -21,7 +21,7 @@ from prefect.variables import Variable
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
-from blocks.curation import rescan_bench
+from blocks.curation_ports import rescan_bench
 from orchestration.events import emit, is_known, numbered
 from orchestration.steps import RETRYING, in_thread
 from supply_chain import reports as pages
@@ -34,7 +34,7 @@ from supply_chain.fleet.rescan import RescanBench
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import ImageRef
-from tasks.tell import tell
+from tasks.notify import tell
 
 TOLD = "rescan_told"
 """The variable with the time of the last rescan that reported on all images."""

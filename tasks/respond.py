@@ -25,8 +25,8 @@ from blocks import ContainerHost, Tier, Workbench
 from orchestration.clock import now
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SupplyChainError
+from supply_chain.evidence.image_status import read_standing, standing
 from supply_chain.evidence.provenance import last_provenance
-from supply_chain.evidence.standing import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from blocks import Workbench
-from blocks.workshop import reader
+from blocks.build_ports import reader
 from orchestration.clock import now
 from orchestration.events import post
 from orchestration.steps import in_thread

@@ -77,7 +77,7 @@ def _ruling(name: str, about: str) -> click.Command:
     @as_json
     @verbose
     def command(image: str, why: str, by: str, as_json: bool, verbose: bool) -> None:
-        run(f"flows.rulings:{name}", as_json, verbose, image=image, why=why, by=by)
+        run(f"flows.image_decisions:{name}", as_json, verbose, image=image, why=why, by=by)
 
     return command
 

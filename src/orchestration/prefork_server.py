@@ -26,7 +26,7 @@ from supply_chain.adapters.process.command import inherit
 
 FLOWS = (
     "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
-    "lifecycle", "morning", "rescan", "rulings", "sweep",
+    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",

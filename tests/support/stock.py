@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from supply_chain.evidence.standing import Act, Ruling, Standing
+from supply_chain.evidence.image_status import Act, Ruling, Standing
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, Stock
+from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, Stock
 from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Boundary
 from supply_chain.vulnerability.findings import Database, Finding

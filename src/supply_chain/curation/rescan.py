@@ -18,10 +18,10 @@ from typing import Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import Attacher, keep, list_contents
 from supply_chain.errors import ClockWrong, EvidenceInvalid
+from supply_chain.evidence.image_status import Act, read_standing, rulings, standing
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Listed, last_listed
-from supply_chain.evidence.standing import Act, read_standing, rulings, standing
 from supply_chain.evidence.statement import VULNERABILITIES, Evidence
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, verdicts

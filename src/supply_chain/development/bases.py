@@ -9,7 +9,7 @@ from typing import Protocol
 
 from supply_chain.development.dockerfile import HUB, declared_image
 from supply_chain.errors import BaseMissing, DockerfileRefused
-from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, standing
+from supply_chain.evidence.image_status import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.front import Front, server_of
+from supply_chain.execution.reverse_proxy import Front, server_of
 from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
 from supply_chain.model.container import (

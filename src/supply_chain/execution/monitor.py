@@ -17,7 +17,7 @@ from pydantic import Field
 from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment, network_of
-from supply_chain.execution.front import PORT, PROFILE
+from supply_chain.execution.reverse_proxy import PORT, PROFILE
 from supply_chain.model.container import (
     APPLICATION,
     ENVIRONMENT,

@@ -14,11 +14,11 @@ from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
+from supply_chain.evidence.image_status import rulings, standing
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed, said
 from supply_chain.evidence.sbom import Package, sbom_in
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.standing import rulings, standing
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LOOK_AT_IT, SOAK, Evidence
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts

@@ -16,11 +16,11 @@ from typing import Protocol, Self
 from pydantic import Field
 
 from supply_chain.errors import UNREADABLE, PlanUnfinished, SupplyChainError
-from supply_chain.lifecycle.looking import Looked, Present
 from supply_chain.lifecycle.plan import Plan, Step
-from supply_chain.lifecycle.removing import AT_ONCE, order, together
+from supply_chain.lifecycle.preconditions import Looked, Present
+from supply_chain.lifecycle.removal_order import AT_ONCE, order, together
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.stock import in_use
+from supply_chain.lifecycle.snapshot import in_use
 from supply_chain.model.image import Digest, Frozen, ImageRef, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
 from supply_chain.text import in_a_line

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.standing import DIGESTS, read_standing, standing
+from supply_chain.evidence.image_status import DIGESTS, read_standing, standing
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.rulings import PLANS, Indexes, close
+from supply_chain.lifecycle.decisions import PLANS, Indexes, close
 from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import CURATED, EVIDENCE, OFFERED, TierName
 from supply_chain.text import counted

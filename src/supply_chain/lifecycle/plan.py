@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.lifecycle.rules import Action, Rules
-from supply_chain.lifecycle.stock import Evidenced
+from supply_chain.lifecycle.snapshot import Evidenced
 from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, digest_of
 from supply_chain.model.tier import EVIDENCE, is_base_repository
 from supply_chain.scratch import write_private

@@ -16,7 +16,7 @@ from functools import cached_property
 from supply_chain.fleet.known import KnownImage
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, above
 from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
-from supply_chain.lifecycle.stock import (
+from supply_chain.lifecycle.snapshot import (
     Evidenced,
     Member,
     PastDeployment,

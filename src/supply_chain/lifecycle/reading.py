@@ -10,15 +10,15 @@ from typing import Any, Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import UNREADABLE, ImageNotFound
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
+from supply_chain.evidence.image_status import Standing, read_standing, standing
 from supply_chain.evidence.provenance import last_provenance
-from supply_chain.evidence.standing import Standing, read_standing, standing
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
-from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member, PastDeployment, Stock
+from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member, PastDeployment, Stock
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 

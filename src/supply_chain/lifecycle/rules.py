@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.lifecycle.stock import Verdict
+from supply_chain.lifecycle.snapshot import Verdict
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Frozen, StorageStatus, digest_of
 from supply_chain.text import counted

@@ -13,12 +13,12 @@ from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.examination import Examination
+from supply_chain.evidence.image_status import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import Said, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
-from supply_chain.evidence.standing import Ruling, read_blocks, read_standing, standing
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict

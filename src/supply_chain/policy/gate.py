@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import NOT_SHOWN, Check, CheckResult
 from supply_chain.evidence.examination import Examination, Identity
+from supply_chain.evidence.image_status import Ruling, Standing
 from supply_chain.evidence.reading import Said
 from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.standing import Ruling, Standing
 from supply_chain.evidence.statement import Evidence
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Digest, ImageRef, Source, digest_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from supply_chain.concurrency import one_by_one
 from supply_chain.errors import UNREADABLE, EvidenceFlooded
-from supply_chain.evidence.standing import read_standing, standing
+from supply_chain.evidence.image_status import read_standing, standing
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict

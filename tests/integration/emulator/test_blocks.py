@@ -16,11 +16,11 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import INDEX, MANIFEST, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.standing import DIGESTS, Act, read_standing, standing
+from supply_chain.evidence.image_status import DIGESTS, Act, read_standing, standing
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.lifecycle.decisions import RulingBench, decide
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import RulingBench, decide
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy import dossier as dossiers

@@ -16,8 +16,8 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.lifecycle.decisions import RulingBench
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import RulingBench
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials

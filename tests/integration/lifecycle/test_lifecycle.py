@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.evidence.standing import Act, read_standing, standing
+from supply_chain.evidence.image_status import Act, read_standing, standing
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
@@ -19,10 +19,10 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
 from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.rulings import decide
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Boundary, TierName

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from cscm import lifecycle, options
 from cscm.main import main
 from cscm_laptop.home import Home
-from supply_chain.evidence.standing import Act
+from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.decisions import Ruled, RunsFrom
 from supply_chain.lifecycle.plan import read_plan, write_plan
 from supply_chain.lifecycle.planning import plan as plan_of
-from supply_chain.lifecycle.rulings import Ruled, RunsFrom
 from tests.support.stock import NOW, RULES, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -36,7 +36,7 @@ def run(monkeypatch):
 
         monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
         for name in ("flows.lifecycle.plan_only", "flows.lifecycle.apply_only",
-                     *(f"flows.rulings.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
+                     *(f"flows.image_decisions.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
             monkeypatch.setattr(name, flow)
         return CliRunner().invoke(main, args, input=answer)
 

@@ -8,7 +8,7 @@ import pytest
 from supply_chain.curation.rescan import conclude, look, ruled_bases
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.image_status import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Boundary, TierName

@@ -7,7 +7,7 @@ import pytest
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.dockerfile import normalize_reference
 from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
-from supply_chain.evidence.standing import Act, rule
+from supply_chain.evidence.image_status import Act, rule
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef, Material

@@ -8,7 +8,7 @@ from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
 from supply_chain.execution import deploy as module
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.front import server_of
+from supply_chain.execution.reverse_proxy import server_of
 from supply_chain.model.container import labels
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import Boundary

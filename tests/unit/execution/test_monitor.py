@@ -10,8 +10,8 @@ import pytest
 from supply_chain.errors import CheckNotMade, EngineUnavailable
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.front import PROFILE
 from supply_chain.execution.monitor import Observation, Seen, compare, monitor, settled
+from supply_chain.execution.reverse_proxy import PROFILE
 from supply_chain.model.container import (
     APPLICATION,
     ENVIRONMENT,

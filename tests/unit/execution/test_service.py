@@ -10,7 +10,7 @@ import pytest
 from supply_chain.adapters.process.command import Cancellation, cancellation, current, to_its_end
 from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.standing import Act, Ruling, standing_place
+from supply_chain.evidence.image_status import Act, Ruling, standing_place
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.execution import service

@@ -8,8 +8,8 @@ from supply_chain import reports as pages
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence import statement
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.image_status import standing_place
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOAK, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.fleet.explain import explain, timeline

@@ -13,8 +13,8 @@ from supply_chain.errors import (
     ImageNotFound,
     RegistryUnavailable,
 )
+from supply_chain.evidence.image_status import standing_place
 from supply_chain.evidence.sbom import last_listed
-from supply_chain.evidence.standing import standing_place
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from prefect.client.schemas.objects import State
 
-from flows import lifecycle, rulings
+from flows import image_decisions as rulings
+from flows import lifecycle
 from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished
-from supply_chain.evidence.standing import Act
+from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan as plan_of

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.execution.service import PROXY
-from supply_chain.lifecycle import removing
+from supply_chain.lifecycle import removal_order as removing
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.stock import Evidenced
+from supply_chain.lifecycle.snapshot import Evidenced
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import is_base_repository
 from tests.support.stock import (

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import AwsFailed, RegistryFailed
-from supply_chain.evidence.standing import Act, block_place, rule, standing_place
+from supply_chain.evidence.image_status import Act, block_place, rule, standing_place
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.model.image import ImageRef, StorageStatus

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.standing import Standing
+from supply_chain.evidence.image_status import Standing
 from supply_chain.lifecycle.plan import read_plan, write_plan
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.stock import Evidenced, in_use
+from supply_chain.lifecycle.snapshot import Evidenced, in_use
 from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
 from tests.support.stock import (

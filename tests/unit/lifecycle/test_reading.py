@@ -7,14 +7,14 @@ import pytest
 
 from supply_chain.errors import ClockWrong, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
-from supply_chain.evidence.standing import Act, rule
+from supply_chain.evidence.image_status import Act, rule
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.environment import Environment
 from supply_chain.lifecycle.planning import plan
 from supply_chain.lifecycle.reading import Read
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.stock import INDEXES, Evidenced, Member
+from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Boundary, TierName
 from tests.support.stock import NOW, RULES, ago, digest, image, ref, stands, stored

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.standing import DIGESTS
-from supply_chain.lifecycle.rulings import PLANS
+from supply_chain.evidence.image_status import DIGESTS
+from supply_chain.lifecycle.decisions import PLANS
 from supply_chain.model.manifest import FILE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
 from supply_chain.model.tier import TierName, evidence_repository
 

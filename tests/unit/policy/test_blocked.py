@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.standing import block_place, standing_place
+from supply_chain.evidence.image_status import block_place, standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Boundary, TierName

@@ -19,7 +19,7 @@ from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Boundary, TierName
 from supply_chain.policy.verdict import execution_place, verdict_places
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
-from supply_chain.promotion.vended import View, missed_by_execution, to_environment
+from supply_chain.promotion.released import View, missed_by_execution, to_environment
 from tests.support.pieces import Pieces
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.image_status import standing_place
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import Boundary, TierName

@@ -9,8 +9,8 @@ from prefect import Task
 
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.image_status import block_place
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.standing import block_place
 from supply_chain.evidence.statement import (
     APPROVAL,
     LIFECYCLE,

@@ -12,11 +12,11 @@ from supply_chain.errors import (
     EvidenceInvalid,
     PlanUnfinished,
 )
-from supply_chain.evidence.standing import Act, PlanAct, read_standing, rulings
+from supply_chain.evidence.image_status import Act, PlanAct, read_standing, rulings
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.apply import Applied, Outcome
+from supply_chain.lifecycle.decisions import STOOD, Ruled
 from supply_chain.lifecycle.planning import plan as plan_of
-from supply_chain.lifecycle.rulings import STOOD, Ruled
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import lifecycle

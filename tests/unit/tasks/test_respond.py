@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Pending, Running, Suspended
 
 from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
-from supply_chain.evidence.standing import standing_place
+from supply_chain.evidence.image_status import standing_place
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Protocol
 
 from supply_chain.errors import UNREADABLE
-from supply_chain.evidence.standing import Standing
+from supply_chain.evidence.image_status import Standing
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.stock import Evidenced, Member, PastDeployment, belongings, in_use, owners
+from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, belongings, in_use, owners
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest, application_of
 from supply_chain.model.tier import is_base_repository
 

@@ -9,8 +9,8 @@ import pytest
 from prefect.client.schemas.actions import VariableCreate
 from prefect.variables import Variable
 
-import tasks.tell as module
-from tasks.tell import MOST, tell
+import tasks.notify as module
+from tasks.notify import MOST, tell
 
 
 @pytest.fixture

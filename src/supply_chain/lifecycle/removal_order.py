@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from supply_chain.lifecycle.plan import Step
-from supply_chain.lifecycle.stock import Member
+from supply_chain.lifecycle.snapshot import Member
 from supply_chain.model.image import Digest
 
 AT_ONCE = 100

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from blocks.tier import Tier
 from blocks.workbench import Workbench
+from supply_chain.lifecycle.decisions import RulingBench
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import RulingBench
 
 
 def present(tier: Tier, workbench: Workbench) -> Read:

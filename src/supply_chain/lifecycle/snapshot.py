@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.standing import Standing
+from supply_chain.evidence.image_status import Standing
 from supply_chain.fleet.known import Judgement, KnownImage
 from supply_chain.model.image import Digest, Frozen, ImageRef, StoredManifest, digest_of
 from supply_chain.model.tier import Boundary

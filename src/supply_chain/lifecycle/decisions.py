@@ -11,11 +11,11 @@ from typing import Protocol
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
+from supply_chain.evidence.image_status import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.provenance import last_provenance
-from supply_chain.evidence.standing import Act, PlanAct, Repositories, Ruling, rule
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.stock import INDEXES, Member, PastDeployment, histories
+from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, histories
 from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import (
     CURATED,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from blocks.curation import base_images
+from blocks.build_ports import curated_bases
+from blocks.curation_ports import base_images
 from blocks.host import ContainerHost
 from blocks.tier import Tier
 from blocks.workbench import Workbench
-from blocks.workshop import curated_bases
 from orchestration.clock import now
 from supply_chain.adapters.process.command import cancellation, to_its_end
 from supply_chain.execution.service import Site

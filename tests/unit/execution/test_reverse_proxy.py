@@ -1,7 +1,7 @@
 """The front's configuration."""
 
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.front import Front, render, target_of
+from supply_chain.execution.reverse_proxy import Front, render, target_of
 
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 

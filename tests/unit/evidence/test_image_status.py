@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid, SettingInvalid
-from supply_chain.evidence.standing import (
+from supply_chain.evidence.image_status import (
     Act,
     Standing,
     read_blocks,

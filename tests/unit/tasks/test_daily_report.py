@@ -16,7 +16,7 @@ from prefect.states import Scheduled
 
 from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
-from tasks import morning
+from tasks import daily_report as morning
 
 PROJECT = Path(__file__).parents[3]
 

@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from blocks import Workbench
 from orchestration.clock import now
 from supply_chain.reports.daily import Morning, page
-from tasks.morning import look_back
+from tasks.daily_report import look_back
 
 
 @flow(name="morning", flow_run_name="morning")

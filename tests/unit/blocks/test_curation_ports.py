@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from blocks.curation import layers_of
+from blocks.curation_ports import layers_of
 from supply_chain.adapters.registry.client import MANIFEST, Registry
 from supply_chain.adapters.registry.content_cache import KeptContent
 from supply_chain.adapters.registry.http import RegistryHttp

@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.model.tier import Boundary
-from supply_chain.promotion.vended import following
+from supply_chain.promotion.released import following
 from tests.unit.promotion.conftest import CURATION
 
 

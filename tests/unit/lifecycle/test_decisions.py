@@ -6,11 +6,11 @@ import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
-from supply_chain.evidence.standing import Act, PlanAct, Standing, read_standing, rulings, standing
+from supply_chain.evidence.image_status import Act, PlanAct, Standing, read_standing, rulings, standing
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
+from supply_chain.lifecycle.decisions import RulingBench, RunsFrom, approve, decide
 from supply_chain.lifecycle.reading import Read
-from supply_chain.lifecycle.rulings import RulingBench, RunsFrom, approve, decide
-from supply_chain.lifecycle.stock import INDEXES
+from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
 from tests.support.stock import deployed, digest, ref, stored

@@ -10,9 +10,9 @@ from blocks import Tier, Workbench
 from orchestration.run_names import by_image
 from orchestration.run_states import ended
 from supply_chain.evidence.approval import Words
-from supply_chain.evidence.standing import Act
+from supply_chain.evidence.image_status import Act
+from supply_chain.lifecycle.decisions import Ruled
 from supply_chain.lifecycle.enforce import Enforced
-from supply_chain.lifecycle.rulings import Ruled
 from tasks.find import find_stored
 from tasks.lifecycle import enforce as enforce_blocks
 from tasks.lifecycle import rule
