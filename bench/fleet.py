@@ -44,7 +44,7 @@ from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import RescanBench
+from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
 from supply_chain.model.manifest import MANIFEST as DECLARATION
 from supply_chain.model.tier import TierName
@@ -164,7 +164,7 @@ class Fleet:
         """The signers of all tiers."""
         return {name: LocalSigner.kept(self.directory / f"{name}.pem") for name in TierName}
 
-    def bench(self, scanner: Grype, results: Path, **changes: Any) -> RescanBench:
+    def bench(self, scanner: Grype, results: Path, **changes: Any) -> RescanPorts:
         """Return the dependencies of a rescan of this fleet."""
         values: dict[str, Any] = {
             "generator": NoGenerator(),
@@ -179,7 +179,7 @@ class Fleet:
             "production": frozenset({"production"}),
             "now": self.now,
         }
-        return RescanBench(**{**values, **changes})
+        return RescanPorts(**{**values, **changes})
 
     def add(
         self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None

@@ -49,7 +49,7 @@ from supply_chain.adapters.vulndb import ensure_database, pinned
 from supply_chain.adapters.vulndb.report_cache import KeptResults
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import RescanBench, chunks, rescan
+from supply_chain.fleet.rescan import RescanPorts, chunks, rescan
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import digest_of
 from supply_chain.vulnerability.matching import Wanted, match, processors
@@ -124,7 +124,7 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
         raise SystemExit("the loop did not scan everything")
 
 
-def night(images: Sequence[KnownImage], bench: RescanBench) -> Tally:
+def night(images: Sequence[KnownImage], bench: RescanPorts) -> Tally:
     """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
     tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
     for chunk in chunks(images):

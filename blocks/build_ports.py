@@ -27,7 +27,7 @@ from supply_chain.adapters.tools.secrets import SecretSearch, find_secrets, sear
 from supply_chain.adapters.tools.secrets import tools_of as secrets_tools
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
-from supply_chain.development.build import Workshop, local_name, test_name
+from supply_chain.development.build import BuildPorts, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import TESTS_VERSION, check_command, probe, run_tests, tools_of
 from supply_chain.development.review import reviewed
@@ -39,7 +39,7 @@ from supply_chain.model.image import BuiltImage, ImageRef, blobs_of
 from supply_chain.model.manifest import Rootfs, Service
 
 
-def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> Workshop:
+def build_ports(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path) -> BuildPorts:
     """Return the dependencies of `build`; `origin` is the real path of the directory that is built."""
 
     def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
@@ -50,7 +50,7 @@ def workshop(tier: Tier, host: ContainerHost, workbench: Workbench, origin: Path
         return build_context(snapshot, rootfs)
 
     builder, bases = both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
-    return Workshop(
+    return BuildPorts(
         builder=builder,
         reader=reader(workbench),
         bases=bases,
@@ -129,13 +129,13 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
     if isinstance(manifest, Service):
         service, tests = manifest, test_name(image)
         in_engine = [
-            (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room(host), wait=wait)),
-            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room(host), wait=wait)),
+            (Check.PROBE, lambda: probe(engine, image, service, now, run, search, probe_limits(host), wait=wait)),
+            (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, probe_limits(host), wait=wait)),
         ]
     else:
         base = manifest
         in_engine = [
-            (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room(host), wait=wait))
+            (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, probe_limits(host), wait=wait))
         ]
     tools = in_engine_tools(host, search)
     layers = partial(read_contents, engine, image, manifest.build.max_size, partial(searched_checksums, context))
@@ -151,7 +151,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
     ]
 
 
-def room(host: ContainerHost) -> Room:
+def probe_limits(host: ContainerHost) -> Room:
     """Return what a check may use of the host; the same amount stays free for each running build."""
     limits, storage = host.build_limits, host.storage
     if not storage:

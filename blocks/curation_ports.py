@@ -16,7 +16,7 @@ from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.sbom import sbom_in
 from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.rescan import RescanBench
+from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.tier import BASES, TierName
 from supply_chain.policy.dossier import Layers
@@ -69,12 +69,12 @@ def base_images(tier: Tier) -> list[ImageRef]:
     ]
 
 
-def rescan_bench(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
+def rescan_ports(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanPorts:
     """Return the dependencies of a rescan in the curation tier; content read by digest is cached for the next one."""
     registry = replace(tier.http, memory=workbench.kept_content)
     evidence = replace(tier.evidence(workbench), referrers=registry, wide=1)
     bases = base_images(tier)
-    return RescanBench(
+    return RescanPorts(
         generator=tier.syft(workbench),
         scanner=scanner,
         results=workbench.kept_results,

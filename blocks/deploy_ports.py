@@ -9,14 +9,14 @@ from blocks.tier import Tier
 from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.process.command import cancellation, to_its_end
-from supply_chain.execution.service import Site
+from supply_chain.execution.service import DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 
 
-def site(tier: Tier, host: ContainerHost, workbench: Workbench) -> Site:
+def deploy_ports(tier: Tier, host: ContainerHost, workbench: Workbench) -> DeployPorts:
     """Return the dependencies of `deploy`."""
     engine, evidence = host.engine(), tier.evidence(workbench)
-    return Site(
+    return DeployPorts(
         engine=engine,
         plain=PullSupply(engine, tier.registry, tier.ecr.credentials),
         confidential=DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench)),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from blocks.tier import Tier
 from blocks.workbench import Workbench
-from supply_chain.lifecycle.decisions import RulingBench
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.decisions import DecisionPorts
+from supply_chain.lifecycle.reading import RegistryReader
 
 
-def present(tier: Tier, workbench: Workbench) -> Read:
+def registry_reader(tier: Tier, workbench: Workbench) -> RegistryReader:
     """Return a reader of the current state, as the lifecycle sees it."""
-    return Read(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
+    return RegistryReader(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
 
 
-def bench(tier: Tier, workbench: Workbench) -> RulingBench:
+def decision_ports(tier: Tier, workbench: Workbench) -> DecisionPorts:
     """Return the dependencies of signing and applying a decision."""
-    return RulingBench(tier.evidence(workbench), tier.ecr, present(tier, workbench))
+    return DecisionPorts(tier.evidence(workbench), tier.ecr, registry_reader(tier, workbench))

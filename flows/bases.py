@@ -9,7 +9,7 @@ from prefect import flow
 from blocks import Tier, Workbench
 from blocks.build_ports import curated_bases
 from flows.chain import chain
-from orchestration.run_states import refused
+from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
@@ -38,7 +38,7 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
         if there is None:
             result = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
             if isinstance(result, Refused):
-                return refused(result)
+                return complete_refused(result)
             assert isinstance(result, CuratedImage)  # a base is not deployed
             there = result.ref
         made.append(there)

@@ -16,18 +16,18 @@ from flows.curate import curate
 from flows.develop import develop
 from flows.execute import execute
 from orchestration.events import in_a_chain
-from orchestration.locks import DEPLOY, turn, turn_name
-from orchestration.promotion_freeze import frozen
-from orchestration.push_runs import SOON, later_push, may_wait, waits_elsewhere
+from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.promotion_freeze import active_freeze
+from orchestration.push_runs import SOON, later_push, may_wait, release_slot
 from orchestration.run_names import by_path
-from orchestration.run_report import journal
-from orchestration.run_states import ended, held, refused
+from orchestration.run_report import report_run
+from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from supply_chain.execution.deploy import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
-from supply_chain.promotion.freeze import Freeze
-from supply_chain.text import plain
+from supply_chain.promotion.freeze import PromotionFreeze
+from supply_chain.text import plain_text
 from tasks.source import application_in, snapshot_of
 
 gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
@@ -42,7 +42,7 @@ async def chain(
     by_event: bool = False,
     ref: str = "",
     pushed: str = "",
-) -> CuratedImage | Deployment | Refused | Freeze | None:
+) -> CuratedImage | Deployment | Refused | PromotionFreeze | None:
     """Take an application from its source to a running, watched container; a base, to where others build on it.
 
     Args:
@@ -56,60 +56,60 @@ async def chain(
     """
     with in_a_chain():
         if by_event and (later := await later_push(path, ref, pushed)):
-            why = plain(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
+            why = plain_text(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
             get_run_logger().info("%s", why)
-            return ended("Unneeded", why, None)
+            return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
             if by_event and may_wait():
                 await _take_turn_or_leave(stack, await application_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
-            async with journal(path), snapshot_of(Path(path), revision, workbench) as snapshot:
+            async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
-                async with turn(turn_name("promote", snapshot.manifest.name)):
+                async with run_lock(lock_name("promote", snapshot.manifest.name)):
                     return await _chain(path, revision, environment, fresh, by_event)
 
 
 async def _chain(
     path: str, revision: str | None, environment: str | None, fresh: bool, by_event: bool
-) -> CuratedImage | Deployment | Refused | Freeze:
+) -> CuratedImage | Deployment | Refused | PromotionFreeze:
     candidate = await develop(path=path, revision=revision, fresh=fresh)
     if isinstance(candidate, Refused):
-        return refused(candidate)
+        return complete_refused(candidate)
     application = candidate.ref.application
-    async with _in_turn(turn_name("curate", application), by_event) as freeze:
+    async with _in_turn(lock_name("curate", application), by_event) as freeze:
         if freeze:
-            return held(freeze)
+            return complete_frozen(freeze)
         curated = await curate(image=str(candidate.ref), fresh=fresh)
     if isinstance(curated, Refused):
-        return refused(curated)
+        return complete_refused(curated)
     if not curated.environments:
         return curated  # a base is not deployed; other images are built on it
     place = environment or curated.environments[0]
-    async with _in_turn(turn_name(DEPLOY, place, application), by_event) as freeze:
+    async with _in_turn(lock_name(DEPLOY, place, application), by_event) as freeze:
         if freeze:
-            return held(freeze)
+            return complete_frozen(freeze)
         deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
-    return refused(deployment) if isinstance(deployment, Refused) else deployment
+    return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
 async def _take_turn_or_leave(stack: AsyncExitStack, application: str) -> None:
     """Take the lock of an application until the stack closes; if another run holds it, reschedule this run."""
     try:
-        await stack.enter_async_context(turn(turn_name("promote", application), SOON))
+        await stack.enter_async_context(run_lock(lock_name("promote", application), SOON))
     except TimeoutError:
-        why = f"another run works on {plain(application)}; this one has no place in its work queue meanwhile"
-        raise await waits_elsewhere(why) from None
+        why = f"another run works on {plain_text(application)}; this one has no place in its work queue meanwhile"
+        raise await release_slot(why) from None
 
 
 @asynccontextmanager
-async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[Freeze | None]:
+async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[PromotionFreeze | None]:
     """Wait for the lock of a step, and yield the promotion freeze that stops it, or None.
 
     A run that a person started takes no lock here and is not stopped by a freeze.
     """
-    async with turn(turn_of_step) if by_event else nullcontext():
-        yield await frozen() if by_event else None
+    async with run_lock(turn_of_step) if by_event else nullcontext():
+        yield await active_freeze() if by_event else None
 
 
 def _known(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:

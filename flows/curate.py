@@ -7,17 +7,17 @@ import asyncio
 from prefect import flow
 
 from blocks import Tier, Workbench
-from orchestration.locks import turn, turn_name
+from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_image
-from orchestration.run_report import Journal, journal
-from orchestration.run_states import refused
-from orchestration.steps import whole
+from orchestration.run_report import RunReporter, report_run
+from orchestration.run_states import complete_refused
+from orchestration.steps import untracked
 from supply_chain.model.image import Candidate, CuratedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import OFFERED
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.reports import found
+from supply_chain.reports import findings_summary
 from tasks.encrypt import encrypt
 from tasks.find import find
 from tasks.gates import admit_to_curation, admit_to_signature
@@ -28,7 +28,7 @@ from tasks.store import store
 
 @flow(name="curate", flow_run_name=by_image)
 async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
-    """Take an offered image across boundary 1; store, encrypt, scan and sign it.
+    """Take an offered image through the intake gate; store, encrypt, scan and sign it.
 
     Args:
         image: The image that development offered, as dev/hello@sha256:… or by its digest alone.
@@ -36,12 +36,12 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
     """
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, OFFERED, tier)
-    async with journal(ref.application) as story, turn(turn_name("curate", ref.application)):
-        verdict, dossier = await story.gate("admission to curation", admit_to_curation(ref, tier, workbench))
+    async with report_run(ref.application) as story, run_lock(lock_name("curate", ref.application)):
+        verdict, dossier = await story.gate("intake gate", admit_to_curation(ref, tier, workbench))
         story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
         story.add(source_report=dossier.source_report)
         if isinstance(verdict, Refused):
-            return refused(verdict)
+            return complete_refused(verdict)
         return await _admitted(verdict, dossier, tier, workbench, story, fresh)
 
 
@@ -50,32 +50,36 @@ async def _admitted(
     dossier: Dossier[Candidate],
     tier: Tier,
     workbench: Workbench,
-    story: Journal,
+    story: RunReporter,
     fresh: bool,
 ) -> CuratedImage | Refused:
     manifest = _declared(dossier)
     story.add(owner=manifest.owner, source=verdict.image.source)
     stored = await story.step(
-        "store", store(whole(verdict), whole(dossier), tier, workbench, fresh), lambda s: f"{s.ref.repository}:{s.tag}"
+        "store",
+        store(untracked(verdict), untracked(dossier), tier, workbench, fresh),
+        lambda s: f"{s.ref.repository}:{s.tag}",
     )
     story.add(repository=stored.ref.repository)
     encrypted = await story.step(
         "encrypt",
-        encrypt(whole(stored), manifest, tier, workbench, fresh),
+        encrypt(untracked(stored), manifest, tier, workbench, fresh),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
     scanned, report = await story.step(
         "scan",
-        scan(whole(encrypted), manifest, tier, workbench, fresh),
-        lambda s: found(s[1]),
+        scan(untracked(encrypted), manifest, tier, workbench, fresh),
+        lambda s: findings_summary(s[1]),
         proven=lambda s: s[0].proven,
     )
     story.add(report=report)
-    last, facts = await story.gate("curation's own gate", admit_to_signature(whole(scanned), tier, workbench))
+    last, facts = await story.gate("release gate", admit_to_signature(untracked(scanned), tier, workbench))
     if isinstance(last, Refused):
-        return refused(last)
+        return complete_refused(last)
     return await story.step(
-        "sign", sign(whole(last), whole(facts), tier, workbench, fresh), lambda c: "verified with the public key"
+        "sign",
+        sign(untracked(last), untracked(facts), tier, workbench, fresh),
+        lambda c: "verified with the public key",
     )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
-from orchestration.locks import turn, turn_name
+from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_path
-from orchestration.run_report import journal
-from orchestration.run_states import refused
-from orchestration.steps import beside, in_thread, invocation
+from orchestration.run_report import report_run
+from orchestration.run_states import complete_refused
+from orchestration.steps import alongside, in_thread, invocation
 from supply_chain.model.image import Candidate, short
 from supply_chain.model.tier import development_repository
 from supply_chain.policy.outcome import Refused
@@ -36,7 +36,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
     host = await ContainerHost.aload(workbench.build_host)
     async with snapshot_of(Path(path), revision, workbench) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
-        async with journal(manifest.name) as story, turn(turn_name("develop", manifest.name)) as before:
+        async with report_run(manifest.name) as story, run_lock(lock_name("develop", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             story.publish_under(None)
             refusal, _ = await asyncio.gather(
@@ -45,7 +45,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
             )
             if refusal:
                 story.decided(refusal)
-                return refused(refusal)
+                return complete_refused(refusal)
             story.publish_under(manifest.name)
             try:
                 built = await story.step(
@@ -63,7 +63,7 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                 )
                 story.add(checks=tested.checks)
                 await verify(snapshot)
-                async with beside(forget_tests, built, host):
+                async with alongside(forget_tests, built, host):
                     return await story.step(
                         "offer",
                         offer(tested, manifest, tier, host, workbench),

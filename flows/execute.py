@@ -7,18 +7,18 @@ import asyncio
 from prefect import flow
 
 from blocks import ContainerHost, Tier, Workbench
-from orchestration.locks import DEPLOY, turn, turn_name
+from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.run_names import by_image
-from orchestration.run_report import Journal, journal
-from orchestration.run_states import refused
-from orchestration.steps import beside, whole
+from orchestration.run_report import RunReporter, report_run
+from orchestration.run_states import complete_refused
+from orchestration.steps import alongside, untracked
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import CURATED
 from supply_chain.policy.outcome import Refused
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 from tasks.deploy import deploy, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
@@ -27,7 +27,7 @@ from tasks.monitor import monitor
 
 @flow(name="execute", flow_run_name=by_image)
 async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | Refused:
-    """Take a curated image across boundary 2, start it, and look whether it runs as it should.
+    """Take a curated image through the deploy gate, start it, and look whether it runs as it should.
 
     Args:
         image: The image that curation signed, as curated/hello@sha256:… or by its digest alone.
@@ -38,7 +38,7 @@ async def execute(image: str, environment: str = "staging", fresh: bool = False)
     place = workbench.environment(environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, CURATED, tier)
-    async with journal(ref.application) as story, turn(turn_name(DEPLOY, place.name, ref.application)):
+    async with report_run(ref.application) as story, run_lock(lock_name(DEPLOY, place.name, ref.application)):
         return await _execute(ref, place, tier, host, workbench, story, fresh)
 
 
@@ -48,27 +48,27 @@ async def _execute(
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
-    story: Journal,
+    story: RunReporter,
     fresh: bool,
 ) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
-    verdict, dossier = await story.gate("admission to execution", admit_to_execution(ref, place, tier, workbench))
+    verdict, dossier = await story.gate("deploy gate", admit_to_execution(ref, place, tier, workbench))
     if isinstance(verdict, Refused):
-        return refused(verdict)
+        return complete_refused(verdict)
     story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
     deployment = await story.step(
-        "deploy", deploy(whole(verdict), whole(dossier), place, tier, host, workbench, fresh), _how
+        "deploy", deploy(untracked(verdict), untracked(dossier), place, tier, host, workbench, fresh), _how
     )
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.answers(place.name, deployment.url)
-    async with beside(forget_replaced, ref, tier, host):
+    async with alongside(forget_replaced, ref, tier, host):
         await story.step("monitor", monitor(place.name, tier, workbench, ref.application), _seen)
     return deployment
 
 
 def _seen(observed: tuple[Observation, ...]) -> str:
     deviations = sum(len(each.deviations) for each in observed)
-    return f"{counted(len(observed), 'container')} seen, {counted(deviations, 'deviation')}"
+    return f"{pluralize(len(observed), 'container')} seen, {pluralize(deviations, 'deviation')}"
 
 
 def _how(deployment: Deployment) -> str:

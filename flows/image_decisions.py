@@ -8,10 +8,10 @@ from prefect import flow
 
 from blocks import Tier, Workbench
 from orchestration.run_names import by_image
-from orchestration.run_states import ended
+from orchestration.run_states import complete_as
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.image_status import Act
-from supply_chain.lifecycle.decisions import Ruled
+from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.enforce import Enforced
 from tasks.find import find_stored
 from tasks.lifecycle import enforce as enforce_blocks
@@ -19,7 +19,7 @@ from tasks.lifecycle import rule
 
 
 @flow(name="block", flow_run_name=by_image)
-async def block(image: str, why: Words, by: Words) -> Ruled:
+async def block(image: str, why: Words, by: Words) -> DecisionResult:
     """Refuse an image at every gate and to whoever pulls it, from now on; what runs from it is listed.
 
     Args:
@@ -31,7 +31,7 @@ async def block(image: str, why: Words, by: Words) -> Ruled:
 
 
 @flow(name="unblock", flow_run_name=by_image)
-async def unblock(image: str, why: Words, by: Words) -> Ruled:
+async def unblock(image: str, why: Words, by: Words) -> DecisionResult:
     """Lift a block: the gates judge the image by its evidence again, and it can be pulled within minutes.
 
     Args:
@@ -43,7 +43,7 @@ async def unblock(image: str, why: Words, by: Words) -> Ruled:
 
 
 @flow(name="hold", flow_run_name=by_image)
-async def hold(image: str, why: Words, by: Words) -> Ruled:
+async def hold(image: str, why: Words, by: Words) -> DecisionResult:
     """Keep an image from the lifecycle: nothing of it is removed or archived.
 
     Args:
@@ -55,7 +55,7 @@ async def hold(image: str, why: Words, by: Words) -> Ruled:
 
 
 @flow(name="release", flow_run_name=by_image)
-async def release(image: str, why: Words, by: Words) -> Ruled:
+async def release(image: str, why: Words, by: Words) -> DecisionResult:
     """End a hold: the lifecycle's rules decide about the image again.
 
     Args:
@@ -72,10 +72,10 @@ async def enforce() -> Enforced:
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await enforce_blocks(tier, workbench)
     if found.failed:
-        return ended("Unenforced", str(found), found)
+        return complete_as("Unenforced", str(found), found)
     return found
 
 
-async def _rule(image: str, act: Act, why: Words, by: Words) -> Ruled:
+async def _rule(image: str, act: Act, why: Words, by: Words) -> DecisionResult:
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     return await rule(await find_stored(image, tier), act, by, why, tier, workbench)

@@ -8,15 +8,15 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory, Tier, Workbench
-from orchestration.locks import turn, turn_name
+from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_parameters
-from orchestration.run_states import ended
+from orchestration.run_states import complete_as
 from supply_chain import reports as pages
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import ImageRef, short
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 from tasks.inventory import explanations_of, known_as_of, list_images, look, places_of, reconciled, refresh
 
 READER = "lifecycle"
@@ -39,7 +39,7 @@ async def inventory(
     )
     if image:
         application = ImageRef.parse(image).application
-    async with turn(turn_name("inventory")):
+    async with run_lock(lock_name("inventory")):
         done = await refresh(application, tier, workbench, kept, rebuild)
         await look(workbench, kept)
         if application is None:
@@ -47,7 +47,7 @@ async def inventory(
             await list_images(kept)
     unreadable = [each for one in done for each in one.unreadable]
     if unreadable:
-        return ended("Unreadable", ", ".join(unreadable), done)
+        return complete_as("Unreadable", ", ".join(unreadable), done)
     return done
 
 
@@ -61,7 +61,7 @@ async def where(question: str) -> tuple[Place, ...]:
     kept = await Inventory.aload("inventory")
     found, known = await places_of(question, kept), await known_as_of(question, kept)
     rows = pages.at_most([pages.place_row(each) for each in found])
-    said = pages.escaped(f"{question}: {counted(len(found), 'curated image')}, {known}")
+    said = pages.escaped(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)
     return found
 

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from blocks import Tier, Workbench
 from orchestration.clock import now
-from orchestration.locks import DEPLOY, turn, turn_name
-from orchestration.run_states import ended
-from orchestration.steps import whole
+from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.run_states import complete_as
+from orchestration.steps import untracked
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.approval import Words
 from supply_chain.lifecycle.apply import Applied, Entry
@@ -54,7 +54,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         dry_run: Only plan. Empty means as the profile says.
     """
     if due := _missed():
-        return ended("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later one plans anew", None)
+        return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later one plans anew", None)
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await plan(rules, tier, workbench)
     only_plan = workbench.lifecycle == "plan" if dry_run is None else dry_run
@@ -69,7 +69,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         )
         await sign_approval(found.digest, said.approve, said.by, said.why, tier, workbench)
         if not said.approve:
-            return ended("Rejected", f"rejected by {said.by}: {said.why}", found)
+            return complete_as("Rejected", f"rejected by {said.by}: {said.why}", found)
     found.hold_to(workbench.rules(rules))  # the rules may have changed while the run waited
     return await _carried_out(found, tier, workbench)
 
@@ -91,17 +91,17 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
     however the run ends.
     """
     done: dict[str, tuple[Entry, ...]] = {}
-    async with turn(turn_name("lifecycle")):
-        needed = await needed_anywhere(whole(found), tier, workbench)
+    async with run_lock(lock_name("lifecycle")):
+        needed = await needed_anywhere(untracked(found), tier, workbench)
         bases: frozenset[Digest] | None = None
         try:
             for repository in found.repositories:
                 try:
                     if is_base_repository(repository) and bases is None:  # bases come last
-                        bases = await built_on(whole(found), tier, workbench)
+                        bases = await built_on(untracked(found), tier, workbench)
                     async with _alone(repository, workbench):
                         done[repository] = await apply(
-                            whole(found), repository, whole(needed), whole(bases or ()), tier, workbench
+                            untracked(found), repository, untracked(needed), untracked(bases or ()), tier, workbench
                         )
                 except SupplyChainError as error:
                     done[repository] = await unfinished(found, repository, error)
@@ -119,13 +119,13 @@ async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
     Raises `ApplicationBusy` if a lock stays taken.
     """
     application = application_of(repository)
-    names = [turn_name("curate", application)]
+    names = [lock_name("curate", application)]
     if not is_base_repository(repository):
-        names += [turn_name(DEPLOY, place.name, application) for place in workbench.environments()]
+        names += [lock_name(DEPLOY, place.name, application) for place in workbench.environments()]
     async with AsyncExitStack() as turns:
         try:
             for name in names:
-                await turns.enter_async_context(turn(name))
+                await turns.enter_async_context(run_lock(name))
         except TimeoutError as error:
             raise ApplicationBusy(
                 f"Images of {application} were being admitted or deployed all the time, so that none was touched.\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks import Tier, Workbench
-from orchestration.run_states import ended
+from orchestration.run_states import complete_as
 from supply_chain.execution.host import drifts
 from supply_chain.execution.monitor import Observation
 from tasks.monitor import monitor as watch
@@ -22,5 +22,5 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
     workbench = await Workbench.aload("workbench")
     observed = await watch(environment, tier, workbench)
     if codes := drifts(observed):
-        return ended("Drifted", ", ".join(codes), observed)
+        return complete_as("Drifted", ", ".join(codes), observed)
     return observed

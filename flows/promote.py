@@ -12,13 +12,13 @@ from prefect.runtime import deployment
 from blocks import Tier, Workbench
 from flows.curate import curate
 from flows.execute import execute
-from orchestration.approvals import answers, ask, forget
+from orchestration.approvals import forget_answer, read_answers, request_approval
 from orchestration.clock import now
-from orchestration.locks import DEPLOY, next_turn, turn, turn_name
-from orchestration.promotion_freeze import frozen
+from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
+from orchestration.promotion_freeze import active_freeze
 from orchestration.run_names import by_image
 from orchestration.run_report import log
-from orchestration.run_states import ended, held, refused
+from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
@@ -26,9 +26,9 @@ from supply_chain.execution.environment import Environment
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
-from supply_chain.promotion.freeze import Freeze
-from supply_chain.promotion.moves import Move, nothing
-from supply_chain.text import first_line, plain
+from supply_chain.promotion.freeze import PromotionFreeze
+from supply_chain.promotion.moves import Move, no_move
+from supply_chain.text import first_line, plain_text
 from tasks.find import find, find_stored
 from tasks.promote import due_at_curation, due_at_execution, offered, on_the_way, sign_decision
 
@@ -39,7 +39,7 @@ CHAIN = 2 * 3600
 @flow(name="promote", flow_run_name=by_image)
 async def promote(
     image: str, after: str | None = None, newest: bool = False
-) -> CuratedImage | Deployment | Refused | Move | Freeze:
+) -> CuratedImage | Deployment | Refused | Move | PromotionFreeze:
     """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
 
     Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
@@ -51,8 +51,8 @@ async def promote(
         newest: Of an offered image, take the newest of its application that was offered: a push stands for all before.
     """
     await _sign_answers(image)
-    if freeze := await frozen():
-        return held(freeze)
+    if freeze := await active_freeze():
+        return complete_frozen(freeze)
     workbench: Workbench = await Workbench.aload("workbench")
     if image.startswith(OFFERED):
         return await _to_curation(image, newest, await Tier.aload("curation"), workbench)
@@ -61,80 +61,80 @@ async def promote(
 
 async def _to_curation(
     image: str, newest: bool, tier: Tier, workbench: Workbench
-) -> CuratedImage | Refused | Move | Freeze:
+) -> CuratedImage | Refused | Move | PromotionFreeze:
     ref = await find(image, OFFERED, tier)
     # Wait before taking a lock: an unsigned image must not delay others, and the next lock holder sees its evidence.
     await offered(ref, tier, workbench)
-    name = turn_name("promote", ref.application)
+    name = lock_name("promote", ref.application)
     if not newest:
-        async with turn(name, CHAIN):
+        async with run_lock(name, CHAIN):
             return await _curated(ref, newest, tier, workbench)
-    async with next_turn(name, CHAIN) as is_first:
+    async with next_run_lock(name, CHAIN) as is_first:
         if is_first:
             return await _curated(ref, newest, tier, workbench)
-    return unneeded(nothing(ref, "another run waits already, and takes the newest image of this application"))
+    return unneeded(no_move(ref, "another run waits already, and takes the newest image of this application"))
 
 
 async def _curated(
     ref: ImageRef, newest: bool, tier: Tier, workbench: Workbench
-) -> CuratedImage | Refused | Move | Freeze:
-    async with turn(turn_name("curate", ref.application)):
+) -> CuratedImage | Refused | Move | PromotionFreeze:
+    async with run_lock(lock_name("curate", ref.application)):
         move = await due_at_curation(ref, tier, workbench, newest=newest)  # an earlier holder may have decided
         if not move.to:
             return unneeded(move)
-        if freeze := await frozen():  # it may have begun during the wait
-            return held(freeze)
+        if freeze := await active_freeze():  # it may have begun during the wait
+            return complete_frozen(freeze)
         result = await curate(image=str(move.image))
-    return refused(result) if isinstance(result, Refused) else result
+    return complete_refused(result) if isinstance(result, Refused) else result
 
 
 async def _to_environment(
     image: str, after: str | None, tier: Tier, workbench: Workbench
-) -> Deployment | Refused | Move | Freeze:
+) -> Deployment | Refused | Move | PromotionFreeze:
     ref = await find(image, CURATED, tier)
-    async with turn(turn_name("promote", ref.application), CHAIN):
+    async with run_lock(lock_name("promote", ref.application), CHAIN):
         # An image admitted just now may not be signed yet; a soaked one was signed long before.
-        async with turn(turn_name("curate", ref.application)) if after is None else nullcontext():
+        async with run_lock(lock_name("curate", ref.application)) if after is None else nullcontext():
             move = await due_at_execution(ref, after, tier, workbench)
         if not move.to:
             return unneeded(move)
-        if freeze := await frozen():  # it may have begun during the wait
-            return held(freeze)
+        if freeze := await active_freeze():  # it may have begun during the wait
+            return complete_frozen(freeze)
         if move.asks and deployment.id:  # other runs cannot be resumed, so the gate refuses
             if await on_the_way(move):
                 return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
-            await ask(move)
+            await request_approval(move)
         return await _deployed(ref, move, tier, workbench)
 
 
 async def _deployed(
     ref: ImageRef, wanted: Move, tier: Tier, workbench: Workbench
-) -> Deployment | Refused | Move | Freeze:
+) -> Deployment | Refused | Move | PromotionFreeze:
     """Make a move, unless somebody deployed or decided something else while it waited for its lock."""
-    async with turn(turn_name(DEPLOY, wanted.to, ref.application)):
+    async with run_lock(lock_name(DEPLOY, wanted.to, ref.application)):
         move = await due_at_execution(ref, wanted.after, tier, workbench)
         if not move.to:
             return unneeded(move)
-        if freeze := await frozen():
-            return held(freeze)
+        if freeze := await active_freeze():
+            return complete_frozen(freeze)
         result = await execute(image=str(ref), environment=move.to)
-    return refused(result) if isinstance(result, Refused) else result
+    return complete_refused(result) if isinstance(result, Refused) else result
 
 
 async def _sign_answers(image: str) -> None:
     """Sign a person's answer in this run's form, with the time at which it was sent, whatever move is due now."""
-    for answer, said in (await answers()).items():
+    for answer, said in (await read_answers()).items():
         tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
         ref = await find(image, CURATED, tier)
         await sign_decision(ref.beside(said.digest), said, tier, workbench, sent=True)
-        await forget(answer)
+        await forget_answer(answer)
 
 
 def unneeded(move: Move) -> Move:
     """Return the result of a promotion that had nothing to do: the move, which contains the reason."""
-    why = plain(f"{move.image.repository}@{move.image.short}: {move.why}")
+    why = plain_text(f"{move.image.repository}@{move.image.short}: {move.why}")
     get_run_logger().info("%s", why)
-    return ended("Unneeded", why, move)
+    return complete_as("Unneeded", why, move)
 
 
 @flow(name="approve", flow_run_name=by_image)
@@ -161,7 +161,7 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
     )
     await sign_decision(ref, said, tier, workbench)
     for note in _of_no_use(said, place, ref) if said.approved else ():
-        log.info("%s", plain(f"note: {note}"))
+        log.info("%s", plain_text(f"note: {note}"))
     return said
 
 

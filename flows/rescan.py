@@ -11,12 +11,12 @@ from prefect import flow
 
 from blocks import Inventory, Tier, Workbench
 from orchestration.clock import now
-from orchestration.locks import turn, turn_name
+from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_parameters
-from orchestration.steps import in_thread, whole
+from orchestration.steps import in_thread, untracked
 from supply_chain.fleet.exposure import Gone, Rescanned, incomplete
 from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import RescanBench, chunks, fixed_by, in_order, packages_among
+from supply_chain.fleet.rescan import RescanPorts, chunks, fixed_by, packages_among, sort_bases_first
 from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import refuse
 from tasks.rescan import all_told, curated_images, publish, set_up, telling, told_last
@@ -39,7 +39,7 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
     tier, workbench, inventory = await asyncio.gather(
         Tier.aload("curation"), Workbench.aload("workbench"), Inventory.aload("inventory")
     )
-    async with turn(turn_name("rescan"), NIGHT), _bench(tier, workbench) as bench:
+    async with run_lock(lock_name("rescan"), NIGHT), _bench(tier, workbench) as bench:
         images = await curated_images(tier, inventory)
         tally = Tally.of(images, bench.scanner, now(), only)
         try:
@@ -58,24 +58,24 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
 
 
 @asynccontextmanager
-async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanBench]:
+async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanPorts]:
     """Yield the dependencies of the run, with the database pinned until the block ends."""
     with ExitStack() as stack:
         scanner = await in_thread(stack.enter_context, workbench.pinned_grype())
-        yield await set_up(tier, workbench, whole(scanner))
+        yield await set_up(tier, workbench, untracked(scanner))
 
 
-async def _rescan(images: Sequence[KnownImage], bench: RescanBench, tally: Tally) -> None:
+async def _rescan(images: Sequence[KnownImage], bench: RescanPorts, tally: Tally) -> None:
     """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
     bench = replace(bench, told=tally.add, told_last=await told_last(tally.begun))
-    bases, others = in_order(images)
+    bases, others = sort_bases_first(images)
     async with telling(tally):
         await _all(bases, bench, {}, tally)
         fixed = await in_thread(fixed_by, images, tally.judged, bench)
         await _all(others, bench, fixed, tally)
 
 
-async def _all(images: Sequence[KnownImage], bench: RescanBench, fixed: Gone, tally: Tally) -> None:
+async def _all(images: Sequence[KnownImage], bench: RescanPorts, fixed: Gone, tally: Tally) -> None:
     """Rescan all images, one chunk at a time; repeat those that got no answer after each of the pauses in `AGAIN`."""
     for pause in (0.0, *AGAIN):
         left = tally.left(images) if pause else images
@@ -83,4 +83,4 @@ async def _all(images: Sequence[KnownImage], bench: RescanBench, fixed: Gone, ta
             break
         await asyncio.sleep(pause)
         for number, chunk in enumerate(chunks(left), 1):
-            await rescan_chunk(number, whole(chunk), whole(bench), tally.only, whole(fixed))
+            await rescan_chunk(number, untracked(chunk), untracked(bench), tally.only, untracked(fixed))

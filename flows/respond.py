@@ -15,8 +15,8 @@ from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.response import Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
-from supply_chain.text import plain
-from tasks.notify import tell
+from supply_chain.text import plain_text
+from tasks.notify import notify
 from tasks.respond import gathered, stopped
 
 
@@ -35,10 +35,10 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
     on_the_way = await stopped(ref, happened, tier, workbench)
     found = await gathered(ref, happened, [_fact(each) for each in facts or ()], on_the_way, tier, workbench)
     page = response_page(found)
-    subject = plain(f"{happened}: {ref.application} {ref.short}")
+    subject = plain_text(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)
-    await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain(found.owner)}")
-    await tell(subject, page, workbench, once=found.fingerprint)
+    await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain_text(found.owner)}")
+    await notify(subject, page, workbench, once=found.fingerprint)
     return found
 
 
@@ -53,13 +53,13 @@ async def alert(about: str, what: str, remedy: str) -> None:
     """
     page = alert_page(about, what, remedy)
     await acreate_markdown_artifact(
-        key=artifact_key("alert", what), markdown=page, description=plain(f"{what}: {about}")[:300]
+        key=artifact_key("alert", what), markdown=page, description=plain_text(f"{what}: {about}")[:300]
     )
-    await tell(plain(f"{what}: {about}"), page, await Workbench.aload("workbench"))
+    await notify(plain_text(f"{what}: {about}"), page, await Workbench.aload("workbench"))
 
 
 def _fact(said: Any) -> str:
     """Return a deviation or a reason as one line."""
     if isinstance(said, dict):
-        return plain(f"{said.get('code', '')}: {said.get('fact', '')}")[:500]
-    return plain(said)[:500]
+        return plain_text(f"{said.get('code', '')}: {said.get('fact', '')}")[:500]
+    return plain_text(said)[:500]

@@ -10,12 +10,12 @@ from prefect import flow
 from prefect.exceptions import PrefectException
 
 from blocks import ContainerHost, Tier, Workbench
-from orchestration.locks import left_turns, turn, turn_about
+from orchestration.locks import abandoned_locks, parse_lock_name, run_lock
 from orchestration.run_report import log
 from orchestration.steps import in_thread
 from supply_chain import scratch
 from supply_chain.errors import PartFailed, SupplyChainError
-from supply_chain.text import plain, plain_lines
+from supply_chain.text import plain_text, plain_text_lines
 from tasks.build import forget
 
 DEVELOP = "develop"
@@ -34,12 +34,12 @@ async def sweep() -> tuple[str, ...]:
     """
     await in_thread(scratch.sweep)
     given_back, failed = [], list[str]()
-    for name in await in_thread(left_turns):
+    for name in await in_thread(abandoned_locks):
         try:
             if await _cleared(name):
                 given_back.append(name)
         except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
-            failed.append(f"{name}: {type(error).__name__}: {plain_lines(error)}")
+            failed.append(f"{name}: {type(error).__name__}: {plain_text_lines(error)}")
     if failed:
         raise PartFailed("\n".join(["Not everything could be cleared.", *failed, "The next sweep tries it again."]))
     return tuple(given_back)
@@ -49,13 +49,13 @@ async def _cleared(name: str) -> bool:
     """Remove what the earlier holders of this lock left; return False if another run took it: it cleans up itself."""
     async with AsyncExitStack() as stack:
         try:
-            before = await stack.enter_async_context(turn(name, SHORTLY))
+            before = await stack.enter_async_context(run_lock(name, SHORTLY))
         except TimeoutError:
             return False
-        kind, about = turn_about(name)[:2]
+        kind, about = parse_lock_name(name)[:2]
         if kind == DEVELOP:
             await _forget(about, before)
-    log.info("%s", plain(f"{name}: cleared what {', '.join(before)} left"))
+    log.info("%s", plain_text(f"{name}: cleared what {', '.join(before)} left"))
     return True
 
 

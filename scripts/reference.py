@@ -32,7 +32,7 @@ from supply_chain.evidence import checks, statement
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
-from supply_chain.evidence.image_status import Ruling
+from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution import host, monitor
 from supply_chain.execution.deploy import Deployment
@@ -45,12 +45,12 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.lifecycle.apply import Applied
-from supply_chain.lifecycle.decisions import Ruled
+from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
 from supply_chain.model.manifest import FILE, MANIFEST
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
@@ -123,12 +123,12 @@ def _errors() -> Iterator[str]:
         yield f"### `{error.code}`\n\n{cause}\n\n**What to do:** {' '.join(remedy.split())}\n\nStatus 1. {again}\n"
 
 
-def _gates() -> dict[str, list[Boundary]]:
+def _gates() -> dict[str, list[Gate]]:
     """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
-    gates: dict[str, list[Boundary]] = {}
-    for boundary, policy in rules.POLICIES.items():
+    gates: dict[str, list[Gate]] = {}
+    for gate, policy in rules.POLICIES.items():
         for rule in policy.rules:
-            gates.setdefault(rule.__name__, []).append(boundary)
+            gates.setdefault(rule.__name__, []).append(gate)
     return gates
 
 
@@ -151,13 +151,13 @@ def gates_page() -> str:
     _, after = rest.split(END)
     rows = [
         [_words(name), inspect.cleandoc(getattr(rules, name).__doc__).split("\n\n")[0]]
-        + ["yes" if boundary in where else "" for boundary in rules.POLICIES]
+        + ["yes" if gate in where else "" for gate in rules.POLICIES]
         for name, where in _gates().items()
     ]
     return (
         before
         + RULES
-        + table(["rule", "what it says", "boundary 1", "curation's own", "boundary 2"], rows)
+        + table(["rule", "what it says", "intake gate", "release gate", "deploy gate"], rows)
         + END
         + after
     )
@@ -241,10 +241,10 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "where": [Place],
     "explain": [Explanation],
     "inventory": [Reconciled],
-    "block": [Ruled],
-    "unblock": [Ruled],
-    "hold": [Ruled],
-    "release": [Ruled],
+    "block": [DecisionResult],
+    "unblock": [DecisionResult],
+    "hold": [DecisionResult],
+    "release": [DecisionResult],
     "lifecycle plan": [Plan],
     "lifecycle apply": [Applied],
     "rescan": [Rescanned],
@@ -321,7 +321,11 @@ def evidence_page() -> str:
         + table(["predicate type", "what it says, and who signs it"], rows)
         + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
         "our own, these fields.\n\n"
-        + fields([CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, Ruling], 3, written=False),
+        + fields(
+            [CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision],
+            3,
+            written=False,
+        ),
     )
 
 

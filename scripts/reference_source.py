@@ -16,13 +16,13 @@ from pydantic import BaseModel, TypeAdapter
 
 from supply_chain.evidence.checks import Check
 from supply_chain.model.image import DIGEST
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Severity
 
 VALUES: dict[str, list[str]] = {
     "check": [check.value for check in Check],
     "severity": [severity.value for severity in Severity],
-    "boundary": [Boundary.TO_CURATION.value, Boundary.CURATION.value],
+    "gate": [Gate.INTAKE.value, Gate.RELEASE.value],
 }
 """The possible values of a placeholder in a code."""
 

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.build_ports import workshop
+from blocks.build_ports import build_ports
 from orchestration.events import emit
 from orchestration.steps import in_thread, invocation
 from supply_chain.development.build import build as build_image
@@ -29,7 +29,7 @@ async def build(
 ) -> BuiltImage:
     """Build the image with BuildKit; a failed build is not retried automatically."""
     built = await in_thread(
-        lambda: build_image(snapshot, workshop(tier, host, workbench, snapshot.origin), invocation(), fresh=fresh)
+        lambda: build_image(snapshot, build_ports(tier, host, workbench, snapshot.origin), invocation(), fresh=fresh)
     )
     if built.proven is None:
         repository = development_repository(built.application)

@@ -28,20 +28,20 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from prefect.settings import get_current_settings
 
 from blocks import Bridge, Workbench
-from orchestration.pagination import every
+from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SettingInvalid
-from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, Morning, Run, changes
+from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, DailyReport, Run, changes
 
-SAID = ("boundary", "environment", "decision", "who", "by", "why", "stood", "from", "to")
+SAID = ("gate", "environment", "decision", "who", "by", "why", "stood", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
 EVENTS = 50
 """Number of events on the first page; Prefect returns the address of the next one."""
 
 
 @task(name="look back", task_run_name="look back", **RETRYING)
-async def look_back(until: datetime, hours: int, workbench: Workbench) -> Morning:
+async def look_back(until: datetime, hours: int, workbench: Workbench) -> DailyReport:
     """Return the runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
     async with get_client() as client:
@@ -53,7 +53,7 @@ async def look_back(until: datetime, hours: int, workbench: Workbench) -> Mornin
         latest = await client.read_latest_artifacts(
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
         )
-    return Morning(
+    return DailyReport(
         dead_letters=await _dead_letters(),
         since=since,
         until=until,
@@ -77,7 +77,7 @@ async def _dead_letters() -> int | None:
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:
     """Return all matching runs except subflow runs, latest first."""
-    found = await every(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
+    found = await fetch_all(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
     return [run for run in found if run.parent_task_run_id is None and run.state is not None]
 
 

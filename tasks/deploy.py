@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import ContainerHost, Tier, Workbench
-from blocks.deploy_ports import site
+from blocks.deploy_ports import deploy_ports
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread, invocation
 from supply_chain.execution.deploy import Deployment
@@ -30,7 +30,7 @@ async def deploy(
     """Run the image by digest with the hardened profile; the new container is ready before the old one stops."""
     deployment = await in_thread(
         lambda: take_into_service(
-            admitted, dossier, environment, site(tier, host, workbench), invocation(), fresh=fresh
+            admitted, dossier, environment, deploy_ports(tier, host, workbench), invocation(), fresh=fresh
         )
     )
     emit(

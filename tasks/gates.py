@@ -15,7 +15,7 @@ from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef, ScannedImage, StorageStatus
-from supply_chain.model.tier import Boundary, curated_repository
+from supply_chain.model.tier import Gate, curated_repository
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted, Refused
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 @task(
-    name="admission to curation",
-    task_run_name="admission to curation",
+    name="intake gate",
+    task_run_name="intake gate",
     **RETRYING,
 )
 async def admit_to_curation(
@@ -47,12 +47,12 @@ async def admit_to_curation(
             )
         return dossier
 
-    return await in_thread(lambda: _decide(read, Boundary.TO_CURATION, tier, workbench))
+    return await in_thread(lambda: _decide(read, Gate.INTAKE, tier, workbench))
 
 
 @task(
-    name="curation's own gate",
-    task_run_name="curation's own gate",
+    name="release gate",
+    task_run_name="release gate",
     **RETRYING,
 )
 async def admit_to_signature(
@@ -65,12 +65,12 @@ async def admit_to_signature(
         layers = layers_of(tier.http, evidence, workbench)
         return dossiers.scanned(image, evidence, layers, base_images(tier))
 
-    return await in_thread(lambda: _decide(read, Boundary.CURATION, tier, workbench))
+    return await in_thread(lambda: _decide(read, Gate.RELEASE, tier, workbench))
 
 
 @task(
-    name="admission to execution",
-    task_run_name="admission to execution",
+    name="deploy gate",
+    task_run_name="deploy gate",
     **RETRYING,
 )
 async def admit_to_execution(
@@ -83,7 +83,7 @@ async def admit_to_execution(
         evidence, bases = tier.evidence(workbench), base_images(tier)
         return dossiers.curated(ref, tags[0] if tags else "", place, evidence, now(), bases=bases)
 
-    return await in_thread(lambda: _decide(read, Boundary.TO_EXECUTION, tier, workbench))
+    return await in_thread(lambda: _decide(read, Gate.DEPLOY, tier, workbench))
 
 
 def curated_before(application: str, tier: Tier) -> list[ImageRef]:
@@ -107,14 +107,14 @@ def _offered(ref: ImageRef, tier: Tier) -> StorageStatus:
 
 
 def _decide(
-    read: Callable[[], Dossier[T]], boundary: Boundary, tier: Tier, workbench: Workbench
+    read: Callable[[], Dossier[T]], gate: Gate, tier: Tier, workbench: Workbench
 ) -> tuple[Admitted[T] | Refused, Dossier[T]]:
     dossier = read()
-    verdict = decide(dossier, POLICIES[boundary], tier.ecr, tier.evidence(workbench), now())
+    verdict = decide(dossier, POLICIES[gate], tier.ecr, tier.evidence(workbench), now())
     if isinstance(verdict, Refused):
         reasons = [reason.model_dump() for reason in verdict.reasons][:50]
         blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
-        emit("image.refused", dossier.ref, dossier.source, boundary=boundary.value, reasons=reasons, **blocked)
+        emit("image.refused", dossier.ref, dossier.source, gate=gate.value, reasons=reasons, **blocked)
     else:
-        emit("image.admitted", dossier.ref, dossier.source, boundary=boundary.value, notes=list(verdict.notes))
+        emit("image.admitted", dossier.ref, dossier.source, gate=gate.value, notes=list(verdict.notes))
     return verdict, dossier

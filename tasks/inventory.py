@@ -14,10 +14,10 @@ from orchestration.steps import RETRYING, in_thread
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.reconcile import Reconciled
-from supply_chain.fleet.where import Place, not_counted, understood, where
+from supply_chain.fleet.where import Place, not_counted, parse_question, where
 from supply_chain.model.container import Engine
 from supply_chain.reports import as_of, at_most, image_rows
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 
 @task(name="read what changed", task_run_name="read what changed", **RETRYING)
@@ -63,7 +63,7 @@ async def list_images(inventory: Inventory) -> int:
         return image_rows(chain(known.gone(), known.images()))
 
     rows = await in_thread(listed)
-    said = f"{counted(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
+    said = f"{pluralize(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
     await acreate_table_artifact(key="images", table=at_most(rows), description=said)
     return len(rows)
 
@@ -71,7 +71,7 @@ async def list_images(inventory: Inventory) -> int:
 @task(name="look it up", task_run_name="look it up", **RETRYING)
 async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
     """Return the images that contain what the question names."""
-    return await in_thread(lambda: where(understood(question), inventory.open()))
+    return await in_thread(lambda: where(parse_question(question), inventory.open()))
 
 
 @task(name="how much is known", task_run_name="how much is known", **RETRYING)
@@ -80,7 +80,7 @@ async def known_as_of(question: str, inventory: Inventory) -> str:
 
     def said() -> str:
         known = inventory.open()
-        return as_of(known.reconciled(), not_counted(known, understood(question)))
+        return as_of(known.reconciled(), not_counted(known, parse_question(question)))
 
     return await in_thread(said)
 

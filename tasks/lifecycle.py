@@ -13,7 +13,7 @@ from prefect.runtime import task_run
 from prefect.settings import get_current_settings
 
 from blocks import Inventory, Tier, Workbench
-from blocks.lifecycle_ports import bench, present
+from blocks.lifecycle_ports import decision_ports, registry_reader
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread
@@ -24,13 +24,13 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.apply import built_on as bases_of
-from supply_chain.lifecycle.apply import done as begun
+from supply_chain.lifecycle.apply import completed_entries as begun
 from supply_chain.lifecycle.apply import needed_anywhere as what_runs
-from supply_chain.lifecycle.apply import unfinished as left_undone
-from supply_chain.lifecycle.decisions import STOOD, Ruled, approve, decide
+from supply_chain.lifecycle.apply import unfinished_entries as left_undone
+from supply_chain.lifecycle.decisions import STOOD, DecisionResult, approve_plan, decide
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.reports import applied_rows, plan_rows
 
@@ -48,7 +48,7 @@ async def known_images() -> tuple[KnownImage, ...]:
 async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
     """Plan by the rules, publish the plan as a table, and return it. Nothing is changed."""
     wanted, images = workbench.rules(rules), await known_images()
-    found = await in_thread(lambda: plan_of(present(tier, workbench).stock(images, now()), wanted, now()))
+    found = await in_thread(lambda: plan_of(registry_reader(tier, workbench).stock(images, now()), wanted, now()))
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(found), description=f"By {rules}: {found}")
     return found
 
@@ -56,13 +56,13 @@ async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
 @task(name="look what runs", task_run_name="look what runs", **RETRYING)
 async def needed_anywhere(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
     """Return what should run or what a rollback may need, by what execution signed for all applications."""
-    return await in_thread(lambda: what_runs(found, present(tier, workbench)))
+    return await in_thread(lambda: what_runs(found, registry_reader(tier, workbench)))
 
 
 @task(name="look what is built on what", task_run_name="look what is built on what", **RETRYING)
 async def built_on(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
     """Return the bases of all images that exist and are not removed."""
-    return await in_thread(lambda: bases_of(found, present(tier, workbench)))
+    return await in_thread(lambda: bases_of(found, registry_reader(tier, workbench)))
 
 
 @task(name="carry out the plan", task_run_name="carry out in {repository}", **RETRYING)
@@ -78,9 +78,11 @@ async def apply(
 
     def block(ref: ImageRef, of: str, why: str) -> None:
         by = f"the rules {found.rules}"
-        decide(ref, Act.BLOCK, bench(tier, workbench), by=by, why=why, now=now(), of=of, only_sign=True, tell=told)
+        decide(
+            ref, Act.BLOCK, decision_ports(tier, workbench), by=by, why=why, now=now(), of=of, only_sign=True, tell=told
+        )
 
-    now_so = present(tier, workbench)
+    now_so = registry_reader(tier, workbench)
     return await in_thread(carry_out, found, repository, needed, bases, tier.ecr, now_so, block, _journal(found))
 
 
@@ -109,22 +111,24 @@ async def publish(applied: Applied, found: Plan) -> None:
 async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
     """Sign a person's decision about a plan that is above its limits; a click in the UI alone does not count."""
     evidence = tier.evidence(workbench)
-    await in_thread(lambda: approve(plan, yes, evidence, tier.ecr, by=by, why=why, now=now()))
+    await in_thread(lambda: approve_plan(plan, yes, evidence, tier.ecr, by=by, why=why, now=now()))
 
 
 @task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)
-async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> Ruled:
+async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> DecisionResult:
     """Sign a person's decision about an image, and carry out its immediate consequences."""
-    return await in_thread(lambda: decide(ref, act, bench(tier, workbench), by=by, why=why, now=now(), tell=told))
+    return await in_thread(
+        lambda: decide(ref, act, decision_ports(tier, workbench), by=by, why=why, now=now(), tell=told)
+    )
 
 
 @task(name="enforce blocks", task_run_name="enforce blocks", **RETRYING)
 async def enforce(tier: Tier, workbench: Workbench) -> Enforced:
     """Archive blocked images that can be pulled again, under whatever name."""
-    return await in_thread(enforce_blocks, tier.ecr, tier.evidence(workbench), present(tier, workbench))
+    return await in_thread(enforce_blocks, tier.ecr, tier.evidence(workbench), registry_reader(tier, workbench))
 
 
-def told(ruled: Ruled) -> None:
+def told(ruled: DecisionResult) -> None:
     """Emit an event for a decision, for those who have to respond to it.
 
     A hold that existed already is not emitted again. A block is: an earlier run may have signed it and then been
@@ -149,6 +153,6 @@ def told(ruled: Ruled) -> None:
     )
 
 
-def _number(ruled: Ruled) -> UUID | None:
+def _number(ruled: DecisionResult) -> UUID | None:
     """Return the id of the event, by which Prefect recognises the events of a step's retries as one."""
     return uuid5(UUID(task_run.id), f"{ruled.act} {ruled.ref}") if task_run.id else None

@@ -12,8 +12,8 @@ from prefect.variables import Variable
 from blocks import ContainerHost, Tier, Workbench
 from orchestration.clock import now
 from orchestration.events import emit
-from orchestration.locks import DEPLOY, turn_about
-from orchestration.pagination import every
+from orchestration.locks import DEPLOY, parse_lock_name
+from orchestration.pagination import fetch_all
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
@@ -105,8 +105,8 @@ def _number(remembered: object) -> int:
 async def _under_way() -> set[tuple[str, str]]:
     """Return environment and application of the deployments in progress."""
     async with get_client() as client:
-        limits = await every(client.read_global_concurrency_limits)
-    held = [turn_about(limit.name) for limit in limits if limit.active_slots]
+        limits = await fetch_all(client.read_global_concurrency_limits)
+    held = [parse_lock_name(limit.name) for limit in limits if limit.active_slots]
     return {(about[1], about[2]) for about in held if len(about) == 3 and about[0] == DEPLOY}
 
 

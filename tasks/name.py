@@ -7,7 +7,7 @@ from prefect import task
 from blocks import Tier, Workbench
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.dossier import holder
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.outcome import Reason, Refused
@@ -34,5 +34,5 @@ async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Re
 
 
 def _refused(application: str, reasons: tuple[Reason, ...]) -> Refused:
-    policy = POLICIES[Boundary.TO_CURATION]
-    return Refused(image=None, application=application, boundary=policy.boundary, policy=policy.digest, reasons=reasons)
+    policy = POLICIES[Gate.INTAKE]
+    return Refused(image=None, application=application, gate=policy.gate, policy=policy.digest, reasons=reasons)

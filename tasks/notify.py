@@ -21,7 +21,7 @@ MOST = 160
 """Number of messages that one variable records; each takes 30 characters, including its time."""
 
 
-async def tell(subject: str, body: str, workbench: Workbench, *, once: str | None = None) -> None:
+async def notify(subject: str, body: str, workbench: Workbench, *, once: str | None = None) -> None:
     """Send a message through the notification block that the workbench names.
 
     A message with the same `once` is not sent again within a day.

@@ -18,8 +18,8 @@ from prefect.runtime import flow_run
 
 from blocks import Tier, Workbench
 from orchestration.clock import now
-from orchestration.events import emit, is_known, numbered
-from orchestration.pagination import every
+from orchestration.events import emit, event_id, is_recorded
+from orchestration.pagination import fetch_all
 from orchestration.registration.abandoned_runs import ABANDONED
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.evidence.approval import Approval, to_sign
@@ -29,7 +29,7 @@ from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import OFFERED, TierName, curated_repository
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.verdict import execution_place
-from supply_chain.promotion.moves import Move, worth_telling
+from supply_chain.promotion.moves import Move, reportable_moves
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.released import View, as_seen, missed_by_execution, to_environment
 from tasks.soak import soaking_of
@@ -57,7 +57,7 @@ async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
         await asyncio.sleep(POLL)
 
 
-@task(name="due at boundary 1", task_run_name="due at boundary 1", **RETRYING)
+@task(name="due at the intake gate", task_run_name="due at the intake gate", **RETRYING)
 async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, newest: bool = False) -> Move:
     """Return the move that is due for an offered image.
 
@@ -68,7 +68,7 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, ne
     return await in_thread(newest_to_curation, ref, tier.ecr, store) if newest and not move.to else move
 
 
-@task(name="due at boundary 2", task_run_name="due at boundary 2", **RETRYING)
+@task(name="due at the deploy gate", task_run_name="due at the deploy gate", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """Return the move that is due for a curated image: its environment, and whether a person must decide first."""
     view = _view(tier, workbench, ref.application)
@@ -92,13 +92,13 @@ async def sign_decision(
     """
     where, evidence = execution_place(ref), tier.evidence(workbench)
 
-    number = numbered("image.decided", f"{ref} {decision.predicate()}")
+    number = event_id("image.decided", f"{ref} {decision.predicate()}")
 
     def sign() -> bool:
         tier.ecr.ensure_repository(where.repository, immutable=True, key=None)
         if said := to_sign(decision, said_by_execution(ref, evidence, APPROVAL), sent=sent):
             evidence.attach(where, APPROVAL, said.predicate(), said.decided)
-        return is_known(number)
+        return is_recorded(number)
 
     if await in_thread(sign):  # a run signed and emitted it, but was killed before it removed the form's answer
         return
@@ -120,13 +120,13 @@ async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> 
     if tier.tier == "curation":
         return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench), shallow=shallow)
     view = _view(tier, workbench)
-    return worth_telling([await _as_seen(move, view) for move in await in_thread(missed_by_execution, view)])
+    return reportable_moves([await _as_seen(move, view) for move in await in_thread(missed_by_execution, view)])
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
     """Return the runs that promote a digest: those that wait, run, or ask a person."""
     async with get_client() as client:
-        found = await every(
+        found = await fetch_all(
             client.read_flow_runs,
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ON_THE_WAY)))),

@@ -21,8 +21,8 @@ from prefect.variables import Variable
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from blocks import Inventory, Tier, Workbench
-from blocks.curation_ports import rescan_bench
-from orchestration.events import emit, is_known, numbered
+from blocks.curation_ports import rescan_ports
+from orchestration.events import emit, event_id, is_recorded
 from orchestration.steps import RETRYING, in_thread
 from supply_chain import reports as pages
 from supply_chain.adapters.tools.grype import Grype
@@ -30,11 +30,11 @@ from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reconcile import everything
-from supply_chain.fleet.rescan import RescanBench
+from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import ImageRef
-from tasks.notify import tell
+from tasks.notify import notify
 
 TOLD = "rescan_told"
 """The variable with the time of the last rescan that reported on all images."""
@@ -55,14 +55,14 @@ async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, 
 
 
 @task(name="set up", task_run_name="set up", persist_result=False, **RETRYING)
-async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanBench:
+async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanPorts:
     """Return the dependencies of a rescan, including the bases and the blocks on them."""
-    return await in_thread(rescan_bench, tier, workbench, scanner)
+    return await in_thread(rescan_ports, tier, workbench, scanner)
 
 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)
 async def rescan(
-    number: int, images: Sequence[KnownImage], bench: RescanBench, only: tuple[str, ...], fixed: Gone
+    number: int, images: Sequence[KnownImage], bench: RescanPorts, only: tuple[str, ...], fixed: Gone
 ) -> None:
     """Rescan a chunk of images: match each, and sign a new report and verdict if something changed.
 
@@ -80,8 +80,8 @@ async def rescan(
 
 def _emit(seen: Judged, news: News) -> None:
     """Emit an event for the change, unless an earlier run that was interrupted has emitted it."""
-    number = numbered("image.verdict-changed", news.since)
-    if is_known(number):
+    number = event_id("image.verdict-changed", news.since)
+    if is_recorded(number):
         return
     emit(
         "image.verdict-changed",
@@ -159,4 +159,4 @@ async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
     if rescanned.signed:
         emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
     if rescanned.told or rescanned.unjudged or rescanned.left:
-        await tell(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)
+        await notify(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)

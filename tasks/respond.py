@@ -25,7 +25,7 @@ from blocks import ContainerHost, Tier, Workbench
 from orchestration.clock import now
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import read_standing, standing
+from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.deploy import Expected
@@ -35,7 +35,7 @@ from supply_chain.execution.records import should_run
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.promotion.response import CANCELS, Response, image_of, response, run_from
-from supply_chain.text import in_a_line
+from supply_chain.text import join_lines
 from tasks.promote import promoting
 
 ENDED, POLL = 90.0, 0.5
@@ -63,7 +63,7 @@ async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench
     found = Stopped(runs=[str(run.name) for run in runs])
     if happened in CANCELS:
         with _going_on("whether it is blocked (nothing was cancelled)", found.unread):
-            block = standing((await in_thread(read_standing, ref, tier.evidence(workbench))).evidence).block
+            block = image_status((await in_thread(read_image_status, ref, tier.evidence(workbench))).evidence).block
             found.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
                 found.unread += await _cancel(runs, f"{happened}: {ref}")
@@ -106,7 +106,7 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
     except SupplyChainError as error:
         if error.retryable and task_run.run_count <= RETRYING["retries"]:
             raise
-        unread.append(f"{what} cannot be told: {in_a_line(error)}")
+        unread.append(f"{what} cannot be told: {join_lines(error)}")
 
 
 async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:

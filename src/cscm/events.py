@@ -15,7 +15,7 @@ from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
 from supply_chain.fleet.where import no_packages, refuse, require_advisory
 from supply_chain.promotion.bridge import Bridge, Message, dead_message, discard, replay
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 if TYPE_CHECKING:
     from blocks import Bridge as Settings
@@ -64,7 +64,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     from orchestration.database_events import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)
-    click.echo(plain(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))
+    click.echo(plain_text(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))
 
 
 @events.command()
@@ -95,7 +95,7 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
     if as_json:
         click.echo(_json_of(chosen))
     for each in () if as_json else chosen:
-        click.echo(plain(f"sent again: {each.id}"))
+        click.echo(plain_text(f"sent again: {each.id}"))
 
 
 @events.command(name="discard")
@@ -116,7 +116,7 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm("Delete it?", abort=True, err=True)
     discard(dead, chosen)
-    click.echo(plain(f"deleted: {chosen.id}"), err=True)
+    click.echo(plain_text(f"deleted: {chosen.id}"), err=True)
 
 
 def _json_of(messages: Sequence[Message]) -> str:
@@ -125,8 +125,8 @@ def _json_of(messages: Sequence[Message]) -> str:
 
 
 def _tell(message: Message, body: str) -> None:
-    click.echo(plain(f"{message.id}  {_when(message)}  {message.reason}"))
-    click.echo(plain(f"    {body}"))
+    click.echo(plain_text(f"{message.id}  {_when(message)}  {message.reason}"))
+    click.echo(plain_text(f"    {body}"))
 
 
 def _when(message: Message) -> str:

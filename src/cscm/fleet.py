@@ -14,9 +14,9 @@ from cscm.session import load_block
 from supply_chain import reports as pages
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
-from supply_chain.fleet.where import not_counted, understood
+from supply_chain.fleet.where import not_counted, parse_question
 from supply_chain.fleet.where import where as places_of
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 if TYPE_CHECKING:
     from blocks import Inventory
@@ -55,14 +55,14 @@ def images(application: str | None, as_json: bool) -> None:
 @as_json
 def where(question: str, as_json: bool) -> None:
     """List the images in which QUESTION is: CVE-…, package[@version], a package URL, a digest, base/NAME."""
-    asked, kept = understood(question), _inventory()
+    asked, kept = parse_question(question), _inventory()
     found = places_of(asked, kept)
     if as_json:
         click.echo(json_of(found))
     else:
         _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
     running = sum(1 for each in found if each.running)
-    click.echo(f"{asked}: in {counted(len(found), 'curated image')}, of which {running} run", err=True)
+    click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, of which {running} run", err=True)
     click.echo(pages.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
 
 

@@ -15,7 +15,7 @@ from cscm.options import as_json, json_of
 from cscm_laptop.home import Home
 from cscm_laptop.profile import load_profile
 from supply_chain.scratch import write_private
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 
 def progress_line() -> Callable[[str], None]:
@@ -24,7 +24,7 @@ def progress_line() -> Callable[[str], None]:
 
     def say(line: str) -> None:
         with lock:
-            click.echo(f"{time.monotonic() - started:6.1f} s  {plain(line)}")
+            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}")
 
     return say
 
@@ -94,7 +94,7 @@ def status(as_json: bool) -> None:
         state = "running" if part.running else "stopped"
         pid = f"pid {part.pid}" if part.pid else ""
         since = f"since {part.since.astimezone():%Y-%m-%d %H:%M:%S}" if part.since else ""
-        click.echo(plain(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip()))
+        click.echo(plain_text(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip()))
 
 
 @click.command()
@@ -110,9 +110,9 @@ def doctor(as_json: bool) -> None:
     else:
         for line in checks:
             state = ("note" if line.remedy else "ok") if line.ok else "NOT"
-            click.echo(plain(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
+            click.echo(plain_text(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
             if line.remedy:
-                click.echo(plain(f"    → {line.remedy}"))
+                click.echo(plain_text(f"    → {line.remedy}"))
     if not all(line.ok for line in checks):
         raise SystemExit(1)
 

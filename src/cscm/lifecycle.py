@@ -13,7 +13,7 @@ from cscm_laptop.home import Home
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
 from supply_chain.reports import plan_lines
-from supply_chain.text import plain_lines
+from supply_chain.text import plain_text_lines
 
 RULINGS = {
     "block": "Refuse IMAGE (curated/NAME@sha256:… or a digest) at every gate and to whoever pulls it, from now on.",
@@ -63,7 +63,7 @@ def apply(plan: Path, yes: bool, by: str, why: str, as_json: bool, verbose: bool
     if found.over and not why:
         raise click.BadOptionUsage("why", f"{'; '.join(found.over)}: say --why, it is signed")
     if not yes:
-        click.echo(plain_lines(plan_lines(found)), err=True)
+        click.echo(plain_text_lines(plan_lines(found)), err=True)
         click.confirm("Carry it out?", abort=True, err=True)
     path = str(plan.resolve())
     run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, why=why, digest=found.digest)

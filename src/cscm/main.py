@@ -17,7 +17,7 @@ from cscm_laptop.home import Home
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.manifest import FILE, json_schema, read_manifest
 from supply_chain.scratch import disk_full_told
-from supply_chain.text import plain_lines
+from supply_chain.text import plain_text_lines
 
 BASES = ("python", "python-build", "proxy")
 """The bases that every laptop needs; `cscm chain bases/NAME` makes another base."""
@@ -32,7 +32,7 @@ class Cli(click.Group):
             with disk_full_told():
                 return super().invoke(ctx)
         except SupplyChainError as error:
-            click.secho(plain_lines(f"error: {error}"), fg="red", err=True)
+            click.secho(plain_text_lines(f"error: {error}"), fg="red", err=True)
             ctx.exit(1)
 
 

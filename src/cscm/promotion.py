@@ -8,7 +8,7 @@ import click
 
 from cscm.options import Words, by
 from cscm.session import use_prefect
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 
 @click.command()
@@ -18,19 +18,19 @@ def freeze(why: str, by: str) -> None:
     """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""
     use_prefect()
     from orchestration.clock import now  # noqa: PLC0415 - import Prefect only after its environment is set
-    from orchestration.promotion_freeze import freeze as start  # noqa: PLC0415
-    from supply_chain.promotion.freeze import Freeze  # noqa: PLC0415
+    from orchestration.promotion_freeze import set_freeze as start  # noqa: PLC0415
+    from supply_chain.promotion.freeze import PromotionFreeze  # noqa: PLC0415
 
-    about = Freeze(by=by, why=why, since=now())
+    about = PromotionFreeze(by=by, why=why, since=now())
     asyncio.run(start(about))
-    click.echo(plain(about))
+    click.echo(plain_text(about))
 
 
 @click.command()
 def thaw() -> None:
     """End a freeze: promotions go on, and the next reconcile finds what was missed."""
     use_prefect()
-    from orchestration.promotion_freeze import thaw as end  # noqa: PLC0415
+    from orchestration.promotion_freeze import lift_freeze as end  # noqa: PLC0415
 
     click.echo("promotions go on" if asyncio.run(end()) else "promotions were not frozen")
 

@@ -10,7 +10,7 @@ import click
 from cscm.laptop import progress_line
 from cscm.session import load_block, use_prefect
 from orchestration.registration import (
-    declared,
+    declared_deployments,
     deploy,
     ensure_abandoned,
     ensure_automations,
@@ -34,7 +34,7 @@ def register() -> None:
             "The laptop's own server is told of everything by `cscm up`."
         )
     project, say = use_prefect().project, progress_line()
-    if not declared(project):
+    if not declared_deployments(project):
         raise SettingInvalid(
             f"{project} declares no deployments in prefect.yaml, so there is nothing to register.\n"
             "Run this where the supply chain's own prefect.yaml is."
@@ -42,10 +42,10 @@ def register() -> None:
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - only after its environment is set
 
     from blocks.register import register_types  # noqa: PLC0415
-    from orchestration.registration.client import asks  # noqa: PLC0415
+    from orchestration.registration.client import prefect_api  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
-        ask = asks(client)
+        ask = prefect_api(client)
         ask("POST", "/deployments/filter", {"limit": 1})  # check that the server answers before anything is made
         say("blocks: registering their types")
         register_types()

@@ -15,7 +15,7 @@ import click
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import Cancelled, PartFailed
 from supply_chain.reports import applied_lines, observation_lines, plan_lines, rescan_message
-from supply_chain.text import plain, plain_lines
+from supply_chain.text import plain_text, plain_text_lines
 
 REFUSED = 3
 EXIT = {
@@ -34,7 +34,7 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record's message."""
-        click.echo(plain(record.getMessage()), err=True)
+        click.echo(plain_text(record.getMessage()), err=True)
 
 
 def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
@@ -83,9 +83,9 @@ def tell(result: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_plain(result), indent=2))
     elif isinstance(result, Refused):
-        click.secho(plain_lines(str(result)), fg="yellow")
+        click.secho(plain_text_lines(str(result)), fg="yellow")
     else:
-        click.echo(plain_lines(_told(result)))
+        click.echo(plain_text_lines(_told(result)))
     if isinstance(result, Refused):
         sys.exit(REFUSED)
 

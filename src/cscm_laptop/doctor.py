@@ -19,14 +19,14 @@ from cscm_laptop.laptop import PINS
 from cscm_laptop.ports import listener, request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Service
-from orchestration.registration import declared, registered
+from orchestration.registration import declared_deployments, registered_deployments
 from supply_chain.adapters.docker.build_cgroup import cgroup_writable
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -35,7 +35,7 @@ OLD = 5
 """Age in days from which the official database is too old for verdicts; grype has the same limit."""
 
 
-class Check(Frozen):
+class Check(Model):
     """One line of `cscm doctor`.
 
     A check that is ok and has a remedy is a note: an improvement is possible, but not necessary.
@@ -168,7 +168,7 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
     if known:
-        lost = declared(home.project) - registered(prefect_server.asks(profile, auth))
+        lost = declared_deployments(home.project) - registered_deployments(prefect_server.asks(profile, auth))
         said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
         yield check("deployments", said, "all registered", not lost, UP)
 

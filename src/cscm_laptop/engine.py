@@ -28,7 +28,7 @@ from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.engine import listed
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 DAEMON_PLACES = ("/usr/local/sbin", "/usr/sbin")
@@ -38,7 +38,7 @@ WANTED = (26, 1)
 STORE = "io.containerd.snapshotter.v1"
 
 
-class Engine(Frozen):
+class Engine(Model):
     """An engine that meets the requirements of the chain."""
 
     url: str
@@ -46,7 +46,7 @@ class Engine(Frozen):
     client: Path
 
 
-class Facts(Frozen):
+class Facts(Model):
     """What an engine reports about itself."""
 
     version: str

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from supply_chain.adapters.process.command import run
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 BRIDGE = "docker0"
 COMMENT = ("-m", "comment", "--comment")
@@ -24,7 +24,7 @@ LINK_LOCAL = "20"
 """The scope of link-local addresses, which every interface has; without another address, steps have no IPv6."""
 
 
-class FirewallRule(Frozen):
+class FirewallRule(Model):
     """A rule of iptables(8) for traffic that comes from the bridge of the build steps."""
 
     table: str

@@ -20,13 +20,13 @@ from cscm_laptop.ports import request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
 from orchestration.registration import (
-    declared,
+    declared_deployments,
     ensure_abandoned,
     ensure_automations,
     ensure_queues,
     ensure_views,
     forget_undeclared,
-    registered,
+    registered_deployments,
 )
 from supply_chain.adapters.aws.accounts import (
     POLICIES,
@@ -44,9 +44,9 @@ from supply_chain.adapters.vulndb import FEED, Database, ensure_database, read_d
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
-from supply_chain.promotion.freeze import VARIABLE, Freeze
+from supply_chain.promotion.freeze import VARIABLE, PromotionFreeze
 from supply_chain.scratch import sweep, write_private
 from supply_chain.text import first_line
 
@@ -56,7 +56,7 @@ DATABASE_CHECK = timedelta(hours=20)
 """How long an official database is used before the network is asked for a newer one."""
 
 
-class LaptopState(Frozen):
+class LaptopState(Model):
     """State of the running laptop, from which its blocks are made. It holds secrets."""
 
     endpoint_url: str
@@ -84,7 +84,7 @@ class LaptopState(Frozen):
     lifecycle: str = "plan"
 
 
-class Part(Frozen):
+class Part(Model):
     """State of one part, for people and for `--json`."""
 
     name: str
@@ -232,7 +232,7 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
     ask = prefect_server.asks(profile, prefect_server.auth_string(home))
-    if _read(stamp).get("made") == wanted and declared(home.project) <= registered(ask):
+    if _read(stamp).get("made") == wanted and declared_deployments(home.project) <= registered_deployments(ask):
         if changed := ensure_queues(home.project, ask):
             progress(f"work queues: {', '.join(changed)}")
         return
@@ -380,7 +380,7 @@ def frozen(profile: Profile, home: Home) -> str:
     if status != 200:
         return ""
     try:
-        return str(Freeze.model_validate(found["value"]))
+        return str(PromotionFreeze.model_validate(found["value"]))
     except (KeyError, TypeError, ValidationError):
         return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm thaw` removes it"
 

@@ -24,7 +24,7 @@ from cscm_laptop.ports import HOST, answers, asked, is_served
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
 from orchestration import registration
-from orchestration.registration import Asks
+from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
 from supply_chain.errors import PartFailed
 
@@ -229,7 +229,7 @@ def lately(alive: Path, pid_file: Path) -> bool:
     return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
 
 
-def asks(profile: Profile, auth: str) -> Asks:
+def asks(profile: Profile, auth: str) -> PrefectApi:
     """Return a client of this laptop's server."""
 
     def ask(method: str, path: str, body: Any = None) -> Any:
@@ -289,7 +289,7 @@ def free_slots(home: Home, profile: Profile) -> None:
                 asked("PATCH", port, f"{path}/{limit['id']}", body={"active_slots": 0}, auth=auth)
 
 
-def deploy(home: Home, profile: Profile, ask: Asks, progress: Progress) -> None:
+def deploy(home: Home, profile: Profile, ask: PrefectApi, progress: Progress) -> None:
     """Register every deployment of `prefect.yaml`, in the environment of this laptop's clients."""
     settings = {**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""}
     python = [*without(set(os.environ) - set(settings)), sys.executable]

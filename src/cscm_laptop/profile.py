@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import DIGEST, Frozen
+from supply_chain.model.image import DIGEST, Model
 
 FILE = Path("deployments/profiles/laptop.yaml")
 VARIABLE = "CSCM_PROFILE"
@@ -27,7 +27,7 @@ Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{
 Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
 
 
-class Ports(Frozen):
+class Ports(Model):
     """Ports where the parts listen, all on 127.0.0.1."""
 
     emulator: Port = Field(default=4566, description="AWS emulator and its registry")
@@ -40,7 +40,7 @@ class Ports(Frozen):
         return self
 
 
-class Profile(Frozen):
+class Profile(Model):
     """Settings of the laptop; every one has a default."""
 
     ports: Ports = Ports()

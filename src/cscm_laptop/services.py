@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from cscm_laptop.ports import HOST, is_listening, listener
 from supply_chain.errors import PartFailed, PortBusy, ToolMissing
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.scratch import write_private
 
 Progress = Callable[[str], None]
@@ -35,7 +35,7 @@ LAUNCHER = "import os,signal,sys;signal.signal(signal.SIGINT,signal.SIG_DFL);os.
 """Program that restores SIGINT: a shell's background jobs ignore it and their children inherit that."""
 
 
-class Record(Frozen):
+class Record(Model):
     """A process that we started, as recorded in its pid file."""
 
     name: str

@@ -11,11 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 
-from orchestration.events import about, numbered
+from orchestration.events import event_id, image_resource
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
-from supply_chain.text import first_line, plain
+from supply_chain.text import first_line, plain_text
 
 EVENT = "cscm.image.pushed"
 WAITING = "cscm.pushes.waiting"
@@ -58,7 +58,9 @@ class Announcer:
         except EventNotTaken as error:
             if _status(error) not in NEVER:
                 raise
-            log.warning("%s", plain(f"{pushes} pushes are left to the next scheduled reconcile: {first_line(error)}"))
+            log.warning(
+                "%s", plain_text(f"{pushes} pushes are left to the next scheduled reconcile: {first_line(error)}")
+            )
 
     def unfinished(self) -> int:
         """Return the number of unfinished promotions that a push started.
@@ -70,7 +72,7 @@ class Announcer:
         except EventNotTaken as error:
             if _status(error) not in NO_ANSWER:
                 raise
-            log.warning("%s", plain(f"all pushes are left to catch-up runs: {first_line(error)}"))
+            log.warning("%s", plain_text(f"all pushes are left to catch-up runs: {first_line(error)}"))
             return AT_ONCE
 
 
@@ -119,9 +121,9 @@ def event_of(pushed: Pushed) -> Event:
     ref = pushed.image
     payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
     return Event(
-        id=numbered("image.pushed", pushed.event),
+        id=event_id("image.pushed", pushed.event),
         occurred=pushed.at,
         event=EVENT,
-        resource=Resource.model_validate(about(ref, "tier")),
+        resource=Resource.model_validate(image_resource(ref, "tier")),
         payload={"origin": "tier", **payload},
     )

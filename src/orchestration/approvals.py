@@ -17,7 +17,7 @@ from orchestration.clock import now
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.promotion.moves import Move
 from supply_chain.reports import escaped
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 PATIENCE = 14 * 24 * 3600
 """Seconds that a run waits for a person. Then it fails, and the next run of `reconcile` asks again."""
@@ -39,7 +39,7 @@ class Decision(RunInput):
     why: Words = Field(title="Why", description="One sentence. It stands in the signed statement.")
 
 
-async def ask(move: Move) -> None:
+async def request_approval(move: Move) -> None:
     """Ask a person to approve a move: the run is suspended here, and starts again when the form is sent."""
     where = f"has soaked in {escaped(move.after)}" if move.after else "**has not run in any environment before**"
     about = f"**{escaped(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escaped(move.to)}**?"
@@ -49,7 +49,7 @@ async def ask(move: Move) -> None:
     await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
 
 
-async def answers() -> dict[str, Approval]:
+async def read_answers() -> dict[str, Approval]:
     """Return the answers in this run's forms, by their keys, which say what image and environment they are about.
 
     An answer that is not valid, such as one with a blank reason, is deleted, so that the form is shown again.
@@ -61,7 +61,7 @@ async def answers() -> dict[str, Approval]:
             try:
                 said = Decision.model_validate(each.decoded_value) if about else None
             except ValidationError as error:
-                get_run_logger().warning("An answer cannot be read, and is asked for once more: %s", plain(error))
+                get_run_logger().warning("An answer cannot be read, and is asked for once more: %s", plain_text(error))
                 await client.delete_flow_run_input(UUID(flow_run.id), each.key)
                 continue
             if about and said:
@@ -70,7 +70,7 @@ async def answers() -> dict[str, Approval]:
     return found
 
 
-async def forget(answer: str) -> None:
+async def forget_answer(answer: str) -> None:
     """Delete an answer once it is signed, so that it is not used again if somebody restarts this run."""
     async with get_client() as client:
         await client.delete_flow_run_input(UUID(flow_run.id), answer)

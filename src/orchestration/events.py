@@ -18,7 +18,7 @@ from prefect.exceptions import PrefectException
 from supply_chain.model.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
-LABELS = {"boundary", "blocked"}
+LABELS = {"gate", "blocked"}
 """Keys of a payload that become labels, which a trigger can match."""
 _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
@@ -38,7 +38,7 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
 
     `number` is the event's id, needed if the same event may be emitted again. `origin` says whether the event comes
     from a whole chain or from a tier that runs alone: a trigger that starts the next tier must match only the latter.
-    Triggers match labels, so `origin` is a label too. So are the gate (`boundary`) of an event about a gate, and
+    Triggers match labels, so `origin` is a label too. So are the gate (`gate`) of an event about a gate, and
     whether an image was refused because it is blocked.
     """
     related = [_related("application", ref.application, ref.application)]
@@ -47,7 +47,7 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
     emit_event(
         event=f"cscm.{event}",
         resource={
-            **about(ref, _origin.get()),
+            **image_resource(ref, _origin.get()),
             **{f"cscm.{label}": payload[label] for label in LABELS & payload.keys()},
         },
         related=related,
@@ -70,12 +70,12 @@ def post(event: str, about: str, name: str, payload: dict[str, Any], related: Se
     EventsWorker.instance().drain()
 
 
-def numbered(event: str, what: str) -> UUID:
+def event_id(event: str, what: str) -> UUID:
     """Return the id of an event about a signed statement or a push; it is the same whoever emits the event and when."""
     return uuid5(NAMESPACE_URL, f"cscm.{event}:{what}")
 
 
-def is_known(number: UUID) -> bool:
+def is_recorded(number: UUID) -> bool:
     """Return whether Prefect has an event; False if Prefect cannot say: a duplicate is better than a lost event."""
     try:
         with get_client(sync_client=True) as client:
@@ -84,7 +84,7 @@ def is_known(number: UUID) -> bool:
         return False
 
 
-def about(ref: ImageRef, origin: Origin) -> dict[str, str]:
+def image_resource(ref: ImageRef, origin: Origin) -> dict[str, str]:
     """Return the resource of an event about an image."""
     return {
         "prefect.resource.id": f"cscm.image.{ref.digest}",

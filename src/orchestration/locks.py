@@ -26,7 +26,7 @@ from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
 from orchestration.steps import invocation
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 DEPLOY = "deploy"
 NEXT = " next"
@@ -42,7 +42,7 @@ POLL = 0.2
 REMEMBERED = 50
 
 
-class Holder(Frozen):
+class Holder(Model):
     """A run that holds a lock, or held it and did not end well; `run` is its `invocation`.
 
     `lease` is its lease until that is released.
@@ -60,7 +60,7 @@ _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 
 
 @asynccontextmanager
-async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
+async def run_lock(name: str, wait: float | None = None) -> AsyncIterator[tuple[str, ...]]:
     """Acquire the lock of this name; yield the runs of this machine that held it and did not end well.
 
     The lock belongs to the run: flows within it do not wait for the lock again.
@@ -80,7 +80,7 @@ async def turn(name: str, wait: float | None = None) -> AsyncIterator[tuple[str,
 
 
 @asynccontextmanager
-async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]:
+async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[bool]:
     """Acquire the lock of this name and yield True, or yield False at once if another run of this machine waits for it.
 
     The waiting run will see, once it holds the lock, everything that this run would see. So of any number of runs of
@@ -94,7 +94,7 @@ async def next_turn(name: str, wait: float | None = None) -> AsyncIterator[bool]
                 is_first = False
             else:
                 is_first = True
-                await stack.enter_async_context(turn(name, wait))
+                await stack.enter_async_context(run_lock(name, wait))
         yield is_first
 
 
@@ -116,7 +116,7 @@ async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         _write(file, ())
 
 
-def left_turns() -> tuple[str, ...]:
+def abandoned_locks() -> tuple[str, ...]:
     """Return the locks on this machine that nobody holds, and that name runs that did not end well.
 
     Each file is locked for a moment to check it. Locks under which a run waits for another lock name no runs and are
@@ -182,11 +182,11 @@ def _write(file: int, holders: tuple[Holder, ...]) -> None:
     os.pwrite(file, content, 0)
 
 
-def turn_name(step: str, *about: str) -> str:
+def lock_name(step: str, *about: str) -> str:
     """Return the name of a lock, such as `deploy staging team:hello`; Prefect allows no slash in a name."""
     return " ".join((step, *about)).replace("/", ":")
 
 
-def turn_about(name: str) -> tuple[str, ...]:
-    """Return the step and its subject from a name that `turn_name` made."""
+def parse_lock_name(name: str) -> tuple[str, ...]:
+    """Return the step and its subject from a name that `lock_name` made."""
     return tuple(word.replace(":", "/") for word in name.split(" "))

@@ -11,7 +11,7 @@ PAGE = 200
 """Maximum number of objects that Prefect's API returns at once."""
 
 
-async def every(read: Callable[..., Awaitable[list[T]]], **wanted: Any) -> list[T]:
+async def fetch_all(read: Callable[..., Awaitable[list[T]]], **wanted: Any) -> list[T]:
     """Return all results of `read`, a method of Prefect's client, for these arguments."""
     found: list[T] = []
     while page := await read(**wanted, limit=PAGE, offset=len(found)):

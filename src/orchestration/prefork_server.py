@@ -35,6 +35,8 @@ IMPORTED = (
     *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
 """The modules that a run would import."""
+CODE = ("supply_chain", "orchestration", "cscm", "flows", "tasks", "blocks")
+"""Packages of the project: a run that was forked before one of them changed would be one of the old code."""
 GRACE = 30.0
 """Seconds that a run has to end after the process that asked for it is gone."""
 LARGEST = 4 * 1024 * 1024
@@ -170,9 +172,7 @@ def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 def fingerprint() -> int:
     """Return a number that changes when a file of the project's code changes; it is computed before each run."""
-    roots = {
-        Path(importlib.import_module(name).__path__[0]) for name in ("supply_chain", "cscm", "flows", "tasks", "blocks")
-    }
+    roots = {Path(importlib.import_module(name).__path__[0]) for name in CODE}
     stamps = []
     for file in (file for root in sorted(roots) for file in root.rglob("*.py")):
         with contextlib.suppress(FileNotFoundError):  # removed in between

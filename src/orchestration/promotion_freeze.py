@@ -6,10 +6,10 @@ from prefect.variables import Variable
 from pydantic import ValidationError
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.promotion.freeze import VARIABLE, Freeze
+from supply_chain.promotion.freeze import VARIABLE, PromotionFreeze
 
 
-async def frozen() -> Freeze | None:
+async def active_freeze() -> PromotionFreeze | None:
     """Return the promotion freeze in force, or None; raise `SettingInvalid` if the variable is no valid freeze.
 
     Promotions wait in that case too.
@@ -18,7 +18,7 @@ async def frozen() -> Freeze | None:
     if said is None:
         return None
     try:
-        return Freeze.model_validate(said)
+        return PromotionFreeze.model_validate(said)
     except ValidationError as error:
         raise SettingInvalid(
             f"The variable {VARIABLE} is there, and does not say who froze promotions: {error.errors()[0]['msg']}\n"
@@ -26,11 +26,11 @@ async def frozen() -> Freeze | None:
         ) from error
 
 
-async def freeze(about: Freeze) -> None:
+async def set_freeze(about: PromotionFreeze) -> None:
     """Make promotions wait from now on."""
     await Variable.aset(VARIABLE, about.model_dump(mode="json"), overwrite=True)
 
 
-async def thaw() -> bool:
+async def lift_freeze() -> bool:
     """End the freeze; return whether there was one. The next run of `reconcile` finds the missed promotions."""
     return await Variable.aunset(VARIABLE)

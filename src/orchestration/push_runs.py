@@ -19,7 +19,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
 
 from orchestration.clock import now
-from orchestration.pagination import every
+from orchestration.pagination import fetch_all
 
 SOON = 3.0
 """Seconds for which a run waits for its application while it uses a slot of the work queue."""
@@ -50,7 +50,7 @@ async def later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
         this = await client.read_flow_run(UUID(flow_run.id))
         if this.created is None:
             return None
-        found = await every(
+        found = await fetch_all(
             client.read_flow_runs,
             flow_run_filter=FlowRunFilter(
                 deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment.id)]),
@@ -77,7 +77,7 @@ def _moment(said: object) -> datetime | None:
         return None
 
 
-async def waits_elsewhere(why: str) -> Pause:
+async def release_slot(why: str) -> Pause:
     """Schedule this run again `AGAIN` from now; the caller raises the returned exception, which ends the process."""
     state: State[object] = Scheduled(scheduled_time=now() + AGAIN, name=WAITING, message=why)
     async with get_client() as client:

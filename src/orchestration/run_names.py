@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from supply_chain.model.image import application_of
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 REVISION = re.compile("[0-9a-f]{40}")
 
@@ -22,7 +22,7 @@ def by_path() -> str:
     revision = str(parameters.get("revision") or "")
     short = revision[:7] if REVISION.fullmatch(revision) else revision[:100]
     words = (flow_run.flow_name, Path(str(parameters.get("path", "."))).name[:100], short)
-    return plain(" ".join(word for word in words if word))
+    return plain_text(" ".join(word for word in words if word))
 
 
 def by_image() -> str:
@@ -35,11 +35,11 @@ def by_image() -> str:
         words += ["to", str(parameters["environment"])]
     if parameters.get("after"):
         words += ["after", str(parameters["after"])]
-    return plain(" ".join(word for word in words if word))
+    return plain_text(" ".join(word for word in words if word))
 
 
 def by_parameters() -> str:
     """Return `rescan openssl` or `inventory hello`: the flow, and its subject if that is not everything."""
     given = [each for each in flow_run.parameters.values() if each and each is not True]
     words = [word for each in given for word in (each if isinstance(each, list) else [each])]
-    return plain(" ".join([flow_run.flow_name, *map(str, words)]))[:200]
+    return plain_text(" ".join([flow_run.flow_name, *map(str, words)]))[:200]

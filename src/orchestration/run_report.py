@@ -22,7 +22,7 @@ from supply_chain.model.image import Proof
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.reports.text import artifact_key
-from supply_chain.text import counted, first_of, in_a_line, plain
+from supply_chain.text import join_lines, plain_text, pluralize, truncate_lines
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
@@ -30,21 +30,21 @@ D = TypeVar("D")
 log = logging.getLogger("supply_chain.steps")
 
 
-class Journal:
+class RunReporter:
     """Collects the report of a run, and writes each step to the run's log as it ends.
 
     The run of a tier within a chain adds to the chain's report.
     """
 
     def __init__(self, application: str) -> None:
-        self.story = pages.Story(application=application)
+        self.story = pages.RunReport(application=application)
         self._name: str | None = application
         self._run, self._log = flow_run.id, get_run_logger()
         self._addresses: dict[str, str] = {}
 
     def add(self, **known: Any) -> None:
         """Replace fields of the report."""
-        self.story = pages.Story.model_validate({**dict(self.story), **known})
+        self.story = pages.RunReport.model_validate({**dict(self.story), **known})
 
     def publish_under(self, name: str | None) -> None:
         """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
@@ -55,8 +55,8 @@ class Journal:
         self.add(verdicts=(*self.story.verdicts, verdict))
         if isinstance(verdict, Refused):
             reasons = [f"{reason.code}: {reason.fact} → {reason.remedy}" for reason in verdict.reasons]
-            for reason in first_of(MOST_REASONS, reasons):
-                self._log.warning("%s", plain(f"refused: {reason}"))
+            for reason in truncate_lines(MOST_REASONS, reasons):
+                self._log.warning("%s", plain_text(f"refused: {reason}"))
 
     async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
@@ -83,15 +83,15 @@ class Journal:
             said, done = ": ".join(each for each in (proof and proof.told(now()), say(result)) if each), True
             return result
         except Exception as error:
-            said = in_a_line(error) if isinstance(error, SupplyChainError) else type(error).__name__
+            said = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
             step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
             short = said if done else said.partition(" — ")[0]  # the log shows the complete error next
-            log.info("%s: %s (%.1f s) %s", plain(self.story.application), name, step.seconds, plain(short))
+            log.info("%s: %s (%.1f s) %s", plain_text(self.story.application), name, step.seconds, plain_text(short))
             if flow_run.id != self._run:  # a tier within a chain: write it to the chain's log too
-                self._log.info("%s (%.1f s) %s", name, step.seconds, plain(said))
+                self._log.info("%s (%.1f s) %s", name, step.seconds, plain_text(said))
 
     async def publish(self) -> None:
         """Write the report as artifacts of this run, unless it has no steps; each key keeps its history."""
@@ -101,11 +101,11 @@ class Journal:
         about = pages.summary(self.story)
         self._log.info("%s", about)
         await acreate_markdown_artifact(
-            key=artifact_key("dossier", name), markdown=pages.dossier(self.story), description=about
+            key=artifact_key("dossier", name), markdown=pages.run_report_page(self.story), description=about
         )
         if self.story.report:
             rows = pages.findings_table(self.story.report)
-            said = f"{pages.found(self.story.report)}; {self.story.report.database.kind} database"
+            said = f"{pages.findings_summary(self.story.report)}; {self.story.report.database.kind} database"
             await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
         for environment, address in self._addresses.items():
             await acreate_link_artifact(
@@ -121,14 +121,14 @@ class Journal:
 
 
 def _said(verdict: object) -> str:
-    return f"refused, {counted(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
+    return f"refused, {pluralize(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
 
 
-_current: ContextVar[Journal | None] = ContextVar("journal", default=None)
+_current: ContextVar[RunReporter | None] = ContextVar("journal", default=None)
 
 
 @asynccontextmanager
-async def journal(application: str) -> AsyncIterator[Journal]:
+async def report_run(application: str) -> AsyncIterator[RunReporter]:
     """Yield the report of the enclosing run, which will publish it; or a new one, published however this run ends.
 
     If the run fails and its report cannot be written either, the run's own error is raised.
@@ -136,7 +136,7 @@ async def journal(application: str) -> AsyncIterator[Journal]:
     if around := _current.get():
         yield around
         return
-    mine = Journal(application)
+    mine = RunReporter(application)
     token = _current.set(mine)
     try:
         yield mine

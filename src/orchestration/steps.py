@@ -52,7 +52,7 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 
 @asynccontextmanager
-async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
+async def alongside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
     """Run a blocking step in a thread while the block runs; leave the block when both have ended.
 
     If both fail, the block's own error is raised.
@@ -69,7 +69,7 @@ async def beside(function: Callable[P, object], *args: P.args, **kwargs: P.kwarg
     await work
 
 
-def whole(value: R) -> R:
+def untracked(value: R) -> R:
     """Wrap a task's argument so that Prefect does not search it for other tasks' results, which can be slow."""
     return cast(R, quote(value))
 

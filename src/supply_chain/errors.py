@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from supply_chain.text import plain_lines
+from supply_chain.text import plain_text_lines
 
 
 class SupplyChainError(Exception):
@@ -18,7 +18,7 @@ class SupplyChainError(Exception):
     retryable: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return f"{plain_lines(super().__str__())} [{self.code}]"
+        return f"{plain_text_lines(super().__str__())} [{self.code}]"
 
 
 class DeclarationInvalid(SupplyChainError):

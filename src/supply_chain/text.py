@@ -8,14 +8,14 @@ from collections.abc import Sequence
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
-def plain(text: object) -> str:
+def plain_text(text: object) -> str:
     """Return text in one line, with control characters replaced."""
     return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
 
 
-def plain_lines(text: object) -> str:
+def plain_text_lines(text: object) -> str:
     """Return text with control characters replaced, except line ends."""
-    return "\n".join(plain(line) for line in str(text).split("\n"))
+    return "\n".join(plain_text(line) for line in str(text).split("\n"))
 
 
 def first_line(error: Exception) -> str:
@@ -23,17 +23,17 @@ def first_line(error: Exception) -> str:
     return str(error.args[0]).partition("\n")[0].rstrip(".")
 
 
-def in_a_line(error: Exception) -> str:
+def join_lines(error: Exception) -> str:
     """Return the whole text of an error, including what to do next, in one line."""
     return " — ".join(str(error).splitlines())
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun: `1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def first_of(most: int, lines: Sequence[str]) -> list[str]:
+def truncate_lines(most: int, lines: Sequence[str]) -> list[str]:
     """Return the first `most` lines, and a line such as `and 3 more` if there are more."""
     return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 

@@ -14,7 +14,7 @@ from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
 from supply_chain.vulnerability.findings import Database, Finding, Severity
 
@@ -74,7 +74,7 @@ class InventoryContract:
     def test_gives_back_what_it_was_given(self, inventory: SqlInventory) -> None:
         """Everything, also what stands in tables of its own; the last deployment in an environment runs."""
         judgement = Judgement(
-            boundary=Boundary.CURATION, passed=False, at=NOON, policy=digest(5), evidence=digest(6),
+            gate=Gate.RELEASE, passed=False, at=NOON, policy=digest(5), evidence=digest(6),
             reasons=(Reason(code="scan.exploited", fact="it is", remedy="update"),),
         )  # fmt: skip
         whole = entry(

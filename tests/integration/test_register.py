@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from cscm_laptop.home import MARKER
-from orchestration.registration import declared
+from orchestration.registration import declared_deployments
 from orchestration.registration.automations import read_automations
 from orchestration.registration.views import read_views
 from tests.support.command import ROOT, cscm
@@ -109,7 +109,7 @@ def test_it_is_told_of_everything_and_again_of_nothing(server: Server) -> None:
     assert "automations: " not in second.stdout and "views: " not in second.stdout
     flows = {each["id"]: each["name"] for each in server.ask("flows/filter", {})}
     known = {f"{flows[each['flow_id']]}/{each['name']}" for each in server.ask("deployments/filter", {})}
-    assert known == declared(ROOT)
+    assert known == declared_deployments(ROOT)
     automations = {each.name for each in read_automations(ROOT / "deployments/automations")}
     assert automations <= {each["name"] for each in server.ask("automations/filter", {})}
     assert {each.name for each in read_views(ROOT)} == {

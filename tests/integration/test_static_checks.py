@@ -1,4 +1,4 @@
-"""The static checks of boundary 1, by their real programs, on what is in this repository."""
+"""The static checks of the intake gate, by their real programs, on what is in this repository."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def test_careless_fails_every_static_check(toolbox: Toolbox, check: str) -> None
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_project_passes_the_checks_that_it_makes_of_others(toolbox: Toolbox, check: str) -> None:
-    """What boundary 1 would refuse does not get in."""
+    """What the intake gate would refuse does not get in."""
     assert made(toolbox, check, ROOT).failed == ()

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from tests.mutation.mutants import Name
 
 
-class Reviewed(Frozen):
+class Reviewed(Model):
     """One mutant that may survive."""
 
     file: str
@@ -26,7 +26,7 @@ class Reviewed(Frozen):
         return Name(self.file, self.function, self.line, self.becomes, self.nth)
 
 
-class Review(Frozen):
+class Review(Model):
     """`reviewed.yaml`."""
 
     survivors: tuple[Reviewed, ...]

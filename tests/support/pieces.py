@@ -17,7 +17,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 DIGEST = "sha256:" + "a" * 64
@@ -55,32 +55,32 @@ class Pieces:
         }
         self.curated = {
             **self.scanned,
-            "verdict of boundary 1": (CURATION, SUMMARY, self.verdict(Boundary.TO_CURATION, OFFERED)),
-            "verdict of curation": (CURATION, SUMMARY, self.verdict(Boundary.CURATION, CURATED)),
+            "verdict of the intake gate": (CURATION, SUMMARY, self.verdict(Gate.INTAKE, OFFERED)),
+            "verdict of curation": (CURATION, SUMMARY, self.verdict(Gate.RELEASE, CURATED)),
             "signature": (CURATION, SIGNATURE, {}),
         }
 
-    def verdict(self, boundary, ref, *, yes=True, at=None):
+    def verdict(self, gate, ref, *, yes=True, at=None):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         policy = "sha256:" + "9" * 64
-        said = summary(ref, boundary, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+        said = summary(ref, gate, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
         return said.predicate()
 
-    def at(self, boundary):
+    def at(self, gate):
         return {
-            Boundary.TO_CURATION: self.development,
-            Boundary.CURATION: self.scanned,
-            Boundary.TO_EXECUTION: self.curated,
-        }[boundary]
+            Gate.INTAKE: self.development,
+            Gate.RELEASE: self.scanned,
+            Gate.DEPLOY: self.curated,
+        }[gate]
 
     def attach(self, where, signer, kind, predicate, created="2026-11-24T12:00:00+00:00"):
         bundle = self.world.signers[signer].sign(about(where, kind, predicate))
         return self.world.registry.attach(where, BUNDLE, bundle, {PREDICATE: kind, CREATED: created})
 
 
-def where(boundary):
+def where(gate):
     """The image that is judged at a boundary."""
-    return OFFERED if boundary is Boundary.TO_CURATION else CURATED
+    return OFFERED if gate is Gate.INTAKE else CURATED
 
 
 def scanned_image(make):

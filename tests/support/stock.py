@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
-from supply_chain.evidence.image_status import Act, Ruling, Standing
+from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, Stock
+from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ def image(number, days=400, *, repository="curated/hello", passed=True, verdict_
     """An ordinary vended image; `changes` are of the manifest where it has such a field, else of the image."""
     of_manifest = {k: changes.pop(k) for k in list(changes) if k in StoredManifest.model_fields}
     at = ago(days if verdict_days is None else verdict_days)
-    said = Judgement(boundary=Boundary.CURATION, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))
+    said = Judgement(gate=Gate.RELEASE, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))
     found = Finding(
         id="CVE-2026-1", severity="high", package="p", version="1", type="deb", known_exploited=True
     )  # fmt: skip
@@ -102,13 +102,15 @@ def running(number, days, environment="staging"):
 def stands(**acts):
     """`block="why"`, `hold="why"`, `excuse="why"`; and the `rule` by which."""
     act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}, acts.pop("rule", "")
-    return Standing(**{k: Ruling(act=act[k], by="ann", why=why, at=ago(1), rule=rule) for k, why in acts.items()})
+    return ImageStatus(
+        **{k: LifecycleDecision(act=act[k], by="ann", why=why, at=ago(1), rule=rule) for k, why in acts.items()}
+    )
 
 
 def stock(*images, parts=(), deployments=(), proxies=None, standings=None):
     known = {each.ref for each in parts}
     members = [member(each) for each in images if each.ref not in known]
-    return Stock(
+    return RepositorySnapshot(
         images=images,
         members=(*members, *parts),
         deployments=tuple(deployments),
@@ -141,7 +143,7 @@ class Shelf:
         return self.named
 
     def standing(self, where):
-        return self.stand.get(str(where), Standing())
+        return self.stand.get(str(where), ImageStatus())
 
     def evidenced(self, where, stored):
         assert self.held[where].stored == stored

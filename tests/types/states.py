@@ -80,7 +80,7 @@ def signature(
     world: Any,
     now: Now,
 ) -> None:
-    """Only what curation's own gate admitted is signed."""
+    """Only what the release gate admitted is signed."""
     sign(admitted, dossier, world, world, now)
     sign(scanned, dossier, world, world, now)  # type: ignore[arg-type]
     sign(earlier, dossier, world, world, now)  # type: ignore[arg-type]

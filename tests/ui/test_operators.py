@@ -58,7 +58,7 @@ def test_where_something_is_and_what_became_of_an_image_are_answered_there_too(u
     made = run(ui, "explain", "on-demand", digest=rows[0]["digest"])
     ui.open(ui.artifact(made, f"explain-{rows[0]['digest']}"))
 
-    page = ui.shows("What happened", "built", "admitted at boundary-1", "signed", "Built on it")
+    page = ui.shows("What happened", "built", "admitted at intake", "signed", "Built on it")
     assert "curated/base/python" in page
 
 

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.real
 
 STEPS = {
     "develop": ("build", "test", "offer"),
-    "curate": ("admission to curation", "store", "encrypt", "scan", "curation's own gate", "sign"),
-    "execute": ("admission to execution", "deploy", "monitor"),
+    "curate": ("intake gate", "store", "encrypt", "scan", "release gate", "sign"),
+    "execute": ("deploy gate", "deploy", "monitor"),
 }
 
 
@@ -153,8 +153,8 @@ def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: L
     head = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
     revision = subprocess.run(head, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page
-    for boundary in ("boundary-1 (admission to curation)", "curation (", "boundary-2 (admission to execution)"):
-        assert f"Admitted at {boundary}" in page, boundary
+    for gate in ("intake (intake gate)", "curation (", "deploy (deploy gate)"):
+        assert f"Admitted at {gate}" in page, gate
     assert page.count("every rule held: not blocked") == 3
     for step in (step for steps in STEPS.values() for step in steps):
         assert re.search(rf" {step} \d+\.\d s ", page), step
@@ -180,13 +180,13 @@ def test_a_refused_chain_is_shown_as_refused_with_every_reason(ui: Ui, careless:
     ui.open(f"runs/flow-run/{careless}")
     ui.shows("chain careless", "refused: dockerfile.failed: line 3:")
     ui.tab("Details")
-    ui.shows("State Message refused at boundary-1: dependencies.critical")
+    ui.shows("State Message refused at the intake gate: dependencies.critical")
     assert ui.page.get_by_text("Refused", exact=True).first.is_visible()
     *reasons, last = _reasons(ui, careless)
     ui.open(ui.artifact(careless, "dossier-careless"))
 
     assert last == "and 1 more" and len({reason.partition(": ")[0] for reason in reasons}) >= 5
-    ui.shows("Refused at boundary-1 (admission to curation), policy sha256:", f"for {len(reasons) + 1} reasons:")
+    ui.shows("Refused at the intake gate (intake gate), policy sha256:", f"for {len(reasons) + 1} reasons:")
     ui.shows("Running Nowhere from this run.", last, *(reason.replace(": ", " ", 1) for reason in reasons))
 
 

@@ -235,8 +235,8 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
     [
         ("image.signed", {}, ["inventory/on-event"], ["inventory/on-event"]),
         ("image.offered", {}, [], []),
-        ("image.admitted", {"boundary": "curation"}, ["promote/on-admitted", "inventory/on-event"], []),
-        *(("image.admitted", {"boundary": f"boundary-{n}"}, ["inventory/on-event"], []) for n in (1, 2)),
+        ("image.admitted", {"gate": "release"}, ["promote/on-admitted", "inventory/on-event"], []),
+        *(("image.admitted", {"gate": each}, ["inventory/on-event"], []) for each in ("intake", "deploy")),
         ("deployment.started", {}, ["inventory/on-event"], ["inventory/on-event"]),
         ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
         (

@@ -1,15 +1,21 @@
 """Registers the project on a Prefect server, on a laptop or elsewhere: deployments, automations, queues and views."""
 
 from orchestration.registration.abandoned_runs import ensure_abandoned
-from orchestration.registration.api import Asks
+from orchestration.registration.api import PrefectApi
 from orchestration.registration.automations import ensure_automations
-from orchestration.registration.deployments import declared, deploy, entrypoints, forget_undeclared, registered
+from orchestration.registration.deployments import (
+    declared_deployments,
+    deploy,
+    entrypoints,
+    forget_undeclared,
+    registered_deployments,
+)
 from orchestration.registration.views import ensure_views
 from orchestration.registration.work_queues import ensure_queues
 
 __all__ = [
-    "Asks",
-    "declared",
+    "PrefectApi",
+    "declared_deployments",
     "deploy",
     "ensure_abandoned",
     "ensure_automations",
@@ -17,5 +23,5 @@ __all__ = [
     "ensure_views",
     "entrypoints",
     "forget_undeclared",
-    "registered",
+    "registered_deployments",
 ]

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestration.registration.api import Asks, every
-from orchestration.registration.automations import says
+from orchestration.registration.api import PrefectApi, fetch_all
+from orchestration.registration.automations import is_up_to_date
 from orchestration.registration.deployments import TAG
 
 LEASE = 300
@@ -32,7 +32,7 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TA
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
 
 
-def abandoned() -> tuple[dict[str, Any], ...]:
+def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that move abandoned runs to Crashed."""
     silent = f"It gave no sign of life any more for {LEASE} s"
     return (
@@ -55,15 +55,15 @@ def abandoned() -> tuple[dict[str, Any], ...]:
     )
 
 
-def ensure_abandoned(ask: Asks) -> tuple[str, ...]:
+def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct these automations; return the names of those that were created or changed."""
-    there = {each["name"]: each for each in every("automations", ask)}
+    there = {each["name"]: each for each in fetch_all("automations", ask)}
     changed = []
-    for body in abandoned():
+    for body in abandoned_run_automations():
         found = there.get(body["name"])
         if found is None:
             ask("POST", "/automations/", body)
-        elif not says(found, body):
+        elif not is_up_to_date(found, body):
             ask("PUT", f"/automations/{found['id']}", body)
         else:
             continue

@@ -8,14 +8,14 @@ PAGE = 200
 """Maximum number of objects that a server returns at once."""
 
 
-class Asks(Protocol):
+class PrefectApi(Protocol):
     """A function that sends one request to a server's API."""
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
         """Return the JSON of a successful answer to a `path` below the API's address; raise `PartFailed` on failure."""
 
 
-def every(kind: str, ask: Asks) -> list[dict[str, Any]]:
+def fetch_all(kind: str, ask: PrefectApi) -> list[dict[str, Any]]:
     """Return all objects of a kind, read page by page."""
     found: list[dict[str, Any]] = []
     while page := ask("POST", f"/{kind}/filter", {"limit": PAGE, "offset": len(found)}):

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from orchestration.registration.api import Asks, every
+from orchestration.registration.api import PrefectApi, fetch_all
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 DIRECTORY = Path("deployments/automations")
 OURS = "supply-chain-"
@@ -24,7 +24,7 @@ TELLER = "alert/on-demand"
 Line = Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)]
 
 
-class Trigger(Frozen):
+class Trigger(Model):
     """The events that an automation waits for."""
 
     expect: tuple[Line, ...] = Field(min_length=1, description="names of events")
@@ -40,7 +40,7 @@ class Trigger(Frozen):
     )
 
 
-class Telling(Frozen):
+class Telling(Model):
     """What is told. What stands in `{{ }}` is filled in from the event."""
 
     about: Line = Field(description="what it is about, of the event: `{{ event.resource.name }}`")
@@ -55,7 +55,7 @@ class Telling(Frozen):
         return value
 
 
-class Automation(Frozen):
+class Automation(Model):
     """One document of `deployments/automations/`."""
 
     name: Line = Field(description="as Prefect shows it; another automation of this name is replaced")
@@ -73,13 +73,13 @@ def read_automations(directory: Path) -> tuple[Automation, ...]:
     return found
 
 
-def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]:
+def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct Prefect's automations from the documents; return the names of those created or changed.
 
     Raises `PartFailed` if Prefect does not accept one.
     """
     wanted = read_automations(project / DIRECTORY)
-    found = every("automations", ask)
+    found = fetch_all("automations", ask)
     known = {each["name"]: each for each in found}
     action = _notification(notify, ask) if not notify.startswith(OURS) else _run(ask)
     changed = []
@@ -87,7 +87,7 @@ def ensure_automations(project: Path, notify: str, ask: Asks) -> tuple[str, ...]
         body = as_prefect(each, action)
         if each.name not in known:
             ask("POST", "/automations/", body)
-        elif not says(known[each.name], body):
+        elif not is_up_to_date(known[each.name], body):
             ask("PUT", f"/automations/{known[each.name]['id']}", body)
         else:
             continue
@@ -120,7 +120,7 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def says(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def is_up_to_date(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Return whether Prefect's automation has the wanted content.
 
     Prefect adds fields of its own and does not keep the order of lists. An automation that an operator turned off
@@ -143,12 +143,12 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _run(ask: Asks) -> dict[str, Any]:
+def _run(ask: PrefectApi) -> dict[str, Any]:
     found = ask("GET", f"/deployments/name/{TELLER}")
     return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
 
 
-def _notification(notify: str, ask: Asks) -> dict[str, Any]:
+def _notification(notify: str, ask: PrefectApi) -> dict[str, Any]:
     kind, _, name = notify.partition("/")
     found = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
     return {"type": "send-notification", "block_document_id": found["id"]}

@@ -8,11 +8,11 @@ from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
-from orchestration.registration.api import Asks
+from orchestration.registration.api import PrefectApi
 from supply_chain.errors import PartFailed
 
 
-def asks(client: SyncPrefectClient) -> Asks:
+def prefect_api(client: SyncPrefectClient) -> PrefectApi:
     """Return a function that sends requests to the client's server."""
 
     def ask(method: Any, path: Any, body: Any = None) -> Any:

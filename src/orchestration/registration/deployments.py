@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from orchestration.registration.api import Asks, every
+from orchestration.registration.api import PrefectApi, fetch_all
 from orchestration.registration.work_queues import LOADER, ensure_queues
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import PartFailed, SettingInvalid
@@ -18,7 +18,7 @@ TAG = "cscm"
 """
 
 
-def declared(project: Path) -> frozenset[str]:
+def declared_deployments(project: Path) -> frozenset[str]:
     """Return the deployments that `prefect.yaml` declares, as `flow/name`; none without a file."""
     return frozenset(entrypoints(project))
 
@@ -42,13 +42,13 @@ def entrypoints(project: Path) -> dict[str, str]:
         raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
 
 
-def registered(ask: Asks) -> frozenset[str]:
+def registered_deployments(ask: PrefectApi) -> frozenset[str]:
     """Return the deployments that the server has, as `flow/name`."""
     return frozenset(_deployments(ask))
 
 
-def _deployments(ask: Asks) -> dict[str, dict[str, Any]]:
-    flows, deployments = (every(kind, ask) for kind in ("flows", "deployments"))
+def _deployments(ask: PrefectApi) -> dict[str, dict[str, Any]]:
+    flows, deployments = (fetch_all(kind, ask) for kind in ("flows", "deployments"))
     names = {flow["id"]: flow["name"] for flow in flows}
     return {f"{names.get(each['flow_id'])}/{each['name']}": each for each in deployments}
 
@@ -59,13 +59,13 @@ def is_tagged(deployment: Mapping[str, Any]) -> bool:
 
 
 def forget_undeclared(
-    project: Path, ask: Asks, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
+    project: Path, ask: PrefectApi, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
 ) -> tuple[str, ...]:
     """Remove deployments that an earlier version of the project declared, as they would still run; return their names.
 
     A project that declares no deployments removes nothing, because then it is not the project that they belong to.
     """
-    if not (names := declared(project)):
+    if not (names := declared_deployments(project)):
         return ()
     gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
     for each in gone.values():
@@ -74,13 +74,13 @@ def forget_undeclared(
 
 
 def deploy(
-    project: Path, python: Sequence[str], environment: Mapping[str, str], ask: Asks, say: Callable[[str], object]
+    project: Path, python: Sequence[str], environment: Mapping[str, str], ask: PrefectApi, say: Callable[[str], object]
 ) -> None:
     """Register every deployment of `prefect.yaml`; raise `PartFailed` if one is missing afterwards.
 
     `python` is the command that starts Python, `environment` its variables in addition to this process's own.
     """
-    names = declared(project)
+    names = declared_deployments(project)
     if not names:
         say("deployments: there is no prefect.yaml, so there are none")
         return
@@ -95,7 +95,7 @@ def deploy(
         cwd=project,
         quiet=True,
     )
-    missing = names - registered(ask)
+    missing = names - registered_deployments(ask)
     if done.status != 0 or missing:
         raise PartFailed(
             f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "

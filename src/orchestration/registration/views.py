@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orchestration.registration.api import Asks, every
+from orchestration.registration.api import PrefectApi, fetch_all
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 FILE = Path("deployments/views.yaml")
 RANGES = {1: "past-hour", 24: "past-24-hours", 7 * 24: "past-7-days", 30 * 24: "past-30-days"}
@@ -23,7 +23,7 @@ RANGES = {1: "past-hour", 24: "past-24-hours", 7 * 24: "past-7-days", 30 * 24: "
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$", max_length=60)]
 
 
-class View(Frozen):
+class View(Model):
     """One view: the runs of the last hours in one of the states, with all of the tags."""
 
     name: Word = Field(description="as the UI offers it; another view of this name is replaced")
@@ -56,7 +56,7 @@ class View(Frozen):
         }
 
 
-class Views(Frozen):
+class Views(Model):
     """The document."""
 
     views: tuple[View, ...] = Field(min_length=1, description="in the order in which they are made")
@@ -73,9 +73,9 @@ def read_views(project: Path) -> tuple[View, ...]:
     return read_document(project / FILE, Views).views
 
 
-def ensure_views(project: Path, ask: Asks) -> tuple[str, ...]:
+def ensure_views(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the server's views from the document; return the names of those created or changed."""
-    found = every("saved_searches", ask)
+    found = fetch_all("saved_searches", ask)
     known = {each["name"]: each["filters"] for each in found}
     changed = [view for view in read_views(project) if known.get(view.name) != view.as_prefect()["filters"]]
     for view in changed:

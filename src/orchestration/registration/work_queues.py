@@ -8,15 +8,15 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from orchestration.registration.api import Asks, every
+from orchestration.registration.api import PrefectApi, fetch_all
 from supply_chain.errors import PartFailed, SettingInvalid
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Each run reads the file; the loader in C takes a tenth of the time."""
 
 
-class Queue(Frozen):
+class Queue(Model):
     """One work queue. Without a limit of its own, only the pool's limit applies."""
 
     name: str = Field(min_length=1)
@@ -28,7 +28,7 @@ class Queue(Frozen):
         return {"priority": self.priority, "concurrency_limit": self.limit}
 
 
-class Pool(Frozen):
+class Pool(Model):
     """The settings of the work pool under `definitions` in `prefect.yaml`; of each pool if deployments name several."""
 
     names: tuple[str, ...] = Field(min_length=1)
@@ -63,14 +63,14 @@ def declared_pool(project: Path) -> Pool | None:
         ) from error
 
 
-def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
+def ensure_queues(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the work queues and limits of each pool; return the names of what was created or changed.
 
     Raises `PartFailed` if the server does not have a pool or does not accept a change.
     """
     if (pool := declared_pool(project)) is None:
         return ()
-    limits = {each["name"]: each["concurrency_limit"] for each in every("work_pools", ask)}
+    limits = {each["name"]: each["concurrency_limit"] for each in fetch_all("work_pools", ask)}
     if missing := [name for name in pool.names if name not in limits]:
         raise PartFailed(
             f"prefect.yaml names the work pool {missing[0]!r}, which the server does not have.\n"
@@ -79,7 +79,7 @@ def ensure_queues(project: Path, ask: Asks) -> tuple[str, ...]:
     return tuple(each for name in pool.names for each in _ensure(name, limits[name], pool, ask))
 
 
-def _ensure(name: str, limit: int | None, pool: Pool, ask: Asks) -> tuple[str, ...]:
+def _ensure(name: str, limit: int | None, pool: Pool, ask: PrefectApi) -> tuple[str, ...]:
     path, changed = f"/work_pools/{name}", []
     if limit != pool.limit:
         ask("PATCH", path, {"concurrency_limit": pool.limit})

@@ -11,15 +11,15 @@ from pydantic import Field
 
 from supply_chain.errors import KeyUnusable
 from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, context_of, encryption_records
-from supply_chain.evidence.reading import Said, proof
+from supply_chain.evidence.reading import SignedValue, proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import ENCRYPTED, Digest, EncryptedImage, Frozen, ImageRef, Proof, StoredImage
+from supply_chain.model.image import ENCRYPTED, Digest, EncryptedImage, ImageRef, Model, Proof, StoredImage
 from supply_chain.model.manifest import Base, Classification, Service
 from supply_chain.model.tier import TierName
 
 
-class KeyState(Frozen):
+class KeyState(Model):
     """The state of a key in KMS."""
 
     arn: str
@@ -171,7 +171,7 @@ def _fit(key: KeyState, role: str) -> None:
 
 
 def existing_copy(
-    image: ImageRef, known: Sequence[Said[EncryptionRecord]], content_key: str, encryptor: Encryptor
+    image: ImageRef, known: Sequence[SignedValue[EncryptionRecord]], content_key: str, encryptor: Encryptor
 ) -> EncryptedCopy | None:
     """Return the newest attested copy of this image under this content key that the registry still has.
 

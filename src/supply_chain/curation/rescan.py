@@ -18,16 +18,16 @@ from typing import Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import Attacher, keep, list_contents
 from supply_chain.errors import ClockWrong, EvidenceInvalid
-from supply_chain.evidence.image_status import Act, read_standing, rulings, standing
+from supply_chain.evidence.image_status import Act, image_status, read_decisions, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
-from supply_chain.evidence.reading import Said
+from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.sbom import Listed, last_listed
-from supply_chain.evidence.statement import VULNERABILITIES, Evidence
+from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, verdicts
-from supply_chain.model.image import Digest, Frozen, ImageRef, digest_set
+from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.dossier import Layers, kept, upon, with_their_bases
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Reason, Refused
@@ -40,15 +40,15 @@ from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """How long before its end of validity a report is made again, so that rescans may fail in two nights."""
-POLICY = POLICIES[Boundary.CURATION]
+POLICY = POLICIES[Gate.RELEASE]
 
 
 @dataclass(frozen=True)
 class Known:
     """What curation signed about an image at some time: its report, and the verdict of the release gate."""
 
-    report: Said[Report] | None
-    verdict: Said[Summary] | None
+    report: SignedValue[Report] | None
+    verdict: SignedValue[Summary] | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Kept:
     last: Known
     told: Known
     """The verdict when a rescan last reported its results, or else the first one, and the report it rests on."""
-    judged: tuple[Said[Summary], ...]
+    judged: tuple[SignedValue[Summary], ...]
     """Every verdict of the release gate, the oldest first."""
     verified: frozenset[Digest]
     """Digests of all evidence of the image that is verified now, except curation's own conclusions from it."""
@@ -84,7 +84,7 @@ class Kept:
         return now - max(timedelta(days=self.limits.scan_days) - EARLY, timedelta(hours=12))
 
 
-class Change(Frozen):
+class Change(Model):
     """The answers of the release gate about an image, before and now."""
 
     before: bool | None
@@ -158,10 +158,10 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
     listed = last_listed(own)
     if listed is None:
         return None
-    judged, report = verdicts(own, Boundary.CURATION, ref.digest), last_report(own)
+    judged, report = verdicts(own, Gate.RELEASE, ref.digest), last_report(own)
     last = next(reversed(judged), None)
     known = next((each for each in reversed(judged) if told is None or each.at <= told), next(iter(judged), None))
-    said = read_standing(ref, evidence).evidence
+    said = read_image_status(ref, evidence).evidence
     return Kept(
         ref=ref,
         built=last_provenance(development),
@@ -171,16 +171,20 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
         judged=judged,
         verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
         ruled=_of_blocks(said),
-        blocked=standing(said).block is not None,
+        blocked=image_status(said).block is not None,
     )
 
 
-def _of_blocks(evidence: Iterable[Evidence]) -> frozenset[Digest]:
+def _of_blocks(evidence: Iterable[VerifiedStatement]) -> frozenset[Digest]:
     """Return the digests of the statements that block or unblock something."""
-    return frozenset(each.evidence.digest for each in rulings(evidence) if each.value.act in (Act.BLOCK, Act.UNBLOCK))
+    return frozenset(
+        each.evidence.digest for each in read_decisions(evidence) if each.value.act in (Act.BLOCK, Act.UNBLOCK)
+    )
 
 
-def _ground(verdict: Said[Summary] | None, last: Said[Report] | None, own: Iterable[Evidence]) -> Said[Report] | None:
+def _ground(
+    verdict: SignedValue[Summary] | None, last: SignedValue[Report] | None, own: Iterable[VerifiedStatement]
+) -> SignedValue[Report] | None:
     """Return the report that a verdict rests on, which is usually the last one.
 
     A report that was signed but not used for a verdict was never reported to anybody.
@@ -207,7 +211,7 @@ def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
     def ruled(base: ImageRef) -> frozenset[Digest] | None:
         try:
             below = with_their_bases([base], asked, evidence)
-            return _of_blocks(each for one in below for each in read_standing(one, evidence).evidence)
+            return _of_blocks(each for one in below for each in read_image_status(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
 
@@ -270,7 +274,7 @@ def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -
     return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
-def _rests_on(verdict: Said[Summary], image: Kept, of_bases: Collection[frozenset[Digest] | None]) -> bool:
+def _rests_on(verdict: SignedValue[Summary], image: Kept, of_bases: Collection[frozenset[Digest] | None]) -> bool:
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
@@ -284,7 +288,7 @@ def _rests_on(verdict: Said[Summary], image: Kept, of_bases: Collection[frozense
     )
 
 
-def _inputs(verdict: Said[Summary], beside: str = "") -> frozenset[Digest]:
+def _inputs(verdict: SignedValue[Summary], beside: str = "") -> frozenset[Digest]:
     """Return the digests of the statements that a verdict rests on.
 
     `beside` selects those whose address begins with it.
@@ -293,7 +297,7 @@ def _inputs(verdict: Said[Summary], beside: str = "") -> frozenset[Digest]:
     return frozenset(f"sha256:{each.digest.get('sha256')}" for each in named)
 
 
-def _change(before: Said[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
+def _change(before: SignedValue[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
     """Return how the gate's answer differs from an earlier verdict; None if it is the same."""
     if before is not None and _reasons(before) == reasons:
         return None
@@ -310,7 +314,7 @@ def _turned_back(image: Kept, reasons: tuple[Reason, ...]) -> Change | None:
     return next((change for each in after if (change := _change(each, reasons))), None)
 
 
-def _since(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
+def _since(judged: Sequence[SignedValue[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
     """Return the digest of the verdict since which the gate gives this answer.
 
     That is the last verdict (`given`), or the first of the verdicts directly before it with the same answer.
@@ -322,5 +326,5 @@ def _since(judged: Sequence[Said[Summary]], reasons: tuple[Reason, ...], given: 
     return given
 
 
-def _reasons(verdict: Said[Summary]) -> tuple[Reason, ...]:
+def _reasons(verdict: SignedValue[Summary]) -> tuple[Reason, ...]:
     return tuple(Reason.model_validate(each) for each in verdict.value.cscm.reasons)

@@ -13,7 +13,7 @@ from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
-from supply_chain.model.tier import Boundary, TierName, curated_repository
+from supply_chain.model.tier import Gate, TierName, curated_repository
 from supply_chain.policy.gate import Dossier
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
@@ -92,7 +92,7 @@ def store(
     if not there:
         blobs_in(candidate.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(candidate.ref, ref.repository, tag)
-    before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Boundary.TO_CURATION, ref.digest)
+    before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
     proven = proof([before.evidence]) if before and there and not fresh else None
     blobs = blobs_in(ref, registry)
     if proven is None:

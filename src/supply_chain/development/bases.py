@@ -9,7 +9,7 @@ from typing import Protocol
 
 from supply_chain.development.dockerfile import HUB, declared_image
 from supply_chain.errors import BaseMissing, DockerfileRefused
-from supply_chain.evidence.image_status import Ruling, read_blocks, read_standing, standing
+from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_vended
@@ -114,7 +114,7 @@ class CuratedBases:
 
     def _refuse_blocked(self, name: str, digest: Digest) -> None:
         """Raise `BaseMissing` if the digest is blocked, under whatever name."""
-        if block := standing(read_blocks(digest, self.evidence).evidence).block:
+        if block := image_status(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
                 f"{name} may not be used: {digest} is blocked {block}\n"
                 "Use another base, or let whoever blocked it lift that: `cscm unblock`."
@@ -124,13 +124,13 @@ class CuratedBases:
         vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
         return vended and not any(self._blocks(ref))
 
-    def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, Ruling]]:
+    def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, LifecycleDecision]]:
         """Yield the blocks of a base and of the bases that it is built on.
 
         A block counts at once, before a rescan has judged the bases that are built on a blocked one.
         """
         for base in with_their_bases([ref], (), self.evidence):
-            if block := standing(read_standing(base, self.evidence).evidence).block:
+            if block := image_status(read_image_status(base, self.evidence).evidence).block:
                 yield base, block
 
 

@@ -33,7 +33,7 @@ FETCHED = 2 * 1024**3
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildOrder:
     """A request to the builder for one image."""
 
     context: Path
@@ -66,7 +66,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """The result of an order."""
 
     digest: Digest
@@ -76,7 +76,7 @@ class Built:
 class Builder(Protocol):
     """Builds images with BuildKit."""
 
-    def build(self, *orders: Order) -> tuple[Built, ...]:
+    def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         """Build all orders in parallel into the engine's store, each under its name; return the results in order.
 
         The steps of all orders with the same key have the limits of one build together. Raises `BuildFailed` or
@@ -94,7 +94,7 @@ class Offered(Protocol):
         """Return the images with a tag that has this prefix, newest first; none without the repository."""
 
 
-class Allowance:
+class BuildRules:
     """The bytes that the downloads of one build may have together; parallel downloads share it."""
 
     def __init__(self, most: int) -> None:
@@ -109,7 +109,7 @@ class Allowance:
             return self._left >= 0
 
 
-Fetch = Callable[[str, Digest, Path, float, Allowance], None]
+Fetch = Callable[[str, Digest, Path, float, BuildRules], None]
 """`(URL, checksum, target file, seconds, allowance)`: downloads a file, and trusts it by its checksum alone."""
 
 Context = Callable[[Snapshot], AbstractContextManager[Path]]
@@ -117,7 +117,7 @@ Context = Callable[[Snapshot], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class BuildPorts:
     """The dependencies of a build."""
 
     builder: Builder
@@ -137,7 +137,7 @@ class Workshop:
     """Whether the builder's host is used for builds only."""
 
 
-def build(snapshot: Snapshot, workshop: Workshop, run: str, *, fresh: bool = False) -> BuiltImage:
+def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, fresh: bool = False) -> BuiltImage:
     """Build the image that a snapshot declares and, for a service, the stage that contains its tests.
 
     Base images are resolved to digests before the build; an uncurated one is recorded as such. An image that was
@@ -176,7 +176,7 @@ def _built(
     inputs: BuildInputs,
     plan: Plan,
     content: bytes,
-    workshop: Workshop,
+    workshop: BuildPorts,
     key: str,
     run: str,
     *,
@@ -187,7 +187,7 @@ def _built(
         workshop.context(snapshot) as place,
         _fetched(plan, workshop.fetch, manifest.build.timeout) as fetched,
     ):
-        order = Order(
+        order = BuildOrder(
             context=place,
             dockerfile=content,
             platform=manifest.build.platform,
@@ -218,7 +218,7 @@ def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, 
 
     Nobody can guess the names of the directories. The downloads share the time of the build, and one allowance.
     """
-    until, allowance = time.monotonic() + timeout, Allowance(FETCHED)
+    until, allowance = time.monotonic() + timeout, BuildRules(FETCHED)
     with scratch("fetched") as work:
         places = {each.identifier: work / f"fetched-{token_hex(16)}" for each in plan.downloads}
         for each in plan.downloads:
@@ -232,7 +232,7 @@ def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, 
         yield places
 
 
-def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Workshop) -> Candidate | None:
+def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: BuildPorts) -> Candidate | None:
     """Return the candidate that development offered from the same inputs; None if a check needs it in the engine again.
 
     Also None for a source with uncommitted changes, which may have changed unnoticed, and for a base with a root
@@ -276,7 +276,7 @@ def test_name(local: str) -> str:
     return f"{local}-tests"
 
 
-def _test_stage(order: Order, manifest: Service) -> Order:
+def _test_stage(order: BuildOrder, manifest: Service) -> BuildOrder:
     """Return the order for the test stage, which runs here and is never offered."""
     return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
 

@@ -12,7 +12,7 @@ from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import Digest, Interval
 from supply_chain.model.manifest import Base, Service
-from supply_chain.text import counted, first_of
+from supply_chain.text import pluralize, truncate_lines
 
 SHOWN = 20
 MOST_SECRETS = 50
@@ -74,7 +74,7 @@ def check_content(
         failed += [
             f"{each}, in the image and in no file that the check secrets read" for each in secrets[:MOST_SECRETS]
         ]
-        failed += [f"{counted(len(secrets) - MOST_SECRETS, 'more secret')} in it"] if secrets[MOST_SECRETS:] else []
+        failed += [f"{pluralize(len(secrets) - MOST_SECRETS, 'more secret')} in it"] if secrets[MOST_SECRETS:] else []
         warned += _unsearched(contents.unsearched)
         warned += _unjudged(contents.examination, manifest)
         seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
@@ -102,7 +102,7 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
         (
             not foreign,
             "holds no program for another machine" if contents.programs else "",
-            f"{counted(len(foreign), 'program')} in it cannot run on {declared}: {_listed(foreign)}.",
+            f"{pluralize(len(foreign), 'program')} in it cannot run on {declared}: {_listed(foreign)}.",
         ),
         (
             contents.size <= manifest.build.max_size,
@@ -112,7 +112,7 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
         (
             not rights,
             "holds no file that gives more rights than its user's",
-            f"{counted(len(rights), 'file')} in it can give more rights than its user's: {_listed(rights)}.",
+            f"{pluralize(len(rights), 'file')} in it can give more rights than its user's: {_listed(rights)}.",
         ),
         (
             not conflicts,
@@ -127,8 +127,8 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
 def _unsearched(paths: tuple[str, ...]) -> list[str]:
     if not paths:
         return []
-    what = f"{counted(len(paths), 'text')} in it too large to be searched for what is called a password or token"
-    return [f"{what}: {', '.join(first_of(SHOWN, paths))}"]
+    what = f"{pluralize(len(paths), 'text')} in it too large to be searched for what is called a password or token"
+    return [f"{what}: {', '.join(truncate_lines(SHOWN, paths))}"]
 
 
 def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:

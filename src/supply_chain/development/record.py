@@ -10,7 +10,7 @@ from pydantic import Field
 from supply_chain.development.dockerfile import IMAGE, Operations, Read, Target, check_target
 from supply_chain.errors import BuildMaterialsDiffer, DockerfileRefused
 from supply_chain.model.image import Digest
-from supply_chain.text import first_of
+from supply_chain.text import truncate_lines
 
 FRONTEND = "dockerfile.v0"
 """BuildKit's own frontend, which is part of the engine."""
@@ -53,7 +53,7 @@ def check_record(name: str, record: BuildRecord, expected: Expected) -> None:
     if differences:
         raise BuildMaterialsDiffer(
             f"BuildKit's record of {name or 'the image'} differs from the reading of the Dockerfile:\n- "
-            + "\n- ".join(first_of(SHOWN, differences))
+            + "\n- ".join(truncate_lines(SHOWN, differences))
             + "\nThe image is not used. Write the Dockerfile more plainly, and report this with its text."
         )
 

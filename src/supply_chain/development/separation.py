@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from supply_chain.model.image import Frozen, Source
+from supply_chain.model.image import Model, Source
 
 
-class BuildLimits(Frozen):
+class BuildLimits(Model):
     """Limits on all steps of one build together, and the disk space that they must leave free."""
 
     memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")

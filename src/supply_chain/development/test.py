@@ -11,10 +11,10 @@ from pydantic import Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
-from supply_chain.evidence.reading import Said, proof
-from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.reading import SignedValue, proof
+from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.model.image import BuiltImage, Interval, Proven
-from supply_chain.text import first_of
+from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
 from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
@@ -58,7 +58,7 @@ def test(
     built: BuiltImage,
     planned: Sequence[Planned],
     dependencies: Dependencies,
-    evidence: Sequence[Evidence],
+    evidence: Sequence[VerifiedStatement],
     now: Callable[[], datetime],
 ) -> TestedImage:
     """Make the checks in parallel, started in the given order, and return the image with all results.
@@ -93,13 +93,13 @@ def _made(
 
 
 def _bounded(result: CheckResult) -> CheckResult:
-    bounded = {name: tuple(first_of(MOST_SENTENCES, getattr(result, name))) for name in ("failed", "warned")}
+    bounded = {name: tuple(truncate_lines(MOST_SENTENCES, getattr(result, name))) for name in ("failed", "warned")}
     return result.model_copy(update=bounded)
 
 
 def _known_report(
-    dependencies: Dependencies, evidence: Sequence[Evidence], now: datetime
-) -> tuple[Report, Said[CheckResult]] | None:
+    dependencies: Dependencies, evidence: Sequence[VerifiedStatement], now: datetime
+) -> tuple[Report, SignedValue[CheckResult]] | None:
     report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
     if report is None:
         return None

@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from supply_chain.evidence.clock import INSTANT, SKEW
-from supply_chain.evidence.reading import Said, said
-from supply_chain.evidence.statement import APPROVAL, Evidence
-from supply_chain.model.image import Digest, Frozen
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import APPROVAL, VerifiedStatement
+from supply_chain.model.image import Digest, Model
 
 MOST_WORDS = 1000
 """Maximum number of characters of a text by a person."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
 
 
-class Approval(Frozen):
+class Approval(Model):
     """The predicate of `statement.APPROVAL`. The person's name is what they entered; nothing proves it."""
 
     environment: str
@@ -45,7 +45,9 @@ class Approval(Frozen):
         return self.model_dump(mode="json")
 
 
-def last_approval(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Approval] | None:
+def last_approval(
+    evidence: Iterable[VerifiedStatement], environment: str, digest: Digest
+) -> SignedValue[Approval] | None:
     """Return the last decision on a digest in an environment; a later one outweighs an earlier one, in both directions.
 
     Of two with the same time, the denial counts. Raise `EvidenceInvalid` for one that cannot be read.
@@ -54,7 +56,7 @@ def last_approval(evidence: Iterable[Evidence], environment: str, digest: Digest
     return max(about, key=lambda each: (each.at, not each.value.approved), default=None)
 
 
-def to_sign(decision: Approval, evidence: Iterable[Evidence], *, sent: bool) -> Approval | None:
+def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:
     """Return the decision with the time to sign it with; None if it was signed already.
 
     A decision that is made now gets a later time than all earlier ones, even if the clock is behind, because otherwise
@@ -76,6 +78,6 @@ def _of(at: datetime, decision: Approval) -> Approval:
     return decision.model_copy(update={"decided": at})
 
 
-def _about(evidence: Iterable[Evidence], environment: str, digest: Digest) -> list[Said[Approval]]:
-    known = said(evidence, APPROVAL, Approval.model_validate)
+def _about(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> list[SignedValue[Approval]]:
+    known = read_statements(evidence, APPROVAL, Approval.model_validate)
     return [each for each in known if (each.value.environment, each.value.digest) == (environment, digest)]

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from supply_chain.evidence.reading import Said, said
-from supply_chain.evidence.statement import TEST_RESULT, Evidence
-from supply_chain.model.image import Frozen, Interval
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import TEST_RESULT, VerifiedStatement
+from supply_chain.model.image import Interval, Model
 
 
 class Check(StrEnum):
@@ -95,7 +95,7 @@ class Outcome(StrEnum):
     FAILED = "FAILED"
 
 
-class CheckResult(Frozen):
+class CheckResult(Model):
     """The result of one check. `failed` and `warned` are sentences, one per finding."""
 
     check: Check
@@ -144,17 +144,19 @@ class CheckResult(Frozen):
         }
 
 
-def newest_results(evidence: Iterable[Evidence]) -> dict[Check, Said[CheckResult]]:
+def newest_results(evidence: Iterable[VerifiedStatement]) -> dict[Check, SignedValue[CheckResult]]:
     """Return the newest result of every check; raise `EvidenceInvalid` for one that cannot be read.
 
     Of two results with the same time, the failed one counts.
     """
-    made = said(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
+    made = read_statements(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
     in_order = sorted(made, key=lambda each: (each.at, each.value.outcome is Outcome.FAILED))
     return {each.value.check: each for each in in_order}
 
 
-def passed_before(check: Check, evidence: Iterable[Evidence], tools: Mapping[str, str]) -> Said[CheckResult] | None:
+def passed_before(
+    check: Check, evidence: Iterable[VerifiedStatement], tools: Mapping[str, str]
+) -> SignedValue[CheckResult] | None:
     """Return the newest result of a check if it can stand for a new run, otherwise None.
 
     It can if these tools made it, it looked at something and did not fail. A failed or empty check is run again each

@@ -21,8 +21,8 @@ from supply_chain.evidence.statement import (
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
-    Evidence,
     Statement,
+    VerifiedStatement,
 )
 
 SKEW = timedelta(minutes=5)
@@ -45,7 +45,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-def said_at(statement: Statement) -> datetime | None:
+def signed_time(statement: Statement) -> datetime | None:
     """Return when a statement was made if the time has the format that we write (RFC 3339), otherwise None."""
     said = _said(statement)
     with contextlib.suppress(ValueError):
@@ -77,7 +77,7 @@ def made_at(statement: Statement) -> datetime | None:
     return None
 
 
-def refuse_the_future(evidence: Iterable[Evidence], now: datetime) -> None:
+def refuse_the_future(evidence: Iterable[VerifiedStatement], now: datetime) -> None:
     """Raise `ClockWrong` for a signed statement whose time is in the future.
 
     The newest statement counts. One with a future time would count until then, whatever is signed meanwhile. Leaving it

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
-from supply_chain.evidence.reading import Said, said
-from supply_chain.evidence.statement import ENCRYPTION, Evidence
-from supply_chain.model.image import Digest, Frozen
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement
+from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Classification
 
 
-class EncryptedCopy(Frozen):
+class EncryptedCopy(Model):
     """The encrypted copy of a confidential image, in the image's own repository, with its wrapped key."""
 
     plain: Digest = Field(description="the image that is signed")
@@ -36,7 +36,7 @@ class EncryptedCopy(Frozen):
         return base64.b64decode(self.wrapped_key)
 
 
-class EncryptionRecord(Frozen):
+class EncryptionRecord(Model):
     """The predicate of `statement.ENCRYPTION`."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -63,6 +63,6 @@ def context_of(digest: Digest) -> dict[str, str]:
     return {"image": digest}
 
 
-def encryption_records(evidence: Iterable[Evidence]) -> tuple[Said[EncryptionRecord], ...]:
+def encryption_records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[EncryptionRecord], ...]:
     """Return the encryption records in the evidence, oldest first; raise `EvidenceInvalid` if one is unreadable."""
-    return said(evidence, ENCRYPTION, EncryptionRecord.model_validate)
+    return read_statements(evidence, ENCRYPTION, EncryptionRecord.model_validate)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 Key = ec.EllipticCurvePublicKey
 Base64 = Annotated[bytes, AfterValidator(lambda text: base64.b64decode(text, validate=True))]
@@ -28,7 +28,7 @@ BRACKETS = 20
 its size and depth do no harm."""
 
 
-class _Strict(Frozen):
+class _Strict(Model):
     """Base model of exactly the format that cosign writes, so that what is accepted here verifies everywhere."""
 
     model_config = ConfigDict(alias_generator=to_camel)

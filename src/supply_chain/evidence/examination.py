@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
@@ -15,7 +15,7 @@ EXAMINATION_VERSION = "2"
 """Version of the examination. It is raised when more is looked for, so that images are examined again."""
 
 
-class Identity(Frozen):
+class Identity(Model):
     """A distribution, as an os-release file names it (os-release(5))."""
 
     id: str
@@ -25,14 +25,14 @@ class Identity(Frozen):
         return f"{self.id} {self.version}".strip()
 
 
-class Database(Frozen):
+class Database(Model):
     """Records of a package manager other than the one of the image's own distribution."""
 
     path: str
     manager: str
 
 
-class Archive(Frozen):
+class Archive(Model):
     """An archive of files that no scanner opens."""
 
     path: str
@@ -40,14 +40,14 @@ class Archive(Frozen):
     sha256: str
 
 
-class Contradiction(Frozen):
+class Contradiction(Model):
     """A file that names another distribution than os-release does."""
 
     path: str
     fact: str
 
 
-class Examination(Frozen):
+class Examination(Model):
     """What was found in an image's files that an SBOM does not show or that makes it wrong."""
 
     version: str = EXAMINATION_VERSION

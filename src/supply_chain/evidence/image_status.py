@@ -20,10 +20,10 @@ from supply_chain.concurrency import both
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.reading import Said, said
-from supply_chain.evidence.statement import LIFECYCLE, Evidence, Predicate
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import LIFECYCLE, Predicate, VerifiedStatement
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
-from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
 
 
@@ -55,7 +55,7 @@ DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
 """The repository for blocks by digest, whatever the image's name is."""
 
 
-class Ruling(Predicate):
+class LifecycleDecision(Predicate):
     """The predicate of `statement.LIFECYCLE`: a lifecycle decision about one image or about a plan."""
 
     act: Act | PlanAct
@@ -71,12 +71,12 @@ class Ruling(Predicate):
         return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.why}"
 
 
-class Standing(Frozen):
+class ImageStatus(Model):
     """The image status: the decisions that are in force about an image, each None if there is none."""
 
-    block: Ruling | None = None
-    hold: Ruling | None = None
-    excuse: Ruling | None = Field(default=None, description="the unblocking, where that was the last word")
+    block: LifecycleDecision | None = None
+    hold: LifecycleDecision | None = None
+    excuse: LifecycleDecision | None = Field(default=None, description="the unblocking, where that was the last word")
 
     def has(self, act: Act) -> bool:
         """Return whether a decision would change nothing."""
@@ -91,31 +91,34 @@ class Repositories(Protocol):
         """Create the repository unless it exists."""
 
 
-def standing_place(ref: ImageRef) -> ImageRef:
+def image_status_repository(ref: ImageRef) -> ImageRef:
     """Return the place of the statements about the status of an application's image, wherever the image is."""
     return ref.moved_to(evidence_repository(TierName.LIFECYCLE, ref.application))
 
 
-def block_place(digest: Digest) -> ImageRef:
+def block_repository(digest: Digest) -> ImageRef:
     """Return the place of the blocks and unblocks of a digest under every name."""
     return ImageRef(repository=DIGESTS, digest=digest)
 
 
-def read_standing(ref: ImageRef, store: EvidenceStore) -> Reading:
+def read_image_status(ref: ImageRef, store: EvidenceStore) -> Reading:
     """Read all statements about the status of an image; there are none if no repository for them was ever created.
 
     Raise `SettingInvalid` if the store trusts no key of the lifecycle: every block would be left out as untrusted.
     Errors of the registry are raised.
     """
-    own, by_digest = both(lambda: _read(standing_place(ref), store), lambda: read_blocks(ref.digest, store))
+    own, by_digest = both(lambda: _read(image_status_repository(ref), store), lambda: read_blocks(ref.digest, store))
     known = [each.statement.predicate for each in own.evidence]
     more = (each for each in by_digest.evidence if each.statement.predicate not in known)
     return Reading(own.subject, (*own.evidence, *more), (*own.left_out, *by_digest.left_out))
 
 
 def read_blocks(digest: Digest, store: EvidenceStore) -> Reading:
-    """Read all statements that block or unblock a digest under every name; raise the same errors as `read_standing`."""
-    return _read(block_place(digest), store)
+    """Read all statements that block or unblock a digest under every name.
+
+    Raise the same errors as `read_image_status`.
+    """
+    return _read(block_repository(digest), store)
 
 
 def _read(place: ImageRef, store: EvidenceStore) -> Reading:
@@ -127,41 +130,41 @@ def _read(place: ImageRef, store: EvidenceStore) -> Reading:
     return store.read(place, LIFECYCLE)
 
 
-def standing(evidence: Iterable[Evidence]) -> Standing:
+def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     """Return the image status according to the lifecycle's statements; raise `EvidenceInvalid` for an unreadable one.
 
     The newest of block and unblock counts, and the newest of hold and release. Of two with the same time, the block or
     the hold counts. If both a rule and a person blocked the image, the person's block counts.
     """
-    known = rulings(evidence)
+    known = read_decisions(evidence)
     last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
-    return Standing(
+    return ImageStatus(
         block=_block(known) if last and last.act is Act.BLOCK else None,
         hold=held if held and held.act is Act.HOLD else None,
         excuse=last if last and last.act is Act.UNBLOCK else None,
     )
 
 
-def rulings(evidence: Iterable[Evidence]) -> tuple[Said[Ruling], ...]:
+def read_decisions(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[LifecycleDecision], ...]:
     """Return all lifecycle decisions about an image, oldest first; raise `EvidenceInvalid` for an unreadable one."""
     own = (e for e in evidence if e.signer == TierName.LIFECYCLE)
-    return said(own, LIFECYCLE, Ruling.model_validate)
+    return read_statements(own, LIFECYCLE, LifecycleDecision.model_validate)
 
 
-def _last(known: Iterable[Said[Ruling]], act: Act) -> Ruling | None:
+def _last(known: Iterable[SignedValue[LifecycleDecision]], act: Act) -> LifecycleDecision | None:
     about = [each for each in known if each.value.act in (act, UNDOES[act])]
     last = max(about, key=lambda each: (each.at, each.value.act is act), default=None)
     return last.value if last else None
 
 
-def _block(known: Sequence[Said[Ruling]]) -> Ruling:
+def _block(known: Sequence[SignedValue[LifecycleDecision]]) -> LifecycleDecision:
     """Return the last block since the last unblock, one by a person if there is any."""
     lifted = max((each.at for each in known if each.value.act is Act.UNBLOCK), default=BEFORE_ALL)
     blocks = [each.value for each in known if each.value.act is Act.BLOCK and each.at >= lifted]
     return max(blocks, key=lambda each: (not each.rule, each.at))
 
 
-def rule(
+def sign_decision(
     ref: ImageRef,
     act: Act,
     store: EvidenceStore,
@@ -178,21 +181,29 @@ def rule(
     earlier ones, even if the clock is behind, because otherwise it would not count. A person can block what a rule
     blocked; no rule lifts that block. If only one of the two places has the block, it is signed in the other one too.
     """
-    before = read_standing(ref, store).by(TierName.LIFECYCLE)
-    stands = standing(before)
-    places = (block_place(ref.digest), standing_place(ref)) if act in BLOCKS else (standing_place(ref),)
+    before = read_image_status(ref, store).by(TierName.LIFECYCLE)
+    stands = image_status(before)
+    places = (
+        (block_repository(ref.digest), image_status_repository(ref))
+        if act in BLOCKS
+        else (image_status_repository(ref),)
+    )
     stronger = act is Act.BLOCK and not of and stands.block is not None and stands.block.rule
     if stands.has(act) and not stronger:
-        missing = [place for place in places if not standing(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
+        missing = [place for place in places if not image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
         first = stands.block or stands.excuse
         return _sign(first, missing, store, repositories, now) if first else None
-    at = max([now, *(each.at + INSTANT for each in rulings(before))])
-    ruling = Ruling(act=act, by=by, why=why, at=at, rule=of, image=str(ref))
+    at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
+    ruling = LifecycleDecision(act=act, by=by, why=why, at=at, rule=of, image=str(ref))
     return _sign(ruling, places, store, repositories, now)
 
 
 def _sign(
-    ruling: Ruling, places: Iterable[ImageRef], store: EvidenceStore, repositories: Repositories, now: datetime
+    ruling: LifecycleDecision,
+    places: Iterable[ImageRef],
+    store: EvidenceStore,
+    repositories: Repositories,
+    now: datetime,
 ) -> Digest | None:
     """Attach a decision in each place; return the digest of the last statement, or None without places."""
     signed = None

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from supply_chain.evidence.reading import newest
-from supply_chain.evidence.statement import PROVENANCE, Evidence, Foreign, Predicate
+from supply_chain.evidence.reading import read_newest_statement
+from supply_chain.evidence.statement import PROVENANCE, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import BuildInputs, BuiltImage, Digest, ImageRef, Material, Source, digest_set
 from supply_chain.model.manifest import AppManifest, Base, Service
 from supply_chain.model.tier import is_base_repository
@@ -181,7 +181,7 @@ def _builder(inputs: BuildInputs) -> Builder:
     return Builder(id=HOSTED_BUILDER if inputs.hosted else BUILDER, version=inputs.versions)
 
 
-def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> bool:
+def is_of(evidence: VerifiedStatement, inputs: BuildInputs, manifest: Service | Base) -> bool:
     """Return whether the evidence is the provenance of a build from exactly these inputs, by the same builder."""
     if evidence.predicate_type != PROVENANCE:
         return False
@@ -191,7 +191,7 @@ def is_of(evidence: Evidence, inputs: BuildInputs, manifest: Service | Base) -> 
     return said == tuple(each.model_dump(mode="json", by_alias=True) for each in wanted)
 
 
-def last_provenance(evidence: Iterable[Evidence]) -> Provenance | None:
+def last_provenance(evidence: Iterable[VerifiedStatement]) -> Provenance | None:
     """Return the provenance of the build that finished last, or None; raise `EvidenceInvalid` if it is unreadable."""
-    found = newest(evidence, PROVENANCE, Provenance.model_validate)
+    found = read_newest_statement(evidence, PROVENANCE, Provenance.model_validate)
     return found.value if found else None

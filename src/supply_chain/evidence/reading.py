@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.clock import said_at
-from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, Evidence
+from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, VerifiedStatement
 from supply_chain.model.image import Proof
 from supply_chain.model.tier import TierName
 
@@ -19,45 +19,49 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class Said(Generic[P]):
+class SignedValue(Generic[P]):
     """The typed content of one verified statement, with the time in the signed content."""
 
     value: P
     at: datetime
-    evidence: Evidence
+    evidence: VerifiedStatement
 
 
-def said(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> tuple[Said[P], ...]:
+def read_statements(
+    evidence: Iterable[VerifiedStatement], predicate_type: str, read: Callable[[dict[str, Any]], P]
+) -> tuple[SignedValue[P], ...]:
     """Return the statements of a type as typed values, oldest first.
 
     Raise `EvidenceInvalid` for one that cannot be read or has no time: it may be the newest, and may be a refusal.
     """
-    return tuple(Said(_read(each, read), at, each) for at, each in _dated(evidence, predicate_type))
+    return tuple(SignedValue(_read(each, read), at, each) for at, each in _dated(evidence, predicate_type))
 
 
-def newest(evidence: Iterable[Evidence], predicate_type: str, read: Callable[[dict[str, Any]], P]) -> Said[P] | None:
+def read_newest_statement(
+    evidence: Iterable[VerifiedStatement], predicate_type: str, read: Callable[[dict[str, Any]], P]
+) -> SignedValue[P] | None:
     """Return the newest statement of a type as a typed value, or None; the older ones need not be readable.
 
     Raise `EvidenceInvalid` if the newest cannot be read, or if any has no time.
     """
     found = _dated(evidence, predicate_type)
-    return Said(_read(found[-1][1], read), *found[-1]) if found else None
+    return SignedValue(_read(found[-1][1], read), *found[-1]) if found else None
 
 
-def _dated(evidence: Iterable[Evidence], predicate_type: str) -> list[tuple[datetime, Evidence]]:
+def _dated(evidence: Iterable[VerifiedStatement], predicate_type: str) -> list[tuple[datetime, VerifiedStatement]]:
     """Return the evidence of a type with its times, oldest first."""
     found = ((_at(each), each) for each in evidence if each.predicate_type == predicate_type)
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _at(evidence: Evidence) -> datetime:
-    at = said_at(evidence.statement)
+def _at(evidence: VerifiedStatement) -> datetime:
+    at = signed_time(evidence.statement)
     if at is None:
         raise unreadable(evidence, "it does not say when it was made")
     return at
 
 
-def _read(evidence: Evidence, read: Callable[[dict[str, Any]], P]) -> P:
+def _read(evidence: VerifiedStatement, read: Callable[[dict[str, Any]], P]) -> P:
     try:
         return read(evidence.predicate)
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
@@ -71,7 +75,7 @@ def _first(error: Exception) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
+def unreadable(evidence: VerifiedStatement, why: str) -> EvidenceInvalid:
     """Return the error for a statement that a tier signed and that cannot be read."""
     return EvidenceInvalid(
         f"{evidence.signer} signed {evidence.repository}@{evidence.digest} ({evidence.predicate_type}), "
@@ -79,12 +83,12 @@ def unreadable(evidence: Evidence, why: str) -> EvidenceInvalid:
     )
 
 
-def is_signed(evidence: Iterable[Evidence]) -> bool:
+def is_signed(evidence: Iterable[VerifiedStatement]) -> bool:
     """Return whether the evidence contains curation's signature of the image, which says that it may be used."""
     return any(e.predicate_type == SIGNATURE and e.signer == TierName.CURATION for e in evidence)
 
 
-def proof(evidence: Sequence[Evidence]) -> Proof | None:
+def proof(evidence: Sequence[VerifiedStatement]) -> Proof | None:
     """Return the proof that the evidence gives; None without evidence."""
     if not evidence:
         return None

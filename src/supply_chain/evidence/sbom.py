@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.examination import EXAMINATION_VERSION, Examination
-from supply_chain.evidence.reading import newest
-from supply_chain.evidence.statement import SBOM, Evidence, Foreign, Predicate
+from supply_chain.evidence.reading import read_newest_statement
+from supply_chain.evidence.statement import SBOM, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, digest_of
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class SignedSbom:
     content: bytes
     generator: str
     referrer: Digest
-    evidence: Evidence
+    evidence: VerifiedStatement
 
     @property
     def digest(self) -> Digest:
@@ -142,7 +142,7 @@ class Listed:
     referrer: Digest
     generator: str
     packages: int
-    evidence: Evidence
+    evidence: VerifiedStatement
     examination: Examination | None = None
     """What no scanner judges; None if curation did not examine the image, or with an older version of the
     examination."""
@@ -160,9 +160,9 @@ class Listed:
         return SignedSbom(sbom, self.generator, self.referrer, self.evidence)
 
 
-def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
+def last_listed(evidence: Iterable[VerifiedStatement]) -> Listed | None:
     """Return the last signed SBOM; None if there is none. Raise `EvidenceInvalid` if its statement names none."""
-    last = newest(evidence, SBOM, References.model_validate)
+    last = read_newest_statement(evidence, SBOM, References.model_validate)
     if last is None:
         return None
     try:
@@ -175,19 +175,21 @@ def last_listed(evidence: Iterable[Evidence]) -> Listed | None:
     return Listed(content, about.referrer, about.generator, about.packages, last.evidence, current)
 
 
-def sbom_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
+def sbom_in(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
     """Return the last signed SBOM with its content, or None; raise the errors of `last_listed` and `Listed.read`."""
     listed = last_listed(evidence)
     return None if listed is None else listed.read(content)
 
 
-def packages_in(evidence: Iterable[Evidence], content: Callable[[ImageRef], bytes]) -> frozenset[Package] | None:
+def packages_in(
+    evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]
+) -> frozenset[Package] | None:
     """Return all packages in the last signed SBOM; None if there is none. Raise the same errors as `sbom_in`."""
     found = sbom_in(evidence, content)
     return None if found is None else found.packages
 
 
-def _unreadable(evidence: Evidence, error: Exception) -> EvidenceInvalid:
+def _unreadable(evidence: VerifiedStatement, error: Exception) -> EvidenceInvalid:
     return EvidenceInvalid(
         f"The SBOM that {evidence.repository}@{evidence.digest} names cannot be read: {str(error)[:500]}\n"
         "Run `cscm curate --fresh` on the image; it makes the SBOM anew, and the last one counts."

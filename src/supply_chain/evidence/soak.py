@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.reading import Said, said
-from supply_chain.evidence.statement import SOAK, Evidence
-from supply_chain.model.image import Digest, Frozen
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import SOAK, VerifiedStatement
+from supply_chain.model.image import Digest, Model
 
 
-class Soak(Frozen):
+class Soak(Model):
     """The predicate of `statement.SOAK`, based on what monitor observed and on how often it checked."""
 
     environment: str
@@ -37,7 +37,9 @@ class Soak(Frozen):
         return self.model_dump(mode="json")
 
 
-def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest, container: str) -> Said[Soak] | None:
+def last_soak(
+    evidence: Iterable[VerifiedStatement], environment: str, digest: Digest, container: str
+) -> SignedValue[Soak] | None:
     """Return the last soak of a digest in an environment, in this container, or None.
 
     Raise `EvidenceInvalid` for a soak that cannot be read.
@@ -46,7 +48,7 @@ def last_soak(evidence: Iterable[Evidence], environment: str, digest: Digest, co
     return about[-1] if about else None
 
 
-def longest_soak(evidence: Iterable[Evidence], environment: str, digest: Digest) -> Said[Soak] | None:
+def longest_soak(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> SignedValue[Soak] | None:
     """Return the longest soak of a digest in an environment, in any container, or None.
 
     Raise `EvidenceInvalid` for a soak that cannot be read.
@@ -54,6 +56,6 @@ def longest_soak(evidence: Iterable[Evidence], environment: str, digest: Digest)
     return max(_about(evidence, environment, digest), key=lambda each: each.value.seconds, default=None)
 
 
-def _about(evidence: Iterable[Evidence], environment: str, digest: Digest) -> list[Said[Soak]]:
-    known = said(evidence, SOAK, Soak.model_validate)
+def _about(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> list[SignedValue[Soak]]:
+    known = read_statements(evidence, SOAK, Soak.model_validate)
     return [each for each in known if (each.value.environment, each.value.digest) == (environment, digest)]

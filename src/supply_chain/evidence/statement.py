@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
-from supply_chain.model.image import Digest, Frozen, ImageRef, Repository, application_of, digest_set
+from supply_chain.model.image import Digest, ImageRef, Model, Repository, application_of, digest_set
 from supply_chain.model.tier import TierName
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
@@ -97,7 +97,7 @@ LOOK_AT_IT = (
 """What to do about a statement that a tier signed and that cannot be read."""
 
 
-class Evidence(Frozen):
+class VerifiedStatement(Model):
     """A statement whose signature was verified, and its location."""
 
     digest: Digest = Field(description="of the referrer's manifest")

@@ -17,8 +17,8 @@ from supply_chain.concurrency import SIDE_BY_SIDE, side_by_side
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Key, envelope_in, keys_of
-from supply_chain.evidence.statement import BUNDLE, Evidence, Statement, about, is_about, read_statement
-from supply_chain.model.image import Descriptor, Digest, Frozen, ImageRef
+from supply_chain.evidence.statement import BUNDLE, Statement, VerifiedStatement, about, is_about, read_statement
+from supply_chain.model.image import Descriptor, Digest, ImageRef, Model
 from supply_chain.model.tier import EVIDENCE, TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
@@ -32,7 +32,7 @@ PART = 500
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
-class Referrer(Frozen):
+class Referrer(Model):
     """A manifest whose `subject` is an image (OCI image 1.1, "subject")."""
 
     digest: Digest
@@ -40,7 +40,7 @@ class Referrer(Frozen):
     annotations: dict[str, str]
 
 
-class NotEvidence(Frozen):
+class NotEvidence(Model):
     """A referrer that was read and is not evidence; it is left out for the reason `why`."""
 
     why: str
@@ -80,10 +80,10 @@ class Reading:
     """What is attached to an image: the statements that each tier signed, and what was left out for which reason."""
 
     subject: ImageRef
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[VerifiedStatement, ...]
     left_out: tuple[NotEvidence, ...] = ()
 
-    def by(self, signer: TierName) -> tuple[Evidence, ...]:
+    def by(self, signer: TierName) -> tuple[VerifiedStatement, ...]:
         """Return the statements that one tier signed, oldest first."""
         return tuple(e for e in self.evidence if e.signer == signer)
 
@@ -135,7 +135,7 @@ class EvidenceStore:
         """Attach several statements concurrently and return their digests; raise if any cannot be attached."""
         return side_by_side(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
-    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[Evidence, ...]:
+    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
         """Return the statements about `subject` in its repository that `signer`'s key signed, oldest first.
 
         If predicate `types` are given, others are neither returned nor fetched.
@@ -242,7 +242,7 @@ def _weighed(
 
 def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotEvidence]]) -> Reading:
     """Return the reading, with each statement of a tier once, however often it is attached."""
-    evidence: list[Evidence] = []
+    evidence: list[VerifiedStatement] = []
     left_out: list[NotEvidence] = []
     known: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
@@ -273,8 +273,8 @@ def _of_nobody(statement: ImageRef) -> EvidenceInvalid:
     )
 
 
-def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signer: TierName) -> Evidence:
-    return Evidence(
+def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signer: TierName) -> VerifiedStatement:
+    return VerifiedStatement(
         digest=referrer.digest,
         repository=subject.repository,
         statement=statement,

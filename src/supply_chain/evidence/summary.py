@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.levels import FAILED
-from supply_chain.evidence.reading import Said, is_signed, said
-from supply_chain.evidence.statement import SUMMARY, Evidence, Foreign, Predicate
+from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
+from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, digest_set
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 
 SLSA_VERSION = "1.2"
 
@@ -35,7 +35,7 @@ class Grounds(Foreign):
 
     reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
     notes: tuple[str, ...]
-    environment: str = Field(default="", description="for which it was asked; empty but at boundary 2")
+    environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
 
 
 class Summary(Predicate):
@@ -61,20 +61,20 @@ class Summary(Predicate):
         return self == other.model_copy(update={"time_verified": self.time_verified})
 
 
-def verifier(boundary: Boundary) -> str:
+def verifier(gate: Gate) -> str:
     """Return the identity of a gate."""
-    return f"urn:cscm:gate:{boundary}"
+    return f"urn:cscm:gate:{gate}"
 
 
 def summary(
     ref: ImageRef,
-    boundary: Boundary,
+    gate: Gate,
     policy: Digest,
     *,
     reasons: Sequence[Mapping[str, str]],
     notes: Sequence[str],
     levels: Sequence[str] = (),
-    inputs: Sequence[Evidence],
+    inputs: Sequence[VerifiedStatement],
     now: datetime,
     environment: str = "",
 ) -> Summary:
@@ -84,10 +84,10 @@ def summary(
     track.
     """
     return Summary(
-        verifier=Verifier(id=verifier(boundary)),
+        verifier=Verifier(id=verifier(gate)),
         time_verified=now,
         resource_uri=str(ref),
-        policy=Named(uri=f"urn:cscm:policy:{boundary}", digest=digest_set(policy)),
+        policy=Named(uri=f"urn:cscm:policy:{gate}", digest=digest_set(policy)),
         input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=(FAILED,) if reasons else tuple(levels),
@@ -96,34 +96,34 @@ def summary(
     )
 
 
-def verdicts(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> tuple[Said[Summary], ...]:
+def verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> tuple[SignedValue[Summary], ...]:
     """Return all verdicts of a gate about a digest, oldest first; of two with the same time, the refusal is last.
 
     Raise `EvidenceInvalid` for one that cannot be read. Verdicts of other verifiers are ignored.
     """
-    about = said((e for e in evidence if _is_of(e.predicate, boundary, digest)), SUMMARY, Summary.model_validate)
+    about = read_statements((e for e in evidence if _is_of(e.predicate, gate, digest)), SUMMARY, Summary.model_validate)
     return tuple(sorted(about, key=lambda each: (each.at, not each.value.passed)))
 
 
-def last_verdict(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Said[Summary] | None:
+def last_verdict(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> SignedValue[Summary] | None:
     """Return the last verdict of a gate about a digest, or None.
 
     A later refusal outweighs an earlier admission. Of two with the same time, the refusal counts.
     """
-    return next(reversed(verdicts(evidence, boundary, digest)), None)
+    return next(reversed(verdicts(evidence, gate, digest)), None)
 
 
-def _is_of(predicate: Mapping[str, Any], boundary: Boundary, digest: Digest) -> bool:
-    gate = predicate.get("verifier")
-    ours = isinstance(gate, dict) and gate.get("id") == verifier(boundary)
+def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
+    by = predicate.get("verifier")
+    ours = isinstance(by, dict) and by.get("id") == verifier(gate)
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 
-def is_vended(evidence: Iterable[Evidence], digest: Digest) -> bool:
+def is_vended(evidence: Iterable[VerifiedStatement], digest: Digest) -> bool:
     """Return whether an image is released: curation signed it, and the last verdict of the release gate admits it.
 
     `evidence` is what curation signed about the image: signatures and verdicts.
     """
     own = tuple(evidence)
-    verdict = last_verdict(own, Boundary.CURATION, digest)
+    verdict = last_verdict(own, Gate.RELEASE, digest)
     return is_signed(own) and verdict is not None and verdict.value.passed

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.reverse_proxy import Front, server_of
+from supply_chain.execution.reverse_proxy import ReverseProxy, server_of
 from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
 from supply_chain.model.container import (
@@ -39,7 +39,7 @@ from supply_chain.model.container import (
     labels,
     profile,
 )
-from supply_chain.model.image import CuratedImage, Digest, Frozen, Proven
+from supply_chain.model.image import CuratedImage, Digest, Model, Proven
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.policy.outcome import Admitted
 from supply_chain.readiness import trouble_at, wait_ready
@@ -49,7 +49,7 @@ SETTLE = 0.3
 """Seconds after which a container that was ready is checked again."""
 
 
-class Expected(Frozen):
+class Expected(Model):
     """What runs for an application in an environment if all is well."""
 
     environment: str
@@ -159,7 +159,7 @@ def deploy(
     before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
     reference = supply.supply(order.admitted.image.ref)
-    front = Front(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
+    front = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
     others, fronts = _containers(engine, order), {each.id for each in front.known()}
     server = front.serves()
     serving = next((each for each in others if server_of(each) == server), None)
@@ -221,7 +221,7 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
     )
 
 
-def _unchanged(order: Order, serving: Container, front: Front, now: Callable[[], datetime]) -> Deployment | None:
+def _unchanged(order: Order, serving: Container, front: ReverseProxy, now: Callable[[], datetime]) -> Deployment | None:
     """Return the current deployment if it is the requested one and healthy, otherwise None."""
     place, front_now = order.place, front.fits()
     same = (
@@ -335,7 +335,7 @@ def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]
         yield watch
 
 
-def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: Wait) -> Container:
+def _switched(engine: Engine, order: Order, front: ReverseProxy, new: Container, wait: Wait) -> Container:
     """Switch the reverse proxy to the new container, which the engine keeps running from now on; return the proxy."""
     probe = order.manifest.probe
     try:
@@ -357,7 +357,7 @@ def _switched(engine: Engine, order: Order, front: Front, new: Container, wait: 
 def _retiring(
     engine: Engine,
     order: Order,
-    front: Front,
+    front: ReverseProxy,
     served_by: str,
     others: Sequence[Container],
     wait: Wait,

@@ -11,14 +11,14 @@ from pydantic import Field, StringConstraints, model_validator
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Digest, Frozen
+from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Variable
 from supply_chain.policy.gate import Place, SoakAsked
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
 
-class Placement(Frozen):
+class Placement(Model):
     """The address of an application in an environment, and its configuration there."""
 
     address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = Field(
@@ -28,7 +28,7 @@ class Placement(Frozen):
     environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
 
 
-class HostAgent(Frozen):
+class HostAgent(Model):
     """A container of the host itself, such as a node agent, that may reach the host."""
 
     image: Digest = Field(description="the digest of its image; a container of any other is reported")
@@ -42,7 +42,7 @@ def network_of(environment: str) -> str:
     return f"cscm-{environment}"
 
 
-class Environment(Frozen):
+class Environment(Model):
     """One document of `deployments/environments/`."""
 
     name: EnvironmentName = Field(description="as the file is called, without .yaml")

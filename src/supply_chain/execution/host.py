@@ -20,8 +20,8 @@ from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.container import Action, Engine, History, HostAccess
-from supply_chain.model.image import Digest, Frozen
-from supply_chain.text import plain
+from supply_chain.model.image import Digest, Model
+from supply_chain.text import plain_text
 
 UNWATCHED = "host.unwatched"
 """A code that is not a deviation: the engine no longer knows everything since the last look."""
@@ -32,7 +32,7 @@ SECRET = re.compile(r"(?<![\w-])([A-Za-z_]\w*|--?[\w-]+)=\S+")
 LONGEST = 200
 
 
-class HostSeen(Frozen):
+class HostSeen(Model):
     """The result of one look at a host, and what the next look needs."""
 
     observations: tuple[Observation, ...] = Field(description="of the host itself")
@@ -92,7 +92,7 @@ def judge_accesses(
 
 
 def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
-    name = plain(access.name)
+    name = plain_text(access.name)
     if access.privileged:
         yield Deviation(
             code="host.privileged",
@@ -132,7 +132,7 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
 
 
 def _listed(values: Iterable[str]) -> str:
-    return plain(", ".join(values))
+    return plain_text(", ".join(values))
 
 
 def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collection[str]) -> Iterator[Deviation]:
@@ -141,7 +141,7 @@ def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collecti
     if shared:
         yield Deviation(
             code="host.shares",
-            fact=f"{plain(access.name)}, which nobody deployed, shares with what was deployed: {_listed(shared)}",
+            fact=f"{plain_text(access.name)}, which nobody deployed, shares with what was deployed: {_listed(shared)}",
             remedy="Find out who started it, and remove it.",
         )
 
@@ -181,7 +181,7 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
     when = f"{often}{last:%Y-%m-%d %H:%M:%S %Z}"
     match kind:
         case "exec_start":
-            told = plain(without_values(command))
+            told = plain_text(without_values(command))
             return Deviation(
                 code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {told}", remedy=ENTERED
             )

@@ -31,9 +31,9 @@ from supply_chain.model.container import (
     outside,
     slug,
 )
-from supply_chain.model.image import Frozen, short
+from supply_chain.model.image import Model, short
 from supply_chain.readiness import trouble_at
-from supply_chain.text import first_of
+from supply_chain.text import truncate_lines
 
 SHOWN = 10
 """Largest number of paths and names in a fact."""
@@ -44,7 +44,7 @@ EVERYWHERE = (Change(kind="changed", path="/"),)
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
 
-class Deviation(Frozen):
+class Deviation(Model):
     """One difference between what runs and what should. `code` is published and never gets another meaning."""
 
     code: str
@@ -52,7 +52,7 @@ class Deviation(Frozen):
     remedy: str
 
 
-class Observation(Frozen):
+class Observation(Model):
     """What was observed of one container: one that should run, or one that nobody deployed."""
 
     at: datetime
@@ -233,7 +233,7 @@ def _shown(value: object) -> str:
 def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
     own = outside(changes, expected.profile.writable)
     if own:
-        paths = first_of(SHOWN, [f"{change.path} ({change.kind})" for change in own])
+        paths = truncate_lines(SHOWN, [f"{change.path} ({change.kind})" for change in own])
         yield Deviation(
             code="drift.files",
             fact=f"{expected.name} has files that are not its image's: {', '.join(paths)}",

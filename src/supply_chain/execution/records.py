@@ -10,11 +10,11 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.reading import Said, proof, said
-from supply_chain.evidence.statement import DEPLOYMENT, Evidence
+from supply_chain.evidence.reading import SignedValue, proof, read_statements
+from supply_chain.evidence.statement import DEPLOYMENT, VerifiedStatement
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deploy import Deployed, Deployment, Expected
-from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import TierName, evidence_repository
 from supply_chain.policy.verdict import execution_place
 
@@ -39,7 +39,7 @@ class Manifests(Protocol):
         """Return the manifest at a digest."""
 
 
-class DeploymentRecord(Frozen):
+class DeploymentRecord(Model):
     """The predicate of `statement.DEPLOYMENT`."""
 
     model_config = ConfigDict(populate_by_name=True, extra="ignore")  # as in `Deployed`
@@ -66,7 +66,7 @@ def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: 
     return deployment
 
 
-def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> Evidence | None:
+def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> VerifiedStatement | None:
     """Return the last record of this environment, if it describes the current container and state."""
     known = records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
     here = [each for each in known if each.value.environment == deployment.environment]
@@ -90,7 +90,7 @@ def should_run(
 
 def history(
     repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
-) -> tuple[Said[Expected], ...]:
+) -> tuple[SignedValue[Expected], ...]:
     """Return every signed deployment, the oldest first, of one application or of all."""
     there = _places(repositories, application)
     subjects = [subject for name in there for subject, _ in _subjects(name, repositories, manifests)]
@@ -125,7 +125,7 @@ def _last_of(
     A record is signed before it is pushed. Therefore a record that was pushed before the last ones were signed is older
     than those, also if a clock is wrong by `SKEW`, and is not read.
     """
-    last: dict[str, Said[Expected]] = {}
+    last: dict[str, SignedValue[Expected]] = {}
     for subject, pushed in _subjects(repository, repositories, manifests):
         if last and last.keys() >= set(environments) and pushed + SKEW < min(each.at for each in last.values()):
             break
@@ -149,6 +149,8 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
             yield ImageRef(repository=repository, digest=about), pushed
 
 
-def records(evidence: Iterable[Evidence]) -> tuple[Said[Expected], ...]:
+def records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[Expected], ...]:
     """Return what each deployment record says should run, the oldest first; raise `EvidenceInvalid` if unreadable."""
-    return said(evidence, DEPLOYMENT, lambda predicate: DeploymentRecord.model_validate(predicate).deployment.expected)
+    return read_statements(
+        evidence, DEPLOYMENT, lambda predicate: DeploymentRecord.model_validate(predicate).deployment.expected
+    )

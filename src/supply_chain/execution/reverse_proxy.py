@@ -130,7 +130,7 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class Front:
+class ReverseProxy:
     """The reverse proxy of one application in one environment; `image` is the proxy's digest in the engine."""
 
     engine: Engine

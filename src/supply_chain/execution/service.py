@@ -30,7 +30,7 @@ PROXY = f"{BASES}/proxy"
 
 
 @dataclass(frozen=True)
-class Site:
+class DeployPorts:
     """The dependencies of a deployment."""
 
     engine: Engine
@@ -56,7 +56,7 @@ def take_into_service(
     admitted: Admitted[CuratedImage],
     dossier: Dossier[CuratedImage],
     environment: Environment,
-    site: Site,
+    site: DeployPorts,
     run: str,
     *,
     fresh: bool = False,
@@ -90,7 +90,7 @@ def take_into_service(
     )
 
 
-def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, site: Site) -> None:
+def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, site: DeployPorts) -> None:
     """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
@@ -99,7 +99,7 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
     site.vended(f"{PROXY}@{proxy}")
     ref, tag = admitted.image.ref, admitted.image.tag
     known = curated(ref, tag, place, site.evidence, site.now(), bases=site.bases())
-    verdict = judge(known, POLICIES[admitted.boundary])
+    verdict = judge(known, POLICIES[admitted.gate])
     if isinstance(verdict, Refused):
         record_verdict(verdict, known, site.evidence, site.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
@@ -109,7 +109,7 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
         )
 
 
-def _proxy(environment: Environment, site: Site) -> Digest:
+def _proxy(environment: Environment, site: DeployPorts) -> Digest:
     """Bring the environment's reverse proxy into the engine, and return its digest."""
     name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
     return site.plain.supply(ImageRef(repository=PROXY, digest=site.vended(name)))

@@ -23,7 +23,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import Judgement, KnownImage, Note
-from supply_chain.model.image import HEXADECIMAL, Digest, Frozen, ImageRef, application_of
+from supply_chain.model.image import HEXADECIMAL, Digest, ImageRef, Model, application_of
 from supply_chain.model.tier import TierName, curated_repository
 
 SAYS = {
@@ -39,7 +39,7 @@ SAYS = {
 """Predicate type → a short text for the timeline. A statement of another type is shown by its type."""
 
 
-class Moment(Frozen):
+class Moment(Model):
     """An event in the history of an image."""
 
     at: datetime | None = Field(description="None where whoever said so did not say when")
@@ -48,7 +48,7 @@ class Moment(Frozen):
     evidence: str = Field(default="", description="repository@digest of the referrer")
 
 
-class Base(Frozen):
+class Base(Model):
     """A base image that went into the build of this image."""
 
     name: str
@@ -57,7 +57,7 @@ class Base(Frozen):
     vended: bool = Field(default=False, description="whether it may be used now")
 
 
-class Explanation(Frozen):
+class Explanation(Model):
     """An image with its history, the bases it was built on, and the images built on it."""
 
     image: KnownImage
@@ -85,8 +85,8 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     if not found:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"
-            "Look for it with `cscm images`; `cscm inventory` reads the registry anew. What boundary 1 refused was "
-            "never curated: its run's dossier is in the UI, and its verdict in evidence/curation."
+            "Look for it with `cscm images`; `cscm inventory` reads the registry anew. What the intake gate refused "
+            "was never curated: its run's dossier is in the UI, and its verdict in evidence/curation."
         )
     return tuple(
         Explanation(
@@ -129,7 +129,11 @@ def _said(note: Note, image: KnownImage) -> str:
 
 def _verdict(judgement: Judgement) -> str:
     codes = ", ".join(dict.fromkeys(reason.code for reason in judgement.reasons))
-    return f"admitted at {judgement.gate}" if judgement.passed else f"refused at {judgement.gate}: {codes}"
+    return (
+        f"admitted at the {judgement.gate_name}"
+        if judgement.passed
+        else f"refused at the {judgement.gate_name}: {codes}"
+    )
 
 
 def _base(name: str, digest: Digest, inventory: Inventory) -> Base:

@@ -10,17 +10,17 @@ from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import RescanIncomplete
 from supply_chain.evidence.sbom import Package, in_url
 from supply_chain.fleet.packages import asked_for, name_of, names_of, version_of
-from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.manifest import Limits
 from supply_chain.policy.rules import exceeded
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 FindingKey = tuple[str, str, str, str]
 """Vulnerability, package, package type and version: two findings with the same key are the same finding."""
 
 
-class Rebuild(Frozen):
+class Rebuild(Model):
     """A proposal to rebuild an image on the newest image of its base, which removes findings."""
 
     base: str = Field(description="repository of the base")
@@ -29,7 +29,7 @@ class Rebuild(Frozen):
     findings: tuple[str, ...] = Field(description="vulnerabilities that the newest does not have any more")
 
 
-class Judged(Frozen):
+class Judged(Model):
     """The result of a rescan for one image."""
 
     ref: ImageRef
@@ -54,7 +54,7 @@ class Judged(Frozen):
         return bool(refused or self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
 
 
-class Unjudged(Frozen):
+class Unjudged(Model):
     """An image that the rescan could not judge, with the error."""
 
     ref: ImageRef
@@ -63,7 +63,7 @@ class Unjudged(Frozen):
     retryable: bool = False
 
 
-class Concerned(Frozen):
+class Concerned(Model):
     """An application with results to report to its owner, with totals over all of its images."""
 
     owner: str
@@ -82,7 +82,7 @@ TOLD = 500
 """Number of images that a rescan reports one by one, most exposed first; others are reported by application only."""
 
 
-class Rescanned(Frozen):
+class Rescanned(Model):
     """The result of a rescan, also of one that was interrupted."""
 
     database: Database
@@ -114,7 +114,7 @@ def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     """Return the error to raise for images that could not be judged."""
     named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
     return RescanIncomplete(
-        f"{counted(len(unjudged), 'image')} could not be judged; all others were:\n{named}\n"
+        f"{pluralize(len(unjudged), 'image')} could not be judged; all others were:\n{named}\n"
         "Do what each one says, and start the rescan again: it goes on with what is missing."
     )
 
@@ -124,7 +124,7 @@ def key_of(finding: Finding) -> FindingKey:
     return finding.id, finding.package, finding.type, finding.version
 
 
-def compared(before: Report | None, after: Report) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+def compare_reports(before: Report | None, after: Report) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """Return the findings that got worse and those that got better; both are empty without an earlier report."""
     if before is None:
         return (), ()
@@ -140,7 +140,7 @@ def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
-def by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
+def sort_by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
     """Sort images by exposure, most exposed first.
 
     The order is: exploited in production, exploited and running, in production, running, refused, number of findings
@@ -184,7 +184,7 @@ def _concerned(owner: str, application: str, images: Sequence[Judged]) -> Concer
     )
 
 
-def carries(packages: Iterable[Package], wanted: Collection[str]) -> bool:
+def contains_package(packages: Iterable[Package], wanted: Collection[str]) -> bool:
     """Return whether one of the packages, or the source package that it was built from, has one of the wanted names.
 
     A wanted name is a name, `name@version`, or a package URL with or without a version; see `fleet.packages`.

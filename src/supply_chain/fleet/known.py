@@ -10,13 +10,13 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.model.image import Digest, Frozen, ImageRef, Source, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.image import Digest, ImageRef, Model, Source, StorageStatus, StoredManifest
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
-class Note(Frozen):
+class Note(Model):
     """A signed statement about an image: its type, its signer, and where it is stored."""
 
     digest: Digest = Field(description="of the referrer's manifest")
@@ -27,11 +27,11 @@ class Note(Frozen):
     said: str = Field(default="", description="what it says, where that is a person's decision or a soak")
 
 
-class Judgement(Frozen):
+class Judgement(Model):
     """A verdict of a gate about an image."""
 
-    boundary: Boundary
-    environment: str = Field(default="", description="for which boundary 2 was asked, where it says so")
+    gate: Gate
+    environment: str = Field(default="", description="for which the deploy gate was asked, where it says so")
     passed: bool
     at: AwareDatetime
     reasons: tuple[Reason, ...] = ()
@@ -39,12 +39,12 @@ class Judgement(Frozen):
     evidence: Digest = Field(description="of the referrer that holds it")
 
     @property
-    def gate(self) -> str:
+    def gate_name(self) -> str:
         """The name of the gate for people, with the environment if there is one."""
-        return f"{self.boundary} for {self.environment}" if self.environment else str(self.boundary)
+        return f"{self.gate} gate for {self.environment}" if self.environment else f"{self.gate} gate"
 
 
-class Scan(Frozen):
+class Scan(Model):
     """The last signed vulnerability report about an image."""
 
     scanner: str
@@ -65,7 +65,7 @@ class Scan(Frozen):
         return tuple(f for f in self.findings if f.known_exploited)
 
 
-class Running(Frozen):
+class Running(Model):
     """A deployment that should run by a signed record, and its last observation."""
 
     environment: str = Field(description="empty where a host runs it and no record says so")
@@ -80,7 +80,7 @@ class Running(Frozen):
     healthy: bool | None = Field(default=None, description="None where nobody could look")
 
 
-class Seen(Frozen):
+class Seen(Model):
     """A container as a host reports it, whoever started it."""
 
     container: str = Field(description="its id")
@@ -90,14 +90,14 @@ class Seen(Frozen):
     healthy: bool | None = Field(default=None, description="None where nobody knows how to ask")
 
 
-class BuiltOn(Frozen):
+class BuiltOn(Model):
     """An image that went into the build of another: a base, curated or not."""
 
     digest: Digest
     name: str = Field(description="as the Dockerfile calls it")
 
 
-class KnownImage(Frozen):
+class KnownImage(Model):
     """A curated image by digest, and everything that is known of it."""
 
     ref: ImageRef
@@ -142,12 +142,12 @@ class KnownImage(Frozen):
     @property
     def vended(self) -> bool:
         """Whether the image is released: signed, and admitted by the last verdict of the release gate."""
-        last = self.last(Boundary.CURATION)
+        last = self.last(Gate.RELEASE)
         return self.signed and last is not None and last.passed
 
-    def last(self, boundary: Boundary) -> Judgement | None:
+    def last(self, gate: Gate) -> Judgement | None:
         """Return the last verdict of a gate; if two have the same time, a refusal counts."""
-        of = (j for j in self.judgements if j.boundary is boundary)
+        of = (j for j in self.judgements if j.gate is gate)
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
 
     @property
@@ -156,7 +156,7 @@ class KnownImage(Frozen):
         last: dict[str, Judgement] = {}
         for each in sorted(self.judgements, key=lambda j: (j.at, not j.passed)):
             last[each.gate] = each
-        stand = (each for each in last.values() if each.environment or each == self.last(each.boundary))
+        stand = (each for each in last.values() if each.environment or each == self.last(each.gate))
         return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate))
 
     def bare(self) -> KnownImage:

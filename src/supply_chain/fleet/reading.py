@@ -14,12 +14,12 @@ from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
-from supply_chain.evidence.image_status import rulings, standing
+from supply_chain.evidence.image_status import image_status, read_decisions
 from supply_chain.evidence.provenance import Provenance, last_provenance
-from supply_chain.evidence.reading import Said, is_signed, said
+from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.sbom import Package, sbom_in
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LOOK_AT_IT, SOAK, Evidence
+from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LOOK_AT_IT, SOAK, VerifiedStatement
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
@@ -27,15 +27,15 @@ from supply_chain.execution.records import records
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
-from supply_chain.model.tier import Boundary, TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.outcome import Reason
 from supply_chain.vulnerability.reports import last_report
 
 JUDGE = {
-    Boundary.TO_CURATION: TierName.CURATION,
-    Boundary.CURATION: TierName.CURATION,
-    Boundary.TO_EXECUTION: TierName.EXECUTION,
+    Gate.INTAKE: TierName.CURATION,
+    Gate.RELEASE: TierName.CURATION,
+    Gate.DEPLOY: TierName.EXECUTION,
 }
 """The tier that signs the verdicts of each gate."""
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
@@ -162,7 +162,7 @@ def known(
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
-    stands = standing(by[TierName.LIFECYCLE])
+    stands = image_status(by[TierName.LIFECYCLE])
     sbom, report = sbom_in(own, store.referrers.content), last_report(own)
     image = KnownImage(
         ref=ref,
@@ -172,7 +172,7 @@ def known(
         sbom=sbom.referrer if sbom else None,
         sbom_content=sbom.digest if sbom else None,
         scan=Scan.of(report.value) if report else None,
-        judgements=tuple(j for gate in Boundary for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
+        judgements=tuple(j for gate in Gate for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
         notes=_notes(evidence),
         blocked=str(stands.block or ""),
         held=str(stands.hold or ""),
@@ -196,11 +196,11 @@ def _declared(built: Provenance | None) -> dict[str, Any]:
     }
 
 
-def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest) -> Iterator[Judgement]:
-    known = {each.at: each for each in verdicts(evidence, boundary, digest)}  # curation stores a refusal twice
+def _judgements(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> Iterator[Judgement]:
+    known = {each.at: each for each in verdicts(evidence, gate, digest)}  # curation stores a refusal twice
     for each in known.values():
         yield Judgement(
-            boundary=boundary,
+            gate=gate,
             environment=each.value.cscm.environment,
             passed=each.value.passed,
             at=each.at,
@@ -210,12 +210,14 @@ def _judgements(evidence: Iterable[Evidence], boundary: Boundary, digest: Digest
         )
 
 
-def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
+def _notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
     known = tuple(evidence)
     execution = [each for each in known if each.signer is TierName.EXECUTION]
-    ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in rulings(known)}
-    decided = {each.evidence.digest: str(each.value) for each in said(execution, APPROVAL, Approval.model_validate)}
-    soaked = {each.evidence.digest: str(each.value) for each in said(execution, SOAK, Soak.model_validate)}
+    ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in read_decisions(known)}
+    decided = {
+        each.evidence.digest: str(each.value) for each in read_statements(execution, APPROVAL, Approval.model_validate)
+    }
+    soaked = {each.evidence.digest: str(each.value) for each in read_statements(execution, SOAK, Soak.model_validate)}
     told = {**ruled, **decided, **soaked}
     notes = (
         Note(
@@ -231,16 +233,16 @@ def _notes(evidence: Iterable[Evidence]) -> tuple[Note, ...]:
     return tuple(sorted(notes, key=lambda note: (note.at or BEFORE_ALL, note.digest)))
 
 
-def _copies(evidence: Iterable[Evidence]) -> tuple[Digest, ...]:
+def _copies(evidence: Iterable[VerifiedStatement]) -> tuple[Digest, ...]:
     """Return the digests of the encrypted copies."""
     return tuple(e.value.encrypted_copy.encrypted for e in encryption_records(evidence) if e.value.encrypted_copy)
 
 
-def _deployments(evidence: Iterable[Evidence], host_of: Callable[[str], str]) -> tuple[Running, ...]:
+def _deployments(evidence: Iterable[VerifiedStatement], host_of: Callable[[str], str]) -> tuple[Running, ...]:
     return tuple(_deployed(each, host_of) for each in records(evidence))
 
 
-def _deployed(record: Said[Expected], host_of: Callable[[str], str]) -> Running:
+def _deployed(record: SignedValue[Expected], host_of: Callable[[str], str]) -> Running:
     expected = record.value
     return Running(
         environment=expected.environment,

@@ -13,13 +13,13 @@ from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running, Seen
 from supply_chain.fleet.reading import Listing, Registry, is_image, listing, read
 from supply_chain.model.container import Container, Engine
-from supply_chain.model.image import ENCRYPTED, Digest, Frozen, ImageRef, StoredManifest, application_of
+from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, application_of
 from supply_chain.model.tier import CURATED
 from supply_chain.readiness import trouble_at
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 
-class Reconciled(Frozen):
+class Reconciled(Model):
     """The result of reconciling the inventory for one application."""
 
     application: str
@@ -33,7 +33,9 @@ class Reconciled(Frozen):
         unread = [
             f"  cannot be read: {image}: {' — '.join(why.splitlines())}" for image, why in self.unreadable.items()
         ]
-        return "\n".join([f"{self.application}: {counted(self.images, 'image')}, {self.read} read anew{gone}", *unread])
+        return "\n".join(
+            [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read anew{gone}", *unread]
+        )
 
 
 def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from supply_chain.curation.rescan import Concluded, Kept, Registry, Ruled, concl
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.exposure import Gone, Judged, Unjudged, carries, compared, due, gone, rebuilds
+from supply_chain.fleet.exposure import Gone, Judged, Unjudged, compare_reports, contains_package, due, gone, rebuilds
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.where import no_packages, refuse
 from supply_chain.model.image import ImageRef
@@ -35,7 +35,7 @@ PARTS = 10
 
 
 @dataclass(frozen=True)
-class RescanBench:
+class RescanPorts:
     """The dependencies and settings of a rescan, constant from its start to its end."""
 
     generator: SbomGenerator
@@ -72,7 +72,7 @@ def is_base(image: KnownImage) -> bool:
     return is_base_repository(image.ref.repository)
 
 
-def in_order(images: Iterable[KnownImage]) -> tuple[list[KnownImage], list[KnownImage]]:
+def sort_bases_first(images: Iterable[KnownImage]) -> tuple[list[KnownImage], list[KnownImage]]:
     """Return the bases, and then the other images, each newest first; shelved images are left out."""
     looked_at = [each for each in _newest_first(images) if not each.shelved]
     return [each for each in looked_at if is_base(each)], [each for each in looked_at if not is_base(each)]
@@ -82,15 +82,15 @@ def _newest_first(images: Iterable[KnownImage]) -> list[KnownImage]:
     return sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
 
 
-def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: RescanBench) -> Gone:
+def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: RescanPorts) -> Gone:
     """Return what newer bases fix. A shelved base is included, as images may still be built on it."""
     found = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
-    seen = (as_signed(each, bench) if each.shelved else found.get(each.ref) for each in bases)
+    seen = (read_signed_result(each, bench) if each.shelved else found.get(each.ref) for each in bases)
     return gone([each for each in seen if each])
 
 
-def as_signed(image: KnownImage, bench: RescanBench) -> Judged | None:
+def read_signed_result(image: KnownImage, bench: RescanPorts) -> Judged | None:
     """Return a shelved base as its last signed report describes it; None if no report can be read."""
     try:
         report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
@@ -113,7 +113,7 @@ def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownIm
 
 
 def rescan(
-    images: Sequence[KnownImage], bench: RescanBench, only: Collection[str] = (), fixed: Gone | None = None
+    images: Sequence[KnownImage], bench: RescanPorts, only: Collection[str] = (), fixed: Gone | None = None
 ) -> Iterator[Judged | Unjudged]:
     """Yield the result of each image, part by part; with `only`, of the images that carry one of these packages.
 
@@ -127,7 +127,7 @@ def rescan(
 
 
 def _part(
-    images: Sequence[KnownImage], bench: RescanBench, only: Collection[str], fixed: Gone, turn: threading.Lock
+    images: Sequence[KnownImage], bench: RescanPorts, only: Collection[str], fixed: Gone, turn: threading.Lock
 ) -> tuple[Judged | Unjudged, ...]:
     """Rescan one part; a lock lets one part match at a time, as matching uses every processor."""
     looked = side_by_side(lambda image: _look(image, bench, only), images)
@@ -141,11 +141,11 @@ def _part(
     return (*failed, *concluded)
 
 
-def _look(image: KnownImage, bench: RescanBench, only: Collection[str]) -> Kept | Unjudged | None:
+def _look(image: KnownImage, bench: RescanPorts, only: Collection[str]) -> Kept | Unjudged | None:
     """Return the evidence of an image; None if it carries none of the wanted packages."""
     try:
         found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
-        if only and not carries(found.listed.read(bench.registry.content).packages, only):
+        if only and not contains_package(found.listed.read(bench.registry.content).packages, only):
             bench.told(image.ref, None)
             return None
         report = found.last.report.value if found.last.report else None
@@ -163,7 +163,7 @@ def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
     return Unjudged(ref=ref, code=error.code, message=str(error), retryable=error.retryable)
 
 
-def _wanted(images: Sequence[Kept], bench: RescanBench) -> Iterator[Wanted]:
+def _wanted(images: Sequence[Kept], bench: RescanPorts) -> Iterator[Wanted]:
     now = bench.now()
     for image in images:
         if not _is_known(image, bench.scanner, now):
@@ -203,7 +203,7 @@ def _sbom(image: Kept, registry: Registry) -> Sbom:
     return Sbom(found.content, image.listed.packages, found.generator)
 
 
-def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanBench, fixed: Gone) -> Judged | Unjudged:
+def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanPorts, fixed: Gone) -> Judged | Unjudged:
     known = matched.get(kept.listed.content)
     before = kept.last.report.value if kept.last.report else None
     report = before if known is None else known
@@ -225,7 +225,7 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanBenc
 def _seen(
     image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone, production: frozenset[str]
 ) -> Judged:
-    worse, better = compared(kept.told.report.value if kept.told.report else None, report)
+    worse, better = compare_reports(kept.told.report.value if kept.told.report else None, report)
     running = {each.environment for each in image.running}
     return Judged(
         ref=image.ref,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, by_exposure, concerned
+from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, concerned, sort_by_exposure
 from supply_chain.fleet.known import KnownImage
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import is_base_repository
@@ -102,7 +102,7 @@ class Tally:
 
     def rescanned(self) -> Rescanned:
         """Return the result of the rescan so far."""
-        telling = by_exposure(each for each in self.judged if each.tells)
+        telling = sort_by_exposure(each for each in self.judged if each.tells)
         return Rescanned(
             database=self.database,
             scanner=self.scanner,

@@ -12,9 +12,9 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.packages import asked_for
-from supply_chain.model.image import DIGEST, HEXADECIMAL, Frozen, ImageRef
+from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef, Model
 from supply_chain.model.tier import BASES, CURATED
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 ADVISORY = re.compile(
     r"(?i)CVE-\d{4}-\d{4,}|(?:GHSA|CGA)(?:-[0-9a-z]{4}){3}|TEMP-\d{7}-[0-9A-F]{6}"
@@ -26,7 +26,7 @@ MISSPELT = re.compile(r"(?i)CVE[\W_]?\d|(?-i:CVE-)|GHSA[\W_]|(?:DSA|DLA|USN|RHSA
 NAMED_BASE = f"{BASES.removeprefix(CURATED)}/"
 
 
-class Sought(StrEnum):
+class SearchKind(StrEnum):
     """The kind of thing that a question is about."""
 
     VULNERABILITY = "vulnerability"
@@ -35,10 +35,10 @@ class Sought(StrEnum):
     BASE = "base"
 
 
-class Question(Frozen):
+class Question(Model):
     """A parsed question."""
 
-    kind: Sought
+    kind: SearchKind
     name: str
     version: str | None = None
 
@@ -46,7 +46,7 @@ class Question(Frozen):
         return f"the {self.kind} {self.name}" + (f" in version {self.version}" if self.version else "")
 
 
-class Place(Frozen):
+class Place(Model):
     """An image that matches a question."""
 
     image: ImageRef
@@ -56,7 +56,7 @@ class Place(Frozen):
     running: tuple[Running, ...]
 
 
-def understood(text: str) -> Question:
+def parse_question(text: str) -> Question:
     """Parse a question: `CVE-…`, `package[@version]`, a package URL, a digest or its first digits, or `base/NAME`.
 
     The type in a package URL is ignored: packages of every type with this name match. Raises `DeclarationInvalid` for
@@ -64,11 +64,11 @@ def understood(text: str) -> Question:
     """
     asked = text.strip()
     if re.fullmatch(rf"(?:.*@)?({DIGEST})", asked) or HEXADECIMAL.fullmatch(asked):
-        return Question(kind=Sought.DIGEST, name=asked.rpartition("@")[2])
+        return Question(kind=SearchKind.DIGEST, name=asked.rpartition("@")[2])
     if ADVISORY.fullmatch(asked):
-        return Question(kind=Sought.VULNERABILITY, name=asked)
+        return Question(kind=SearchKind.VULNERABILITY, name=asked)
     if asked.removeprefix(CURATED).startswith(NAMED_BASE):
-        return Question(kind=Sought.BASE, name=asked.removeprefix(CURATED))
+        return Question(kind=SearchKind.BASE, name=asked.removeprefix(CURATED))
     if MISSPELT.match(asked):
         raise DeclarationInvalid(
             f"{text!r} is no whole identifier of a vulnerability.\n"
@@ -82,7 +82,7 @@ def understood(text: str) -> Question:
             "Ask for CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, pkg:deb/debian/zlib1g, a digest (12 digits or more), or "
             "base/python."
         )
-    return Question(kind=Sought.PACKAGE, name=name, version=version or None)
+    return Question(kind=SearchKind.PACKAGE, name=name, version=version or None)
 
 
 def not_counted(inventory: Inventory, question: Question) -> str:
@@ -94,22 +94,22 @@ def not_counted(inventory: Inventory, question: Question) -> str:
 
 
 def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
-    if question.kind is Sought.VULNERABILITY:
+    if question.kind is SearchKind.VULNERABILITY:
         if number := inventory.unscanned():
             not_since = "not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
-            yield f"{counted(number, 'image')} {not_since}"
+            yield f"{pluralize(number, 'image')} {not_since}"
         if number := inventory.by_starter():
-            yield f"{counted(number, 'image')} of which the starter database knows only some packages"
+            yield f"{pluralize(number, 'image')} of which the starter database knows only some packages"
         return
     if number := inventory.unreadable():
         why = "whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
-        yield f"{counted(number, 'image')} {why}"
-    if question.kind is Sought.PACKAGE:
+        yield f"{pluralize(number, 'image')} {why}"
+    if question.kind is SearchKind.PACKAGE:
         if number := inventory.unlisted():
-            yield f"{counted(number, 'image')} without an SBOM"
+            yield f"{pluralize(number, 'image')} without an SBOM"
         if question.version and (number := inventory.in_other_versions(question.name, question.version)):
-            yield f"{counted(number, 'image')} with another version of it (`cscm where {question.name}`)"
-    if question.kind is Sought.BASE and not _bases(question.name, inventory):
+            yield f"{pluralize(number, 'image')} with another version of it (`cscm where {question.name}`)"
+    if question.kind is SearchKind.BASE and not _bases(question.name, inventory):
         yield "no base of that name is there"
 
 
@@ -118,7 +118,7 @@ def no_packages(said: Iterable[str]) -> tuple[str, ...]:
 
     def is_package(each: str) -> bool:
         try:
-            return understood(each).kind is Sought.PACKAGE
+            return parse_question(each).kind is SearchKind.PACKAGE
         except DeclarationInvalid:
             return False
 
@@ -130,7 +130,7 @@ def require_advisory(name: str, packages: Collection[str]) -> None:
 
     A misspelt advisory is always refused.
     """
-    if understood(name).kind is not Sought.VULNERABILITY and not packages:
+    if parse_question(name).kind is not SearchKind.VULNERABILITY and not packages:
         raise DeclarationInvalid(
             f"{name!r} is no advisory.\nSay CVE-2026-1234 or DSA-5987-1, and then the packages that it is about."
         )
@@ -153,16 +153,16 @@ def where(question: Question, inventory: Inventory) -> tuple[Place, ...]:
 def _found(question: Question, inventory: Inventory) -> list[tuple[KnownImage, str]]:
     name = question.name
     match question.kind:
-        case Sought.VULNERABILITY:
+        case SearchKind.VULNERABILITY:
             return [(image, _findings(image, name)) for image in inventory.affected(name)]
-        case Sought.PACKAGE:
+        case SearchKind.PACKAGE:
             listed = inventory.carrying(name, question.version)
             return [(image, f"lists {', '.join(packages)}") for image, packages in listed]
-        case Sought.BASE:
+        case SearchKind.BASE:
             bases = _bases(name, inventory)
             built = inventory.built_on([base.ref.digest for base in bases])
             return [*((base, "is that base") for base in bases), *((image, f"built on {name}") for image in built)]
-        case Sought.DIGEST:
+        case SearchKind.DIGEST:
             own = inventory.of(name)
             built = inventory.built_on([image.ref.digest for image in own])
             return [*((image, f"built on {name}") for image in built), *((image, _which(image, name)) for image in own)]

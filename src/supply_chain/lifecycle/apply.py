@@ -17,13 +17,13 @@ from pydantic import Field
 
 from supply_chain.errors import UNREADABLE, PlanUnfinished, SupplyChainError
 from supply_chain.lifecycle.plan import Plan, Step
-from supply_chain.lifecycle.preconditions import Looked, Present
-from supply_chain.lifecycle.removal_order import AT_ONCE, order, together
+from supply_chain.lifecycle.preconditions import Preconditions, Present
+from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, removal_order
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.snapshot import in_use
-from supply_chain.model.image import Digest, Frozen, ImageRef, Removal, StorageStatus
+from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
-from supply_chain.text import in_a_line
+from supply_chain.text import join_lines
 
 GONE = "ImageNotFound"
 """ECR's code for an image that does not exist."""
@@ -39,7 +39,7 @@ class Outcome(StrEnum):
     """The step is tried again when the plan is applied again."""
 
 
-class Entry(Frozen):
+class Entry(Model):
     """The record of a step that was tried."""
 
     ref: ImageRef
@@ -49,7 +49,7 @@ class Entry(Frozen):
     said: str = Field(default="", description="a sentence")
 
 
-class Applied(Frozen):
+class Applied(Model):
     """The result of a plan, with an entry for each step that changes something."""
 
     plan: Digest
@@ -83,7 +83,7 @@ class Registry(Protocol):
         """Delete manifests and return what became of each."""
 
 
-class Journal(Protocol):
+class PlanJournal(Protocol):
     """The record of the steps of a plan that were tried."""
 
     def entries(self) -> tuple[Entry, ...]:
@@ -124,16 +124,20 @@ def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
         return frozenset(taken)
 
 
-def unfinished(plan: Plan, repository: str, error: SupplyChainError, journal: Journal) -> tuple[Entry, ...]:
+def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, journal: PlanJournal) -> tuple[Entry, ...]:
     """Return the entries of a repository in which an error interrupted the plan; steps without one count as failed."""
-    known, code, said = {each.ref: each for each in done(plan, repository, journal)}, error.code, in_a_line(error)
+    known, code, said = (
+        {each.ref: each for each in completed_entries(plan, repository, journal)},
+        error.code,
+        join_lines(error),
+    )
     return tuple(
         known.get(step.ref) or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, said=said)
         for step in plan.steps_in(repository)
     )
 
 
-def done(plan: Plan, repository: str, journal: Journal) -> tuple[Entry, ...]:
+def completed_entries(plan: Plan, repository: str, journal: PlanJournal) -> tuple[Entry, ...]:
     """Return the entries of the steps in a repository that were tried so far."""
     known = {each.ref: each for each in journal.entries()}
     return tuple(known[step.ref] for step in plan.steps_in(repository) if step.ref in known)
@@ -147,7 +151,7 @@ def apply(
     registry: Registry,
     present: Present,
     block: Blocker,
-    journal: Journal,
+    journal: PlanJournal,
 ) -> tuple[Entry, ...]:
     """Apply the steps of a plan in one repository and return an entry for each.
 
@@ -168,7 +172,7 @@ def apply(
     known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
     steps = plan.steps_in(repository)
     settled = {ref for ref, entry in known.items() if not _gone(entry)}
-    looked = Looked(repository, steps, plan, present, needed, bases, settled)
+    looked = Preconditions(repository, steps, plan, present, needed, bases, settled)
     entries = {step.ref.digest: known[step.ref] for step in steps if step.ref in known}
     _Work(repository, steps, registry, looked, block, journal, entries).do()
     return tuple(sorted(entries.values(), key=lambda each: str(each.ref)))
@@ -181,9 +185,9 @@ class _Work:
     repository: str
     steps: Sequence[Step]
     registry: Registry
-    looked: Looked
+    looked: Preconditions
     block: Blocker
-    journal: Journal
+    journal: PlanJournal
     entries: dict[Digest, Entry]
     """The entries of the steps so far, by digest."""
 
@@ -238,7 +242,7 @@ class _Work:
         """Record why a step failed, or raise the error if it is retryable."""
         if error.retryable:
             raise error
-        self._keep(step, Outcome.FAILED, in_a_line(error), error.code)
+        self._keep(step, Outcome.FAILED, join_lines(error), error.code)
 
     def _hold_back(self, steps: Sequence[Step]) -> None:
         """Record steps whose manifest must stay because another one stays; repeat until nothing changes."""
@@ -304,8 +308,8 @@ class _Work:
     def _remove(self, steps: Sequence[Step]) -> None:
         """Remove manifests in batches, related ones together, after checking the preconditions of each again."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
-        first = order(waiting, self.looked.there)
-        for batch in together(waiting, first):
+        first = removal_order(waiting, self.looked.there)
+        for batch in batch_removals(waiting, first):
             self.looked.look_again()
             for step in batch:
                 self._look(step, self.looked.since(step))

@@ -11,12 +11,12 @@ from typing import Protocol
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
-from supply_chain.evidence.image_status import Act, PlanAct, Repositories, Ruling, rule
+from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, Repositories, sign_decision
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, histories
-from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
 from supply_chain.model.tier import (
     CURATED,
     OF_PLANS,
@@ -27,7 +27,7 @@ from supply_chain.model.tier import (
     evidence_repository,
     is_base_repository,
 )
-from supply_chain.text import in_a_line
+from supply_chain.text import join_lines
 
 PLANS = evidence_repository(TierName.LIFECYCLE, OF_PLANS)
 """The repository of decisions about plans."""
@@ -71,7 +71,7 @@ class Surroundings(Protocol):
         """Return all deployments by signed records; of one application, or of all if None."""
 
 
-class RunsFrom(Frozen):
+class RunsFrom(Model):
     """A place where an image runs by the last signed record, and the owner to notify."""
 
     environment: str
@@ -95,7 +95,7 @@ STOOD = {
 """The text for a decision that changed nothing."""
 
 
-class Ruled(Frozen):
+class DecisionResult(Model):
     """A lifecycle decision about an image, and its result."""
 
     ref: ImageRef
@@ -149,7 +149,7 @@ class Ruled(Frozen):
 
 
 @dataclass(frozen=True)
-class RulingBench:
+class DecisionPorts:
     """The dependencies for signing a decision and carrying it out."""
 
     evidence: EvidenceStore
@@ -160,15 +160,15 @@ class RulingBench:
 def decide(
     ref: ImageRef,
     act: Act,
-    bench: RulingBench,
+    bench: DecisionPorts,
     *,
     by: str,
     why: str,
     now: datetime,
     of: str = "",
     only_sign: bool = False,
-    tell: Callable[[Ruled], object] = lambda _: None,
-) -> Ruled:
+    tell: Callable[[DecisionResult], object] = lambda _: None,
+) -> DecisionResult:
     """Sign a decision by a person, or by the rule `of`, about a curated image and carry it out, as far as needed.
 
     A block and its lifting apply to the digest under every name: all of these images are archived or restored. The
@@ -183,14 +183,14 @@ def decide(
     """
     listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
     ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)
-    changed = rule(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now, of=of) is not None
+    changed = sign_decision(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now, of=of) is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
     elsewhere = tuple(_elsewhere(ref, act, bench, failed)) if moves else ()
     indexes = tuple(_closed_indexes({ref, *elsewhere}, bench, failed)) if moves and act is Act.UNBLOCK else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
-    ruled = Ruled(
+    ruled = DecisionResult(
         ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=only_sign or ref.digest in listed,
         moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
     )  # fmt: skip
@@ -202,7 +202,7 @@ def decide(
     return ruled
 
 
-def _image(ref: ImageRef, stored: StoredManifest | None, bench: RulingBench) -> ImageRef:
+def _image(ref: ImageRef, stored: StoredManifest | None, bench: DecisionPorts) -> ImageRef:
     """Return the image that is meant: for an encrypted copy, the image that it is a copy of."""
     try:
         if stored is None or bench.evidence.verified(ref, TierName.CURATION):
@@ -232,7 +232,7 @@ class Indexes(Protocol):
         """Return the indexes in its repository that can be pulled and list it."""
 
 
-def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
+def archive_image(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, ...]:
     """Archive an image, after the indexes that list it, and return what was archived, in order.
 
     ECR does not archive an image that an index lists. Without this, anyone with push access could keep a blocked image
@@ -244,7 +244,7 @@ def close(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[ImageRef, .
         indexes = () if error.retryable else around.indexes_of(ref)
         if not indexes:
             raise
-        above = [each for index in indexes for each in close(index, storage, around)]
+        above = [each for index in indexes for each in archive_image(index, storage, around)]
         storage.archive(ref)
         return (*above, ref)
     return (ref,)
@@ -259,7 +259,7 @@ def _going_on(failed: list[Exception]) -> Iterator[None]:
         failed.append(error)
 
 
-def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[Digest]:
+def _moved(ref: ImageRef, act: Act, bench: DecisionPorts, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they exist."""
     with _going_on(failed):
         there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
@@ -270,15 +270,15 @@ def _moved(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception])
                     yield from (moved.digest for moved in _move(each, act, bench))
 
 
-def _move(ref: ImageRef, act: Act, bench: RulingBench) -> tuple[ImageRef, ...]:
+def _move(ref: ImageRef, act: Act, bench: DecisionPorts) -> tuple[ImageRef, ...]:
     """Archive or restore one manifest, and return what was archived or restored."""
     if act is Act.BLOCK:
-        return close(ref, bench.storage, bench.around)
+        return archive_image(ref, bench.storage, bench.around)
     bench.storage.restore(ref)
     return (ref,)
 
 
-def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
+def _elsewhere(ref: ImageRef, act: Act, bench: DecisionPorts, failed: list[Exception]) -> Iterator[ImageRef]:
     """Archive or restore the same digests under other names, in `dev/` and in other applications' repositories."""
     digests = [ref.digest]
     with suppress(*UNREADABLE):  # already collected by `_moved`
@@ -294,7 +294,7 @@ def _elsewhere(ref: ImageRef, act: Act, bench: RulingBench, failed: list[Excepti
                             yield from _move(each, act, bench)
 
 
-def _closed_indexes(refs: Iterable[ImageRef], bench: RulingBench, failed: list[Exception]) -> Iterator[ImageRef]:
+def _closed_indexes(refs: Iterable[ImageRef], bench: DecisionPorts, failed: list[Exception]) -> Iterator[ImageRef]:
     """Yield the archived indexes in the images' repositories.
 
     They cannot be read, so any of them may list the image.
@@ -306,24 +306,24 @@ def _closed_indexes(refs: Iterable[ImageRef], bench: RulingBench, failed: list[E
                     yield ImageRef(repository=repository, digest=each.digest)
 
 
-def _with_copies(ref: ImageRef, bench: RulingBench) -> Iterator[ImageRef]:
+def _with_copies(ref: ImageRef, bench: DecisionPorts) -> Iterator[ImageRef]:
     yield ref
     yield from bench.around.copies(ref)  # read last, as their signed records may be unreadable
 
 
 def _running(
-    digest: Digest, bench: RulingBench, failed: list[Exception], only_sign: bool
+    digest: Digest, bench: DecisionPorts, failed: list[Exception], only_sign: bool
 ) -> tuple[tuple[RunsFrom, ...], str]:
     """Return what runs from an image, or why that cannot be read."""
     try:
-        return runs_from(digest, bench), ""
+        return find_running(digest, bench), ""
     except Exception as error:  # noqa: BLE001 - reported, raised at the end
         if not isinstance(error, SupplyChainError) or (error.retryable and not only_sign):
             failed.append(error)
-        return (), in_a_line(error)
+        return (), join_lines(error)
 
 
-def runs_from(digest: Digest, bench: RulingBench) -> tuple[RunsFrom, ...]:
+def find_running(digest: Digest, bench: DecisionPorts) -> tuple[RunsFrom, ...]:
     """Return what should run from an image now, as itself or as a reverse proxy, by signed records, with the owners."""
     last = [history[0] for history in histories(bench.around.deployments(None)).values()]
     return tuple(
@@ -348,10 +348,10 @@ def _owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
     return built.manifest.owner if built else ""
 
 
-def approve(
+def approve_plan(
     plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, why: str, now: datetime
 ) -> Digest:
     """Sign a decision about a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
-    ruling = Ruling(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, why=why, at=now)
+    ruling = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, why=why, at=now)
     return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, ruling.predicate(), now)

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import DIGESTS, read_standing, standing
+from supply_chain.evidence.image_status import DIGESTS, image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.decisions import PLANS, Indexes, close
-from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, StoredManifest
+from supply_chain.lifecycle.decisions import PLANS, Indexes, archive_image
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
 from supply_chain.model.tier import CURATED, EVIDENCE, OFFERED, TierName
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 RULINGS = f"{EVIDENCE}{TierName.LIFECYCLE}/"
 """Prefix of the repositories that hold lifecycle decisions."""
@@ -42,7 +42,7 @@ class Surroundings(Indexes, Protocol):
         """Return the encrypted copies of an image."""
 
 
-class Enforced(Frozen):
+class Enforced(Model):
     """The images that were archived again, and those that could not be."""
 
     archived: tuple[ImageRef, ...] = Field(
@@ -51,7 +51,7 @@ class Enforced(Frozen):
     failed: dict[str, str] = Field(default_factory=dict, description="image → why it is not archived")
 
     def __str__(self) -> str:
-        lines = [f"archived {counted(len(self.archived), 'blocked image')} that could be pulled"]
+        lines = [f"archived {pluralize(len(self.archived), 'blocked image')} that could be pulled"]
         lines += [f"  {each}" for each in self.archived]
         return "\n".join([*lines, *(f"  not archived: {image}: {why}" for image, why in self.failed.items())])
 
@@ -81,7 +81,7 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
     for ref in _named(ruled, held):
         try:
             for each in _open_parts(ref, held, evidence, around):
-                archived += close(each, registry, around)
+                archived += archive_image(each, registry, around)
         except SupplyChainError as error:
             failed[str(ref)] = str(error)
     return Enforced(archived=tuple(archived), failed=failed)
@@ -109,7 +109,7 @@ def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
 
 def _open_parts(ref: ImageRef, held: _Held, evidence: EvidenceStore, around: Surroundings) -> Iterator[ImageRef]:
     """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
-    if not standing(read_standing(ref, evidence).evidence).block:
+    if not image_status(read_image_status(ref, evidence).evidence).block:
         return
     if held.can_be_pulled(ref):
         yield ref

@@ -15,16 +15,16 @@ from pydantic import AwareDatetime, Field, ValidationError
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.lifecycle.rules import Action, Rules
 from supply_chain.lifecycle.snapshot import Evidenced
-from supply_chain.model.image import Digest, Frozen, ImageRef, StorageStatus, digest_of
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, digest_of
 from supply_chain.model.tier import EVIDENCE, is_base_repository
 from supply_chain.scratch import write_private
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 BLOCKED = "keep.blocked"
 """The rule by which a blocked and archived image stays as it is."""
 
 
-class Step(Frozen):
+class Step(Model):
     """The action for one manifest, and the facts that it rests on."""
 
     ref: ImageRef
@@ -69,7 +69,7 @@ class Step(Frozen):
         return self.counted and not self.touches
 
 
-class Plan(Frozen):
+class Plan(Model):
     """A complete plan: applying it does this and nothing else."""
 
     made: AwareDatetime
@@ -114,7 +114,7 @@ class Plan(Frozen):
                 f"The plan {self.digest[:19]} was made by other rules than {rules.name} has now.\n"
                 "Plan anew: `cscm lifecycle plan`."
             )
-        if self.over != tuple(above(self.steps, rules)):
+        if self.over != tuple(exceeded_limits(self.steps, rules)):
             raise DeclarationInvalid(
                 f"The plan {self.digest[:19]} does not say which limits it is above: another version made it, or "
                 "somebody changed it.\nPlan anew: `cscm lifecycle plan`; where nothing was updated since, find out who."
@@ -137,11 +137,11 @@ class Plan(Frozen):
         freed = sum(step.size for step in self.steps if step.action is Action.AGE_OUT)
         kept = [step for step in self.steps if not step.touches]
         images = sum(not step.attached for step in kept)
-        others = f", and {counted(len(kept) - images, 'manifest')} with them" if len(kept) > images else ""
-        return f"{', '.join(counts)} ({freed / 1e6:.1f} MB); {counted(images, 'image')} to keep{others}"
+        others = f", and {pluralize(len(kept) - images, 'manifest')} with them" if len(kept) > images else ""
+        return f"{', '.join(counts)} ({freed / 1e6:.1f} MB); {pluralize(images, 'image')} to keep{others}"
 
 
-class _File(Frozen):
+class _File(Model):
     """The file format of a plan."""
 
     digest: Digest
@@ -169,14 +169,14 @@ def read_plan(path: Path) -> Plan:
     return file.plan
 
 
-def above(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
+def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
     """Yield the limits that the steps exceed.
 
     The remains of an image that is gone count as one changed image, but not as an image of the repository.
     """
     total = sum(step.touches and not step.belongs_to for step in steps)
     if total > rules.limits.count:
-        yield f"it changes {counted(total, 'image')}, and {rules.limits.count} need no approval"
+        yield f"it changes {pluralize(total, 'image')}, and {rules.limits.count} need no approval"
     there: dict[str, list[Step]] = defaultdict(list)
     for step in steps:
         if step.evidenced:

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from supply_chain.fleet.known import KnownImage
-from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, above
+from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, exceeded_limits
 from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
 from supply_chain.lifecycle.snapshot import (
     Evidenced,
     Member,
     PastDeployment,
-    Stock,
+    RepositorySnapshot,
     belongings,
     histories,
     in_use,
@@ -37,7 +37,7 @@ CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
 """Rule that keeps an archived image as it is → rule by which its parts that are not archived are archived."""
 
 
-def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
+def plan_lifecycle(stock: RepositorySnapshot, rules: Rules, now: datetime) -> Plan:
     """Return the plan that follows from the rules for this stock at this time.
 
     Pure: equal arguments give equal plans.
@@ -54,7 +54,7 @@ def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
         steps=steps,
         rollback=rules.keep.rollback,
         newest=rules.keep.newest,
-        over=tuple(above(steps, rules)),
+        over=tuple(exceeded_limits(steps, rules)),
     )
 
 
@@ -62,7 +62,7 @@ def plan(stock: Stock, rules: Rules, now: datetime) -> Plan:
 class _House:
     """The facts that a plan derives from the stock, computed on demand."""
 
-    stock: Stock
+    stock: RepositorySnapshot
     rules: Rules
     now: datetime
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from supply_chain.errors import UNREADABLE
-from supply_chain.evidence.image_status import Standing
+from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
@@ -31,7 +31,7 @@ class Present(Protocol):
     def proxies(self) -> Mapping[Digest, object]:
         """Return the reverse proxy images that environments name."""
 
-    def standing(self, ref: ImageRef) -> Standing:
+    def standing(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
 
     def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
@@ -42,7 +42,7 @@ class Present(Protocol):
 
 
 @dataclass(frozen=True)
-class Looked:
+class Preconditions:
     """The present state of a repository, compared with the steps of a plan in it."""
 
     repository: str
@@ -135,9 +135,9 @@ class Looked:
         stored = member.stored
         yield from self._moved(step, member)
         yield from self._stands(step, stands)
-        if step.evidenced and not closes_again(step) and not self._begun(step):
+        if step.evidenced and not archives_again(step) and not self._begun(step):
             yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
-        if not closes_again(step):
+        if not archives_again(step):
             yield from self._serves(step)
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
@@ -175,7 +175,7 @@ class Looked:
         """Yield what changed since the repository was read, to check just before a step is done."""
         if not step.belongs_to or step.action is Action.AGE_OUT:
             yield from self._stands(step, self._standing(step))
-            if not step.referrer and not closes_again(step):
+            if not step.referrer and not archives_again(step):
                 yield from self._serves(step)
             if step.action is Action.AGE_OUT:
                 yield from self._orphaned(step)
@@ -198,13 +198,13 @@ class Looked:
         if stands.hold and stands.block is None:
             yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
 
-    def _standing(self, step: Step) -> Standing:
+    def _standing(self, step: Step) -> ImageStatus:
         """Return the status of an image; a referrer has no status of its own."""
         member = self.there.get(step.ref.digest)
-        return Standing() if member and member.subjects else self.present.standing(step.ref)
+        return ImageStatus() if member and member.subjects else self.present.standing(step.ref)
 
-    def _stands(self, step: Step, stands: Standing) -> Iterator[str]:
-        if closes_again(step):
+    def _stands(self, step: Step, stands: ImageStatus) -> Iterator[str]:
+        if archives_again(step):
             if stands.block is None:
                 yield "somebody unblocked it"
             return
@@ -250,7 +250,7 @@ def _by_digest(found: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set
     return {ref.digest: {other.digest for other in others} for ref, others in found.items()}
 
 
-def closes_again(step: Step) -> bool:
+def archives_again(step: Step) -> bool:
     """Return whether a step archives an image again that is already blocked.
 
     Such a step is done even if the image runs; it never removes anything.

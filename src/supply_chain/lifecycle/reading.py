@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import UNREADABLE, ImageNotFound
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
-from supply_chain.evidence.image_status import Standing, read_standing, standing
+from supply_chain.evidence.image_status import ImageStatus, image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
@@ -18,7 +18,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import history
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known
-from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member, PastDeployment, Stock
+from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
@@ -44,7 +44,7 @@ class Manifests(Protocol):
 
 
 @dataclass(frozen=True)
-class Read:
+class RegistryReader:
     """The present state as the lifecycle reads it (implements `looking.Present` and `rulings.Surroundings`)."""
 
     images: Images
@@ -145,9 +145,9 @@ class Read:
         named = [(each.proxy, each.name) for each in self.environments() if each.proxy]
         return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
 
-    def standing(self, ref: ImageRef) -> Standing:
+    def standing(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
-        return standing(read_standing(ref, self.evidence).evidence)
+        return image_status(read_image_status(ref, self.evidence).evidence)
 
     def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
         """Return what signed evidence says of an image now."""
@@ -166,7 +166,7 @@ class Read:
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.materials)
 
-    def stock(self, images: tuple[KnownImage, ...], now: datetime) -> Stock:
+    def stock(self, images: tuple[KnownImage, ...], now: datetime) -> RepositorySnapshot:
         """Return the facts for a plan about these images.
 
         An image whose status cannot be read is returned as unreadable. So is an image whose encrypted copies are
@@ -181,7 +181,7 @@ class Read:
         gone = _gone(members)
         asked = (*listed, *(ref for ref in gone if ref not in listed))
         stand = dict(zip(asked, side_by_side(self._stands, asked), strict=True))
-        return Stock(
+        return RepositorySnapshot(
             images=(
                 *(_unreadable(image, stand[image.ref][1] or dark.get(image.ref, "")) for image in images),
                 *(KnownImage(ref=m.ref, stored=m.stored, unreadable=dark[m.ref]) for m in unknown),
@@ -189,17 +189,17 @@ class Read:
             members=members,
             deployments=self.deployments(None),
             proxies=self.proxies(),
-            standings={str(ref): stands for ref, (stands, _) in stand.items() if stands != Standing()},
+            standings={str(ref): stands for ref, (stands, _) in stand.items() if stands != ImageStatus()},
             untold={str(ref): why for ref in gone if (why := stand[ref][1] or dark.get(ref, ""))},
             read_at=now,
         )
 
-    def _stands(self, ref: ImageRef) -> tuple[Standing, str]:
+    def _stands(self, ref: ImageRef) -> tuple[ImageStatus, str]:
         """Return the status of an image, or why it cannot be read."""
         try:
             return self.standing(ref), ""
         except UNREADABLE as error:
-            return Standing(), str(error)
+            return ImageStatus(), str(error)
 
 
 @dataclass(frozen=True)

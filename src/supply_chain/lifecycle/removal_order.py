@@ -13,7 +13,7 @@ AT_ONCE = 100
 """Maximum number of manifests in one call (ECR API, BatchDeleteImage)."""
 
 
-def order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
+def removal_order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
     """Return what must be removed before each manifest: referrers, encrypted copies, and indexes that list it.
 
     An encrypted copy is also removed before the referrers of its image, because only they say what it is a copy of.
@@ -37,7 +37,7 @@ def order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Dig
     return found
 
 
-def together(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
+def batch_removals(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
     """Yield the steps in batches of about `AT_ONCE`; manifests that belong to each other are in the same batch."""
     near: dict[Digest, set[Digest]] = defaultdict(set)
     for digest, step in going.items():

@@ -16,8 +16,8 @@ from pydantic import Field, StringConstraints
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.lifecycle.snapshot import Verdict
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Digest, Frozen, StorageStatus, digest_of
-from supply_chain.text import counted
+from supply_chain.model.image import Digest, Model, StorageStatus, digest_of
+from supply_chain.text import pluralize
 
 TESTS = ".tests"
 """The part before `.yaml` in the name of a document of tests."""
@@ -39,7 +39,7 @@ class Action(StrEnum):
     """Archived, and refused at every gate by a signed statement until it is unblocked."""
 
 
-class Keep(Frozen):
+class Keep(Model):
     """What stays. Images that run or are held always stay."""
 
     in_use: Literal[True] = Field(default=True, description="what should run anywhere")
@@ -50,7 +50,7 @@ class Keep(Frozen):
     pulled_days: Days = Field(default=30, description="what was pulled within so many days")
 
 
-class AgeOut(Frozen):
+class AgeOut(Model):
     """Days after which an image is removed; null: never for that reason."""
 
     untagged_days: Days | None = Field(default=None, description="it has no tag")
@@ -61,7 +61,7 @@ class AgeOut(Frozen):
     not_pulled_days: Days | None = Field(default=None, description="nobody pulled it")
 
 
-class Archive(Frozen):
+class Archive(Model):
     """An image that ran is kept for audits: it is archived instead of removed until its retention ends."""
 
     retention_days: Days = Field(default=365, description="after it ran last")
@@ -70,7 +70,7 @@ class Archive(Frozen):
     )
 
 
-class Block(Frozen):
+class Block(Model):
     """Images that nobody may pull any more, except those that a person unblocked."""
 
     revoked: bool = Field(default=True, description="it was signed, and curation's last verdict about it is a no")
@@ -78,14 +78,14 @@ class Block(Frozen):
     refused: bool = Field(default=True, description="it was never signed, and curation's last verdict is a no")
 
 
-class Limits(Frozen):
+class Limits(Model):
     """Limits above which a plan waits for approval."""
 
     count: int = Field(default=20, ge=0, description="images that one plan changes")
     share: float = Field(default=0.5, ge=0, le=1, description="of the images that a repository has")
 
 
-class Rules(Frozen):
+class Rules(Model):
     """A document in `deployments/lifecycle/`."""
 
     name: RulesName = Field(description="as the file is called, without .yaml")
@@ -103,7 +103,7 @@ class Rules(Frozen):
         return digest_of(self.model_dump_json().encode())
 
 
-class Facts(Frozen):
+class Facts(Model):
     """The facts about one image that the rules look at; the defaults, for tests, describe an ordinary old image."""
 
     age_days: float = Field(default=400, description="since it was pushed, or came back from the archive")
@@ -140,7 +140,7 @@ class Facts(Frozen):
         return self.age_days if self.pulled_days is None else min(self.age_days, self.pulled_days)
 
 
-class Decision(Frozen):
+class Decision(Model):
     """The decision of the rules about an image."""
 
     action: Action
@@ -193,7 +193,7 @@ def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
 
 def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
     if facts.age_days < rules.floor_days:
-        yield _keep("floor", f"it was pushed or restored less than {counted(rules.floor_days, 'day')} ago")
+        yield _keep("floor", f"it was pushed or restored less than {pluralize(rules.floor_days, 'day')} ago")
     if facts.runs:
         yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
     if facts.rollback:
@@ -223,9 +223,9 @@ def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
     if facts.rank is not None and facts.rank <= keep.newest:
         yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest that are kept")
     if facts.age_days < keep.pushed_days:
-        yield _keep("pushed", f"it was pushed or restored within {counted(keep.pushed_days, 'day')}")
+        yield _keep("pushed", f"it was pushed or restored within {pluralize(keep.pushed_days, 'day')}")
     if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
-        yield _keep("pulled", f"it was pulled within {counted(keep.pulled_days, 'day')}")
+        yield _keep("pulled", f"it was pulled within {pluralize(keep.pulled_days, 'day')}")
 
 
 def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
@@ -244,7 +244,7 @@ def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
     }
     for name, (applies, since, most, reason) in reasons.items():
         if applies and most is not None and since > most:
-            told = f"{reason}, {counted(int(since), 'day')} ago or longer, and {counted(most, 'day')} are allowed"
+            told = f"{reason}, {pluralize(int(since), 'day')} ago or longer, and {pluralize(most, 'day')} are allowed"
             yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=told)
 
 
@@ -264,12 +264,12 @@ def _cold(facts: Facts, archive: Archive) -> Iterator[Decision]:
     days = archive.not_pulled_days
     if _owed(facts, archive) and days is not None and facts.idle_days > days:
         cold = Decision(
-            action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {counted(days, 'day')}"
+            action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {pluralize(days, 'day')}"
         )
         yield _instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
 
 
-class Example(Frozen):
+class Example(Model):
     """A test: an image, and the decision expected for it."""
 
     name: str = Field(description="the behaviour, in a few words")
@@ -278,7 +278,7 @@ class Example(Frozen):
     rule: str = Field(description="the rule that has to decide, as keep.newest")
 
 
-class Examples(Frozen):
+class Examples(Model):
     """A document of tests, `NAME.tests.yaml`."""
 
     tests: tuple[Example, ...] = Field(min_length=1, description="at least one for each rule that is in force")
@@ -296,7 +296,7 @@ def read_rules(directory: Path, name: str) -> Rules:
     if rules.name != name:
         raise SettingInvalid(f"deployments/lifecycle/{name}.yaml calls itself {rules.name!r}.\nUse one name.")
     examples = read_document(directory / f"{name}{TESTS}.yaml", Examples)
-    if wrong := tuple(failing(rules, examples)):
+    if wrong := tuple(failing_examples(rules, examples)):
         raise DeclarationInvalid(
             f"{directory / name}.yaml does not do what {name}{TESTS}.yaml expects:\n"
             + "\n".join(wrong)
@@ -305,17 +305,17 @@ def read_rules(directory: Path, name: str) -> Rules:
     return rules
 
 
-def failing(rules: Rules, examples: Examples) -> Iterator[str]:
+def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
     """Yield the tests whose expectation the rules do not meet, and the rules without a test, in sentences."""
     for each in examples.tests:
         found = decide(each.image, rules)
         if (found.action, found.rule) != (each.action, each.rule):
             yield f"{each.name}: expected {each.action} by {each.rule}, found {found.action} by {found.rule}"
     tested = {each.rule for each in examples.tests}
-    yield from (f"{rule}: no test is about it" for rule in in_force(rules) if rule not in tested)
+    yield from (f"{rule}: no test is about it" for rule in active_rules(rules) if rule not in tested)
 
 
-def in_force(rules: Rules) -> tuple[str, ...]:
+def active_rules(rules: Rules) -> tuple[str, ...]:
     """Return the names of the rules that a document enables, and of those that always apply."""
     age_out = [name for name, days in rules.age_out if days is not None]
     block = [name for name, wanted in rules.block if wanted]

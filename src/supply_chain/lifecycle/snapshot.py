@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.image_status import Standing
+from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.fleet.known import Judgement, KnownImage
-from supply_chain.model.image import Digest, Frozen, ImageRef, StoredManifest, digest_of
-from supply_chain.model.tier import Boundary
+from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest, digest_of
+from supply_chain.model.tier import Gate
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 
 INDEXES = (
@@ -23,7 +23,7 @@ INDEXES = (
 )
 
 
-class Member(Frozen):
+class Member(Model):
     """A manifest as the registry lists it, and what it belongs to in its repository."""
 
     ref: ImageRef
@@ -82,12 +82,12 @@ def _verdict(last: Judgement | None) -> Verdict:
 
 def said_since(image: KnownImage) -> datetime | None:
     """Return since when the release gate has given its last verdict unchanged; rescans repeat it every few days."""
-    said = sorted((j for j in image.judgements if j.boundary is Boundary.CURATION), key=lambda j: (j.at, not j.passed))
+    said = sorted((j for j in image.judgements if j.gate is Gate.RELEASE), key=lambda j: (j.at, not j.passed))
     row = takewhile(lambda each: _verdict(each) == _verdict(said[-1]), reversed(said))
     return min((each.at for each in row), default=None)
 
 
-class Evidenced(Frozen):
+class Evidenced(Model):
     """What signed evidence says of an image, as far as rules need it."""
 
     signed: bool = Field(description="whether curation signed that it may be used")
@@ -102,7 +102,7 @@ class Evidenced(Frozen):
     @classmethod
     def of(cls, image: KnownImage) -> Self:
         """Return this part of what the inventory knows of an image."""
-        last = image.last(Boundary.CURATION)
+        last = image.last(Gate.RELEASE)
         return cls(
             signed=image.signed,
             verdict=_verdict(last),
@@ -123,7 +123,7 @@ class Evidenced(Frozen):
             )
 
 
-class PastDeployment(Frozen):
+class PastDeployment(Model):
     """A deployment by a record that the execution tier signed."""
 
     environment: str
@@ -134,7 +134,7 @@ class PastDeployment(Frozen):
     address: str = Field(default="", description="where it answers")
 
 
-class Stock(Frozen):
+class RepositorySnapshot(Model):
     """All facts that a plan rests on."""
 
     images: tuple[KnownImage, ...] = Field(description="the inventory")
@@ -143,7 +143,7 @@ class Stock(Frozen):
     proxies: dict[Digest, tuple[str, ...]] = Field(
         default_factory=dict, description="image that environments name for their fronts → which; deployed or not yet"
     )
-    standings: dict[str, Standing] = Field(
+    standings: dict[str, ImageStatus] = Field(
         default_factory=dict,
         description="image → how it stands; also of one that is gone and of which something is left",
     )
@@ -152,9 +152,9 @@ class Stock(Frozen):
     )
     read_at: AwareDatetime = Field(description="when all this was so")
 
-    def standing(self, ref: ImageRef) -> Standing:
+    def standing(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
-        return self.standings.get(str(ref), Standing())
+        return self.standings.get(str(ref), ImageStatus())
 
     @property
     def digest(self) -> Digest:

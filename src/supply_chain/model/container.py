@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from supply_chain.model.image import Digest, Frozen, digest_of, short
+from supply_chain.model.image import Digest, Model, digest_of, short
 from supply_chain.model.manifest import Runtime
 
 MANAGED = "cscm.managed"
@@ -43,7 +43,7 @@ LOG = 256 * 1024
 """Bytes that are read from each of a container's streams, however long its lines are."""
 
 
-class Profile(Frozen):
+class Profile(Model):
     """Permissions and limits of a container, as requested in a spec or as reported by an engine."""
 
     user: str = Field(description="uid:gid")
@@ -63,7 +63,7 @@ class Profile(Frozen):
     security_options: tuple[str, ...] = Field(default=(), description="other than no-new-privileges")
 
 
-class Published(Frozen):
+class Published(Model):
     """A port of a container that is published at an address of the host."""
 
     address: str
@@ -71,14 +71,14 @@ class Published(Frozen):
     container_port: int
 
 
-class Volume(Frozen):
+class Volume(Model):
     """A named volume and its mount path in the container."""
 
     name: str
     path: str
 
 
-class ContainerSpec(Frozen):
+class ContainerSpec(Model):
     """The complete specification of one container; it takes nothing from the environment of the host."""
 
     image: str = Field(description="a reference by digest, an image id, or a local name")
@@ -94,7 +94,7 @@ class ContainerSpec(Frozen):
     restart: bool = Field(default=False, description="started again whenever it ends, unless it was stopped")
 
 
-class Container(Frozen):
+class Container(Model):
     """A container as its engine reports it."""
 
     id: str
@@ -128,7 +128,7 @@ class Container(Frozen):
         return self.status in ("exited", "dead") or bool(self.status == "created" and self.error)
 
 
-class HostAccess(Frozen):
+class HostAccess(Model):
     """What a container can reach of its host and of other containers, beyond what engines give to every container."""
 
     container: str = Field(description="its id")
@@ -149,7 +149,7 @@ ActionKind = Literal["exec_start", "attach", "archive-path", "extract-to-dir", "
 """Container events of the Docker Engine API that give somebody access to a container or copy its content out of it."""
 
 
-class Action(Frozen):
+class Action(Model):
     """An action of somebody on a container, as the engine's events report it."""
 
     at: datetime
@@ -158,7 +158,7 @@ class Action(Frozen):
     command: str = Field(default="", description="of an exec")
 
 
-class History(Frozen):
+class History(Model):
     """What an engine knows of the actions on its containers."""
 
     actions: tuple[Action, ...] = ()
@@ -166,7 +166,7 @@ class History(Frozen):
     complete: bool = Field(default=True, description="whether all is known since the event that was named")
 
 
-class LocalImage(Frozen):
+class LocalImage(Model):
     """An image in the engine's store."""
 
     digest: Digest = Field(description="the manifest's digest, which is what the registry calls it")
@@ -176,14 +176,14 @@ class LocalImage(Frozen):
     labels: dict[str, str]
 
 
-class Listener(Frozen):
+class Listener(Model):
     """A TCP socket that listens for connections."""
 
     address: str
     port: int
 
 
-class Process(Frozen):
+class Process(Model):
     """A process of a container, with its process and user ids on the engine's host."""
 
     pid: int
@@ -192,14 +192,14 @@ class Process(Frozen):
     command: str
 
 
-class Change(Frozen):
+class Change(Model):
     """A path whose content differs from the image."""
 
     kind: Literal["changed", "added", "deleted"]
     path: str
 
 
-class Machine(Frozen):
+class Machine(Model):
     """The machine that an engine runs on."""
 
     cpus: int = Field(ge=1, description="processors")

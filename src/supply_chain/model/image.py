@@ -43,13 +43,13 @@ Repository = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2
 """A repository's path in its registry, without the host (OCI distribution 1.1, "Pulling manifests")."""
 
 
-class Frozen(BaseModel):
+class Model(BaseModel):
     """Immutable base model for data that crosses a file, a process or a tier; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ImageRef(Frozen):
+class ImageRef(Model):
     """An image by repository and digest, for example `dev/hello@sha256:…`, without a host or a tag."""
 
     repository: Repository
@@ -150,7 +150,7 @@ class StorageStatus(StrEnum):
     ACTIVATING = "ACTIVATING"
 
 
-class StoredManifest(Frozen):
+class StoredManifest(Model):
     """What the registry knows of one manifest that it holds: an image, an index or an artifact."""
 
     digest: Digest
@@ -184,7 +184,7 @@ class StoredManifest(Frozen):
         return tuple(digests) if len(digests) == len(named) and self.digest not in named else ()
 
 
-class Removal(Frozen):
+class Removal(Model):
     """The result of removing one image."""
 
     name: str = Field(description="its digest")
@@ -198,7 +198,7 @@ def digest_set(digest: Digest) -> dict[str, str]:
     return {algorithm: value}
 
 
-class Proof(Frozen):
+class Proof(Model):
     """Signed evidence because of which a step was not repeated."""
 
     evidence: tuple[Digest, ...] = Field(min_length=1, description="of the referrers' manifests, the oldest first")
@@ -218,13 +218,13 @@ def _age(since: datetime | None, now: datetime) -> str:
     return next((f"{seconds // size} {unit} old" for size, unit in units if seconds >= size), "0 s old")
 
 
-class Proven(Frozen):
+class Proven(Model):
     """A state that can rest on evidence of an earlier run."""
 
     proven: Proof | None = Field(default=None, description="why the step was not done again; None where it was done")
 
 
-class Source(Frozen):
+class Source(Model):
     """The location and the revision of the source code."""
 
     path: str = Field(description="the application's directory, below the repository's root")
@@ -245,7 +245,7 @@ class Source(Frozen):
         return self.revision[:7] + ("-dirty" if self.dirty else "")
 
 
-class Material(Frozen):
+class Material(Model):
     """An input of a build: another image, or a file."""
 
     name: str
@@ -253,7 +253,7 @@ class Material(Frozen):
     curated: bool = Field(description="whether it came from the curated base repositories")
 
 
-class BuildInputs(Frozen):
+class BuildInputs(Model):
     """Everything that a build depends on."""
 
     application: str
@@ -319,7 +319,7 @@ class CuratedImage(Proven):
     environments: tuple[str, ...] = Field(description="where its owner lets it run; nowhere for a base")
 
 
-class Interval(Frozen):
+class Interval(Model):
     """A measured span of time."""
 
     started: AwareDatetime

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_document
-from supply_chain.model.image import DIGEST, PATH, Digest, Frozen
+from supply_chain.model.image import DIGEST, PATH, Digest, Model
 from supply_chain.model.tier import BY_DIGEST, OF_PLANS
 
 FILE = "supply-chain.yaml"
@@ -106,7 +106,7 @@ HttpsUrl = Annotated[
 ]
 
 
-class Fetch(Frozen):
+class Fetch(Model):
     """What a build may fetch besides curated bases. BuildKit refuses everything else."""
 
     images: tuple[PinnedImage, ...] = Field(
@@ -123,7 +123,7 @@ class Fetch(Frozen):
     )
 
 
-class Build(Frozen):
+class Build(Model):
     """How the image is built: BuildKit, from a Dockerfile."""
 
     context: Inside = Field(default=".", description="the build context, relative to the application's directory")
@@ -138,7 +138,7 @@ class Build(Frozen):
     _paths = field_validator("context", "dockerfile")(_inside)
 
 
-class Test(Frozen):
+class Test(Model):
     """The application's own tests, run in a stage of its build with no network."""
 
     __test__ = False
@@ -161,7 +161,7 @@ class Test(Frozen):
         return None if value is None else _absolute(value)
 
 
-class Probe(Frozen):
+class Probe(Model):
     """How anybody sees that the application is ready: an HTTP request answered with 2xx."""
 
     port: int = Field(ge=1024, le=65535, description="where the application listens, on all addresses")
@@ -172,7 +172,7 @@ class Probe(Frozen):
     stop_timeout: int = Field(default=5, ge=1, le=60, description="seconds it may take to stop on SIGTERM")
 
 
-class Runtime(Frozen):
+class Runtime(Model):
     """What the container may do; everything else is taken away."""
 
     uid: int = Field(default=10001, ge=1, le=65535, description="the user it runs as; never 0")
@@ -220,7 +220,7 @@ ImagePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00*?\[]*(/\*)?$", m
 Justification = Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)]
 
 
-class Unjudged(Frozen):
+class Unjudged(Model):
     """What no scanner judges in the image, and that the owner accepts all the same."""
 
     what: UnjudgedKind = Field(
@@ -233,7 +233,7 @@ class Unjudged(Frozen):
     reason: Justification = Field(description="why that is acceptable; it stands in the evidence")
 
 
-class Limits(Frozen):
+class Limits(Model):
     """How many findings of each severity the owner accepts. Beyond that, the image is refused."""
 
     critical: Limit = 0
@@ -258,7 +258,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max
 """`file:line`, as a check reports it."""
 
 
-class Review(Frozen):
+class Review(Model):
     """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
 
     check: Literal["secrets", "source", "content"] = Field(description="the check that finds them")
@@ -270,7 +270,7 @@ class Review(Frozen):
     )
 
 
-class Common(Frozen):
+class Common(Model):
     """Fields that every declaration has."""
 
     name: Name = Field(description="a repository name, such as hello or base/python")
@@ -295,7 +295,7 @@ class Service(Common):
     ] = Field(default=("staging",), description="where it runs; the chain deploys to the first")
 
 
-class Rootfs(Frozen):
+class Rootfs(Model):
     """A root filesystem made of Debian's packages, which the Dockerfile finds as `rootfs.tar`."""
 
     suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = Field(

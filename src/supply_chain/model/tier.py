@@ -44,12 +44,12 @@ def is_base_repository(repository: str) -> bool:
     return repository.startswith(f"{BASES}/")
 
 
-class Boundary(StrEnum):
+class Gate(StrEnum):
     """A gate, where an image passes from one tier to the next or is released."""
 
-    TO_CURATION = "boundary-1"
-    CURATION = "curation"
-    TO_EXECUTION = "boundary-2"
+    INTAKE = "intake"
+    RELEASE = "release"
+    DEPLOY = "deploy"
 
 
 def development_repository(application: str) -> str:

@@ -13,17 +13,17 @@ from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.image_status import Ruling, read_blocks, read_standing, standing
+from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance, last_provenance
-from supply_chain.evidence.reading import Said, is_signed
+from supply_chain.evidence.reading import SignedValue, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, Evidence
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.model.image import Candidate, CuratedImage, Digest, ImageRef, ScannedImage, Source
-from supply_chain.model.tier import Boundary, TierName, is_base_repository
+from supply_chain.model.tier import Gate, TierName, is_base_repository
 from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.verdict import execution_place, refusals_place
@@ -55,7 +55,7 @@ def candidate(
         ref=ref,
         evidence=(*evidence, *said.by(TierName.LIFECYCLE)),
         left_out=(*reading.notes(), *said.notes()),
-        standing=standing(said.evidence),
+        standing=image_status(said.evidence),
         holder=settled_holder(registered, first),
         **_development(built, evidence),
     )
@@ -109,7 +109,7 @@ def _at_curation(
             *chain.from_iterable(of_bases.values()),
         ),
         left_out=(*reading.notes(), *said.notes(), *strange),
-        standing=standing(said.evidence),
+        standing=image_status(said.evidence),
         blocked_bases=_blocked(of_bases),
         report=_report(own),
         signed=is_signed(own),
@@ -125,12 +125,12 @@ def _at_curation(
 
 def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]:
     """Read concurrently what is attached to an image and what is signed about its image status."""
-    return both(lambda: store.read(ref), lambda: read_standing(ref, store))
+    return both(lambda: store.read(ref), lambda: read_image_status(ref, store))
 
 
 def _said_of_bases(
     suspects: Iterable[ImageRef], built: Provenance | None, bases: Sequence[ImageRef], store: EvidenceStore
-) -> Mapping[str, tuple[Evidence, ...]]:
+) -> Mapping[str, tuple[VerifiedStatement, ...]]:
     """Return the lifecycle's statements about every image that a build used, by repository and digest.
 
     That is these bases, the bases that they are built on, and every other material, by its digest under any name.
@@ -139,15 +139,15 @@ def _said_of_bases(
     known = {base.digest for base in all_of_them}
     others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in known]
     reads: list[tuple[str, Callable[[], Reading]]] = [
-        *((str(base), partial(read_standing, base, store)) for base in all_of_them),
+        *((str(base), partial(read_image_status, base, store)) for base in all_of_them),
         *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
     ]
     return dict(side_by_side(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
 
 
-def _blocked(said_of: Mapping[str, tuple[Evidence, ...]]) -> dict[str, Ruling]:
+def _blocked(said_of: Mapping[str, tuple[VerifiedStatement, ...]]) -> dict[str, LifecycleDecision]:
     """Return those that are blocked, each with its block."""
-    return {base: block for base, said in said_of.items() if (block := standing(said).block)}
+    return {base: block for base, said in said_of.items() if (block := image_status(said).block)}
 
 
 def with_their_bases(
@@ -223,7 +223,7 @@ def _built_with(
     return tuple(sorted(names[digest] for digest in used - listed))
 
 
-def _examined(evidence: Iterable[Evidence]) -> Examination | None:
+def _examined(evidence: Iterable[VerifiedStatement]) -> Examination | None:
     """Return what curation found in an image that no scanner judges; None if it did not examine the image."""
     listed = last_listed(evidence)
     return listed.examination if listed else None
@@ -288,7 +288,7 @@ def curated(
             *chain.from_iterable(of_bases.values()),
         ),
         left_out=(*reading.notes(), *refusals.notes(), *said.notes()),
-        standing=standing(said.evidence),
+        standing=image_status(said.evidence),
         blocked_bases=_blocked(of_bases),
         report=_report(curation),
         signed=is_signed(curation),
@@ -304,12 +304,12 @@ def curated(
     )
 
 
-def said_by_execution(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[Evidence, ...]:
+def said_by_execution(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[VerifiedStatement, ...]:
     """Return what execution signed with these predicate types about an image, for every environment."""
     return store.verified(execution_place(ref), TierName.EXECUTION, *kinds)
 
 
-def _development(built: Provenance | None, evidence: Sequence[Evidence]) -> dict[str, Any]:
+def _development(built: Provenance | None, evidence: Sequence[VerifiedStatement]) -> dict[str, Any]:
     return {
         "manifest": built.manifest if built else None,
         "source": built.source if built else None,
@@ -320,12 +320,12 @@ def _development(built: Provenance | None, evidence: Sequence[Evidence]) -> dict
     }
 
 
-def _report(evidence: Sequence[Evidence]) -> Report | None:
+def _report(evidence: Sequence[VerifiedStatement]) -> Report | None:
     found = last_report(evidence)
     return found.value if found else None
 
 
-def _verdicts(evidence: Sequence[Evidence], ref: ImageRef) -> dict[Boundary, Said[Summary]]:
+def _verdicts(evidence: Sequence[VerifiedStatement], ref: ImageRef) -> dict[Gate, SignedValue[Summary]]:
     """Return the last verdict of the intake gate and of the release gate about an image, if there is one."""
-    gates = (Boundary.TO_CURATION, Boundary.CURATION)
+    gates = (Gate.INTAKE, Gate.RELEASE)
     return {gate: last for gate in gates if (last := last_verdict(evidence, gate, ref.digest))}

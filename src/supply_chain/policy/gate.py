@@ -10,18 +10,18 @@ from typing import Any, Generic, TypeVar
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import NOT_SHOWN, Check, CheckResult
 from supply_chain.evidence.examination import Examination, Identity
-from supply_chain.evidence.image_status import Ruling, Standing
-from supply_chain.evidence.reading import Said
+from supply_chain.evidence.image_status import ImageStatus, LifecycleDecision
+from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import Evidence
+from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Digest, ImageRef, Source, digest_of
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Reason, Refused
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 from supply_chain.vulnerability.findings import Report
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class SoakAsked:
     """The environment in which the image has to have been healthy."""
     seconds: int
 
-    def met_by(self, longest: Said[Soak] | None) -> bool:
+    def met_by(self, longest: SignedValue[Soak] | None) -> bool:
         """Return whether the longest soak in that environment is long enough; False if there is none."""
         return longest is not None and longest.value.seconds >= self.seconds
 
@@ -65,20 +65,20 @@ class Dossier(Generic[T]):
     ref: ImageRef
     manifest: Service | Base | None
     """The declaration that development signed; None without signed provenance."""
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[VerifiedStatement, ...]
     left_out: tuple[str, ...] = ()
     """Sentences about what else is attached to the image and why that is not evidence."""
     checks: tuple[CheckResult, ...] = ()
     report: Report | None = None
     source_report: Report | None = None
     signed: bool = False
-    verdicts: Mapping[Boundary, Said[Summary]] = field(default_factory=dict)
+    verdicts: Mapping[Gate, SignedValue[Summary]] = field(default_factory=dict)
     """The last verdict of each gate of the tier before, if there is one."""
     place: Place | None = None
     """The environment to deploy to; only at the deploy gate."""
-    approval: Said[Approval] | None = None
+    approval: SignedValue[Approval] | None = None
     """The last decision of a person about this image in this environment."""
-    soak: Said[Soak] | None = None
+    soak: SignedValue[Soak] | None = None
     """The longest soak in the environment that comes before this one, if one does."""
     now: datetime | None = None
     uncurated: tuple[str, ...] = ()
@@ -100,9 +100,9 @@ class Dossier(Generic[T]):
     """Curated bases that the build used without starting from them, and whose packages are not all in the SBOM."""
     holder: Holder | None = None
     """Who holds the application's name; None if that is not settled yet."""
-    standing: Standing = field(default_factory=Standing)
+    standing: ImageStatus = field(default_factory=ImageStatus)
     """The image status: whether the lifecycle blocks or holds the image."""
-    blocked_bases: Mapping[str, Ruling] = field(default_factory=dict)
+    blocked_bases: Mapping[str, LifecycleDecision] = field(default_factory=dict)
     """Images that went into the build and are blocked, each with its block."""
 
 
@@ -113,7 +113,7 @@ Rule = Callable[[Dossier[Any]], Iterable[Reason]]
 class Policy:
     """The rules of one gate. There is at least one, because a policy without rules would admit everything."""
 
-    boundary: Boundary
+    gate: Gate
     rules: tuple[Rule, ...]
     version: str
 
@@ -124,18 +124,18 @@ class Policy:
     @property
     def digest(self) -> Digest:
         """Return a digest of the gate, the policy's version and the names of its rules."""
-        names = [self.boundary.value, self.version, *(rule.__name__ for rule in self.rules)]
+        names = [self.gate.value, self.version, *(rule.__name__ for rule in self.rules)]
         return digest_of(chr(10).join(names).encode())
 
 
 def judge(dossier: Dossier[T], policy: Policy) -> Admitted[T] | Refused:
     """Apply every rule of the policy to the facts and return the verdict with every reason. Pure."""
     reasons = tuple(reason for rule in policy.rules for reason in rule(dossier))
-    boundary, digest, left_out = policy.boundary, policy.digest, dossier.left_out
+    gate, digest, left_out = policy.gate, policy.digest, dossier.left_out
     if reasons:
-        return Refused(image=dossier.ref, boundary=boundary, policy=digest, reasons=reasons, notes=left_out)
+        return Refused(image=dossier.ref, gate=gate, policy=digest, reasons=reasons, notes=left_out)
     notes = (*_notes(dossier), *left_out, *_not_shown(dossier))
-    return Admitted(image=dossier.image, boundary=boundary, policy=digest, notes=notes)
+    return Admitted(image=dossier.image, gate=gate, policy=digest, notes=notes)
 
 
 def _not_shown(dossier: Dossier[Any]) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def unjudged_packages(dossier: Dossier[Any]) -> str | None:
     """
     if dossier.report is None or not (packages := system_packages(dossier.inventory or frozenset())):
         return None
-    of, many = dossier.report.distribution, counted(len(packages), "package")
+    of, many = dossier.report.distribution, pluralize(len(packages), "package")
     if of is None:
         return f"{many} of a distribution of which the scan does not tell whether the database knows it"
     if not of.name:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import PATH, Frozen, Source
+from supply_chain.model.image import PATH, Model, Source
 from supply_chain.model.manifest import Base, Name, Service, Word
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
@@ -18,7 +18,7 @@ RESERVED = ("base/", "upstream/")
 """Prefixes that are reserved whatever the register contains, because everybody builds on the images there."""
 
 
-class NamedSource(Frozen):
+class NamedSource(Model):
     """A source that may use a name: a repository, and one directory in it or any."""
 
     repository: str = Field(min_length=1, description="the git repository's remote, without a user's name or password")
@@ -32,7 +32,7 @@ class NamedSource(Frozen):
         return holder.repository == self.repository and self.path in (None, holder.path)
 
 
-class Holder(Frozen):
+class Holder(Model):
     """The holder of a name. Fields that are None are not settled: the first admission settles them."""
 
     kind: Literal["service", "base"] | None = Field(default=None, description="what its declaration says")
@@ -92,7 +92,7 @@ def settled_holder(registered: Holder | None, first: Holder | None) -> Holder | 
     return registered.over(first) if registered else first
 
 
-class NameRegister(Frozen):
+class NameRegister(Model):
     """`deployments/names.yaml`: reserved names, and names that were assigned to a holder."""
 
     names: dict[Pattern, Holder] = Field(description="name, or every name below one (`base/*`) → whose it is")

@@ -6,13 +6,13 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from supply_chain.model.image import Digest, Frozen, ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.tier import Gate
 
 T = TypeVar("T")
 
 
-class Reason(Frozen):
+class Reason(Model):
     """A reason for a refusal. `code` is published, and its meaning never changes."""
 
     code: str
@@ -20,28 +20,28 @@ class Reason(Frozen):
     remedy: str = Field(description="what would satisfy it")
 
 
-class Admitted(Frozen, Generic[T]):
+class Admitted(Model, Generic[T]):
     """The verdict that an image passed this gate under this policy."""
 
     image: T
-    boundary: Boundary
+    gate: Gate
     policy: Digest
     notes: tuple[str, ...] = Field(default=(), description="what an operator should know all the same")
 
 
-class Refused(Frozen):
+class Refused(Model):
     """The verdict that an image did not pass, with every reason of that gate."""
 
     image: ImageRef | None = Field(description="none where it was refused before it was built")
     application: str = Field(default="", description="whose image it would have been, where there is none")
-    boundary: Boundary
+    gate: Gate
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
     notes: tuple[str, ...] = Field(default=(), description="what is attached to it and does not count")
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"
-        lines = [f"{subject} is refused at {self.boundary}:"]
+        lines = [f"{subject} is refused at the {self.gate} gate:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

@@ -11,11 +11,11 @@ from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.examination import OS_RELEASE, matches
 from supply_chain.model.manifest import Limits, Service
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
-from supply_chain.text import counted, first_of
+from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
@@ -24,7 +24,7 @@ IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 """Codes of the reasons that no longer apply once the block is lifted."""
 
 
-def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+def image_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image is blocked, whatever other evidence there is."""
     if ruling := dossier.standing.block:
         yield Reason(
@@ -34,7 +34,7 @@ def not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def bases_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if a base or any other image that the build used is blocked.
 
     The bases of those bases count too: what is wrong with them can be wrong with every image that uses them.
@@ -60,7 +60,7 @@ def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
+def application_names_match(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the signed declaration names another application than the image's repository does.
 
     Evidence about one application does not count for another.
@@ -73,7 +73,7 @@ def names_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def name_is_theirs(dossier: Dossier[Any]) -> Iterator[Reason]:
+def name_belongs_to_source(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the application name is registered to, or was first used by, another source, owner or kind.
 
     The register (`deployments/names.yaml`) takes precedence over the first use. Names below `base/` and `upstream/` are
@@ -101,7 +101,7 @@ def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, 
     )
 
 
-def checks_made(dossier: Dossier[Any]) -> Iterator[Reason]:
+def required_checks_present(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless there is a signed result of every check that this kind of application requires."""
     if dossier.manifest is None:
         return
@@ -143,7 +143,7 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
 
 
-def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
+def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if there is no signed SBOM, if it is empty, or if packages of the base are missing or altered in it.
 
     A scan finds nothing in packages whose metadata was removed or replaced.
@@ -167,19 +167,19 @@ def inventory_whole(dossier: Dossier[Any]) -> Iterator[Reason]:
     if hidden:
         yield Reason(
             code="sbom.incomplete",
-            fact=f"{counted(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
+            fact=f"{pluralize(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
             remedy="keep the package manager's records (/var/lib/dpkg) as they are in the base",
         )
     if altered:
         yield Reason(
             code="sbom.altered",
-            fact=f"{counted(len(altered), 'package')} of the base says it is another than there, in version, source "
+            fact=f"{pluralize(len(altered), 'package')} of the base says it is another than there, in version, source "
             f"or distribution: {', '.join(altered[:10])}",
             remedy="raise packages in the base and build on that; leave its /var/lib/dpkg and os-release as they are",
         )
 
 
-def examined(dossier: Dossier[Any]) -> Iterator[Reason]:
+def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless curation examined the image's files for content that no scanner judges.
 
     An SBOM alone does not show what it leaves out.
@@ -192,7 +192,7 @@ def examined(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
+def layers_match_base(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if container engines would unpack the image's layers into different files.
 
     Otherwise an engine could run other files than those that were examined.
@@ -206,7 +206,7 @@ def layers_agree(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
+def distribution_matches_base(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image names another distribution than its base does, or contradicts itself about it.
 
     A scanner relies on os-release. With another name or version there, it finds other vulnerabilities, or none. The
@@ -235,14 +235,14 @@ def distribution_agrees(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def one_database(dossier: Dossier[Any]) -> Iterator[Reason]:
+def single_package_database(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image has package databases besides the distribution's own that the owner does not accept."""
     databases = unaccepted(dossier).databases
     if databases:
         named = ", ".join(f"{each.path} ({each.manager})" for each in databases[:10])
         yield Reason(
             code="sbom.second-database",
-            fact=f"{counted(len(databases), 'package database')} besides the distribution's own: {named}",
+            fact=f"{pluralize(len(databases), 'package database')} besides the distribution's own: {named}",
             remedy="install packages with the distribution's package manager, or build on their image; the owner may "
             "accept it (limits.unjudged in supply-chain.yaml)",
         )
@@ -256,12 +256,12 @@ def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
         named = ", ".join(f"{each.path} ({each.format})" for each in left.archives[:10])
         yield Reason(
             code="sbom.archives",
-            fact=f"{counted(many, 'archive')} in which no scanner looks: {named or 'more than are listed'}",
+            fact=f"{pluralize(many, 'archive')} in which no scanner looks: {named or 'more than are listed'}",
             remedy="unpack or remove them in the build; the owner may accept them (limits.unjudged)",
         )
 
 
-def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
+def image_scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless there is a vulnerability report of the image that the curation tier signed."""
     if dossier.report is None:
         yield Reason(
@@ -271,7 +271,7 @@ def scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
+def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the scan is older than the owner's limit (`limits.scan_days`).
 
     Vulnerabilities may have become known since; the image has to be scanned again. A scan time in the future is refused
@@ -283,12 +283,12 @@ def scan_current(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.now is None or not is_current(dossier.report, dossier.now, days):
         yield Reason(
             code="scan.old",
-            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {counted(days, 'day')}",
+            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {pluralize(days, 'day')}",
             remedy="run `cscm curate` again; it scans what is old",
         )
 
 
-def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
+def distribution_supported(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the vulnerability database does not know the image's distribution and the owner does not accept that.
 
     A scan finds nothing in packages that its database does not know. The same applies if the image does not name its
@@ -304,7 +304,7 @@ def distribution_known(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def scan_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
+def findings_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image has more findings of a severity than its owner accepts, or one known to be exploited."""
     if dossier.manifest is not None and dossier.report is not None:
         yield from over_limits(dossier.report, dossier.manifest.limits, "scan")
@@ -320,11 +320,11 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
         limit = getattr(limits, severity.value)
         found = [f for f in report.findings if f.severity is severity]
         if severity in over:
-            worst = "; ".join(first_of(5, [str(finding) for finding in found]))
+            worst = "; ".join(truncate_lines(5, [str(finding) for finding in found]))
             fixable = sum(f.fixable for f in found)
             yield Reason(
                 code=f"{what}.{severity}",
-                fact=f"{counted(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
+                fact=f"{pluralize(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
                 remedy=f"for {fixable} of them there is a fix: raise those packages, or rebuild on a newer base",
             )
 
@@ -342,7 +342,7 @@ def _raise(finding: Finding) -> str:
     return f"remove {finding.package}; no fix is published"
 
 
-def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
+def encrypted_at_rest(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy.
 
     The declaration classifies an image as confidential. The encrypted copy has to be of this digest.
@@ -365,7 +365,7 @@ def encrypted(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
+def signature_present(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless curation signed this digest."""
     if not dossier.signed:
         yield Reason(
@@ -375,22 +375,22 @@ def signature_there(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def summaries_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
+def earlier_verdicts_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse unless the last signed verdicts of the intake gate and the release gate admit this digest."""
-    for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
-        said = dossier.verdicts.get(boundary)
+    for gate in (Gate.INTAKE, Gate.RELEASE):
+        said = dossier.verdicts.get(gate)
         if said is None or not said.value.passed:
             yield Reason(
-                code=f"verdict.{boundary}.{'missing' if said is None else 'refused'}",
-                fact=f"no signed verdict of {boundary} is about this digest"
+                code=f"verdict.{gate}.{'missing' if said is None else 'refused'}",
+                fact=f"no signed verdict of the {gate} gate is about this digest"
                 if said is None
-                else f"the last signed verdict of {boundary}, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
+                else f"the last signed verdict of the {gate} gate, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
                 remedy=f"run `cscm curate {dossier.ref.digest}`; its gates leave their verdicts beside the image",
             )
 
 
-def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
+def environment_declared(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image is a base, or if its declaration does not list the environment."""
     if dossier.manifest is None:
         return
@@ -409,7 +409,7 @@ def may_run_here(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def tests_shown(dossier: Dossier[Any]) -> Iterator[Reason]:
+def tests_reported(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the environment requires proof of tests and no test runner's report shows that tests ran."""
     if dossier.place and dossier.place.tests_shown and not any(each.shows_tests for each in dossier.checks):
         yield Reason(
@@ -419,7 +419,7 @@ def tests_shown(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
+def approval_given(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the latest approval decision is a denial, or if the environment requires an approval and there is none.
 
     Only decisions about this image in this environment count.
@@ -441,7 +441,7 @@ def approved(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def soaked(dossier: Dossier[Any]) -> Iterator[Reason]:
+def soak_completed(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the environment requires a soak in another one and the image has not completed it.
 
     The declaration does not change this: it lists where an application may run, not what an image has to pass before.
@@ -458,24 +458,26 @@ def soaked(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 POLICIES = {
-    Boundary.TO_CURATION: Policy(
-        Boundary.TO_CURATION,
-        (not_blocked, provenance_signed, names_agree, name_is_theirs, checks_made, checks_passed, source_within_limits),
+    Gate.INTAKE: Policy(
+        Gate.INTAKE,
+        (image_not_blocked, provenance_signed, application_names_match, name_belongs_to_source,
+         required_checks_present, checks_passed, source_within_limits),
         VERSION,
     ),
-    Boundary.CURATION: Policy(
-        Boundary.CURATION,
-        (not_blocked, bases_not_blocked, provenance_signed, names_agree, inventory_whole, examined,
-         layers_agree, distribution_agrees, one_database, archives_accepted, scanned,
-         distribution_known, scan_within_limits, encrypted),
+    Gate.RELEASE: Policy(
+        Gate.RELEASE,
+        (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, sbom_complete,
+         image_examined, layers_match_base, distribution_matches_base, single_package_database, archives_accepted,
+         image_scanned, distribution_supported, findings_within_limits, encrypted_at_rest),
         VERSION,
     ),
-    Boundary.TO_EXECUTION: Policy(
-        Boundary.TO_EXECUTION,
-        (not_blocked, bases_not_blocked, provenance_signed, names_agree, signature_there, summaries_passed,
-         inventory_whole, examined, layers_agree, distribution_agrees, one_database, archives_accepted,
-         scanned, scan_current, distribution_known, scan_within_limits, encrypted, may_run_here,
-         tests_shown, soaked, approved),
+    Gate.DEPLOY: Policy(
+        Gate.DEPLOY,
+        (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, signature_present,
+         earlier_verdicts_passed, sbom_complete, image_examined, layers_match_base, distribution_matches_base,
+         single_package_database, archives_accepted, image_scanned, scan_up_to_date, distribution_supported,
+         findings_within_limits, encrypted_at_rest, environment_declared, tests_reported, soak_completed,
+         approval_given),
         VERSION,
     ),
 }  # fmt: skip

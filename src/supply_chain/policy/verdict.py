@@ -8,19 +8,19 @@ from typing import Any, Protocol, TypeVar
 
 from supply_chain.errors import GateOvertaken
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.reading import Said
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence
+from supply_chain.evidence.reading import SignedValue
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts, verifier
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.tier import Boundary, TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Refused
 
 T = TypeVar("T")
 
 
-def verdict_places(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> tuple[ImageRef, ...]:
+def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
     """Return the places where a gate's verdict about an image is attached.
 
     An admission by the intake gate or the release gate is attached in the curated repository. A verdict of the deploy
@@ -29,11 +29,11 @@ def verdict_places(ref: ImageRef, boundary: Boundary, *, admitted: bool) -> tupl
     image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too.
     """
     beside = ref.moved_to(curated_repository(ref.application))
-    if boundary is Boundary.TO_EXECUTION:
+    if gate is Gate.DEPLOY:
         return (execution_place(ref),)
     if admitted:
         return (beside,)
-    return (refusals_place(ref),) if boundary is Boundary.TO_CURATION else (beside, refusals_place(ref))
+    return (refusals_place(ref),) if gate is Gate.INTAKE else (beside, refusals_place(ref))
 
 
 def refusals_place(ref: ImageRef) -> ImageRef:
@@ -67,7 +67,7 @@ def keep(
     refusal: Refused, dossier: Dossier[Any], repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Digest:
     """Create the repositories that are missing, record a refusal, and return the digest of its statement."""
-    for where in verdict_places(dossier.ref, refusal.boundary, admitted=False):
+    for where in verdict_places(dossier.ref, refusal.gate, admitted=False):
         if where != dossier.ref:
             repositories.ensure_repository(where.repository, immutable=True, key=None)
     return record(refusal, dossier, store, now)
@@ -81,17 +81,17 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate refused the image
     after the facts were read: the admission would outweigh that refusal.
     """
-    places = {place for yes in (True, False) for place in verdict_places(dossier.ref, verdict.boundary, admitted=yes)}
+    places = {place for yes in (True, False) for place in verdict_places(dossier.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
-    last = last_verdict(chain.from_iterable(before.values()), verdict.boundary, dossier.ref.digest)
+    last = last_verdict(chain.from_iterable(before.values()), verdict.gate, dossier.ref.digest)
     if isinstance(verdict, Admitted) and last is not None and _overtaken(dossier, last):
         raise GateOvertaken(
-            f"{dossier.ref} was refused at {verdict.boundary} after this run had read its evidence.\n"
+            f"{dossier.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same again: it is judged by what is known now."
         )
     said = summary(
         dossier.ref,
-        verdict.boundary,
+        verdict.gate,
         verdict.policy,
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
@@ -103,24 +103,24 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     words = last.evidence.predicate if last is not None and last.value.says_the_same_as(said) else said.predicate()
 
     def kept(place: ImageRef) -> Digest:  # an interrupted run may have left places out
-        known = verdicts(before[place], verdict.boundary, dossier.ref.digest)
+        known = verdicts(before[place], verdict.gate, dossier.ref.digest)
         there = (each.evidence.digest for each in known if each.evidence.predicate == words)
         return next(there, None) or store.attach(place, SUMMARY, words, now)
 
-    where = verdict_places(dossier.ref, verdict.boundary, admitted=isinstance(verdict, Admitted))
+    where = verdict_places(dossier.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
     return [kept(place) for place in reversed(where)][-1]
 
 
-def _overtaken(dossier: Dossier[Any], last: Said[Summary]) -> bool:
+def _overtaken(dossier: Dossier[Any], last: SignedValue[Summary]) -> bool:
     """Return whether the last verdict is a refusal by the release gate that is not among the facts.
 
     Only the facts of the release gate contain that gate's own verdicts.
     """
     known = {each.digest for each in dossier.evidence}
-    ours = last.value.verifier.id == verifier(Boundary.CURATION)
+    ours = last.value.verifier.id == verifier(Gate.RELEASE)
     return ours and not last.value.passed and last.evidence.digest not in known
 
 
-def is_conclusion(evidence: Evidence, judge: TierName) -> bool:
+def is_conclusion(evidence: VerifiedStatement, judge: TierName) -> bool:
     """Return whether the statement is an earlier conclusion of the judge itself, which is no basis for its verdict."""
     return evidence.signer == judge and evidence.predicate_type in (SUMMARY, SIGNATURE)

@@ -17,10 +17,10 @@ from typing import Protocol, TypeVar
 
 from supply_chain.concurrency import side_by_side
 from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
 from supply_chain.promotion.pushes import Pushed, read_push
-from supply_chain.text import counted, first_line, plain
+from supply_chain.text import first_line, plain_text, pluralize
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds before the first retry, and at most before any retry."""
@@ -45,7 +45,7 @@ T = TypeVar("T")
 log = logging.getLogger("supply_chain.bridge")
 
 
-class Message(Frozen):
+class Message(Model):
     """A message from a queue. `receipt` is needed to delete it."""
 
     id: str
@@ -187,7 +187,7 @@ class Bridge:
                 self.waiting.remove(group, name)
                 continue
             older = len(group.pushes) - 1
-            log.info("%s", plain(f"announced {pushed.image} ({pushed.tag}), and with it {older} older"))
+            log.info("%s", plain_text(f"announced {pushed.image} ({pushed.tag}), and with it {older} older"))
             self.waiting.announced_single(group, self.clock())
             self._finish(group)
 
@@ -214,11 +214,11 @@ class Bridge:
         del self.finished[message.id]
 
     def _bury(self, message: Message, reason: str) -> None:
-        log.warning("%s", plain(f"message {message.id} goes to the dead-letter queue: {reason}"))
+        log.warning("%s", plain_text(f"message {message.id} goes to the dead-letter queue: {reason}"))
         if self._is_dead(message.body, reason) or self._is_dead(message.body, ""):
             self.queue.delete(message)
         else:
-            log.warning("%s", plain(f"message {message.id} is left to the queue, which gives it up itself"))
+            log.warning("%s", plain_text(f"message {message.id} is left to the queue, which gives it up itself"))
         del self.unreadable[message.id]
 
     def _is_dead(self, body: str, reason: str) -> bool:
@@ -228,7 +228,7 @@ class Bridge:
         except SupplyChainError as error:
             if error.retryable:
                 raise
-            log.warning("%s", plain(f"the dead-letter queue does not take it: {first_line(error)}"))
+            log.warning("%s", plain_text(f"the dead-letter queue does not take it: {first_line(error)}"))
             return False
         return True
 
@@ -244,7 +244,7 @@ class Bridge:
                 return answer
 
     def _rest(self, error: SupplyChainError) -> None:
-        log.warning("%s", plain(f"again in {self.pause[0]:.0f} s: {error}"))
+        log.warning("%s", plain_text(f"again in {self.pause[0]:.0f} s: {error}"))
         self.wait(self.pause[0])
         self.pause[0] = min(2 * self.pause[0], LONGEST)
 
@@ -260,7 +260,7 @@ def dead_message(dead: Stored, begins: str) -> Message:
         )
     found = [each for each in dead.all() if each.id.startswith(begins)]
     if len(found) != 1:
-        which = f"The IDs of {counted(len(found), 'dead message')} begin" if found else "No dead message's ID begins"
+        which = f"The IDs of {pluralize(len(found), 'dead message')} begin" if found else "No dead message's ID begins"
         raise DeclarationInvalid(f"{which} with {begins!r}.\n`cscm events dead` lists them.")
     return found[0]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.approval import Words
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 VARIABLE = "promotions_frozen"
 """The Prefect variable that stores the freeze while it is in force."""
 
 
-class Freeze(Frozen):
+class PromotionFreeze(Model):
     """Who froze promotions, why, and since when."""
 
     by: Words = Field(description="as they call themselves")

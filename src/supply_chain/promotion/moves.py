@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from supply_chain.evidence.summary import Summary
-from supply_chain.model.image import Frozen, ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.tier import Gate
 
 
 class Images(Protocol):
@@ -28,7 +28,7 @@ class Images(Protocol):
         """
 
 
-class Move(Frozen):
+class Move(Model):
     """The action due for an image at its next gate: the destination `to`, or none, for the reason in `why`."""
 
     image: ImageRef
@@ -44,17 +44,17 @@ class Move(Frozen):
     """Whether the image stays because the signed statements about the application's images cannot be read or found."""
 
 
-def nothing(ref: ImageRef, why: str) -> Move:
+def no_move(ref: ImageRef, why: str) -> Move:
     """Return the move of an image that stays."""
     return Move(image=ref, why=why)
 
 
-def unreadable(ref: ImageRef, why: str) -> Move:
+def unreadable_move(ref: ImageRef, why: str) -> Move:
     """Return the move of an image that stays and needs somebody's attention."""
     return Move(image=ref, why=why, unreadable=True)
 
 
-def worth_telling(found: Iterable[Move]) -> tuple[Move, ...]:
+def reportable_moves(found: Iterable[Move]) -> tuple[Move, ...]:
     """Return the moves with a destination, and those that are unreadable."""
     return tuple(move for move in found if move.to or move.unreadable)
 
@@ -64,6 +64,6 @@ def codes_of(verdict: Summary) -> set[str]:
     return {reason.get("code", "") for reason in verdict.cscm.reasons}
 
 
-def why_refused(verdict: Summary, boundary: Boundary) -> str:
+def why_refused(verdict: Summary, gate: Gate) -> str:
     """Return a sentence that says where an image was refused and why."""
-    return f"it was refused at {boundary}: {', '.join(sorted(codes_of(verdict)))}"
+    return f"it was refused at the {gate} gate: {', '.join(sorted(codes_of(verdict)))}"

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from supply_chain.concurrency import one_by_one
 from supply_chain.errors import UNREADABLE, EvidenceFlooded
-from supply_chain.evidence.image_status import read_standing, standing
+from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import OFFERED, Boundary, TierName, curated_repository
+from supply_chain.model.tier import OFFERED, Gate, TierName, curated_repository
 from supply_chain.policy.rules import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
-from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
-from supply_chain.text import in_a_line
+from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
+from supply_chain.text import join_lines
 
 RECENT = 2000
 """Number of an application's images, last push first, that are searched for one that development signed."""
@@ -33,7 +33,7 @@ def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     offered image of an application moves on.
     """
     if later := _offered_later(ref, images.newest_first(ref.repository), store):
-        return nothing(ref, later)
+        return no_move(ref, later)
     return _of_the_newest(ref, store)
 
 
@@ -58,7 +58,7 @@ def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = 
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
-    return worth_telling([move for each in newest if (move := _of_an_application(each, store, shallow=shallow))])
+    return reportable_moves([move for each in newest if (move := _of_an_application(each, store, shallow=shallow))])
 
 
 def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
@@ -69,22 +69,22 @@ def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shal
     except UNREADABLE as error:
         if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more
             return None
-        return unreadable(newest[0], in_a_line(error))
-    return unreadable(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
+        return unreadable_move(newest[0], join_lines(error))
+    return unreadable_move(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
 
 
 def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
     """Return the move of the newest offered image, by its signed statements."""
     if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
-        return nothing(ref, "development signed no provenance of it").model_copy(update={"waits": True})
+        return no_move(ref, "development signed no provenance of it").model_copy(update={"waits": True})
     own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
     refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
-    for boundary in (Boundary.TO_CURATION, Boundary.CURATION):
-        verdict = last_verdict((*own, *refusals), boundary, ref.digest)
+    for gate in (Gate.INTAKE, Gate.RELEASE):
+        verdict = last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
-            return nothing(ref, why_refused(verdict.value, boundary))
+            return no_move(ref, why_refused(verdict.value, gate))
     if is_vended(own, ref.digest):
-        return nothing(ref, "it is vended")
+        return no_move(ref, "it is vended")
     return Move(image=ref, to="curation")
 
 
@@ -114,4 +114,4 @@ def _unsigned(newest: Sequence[ImageRef]) -> str:
 
 def _unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
     """Return whether the only reason of the refusal was a block of the image, which was lifted since."""
-    return codes_of(verdict) == {IMAGE_BLOCKED} and standing(read_standing(ref, store).evidence).block is None
+    return codes_of(verdict) == {IMAGE_BLOCKED} and image_status(read_image_status(ref, store).evidence).block is None

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from supply_chain.errors import EventUnreadable
-from supply_chain.model.image import ATTACHED, Digest, Frozen, ImageRef, Repository
+from supply_chain.model.image import ATTACHED, Digest, ImageRef, Model, Repository
 from supply_chain.model.tier import OFFERED
 
 SOURCE = "aws.ecr"
@@ -50,7 +50,7 @@ class _Event(_AsAws):
     detail: _Detail
 
 
-class Pushed(Frozen):
+class Pushed(Model):
     """An image that was pushed to `dev/*`. `event` is the ID of AWS's event, which may arrive more than once."""
 
     event: str

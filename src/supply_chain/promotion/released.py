@@ -10,24 +10,32 @@ from supply_chain.errors import UNREADABLE, SettingInvalid
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
-from supply_chain.evidence.reading import Said
+from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.soak import last_soak, longest_soak
-from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, PROVENANCE, SIGNATURE, SOAK, SUMMARY, Evidence
+from supply_chain.evidence.statement import (
+    APPROVAL,
+    DEPLOYMENT,
+    PROVENANCE,
+    SIGNATURE,
+    SOAK,
+    SUMMARY,
+    VerifiedStatement,
+)
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict, verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
-from supply_chain.model.tier import CURATED, Boundary, TierName
+from supply_chain.model.tier import CURATED, Gate, TierName
 from supply_chain.policy.dossier import said_by_execution
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
-from supply_chain.promotion.moves import Images, Move, codes_of, nothing, unreadable, why_refused, worth_telling
+from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
 from supply_chain.promotion.soaking import Soaking
-from supply_chain.text import first_line, in_a_line
+from supply_chain.text import first_line, join_lines
 
 SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
-OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Boundary.CURATION}.refused", "scan.old"}
+OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old"}
 """Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
 meanwhile."""
 OF_A_PLACE = ("approval.", "placement.", "soak.")
@@ -58,13 +66,13 @@ def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
     built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
     if not isinstance(manifest, Service):
-        return nothing(ref, "it is no service" if manifest else "development signed no provenance of it")
+        return no_move(ref, "it is no service" if manifest else "development signed no provenance of it")
     to = following(manifest.environments, after)
     if to is None:
-        return nothing(ref, f"it declares no environment after {after}" if after else "it declares no environment")
+        return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
     own = said_by_execution(ref, view.store, *SAID_BY_EXECUTION)
     if why := next(_objections(ref, after, to, own, view), ""):
-        return nothing(ref, why)
+        return no_move(ref, why)
     asks = view.read(to).asks and last_approval(own, to, ref.digest) is None
     return Move(image=ref, to=to, after=after, asks=asks)
 
@@ -81,8 +89,8 @@ def missed_by_execution(view: View) -> tuple[Move, ...]:
             try:
                 found += [to_environment(ref, after, view) for ref, after in _candidates(repository, view)]
             except UNREADABLE as error:
-                found.append(unreadable(newest, in_a_line(error)))
-    return worth_telling(found)
+                found.append(unreadable_move(newest, join_lines(error)))
+    return reportable_moves(found)
 
 
 def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
@@ -93,7 +101,7 @@ def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move
     """
     if there is None or there.digest != move.image.digest or (soaking and soaking.digest == there.digest):
         return move
-    return nothing(move.image, f"it was not well in {move.after} when it was last looked at")
+    return no_move(move.image, f"it was not well in {move.after} when it was last looked at")
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:
@@ -114,7 +122,9 @@ def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]
     return []
 
 
-def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidence], view: View) -> Iterator[str]:
+def _objections(
+    ref: ImageRef, after: str | None, to: str, own: Sequence[VerifiedStatement], view: View
+) -> Iterator[str]:
     """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
     if not view.vends(ref):
         yield "curation does not vend it"
@@ -131,9 +141,9 @@ def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidenc
         yield why
     if asked and not asked.met_by(longest_soak(own, asked.environment, ref.digest)):
         yield f"{to} takes only what soaked in {asked.environment}, and it did not"
-    verdict = last_verdict(own, Boundary.TO_EXECUTION, ref.digest)
+    verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value) and not _lifted(verdict, ref, view):
-        yield why_refused(verdict.value, Boundary.TO_EXECUTION)
+        yield why_refused(verdict.value, Gate.DEPLOY)
     if later := _later(ref, view.current(ref.application, to), after, view):
         yield later
     decision = last_approval(own, to, ref.digest)
@@ -141,7 +151,7 @@ def _objections(ref: ImageRef, after: str | None, to: str, own: Sequence[Evidenc
         yield f"{decision.value.who} denied it for {to}: {decision.value.why}"
 
 
-def _not_soaked(ref: ImageRef, after: str, own: Sequence[Evidence], read: Callable[[str], Environment]) -> str:
+def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], read: Callable[[str], Environment]) -> str:
     """Return why an image was not healthy for as long as `after` requires today; empty if it was.
 
     An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
@@ -186,7 +196,7 @@ def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
     if there.digest in known:
         newer = ref.digest in known[: known.index(there.digest)]
         return "" if newer else f"{there.short} runs there, and was curated after it"
-    judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Boundary.CURATION, ref.digest)
+    judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
     deployed = records(said_by_execution(there, view.store, DEPLOYMENT))
     if judged and deployed and judged[0].at > deployed[0].at + SKEW:
         return ""
@@ -197,8 +207,8 @@ def _of_a_place(verdict: Summary) -> bool:
     return all(code.startswith(OF_A_PLACE) for code in codes_of(verdict))
 
 
-def _lifted(verdict: Said[Summary], ref: ImageRef, view: View) -> bool:
+def _lifted(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
     """Return whether the refusal was due to a block and its consequences, and curation has admitted the image since."""
     codes = {code for code in codes_of(verdict.value) if not code.startswith(OF_A_PLACE)}
-    judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Boundary.CURATION, ref.digest)
+    judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
     return codes <= OF_A_BLOCK and judged is not None and judged.value.passed and judged.at > verdict.at

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
-from supply_chain.model.image import Frozen, ImageRef
+from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import curated_repository
 
 STOPS = {
@@ -26,7 +26,7 @@ UNKNOWN = "nobody known"
 """The owner shown if none can be read."""
 
 
-class Affected(Frozen):
+class Affected(Model):
     """A place where the image should run, and its last observation there."""
 
     environment: str
@@ -43,7 +43,7 @@ class Affected(Frozen):
         return f"the front of {self.application}" if self.front else self.application
 
 
-class Response(Frozen):
+class Response(Model):
     """The report about an event."""
 
     happened: str

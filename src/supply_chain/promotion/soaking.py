@@ -17,14 +17,14 @@ from supply_chain.evidence.soak import Soak, last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.monitor import Observation
-from supply_chain.model.image import Digest, Frozen, ImageRef
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.verdict import execution_place
 
 GAP = timedelta(minutes=15)
 """The longest time without a look; monitor looks every five minutes."""
 
 
-class Soaking(Frozen):
+class Soaking(Model):
     """The state of one application in one environment that is stored from look to look."""
 
     digest: Digest

@@ -10,25 +10,24 @@ from supply_chain.reports.rescan import (
     rescan_rows,
     rescan_summary,
 )
-from supply_chain.reports.run import Step, Story, dossier, findings_table, found, summary
+from supply_chain.reports.run import RunReport, Step, findings_summary, findings_table, run_report_page, summary
 from supply_chain.reports.runtime import alert_page, observation_lines, observation_rows, response_page
 from supply_chain.reports.text import at_most, day, escaped, megabytes, table, unbroken
 
 __all__ = [
+    "RunReport",
     "Step",
-    "Story",
     "alert_page",
     "applied_lines",
     "applied_rows",
     "as_of",
     "at_most",
     "day",
-    "dossier",
     "escaped",
     "explanation",
     "explanation_lines",
+    "findings_summary",
     "findings_table",
-    "found",
     "image_row",
     "image_rows",
     "megabytes",
@@ -44,6 +43,7 @@ __all__ = [
     "rescan_rows",
     "rescan_summary",
     "response_page",
+    "run_report_page",
     "summary",
     "table",
     "unbroken",

@@ -11,9 +11,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
-from supply_chain.model.image import Frozen, short
+from supply_chain.model.image import Model, short
 from supply_chain.reports.text import escaped, grid, table, unbroken
-from supply_chain.text import counted, plain
+from supply_chain.text import plain_text, pluralize
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 """The code at the end of an error's message."""
@@ -62,7 +62,7 @@ HELD = {
 """Artifacts with a stable key, and what each contains."""
 
 
-class Run(Frozen):
+class Run(Model):
     """A flow run as Prefect reports it."""
 
     id: UUID
@@ -73,7 +73,7 @@ class Run(Frozen):
     at: AwareDatetime = Field(description="when it began, or should have")
 
 
-class Change(Frozen):
+class Change(Model):
     """A change that one of the chain's events reports."""
 
     event: str
@@ -82,7 +82,7 @@ class Change(Frozen):
     detail: str = ""
 
 
-class Morning(Frozen):
+class DailyReport(Model):
     """The runs and events of a night, and what is open at its end. UI pages have addresses below `ui`."""
 
     since: AwareDatetime
@@ -144,7 +144,7 @@ def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
         yield from _errors(each)
 
 
-def page(morning: Morning) -> str:
+def daily_report_page(morning: DailyReport) -> str:
     """Render the report, in the order in which a reader acts on it."""
     parts = [
         f"# {escaped(morning.headline)}",
@@ -189,12 +189,12 @@ def page(morning: Morning) -> str:
 def _letters(number: int | None) -> list[str]:
     if not number:
         return []
-    what = f"{counted(number, 'message')} about pushes could not be read"
+    what = f"{pluralize(number, 'message')} about pushes could not be read"
     do = "`cscm events dead` shows, `cscm events replay --all` tries again, `cscm events discard ID` deletes one."
     return ["## Could not be read", f"{what}: {do}"]
 
 
-def _ran(morning: Morning) -> str:
+def _ran(morning: DailyReport) -> str:
     states: dict[str, Counter[str]] = {}
     for run in morning.runs:
         states.setdefault(run.deployment or "by hand", Counter())[run.state] += 1
@@ -205,7 +205,7 @@ def _ran(morning: Morning) -> str:
     return table(("deployment", "runs"), rows) if rows else "Nothing."
 
 
-def _further(morning: Morning) -> str:
+def _further(morning: DailyReport) -> str:
     ui = morning.ui.rstrip("/")
     held = [
         f"- [{what}]({ui}/artifacts/artifact/{morning.artifacts[key]})"
@@ -240,7 +240,7 @@ def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
     return next(after, None)
 
 
-def _link(run: Run, morning: Morning) -> str:
+def _link(run: Run, morning: DailyReport) -> str:
     return f"[{escaped(run.name)}]({morning.ui.rstrip('/')}/runs/flow-run/{run.id})"
 
 
@@ -259,7 +259,7 @@ def _and_more(runs: Sequence[Run]) -> str:
 def _said(message: str) -> str:
     """Return the message of a run with shortened digests, so that a table is no wider than its page."""
     said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
-    return escaped(plain(said)[:300])
+    return escaped(plain_text(said)[:300])
 
 
 def _image(about: str) -> str:

@@ -10,9 +10,9 @@ from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.known import KnownImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import short
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.reports.text import day, escaped, megabytes, table
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
@@ -27,32 +27,32 @@ def image_row(image: KnownImage) -> dict[str, str]:
     """Render an image of the inventory, for a table or a terminal."""
     last = max(image.judgements, key=lambda each: each.at, default=None)
     return {
-        "application": plain(image.application),
+        "application": plain_text(image.application),
         "digest": short(image.ref.digest),
-        "revision": plain(image.source.short) if image.source else "—",
-        "owner": plain(image.owner) or "—",
+        "revision": plain_text(image.source.short) if image.source else "—",
+        "owner": plain_text(image.owner) or "—",
         "state": _state(image),
         "runs in": _where(image.running),
         "findings": _counted_findings(image),
         **_stored(image),
         "judged": day(last.at if last else None),
-        "tags": plain(", ".join(image.stored.tags)) or "—",
+        "tags": plain_text(", ".join(image.stored.tags)) or "—",
     }
 
 
 def _state(image: KnownImage) -> str:
     kept = ", gone from the registry" if image.gone else ""
     if image.unreadable:
-        return f"unreadable: {plain(image.unreadable.splitlines()[0])}{kept}"
+        return f"unreadable: {plain_text(image.unreadable.splitlines()[0])}{kept}"
     kept += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
-        return plain(f"blocked {image.blocked}{kept}")
-    gates = (Boundary.TO_CURATION, Boundary.CURATION)  # the deploy gate's verdicts concern one environment
-    refused = [each for boundary in gates if (each := image.last(boundary)) and not each.passed]
+        return plain_text(f"blocked {image.blocked}{kept}")
+    gates = (Gate.INTAKE, Gate.RELEASE)  # the deploy gate's verdicts concern one environment
+    refused = [each for gate in gates if (each := image.last(gate)) and not each.passed]
     state = "refused" if refused else "vended" if image.vended else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     held = ", held" if image.held else ""
-    return plain(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
+    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
 
 
 def _stored(image: KnownImage) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _stored(image: KnownImage) -> dict[str, str]:
 
 
 def _where(running: Sequence[Running]) -> str:
-    return plain(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
+    return plain_text(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
 
 
 def _counted_findings(image: KnownImage) -> str:
@@ -76,12 +76,12 @@ def _counted_findings(image: KnownImage) -> str:
 def place_row(place: Place) -> dict[str, str]:
     """Render an image of a search result, for a table or a terminal."""
     return {
-        "application": plain(place.image.application),
+        "application": plain_text(place.image.application),
         "digest": place.image.short,
-        "owner": plain(place.owner) or "—",
+        "owner": plain_text(place.owner) or "—",
         "runs in": _where(place.running),
-        "why": plain(place.why),
-        "tags": plain(", ".join(place.tags)) or "—",
+        "why": plain_text(place.why),
+        "tags": plain_text(", ".join(place.tags)) or "—",
     }
 
 
@@ -114,7 +114,7 @@ def _told(told: Explanation) -> list[Section]:
         (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
         for each in image.running
     ]
-    reasons = [(each.gate, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
+    reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
     events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
     below = [
         (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")
@@ -144,7 +144,7 @@ def explanation_lines(told: Explanation) -> str:
     lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
     for title, _, rows, none in _told(told):
         lines += ["", title] if title else []
-        cells = [[plain(cell) for cell in row] for row in rows]
+        cells = [[plain_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
     return "\n".join(lines) + "\n"

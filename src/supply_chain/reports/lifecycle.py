@@ -7,7 +7,7 @@ from collections import Counter
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.reports.text import ROWS, at_most, megabytes
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 
 def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
@@ -18,15 +18,15 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
             "action": step.action.value,
             "image": f"{step.ref.repository}@{step.ref.short}",
             "rule": step.rule,
-            "reason": plain(step.reason),
+            "reason": plain_text(step.reason),
             "size": megabytes(step.size),
             "with it": str(len(step.depends) or ""),
-            "guarded by": plain("; ".join(step.guards)),
-            "tags": plain(", ".join(step.tags)),
+            "guarded by": plain_text("; ".join(step.guards)),
+            "tags": plain_text(", ".join(step.tags)),
         }
         for step in steps
     ]
-    over = [{"action": "needs approval", "image": plain(each)} for each in plan.over]
+    over = [{"action": "needs approval", "image": plain_text(each)} for each in plan.over]
     return [*over, *at_most(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
 
 
@@ -45,7 +45,7 @@ def plan_lines(plan: Plan) -> str:
 def applied_lines(applied: Applied) -> str:
     """Render the result of a plan for a terminal: a line for each step that was not done, then the totals."""
     lines = [
-        plain(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
+        plain_text(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
         for e in applied.entries
         if e.outcome is not Outcome.DONE
     ]
@@ -61,8 +61,8 @@ def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
             "outcome": e.outcome.value,
             "action": e.action.value,
             "image": f"{e.ref.repository}@{e.ref.short}",
-            "code": plain(e.code),
-            "said": plain(e.said),
+            "code": plain_text(e.code),
+            "said": plain_text(e.said),
         }
         for e in entries
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from supply_chain.fleet.exposure import TOLD, Judged, Rescanned
 from supply_chain.model.image import short
 from supply_chain.reports.text import at_most, escaped, more_rows, table
-from supply_chain.text import counted, first_of, plain
+from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding
 
 TITLES = (
@@ -23,9 +23,9 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
     unjudged = [
         {
-            "image": plain(f"{each.ref.application} {each.ref.short}"),
+            "image": plain_text(f"{each.ref.application} {each.ref.short}"),
             "verdict": "NOT JUDGED",
-            "what to do": plain(f"{each.code}: {each.message}")[:400],
+            "what to do": plain_text(f"{each.code}: {each.message}")[:400],
         }
         for each in rescanned.unjudged
     ]
@@ -34,41 +34,41 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     return [*rows, *more_rows(rows, rescanned.more)] or [
         {
             "image": "nothing to tell",
-            "verdict": _nowhere(rescanned) or f"{counted(rescanned.images, 'image')} looked at",
+            "verdict": _nowhere(rescanned) or f"{pluralize(rescanned.images, 'image')} looked at",
         }
     ]
 
 
 def _left(rescanned: Rescanned) -> str:
     total = rescanned.images + rescanned.without + rescanned.left
-    return f"{rescanned.left} of {counted(total, 'image')} not looked at"
+    return f"{rescanned.left} of {pluralize(total, 'image')} not looked at"
 
 
 def _nowhere(rescanned: Rescanned) -> str:
     """Return a sentence if no image carries the wanted packages; empty if one does or it is unknown."""
     if rescanned.images or rescanned.left or not rescanned.only:
         return ""
-    archived = f"; {counted(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
-    return plain(f"no curated image that can be pulled carries {', '.join(rescanned.only)}{archived}")
+    archived = f"; {pluralize(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
+    return plain_text(f"no curated image that can be pulled carries {', '.join(rescanned.only)}{archived}")
 
 
 def _where(running: Sequence[str]) -> str:
-    return plain(", ".join(each or "unrecorded" for each in running)) or "—"
+    return plain_text(", ".join(each or "unrecorded" for each in running)) or "—"
 
 
 def _seen_row(seen: Judged) -> dict[str, str]:
     return {
-        "image": plain(f"{seen.ref.application} {seen.ref.short}"),
+        "image": plain_text(f"{seen.ref.application} {seen.ref.short}"),
         "runs in": _where(seen.running),
         "exploited": _ids(seen.exploited),
         "verdict": _verdict(seen),
         "worse": _ids(seen.worse),
         "better": _ids(seen.better),
         "due": _ids(seen.due),
-        "rebuild on": plain(
+        "rebuild on": plain_text(
             "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in seen.rebuild)
         ),
-        "owner": plain(seen.owner),
+        "owner": plain_text(seen.owner),
         "digest": seen.ref.digest,
     }
 
@@ -83,18 +83,18 @@ def _verdict(seen: Judged) -> str:
 
 def _ids(findings: Sequence[Finding], most: int = 5) -> str:
     named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
-    return plain(", ".join(first_of(most, named)))
+    return plain_text(", ".join(truncate_lines(most, named)))
 
 
 def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     """Render a row for each application, for its owner."""
     rows = [
         {
-            "owner": plain(each.owner),
-            "application": plain(each.application),
+            "owner": plain_text(each.owner),
+            "application": plain_text(each.application),
             "runs in": _where(each.running),
             **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
-            "rebuild on": plain(", ".join(each.rebuild)),
+            "rebuild on": plain_text(", ".join(each.rebuild)),
         }
         for each in rescanned.concerned
     ]
@@ -105,17 +105,17 @@ def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
 
 def rescan_summary(rescanned: Rescanned) -> str:
     """Summarise a rescan in one sentence."""
-    carrying = plain(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
+    carrying = plain_text(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
     said = [
-        f"{counted(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
-        f"{counted(rescanned.changed, 'verdict')} changed",
-        f"{counted(rescanned.exploited, 'image')} with known exploited findings",
-        f"{counted(rescanned.signed, 'report')} signed",
+        f"{pluralize(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
+        f"{pluralize(rescanned.changed, 'verdict')} changed",
+        f"{pluralize(rescanned.exploited, 'image')} with known exploited findings",
+        f"{pluralize(rescanned.signed, 'report')} signed",
     ]
     if rescanned.archived and rescanned.only:
-        said.append(f"{counted(rescanned.archived, 'archived image')} not looked at")
+        said.append(f"{pluralize(rescanned.archived, 'archived image')} not looked at")
     if rescanned.unjudged:
-        said.insert(0, f"{counted(len(rescanned.unjudged), 'image')} NOT JUDGED")
+        said.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
     if rescanned.left:
         said.insert(0, f"broke off: {_left(rescanned)}")
     return _nowhere(rescanned) or "; ".join(said)
@@ -124,13 +124,13 @@ def rescan_summary(rescanned: Rescanned) -> str:
 def rescan_message(rescanned: Rescanned) -> str:
     """Render the notification about a rescan: the summary, and a line for each application with something to report."""
     lines = [
-        plain(
+        plain_text(
             f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
             f"{each.refused} refused, {each.due} due"
         )
         for each in rescanned.concerned
     ]
-    return "\n".join([rescan_summary(rescanned), *first_of(TOLD, lines)])
+    return "\n".join([rescan_summary(rescanned), *truncate_lines(TOLD, lines)])
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:

@@ -7,25 +7,18 @@ from typing import Any
 from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.image import Frozen, Material, Source, short
-from supply_chain.model.tier import Boundary
+from supply_chain.model.image import Material, Model, Source, short
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.reports.text import ROWS, at_most, escaped, table, unbroken
-from supply_chain.text import counted, first_of, plain
+from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report
-
-GATES = {
-    Boundary.TO_CURATION: "admission to curation",
-    Boundary.CURATION: "curation's own gate, before it signs",
-    Boundary.TO_EXECUTION: "admission to execution",
-}
 
 MOST_REASONS = 20
 """Maximum number of reasons of a refusal on the run's page and in its log; the signed verdict has all."""
 
 
-class Step(Frozen):
+class Step(Model):
     """A step of a run, with its duration and result."""
 
     name: str
@@ -34,7 +27,7 @@ class Step(Frozen):
     done: bool = Field(default=True, description="whether it came to its end; `said` tells why it did not")
 
 
-class Story(Frozen):
+class RunReport(Model):
     """What is known of a run so far; later tiers add to it."""
 
     application: str
@@ -51,7 +44,7 @@ class Story(Frozen):
     running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
 
 
-def dossier(story: Story) -> str:
+def run_report_page(story: RunReport) -> str:
     """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings and bases."""
     parts = [
         f"# {escaped(story.application)}",
@@ -67,23 +60,25 @@ def dossier(story: Story) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(story: Story) -> str:
+def summary(story: RunReport) -> str:
     """Summarise a run in one sentence: how it ended, or how far it is."""
     broken = next((step for step in story.steps if not step.done), None)
     if broken:
-        return f"Ended in {plain(broken.name)}: {plain(broken.said)}"[:300]
+        return f"Ended in {plain_text(broken.name)}: {plain_text(broken.said)}"[:300]
     verdict = story.verdicts[-1] if story.verdicts else None
     if isinstance(verdict, Refused):
         codes = sorted({reason.code for reason in verdict.reasons})
-        return plain(f"Refused at {verdict.boundary}, {counted(len(verdict.reasons), 'reason')}: {', '.join(codes)}")
+        return plain_text(
+            f"Refused at the {verdict.gate} gate, {pluralize(len(verdict.reasons), 'reason')}: {', '.join(codes)}"
+        )
     if story.running:
-        return plain(f"Runs {'; '.join(story.running)}")
+        return plain_text(f"Runs {'; '.join(story.running)}")
     if verdict:
-        return plain(f"Admitted at {verdict.boundary}: {story.repository}@{short(story.digest or '')}")
-    return plain(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
+        return plain_text(f"Admitted at the {verdict.gate} gate: {story.repository}@{short(story.digest or '')}")
+    return plain_text(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
 
 
-def _facts(story: Story) -> str:
+def _facts(story: RunReport) -> str:
     rows = [("owner", story.owner)] if story.owner else []
     if story.source:
         known = story.source.revision != "none"
@@ -104,22 +99,22 @@ def _facts(story: Story) -> str:
     )
 
 
-def _decisions(story: Story) -> str:
+def _decisions(story: RunReport) -> str:
     lines = [line for verdict in story.verdicts for line in _decision(verdict)]
     return "## Decided\n\n" + "\n".join(lines) if lines else ""
 
 
 def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
-    where = f"at {verdict.boundary} ({GATES[verdict.boundary]}), policy `{verdict.policy[:19]}`"
+    where = f"at the {verdict.gate} gate, policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
         reasons = [f"`{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons]
         return [
-            f"- **Refused** {where}, for {counted(len(verdict.reasons), 'reason')}:",
-            *(f"    - {reason}" for reason in first_of(MOST_REASONS, reasons)),
+            f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
+            *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
             *notes,
         ]
-    policy = POLICIES[verdict.boundary]
+    policy = POLICIES[verdict.gate]
     held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
     return [
         f"- **Admitted** {where}",
@@ -128,20 +123,20 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     ]
 
 
-def _running(story: Story) -> str:
+def _running(story: RunReport) -> str:
     if not story.running:
         return "## Running\n\nNowhere from this run."
     return "## Running\n\n" + "\n".join(f"- {escaped(each)}" for each in story.running)
 
 
-def _steps(story: Story) -> str:
+def _steps(story: RunReport) -> str:
     if not story.steps:
         return ""
     rows = [(unbroken(step.name), unbroken(f"{step.seconds:.1f} s"), step.said) for step in story.steps]
     return "## Steps\n\n" + table(("step", "took", "result"), rows)
 
 
-def _checks(story: Story) -> str:
+def _checks(story: RunReport) -> str:
     if not story.checks:
         return ""
     rows = [
@@ -156,26 +151,26 @@ def _checks(story: Story) -> str:
     return "## Checks\n\n" + table(("check", "result", "took", "said"), rows)
 
 
-def _findings(story: Story) -> str:
+def _findings(story: RunReport) -> str:
     if not story.report:
         return ""
     rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
     exploited = sum(f.known_exploited for f in story.report.findings)
-    return f"## Found\n\n{found(story.report)}, {exploited} of them known to be exploited.\n\n" + table(
+    return f"## Found\n\n{findings_summary(story.report)}, {exploited} of them known to be exploited.\n\n" + table(
         ("severity", "findings", "with a fix"), rows
     )
 
 
-def _materials(story: Story) -> str:
+def _materials(story: RunReport) -> str:
     if not story.materials:
         return ""
     rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in story.materials]
     return "## Built on\n\n" + table(("base", "digest", ""), rows)
 
 
-def found(report: Report) -> str:
+def findings_summary(report: Report) -> str:
     """Return the number of findings and packages, for a page and for the description of the findings table."""
-    return f"{counted(len(report.findings), 'finding')} in {counted(report.packages, 'package')}"
+    return f"{pluralize(len(report.findings), 'finding')} in {pluralize(report.packages, 'package')}"
 
 
 def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
@@ -185,11 +180,11 @@ def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
     """
     rows = [
         {
-            "vulnerability": plain(f.id),
+            "vulnerability": plain_text(f.id),
             "severity": f.severity.value,
-            "package": plain(f"{f.package} {f.version}"),
-            "type": plain(f.type),
-            "fixed in": plain(", ".join(f.fixed_in)) or "—",
+            "package": plain_text(f"{f.package} {f.version}"),
+            "type": plain_text(f.type),
+            "fixed in": plain_text(", ".join(f.fixed_in)) or "—",
             "exploited": "yes" if f.known_exploited else "",
             "EPSS": f"{f.epss:.3f}" if f.epss is not None else "",
         }
@@ -200,7 +195,7 @@ def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
             {
                 "vulnerability": "none found",
                 "severity": "",
-                "package": f"{counted(report.packages, 'package')} looked at",
+                "package": f"{pluralize(report.packages, 'package')} looked at",
             }
         )
     return at_most(rows, most)

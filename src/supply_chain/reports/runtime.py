@@ -6,26 +6,26 @@ from supply_chain.execution.monitor import Observation
 from supply_chain.model.image import short
 from supply_chain.promotion.response import Response
 from supply_chain.reports.text import escaped, table
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
     """Render a row for each deviation; one row without a deviation if there is none."""
     first = {
-        "environment": plain(where(observation)),
-        "application": plain(observation.application) or "—",
-        "status": plain(observation.status) + (", healthy" if observation.healthy else ""),
+        "environment": plain_text(where(observation)),
+        "application": plain_text(observation.application) or "—",
+        "status": plain_text(observation.status) + (", healthy" if observation.healthy else ""),
     }
     last = {
-        "address": plain(observation.address),
+        "address": plain_text(observation.address),
         "restarts": str(observation.restarts),
         "digest": short(observation.running or observation.wanted),
-        "container": plain(observation.name),
+        "container": plain_text(observation.name),
     }
     if not observation.deviations:
         return [{**first, "deviation": "none", "what to do": "", **last}]
     return [
-        {**first, "deviation": plain(f"{d.code}: {d.fact}"), "what to do": plain(d.remedy), **last}
+        {**first, "deviation": plain_text(f"{d.code}: {d.fact}"), "what to do": plain_text(d.remedy), **last}
         for d in observation.deviations
     ]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 NO_KEY = re.compile(r"[^a-z0-9]+")
 LONGEST_KEY = 120
@@ -23,7 +23,7 @@ def unbroken(text: str) -> str:
 
 def escaped(text: object) -> str:
     """Return text that markdown renders literally."""
-    return SPECIAL.sub(r"\\\1", plain(text))
+    return SPECIAL.sub(r"\\\1", plain_text(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

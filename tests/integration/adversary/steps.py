@@ -17,7 +17,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 
 GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
@@ -44,14 +44,16 @@ class Steps:
     step: Path
     names: list[str] = field(default_factory=list)
 
-    def order(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False, timeout: float = 120) -> Order:
+    def order(
+        self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False, timeout: float = 120
+    ) -> BuildOrder:
         """What builds a Dockerfile with the program in its context, for the application of this key."""
         context = self.directory / uuid.uuid4().hex
         context.mkdir()
         shutil.copy2(self.step, context / "step")
         name = f"cscm.local/steps:{context.name}"
         self.names.append(name)
-        return Order(
+        return BuildOrder(
             context=context, dockerfile=f"{BEGIN}{dockerfile}".encode(), platform="linux/amd64", target=None,
             name=name, images={}, fetched={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key,
             caches=caches or key, fresh=fresh, max_size=GIB,

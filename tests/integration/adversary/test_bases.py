@@ -67,7 +67,7 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
 def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
     bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
 ) -> None:
-    """Boundary 2 waits for no rescan; curation sees it in the layers, though nobody names the base or can pull it."""
+    """The deploy gate waits for no rescan; curation sees the base in the layers, named or not."""
     for file, content in BASE.items():
         (in_project / file).write_text(content)
     shutil.copy(program, in_project)
@@ -81,7 +81,7 @@ def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
     at_curation = cscm("curate", str(offered), "--json")
 
     assert "base.blocked" in at_2.reasons()
-    assert at_curation.reasons() == {"base.blocked"} and at_curation.result["boundary"] == "curation"
+    assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "curation"
     assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
     assert cscm("curate", str(offered), "--json").status == 0
 

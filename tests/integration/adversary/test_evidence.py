@@ -20,17 +20,17 @@ from .conftest import PLACE, Adversary, statement
 pytestmark = pytest.mark.real
 
 AT_BOUNDARY_1 = {"provenance.missing", "dependencies.report-missing"}
-"""What boundary 1 says of an image about which development said nothing."""
+"""What the intake gate says of an image about which development said nothing."""
 AT_BOUNDARY_2 = {
     "encryption.missing",
     "provenance.missing",
     "sbom.missing",
     "scan.missing",
     "signature.missing",
-    "verdict.boundary-1.missing",
-    "verdict.curation.missing",
+    "verdict.intake.missing",
+    "verdict.release.missing",
 }
-"""What boundary 2 says of one about which nobody said anything."""
+"""What the deploy gate says of one about which nobody said anything."""
 
 
 def test_evidence_of_another_key_or_digest_does_not_serve_at_boundary_1(

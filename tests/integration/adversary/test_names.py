@@ -52,7 +52,7 @@ def test_a_name_that_is_in_use_is_refused_before_the_build(
     ran = cscm("develop", str(path))
 
     assert ran.status == 3 and "name.taken" in ran.stdout
-    assert "before it is built, is refused at boundary-1" in ran.stdout
+    assert "before it is built, is refused at the intake gate" in ran.stdout
     assert {each.id for each in engine.images.list()} <= before
 
 

@@ -48,7 +48,7 @@ def test_a_distribution_that_no_database_knows_is_not_judged_and_not_admitted(
     first = cscm("chain", str(source), "--json")
 
     assert first.reasons() == {"scan.distribution-unknown"}
-    assert first.result["boundary"] == "curation"
+    assert first.result["gate"] == "curation"
     assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
 
     declaration = source / "supply-chain.yaml"

@@ -195,7 +195,7 @@ def test_prefect_shows_the_run_with_its_tiers_and_pages(chain: Chain, prefect: P
     assert run["state_name"] == "Completed"
     assert names == {"develop", "curate", "execute"}
     page = pages["dossier-hello"]
-    for said in (digest, "Admitted", "boundary-2", "Running", "starter database", "deploy", "build"):
+    for said in (digest, "Admitted", "deploy", "Running", "starter database", "deploy", "build"):
         assert said in page, said
 
 
@@ -232,7 +232,7 @@ def test_careless_is_refused_at_boundary_1_with_all_reasons(
     ran = chain("careless")
     codes = ran.reasons()
 
-    assert ran.result["boundary"] == "boundary-1"
+    assert ran.result["gate"] == "intake"
     assert codes >= {f"{check}.failed" for check in ("tests", "dockerfile", "source", "secrets", "probe")}
     assert any(code.startswith("dependencies.") for code in codes)
     with pytest.raises(ecr.exceptions.RepositoryNotFoundException):
@@ -269,12 +269,12 @@ def _referrers(outsider: Outsider, repository: str, digest: str, artifact_type: 
 def test_outdated_is_refused_at_the_scan_and_never_signed(
     chain: Chain, outsider: Outsider, keys: dict[TierName, Path], engine: docker.DockerClient
 ) -> None:
-    """It passes boundary 1; the image itself holds what is known to be exploited."""
+    """It passes the intake gate; the image itself holds what is known to be exploited."""
     ran = chain("outdated")
     codes = ran.reasons()
     image = f"curated/outdated@{ran.result['image']['digest']}"
 
-    assert ran.result["boundary"] == "curation"
+    assert ran.result["gate"] == "curation"
     assert {"scan.known-exploited", "scan.critical"} <= codes
     assert outsider.verify(*SIGNED, key=keys[TierName.CURATION], image=image).returncode != 0
     assert not engine.containers.list(all=True, filters={"label": "cscm.application=outdated"})
@@ -285,11 +285,11 @@ def test_a_refused_image_is_refused_by_execution_too(chain: Chain) -> None:
     digest = chain("outdated").result["image"]["digest"]
     ran = cscm("execute", f"curated/outdated@{digest}", "--environment", "staging", "--json")
 
-    assert {"signature.missing", "verdict.curation.refused", "scan.known-exploited"} <= ran.reasons()
+    assert {"signature.missing", "verdict.release.refused", "scan.known-exploited"} <= ran.reasons()
 
 
 def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
-    """It is curated and vended; boundary 2 refuses to run it."""
+    """It is curated and vended; the deploy gate refuses to run it."""
     digest = max(
         ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
             "imageDetails"

@@ -30,8 +30,8 @@ def test_what_the_chain_did_is_known_without_being_asked_for(known: Callable[[],
     image = known()
 
     assert image["owner"] == "greetings" and image["signed"] and image["stored"]["size"] > 1_000_000
-    assert {j["boundary"]: j["passed"] for j in image["judgements"]} == {
-        "boundary-1": True, "curation": True, "boundary-2": True,
+    assert {j["gate"]: j["passed"] for j in image["judgements"]} == {
+        "intake": True, "curation": True, "deploy": True,
     }  # fmt: skip
     eventually(lambda: known()["running"][0]["healthy"] is True, 120, known)
 
@@ -53,7 +53,7 @@ def test_the_story_of_an_image_is_told(chain: Chain) -> None:
     digest = chain("hello").result["digest"]
     told = cscm("explain", digest[7:19]).stdout
 
-    for said in ("built ", "admitted at boundary-1 ", "signed ", "admitted at boundary-2 ", "deployed to staging"):
+    for said in ("built ", "admitted at intake ", "signed ", "admitted at deploy ", "deployed to staging"):
         assert said in told, said
     assert "base/python" in told.partition("Built on")[2]
     assert cscm("explain", "0" * 64).code() == "image.not-found"

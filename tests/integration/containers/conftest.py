@@ -20,7 +20,7 @@ from supply_chain.execution.supply import Supply
 from supply_chain.model.container import ENVIRONMENT
 from supply_chain.model.image import CuratedImage, Digest, ImageRef, Source
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted
 from tests.support.place import free_port
 
@@ -182,7 +182,7 @@ def order(image: Digest, environment: Environment, manifest: Service, proxy: str
     ref = ImageRef(repository="curated/subject", digest=image)
     source = Source(path="subject", repository="tests", revision="none", dirty=False)
     curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
-    admitted = Admitted[CuratedImage](image=curated, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "0" * 64)
+    admitted = Admitted[CuratedImage](image=curated, gate=Gate.DEPLOY, policy="sha256:" + "0" * 64)
     return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
 
 

@@ -20,7 +20,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.errors import DiskFull, EngineUnavailable
 
 pytestmark = pytest.mark.real
@@ -80,8 +80,8 @@ def context(tmp_path: Path) -> Path:
     return context
 
 
-def order(context: Path, *, reproducible: bool) -> Order:
-    return Order(
+def order(context: Path, *, reproducible: bool) -> BuildOrder:
+    return BuildOrder(
         context=context, dockerfile=(context / "Dockerfile").read_bytes(), platform="linux/amd64", target=None,
         name=NAME, images={}, fetched={}, annotations={}, epoch=0, timeout=120, reproducible=reproducible,
         key="full", caches="full", max_size=2**30,

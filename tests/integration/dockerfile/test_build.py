@@ -20,7 +20,7 @@ from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.development.build import Allowance, Built, Order, Workshop, build, local_name
+from supply_chain.development.build import BuildOrder, BuildPorts, BuildResult, BuildRules, build, local_name
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
@@ -67,7 +67,7 @@ class Swapped:
     builder: Buildx
     content: bytes
 
-    def build(self, *orders: Order) -> tuple[Built, ...]:
+    def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         return self.builder.build(*(replace(order, dockerfile=self.content) for order in orders))
 
     def versions(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
     directory.mkdir()
     for name, text in (("Dockerfile", DOCKERFILE), ("file", "x"), ("supply-chain.yaml", json.dumps(declared))):
         (directory / name).write_text(text)
-    workshop = Workshop(
+    workshop = BuildPorts(
         builder=builder,
         reader=buildkit.reader,
         bases=Bases(buildkit.image),
@@ -112,7 +112,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         return build(replace(snapshot, source=source), workshop, RUN)
 
 
-def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: Allowance) -> None:
+def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: BuildRules) -> None:
     """In place of the network."""
     target.write_text("fetched")
 

@@ -16,13 +16,13 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import INDEX, MANIFEST, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import DIGESTS, Act, read_standing, standing
+from supply_chain.evidence.image_status import DIGESTS, Act, image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.decisions import RulingBench, decide
+from supply_chain.lifecycle.decisions import DecisionPorts, decide
 from supply_chain.lifecycle.enforce import enforce_blocks
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Place, judge
 from supply_chain.policy.outcome import Admitted
@@ -62,7 +62,7 @@ def blocked(account: Account) -> str:
             emulator.repository(name)
             digest = pushed(http, name, "shop").headers["Docker-Content-Digest"]
     ecr, evidence = seen_by(account, "lifecycle")
-    bench = RulingBench(evidence, ecr, Read(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
+    bench = DecisionPorts(evidence, ecr, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
     ref = ImageRef(repository="curated/shop", digest=digest)
     ruled = decide(ref, Act.BLOCK, bench, by="ann", why="a key in it", now=datetime.now(UTC))
     assert ruled.moved == (digest,)
@@ -158,17 +158,17 @@ def every_request(acting: Role, repository: str, blocked: str, digests: Sequence
 def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[str]:
     """The gates that admit the image, or do not say that it is blocked; one that raises admits nothing."""
     found = []
-    for boundary, role, name in (
-        (Boundary.TO_CURATION, "curation", "dev/shop"), (Boundary.TO_CURATION, "curation", "dev/other"),
-        (Boundary.CURATION, "curation", "curated/shop"), (Boundary.CURATION, "curation", "curated/other"),
-        (Boundary.TO_EXECUTION, "execution", "curated/shop"), (Boundary.TO_EXECUTION, "execution", "curated/other"),
+    for gate, role, name in (
+        (Gate.INTAKE, "curation", "dev/shop"), (Gate.INTAKE, "curation", "dev/other"),
+        (Gate.RELEASE, "curation", "curated/shop"), (Gate.RELEASE, "curation", "curated/other"),
+        (Gate.DEPLOY, "execution", "curated/shop"), (Gate.DEPLOY, "execution", "curated/other"),
     ):  # fmt: skip
         ref, (_, store) = ImageRef(repository=name, digest=digest), seen_by(account, role)
         try:
-            match boundary:
-                case Boundary.TO_CURATION:
+            match gate:
+                case Gate.INTAKE:
                     dossier: Any = dossiers.candidate(ref, store, (), None)
-                case Boundary.CURATION:
+                case Gate.RELEASE:
                     dossier = dossiers.kept(ref, store, lambda _: ("sha256:" + "1" * 64,), ())
                 case _:
                     dossier = dossiers.curated(ref, "", Place("staging"), store, datetime.now(UTC), bases=())
@@ -176,9 +176,9 @@ def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[s
             if not may_raise:
                 raise
             continue
-        verdict = judge(dossier, POLICIES[boundary])
+        verdict = judge(dossier, POLICIES[gate])
         if isinstance(verdict, Admitted) or "image.blocked" not in {each.code for each in verdict.reasons}:
-            found.append(f"{boundary} for {name}")
+            found.append(f"{gate} for {name}")
     return found
 
 
@@ -222,7 +222,7 @@ def test_pushed_again_a_blocked_image_is_archived_by_the_lifecycle(account: Acco
         ).raise_for_status()
         assert http.get(f"/v2/curated/shop/manifests/{blocked}").status_code == 200
 
-        found = enforce_blocks(ecr, evidence, Read(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
+        found = enforce_blocks(ecr, evidence, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
 
         names = {each.repository for each in found.archived}
         assert names >= {"curated/shop", "dev/other"} and not found.failed
@@ -241,6 +241,6 @@ def test_gate_raises_where_it_may_not_read_blocks(account: Account, blocked: str
     store = EvidenceStore(TierName.EXECUTION, http, SIGNERS[TierName.EXECUTION], trusted, lambda: datetime.now(UTC))
 
     with pytest.raises(SupplyChainError) as raised:
-        standing(read_standing(ImageRef(repository="curated/shop", digest=blocked), store).evidence)
+        image_status(read_image_status(ImageRef(repository="curated/shop", digest=blocked), store).evidence)
 
     assert raised.value.code == "access.denied"

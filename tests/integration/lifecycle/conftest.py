@@ -16,8 +16,8 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.decisions import RulingBench
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.decisions import DecisionPorts
+from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials
@@ -43,12 +43,12 @@ class Shop:
         return EvidenceStore(tier, self.http, self.signers[tier], trusted, lambda: datetime.now(UTC))
 
     @property
-    def read(self) -> Read:
-        return Read(self.ecr, self.http, self.store(TierName.LIFECYCLE))
+    def read(self) -> RegistryReader:
+        return RegistryReader(self.ecr, self.http, self.store(TierName.LIFECYCLE))
 
     @property
-    def bench(self) -> RulingBench:
-        return RulingBench(self.store(TierName.LIFECYCLE), self.ecr, self.read)
+    def bench(self) -> DecisionPorts:
+        return DecisionPorts(self.store(TierName.LIFECYCLE), self.ecr, self.read)
 
 
 def named(repository: Repository, content: Content) -> ImageRef:

@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.evidence.image_status import Act, read_standing, standing
+from supply_chain.evidence.image_status import Act, image_status, read_image_status
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
@@ -21,11 +21,11 @@ from supply_chain.fleet.reading import known as read_known
 from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Place, judge
 from supply_chain.policy.outcome import Refused
@@ -51,9 +51,9 @@ def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
-    """Why boundary 2 refuses it."""
+    """Why the deploy gate refuses it."""
     dossier = dossiers.curated(ref, "", Place("staging"), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
-    verdict = judge(dossier, POLICIES[Boundary.TO_EXECUTION])
+    verdict = judge(dossier, POLICIES[Gate.DEPLOY])
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
 
@@ -93,15 +93,15 @@ def test_of_what_nobody_ever_said_anything_nothing_is_in_force(shop: Shop) -> No
     repository = shop.repository("curated/hello")
     image = repository.push("one")
 
-    found = standing(read_standing(named(repository, image), shop.store(TierName.CURATION)).evidence)
+    found = image_status(read_image_status(named(repository, image), shop.store(TierName.CURATION)).evidence)
 
     assert (found.block, found.hold) == (None, None)
 
 
 def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
     """What curation's gate says of it: a yes, unless there are reasons."""
-    policy = POLICIES[Boundary.CURATION].digest
-    said = summary(ref, Boundary.CURATION, policy, reasons=reasons, notes=(), inputs=(), now=at)
+    policy = POLICIES[Gate.RELEASE].digest
+    said = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
     shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
 
 
@@ -127,7 +127,7 @@ def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownIm
 def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
     """The plan of a night when all this is old."""
     tonight = datetime.now(UTC) + LATER
-    return plan(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
+    return plan_lifecycle(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
 
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:

@@ -88,7 +88,7 @@ def test_an_event_that_comes_again_changes_nothing(way: Way, laptop: LaptopState
     before = len(way.ended(offered, "Unneeded"))
     for kind, repository, labels in (
         ("pushed", f"dev/{NAME}", {}),
-        ("admitted", f"curated/{NAME}", {"cscm.boundary": "curation"}),
+        ("admitted", f"curated/{NAME}", {"cscm.gate": "curation"}),
     ):
         event = {
             "event": f"cscm.image.{kind}",

@@ -16,12 +16,12 @@ from supply_chain.adapters.vulndb import pinned
 from supply_chain.fleet.exposure import Judged, Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import chunks, rescan
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged])
 
 
-class Asked(Frozen):
+class Asked(Model):
     """What a rescan is to do."""
 
     host: str

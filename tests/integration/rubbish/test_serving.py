@@ -21,7 +21,7 @@ NEXT: Sequence[tuple[Case, list[int]]] = (
     (NAMED["no-package-at-all"], [0]),
     (ILL, [1]),
 )
-"""One that ends in the build, at boundary 1, at curation's own gate, in the deployment; the signatures each has."""
+"""One that ends in the build, at the intake gate, at the release gate, in the deployment; the signatures each has."""
 
 
 def test_what_runs_runs_on_whatever_comes_next(make: Make) -> None:

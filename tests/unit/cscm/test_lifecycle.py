@@ -11,9 +11,9 @@ from cscm.main import main
 from cscm_laptop.home import Home
 from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied
-from supply_chain.lifecycle.decisions import Ruled, RunsFrom
+from supply_chain.lifecycle.decisions import DecisionResult, RunsFrom
 from supply_chain.lifecycle.plan import read_plan, write_plan
-from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tests.support.stock import NOW, RULES, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -55,7 +55,7 @@ def test_whoever_decides_has_to_say_something(run, said):
 def test_who_decides_is_whoever_types_unless_it_is_said(run, act):
     """What runs from the image is told."""
     ran = RunsFrom(environment="staging", application="hello", address="http://x/\x1b", owner="web")
-    ruled = Ruled(ref=ref(1), act=Act(act), by="ann", why="x", at=NOW, changed=True, running=(ran,))
+    ruled = DecisionResult(ref=ref(1), act=Act(act), by="ann", why="x", at=NOW, changed=True, running=(ran,))
 
     done = run(act, str(ref(1)), "--why", "x", result=ruled)
 

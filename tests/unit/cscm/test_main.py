@@ -20,7 +20,7 @@ from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.image import CuratedImage, ImageRef, Source
 from supply_chain.model.manifest import json_schema
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -29,7 +29,7 @@ CURATED = CuratedImage(
 )
 REFUSED = Refused(
     image=REF,
-    boundary=Boundary.CURATION,
+    gate=Gate.RELEASE,
     policy="sha256:" + "9" * 64,
     reasons=(Reason(code="scan.high", fact="bad\x1b[31m", remedy="mend it"),),
 )

@@ -8,10 +8,10 @@ import pytest
 from supply_chain.curation.rescan import conclude, look, ruled_bases
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.image_status import standing_place
+from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.dossier import kept
 from supply_chain.policy.gate import judge
 from supply_chain.policy.rules import POLICIES
@@ -19,7 +19,7 @@ from supply_chain.policy.verdict import record
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.support.pieces import CURATED, REPOSITORIES, Pieces
 
-POLICY = POLICIES[Boundary.CURATION]
+POLICY = POLICIES[Gate.RELEASE]
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
 
@@ -180,7 +180,7 @@ def test_a_base_that_was_blocked_turns_the_verdict_and_one_that_is_unblocked_tur
     def say(act, days):
         at = make.noon + timedelta(days=days)
         predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, predicate, at)
 
     assert image(bases=[BASE]).news is None and count(world, SUMMARY) == 1
     say("block", 1)
@@ -200,7 +200,7 @@ def test_a_base_that_only_the_layers_show_turns_the_verdict_once_it_is_blocked(i
     proxy = BASE.moved_to("curated/base/proxy").model_copy(update={"digest": make.other})
     at = make.noon + timedelta(days=1)
     say = {"act": "block", "by": "ann", "why": "a key in it", "at": at.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(standing_place(proxy), LIFECYCLE, say, at)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(proxy), LIFECYCLE, say, at)
     Pieces(world, make).attach(proxy, TierName.CURATION, SIGNATURE, {})
     Pieces(world, make).attach(proxy, TierName.CURATION, SBOM, make.sbom(world.registry, proxy, "openssl"))
 
@@ -223,7 +223,7 @@ def test_what_is_blocked_does_not_pass_and_no_verdict_of_that_outlives_the_block
     def say(act, days):
         at = make.noon + timedelta(days=days)
         predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(standing_place(CURATED), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(image_status_repository(CURATED), LIFECYCLE, predicate, at)
 
     say("block", 1)
     blocked = image(make.report(make.finding("low"), at=make.noon + timedelta(days=2)), timedelta(days=2))
@@ -240,7 +240,7 @@ def test_what_is_blocked_does_not_pass_and_no_verdict_of_that_outlives_the_block
 
 def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_it(image, world, make):
     """Nobody knows whether it is blocked; other images are judged all the same."""
-    world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, {"act": 7}, make.noon)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, {"act": 7}, make.noon)
 
     with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
         image(bases=[BASE])

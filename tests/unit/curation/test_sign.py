@@ -7,7 +7,7 @@ from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import Dossier, Policy, judge
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -37,7 +37,7 @@ def signed(world, make):
         dossier = Dossier(
             **{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": before(signature), **changes}
         )
-        admitted = judge(dossier, Policy(Boundary.CURATION, (lambda _: (),), "1"))
+        admitted = judge(dossier, Policy(Gate.RELEASE, (lambda _: (),), "1"))
         return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon, fresh=fresh)
 
     def before(signature):
@@ -72,7 +72,7 @@ def test_the_verdict_lies_beside_the_image(signed, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert last_verdict([found], Boundary.CURATION, REF.digest).value.passed
+    assert last_verdict([found], Gate.RELEASE, REF.digest).value.passed
 
 
 def test_what_is_signed_already_is_verified_and_not_signed_again(signed):

@@ -9,7 +9,7 @@ from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import Candidate, ImageRef, StoredImage
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import Policy, judge
 
@@ -71,7 +71,7 @@ def kept(world, make, registry):
     def run(**options):
         evidence = world.store(TierName.CURATION)
         dossier = dossiers.candidate(REF, evidence, (), None)
-        admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
+        admitted = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1"))
         return store(
             admitted,
             dossier,
@@ -119,7 +119,7 @@ def test_the_verdict_lies_beside_the_image(kept, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert last_verdict([found], Boundary.TO_CURATION, REF.digest).value.passed
+    assert last_verdict([found], Gate.INTAKE, REF.digest).value.passed
 
 
 def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):
@@ -223,9 +223,7 @@ def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):
     """In the tag, for people."""
     dossier = dossiers.candidate(REF, world.store(TierName.CURATION), (), None)
     candidate = Candidate(ref=REF, source=make.source(dirty=True))
-    admitted = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1")).model_copy(
-        update={"image": candidate}
-    )
+    admitted = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1")).model_copy(update={"image": candidate})
 
     stored = store(
         admitted, dossier, registry, registry, registry, world.store(TierName.CURATION), storage_key="k",

@@ -7,11 +7,11 @@ import pytest
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.dockerfile import normalize_reference
 from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
-from supply_chain.evidence.image_status import Act, rule
+from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef, Material
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from tests.support.pieces import REPOSITORIES
 
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
@@ -31,10 +31,10 @@ class Bases:
     def sign(self, ref, signer=TierName.CURATION):
         self.world.store(signer).attach(ref, SIGNATURE, {}, self.make.noon)
 
-    def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, boundary=Boundary.CURATION):
+    def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, gate=Gate.RELEASE):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         now = self.make.noon + timedelta(seconds=after)
-        said = summary(ref, boundary, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
+        said = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
         self.world.store(signer).attach(ref, SUMMARY, said.predicate(), now)
 
     def resolve(self, name, declared=()):
@@ -70,8 +70,8 @@ def test_one_that_curation_does_not_stand_for_is_passed_over(bases, fault):
     if fault != "unsigned":
         bases.sign(NEW, TierName.DEVELOPMENT if fault == "other signer" else TierName.CURATION)
     if fault != "unjudged":
-        gate = Boundary.TO_CURATION if fault == "other gate" else Boundary.CURATION
-        bases.verdict(NEW, yes=fault != "refused", boundary=gate)
+        gate = Gate.INTAKE if fault == "other gate" else Gate.RELEASE
+        bases.verdict(NEW, yes=fault != "refused", gate=gate)
     if fault == "refused later":
         bases.verdict(NEW, yes=False, after=1)
 
@@ -93,7 +93,9 @@ def test_a_base_on_one_that_is_blocked_is_not_built_upon(bases, world, make):
     for ref in (NEW, OLD):
         bases.sign(ref)
         bases.verdict(ref)
-    rule(below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="exploited", now=make.noon)
+    sign_decision(
+        below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="exploited", now=make.noon
+    )
 
     assert bases.resolve(BASE)[1].digest == OLD.digest
     bases.held.remove(OLD)
@@ -107,10 +109,10 @@ def test_a_base_that_is_blocked_is_told_as_such(bases):
         bases.sign(ref)
         bases.verdict(ref)
     store = bases.world.store(TierName.LIFECYCLE)
-    rule(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", why="it is bad", now=bases.make.noon)
+    sign_decision(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", why="it is bad", now=bases.make.noon)
     assert bases.resolve(BASE)[1].digest == OLD.digest
 
-    rule(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", why="it too", now=bases.make.noon)
+    sign_decision(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", why="it too", now=bases.make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
         bases.resolve(BASE)
@@ -119,7 +121,7 @@ def test_a_base_that_is_blocked_is_told_as_such(bases):
 def test_evidence_that_cannot_be_read_is_an_error(bases, make):
     """Not a reason to take an older one in silence."""
     bases.sign(NEW)
-    bases.world.store(TierName.CURATION).attach(NEW, SUMMARY, {"verifier": {"id": "urn:cscm:gate:curation"},
+    bases.world.store(TierName.CURATION).attach(NEW, SUMMARY, {"verifier": {"id": "urn:cscm:gate:release"},
         "resourceUri": str(NEW), "verificationResult": "PASSED"}, make.noon)  # fmt: skip
 
     with pytest.raises(EvidenceInvalid):
@@ -222,7 +224,9 @@ def test_a_curated_base_by_digest_is_the_registrys_own(bases):
 def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, world, make):
     """It is archived, so that the registry lists it no more."""
     bases.held = []
-    rule(NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+    sign_decision(
+        NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon
+    )
 
     with pytest.raises(BaseMissing, match="is blocked by ann"):
         bases.resolve(f"registry.test/{NEW}")
@@ -235,10 +239,10 @@ def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, nam
     blocked = ImageRef(repository=BASE, digest=UPSTREAM)
     lifecycle = world.store(TierName.LIFECYCLE)
     assert bases.resolve(name, (PYTHON,))
-    rule(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+    sign_decision(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann on .*: a key in it"):
         bases.resolve(name, (PYTHON,))
 
-    rule(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)
+    sign_decision(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)
     assert bases.resolve(name, (PYTHON,))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from supply_chain.development.build import FETCHED, Built, Workshop, build
+from supply_chain.development.build import FETCHED, BuildPorts, BuildResult, build
 from supply_chain.development.build import test_name as stage_name
 from supply_chain.development.dockerfile import IMAGE, Operations, Reading, SourceOperation, normalize_reference
 from supply_chain.development.record import BuildRecord, RecordedMaterial
@@ -86,7 +86,7 @@ class World:
             operations=Operations(sources=(*(SourceOperation(identifier=each) for each in sources), *urls)),
         )
         self.contents = {url: [p.name for p in place.iterdir()] for url, place in order.fetched.items()}
-        return Built(DIGEST if order.target is None else "sha256:" + "9" * 64, record)
+        return BuildResult(DIGEST if order.target is None else "sha256:" + "9" * 64, record)
 
     def fetch(self, url, checksum, target, timeout, allowance):
         self.fetched.append((url, checksum))
@@ -140,7 +140,7 @@ def project(tmp_path, make, world):
                 **({} if declaration is None else {DECLARATION: declaration}),
             },
         )
-        workshop = Workshop(
+        workshop = BuildPorts(
             builder=world,
             reader=Reader(),
             bases=world,

@@ -10,7 +10,7 @@ from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Proof
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import Admitted
@@ -72,7 +72,7 @@ def test_what_is_offered_can_be_admitted(world, make, tested):
 
     dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), (), None)
 
-    assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
+    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
     assert {check.check for check in dossier.checks} == set(required("service"))
     assert Check.PROBE in {check.check for check in dossier.checks}
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval, last_approval, to_sign
-from supply_chain.evidence.statement import APPROVAL, Evidence, about
+from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.unit.conftest import DIGEST, NOON, OTHER
 
@@ -28,7 +28,9 @@ def approval(decision="approved", hour=0, **changes):
 
 def evidence(*said):
     return [
-        Evidence(digest=DIGEST, repository=WHERE.repository, statement=about(WHERE, APPROVAL, each), signer="execution")
+        VerifiedStatement(
+            digest=DIGEST, repository=WHERE.repository, statement=about(WHERE, APPROVAL, each), signer="execution"
+        )
         for each in (a if isinstance(a, dict) else a.predicate() for a in said)
     ]
 

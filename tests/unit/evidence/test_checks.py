@@ -17,8 +17,8 @@ from supply_chain.evidence.checks import (
     required,
     required_in_engine,
 )
-from supply_chain.evidence.reading import Said
-from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
+from supply_chain.evidence.reading import SignedValue
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.unit.conftest import NOON, check
 
@@ -29,7 +29,9 @@ LATER = NOON + timedelta(microseconds=1)
 def evidence(said, kind=TEST_RESULT):
     predicate = said.predicate() if isinstance(said, CheckResult) else said
     statement = about(IMAGE, kind, predicate)
-    return Evidence(digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development")
+    return VerifiedStatement(
+        digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development"
+    )
 
 
 def test_the_table_says_of_which_kinds_a_check_is_made_and_where():
@@ -76,8 +78,8 @@ def test_the_newest_result_of_each_check_counts():
     old, new = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER))
     probe = evidence(check(Check.PROBE))
     expected = {
-        Check.TESTS: Said(check(Check.TESTS, at=LATER), LATER, new),
-        Check.PROBE: Said(check(Check.PROBE), NOON, probe),
+        Check.TESTS: SignedValue(check(Check.TESTS, at=LATER), LATER, new),
+        Check.PROBE: SignedValue(check(Check.PROBE), NOON, probe),
     }
 
     assert newest_results([old, new, probe, evidence({}, SUMMARY)]) == expected
@@ -104,7 +106,7 @@ def test_a_check_that_did_not_fail_need_not_be_made_again(said):
     result = check(Check.TESTS, tools={"pytest": "9"}, **said)
     made = evidence(result)
 
-    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == Said(result, NOON, made)
+    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == SignedValue(result, NOON, made)
 
 
 def test_what_failed_or_was_not_made_has_not_passed_before():

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import ClockWrong
-from supply_chain.evidence.clock import SKEW, made_at, said_at
+from supply_chain.evidence.clock import SKEW, made_at, signed_time
 from supply_chain.evidence.statement import (
     DEPLOYMENT,
     ENCRYPTION,
@@ -68,8 +68,8 @@ def test_a_time_is_read_however_it_is_written(said):
 )
 def test_a_time_that_orders_statements_is_written_as_we_write_it(said, at):
     """A number may have been meant for anything."""
-    assert said_at(about(IMAGE, SUMMARY, {"timeVerified": said})) == at
-    assert said_at(about(IMAGE, SUMMARY, {})) is None
+    assert signed_time(about(IMAGE, SUMMARY, {"timeVerified": said})) == at
+    assert signed_time(about(IMAGE, SUMMARY, {})) is None
 
 
 @pytest.mark.parametrize("kind", STATEMENTS)

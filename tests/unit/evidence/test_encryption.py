@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
-from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, Evidence, about
+from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
@@ -28,7 +28,7 @@ RECORD = {
 
 
 def evidence(predicate, kind=ENCRYPTION):
-    return Evidence(
+    return VerifiedStatement(
         digest="sha256:" + "c" * 64,
         repository="curated/hello",
         statement=about(IMAGE, kind, predicate),

@@ -7,13 +7,13 @@ import pytest
 from supply_chain.errors import ClockWrong, EvidenceInvalid, SettingInvalid
 from supply_chain.evidence.image_status import (
     Act,
-    Standing,
+    ImageStatus,
+    image_status,
+    image_status_repository,
     read_blocks,
-    read_standing,
-    rule,
-    rulings,
-    standing,
-    standing_place,
+    read_decisions,
+    read_image_status,
+    sign_decision,
 )
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE
 from supply_chain.evidence.store import EvidenceStore, Referrer
@@ -47,7 +47,7 @@ def say(world, make):
 @pytest.fixture
 def stands(world):
     """How the image stands for whoever asks."""
-    return lambda tier=TierName.EXECUTION, ref=IMAGE: standing(read_standing(ref, world.store(tier)).evidence)
+    return lambda tier=TierName.EXECUTION, ref=IMAGE: image_status(read_image_status(ref, world.store(tier)).evidence)
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def decide(world, make):
     def decided(act, at=0, by="ann", why="CVE-2026-1", **of):
         repositories = Repositories()
         store = world.store(TierName.LIFECYCLE)
-        digest = rule(IMAGE, act, store, repositories, by=by, why=why, now=make.noon + timedelta(seconds=at), **of)
+        digest = sign_decision(
+            IMAGE, act, store, repositories, by=by, why=why, now=make.noon + timedelta(seconds=at), **of
+        )
         return digest, repositories
 
     return decided
@@ -65,7 +67,7 @@ def decide(world, make):
 
 def test_of_what_nobody_said_anything_nothing_is_in_force(stands):
     """Its repository was never made."""
-    assert stands() == Standing()
+    assert stands() == ImageStatus()
 
 
 @pytest.mark.parametrize(("act", "name"), [(Act.BLOCK, "block"), (Act.HOLD, "hold")])
@@ -139,7 +141,7 @@ def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
     decide(Act.BLOCK)
 
     assert stands(ref=IMAGE.moved_to("dev/hello")).block
-    assert stands(ref=IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})) == Standing()
+    assert stands(ref=IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})) == ImageStatus()
     assert stands(ref=IMAGE.moved_to("curated/other")).block, "whatever else its digest is called"
 
 
@@ -147,21 +149,21 @@ def test_block_counts_once_though_it_is_signed_in_two_places(decide, world):
     """A verdict names the statements that it rests on."""
     decide(Act.BLOCK)
 
-    assert len(read_standing(IMAGE, world.store(TierName.CURATION)).evidence) == 1
+    assert len(read_image_status(IMAGE, world.store(TierName.CURATION)).evidence) == 1
 
 
 def test_hold_is_of_one_application(decide, stands):
     """Another one decides for itself what it keeps."""
     decide(Act.HOLD)
 
-    assert stands(ref=IMAGE.moved_to("curated/other")) == Standing()
+    assert stands(ref=IMAGE.moved_to("curated/other")) == ImageStatus()
 
 
 def test_unblock_under_another_name_lifts_the_block_under_all(decide, stands, world, make):
     """The block is of the digest."""
     decide(Act.BLOCK)
     other = IMAGE.moved_to("curated/other")
-    rule(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", why="x", now=make.noon)
+    sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", why="x", now=make.noon)
 
     assert stands().block is None and stands(ref=other).block is None
 
@@ -174,7 +176,7 @@ def test_block_that_lies_in_one_place_alone_is_signed_in_the_other_too(decide, s
     say(act, at=1, change={"by": "bob"})
     assert decide(act, at=2)[0] and decide(act, at=3)[0] is None
 
-    by_digest = standing(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
+    by_digest = image_status(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
     assert (by_digest.block or by_digest.excuse).by == "bob"
 
 
@@ -222,9 +224,9 @@ def test_a_stranger_is_not_heard_and_is_told(world, say, stands, make):
     say(Act.BLOCK)
     world.registry.attach(PLACE, BUNDLE, b"junk", {"dev.sigstore.bundle.predicateType": LIFECYCLE})
 
-    reading = read_standing(IMAGE, world.store(TierName.EXECUTION))
+    reading = read_image_status(IMAGE, world.store(TierName.EXECUTION))
 
-    assert standing(reading.evidence).block
+    assert image_status(reading.evidence).block
     assert reading.notes() == (
         "left out 1 of what is attached to evidence/lifecycle/hello@aaaaaaaaaaaa: 1 × no signed statement",
     )
@@ -259,7 +261,7 @@ def test_who_trusts_no_key_of_the_lifecycle_cannot_tell(world, say):
     trusted = {name: key for name, key in whole.trusted.items() if name is not TierName.LIFECYCLE}
 
     with pytest.raises(SettingInvalid, match=r"The curation tier trusts no key of the lifecycle"):
-        read_standing(IMAGE, EvidenceStore(whole.tier, whole.referrers, whole.signer, trusted, whole.now))
+        read_image_status(IMAGE, EvidenceStore(whole.tier, whole.referrers, whole.signer, trusted, whole.now))
 
 
 def test_only_what_says_to_be_such_a_word_is_fetched(world, say, monkeypatch):
@@ -269,7 +271,7 @@ def test_only_what_says_to_be_such_a_word_is_fetched(world, say, monkeypatch):
     listed = world.registry.referrers
     monkeypatch.setattr(world.registry, "referrers", lambda subject: (*listed(subject), other))
 
-    assert len(rulings(read_standing(IMAGE, world.store(TierName.CURATION)).evidence)) == 1
+    assert len(read_decisions(read_image_status(IMAGE, world.store(TierName.CURATION)).evidence)) == 1
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_a_clock_that_went_back_does_not_make_a_word_unheard(decide, stands, mak
 
 def test_the_place_is_the_lifecycles_own():
     """Nobody else writes there."""
-    assert standing_place(IMAGE) == PLACE
-    assert standing_place(ImageRef(repository="dev/base/python", digest=IMAGE.digest)).repository == (
+    assert image_status_repository(IMAGE) == PLACE
+    assert image_status_repository(ImageRef(repository="dev/base/python", digest=IMAGE.digest)).repository == (
         "evidence/lifecycle/base/python"
     )

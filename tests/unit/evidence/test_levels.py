@@ -6,7 +6,7 @@ from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 
 REF = ImageRef(repository="curated/hello", digest=f"sha256:{'1' * 64}")
 
@@ -45,5 +45,5 @@ def test_a_refusal_states_no_level(make):
     no = [{"code": "x", "fact": "f", "remedy": "r"}]
     common = {"notes": (), "inputs": (), "levels": ("SLSA_BUILD_LEVEL_2",), "now": make.noon}
     for reasons, levels in (((), ("SLSA_BUILD_LEVEL_2",)), (no, ("FAILED",))):
-        said = summary(REF, Boundary.CURATION, f"sha256:{'9' * 64}", reasons=reasons, **common)
+        said = summary(REF, Gate.RELEASE, f"sha256:{'9' * 64}", reasons=reasons, **common)
         assert (said.verified_levels, said.slsa_version) == (levels, "1.2")

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance, is_of, last_provenance, provenance
-from supply_chain.evidence.statement import PROVENANCE, SUMMARY, Evidence, about
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY, VerifiedStatement, about
 from supply_chain.model.image import ImageRef, Material
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -16,7 +16,9 @@ OTHER = Material(name="docker.io/python", digest="sha256:" + "2" * 64, curated=F
 
 def signed(predicate, kind=PROVENANCE):
     statement = about(IMAGE, kind, predicate)
-    return Evidence(digest="sha256:" + "c" * 64, repository="dev/hello", statement=statement, signer="development")
+    return VerifiedStatement(
+        digest="sha256:" + "c" * 64, repository="dev/hello", statement=statement, signer="development"
+    )
 
 
 def test_what_was_signed_is_read_back_whole(make):

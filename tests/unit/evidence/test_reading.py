@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.reading import Said, proof, said
-from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, Evidence, about
+from supply_chain.evidence.reading import SignedValue, proof, read_statements
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
 from supply_chain.model.image import ImageRef, Source
 from tests.unit.conftest import NOON
 
@@ -14,7 +14,7 @@ IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 
 
 def evidence(digit, attached=None):
-    return Evidence(
+    return VerifiedStatement(
         digest="sha256:" + digit * 64,
         repository=IMAGE.repository,
         statement=about(IMAGE, TEST_RESULT, {}),
@@ -35,10 +35,10 @@ def word(predicate):
 def test_statements_of_a_type_are_read_the_oldest_first():
     """By the time that was signed, wherever they lie; other types are not asked."""
     new, old = result(at=NOON + timedelta(microseconds=1), word="new"), result(word="old")
-    expected = (Said("old", NOON, old), Said("new", NOON + timedelta(microseconds=1), new))
+    expected = (SignedValue("old", NOON, old), SignedValue("new", NOON + timedelta(microseconds=1), new))
 
-    assert said([new, old], TEST_RESULT, word) == said([old, new], TEST_RESULT, word) == expected
-    assert said([new, old], SUMMARY, word) == ()
+    assert read_statements([new, old], TEST_RESULT, word) == read_statements([old, new], TEST_RESULT, word) == expected
+    assert read_statements([new, old], SUMMARY, word) == ()
 
 
 @pytest.mark.parametrize(
@@ -54,19 +54,19 @@ def test_statements_of_a_type_are_read_the_oldest_first():
 def test_what_has_another_form_is_invalid_evidence(read):
     """Whoever signed it used another version; the message says which statement it is, and who signed it."""
     with pytest.raises(EvidenceInvalid, match=r"development signed dev/hello@sha256:c.*test-result.*cannot be read"):
-        said([result(word="x")], TEST_RESULT, read)
+        read_statements([result(word="x")], TEST_RESULT, read)
 
 
 def test_what_does_not_say_when_it_was_made_is_invalid_evidence():
     """It may be the newest."""
     with pytest.raises(EvidenceInvalid, match="does not say when it was made"):
-        said([result(word="x", cscm={})], TEST_RESULT, word)
+        read_statements([result(word="x", cscm={})], TEST_RESULT, word)
 
 
 def test_a_mistake_of_ours_is_no_invalid_evidence():
     """It has to be seen as what it is."""
     with pytest.raises(ZeroDivisionError):
-        said([result()], TEST_RESULT, lambda _: 1 // 0)
+        read_statements([result()], TEST_RESULT, lambda _: 1 // 0)
 
 
 def test_an_error_tells_the_first_of_a_long_story():
@@ -76,7 +76,7 @@ def test_an_error_tells_the_first_of_a_long_story():
         raise TypeError("#" * 10_000)
 
     with pytest.raises(EvidenceInvalid) as caught:
-        said([result()], TEST_RESULT, read)
+        read_statements([result()], TEST_RESULT, read)
 
     assert str(caught.value).count("#") == 500
 

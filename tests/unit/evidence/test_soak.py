@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.evidence.soak import Soak, last_soak, longest_soak
-from supply_chain.evidence.statement import SOAK, Evidence, about
+from supply_chain.evidence.statement import SOAK, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.unit.conftest import DIGEST, NOON, OTHER
 
@@ -28,7 +28,7 @@ def soak(**changes):
 
 def evidence(said):
     statement = about(WHERE, SOAK, said.predicate())
-    return Evidence(digest=DIGEST, repository=WHERE.repository, statement=statement, signer="execution")
+    return VerifiedStatement(digest=DIGEST, repository=WHERE.repository, statement=statement, signer="execution")
 
 
 def test_the_last_one_is_read_back():

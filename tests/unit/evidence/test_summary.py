@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY, Evidence, about
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement, about
 from supply_chain.evidence.summary import Summary, is_vended, last_verdict, summary
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
@@ -16,19 +16,21 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 REASON = {"code": "scan.high", "fact": "f", "remedy": "r"}
 
 
-def verdict(yes=True, at=NOON, boundary=Boundary.CURATION, ref=IMAGE):
+def verdict(yes=True, at=NOON, gate=Gate.RELEASE, ref=IMAGE):
     reasons = [] if yes else [REASON]
-    said = summary(ref, boundary, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    said = summary(ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
     return said.predicate()
 
 
 def signed(predicate, kind=SUMMARY):
     statement = about(IMAGE, kind, predicate)
-    return Evidence(digest="sha256:" + "c" * 64, repository="curated/hello", statement=statement, signer="curation")
+    return VerifiedStatement(
+        digest="sha256:" + "c" * 64, repository="curated/hello", statement=statement, signer="curation"
+    )
 
 
 def last(*verdicts):
-    return last_verdict([signed(each) for each in verdicts], Boundary.CURATION, DIGEST)
+    return last_verdict([signed(each) for each in verdicts], Gate.RELEASE, DIGEST)
 
 
 def passed(found):
@@ -42,7 +44,7 @@ def test_a_summary_without_reasons_passes_and_one_with_reasons_does_not():
     assert passed(last(yes)) and not passed(last(no))
     assert (no["verificationResult"], no["verifiedLevels"], no["cscm"]["reasons"]) == ("FAILED", ["FAILED"], [REASON])
     assert yes["resourceUri"] == str(IMAGE)
-    assert yes["policy"] == {"uri": "urn:cscm:policy:curation", "digest": {"sha256": "9" * 64}}
+    assert yes["policy"] == {"uri": "urn:cscm:policy:release", "digest": {"sha256": "9" * 64}}
 
 
 @pytest.mark.parametrize("later", [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=400)])
@@ -71,10 +73,10 @@ def test_instants_are_compared_not_their_spelling():
 
 
 def test_another_gates_or_another_images_verdict_does_not_count():
-    """Boundary 1 says nothing about curation, and another digest nothing about this one."""
+    """The intake gate says nothing about curation, and another digest nothing about this one."""
     elsewhere = ImageRef(repository="dev/hello", digest="sha256:" + "b" * 64)
 
-    assert last(verdict(boundary=Boundary.TO_CURATION), verdict(ref=elsewhere)) is None
+    assert last(verdict(gate=Gate.INTAKE), verdict(ref=elsewhere)) is None
     assert last() is None
 
 

@@ -11,7 +11,7 @@ from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.reverse_proxy import server_of
 from supply_chain.model.container import labels
 from supply_chain.model.image import CuratedImage, ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted
 from tests.support.memory_engine import MemoryEngine
 from tests.unit.conftest import OTHER
@@ -33,7 +33,7 @@ class Stage:
         )
         self.engine.start(self.old.id)
         self.serves = server_of(self.old)
-        monkeypatch.setattr(module, "Front", lambda *_: self.as_front())
+        monkeypatch.setattr(module, "ReverseProxy", lambda *_: self.as_front())
         ready = SimpleNamespace(ready=True, says="", seconds=0.1)
         monkeypatch.setattr(module, "wait_ready", lambda *_: ready)
         monkeypatch.setattr(module, "trouble_at", lambda *_: "")
@@ -56,7 +56,7 @@ class Stage:
     def order(self):
         manifest = self.make.manifest()
         image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=("staging",))
-        admitted = Admitted[CuratedImage](image=image, boundary=Boundary.TO_EXECUTION, policy=OTHER)
+        admitted = Admitted[CuratedImage](image=image, gate=Gate.DEPLOY, policy=OTHER)
         place = Environment(name="staging", applications={"hello": Placement(port=8080)})
         return Order(admitted, manifest, place, OTHER, "run")
 

@@ -1,14 +1,14 @@
 """The front's configuration."""
 
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.reverse_proxy import Front, render, target_of
+from supply_chain.execution.reverse_proxy import ReverseProxy, render, target_of
 
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
-def front(image=PROXY, application="hello", **place) -> Front:
+def front(image=PROXY, application="hello", **place) -> ReverseProxy:
     environment = Environment(name="staging", applications={application: Placement(**{"port": 18080, **place})})
-    return Front(engine=None, environment=environment, application=application, image=image, run_id="run")
+    return ReverseProxy(engine=None, environment=environment, application=application, image=image, run_id="run")
 
 
 def test_serves_one_container_and_says_which():

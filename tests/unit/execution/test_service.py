@@ -10,17 +10,17 @@ import pytest
 from supply_chain.adapters.process.command import Cancellation, cancellation, current, to_its_end
 from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.image_status import Act, Ruling, standing_place
+from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.execution import service
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.service import PROXY, Site, take_into_service
+from supply_chain.execution.service import PROXY, DeployPorts, take_into_service
 from supply_chain.model.container import profile
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import Dossier, Place
 from supply_chain.policy.outcome import Admitted
 from tests.support.memory_engine import MemoryEngine
@@ -71,10 +71,10 @@ class Around:
     def taken(self, *, proxy=None, fresh=False, **declared):
         manifest = self.make.manifest(**declared)
         image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=manifest.environments)
-        admitted = Admitted[CuratedImage](image=image, boundary=Boundary.TO_EXECUTION, policy="sha256:" + "9" * 64)
+        admitted = Admitted[CuratedImage](image=image, gate=Gate.DEPLOY, policy="sha256:" + "9" * 64)
         dossier = Dossier(image=image, ref=REF, manifest=manifest, evidence=(), place=Place("staging"))
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
-        site = Site(
+        site = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
             vended=self.vended, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             now=lambda: self.make.noon, wait=time.sleep, to_its_end=to_its_end,
@@ -116,8 +116,8 @@ def test_the_verdict_is_kept_before_anything_starts_and_the_record_after(around,
 
 
 def blocked(world, make):
-    by = Ruling(act=Act.BLOCK, by="ann", why="exploited", at=make.noon)
-    world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, by.predicate(), make.noon)
+    by = LifecycleDecision(act=Act.BLOCK, by="ann", why="exploited", at=make.noon)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, by.predicate(), make.noon)
 
 
 def denied(world, make):
@@ -130,7 +130,7 @@ def denied(world, make):
 def refused_by_curation(world, make):
     reasons = [{"code": "scan.critical", "fact": "one", "remedy": "mend it"}]
     at = make.noon + timedelta(minutes=1)
-    said = summary(REF, Boundary.CURATION, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    said = summary(REF, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
     world.now = at
     world.store(TierName.CURATION).attach(REF, SUMMARY, said.predicate(), at)
 
@@ -152,7 +152,7 @@ def test_what_is_refused_while_it_is_made_ready_does_not_serve(around, world, ma
 
     found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]
-    assert not last_verdict(found, Boundary.TO_EXECUTION, REF.digest).value.passed, "what was signed before is a yes"
+    assert not last_verdict(found, Gate.DEPLOY, REF.digest).value.passed, "what was signed before is a yes"
 
 
 def test_a_proxy_that_is_blocked_meanwhile_serves_nothing(around, world):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
-from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
+from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement, about
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, tidy
 from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.model.image import ImageRef
@@ -46,11 +46,11 @@ class Word:
 
     predicates: list[dict[str, Any]]
 
-    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[Evidence, ...]:
+    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
         assert signer is TierName.CURATION
         assert types == (ENCRYPTION,)
         return tuple(
-            Evidence(
+            VerifiedStatement(
                 digest=OTHER,
                 repository=subject.repository,
                 statement=about(subject, ENCRYPTION, predicate),

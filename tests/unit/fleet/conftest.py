@@ -12,7 +12,7 @@ from supply_chain.fleet.reconcile import refresh
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef, StoredManifest
 from supply_chain.model.manifest import Probe
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from tests.support.pieces import CURATED, Pieces
 
 
@@ -54,8 +54,8 @@ class Fleet:
         curation, verdict = TierName.CURATION, self.pieces.verdict
         own = {
             "inventory": (curation, SBOM, self.make.sbom(self.world.registry, ref, "openssl", "zlib1g")),
-            "verdict of boundary 1": (curation, SUMMARY, verdict(Boundary.TO_CURATION, ref)),
-            "verdict of curation": (curation, SUMMARY, verdict(Boundary.CURATION, ref)),
+            "verdict of the intake gate": (curation, SUMMARY, verdict(Gate.INTAKE, ref)),
+            "verdict of curation": (curation, SUMMARY, verdict(Gate.RELEASE, ref)),
         }
         for name, piece in {**self.pieces.development, **self.pieces.curated, **own}.items():
             if name not in without:

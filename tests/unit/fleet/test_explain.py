@@ -8,14 +8,14 @@ from supply_chain import reports as pages
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence import statement
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.image_status import standing_place
+from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOAK, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.fleet.explain import explain, timeline
 from supply_chain.fleet.known import KnownImage, Note, Seen
 from supply_chain.model.image import ImageRef, Material, StoredManifest
-from supply_chain.model.tier import Boundary, TierName, evidence_repository
+from supply_chain.model.tier import Gate, TierName, evidence_repository
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
@@ -25,7 +25,7 @@ def story(fleet, make):
     """An image that was admitted, deployed, refused later, and built upon by another."""
     ref = fleet.curated(BASE, "base/python", at=make.noon + timedelta(minutes=1))
     fleet.deploy(ref)
-    no = fleet.pieces.verdict(Boundary.CURATION, ref, yes=False, at=make.noon + timedelta(hours=2))
+    no = fleet.pieces.verdict(Gate.RELEASE, ref, yes=False, at=make.noon + timedelta(hours=2))
     fleet.say(ref, TierName.CURATION, SUMMARY, no)
     above = fleet.curated(without=("provenance",))
     material = Material(name="base/python:3", digest=BASE, curated=True)
@@ -46,30 +46,30 @@ def test_what_happened_is_told_in_order(story, make):
     assert ("pushed to curated/base/python as v1", "") in said
     assert ("built", "development") in said and ("signed", "curation") in said
     assert ("its source's dependencies scanned", "development") in said and ("scanned", "curation") in said
-    assert said.index(("admitted at curation", "curation")) < said.index(("refused at curation: x", "curation"))
+    assert said.index(("admitted at curation", "curation")) < said.index(("refused at the release gate: x", "curation"))
     assert said[-2:] == [
-        ("deployed to staging as staging-base/python", "execution"), ("refused at curation: x", "curation"),
+        ("deployed to staging as staging-base/python", "execution"), ("refused at the release gate: x", "curation"),
     ]  # fmt: skip
     assert all(moment.evidence for moment in told.timeline if moment.by)
 
 
 def test_what_one_environment_is_refused_hides_nothing_of_another(fleet, make):
-    """Each asks boundary 2 for itself. A verdict that does not say for which stands until the next one."""
+    """Each asks the deploy gate for itself. A verdict that does not say for which stands until the next one."""
     ref = fleet.curated()
     for hour, yes, environment in (
         (1, False, ""), (2, False, "production"), (3, True, "staging"), (4, False, "canary"), (5, True, "canary"),
     ):  # fmt: skip
         no = () if yes else [{"code": "x", "fact": f"f{hour}", "remedy": "r"}]
-        said = summary(ref, Boundary.TO_EXECUTION, OTHER, reasons=no, notes=(), inputs=(),
+        said = summary(ref, Gate.DEPLOY, OTHER, reasons=no, notes=(), inputs=(),
                        now=make.noon + timedelta(hours=hour), environment=environment)  # fmt: skip
         fleet.say(ref.moved_to("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, said.predicate())
     fleet.refresh("hello")
 
     (told,) = explain(ref.digest, fleet.inventory)
 
-    assert [(each.gate, each.reasons[0].fact) for each in told.image.refusals] == [("boundary-2 for production", "f2")]
-    assert "admitted at boundary-2 for staging" in [moment.what for moment in told.timeline]
-    assert "boundary-2 for production  x" in pages.explanation_lines(told)
+    assert [(each.gate, each.reasons[0].fact) for each in told.image.refusals] == [("deploy for production", "f2")]
+    assert "admitted at deploy for staging" in [moment.what for moment in told.timeline]
+    assert "deploy for production  x" in pages.explanation_lines(told)
 
 
 def test_what_it_hangs_together_with_is_told(story):
@@ -92,7 +92,7 @@ def test_a_base_that_somebody_blocked_may_not_be_used(fleet, make):
     for vended in (True, False):
         fleet.refresh("base/python")
         assert [each.vended for each in explain("a" * 12, fleet.inventory)[0].built_from] == [vended]
-        fleet.say(standing_place(base), TierName.LIFECYCLE, LIFECYCLE, block)
+        fleet.say(image_status_repository(base), TierName.LIFECYCLE, LIFECYCLE, block)
 
 
 def test_what_runs_is_explained_though_the_registry_has_it_no_more(fleet):
@@ -233,7 +233,7 @@ def test_the_page_tells_all_of_it_and_nothing_formats_it(story, make):
         assert "staging" in each and "not vended" not in each and BASE in each
         assert "\x1b" not in each.replace("\n", "")
     assert "<b>|me" not in page and r"\<b\>\|me" in page
-    assert "refused at curation: x" in page and "## Refused" in page
+    assert "refused at the release gate: x" in page and "## Refused" in page
     assert "hello" in page.partition("Built on it")[2]
 
 

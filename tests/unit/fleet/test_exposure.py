@@ -7,15 +7,15 @@ from supply_chain.fleet.exposure import (
     Rebuild,
     Rescanned,
     Unjudged,
-    by_exposure,
-    carries,
-    compared,
+    compare_reports,
     concerned,
+    contains_package,
     due,
     gone,
     incomplete,
     key_of,
     rebuilds,
+    sort_by_exposure,
 )
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Limits
@@ -44,7 +44,7 @@ def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
         seen("seventh", exploited=exploited),
     ]
 
-    assert by_exposure(reversed(order)) == tuple(order)
+    assert sort_by_exposure(reversed(order)) == tuple(order)
 
 
 def test_all_is_told_where_no_image_may_still_have_something_to_tell(make):
@@ -68,7 +68,7 @@ def test_an_application_is_told_with_all_of_its_images(seen):
     other, two = seen("b", owner="x"), seen("a", owner="y")
     one = seen("a", owner="y", running=("prod-eu",), in_production=True)
 
-    first, second = concerned(by_exposure([other, two, one]))
+    first, second = concerned(sort_by_exposure([other, two, one]))
     assert [(each.owner, each.application) for each in (first, second)] == [("y", "a"), ("x", "b")]
     assert (first.running, first.refused, second.running) == (("prod-eu",), 0, ())
 
@@ -102,10 +102,10 @@ def test_worse_is_what_is_new_or_taken_more_seriously(make):
     before = make.report(same, gone_, low, exploited)
     after = make.report(same, new, high, exploited.model_copy(update={"known_exploited": False}))
 
-    worse, better = compared(before, after)
+    worse, better = compare_reports(before, after)
 
     assert worse == (new, high) and better == (gone_, exploited)
-    assert compared(None, after) == ((), ())
+    assert compare_reports(None, after) == ((), ())
 
 
 def test_due_is_what_has_a_fix_beyond_the_limit(make):
@@ -170,7 +170,7 @@ def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
         ("wordpress-plugin", "akismet", ""),
     ]
 
-    assert carries(packages, ["nothing", wanted]) is carried
+    assert contains_package(packages, ["nothing", wanted]) is carried
 
 
 def test_a_fixed_base_proposes_to_build_again(make, seen):

@@ -11,7 +11,7 @@ from supply_chain.fleet.known import Seen
 from supply_chain.fleet.reconcile import applications, everything, look, refresh, watch
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import verdict_places
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import CURATED
@@ -32,8 +32,8 @@ def test_an_image_is_known_by_its_evidence(fleet, make):
     assert (image.ref, image.kind, image.owner, image.source) == (ref, "service", "web team", make.source())
     assert (image.signed, image.vended) == (True, True)
     assert image.stored.size == 1_500_000 and image.stored.tags == ("v1",)
-    assert [(j.boundary, j.passed) for j in image.judgements] == [
-        (Boundary.TO_CURATION, True), (Boundary.CURATION, True),
+    assert [(j.gate, j.passed) for j in image.judgements] == [
+        (Gate.INTAKE, True), (Gate.RELEASE, True),
     ]  # fmt: skip
     assert image.scan.findings == () and image.scan.database.digest == "xxh64:0"
     assert image.sbom and image.sbom_content
@@ -64,22 +64,22 @@ def test_what_is_said_later_is_read(fleet, where):
     ref = fleet.curated()
     fleet.refresh()
     (before,) = fleet.images
-    boundary = {
-        "beside it": Boundary.CURATION,
-        "in the evidence of curation": Boundary.TO_CURATION,
-        "in the evidence of execution": Boundary.TO_EXECUTION,
+    gate = {
+        "beside it": Gate.RELEASE,
+        "in the evidence of curation": Gate.INTAKE,
+        "in the evidence of execution": Gate.DEPLOY,
     }[where]
-    no = fleet.pieces.verdict(boundary, ref, yes=False, at=fleet.make.noon + timedelta(days=1))
-    signer = EXECUTION if boundary is Boundary.TO_EXECUTION else CURATION
-    for place in verdict_places(ref, boundary, admitted=False):
+    no = fleet.pieces.verdict(gate, ref, yes=False, at=fleet.make.noon + timedelta(days=1))
+    signer = EXECUTION if gate is Gate.DEPLOY else CURATION
+    for place in verdict_places(ref, gate, admitted=False):
         fleet.say(place, signer, SUMMARY, no)
 
     assert fleet.refresh().read == 1
     (image,) = fleet.images
     assert len(image.judgements) == len(before.judgements) + 1
-    assert image.last(boundary).passed is False
-    assert [reason.code for reason in image.last(boundary).reasons] == ["x"]
-    assert image.vended is (boundary is not Boundary.CURATION)
+    assert image.last(gate).passed is False
+    assert [reason.code for reason in image.last(gate).reasons] == ["x"]
+    assert image.vended is (gate is not Gate.RELEASE)
 
 
 def test_of_an_image_that_is_gone_the_sbom_may_be_gone_too(fleet, monkeypatch):
@@ -107,12 +107,12 @@ def test_of_an_image_that_is_gone_the_sbom_may_be_gone_too(fleet, monkeypatch):
 def test_another_tiers_word_is_not_taken_for_a_gates(fleet):
     """A verdict counts of whoever gives it: development says nothing of curation's gate."""
     ref = fleet.curated(without=("verdict of curation",))
-    fleet.say(ref, TierName.DEVELOPMENT, SUMMARY, fleet.pieces.verdict(Boundary.CURATION, ref))
+    fleet.say(ref, TierName.DEVELOPMENT, SUMMARY, fleet.pieces.verdict(Gate.RELEASE, ref))
     fleet.say(ref, TierName.DEVELOPMENT, VULNERABILITIES, fleet.make.report(fleet.make.finding()).predicate())
     fleet.refresh()
 
     (image,) = fleet.images
-    assert image.last(Boundary.CURATION) is None and not image.vended
+    assert image.last(Gate.RELEASE) is None and not image.vended
     assert image.scan.findings == ()
 
 
@@ -214,7 +214,7 @@ def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
 def test_an_image_of_which_a_value_has_no_place_here_cannot_be_read(fleet, changed, why):
     """A statement may be well-formed and say what no field takes; every other image is read all the same."""
     good, odd = fleet.curated(), fleet.curated(OTHER)
-    verdict = fleet.pieces.verdict(Boundary.CURATION, odd, at=fleet.make.noon + timedelta(hours=1))
+    verdict = fleet.pieces.verdict(Gate.RELEASE, odd, at=fleet.make.noon + timedelta(hours=1))
     fleet.say(odd, CURATION, SUMMARY, {**verdict, **changed})
 
     done = fleet.refresh()

@@ -13,12 +13,20 @@ from supply_chain.errors import (
     ImageNotFound,
     RegistryUnavailable,
 )
-from supply_chain.evidence.image_status import standing_place
+from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import Judged, Unjudged, key_of
 from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.fleet.rescan import RescanBench, as_signed, chunks, fixed_by, in_order, is_base, packages_among
+from supply_chain.fleet.rescan import (
+    RescanPorts,
+    chunks,
+    fixed_by,
+    is_base,
+    packages_among,
+    read_signed_result,
+    sort_bases_first,
+)
 from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
@@ -87,7 +95,7 @@ def fleet(world, make):
 
 @pytest.fixture
 def bench(world, make):
-    return RescanBench(
+    return RescanPorts(
         generator=NoGenerator(),
         scanner=Scanner(world, make.report(make.finding("low"))),
         results=Memory(),
@@ -208,14 +216,14 @@ def test_a_better_report_on_another_sbom_is_no_report_of_this_one(fleet, bench, 
 
 def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make):
     """It is not scanned. What cannot be read proposes nothing; what all images would meet is raised."""
-    assert as_signed(fleet[0], bench) is None
+    assert read_signed_result(fleet[0], bench) is None
     rescan(fleet, bench)
 
-    found = as_signed(fleet[0], bench)
+    found = read_signed_result(fleet[0], bench)
     assert not found.passes and [each.package for each in found.findings] == [make.finding("low").package]
     world.now += timedelta(minutes=1)
     bench.evidence.attach(fleet[0].ref, VULNERABILITIES, {"cscm": {"scanned": world.now.isoformat()}}, world.now)
-    assert as_signed(fleet[0], bench) is None
+    assert read_signed_result(fleet[0], bench) is None
 
 
 def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, bench, world, make):
@@ -227,7 +235,7 @@ def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, benc
     world.store(TierName.DEVELOPMENT).attach(fleet[0].ref, PROVENANCE, provenance, world.now)
     assert all(seen.passes for seen in rescan(fleet, bench))
     block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
-    said = world.store(TierName.LIFECYCLE).attach(standing_place(base), LIFECYCLE, block, world.now)
+    said = world.store(TierName.LIFECYCLE).attach(image_status_repository(base), LIFECYCLE, block, world.now)
 
     seen = rescan(fleet, replace(bench, ruled={base: frozenset({said})}))
 
@@ -244,7 +252,7 @@ def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
     world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
     lost = known("d", "4", pushed=world.now)
-    world.store(TierName.LIFECYCLE).attach(standing_place(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
     world.store(TierName.CURATION).attach(lost.ref, SBOM, {"rubbish": 1}, world.now)
     whole = fleet[0].model_copy(update={"unreadable": "it was damaged"})
     told = []
@@ -309,12 +317,12 @@ def test_what_is_blocked_and_runs_is_scanned_though_it_is_archived(fleet, bench,
         for each in fleet[:2]
     )
     block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(standing_place(hot.ref), LIFECYCLE, block, world.now)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(hot.ref), LIFECYCLE, block, world.now)
 
     def archived(ref):
         raise ImageNotFound(f"The registry has no {ref}.\nLook.")
 
-    bases, others = in_order([cold, hot.model_copy(update={"running": (running,)})])
+    bases, others = sort_bases_first([cold, hot.model_copy(update={"running": (running,)})])
     (seen,) = rescan(others, replace(bench, layers=archived))
 
     assert (bases, seen.ref) == ([], hot.ref)
@@ -330,7 +338,7 @@ def test_what_is_shelved_is_a_base_all_the_same(fleet, bench, monkeypatch, make)
         "supply_chain.fleet.rescan.as_signed", lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,))
     )
 
-    assert in_order([*fleet, old, new, shelved]) == ([new, old], fleet)
+    assert sort_bases_first([*fleet, old, new, shelved]) == ([new, old], fleet)
     fixed = fixed_by([*fleet, shelved, new], [Judged(ref=new.ref, passes=True)], bench)
     assert fixed == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 

@@ -10,12 +10,12 @@ from supply_chain.evidence.statement import PROVENANCE, VULNERABILITIES
 from supply_chain.fleet.known import Seen
 from supply_chain.fleet.where import (
     Question,
-    Sought,
+    SearchKind,
     no_packages,
     not_counted,
+    parse_question,
     refuse,
     require_advisory,
-    understood,
     where,
 )
 from supply_chain.model.image import Material
@@ -59,14 +59,14 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 )
 def test_a_question_is_understood(text, kind, name, version):
     """By its form alone."""
-    assert understood(text) == Question(kind=kind, name=name, version=version)
+    assert parse_question(text) == Question(kind=kind, name=name, version=version)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "@", "two words", "pkg:", "pkg:deb", "pkg:deb/debian/@1"])
 def test_what_cannot_be_looked_for_is_an_error(text):
     """And no empty answer, which would read as if all were well."""
     with pytest.raises(DeclarationInvalid, match="CVE-2026-1234, zlib1g"):
-        understood(text)
+        parse_question(text)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_cannot_be_looked_for_is_an_error(text):
 def test_a_misspelt_vulnerability_is_no_package(text):
     """In no image is a package of that name, which would read as if none were affected."""
     with pytest.raises(DeclarationInvalid, match="Write CVE-2026-1234"):
-        understood(text)
+        parse_question(text)
 
 
 def test_a_vulnerability_may_be_in_what_was_not_scanned():
@@ -97,12 +97,12 @@ def test_a_vulnerability_may_be_in_what_was_not_scanned():
     inventory = SimpleNamespace(unscanned=lambda: 2, by_starter=lambda: 0, unreadable=lambda: 0, unlisted=lambda: 0)
     unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
 
-    assert not_counted(inventory, understood("CVE-2026-1234")) == unscanned
+    assert not_counted(inventory, parse_question("CVE-2026-1234")) == unscanned
     inventory.by_starter = lambda: 1
-    assert not_counted(inventory, understood("CVE-2026-1234")) == (
+    assert not_counted(inventory, parse_question("CVE-2026-1234")) == (
         f"{unscanned}; 1 image of which the starter database knows only some packages"
     )
-    assert not_counted(inventory, understood("zlib")) == ""
+    assert not_counted(inventory, parse_question("zlib")) == ""
 
 
 def test_a_package_may_be_in_what_has_no_sbom():
@@ -112,8 +112,12 @@ def test_a_package_may_be_in_what_has_no_sbom():
     )
     unreadable = "1 image whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
 
-    assert not_counted(inventory, understood("zlib")) == f"{unreadable}; 2 images without an SBOM"
-    assert not_counted(inventory, understood("base/python")) == not_counted(inventory, understood(OTHER)) == unreadable
+    assert not_counted(inventory, parse_question("zlib")) == f"{unreadable}; 2 images without an SBOM"
+    assert (
+        not_counted(inventory, parse_question("base/python"))
+        == not_counted(inventory, parse_question(OTHER))
+        == unreadable
+    )
 
 
 def test_what_may_have_been_meant_is_told():
@@ -127,7 +131,7 @@ def test_what_may_have_been_meant_is_told():
     )
     asked = ("z", "z@2", "z@3", "base/python", "base/proxy", "base/pyton")
 
-    said = {text: not_counted(inventory, understood(text)) for text in asked}
+    said = {text: not_counted(inventory, parse_question(text)) for text in asked}
 
     assert {text: each for text, each in said.items() if each} == {
         "z@3": "2 images with another version of it (`cscm where z`)",
@@ -168,7 +172,7 @@ def built_on_base(fleet, make):
 )
 def test_every_image_in_which_it_is_is_found(built_on_base, text, found):
     """With what of it is there; what runs comes first. A package of no known version may be of any."""
-    places = where(understood(text), built_on_base.inventory)
+    places = where(parse_question(text), built_on_base.inventory)
 
     assert {place.image.application for place in places} == set(found)
     for place in places:
@@ -188,7 +192,7 @@ def test_what_is_built_on_a_base_of_a_base_is_found(fleet, make):
         fleet.refresh(application)
 
     for asked in ("base/os", OTHER):
-        places = where(understood(asked), fleet.inventory)
+        places = where(parse_question(asked), fleet.inventory)
         assert [place.image.application for place in places] == ["base/os", "base/python", "shop"]
 
 
@@ -200,11 +204,11 @@ def test_what_runs_is_found_though_the_registry_has_it_no_more(fleet):
     fleet.refresh()
 
     for asked, why in (("openssl", "lists openssl"), (ref.digest, "is that image")):
-        (place,) = where(understood(asked), fleet.inventory)
+        (place,) = where(parse_question(asked), fleet.inventory)
         assert (place.image, place.owner, place.running[0].environment) == (ref, "web team", "staging")
         assert place.why.startswith(why) and place.why.endswith("; gone from the registry")
-    assert not_counted(fleet.inventory, understood("openssl")) == ""
-    assert not_counted(fleet.inventory, understood("CVE-2026-1234")).startswith("1 image not scanned, or ")
+    assert not_counted(fleet.inventory, parse_question("openssl")) == ""
+    assert not_counted(fleet.inventory, parse_question("CVE-2026-1234")).startswith("1 image not scanned, or ")
 
 
 def test_what_runs_and_of_which_nothing_is_left_is_told_as_what_is_not_known(fleet):
@@ -214,8 +218,8 @@ def test_what_runs_and_of_which_nothing_is_left_is_told_as_what_is_not_known(fle
     del fleet.registry.stored["curated/hello"], fleet.world.registry.held["curated/hello"]
     fleet.refresh()
 
-    assert not_counted(fleet.inventory, understood("openssl")) == "1 image without an SBOM"
-    assert [place.image for place in where(understood(ref.digest), fleet.inventory)] == [ref]
+    assert not_counted(fleet.inventory, parse_question("openssl")) == "1 image without an SBOM"
+    assert [place.image for place in where(parse_question(ref.digest), fleet.inventory)] == [ref]
 
 
 def test_a_base_that_runs_as_a_front_is_found_though_it_is_gone(fleet, make):
@@ -225,7 +229,7 @@ def test_a_base_that_runs_as_a_front_is_found_though_it_is_gone(fleet, make):
     fleet.refresh("base/proxy")
     fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
 
-    (place,) = where(understood("base/proxy"), fleet.inventory)
+    (place,) = where(parse_question("base/proxy"), fleet.inventory)
     assert (place.image, place.why) == (ref, "is that base; gone from the registry")
 
 
@@ -235,14 +239,14 @@ def test_an_encrypted_copy_is_found_as_its_image(tmp_path):
     inventory.put([entry(1, copies=(BASE,)), entry(2)])
 
     asked = (BASE, "d" * 12, digest(1))
-    found = [[(place.image, place.why) for place in where(understood(each), inventory)] for each in asked]
+    found = [[(place.image, place.why) for place in where(parse_question(each), inventory)] for each in asked]
     ref, copied = entry(1).image.ref, "its encrypted copy is that image"
     assert found == [[(ref, copied)], [(ref, copied)], [(ref, "is that image")]]
 
 
 def test_a_question_tells_what_was_understood():
     """For people."""
-    assert str(Question(kind=Sought.PACKAGE, name="zlib", version="1")) == "the package zlib in version 1"
+    assert str(Question(kind=SearchKind.PACKAGE, name="zlib", version="1")) == "the package zlib in version 1"
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from orchestration import locks as turns
 from orchestration import promotion_freeze
 from orchestration import push_runs as pushes
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.promotion.freeze import Freeze
+from supply_chain.promotion.freeze import PromotionFreeze
 
 STEPS = ("develop", "curate", "execute")
 
@@ -42,16 +42,16 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_known", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
-    monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
+    monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "turn", lambda name, *_: nullcontext(waited.append(name)))
+    monkeypatch.setattr(flows, "run_lock", lambda name, *_: nullcontext(waited.append(name)))
     called, waited = [], []
 
     def step(name, following):
         async def run(**_):
             called.append(name)
             if following == frozen_before:
-                await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+                await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
             return SimpleNamespace(
                 ref=ImageRef(repository="curated/hello", digest=make.digest), environments=("staging",)
             )
@@ -72,10 +72,10 @@ async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(mac
 
     @asynccontextmanager
     async def turn(name):
-        await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+        await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
         yield
 
-    monkeypatch.setattr(flows, "turn", turn)
+    monkeypatch.setattr(flows, "run_lock", turn)
 
     async with flows._in_turn("deploy staging hello", True) as freeze:
         assert freeze.by == "ann"
@@ -88,14 +88,14 @@ async def test_a_refused_name_ends_the_chain_as_refused(machine, make, monkeypat
     refusal = Refused(
         image=None,
         application="hello",
-        boundary=Boundary.TO_CURATION,
+        gate=Gate.INTAKE,
         policy=f"sha256:{'0' * 64}",
         reasons=(Reason(code="name.taken", fact="hello is another's", remedy="use another name"),),
     )
     monkeypatch.setattr(flows, "_known", lambda *_: None)
     snapshot = SimpleNamespace(manifest=make.manifest())
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
-    monkeypatch.setattr(flows, "journal", lambda *_: nullcontext())
+    monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
     monkeypatch.setattr(flows, "develop", AsyncMock(return_value=refusal))
 
@@ -136,7 +136,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 async def test_a_push_waits_for_a_chain_of_its_application_without_a_process(by_push, monkeypatch):
     """Its place in the work queue is another application's meanwhile; it is taken up again, and nothing is lost."""
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with turns.turn(by_push.turn):
+    async with turns.run_lock(by_push.turn):
         token = turns._held.set(frozenset())
         state = await by_push.work(run)
         turns._held.reset(token)
@@ -158,7 +158,7 @@ async def test_a_push_that_waits_takes_no_snapshot(by_push, monkeypatch):
 
     monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with turns.turn(by_push.turn):
+    async with turns.run_lock(by_push.turn):
         token = turns._held.set(frozenset())
         assert (await by_push.work(run)).name == "Waiting"
         turns._held.reset(token)

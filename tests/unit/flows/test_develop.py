@@ -12,7 +12,7 @@ from orchestration import run_report as journals
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import RegistryUnavailable, SourceInvalid
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, write
@@ -89,7 +89,7 @@ async def test_snapshot_that_a_step_wrote_to_is_not_offered(machine, make, monke
 REFUSAL = Refused(
     image=None,
     application="hello",
-    boundary=Boundary.TO_CURATION,
+    gate=Gate.INTAKE,
     policy="sha256:" + "9" * 64,
     reasons=(Reason(code="name.taken", fact="it is another's", remedy="use your own"),),
 )

@@ -12,7 +12,7 @@ from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinish
 from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
-from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
 from tests.support.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
@@ -130,7 +130,7 @@ async def test_an_application_that_is_never_free_holds_up_no_other(run, monkeypa
             raise TimeoutError("15 minutes")
         return taken(name)
 
-    monkeypatch.setattr(lifecycle, "turn", turn)
+    monkeypatch.setattr(lifecycle, "run_lock", turn)
 
     with pytest.raises(PlanUnfinished, match=r"lifecycle\.busy"):
         await lifecycle.lifecycle.fn("nightly")
@@ -329,7 +329,7 @@ async def test_what_somebody_decides_is_done_as_the_lifecycle(run, monkeypatch, 
         return "ruled"
 
     monkeypatch.setattr(rulings, "find_stored", find)
-    monkeypatch.setattr(rulings, "rule", rule)
+    monkeypatch.setattr(rulings, "sign_decision", rule)
 
     assert await getattr(rulings, act.value).fn("hello", "because", "ann") == "ruled"
     assert asked == [("hello", "lifecycle"), (ref(1), act, "ann", "because")]

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows import lifecycle
 from supply_chain.lifecycle.apply import Applied
-from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
 from tests.support.stock import NOW, RULES, stock
 from tests.unit.lifecycle.test_plan import newest

@@ -20,7 +20,7 @@ from orchestration import promotion_freeze
 from supply_chain.errors import ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
-from supply_chain.promotion.freeze import Freeze
+from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
@@ -52,7 +52,7 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
         seen.append((after, list(turns)))
         return Move(image=ref, why="it is there")
 
-    monkeypatch.setattr(flows, "turn", turn)
+    monkeypatch.setattr(flows, "run_lock", turn)
     monkeypatch.setattr(flows, "due_at_execution", due)
 
     assert (await promote(IMAGE, after, return_state=True)).name == "Unneeded"
@@ -91,7 +91,7 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
     @asynccontextmanager
     async def turn(name, *_):
         if name == step and meanwhile == "freeze":
-            await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+            await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
         held.append(name)
         yield
         held.remove(name)
@@ -229,7 +229,7 @@ async def test_an_answer_that_is_none_is_asked_for_once_more(waiting):
 
 async def test_what_a_person_answered_is_signed_in_a_freeze_too(waiting, make):
     """And then the run ends, as all do."""
-    await promotion_freeze.freeze(Freeze(by="ann", why="holidays", since=make.noon))
+    await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
 
     assert await waiting.go_on() == "Frozen"
     assert waiting.signed == [NO]

@@ -59,12 +59,12 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(flows.rescan.Tier, "aload", lambda name: load(None))
         monkeypatch.setattr(flows.rescan.Workbench, "aload", lambda name: load(workbench))
         monkeypatch.setattr(flows.rescan.Inventory, "aload", lambda name: load(None))
-        monkeypatch.setattr(tasks.rescan, "rescan_bench", lambda *_: bench)
+        monkeypatch.setattr(tasks.rescan, "rescan_ports", lambda *_: bench)
         monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
-        monkeypatch.setattr(tasks.rescan, "tell", lambda subject, body, _: load(messages.append((subject, body))))
+        monkeypatch.setattr(tasks.rescan, "notify", lambda subject, body, _: load(messages.append((subject, body))))
         monkeypatch.setattr(tasks.rescan, "emit", emit)
-        monkeypatch.setattr(tasks.rescan, "is_known", known_by.__contains__)
+        monkeypatch.setattr(tasks.rescan, "is_recorded", known_by.__contains__)
         monkeypatch.setattr(tasks.rescan, "emit_event", lambda *_, payload: signed.append(payload["reports"]))
 
         def judged(chunk, bench, only, fixed):
@@ -249,7 +249,7 @@ async def test_what_is_built_on_an_archived_base_is_held_against_its_last_report
         {"base/python": Judged(ref=new.ref, passes=True), "hello": seen(make, "hello")},
     )
     as_signed = Judged(ref=old.ref, passes=False, findings=(flaw,))
-    monkeypatch.setattr(supply_chain.fleet.rescan, "as_signed", lambda image, bench: as_signed)
+    monkeypatch.setattr(supply_chain.fleet.rescan, "read_signed_result", lambda image, bench: as_signed)
 
     done = await rescan()
 

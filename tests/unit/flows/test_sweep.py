@@ -12,7 +12,7 @@ from prefect.settings import get_current_settings
 from flows import sweep as flows
 from flows.sweep import sweep
 from orchestration import locks as turns
-from orchestration.locks import HOLDERS, Holder, turn
+from orchestration.locks import HOLDERS, Holder, run_lock
 from supply_chain.errors import EngineUnavailable, PartFailed
 
 
@@ -22,7 +22,7 @@ def swept(machine, monkeypatch):
     found = []
     for block in (flows.Tier, flows.Workbench, flows.ContainerHost):
         monkeypatch.setattr(block, "aload", AsyncMock(return_value=SimpleNamespace(build_host="here")))
-    monkeypatch.setattr(flows, "forget", lambda application, runs, *_: found.append((application, runs)))
+    monkeypatch.setattr(flows, "forget_answer", lambda application, runs, *_: found.append((application, runs)))
     monkeypatch.setattr(flows.scratch, "sweep", tuple)
     return found
 
@@ -74,14 +74,14 @@ async def test_a_failure_for_one_application_keeps_no_other(swept, monkeypatch, 
             raise failure
         swept.append(application)
 
-    monkeypatch.setattr(flows, "forget", forget)
+    monkeypatch.setattr(flows, "forget_answer", forget)
     with pytest.raises(PartFailed) as told:
         await sweep()
 
     assert swept == [names[1]]
     kind = type(failure).__name__
     assert all(f"develop {name}: {kind}: no answer" in str(told.value) for name in names[::2])
-    monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
+    monkeypatch.setattr(flows, "forget_answer", lambda application, *_: swept.append(application))
     assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
 
 
@@ -90,7 +90,7 @@ async def test_what_a_run_has_that_lives_is_left_alone(swept):
     name = f"develop app-{uuid4().hex[:6]}"
     await killed(name)
 
-    async with turn(name):
+    async with run_lock(name):
         token = turns._held.set(frozenset())
         assert await sweep() == () and swept == []
         turns._held.reset(token)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.sbom import packages_in
-from supply_chain.evidence.statement import SBOM, TEST_RESULT, Evidence, about, read_statement
+from supply_chain.evidence.statement import SBOM, TEST_RESULT, VerifiedStatement, about, read_statement
 from supply_chain.model.image import ImageRef
 from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
@@ -91,7 +91,7 @@ def references(referrer, sha256):
 
 
 def evidence(predicate):
-    return Evidence(
+    return VerifiedStatement(
         digest="sha256:" + "c" * 64, repository="dev/hello", statement=about(IMAGE, SBOM, predicate), signer="curation"
     )
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supply_chain.errors import ClockWrong, EvidenceInvalid
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Refused
 from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import JSON, changed
@@ -30,18 +30,18 @@ def otherwise(predicate, name):
     return changed(plain) | anything if plain else anything
 
 
-@pytest.mark.parametrize(("boundary", "piece"), EVERY)
+@pytest.mark.parametrize(("gate", "piece"), EVERY)
 @settings(tries(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_gate_decides_or_says_that_it_cannot(make, boundary, piece, data):
+def test_a_gate_decides_or_says_that_it_cannot(make, gate, piece, data):
     """Whatever a signed predicate holds: a verdict, or that evidence is invalid or of the future."""
     pieces = Judged(World(), make)
-    for name, (signer, kind, predicate) in pieces.at(boundary).items():
+    for name, (signer, kind, predicate) in pieces.at(gate).items():
         said = data.draw(otherwise(predicate, name)) if name == piece else predicate
-        pieces.attach(where(boundary), signer, kind, said)
+        pieces.attach(where(gate), signer, kind, said)
 
     try:
-        verdict = pieces.judged(boundary)
+        verdict = pieces.judged(gate)
     except (EvidenceInvalid, ClockWrong) as error:
         assert f"[{error.code}]" in str(error)
         return
@@ -51,4 +51,4 @@ def test_a_gate_decides_or_says_that_it_cannot(make, boundary, piece, data):
 
 def test_every_boundary_is_there():
     """Or the list above would be of something else."""
-    assert {boundary for boundary, _ in EVERY} == set(Boundary)
+    assert {gate for gate, _ in EVERY} == set(Gate)

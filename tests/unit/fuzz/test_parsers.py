@@ -17,7 +17,7 @@ from supply_chain.adapters.vulndb.feed.model import read_feed
 from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.model.tier import TierName, curated_repository, development_repository, evidence_repository
 from supply_chain.policy.names import Holder, NameRegister
-from supply_chain.text import plain, plain_lines
+from supply_chain.text import plain_text, plain_text_lines
 from supply_chain.vulnerability.findings import Distribution
 from tests.unit.conftest import tries
 
@@ -83,11 +83,11 @@ def test_a_register_knows_a_name_by_itself_before_its_pattern(name: str, other: 
 @given(st.text())
 def test_text_that_is_shown_is_shown_again_the_same(text: str) -> None:
     """No control character, no direction, no line more than there were."""
-    shown = plain(text)
+    shown = plain_text(text)
 
-    assert plain(shown) == shown and plain_lines(shown) == shown
+    assert plain_text(shown) == shown and plain_text_lines(shown) == shown
     assert len(shown) == len(text)
-    assert plain_lines(text).count("\n") == text.count("\n")
+    assert plain_text_lines(text).count("\n") == text.count("\n")
     assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in shown)
     shown.encode()
 

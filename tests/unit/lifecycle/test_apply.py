@@ -9,7 +9,7 @@ from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, Evidenc
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle import removal_order as removing
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, needed_anywhere
-from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import Evidenced
 from supply_chain.model.image import StorageStatus
@@ -47,7 +47,7 @@ class House:
     """A stock, its plan, and the registry in which it is carried out."""
 
     def __init__(self, whole):
-        self.plan, self.shelf, self.journal = plan(whole, RULES, NOW), Shelf(whole), Memory()
+        self.plan, self.shelf, self.journal = plan_lifecycle(whole, RULES, NOW), Shelf(whole), Memory()
 
     def apply(self):
         return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
@@ -152,7 +152,7 @@ def once_looked_at(house, number, monkeypatch, **acts):
             house.shelf.stand[str(where)] = stands(**acts)
         return found
 
-    monkeypatch.setattr(house.shelf, "standing", standing)
+    monkeypatch.setattr(house.shelf, "image_status", standing)
     return asked
 
 
@@ -791,7 +791,7 @@ def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
             raise EvidenceInvalid("damaged\nlook")
         return read(where)
 
-    monkeypatch.setattr(house.shelf, "standing", standing)
+    monkeypatch.setattr(house.shelf, "image_status", standing)
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")

@@ -6,10 +6,17 @@ import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, ClockWrong, DeclarationInvalid, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
-from supply_chain.evidence.image_status import Act, PlanAct, Standing, read_standing, rulings, standing
+from supply_chain.evidence.image_status import (
+    Act,
+    ImageStatus,
+    PlanAct,
+    image_status,
+    read_decisions,
+    read_image_status,
+)
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
-from supply_chain.lifecycle.decisions import RulingBench, RunsFrom, approve, decide
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.decisions import DecisionPorts, RunsFrom, approve_plan, decide
+from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
@@ -73,13 +80,13 @@ class Registry:
         return tuple(self.signed)
 
     def members(self, repository):
-        return Read(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
+        return RegistryReader(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
 
     def indexes_of(self, where):
         return getattr(self, "indexes", {}).get(where, ())
 
     def copies(self, where):
-        return Read(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
+        return RegistryReader(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
 
 
 def fail():
@@ -102,7 +109,7 @@ def say(world, make, registry, heard):
     """Decide something about an image."""
 
     def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello", **asked):
-        bench = RulingBench(world.store(TierName.LIFECYCLE), registry, registry)
+        bench = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
         return decide(ref(number, repository), act, bench, by="ann", why=why, now=now, tell=heard.append, **asked)
 
@@ -122,7 +129,7 @@ def copied(world, make):
 
 @pytest.fixture
 def stands(world):
-    return lambda number=1: standing(read_standing(ref(number), world.store(TierName.EXECUTION)).evidence)
+    return lambda number=1: image_status(read_image_status(ref(number), world.store(TierName.EXECUTION)).evidence)
 
 
 def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
@@ -281,7 +288,7 @@ def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, r
     assert (again.changed, again.moved, stands().block.why) == (False, (digest(1),), "CVE-2026-1")
     assert str(again).splitlines()[0] == f"block: {ref(1)} (it was blocked already: what was said then stands)"
     assert say(Act.BLOCK).moved == ()
-    assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
+    assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
 @pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), AwsFailed("an index lists it\nwait")])
@@ -299,7 +306,7 @@ def test_a_block_holds_and_is_told_where_the_image_cannot_be_archived(
 
     del registry.errors[digest(1)]
     assert say(Act.BLOCK, at=1).moved == (digest(1),)
-    assert len(rulings(read_standing(ref(1), world.store(TierName.CURATION)).evidence)) == 1
+    assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
 def test_an_unblocking_is_told_where_the_image_cannot_be_restored(say, stands, heard, registry, copied):
@@ -453,11 +460,11 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
 def test_what_somebody_decided_about_a_plan_is_signed_about_that_plan(world, make, registry, yes, act):
     """It says nothing of any image."""
     plan = digest(77)
-    approve(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", why="looked at it", now=make.noon)
+    approve_plan(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", why="looked at it", now=make.noon)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
     found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)
-    (said,) = rulings(found)
+    (said,) = read_decisions(found)
     assert (said.value.act, said.value.by, said.value.why) == (act, "ann", "looked at it")
-    assert standing(found) == Standing()
+    assert image_status(found) == ImageStatus()
     assert registry.made == {"evidence/lifecycle/plans": (True, None)}

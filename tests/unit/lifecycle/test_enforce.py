@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import AwsFailed, RegistryFailed
-from supply_chain.evidence.image_status import Act, block_place, rule, standing_place
+from supply_chain.evidence.image_status import Act, block_repository, image_status_repository, sign_decision
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.model.image import ImageRef, StorageStatus
@@ -60,7 +60,7 @@ def say(world, make, registry):
 
     def said(act, where, at=0):
         when = make.noon + timedelta(seconds=at)
-        rule(where, act, world.store(TierName.LIFECYCLE), registry, by="ann", why="x", now=when)
+        sign_decision(where, act, world.store(TierName.LIFECYCLE), registry, by="ann", why="x", now=when)
 
     return said
 
@@ -117,7 +117,7 @@ def test_block_of_before_there_was_a_place_for_all_names_holds_for_its_applicati
     """As it was meant then."""
     registry.there = {"curated/base/python": {digest(1): ACTIVE}, "curated/other": {digest(1): ACTIVE}}
     said = {"act": "block", "by": "ann", "why": "x", "at": make.noon.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(standing_place(BASE), LIFECYCLE, said, make.noon)
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, said, make.noon)
 
     assert enforced().archived == (BASE,)
 
@@ -138,7 +138,7 @@ def test_image_that_cannot_be_archived_is_reported_and_the_others_are_archived(s
 def test_image_of_which_the_block_cannot_be_read_is_reported(world, make, registry, enforced):
     """It may be blocked."""
     registry.there = {"dev/a": {digest(1): ACTIVE}}
-    world.store(TierName.LIFECYCLE).attach(block_place(digest(1)), LIFECYCLE, {"act": 7}, make.noon)
+    world.store(TierName.LIFECYCLE).attach(block_repository(digest(1)), LIFECYCLE, {"act": 7}, make.noon)
 
     assert list(enforced().failed) == [f"dev/a@{digest(1)}"]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.image_status import Standing
+from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.lifecycle.plan import read_plan, write_plan
-from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import Evidenced, in_use
 from supply_chain.model.image import StorageStatus
@@ -40,7 +40,7 @@ def planned(*images, rules=RULES, **others):
     """Digest's number → action and rule."""
     return {
         int(step.ref.digest[7:], 16): (step.action.value, step.rule)
-        for step in plan(stock(*images, **others), rules, NOW).steps
+        for step in plan_lifecycle(stock(*images, **others), rules, NOW).steps
     }
 
 
@@ -123,7 +123,7 @@ def test_a_front_that_a_host_shows_takes_no_deployments_place():
         image(2, running=(running(2, 200),)),
         image(1, deployed=(running(1, 300),)),
     ]
-    found = plan(stock(*newest(), *seen), RULES, NOW)
+    found = plan_lifecycle(stock(*newest(), *seen), RULES, NOW)
 
     guards = [found.step(each.ref).guards for each in seen]
     assert guards == [
@@ -181,10 +181,12 @@ def test_the_proxy_that_an_environment_names_stays():
 
     whole = stock(*proxies, *newer, proxies=named)
 
-    assert [plan(whole, RULES, NOW).step(each.ref).rule for each in proxies] == [
+    assert [plan_lifecycle(whole, RULES, NOW).step(each.ref).rule for each in proxies] == [
         "keep.in-use", "keep.in-use", "age-out.superseded",
     ]  # fmt: skip
-    assert plan(whole, RULES, NOW).step(proxies[0].ref).reason == "it runs: staging, as the proxy that it names"
+    assert (
+        plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref).reason == "it runs: staging, as the proxy that it names"
+    )
     assert stock(*proxies, *newer).digest != whole.digest
 
 
@@ -215,7 +217,9 @@ def test_of_one_that_runs_twice_the_inventory_counts_both():
 
 def test_what_the_same_plan_blocks_is_none_that_may_be_used():
     """What is older is kept in its place."""
-    plan_of = plan(stock(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW)
+    plan_of = plan_lifecycle(
+        stock(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW
+    )
 
     assert {step.rule for step in plan_of.steps if step.evidenced and step.evidenced.exploited} == {"block.exploited"}
     kept = [step.ref for step in plan_of.steps if step.rule == "keep.newest"]
@@ -417,7 +421,7 @@ def test_a_copy_of_what_was_closed_before_is_closed_again():
     )  # fmt: skip
     none = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
-    found = plan(whole, none, NOW)
+    found = plan_lifecycle(whole, none, NOW)
 
     said = {int(s.ref.digest[7:], 16): (s.action.value, s.rule) for s in found.steps}
     assert [said[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.owed", "keep.hold", "keep.blocked"]
@@ -472,7 +476,7 @@ def test_what_is_left_of_an_image_that_is_gone_goes_though_the_inventory_knows_w
     whole = stock(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
     whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref != ref(99))})
 
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (1, 2, 99)] == ["age-out.orphaned", "age-out.orphaned", "keep.gone"]
 
@@ -495,7 +499,7 @@ def test_what_vouches_for_an_image_that_is_gone_and_needed_stays(others, why, le
     whole = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
     others |= untold
 
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
 
     step = found.step(ref(1))
     if why:
@@ -519,7 +523,7 @@ def test_what_the_registry_does_not_have_is_none_of_the_newest():
     whole, there = stock(*newest(1, 2)), {ref(1), ref(2)}
     whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref in there)})
 
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (1, 2, 900, 901)] == [
         "keep.newest", "keep.newest", "keep.gone", "keep.gone",
@@ -530,7 +534,7 @@ def test_what_the_registry_does_not_have_is_none_of_the_newest():
 def test_what_the_registry_does_not_have_is_not_touched():
     """The inventory may be older."""
     there, gone = image(1), image(2, tags=())
-    found = plan(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
+    found = plan_lifecycle(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
 
     assert found.step(ref(2)).rule == "keep.gone"
     assert found.step(ref(1)).rule == "keep.newest"
@@ -540,7 +544,9 @@ def test_nothing_is_planned_in_a_repository_of_which_everything_is_gone():
     """It is not as the inventory has it."""
     whole = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
 
-    assert [(step.rule, step.evidenced) for step in plan(whole, RULES, NOW).steps] == [("keep.gone", None)] * 2
+    assert [(step.rule, step.evidenced) for step in plan_lifecycle(whole, RULES, NOW).steps] == [
+        ("keep.gone", None)
+    ] * 2
 
 
 def test_the_registrys_word_is_newer_than_the_inventorys():
@@ -555,7 +561,7 @@ def test_limits_are_of_images_and_not_of_what_goes_with_them():
 
     def over(**limits):
         rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits)})
-        return plan(stock(*images, parts=parts), rules, NOW).over
+        return plan_lifecycle(stock(*images, parts=parts), rules, NOW).over
 
     assert over(count=3, share=0.6) == ()
     assert over(count=2, share=1) == ("it changes 3 images, and 2 need no approval",)
@@ -570,8 +576,8 @@ def test_a_share_is_of_the_images_that_are_there():
     whole = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
     whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref not in {g.ref for g in gone})})
 
-    assert plan(whole, rules, NOW).over == ("it changes 100% of curated/hello, and 50% need no approval",)
-    orphaned = plan(whole.model_copy(update={"deployments": ()}), rules, NOW)
+    assert plan_lifecycle(whole, rules, NOW).over == ("it changes 100% of curated/hello, and 50% need no approval",)
+    orphaned = plan_lifecycle(whole.model_copy(update={"deployments": ()}), rules, NOW)
     assert orphaned.over[0] == "it changes 42 images, and 2 need no approval"
 
 
@@ -579,14 +585,14 @@ def test_nothing_to_change_is_above_no_limit():
     """Not even above none."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
-    assert plan(stock(*newest()), rules, NOW).over == ()
+    assert plan_lifecycle(stock(*newest()), rules, NOW).over == ()
 
 
 def test_a_step_tells_what_it_rests_on_and_what_guards_it():
     """For whoever reads it, and for whoever carries it out."""
     parts = [part(11, subject=1, size=5)]
     whole = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
     step, follower, runs = found.step(ref(1)), found.step(ref(11)), found.step(ref(2))
 
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
@@ -603,7 +609,7 @@ def test_a_step_tells_what_it_rests_on_and_what_guards_it():
 def test_a_plan_names_what_it_was_made_of():
     """Rules, stock and databases by digest, so that anybody can make it again."""
     whole = stock(*newest(1))
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
 
     assert (found.made, found.stock_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
     assert (found.rules_digest, found.stock_digest) == (RULES.digest, whole.digest)
@@ -618,11 +624,11 @@ def test_a_plan_names_what_it_was_made_of():
 def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
     """The same of the same; and nobody changes it unnoticed."""
     path, again = tmp_path / "plan.json", tmp_path / "again.json"
-    write_plan(plan(stock(*newest(1)), RULES, NOW), path)
-    write_plan(plan(stock(*reversed(newest(1))), RULES, NOW), again)
+    write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
+    write_plan(plan_lifecycle(stock(*reversed(newest(1))), RULES, NOW), again)
 
     assert path.read_bytes() == again.read_bytes()
-    assert read_plan(path) == plan(stock(*newest(1)), RULES, NOW)
+    assert read_plan(path) == plan_lifecycle(stock(*newest(1)), RULES, NOW)
 
     document = json.loads(path.read_text())
     document["plan"]["steps"][0]["action"] = "archive"
@@ -634,7 +640,7 @@ def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
 def test_a_plan_of_an_older_version_is_refused(tmp_path):
     """It does not say what has to stay."""
     path = tmp_path / "plan.json"
-    write_plan(plan(stock(*newest(1)), RULES, NOW), path)
+    write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
     document = json.loads(path.read_text())
     del document["plan"]["newest"]
     path.write_text(json.dumps(document))
@@ -742,7 +748,7 @@ def owners(whole, where):
 @tries(60)
 def test_no_plan_touches_what_is_guarded(whole):
     """What runs, what a rollback may need, what is held, young or unreadable. Only a signed block closes such."""
-    found = touched(plan(whole, RULES, NOW))
+    found = touched(plan_lifecycle(whole, RULES, NOW))
     running_now, before = in_use(whole.deployments, RULES.keep.rollback)
     for each in whole.images:
         step = found.get(each.ref)
@@ -759,7 +765,7 @@ def test_no_plan_touches_what_is_guarded(whole):
 @tries(60)
 def test_no_plan_takes_a_part_of_what_stays(whole):
     """No child from under its index, no referrer from under its subject, no copy from its image."""
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
     for step in gone:
         assert all(step.model_copy(update={"digest": d}) in gone for d in owners(whole, step))
@@ -769,7 +775,7 @@ def test_no_plan_takes_a_part_of_what_stays(whole):
 @tries(60)
 def test_no_plan_leaves_an_orphan(whole):
     """What belongs to what goes, goes; but for what has a name of its own, or belongs to something else."""
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
     known = {each.ref for each in whole.images}
     for each in whole.members:
@@ -782,7 +788,7 @@ def test_no_plan_leaves_an_orphan(whole):
 @tries(40)
 def test_a_signed_block_is_never_undone_and_nothing_blocked_goes(whole):
     """It is archived, or archived again."""
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
     for each in whole.images:
         step = found.step(each.ref)
         if whole.standings[str(each.ref)].block and not step.belongs_to:
@@ -793,7 +799,7 @@ def test_a_signed_block_is_never_undone_and_nothing_blocked_goes(whole):
 @tries(40)
 def test_a_base_of_what_stays_is_neither_removed_nor_archived(whole):
     """Whatever keeps the image."""
-    found = plan(whole, RULES, NOW)
+    found = plan_lifecycle(whole, RULES, NOW)
     actions = {step.ref: step for step in found.steps}
     stay = [i for i in whole.images if actions[i.ref].action is not Action.AGE_OUT]
     needed = {base.digest for i in stay for base in i.bases if not actions[i.ref].belongs_to}
@@ -811,12 +817,12 @@ def test_the_same_is_planned_in_whichever_order_it_is_read(whole, random):
     random.shuffle(members)
     again = whole.model_copy(update={"images": tuple(images), "members": tuple(members)})
 
-    assert plan(again, RULES, NOW).model_dump_json() == plan(whole, RULES, NOW).model_dump_json()
+    assert plan_lifecycle(again, RULES, NOW).model_dump_json() == plan_lifecycle(whole, RULES, NOW).model_dump_json()
 
 
 def test_the_builders_say_what_they_mean():
     """A stock without standings says nothing of anybody."""
-    assert stock(image(1)).standing(ref(1)) == Standing()
+    assert stock(image(1)).standing(ref(1)) == ImageStatus()
     assert stored(1).digest == digest(1)
 
 

@@ -7,16 +7,16 @@ import pytest
 
 from supply_chain.errors import ClockWrong, ImageDamaged
 from supply_chain.evidence.encryption import EncryptedCopy
-from supply_chain.evidence.image_status import Act, rule
+from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.environment import Environment
-from supply_chain.lifecycle.planning import plan
-from supply_chain.lifecycle.reading import Read
+from supply_chain.lifecycle.planning import plan_lifecycle
+from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from tests.support.stock import NOW, RULES, ago, digest, image, ref, stands, stored
 from tests.unit.execution import test_records
 from tests.unit.lifecycle.test_plan import newest
@@ -27,7 +27,7 @@ registry, deployed = test_records.registry, test_records.deployed
 @pytest.fixture
 def read(world, registry, monkeypatch):
     """The lifecycle's view; `there` is what ECR says, `content` what can be pulled of it."""
-    view = Read(registry, registry, world.store(TierName.LIFECYCLE))
+    view = RegistryReader(registry, registry, world.store(TierName.LIFECYCLE))
     registry.there, registry.content = {}, {}
     records = registry.manifest
     monkeypatch.setattr(registry, "images", lambda name: tuple(registry.there[name]), raising=False)
@@ -64,7 +64,7 @@ def test_what_an_index_that_is_closed_consists_of_stays_with_it(read, registry, 
     unsigned = {"signed": False, "passed": None}
     whole = read.stock((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
-    found = plan(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
+    found = plan_lifecycle(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps} == {
         ref(1): rule, ref(2): "keep.needed", ref(3): "keep.belongs", ref(4): "keep.unknown",
@@ -101,7 +101,7 @@ def test_what_is_attached_by_a_tag_stays_with_its_image_and_goes_with_it(read, r
     unknown = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
     known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
 
-    found = plan(read.stock(known, NOW), RULES, NOW)
+    found = plan_lifecycle(read.stock(known, NOW), RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (1, 2, 3)] == list(rules)
     assert found.over == ()
@@ -149,7 +149,7 @@ def test_what_may_be_a_copy_of_an_image_of_which_that_cannot_be_read_stays_with_
 
     for images in ((image(1, signed=False), *known), tuple(known)):
         whole = read.stock(images, NOW)
-        found = plan(whole, RULES, NOW)
+        found = plan_lifecycle(whole, RULES, NOW)
 
         assert {m.ref: m.children for m in whole.members if m.children} == {ref(1): (digest(2), digest(3))}
         assert [(i.ref, code in i.unreadable) for i in whole.images if i.unreadable] == [(ref(1), True)]
@@ -174,7 +174,7 @@ def test_an_index_that_is_damaged_keeps_what_it_may_consist_of_and_stops_nothing
     unsigned = {"signed": False, "passed": None}
     images = (image(1, **unsigned), image(3, **unsigned), image(5, repository="curated/shop", **unsigned))
 
-    found = plan(read.stock(images, NOW), RULES, NOW)
+    found = plan_lifecycle(read.stock(images, NOW), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps if not s.touches} == {ref(1): "keep.needed", ref(3): "keep.unreadable"}
     assert [s.ref for s in found.changes] == [ref(5, "curated/shop")]
@@ -210,11 +210,11 @@ def test_a_copy_whose_image_is_gone_stays_with_what_is_owed_to_that(
     if needed == "runs":
         deployed()
     if needed == "held":
-        rule(plain, Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+        sign_decision(plain, Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
     images = (image(2, signed=False, passed=None),)
     gone = image(1).model_copy(update={"ref": plain, "signed": False, "judgements": ()})
 
-    found = plan(read.stock((*images, gone) if listed else images, NOW), RULES, NOW)
+    found = plan_lifecycle(read.stock((*images, gone) if listed else images, NOW), RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (2, 11)] == [decided_by, decided_by]
     assert found.step(ref(2)).evidenced is None
@@ -227,7 +227,7 @@ def test_what_may_be_a_copy_of_an_image_that_is_gone_stays_where_that_cannot_be_
     for number, said in ((1, DARK[1][0]), (3, record_of(make))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
 
-    found = plan(read.stock((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
+    found = plan_lifecycle(read.stock((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps} == {
         ref(2): "keep.needed", ref(3): "age-out.unsigned", ref(11): "keep.orphaned",
@@ -293,7 +293,7 @@ def test_what_evidence_says_of_an_image_is_read_anew(read, world, make):
     report = make.report(make.finding(known_exploited=True))
     curation.attach(where, SIGNATURE, {}, make.noon)
     curation.attach(where, VULNERABILITIES, report.predicate(), make.noon)
-    no = summary(where, Boundary.CURATION, digest(9), reasons=[{"code": "x", "fact": "f", "remedy": "r"}], notes=(),
+    no = summary(where, Gate.RELEASE, digest(9), reasons=[{"code": "x", "fact": "f", "remedy": "r"}], notes=(),
                  inputs=(), now=make.noon)  # fmt: skip
     curation.attach(where, SUMMARY, no.predicate(), make.noon)
 
@@ -332,7 +332,7 @@ def test_how_an_image_stands_that_is_gone_is_read_where_something_is_left_of_it(
     """It may be held; what nobody can read of it is told."""
     registry.there = {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]}
     registry.ensure_repository = lambda *_, **__: None
-    rule(ref(2), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    sign_decision(ref(2), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
     damaged = ref(3, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
 
@@ -347,7 +347,7 @@ def test_a_stock_is_whole(read, registry, world, deployed, make):
     registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
     registry.content = {ref(1): {}, ref(2, "curated/shop"): {}}
     registry.ensure_repository = lambda *_, **__: None
-    rule(ref(1), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    sign_decision(ref(1), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
     deployed()
     images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))
 

@@ -93,10 +93,10 @@ def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):
 
 def test_the_boundary_of_an_event_is_a_label_too(emitted):
     """A trigger that waits for one gate's word matches labels alone."""
-    event = emitted("image.admitted", REF, boundary="curation", notes=["x"])
+    event = emitted("image.admitted", REF, gate="curation", notes=["x"])
 
-    assert event["resource"]["cscm.boundary"] == event["payload"]["boundary"] == "curation"
-    assert "cscm.notes" not in event["resource"] and "cscm.boundary" not in emitted("image.signed", REF)["resource"]
+    assert event["resource"]["cscm.gate"] == event["payload"]["gate"] == "curation"
+    assert "cscm.notes" not in event["resource"] and "cscm.gate" not in emitted("image.signed", REF)["resource"]
 
 
 async def test_what_a_chain_starts_is_part_of_it(emitted):
@@ -116,29 +116,29 @@ def test_without_a_source_only_the_application_is_related(emitted):
 
 def test_an_event_that_tells_of_a_statement_has_its_number(emitted):
     """The same, whoever emits it; another statement's or event's has another."""
-    number = events.numbered("image.verdict-changed", REF.digest)
+    number = events.event_id("image.verdict-changed", REF.digest)
 
     assert emitted("image.verdict-changed", REF, None, number)["id"] == number
-    assert number == events.numbered("image.verdict-changed", REF.digest)
+    assert number == events.event_id("image.verdict-changed", REF.digest)
     assert number not in (
-        events.numbered("image.signed", REF.digest),
-        events.numbered("image.verdict-changed", REF.digest.replace("a", "b")),
+        events.event_id("image.signed", REF.digest),
+        events.event_id("image.verdict-changed", REF.digest.replace("a", "b")),
     )
 
 
 def test_what_prefect_has_is_known(machine):
     """A while after it was emitted; where nobody can say, it counts as not told."""
-    number = events.numbered("image.signed", REF.digest)
+    number = events.event_id("image.signed", REF.digest)
     pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
     event = event_of(pushed).model_copy(update={"id": number})
 
-    assert not events.is_known(number)
+    assert not events.is_recorded(number)
     with get_client(sync_client=True) as client:
         client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
     for _ in range(300):
-        if events.is_known(number):
+        if events.is_recorded(number):
             break
         time.sleep(0.1)
-    assert events.is_known(number) and not events.is_known(event_of(pushed).id)
+    assert events.is_recorded(number) and not events.is_recorded(event_of(pushed).id)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        assert not events.is_known(number)
+        assert not events.is_recorded(number)

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
 from orchestration import locks as turns
-from orchestration.locks import left_turns, next_turn, turn, turn_about, turn_name
+from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def run(monkeypatch):
     async def one(name, who, error=None):
         monkeypatch.setattr(turns, "invocation", lambda: who)
         try:
-            async with turn(name) as before:
+            async with run_lock(name) as before:
                 if error:
                     raise error
         except ValueError:
@@ -74,12 +74,12 @@ async def test_one_waits_for_the_other_of_the_same_name(name):
 
     async def waits():
         with another_run():
-            async with turn(name):
+            async with run_lock(name):
                 said.append("second")
 
-    async with turn(name):
+    async with run_lock(name):
         second = asyncio.create_task(waits())
-        async with turn(f"{name} other"):
+        async with run_lock(f"{name} other"):
             said.append("other")
         await asyncio.sleep(3 * turns.POLL)
         said.append("first")
@@ -94,36 +94,36 @@ async def test_what_a_run_has_it_has_in_all_that_it_does(name, gives_up):
     async def within():
         return await taken(name)
 
-    async with turn(name):
+    async with run_lock(name):
         assert await takes(name, within) == 1
         with gives_up():
-            async with turn(name):
+            async with run_lock(name):
                 raise AssertionError("two have the turn")
     assert await taken(name) == 0
-    async with turn(name):
+    async with run_lock(name):
         assert await taken(name) == 1
 
 
 async def test_who_waits_too_long_gives_up(name, gives_up):
     """The run that has the turn is not disturbed, and nobody is named for it."""
-    async with turn(name):
+    async with run_lock(name):
         with gives_up(f"{name}: another run had the turn"):
-            async with turn(name):
+            async with run_lock(name):
                 raise AssertionError("two have the turn")
 
         assert await taken(name) == 1
-    async with turn(name) as before:
+    async with run_lock(name) as before:
         assert before == ()
 
 
 async def test_a_run_on_another_machine_is_waited_for(name, gives_up, machine):
     """It is Prefect's limit that keeps the two apart, as they share no file."""
-    async with turn(name):
+    async with run_lock(name):
         with machine("another"), gives_up():
-            async with turn(name):
+            async with run_lock(name):
                 raise AssertionError("two have the turn")
     with machine("another"):
-        async with turn(name):
+        async with run_lock(name):
             assert await taken(name) == 1
     assert await taken(name) == 0
 
@@ -144,7 +144,7 @@ async def test_who_never_got_its_turn_is_named_too(name, run, gives_up, machine)
     """A run may be killed at any moment, and those before it are not forgotten over it."""
     await run(name, "one", ValueError("it fails"))
     with machine("another"):
-        async with turn(name):
+        async with run_lock(name):
             with machine("this"), gives_up():
                 await run(name, "two")
 
@@ -171,7 +171,7 @@ async def test_a_file_that_was_cut_off_names_nobody(name, run, content):
 
 @flow(name="takes a turn", validate_parameters=False)
 async def takes(name, during):
-    async with turn(name):
+    async with run_lock(name):
         return await during()
 
 
@@ -185,7 +185,7 @@ async def test_the_lease_of_a_run_that_died_is_given_back_at_once(name, machine,
         with machine("after it"), another_run():
             file_of(name).parent.mkdir(parents=True)
             file_of(name).write_bytes(written)
-            async with turn(name) as before:
+            async with run_lock(name) as before:
                 return before, await taken(name)
 
     assert await takes(name, dies) == (("dead",), 1)
@@ -197,7 +197,7 @@ async def test_of_many_runs_one_works_and_one_waits(name):
 
     async def one(who):
         with another_run():
-            async with next_turn(name) as is_first:
+            async with next_run_lock(name) as is_first:
                 done.append((who, is_first))
                 works.set()
                 if is_first:
@@ -227,7 +227,7 @@ async def test_a_run_is_named_by_what_marks_its_things(name):
     with pytest.raises(ValueError) as error:
         await takes(name, fails)
 
-    async with turn(name) as before:
+    async with run_lock(name) as before:
         assert before == (str(error.value),) != ("alone",)
 
 
@@ -236,19 +236,19 @@ async def test_a_run_is_named_by_what_marks_its_things(name):
 )
 def test_a_name_says_what_it_is_about_and_has_no_slash(about):
     """Prefect takes none in the name of a limit."""
-    name = turn_name(*about)
+    name = lock_name(*about)
 
     assert "/" not in name
-    assert turn_about(name) == about
+    assert parse_lock_name(name) == about
 
 
 async def test_to_look_for_what_was_left_is_no_run_that_waits(name, run, monkeypatch):
     """Else a push that comes just then would leave its image to a run that is not there."""
     await run(name, "one", ValueError("it fails"))
-    async with next_turn(f"{name} other"):
+    async with next_run_lock(f"{name} other"):
         pass
     opened, real = [], turns._opened
     monkeypatch.setattr(turns, "_opened", lambda path: (opened.append(path.name), real(path))[1])
 
-    assert left_turns() == (name,)
+    assert abandoned_locks() == (name,)
     assert opened == [name, f"{name} other"]

@@ -9,9 +9,9 @@ from flows import promote as flows
 from flows.promote import promote
 from flows.reconcile import reconcile
 from orchestration import promotion_freeze
-from orchestration.promotion_freeze import freeze, frozen, thaw
+from orchestration.promotion_freeze import active_freeze, lift_freeze, set_freeze
 from supply_chain.errors import SettingInvalid
-from supply_chain.promotion.freeze import Freeze
+from supply_chain.promotion.freeze import PromotionFreeze
 
 IMAGE = "dev/hello@sha256:" + "a" * 64
 
@@ -24,11 +24,11 @@ async def alone(machine, monkeypatch):
 
 async def test_a_freeze_is_kept_until_it_is_thawed(make):
     """With who and why, for everybody who asks."""
-    about = Freeze(by="ann", why="holidays", since=make.noon)
-    await freeze(about)
-    assert await frozen() == about
-    assert await thaw() and not await thaw()
-    assert await frozen() is None
+    about = PromotionFreeze(by="ann", why="holidays", since=make.noon)
+    await set_freeze(about)
+    assert await active_freeze() == about
+    assert await lift_freeze() and not await lift_freeze()
+    assert await active_freeze() is None
 
 
 async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch):
@@ -39,7 +39,7 @@ async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch)
 
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", forbidden)
-    await freeze(Freeze(by="ann", why="holidays", since=make.noon))
+    await set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
 
     for state in (await promote(IMAGE, return_state=True), await reconcile("curation", return_state=True)):
         assert (state.type.value, state.name) == ("COMPLETED", "Frozen")

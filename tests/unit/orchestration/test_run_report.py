@@ -8,10 +8,10 @@ from prefect.exceptions import PrefectException
 from prefect.logging import disable_run_logger
 
 from orchestration import run_report as journals
-from orchestration.run_report import journal
+from orchestration.run_report import report_run
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.reports.text import artifact_key
@@ -46,7 +46,7 @@ async def failing(error):
 
 async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
     """And its result goes on."""
-    async with journal("hello") as story:
+    async with report_run("hello") as story:
         assert await story.step("build", result(7), lambda n: f"built {n}") == 7
         await story.step("test", asyncio.sleep(0.05))
 
@@ -62,7 +62,7 @@ async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
 )
 async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
     """A page of a failed run says where it ended; what an unknown error holds may be a secret."""
-    async with journal("hello") as story:
+    async with report_run("hello") as story:
         with pytest.raises(type(error)):
             await story.step("build", failing(error))
 
@@ -74,7 +74,7 @@ async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
 
 async def test_a_cancelled_step_is_noted(pages):
     """As what it is."""
-    async with journal("hello") as story:
+    async with report_run("hello") as story:
         run = asyncio.create_task(story.step("build", asyncio.sleep(60)))
         await asyncio.sleep(0.01)
         run.cancel()
@@ -86,14 +86,14 @@ async def test_a_cancelled_step_is_noted(pages):
 
 async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
     """One page for the whole, written by the chain; a run beside it has its own."""
-    async with journal("hello") as chain:
-        async with journal("other name") as tier:
+    async with report_run("hello") as chain:
+        async with report_run("other name") as tier:
             assert tier is chain
             await tier.step("build", result(1))
         assert [step.name for step in chain.story.steps] == ["build"]
         assert pages == {}
     assert set(pages) == {"dossier-hello"}
-    async with journal("hello") as later:
+    async with report_run("hello") as later:
         assert later is not chain
 
 
@@ -101,7 +101,7 @@ async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
     """Whatever process they run in."""
 
     async def run(name):
-        async with journal(name) as mine:
+        async with report_run(name) as mine:
             await asyncio.sleep(0.01)
             return mine
 
@@ -113,7 +113,7 @@ async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
 async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
     """Lower case, digits and dashes; each application has its own."""
     for name in ("hello", "base/python_3.x"):
-        async with journal(name) as story:
+        async with report_run(name) as story:
             story.add(report=make.report(make.finding()))
             await story.step("scan", result(1))
             story.answers("staging", "http://127.0.0.1:8080/")
@@ -137,7 +137,7 @@ async def test_pages_that_cannot_be_written_do_not_hide_why_the_run_failed(pages
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
     with pytest.raises(RegistryUnavailable) as caught:
-        async with journal("hello") as story:
+        async with report_run("hello") as story:
             await story.step("build", failing(RegistryUnavailable("it is silent\nwait")))
 
     assert "the server is away" in caught.value.__notes__[0]
@@ -151,13 +151,13 @@ async def test_pages_that_cannot_be_written_fail_a_run_that_went_well(pages, mon
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
     with pytest.raises(PrefectException):
-        async with journal("hello") as story:
+        async with report_run("hello") as story:
             await story.step("build", result(1))
 
 
 async def test_a_run_without_a_step_has_no_page(pages):
     """There is nothing to tell."""
-    async with journal("hello"):
+    async with report_run("hello"):
         pass
 
     assert pages == {}
@@ -167,12 +167,12 @@ async def told_of(number):
     """What the log of a run tells that is refused for so many reasons."""
     verdict = Refused(
         image=ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64),
-        boundary=Boundary.CURATION,
+        gate=Gate.RELEASE,
         policy="sha256:" + "9" * 64,
         reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(number)),
     )
     told = []
-    async with journal("hello") as story:
+    async with report_run("hello") as story:
         story._log = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
         story.decided(verdict)
         await story.step("gate", result(1))
@@ -189,7 +189,7 @@ async def test_log_tells_the_first_reasons_of_a_refusal(pages):
 
 async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):
     """What stands under an application's key is of its own runs."""
-    async with journal("hello") as story:
+    async with report_run("hello") as story:
         story.publish_under(None)
         await story.step("name", result(1))
 

@@ -24,7 +24,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material, Source
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy import rules
 from supply_chain.policy.gate import Place, SoakAsked, judge
@@ -55,11 +55,11 @@ class Judged(Pieces):
 
     bases = ()
 
-    def dossier(self, boundary):
+    def dossier(self, gate):
         store = self.world.store(EXECUTION)
-        if boundary is Boundary.TO_CURATION:
+        if gate is Gate.INTAKE:
             return dossiers.candidate(OFFERED, store, (), None)
-        if boundary is Boundary.CURATION:
+        if gate is Gate.RELEASE:
             return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
         return dossiers.curated(CURATED, "tag", Place("staging"), store, self.make.noon, bases=self.bases)
 
@@ -68,8 +68,8 @@ class Judged(Pieces):
         self.attach(base, CURATION, SIGNATURE, {})
         self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
 
-    def judged(self, boundary):
-        return judge(self.dossier(boundary), POLICIES[boundary])
+    def judged(self, gate):
+        return judge(self.dossier(gate), POLICIES[gate])
 
 
 @pytest.fixture
@@ -77,65 +77,65 @@ def pieces(world, make):
     return Judged(world, make)
 
 
-def names(boundary):
+def names(gate):
     """The pieces a boundary needs; the list is checked against the builder's below."""
     development = ["provenance", "report on the source", *map(str, required("service"))]
     scanned = ["provenance", "encryption", "scan", "inventory"]
     return {
-        Boundary.TO_CURATION: development,
-        Boundary.CURATION: scanned,
-        Boundary.TO_EXECUTION: [*scanned, "verdict of boundary 1", "verdict of curation", "signature"],
-    }[boundary]
+        Gate.INTAKE: development,
+        Gate.RELEASE: scanned,
+        Gate.DEPLOY: [*scanned, "verdict of the intake gate", "verdict of curation", "signature"],
+    }[gate]
 
 
-EVERY = [(boundary, piece) for boundary in Boundary for piece in names(boundary)]
+EVERY = [(gate, piece) for gate in Gate for piece in names(gate)]
 
 
-def never_admitted(pieces, boundary):
+def never_admitted(pieces, gate):
     """The gate refuses, or says that it cannot judge; it does not admit."""
     try:
-        verdict = pieces.judged(boundary)
+        verdict = pieces.judged(gate)
     except SupplyChainError as error:
         return error.code
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_good_evidence_is_admitted(pieces, boundary):
+@pytest.mark.parametrize("gate", Gate)
+def test_good_evidence_is_admitted(pieces, gate):
     """Without this the tests below would prove nothing; and the list of pieces is whole."""
-    assert list(pieces.at(boundary)) == names(boundary)
-    for piece in pieces.at(boundary).values():
-        pieces.attach(where(boundary), *piece)
+    assert list(pieces.at(gate)) == names(gate)
+    for piece in pieces.at(gate).values():
+        pieces.attach(where(gate), *piece)
 
-    assert isinstance(pieces.judged(boundary), Admitted)
+    assert isinstance(pieces.judged(gate), Admitted)
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_junk_that_anybody_attaches_changes_no_verdict_and_is_told(pieces, boundary, make):
+@pytest.mark.parametrize("gate", Gate)
+def test_junk_that_anybody_attaches_changes_no_verdict_and_is_told(pieces, gate, make):
     """Whoever may push could otherwise stop every image."""
-    for piece in pieces.at(boundary).values():
-        pieces.attach(where(boundary), *piece)
-    for n, content in enumerate((b"rubbish", make.signer().sign(about(where(boundary), SUMMARY, {})))):
-        pieces.world.registry.attach(where(boundary), BUNDLE, content, {PREDICATE: SUMMARY, "n": str(n)})
+    for piece in pieces.at(gate).values():
+        pieces.attach(where(gate), *piece)
+    for n, content in enumerate((b"rubbish", make.signer().sign(about(where(gate), SUMMARY, {})))):
+        pieces.world.registry.attach(where(gate), BUNDLE, content, {PREDICATE: SUMMARY, "n": str(n)})
     elsewhere = CURATED.model_copy(update={"digest": make.other})
     bundle = pieces.world.signers[DEV].sign(about(elsewhere, TEST_RESULT, {}))
-    pieces.world.registry.attach(where(boundary), BUNDLE, bundle, {PREDICATE: TEST_RESULT})
+    pieces.world.registry.attach(where(gate), BUNDLE, bundle, {PREDICATE: TEST_RESULT})
 
-    verdict = pieces.judged(boundary)
+    verdict = pieces.judged(gate)
 
     assert isinstance(verdict, Admitted)
     assert [note for note in verdict.notes if note.startswith("left out 3 ") and "1 × about another image" in note]
 
 
-@pytest.mark.parametrize(("boundary", "gone"), EVERY)
-def test_without_any_one_piece_the_image_is_refused(pieces, boundary, gone):
+@pytest.mark.parametrize(("gate", "gone"), EVERY)
+def test_without_any_one_piece_the_image_is_refused(pieces, gate, gone):
     """Each is needed, and the refusal says so."""
-    for name, piece in pieces.at(boundary).items():
+    for name, piece in pieces.at(gate).items():
         if name != gone:
-            pieces.attach(where(boundary), *piece)
+            pieces.attach(where(gate), *piece)
 
-    verdict = pieces.judged(boundary)
+    verdict = pieces.judged(gate)
 
     assert isinstance(verdict, Refused)
     assert all(reason.fact and reason.remedy for reason in verdict.reasons)
@@ -203,25 +203,25 @@ BREAKS = [
 
 
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize(("boundary", "which"), EVERY)
-def test_with_any_one_piece_broken_the_image_is_never_admitted(pieces, boundary, which, broken):
+@pytest.mark.parametrize(("gate", "which"), EVERY)
+def test_with_any_one_piece_broken_the_image_is_never_admitted(pieces, gate, which, broken):
     """Whoever broke it, and however."""
-    for name, piece in pieces.at(boundary).items():
+    for name, piece in pieces.at(gate).items():
         if name == which:
-            broken(pieces, where(boundary), piece)
+            broken(pieces, where(gate), piece)
         else:
-            pieces.attach(where(boundary), *piece)
+            pieces.attach(where(gate), *piece)
 
-    assert never_admitted(pieces, boundary)
+    assert never_admitted(pieces, gate)
 
 
-@pytest.mark.parametrize(("boundary", "which"), [pair for pair in EVERY if pair[1] != "signature"])
-def test_a_signed_statement_that_says_nothing_never_admits(pieces, boundary, which):
+@pytest.mark.parametrize(("gate", "which"), [pair for pair in EVERY if pair[1] != "signature"])
+def test_a_signed_statement_that_says_nothing_never_admits(pieces, gate, which):
     """The right key over an empty predicate is not a yes. (cosign's signature has an empty one.)"""
-    for name, (signer, kind, predicate) in pieces.at(boundary).items():
-        pieces.attach(where(boundary), signer, kind, {} if name == which else predicate)
+    for name, (signer, kind, predicate) in pieces.at(gate).items():
+        pieces.attach(where(gate), signer, kind, {} if name == which else predicate)
 
-    assert never_admitted(pieces, boundary)
+    assert never_admitted(pieces, gate)
 
 
 def test_a_newer_failing_check_outweighs_an_older_passing_one_by_signed_time(pieces, make):
@@ -231,7 +231,7 @@ def test_a_newer_failing_check_outweighs_an_older_passing_one_by_signed_time(pie
     failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon + timedelta(seconds=1)).predicate()
     pieces.attach(OFFERED, DEV, TEST_RESULT, failed, created="2000-01-01T00:00:00+00:00")
 
-    assert never_admitted(pieces, Boundary.TO_CURATION) == ["tests.failed"]
+    assert never_admitted(pieces, Gate.INTAKE) == ["tests.failed"]
 
 
 def test_an_older_failing_check_is_outweighed_by_a_newer_passing_one(pieces, make):
@@ -241,19 +241,19 @@ def test_an_older_failing_check_is_outweighed_by_a_newer_passing_one(pieces, mak
     failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon - timedelta(seconds=1)).predicate()
     pieces.attach(OFFERED, DEV, TEST_RESULT, failed, created="2030-01-01T00:00:00+00:00")
 
-    assert isinstance(pieces.judged(Boundary.TO_CURATION), Admitted)
+    assert isinstance(pieces.judged(Gate.INTAKE), Admitted)
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_the_report_that_was_made_last_counts(pieces, make, boundary):
+@pytest.mark.parametrize("gate", Gate)
+def test_the_report_that_was_made_last_counts(pieces, make, gate):
     """By its own signed time."""
-    for piece in pieces.at(boundary).values():
-        pieces.attach(where(boundary), *piece, created="2030-01-01T00:00:00+00:00")
-    signer = DEV if boundary is Boundary.TO_CURATION else CURATION
+    for piece in pieces.at(gate).values():
+        pieces.attach(where(gate), *piece, created="2030-01-01T00:00:00+00:00")
+    signer = DEV if gate is Gate.INTAKE else CURATION
     worse = make.report(make.finding("critical"), at=make.noon + timedelta(seconds=1)).predicate()
-    pieces.attach(where(boundary), signer, VULNERABILITIES, worse, created="2000-01-01T00:00:00+00:00")
+    pieces.attach(where(gate), signer, VULNERABILITIES, worse, created="2000-01-01T00:00:00+00:00")
 
-    (code,) = never_admitted(pieces, boundary)
+    (code,) = never_admitted(pieces, gate)
     assert code.endswith(".critical")
 
 
@@ -272,35 +272,35 @@ def test_the_declaration_of_the_last_build_counts(pieces, make):
 
 
 @pytest.mark.parametrize("place", [CURATED, ELSEWHERE], ids=["beside the image", "in curation's own repository"])
-@pytest.mark.parametrize("boundary", [Boundary.TO_CURATION, Boundary.CURATION])
-def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, boundary, place):
+@pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
+def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, gate, place):
     """Wherever curation left it, and whatever the annotation says."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece, created="2030-01-01T00:00:00+00:00")
-    no = pieces.verdict(boundary, CURATED, yes=False, at=make.noon + timedelta(microseconds=1))
+    no = pieces.verdict(gate, CURATED, yes=False, at=make.noon + timedelta(microseconds=1))
     pieces.attach(place, CURATION, SUMMARY, no, created="2000-01-01T00:00:00+00:00")
 
-    assert never_admitted(pieces, Boundary.TO_EXECUTION) == [f"verdict.{boundary}.refused"]
+    assert never_admitted(pieces, Gate.DEPLOY) == [f"verdict.{gate}.refused"]
 
 
 def test_a_later_yes_of_a_gate_outweighs_its_earlier_no(pieces, make):
     """What was mended may run."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece)
-    no = pieces.verdict(Boundary.CURATION, CURATED, yes=False, at=make.noon - timedelta(days=1))
+    no = pieces.verdict(Gate.RELEASE, CURATED, yes=False, at=make.noon - timedelta(days=1))
     pieces.attach(CURATED, CURATION, SUMMARY, no, created="2030-01-01T00:00:00+00:00")
 
-    assert isinstance(pieces.judged(Boundary.TO_EXECUTION), Admitted)
+    assert isinstance(pieces.judged(Gate.DEPLOY), Admitted)
 
 
 def test_a_no_that_another_tier_signed_does_not_count(pieces, make):
     """Development cannot stop what curation vends, nor vend it."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece)
-    no = pieces.verdict(Boundary.CURATION, CURATED, yes=False, at=make.noon + timedelta(days=1))
+    no = pieces.verdict(Gate.RELEASE, CURATED, yes=False, at=make.noon + timedelta(days=1))
     pieces.attach(CURATED, DEV, SUMMARY, no)
 
-    assert isinstance(pieces.judged(Boundary.TO_EXECUTION), Admitted)
+    assert isinstance(pieces.judged(Gate.DEPLOY), Admitted)
 
 
 def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
@@ -433,7 +433,7 @@ def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
     _built_on_base(pieces)
     pieces.vend(BASE, *below)
 
-    judged = pieces.judged(Boundary.CURATION)
+    judged = pieces.judged(Gate.RELEASE)
 
     assert [reason.code for reason in getattr(judged, "reasons", ())] == verdict
 
@@ -444,7 +444,7 @@ def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, mo
     pieces.vend(BASE, "gcc")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
-    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+    assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
 def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
@@ -452,7 +452,7 @@ def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
     _built_on_base(pieces)
     pieces.attach(BASE, CURATION, SIGNATURE, {})
 
-    assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
+    assert never_admitted(pieces, Gate.RELEASE) == "evidence.invalid"
 
 
 def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
@@ -460,7 +460,7 @@ def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
     _built_on_base(pieces)
     pieces.attach(BASE, DEV, SIGNATURE, {})
 
-    verdict = pieces.judged(Boundary.CURATION)
+    verdict = pieces.judged(Gate.RELEASE)
 
     assert isinstance(verdict, Admitted)
     assert [note for note in verdict.notes if f"begins like curated/base/python@{BASE.short}" in note]
@@ -483,7 +483,7 @@ def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signe
     store = pieces.world.store(EXECUTION)
     with pytest.raises(ImageDamaged) if signed else nullcontext():
         found = dossiers.scanned(scanned_image(pieces.make), store, damaged, (strange, BASE))
-        verdict = judge(found, POLICIES[Boundary.CURATION])
+        verdict = judge(found, POLICIES[Gate.RELEASE])
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
 
@@ -509,7 +509,7 @@ def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
     pieces.vend(BASE, "what the image does not have")
     monkeypatch.setitem(LAYERS, BASE, ())
 
-    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+    assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
 def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
@@ -519,7 +519,7 @@ def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
     pieces.bases = (itself,)
     monkeypatch.setitem(LAYERS, itself, LAYERS[CURATED])
 
-    assert isinstance(pieces.judged(Boundary.CURATION), Admitted)
+    assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
 def _built_with(pieces, *materials):
@@ -547,7 +547,7 @@ def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, mater
     pieces.vend(BASE, *listed)
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + layers * 64,))
 
-    notes = pieces.judged(Boundary.CURATION).notes
+    notes = pieces.judged(Gate.RELEASE).notes
 
     assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
 
@@ -570,7 +570,7 @@ def test_a_provenance_that_does_not_name_what_took_part_cannot_be_read(pieces):
     pieces.attach(CURATED, DEV, PROVENANCE, provenance)
     pieces.bases = ()
 
-    assert never_admitted(pieces, Boundary.CURATION) == "evidence.invalid"
+    assert never_admitted(pieces, Gate.RELEASE) == "evidence.invalid"
 
 
 def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
@@ -581,7 +581,7 @@ def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
     pieces.vend(BASE, "openssl")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
-    assert "sbom.missing" in [reason.code for reason in pieces.judged(Boundary.CURATION).reasons]
+    assert "sbom.missing" in [reason.code for reason in pieces.judged(Gate.RELEASE).reasons]
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -634,7 +634,7 @@ def test_the_longest_soak_where_it_has_to_have_been_well_is_read(pieces, make, c
 
 def test_an_image_that_lies_there_is_judged_by_the_same_evidence(pieces, make):
     """A rescan knows nothing else of it."""
-    for piece in pieces.at(Boundary.CURATION).values():
+    for piece in pieces.at(Gate.RELEASE).values():
         pieces.attach(CURATED, *piece)
     store = pieces.world.store(EXECUTION)
 
@@ -655,38 +655,38 @@ def _examined(pieces, ref, **found):
     return CURATION, SBOM, {**reference, "examination": examination}
 
 
-@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
-def test_what_no_scanner_judges_is_refused_at_both_gates(pieces, boundary):
+@pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
+def test_what_no_scanner_judges_is_refused_at_both_gates(pieces, gate):
     """By curation's own word, whatever development says of the image."""
-    for name, piece in pieces.at(boundary).items():
-        pieces.attach(where(boundary), *(_examined(pieces, CURATED, archives=(ZIP,)) if name == "inventory" else piece))
+    for name, piece in pieces.at(gate).items():
+        pieces.attach(where(gate), *(_examined(pieces, CURATED, archives=(ZIP,)) if name == "inventory" else piece))
 
-    assert never_admitted(pieces, boundary) == ["sbom.archives"]
+    assert never_admitted(pieces, gate) == ["sbom.archives"]
 
 
-@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
+@pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
 @pytest.mark.parametrize("examination", [None, {"version": "0"}])
-def test_an_image_that_was_not_examined_as_today_is_refused(pieces, boundary, examination):
+def test_an_image_that_was_not_examined_as_today_is_refused(pieces, gate, examination):
     """An SBOM of before says nothing of it."""
-    for name, piece in pieces.at(boundary).items():
+    for name, piece in pieces.at(gate).items():
         signer, kind, predicate = piece
         if name == "inventory":
             predicate = {**predicate, "examination": examination}
-        pieces.attach(where(boundary), signer, kind, predicate)
+        pieces.attach(where(gate), signer, kind, predicate)
 
-    assert never_admitted(pieces, boundary) == ["sbom.not-examined"]
+    assert never_admitted(pieces, gate) == ["sbom.not-examined"]
 
 
-@pytest.mark.parametrize("boundary", [Boundary.CURATION, Boundary.TO_EXECUTION])
-def test_what_a_base_of_its_build_has_too_was_asked_of_its_owner(pieces, boundary):
-    """The base by its digest in the build's materials; at boundary 2 nobody reads layers."""
+@pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
+def test_what_a_base_of_its_build_has_too_was_asked_of_its_owner(pieces, gate):
+    """The base by its digest in the build's materials; at the deploy gate nobody reads layers."""
     pieces.bases = (BASE,)
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.attach(BASE, CURATION, SIGNATURE, {})
     pieces.attach(BASE, *_examined(pieces, BASE, archives=(ZIP,)))
     pieces.attach(CURATED, *_examined(pieces, CURATED, archives=(ZIP,)), created="2026-11-24T12:00:01+00:00")
 
-    dossier = pieces.dossier(boundary)
+    dossier = pieces.dossier(gate)
 
     assert [each.archives for each in dossier.examined_bases] == [(ZIP,)]
     assert list(rules.archives_accepted(dossier)) == []
@@ -699,7 +699,7 @@ def test_an_image_is_compared_with_the_distribution_of_the_base_below(pieces):
     pieces.attach(BASE, CURATION, SIGNATURE, {})
     pieces.attach(BASE, *_examined(pieces, BASE, distribution=Identity(id="debian", version="11")))
 
-    dossier = pieces.dossier(Boundary.CURATION)
+    dossier = pieces.dossier(Gate.RELEASE)
 
     assert dossier.distributions == {str(BASE): Identity(id="debian", version="11")}
 
@@ -712,6 +712,6 @@ def test_a_base_that_was_not_examined_is_compared_with_nothing(pieces):
     reference = {**pieces.make.sbom(pieces.world.registry, BASE, "openssl"), "examination": None}
     pieces.attach(BASE, CURATION, SBOM, reference)
 
-    dossier = pieces.dossier(Boundary.CURATION)
+    dossier = pieces.dossier(Gate.RELEASE)
 
     assert (dossier.distributions, dossier.examined_bases) == ({}, ())

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy.gate import judge
 from supply_chain.policy.names import Holder
@@ -44,7 +44,7 @@ def test_a_name_belongs_to_whoever_was_admitted_under_it_first(pieces, owner, pa
     _held_by(pieces, owner or external["declaration"]["owner"], path or external["source"]["path"])
 
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
-    verdict = judge(dossier, POLICIES[Boundary.TO_CURATION])
+    verdict = judge(dossier, POLICIES[Gate.INTAKE])
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
@@ -59,7 +59,7 @@ def test_whoever_holds_a_name_goes_on_using_it(pieces):
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
 
     assert dossier.holder is not None
-    assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
+    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
 
 
 def test_a_reserved_name_is_not_free_for_the_first_who_asks(pieces):
@@ -69,7 +69,7 @@ def test_a_reserved_name_is_not_free_for_the_first_who_asks(pieces):
 
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
 
-    assert [reason.code for reason in judge(dossier, POLICIES[Boundary.TO_CURATION]).reasons] == ["name.taken"]
+    assert [reason.code for reason in judge(dossier, POLICIES[Gate.INTAKE]).reasons] == ["name.taken"]
 
 
 def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
@@ -82,7 +82,7 @@ def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
 
     dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
 
-    assert isinstance(judge(dossier, POLICIES[Boundary.TO_CURATION]), Admitted)
+    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
 
 
 def test_an_image_that_nobody_signed_holds_no_name(pieces):

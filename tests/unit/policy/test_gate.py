@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
@@ -26,8 +26,8 @@ def refusing(*codes):
     return rule
 
 
-def policy(*rules, boundary=Boundary.TO_CURATION, version="1"):
-    return Policy(boundary, rules, version)
+def policy(*rules, gate=Gate.INTAKE, version="1"):
+    return Policy(gate, rules, version)
 
 
 def test_keeps_every_reason_of_every_rule_in_order():
@@ -36,7 +36,7 @@ def test_keeps_every_reason_of_every_rule_in_order():
 
     assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == ["a", "b", "c"]
-    assert (verdict.image, verdict.boundary) == (IMAGE, Boundary.TO_CURATION)
+    assert (verdict.image, verdict.gate) == (IMAGE, Gate.INTAKE)
 
 
 def test_admits_what_no_rule_objects_to():
@@ -45,7 +45,7 @@ def test_admits_what_no_rule_objects_to():
     verdict = judge(dossier(), rules)
 
     assert isinstance(verdict, Admitted)
-    assert (verdict.image, verdict.policy, verdict.boundary) == ("the image", rules.digest, Boundary.TO_CURATION)
+    assert (verdict.image, verdict.policy, verdict.gate) == ("the image", rules.digest, Gate.INTAKE)
 
 
 def test_an_empty_policy_does_not_exist():
@@ -57,7 +57,7 @@ def test_an_empty_policy_does_not_exist():
 def test_a_refusal_has_a_reason():
     """One without would tell nobody what to do."""
     with pytest.raises(ValidationError):
-        Refused(image=IMAGE, boundary=Boundary.CURATION, policy="sha256:" + "0" * 64, reasons=())
+        Refused(image=IMAGE, gate=Gate.RELEASE, policy="sha256:" + "0" * 64, reasons=())
 
 
 def test_a_rule_that_cannot_judge_is_an_error():
@@ -72,7 +72,7 @@ def test_a_rule_that_cannot_judge_is_an_error():
 
 def test_the_digest_names_boundary_version_and_rules():
     """Another policy has another digest; the same one has the same."""
-    rules = POLICIES[Boundary.TO_CURATION].rules
+    rules = POLICIES[Gate.INTAKE].rules
 
     def digest(*rules, **changes):
         return policy(*rules, **changes).digest
@@ -82,7 +82,7 @@ def test_the_digest_names_boundary_version_and_rules():
         digest(*rules[1:]),
         digest(*reversed(rules)),
         digest(*rules, version="2"),
-        digest(*rules, boundary=Boundary.CURATION),
+        digest(*rules, gate=Gate.RELEASE),
     ]
     assert len(set(digests)) == len(digests)
     assert digest(*rules) == digests[0]
@@ -94,29 +94,29 @@ def test_the_digest_is_the_same_on_every_machine_and_day():
     def rule(_):
         return ()
 
-    text = b"boundary-1\n2\nrule\nrule"
+    text = b"intake\n2\nrule\nrule"
 
     assert policy(rule, rule, version="2").digest == f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 def test_every_boundary_has_its_policy():
     """There is no way across without one."""
-    assert set(POLICIES) == set(Boundary)
-    assert all(policy.boundary is boundary for boundary, policy in POLICIES.items())
+    assert set(POLICIES) == set(Gate)
+    assert all(policy.gate is gate for gate, policy in POLICIES.items())
 
 
 @pytest.mark.parametrize(
-    ("boundary", "missing"),
+    ("gate", "missing"),
     [
-        (Boundary.TO_CURATION, ["provenance.missing", "dependencies.report-missing"]),
-        (Boundary.CURATION, ["provenance.missing", "sbom.missing", "scan.missing", "encryption.missing"]),
+        (Gate.INTAKE, ["provenance.missing", "dependencies.report-missing"]),
+        (Gate.RELEASE, ["provenance.missing", "sbom.missing", "scan.missing", "encryption.missing"]),
         (
-            Boundary.TO_EXECUTION,
+            Gate.DEPLOY,
             [
                 "provenance.missing",
                 "signature.missing",
-                "verdict.boundary-1.missing",
-                "verdict.curation.missing",
+                "verdict.intake.missing",
+                "verdict.release.missing",
                 "sbom.missing",
                 "scan.missing",
                 "encryption.missing",
@@ -124,9 +124,9 @@ def test_every_boundary_has_its_policy():
         ),
     ],
 )
-def test_no_evidence_is_refused_at_every_boundary(boundary, missing):
+def test_no_evidence_is_refused_at_every_boundary(gate, missing):
     """With everything that is missing; without provenance nobody knows which checks there had to be."""
-    verdict = judge(dossier(), POLICIES[boundary])
+    verdict = judge(dossier(), POLICIES[gate])
 
     assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == missing
@@ -162,7 +162,7 @@ def test_an_admission_by_the_starter_database_says_so(make):
     (None, None, False),
 ])  # fmt: skip
 def test_what_was_judged_is_the_image_and_before_it_is_scanned_its_source(make, image, source, told):
-    """At boundary 1 there is no other report than the source's."""
+    """At the intake gate there is no other report than the source's."""
     reports = {"report": image and make.report(kind=image), "source_report": source and make.report(kind=source)}
 
     verdict = judge(dossier(**reports), policy(refusing()))

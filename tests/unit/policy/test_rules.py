@@ -9,13 +9,13 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CHECKS, TESTED, Check, required
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
-from supply_chain.evidence.reading import Said
+from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import ENCRYPTION, Evidence, about
+from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement, about
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Limits
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy import rules
 from supply_chain.policy.gate import Dossier, Place, Policy, SoakAsked, judge
 from supply_chain.policy.names import Holder
@@ -46,7 +46,7 @@ def dossier(make):
             "report": make.report(),
             "source_report": make.report(),
             "signed": True,
-            "verdicts": verdicts(make, boundary_1=True, curation=True),
+            "verdicts": verdicts(make, intake=True, release=True),
             "place": Place("staging"),
             "now": make.noon,
         }
@@ -64,7 +64,7 @@ def encryption(signer="curation", **changes):
         "classification": "internal",
         "verified": "2026-11-24T12:00:00Z",
     }
-    return Evidence(
+    return VerifiedStatement(
         digest="sha256:" + "c" * 64,
         repository="curated/hello",
         statement=about(IMAGE, ENCRYPTION, {**record, **changes}),
@@ -88,19 +88,19 @@ def codes(rule, dossier):
 
 def verdicts(make, **results):
     no, policy = [{"code": "x", "fact": "f", "remedy": "r"}], "sha256:" + "9" * 64
-    given = {Boundary(name.replace("_", "-")): [] if yes else no for name, yes in results.items()}
+    given = {Gate(name): [] if yes else no for name, yes in results.items()}
     return {
-        gate: Said(
+        gate: SignedValue(
             summary(IMAGE, gate, policy, reasons=reasons, notes=(), inputs=(), now=make.noon), make.noon, encryption()
         )
         for gate, reasons in given.items()
     }
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_no_rule_objects_to_what_is_good(dossier, boundary):
+@pytest.mark.parametrize("gate", Gate)
+def test_no_rule_objects_to_what_is_good(dossier, gate):
     """Otherwise the refusals below would prove nothing."""
-    assert not isinstance(judge(dossier(), POLICIES[boundary]), Refused)
+    assert not isinstance(judge(dossier(), POLICIES[gate]), Refused)
 
 
 def test_each_severity_is_counted_by_itself(make):
@@ -133,8 +133,10 @@ def test_without_signed_provenance_nothing_is_known(dossier):
 
 def test_the_declaration_is_of_this_application(dossier, make):
     """A lenient application's evidence does not serve a strict one."""
-    assert codes(rules.names_agree, dossier(manifest=make.manifest(name="other"))) == ["provenance.other-application"]
-    assert codes(rules.names_agree, dossier()) == []
+    assert codes(rules.application_names_match, dossier(manifest=make.manifest(name="other"))) == [
+        "provenance.other-application"
+    ]
+    assert codes(rules.application_names_match, dossier()) == []
 
 
 @pytest.mark.parametrize("which", required("service"))
@@ -142,7 +144,7 @@ def test_a_service_needs_every_check(dossier, make, which):
     """One that nobody made has not been passed."""
     made = tuple(make.check(each) for each in required("service") if each is not which)
 
-    assert codes(rules.checks_made, dossier(checks=made)) == [f"{which}.missing"]
+    assert codes(rules.required_checks_present, dossier(checks=made)) == [f"{which}.missing"]
 
 
 @pytest.mark.parametrize("which", required("base"))
@@ -150,8 +152,8 @@ def test_a_base_needs_its_own_checks(dossier, make, which):
     """It has a command in place of tests and probe."""
     made = tuple(make.check(each) for each in required("base") if each is not which)
 
-    assert codes(rules.checks_made, dossier(manifest=make.base(), checks=made)) == [f"{which}.missing"]
-    assert codes(rules.checks_made, dossier(manifest=make.base())) == []
+    assert codes(rules.required_checks_present, dossier(manifest=make.base(), checks=made)) == [f"{which}.missing"]
+    assert codes(rules.required_checks_present, dossier(manifest=make.base())) == []
 
 
 @pytest.mark.parametrize("unknown", ["manifest", "source", "holder"])
@@ -159,13 +161,15 @@ def test_a_name_is_nobodys_while_builder_or_holder_are_unknown(dossier, make, un
     """Without provenance another rule refuses; without a holder whoever is admitted first becomes it."""
     known = {"source": make.source(), "holder": Holder(owner="somebody else")}
 
-    assert codes(rules.name_is_theirs, dossier(**known)) == ["name.taken"]
-    assert codes(rules.name_is_theirs, dossier(**{**known, unknown: None})) == []
+    assert codes(rules.name_belongs_to_source, dossier(**known)) == ["name.taken"]
+    assert codes(rules.name_belongs_to_source, dossier(**{**known, unknown: None})) == []
 
 
 def test_no_checks_at_all_miss_each_one(dossier):
     """Nothing to check is not a pass."""
-    assert codes(rules.checks_made, dossier(checks=())) == [f"{each}.missing" for each in required("service")]
+    assert codes(rules.required_checks_present, dossier(checks=())) == [
+        f"{each}.missing" for each in required("service")
+    ]
 
 
 @pytest.mark.parametrize("which", Check)
@@ -203,24 +207,24 @@ def test_without_a_report_on_the_source_nothing_is_within_limits(dossier, make, 
 
 def test_an_inventory_has_to_be_there(dossier):
     """Without one nobody can say later what is inside."""
-    assert codes(rules.inventory_whole, dossier()) == []
-    assert codes(rules.inventory_whole, dossier(inventory=None)) == ["sbom.missing"]
+    assert codes(rules.sbom_complete, dossier()) == []
+    assert codes(rules.sbom_complete, dossier(inventory=None)) == ["sbom.missing"]
 
 
 def test_an_inventory_of_nothing_is_refused(dossier):
     """A scan of it finds nothing, whatever the image holds."""
-    assert codes(rules.inventory_whole, dossier(inventory=frozenset())) == ["sbom.empty"]
+    assert codes(rules.sbom_complete, dossier(inventory=frozenset())) == ["sbom.empty"]
 
 
 def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
     """So that its owner sees what the Dockerfile removed."""
     openssl = ("deb", "openssl", "pkg:deb/openssl@3")
     below = frozenset({openssl, ("deb", "libc6", "")})
-    (reason,) = rules.inventory_whole(dossier(inherited=below))
+    (reason,) = rules.sbom_complete(dossier(inherited=below))
 
     assert reason.code == "sbom.incomplete"
     assert "1 package of the base" in reason.fact and "libc6" in reason.fact and "openssl" not in reason.fact
-    assert codes(rules.inventory_whole, dossier(inherited=frozenset({openssl}))) == []
+    assert codes(rules.sbom_complete, dossier(inherited=frozenset({openssl}))) == []
 
 
 @pytest.mark.parametrize(
@@ -228,7 +232,7 @@ def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
 )
 def test_a_package_of_the_base_that_passes_for_another_is_named(dossier, purl):
     """A scanner would look for the other one's vulnerabilities."""
-    (reason,) = rules.inventory_whole(dossier(inherited=frozenset({("deb", "openssl", purl)})))
+    (reason,) = rules.sbom_complete(dossier(inherited=frozenset({("deb", "openssl", purl)})))
 
     assert reason.code == "sbom.altered" and "openssl" in reason.fact
 
@@ -240,7 +244,7 @@ def test_ten_packages_are_named_and_all_are_counted(dossier, version, code):
     found = {("deb", name, f"pkg:deb/{name}@{version}") for name in names if version}
     below = frozenset(("deb", name, f"pkg:deb/{name}@1") for name in names)
 
-    (reason,) = rules.inventory_whole(dossier(inherited=below, inventory=frozenset({("deb", "x", ""), *found})))
+    (reason,) = rules.sbom_complete(dossier(inherited=below, inventory=frozenset({("deb", "x", ""), *found})))
 
     assert reason.code == code and reason.fact.startswith("11 packages")
     assert reason.fact.endswith(": " + ", ".join(names[:10]))
@@ -258,23 +262,23 @@ def test_ten_packages_are_named_and_all_are_counted(dossier, version, code):
 )
 def test_a_scan_is_good_for_the_days_that_are_declared(dossier, make, after, old):
     """What is older has to be looked at again; what is from the future has no age."""
-    assert codes(rules.scan_current, dossier(now=make.noon + after)) == (["scan.old"] if old else [])
+    assert codes(rules.scan_up_to_date, dossier(now=make.noon + after)) == (["scan.old"] if old else [])
     longer = make.manifest(limits={"scan_days": 8})
-    assert codes(rules.scan_current, dossier(now=make.noon + timedelta(days=8), manifest=longer)) == []
+    assert codes(rules.scan_up_to_date, dossier(now=make.noon + timedelta(days=8), manifest=longer)) == []
 
 
 def test_without_a_clock_no_scan_is_current(dossier):
     """What cannot be judged is not admitted."""
-    assert codes(rules.scan_current, dossier(now=None)) == ["scan.old"]
+    assert codes(rules.scan_up_to_date, dossier(now=None)) == ["scan.old"]
 
 
 def test_the_image_is_scanned_and_within_limits(dossier, make):
     """No scan is a reason, and so is what it found."""
     bad = make.report(make.finding("critical"))
 
-    assert codes(rules.scanned, dossier(report=None)) == ["scan.missing"]
-    assert codes(rules.scan_within_limits, dossier(report=bad)) == ["scan.critical"]
-    assert codes(rules.scan_within_limits, dossier(source_report=bad)) == []
+    assert codes(rules.image_scanned, dossier(report=None)) == ["scan.missing"]
+    assert codes(rules.findings_within_limits, dossier(report=bad)) == ["scan.critical"]
+    assert codes(rules.findings_within_limits, dossier(source_report=bad)) == []
 
 
 @pytest.mark.parametrize("severity", Severity)
@@ -350,14 +354,16 @@ def test_five_findings_are_named_and_the_others_counted(make, count, more):
 
 def test_encryption_is_evidence_of_curations_own(dossier):
     """Development's word about curation's repository counts for nothing."""
-    assert codes(rules.encrypted, dossier(evidence=())) == ["encryption.missing"]
-    assert codes(rules.encrypted, dossier(evidence=(encryption(signer="development"),))) == ["encryption.missing"]
+    assert codes(rules.encrypted_at_rest, dossier(evidence=())) == ["encryption.missing"]
+    assert codes(rules.encrypted_at_rest, dossier(evidence=(encryption(signer="development"),))) == [
+        "encryption.missing"
+    ]
 
 
 def test_a_record_of_encryption_that_cannot_be_read_is_an_error(dossier):
     """It is neither a yes nor a no."""
     with pytest.raises(EvidenceInvalid):
-        codes(rules.encrypted, dossier(evidence=(encryption(type="none"),)))
+        codes(rules.encrypted_at_rest, dossier(evidence=(encryption(type="none"),)))
 
 
 def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
@@ -365,55 +371,57 @@ def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
     secret = make.manifest(classification="confidential")
 
     def asked(record):
-        return codes(rules.encrypted, dossier(manifest=secret, evidence=(record,)))
+        return codes(rules.encrypted_at_rest, dossier(manifest=secret, evidence=(record,)))
 
     assert asked(encryption()) == ["encryption.no-copy"]
     assert asked(encryption(copy=copy("sha256:" + "e" * 64))) == ["encryption.no-copy"]
     assert asked(encryption(copy=copy())) == []
-    assert codes(rules.encrypted, dossier(manifest=secret, evidence=(encryption(), encryption(copy=copy())))) == []
-    assert codes(rules.encrypted, dossier(manifest=secret, evidence=())) == ["encryption.missing"]
-    assert codes(rules.encrypted, dossier()) == []
+    assert (
+        codes(rules.encrypted_at_rest, dossier(manifest=secret, evidence=(encryption(), encryption(copy=copy())))) == []
+    )
+    assert codes(rules.encrypted_at_rest, dossier(manifest=secret, evidence=())) == ["encryption.missing"]
+    assert codes(rules.encrypted_at_rest, dossier()) == []
 
 
 def test_execution_wants_curations_signature(dossier):
     """Verdicts alone do not do."""
-    assert codes(rules.signature_there, dossier(signed=False)) == ["signature.missing"]
-    assert codes(rules.signature_there, dossier(signed=True)) == []
+    assert codes(rules.signature_present, dossier(signed=False)) == ["signature.missing"]
+    assert codes(rules.signature_present, dossier(signed=True)) == []
 
 
 @pytest.mark.parametrize(
     ("results", "missing"),
     [
-        ({"boundary_1": True, "curation": True}, []),
-        ({"boundary_1": False, "curation": True}, ["verdict.boundary-1.refused"]),
-        ({"boundary_1": True, "curation": False}, ["verdict.curation.refused"]),
-        ({"boundary_1": True}, ["verdict.curation.missing"]),
-        ({"curation": True}, ["verdict.boundary-1.missing"]),
-        ({"boundary_2": True}, ["verdict.boundary-1.missing", "verdict.curation.missing"]),
-        ({}, ["verdict.boundary-1.missing", "verdict.curation.missing"]),
+        ({"intake": True, "release": True}, []),
+        ({"intake": False, "release": True}, ["verdict.intake.refused"]),
+        ({"intake": True, "release": False}, ["verdict.release.refused"]),
+        ({"intake": True}, ["verdict.release.missing"]),
+        ({"curation": True}, ["verdict.intake.missing"]),
+        ({"deploy": True}, ["verdict.intake.missing", "verdict.release.missing"]),
+        ({}, ["verdict.intake.missing", "verdict.release.missing"]),
     ],
     ids=str,
 )
 def test_execution_wants_the_yes_of_both_gates_before(dossier, make, results, missing):
     """A no, or none, is a reason."""
-    assert codes(rules.summaries_passed, dossier(verdicts=verdicts(make, **results))) == missing
+    assert codes(rules.earlier_verdicts_passed, dossier(verdicts=verdicts(make, **results))) == missing
 
 
 def test_a_base_never_runs(dossier, make):
     """It is built upon."""
-    assert codes(rules.may_run_here, dossier(manifest=make.base())) == ["placement.not-a-service"]
+    assert codes(rules.environment_declared, dossier(manifest=make.base())) == ["placement.not-a-service"]
 
 
 @pytest.mark.parametrize(("environment", "reasons"), [("staging", []), ("production", ["placement.not-declared"])])
 def test_a_service_runs_where_its_owner_says(dossier, environment, reasons):
     """And nowhere else."""
-    assert codes(rules.may_run_here, dossier(place=Place(environment))) == reasons
+    assert codes(rules.environment_declared, dossier(place=Place(environment))) == reasons
 
 
 @pytest.mark.parametrize("place", [None, *map(Place, ("", "stag", "staging2"))])
 def test_a_name_like_a_declared_environments_will_not_do(dossier, place):
     """Names are compared whole."""
-    assert codes(rules.may_run_here, dossier(place=place)) == ["placement.not-declared"]
+    assert codes(rules.environment_declared, dossier(place=place)) == ["placement.not-declared"]
 
 
 LATER = Place("production", soak=SoakAsked("staging", 3600))
@@ -430,9 +438,9 @@ LATER = Place("production", soak=SoakAsked("staging", 3600))
 )
 def test_what_was_not_well_elsewhere_for_long_enough_is_refused_and_told_why(dossier, make, seconds, told):
     """With where, and for how long it has to be."""
-    soak = None if seconds is None else Said(well_for(make, seconds), make.noon, encryption())
+    soak = None if seconds is None else SignedValue(well_for(make, seconds), make.noon, encryption())
 
-    reasons = list(rules.soaked(dossier(place=LATER, soak=soak)))
+    reasons = list(rules.soak_completed(dossier(place=LATER, soak=soak)))
 
     assert [(reason.code, reason.fact) for reason in reasons] == [
         ("soak.missing", f"production takes only what was well in staging for 1:00:00, and {told}")
@@ -449,12 +457,12 @@ def well_for(make, seconds):
 @pytest.mark.parametrize("place", [None, Place("staging")])
 def test_nobody_asks_for_a_soak_where_nothing_comes_before(dossier, place):
     """The first environment takes what curation vends."""
-    assert codes(rules.soaked, dossier(place=place)) == []
+    assert codes(rules.soak_completed, dossier(place=place)) == []
 
 
-def test_boundary_2_asks_for_the_soak(dossier):
+def test_deploy_gate_asks_for_the_soak(dossier):
     """By hand, too."""
-    refused = judge(dossier(place=LATER), POLICIES[Boundary.TO_EXECUTION])
+    refused = judge(dossier(place=LATER), POLICIES[Gate.DEPLOY])
 
     assert "soak.missing" in [reason.code for reason in refused.reasons]
 
@@ -476,7 +484,7 @@ def test_packages_that_the_database_knows_nothing_about_are_not_judged(dossier, 
     said = dossier(report=make.report(distribution=distribution))
     accepting = make.manifest(limits={"unknown_distribution": True})
     accepted = dossier(report=said.report, manifest=accepting)
-    policy = POLICIES[Boundary.TO_EXECUTION]
+    policy = POLICIES[Gate.DEPLOY]
 
     (reason,) = judge(said, policy).reasons
     assert reason.code == "scan.distribution-unknown"
@@ -491,7 +499,8 @@ def test_without_packages_of_a_distribution_it_need_not_be_known(dossier, make, 
     apart = frozenset({("go-module", "golang.org/x/net", "")})
 
     assert (
-        codes(rules.distribution_known, dossier(report=make.report(distribution=distribution), inventory=apart)) == []
+        codes(rules.distribution_supported, dossier(report=make.report(distribution=distribution), inventory=apart))
+        == []
     )
 
 
@@ -499,10 +508,10 @@ def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
     """Not twice: without scan, SBOM or declaration nothing is said of the distribution."""
     said = {"report": make.report(distribution=UNKNOWN)}
 
-    assert codes(rules.distribution_known, dossier(report=None)) == []
-    assert codes(rules.distribution_known, dossier(**said, inventory=None)) == []
-    assert codes(rules.distribution_known, dossier(**said, manifest=None)) == []
-    assert codes(rules.distribution_known, dossier(**said)) == ["scan.distribution-unknown"]
+    assert codes(rules.distribution_supported, dossier(report=None)) == []
+    assert codes(rules.distribution_supported, dossier(**said, inventory=None)) == []
+    assert codes(rules.distribution_supported, dossier(**said, manifest=None)) == []
+    assert codes(rules.distribution_supported, dossier(**said)) == ["scan.distribution-unknown"]
 
 
 def test_a_denial_is_told_with_who_and_why(dossier, make):
@@ -510,17 +519,17 @@ def test_a_denial_is_told_with_who_and_why(dossier, make):
     said = Approval(
         environment="staging", digest=DIGEST, decision="denied", who="Ada", why="not today", decided=make.noon
     )
-    denied = Said(said, make.noon, encryption())
+    denied = SignedValue(said, make.noon, encryption())
 
     for asks in (True, False):
-        (reason,) = rules.approved(dossier(place=Place("staging", approval=asks), approval=denied))
+        (reason,) = rules.approval_given(dossier(place=Place("staging", approval=asks), approval=denied))
         assert (reason.code, reason.fact) == (
             "approval.denied",
             "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
         )
-    assert codes(rules.approved, dossier()) == []
-    assert codes(rules.approved, dossier(place=Place("staging", approval=True))) == ["approval.missing"]
-    assert codes(rules.approved, dossier(place=None)) == []
+    assert codes(rules.approval_given, dossier()) == []
+    assert codes(rules.approval_given, dossier(place=Place("staging", approval=True))) == ["approval.missing"]
+    assert codes(rules.approval_given, dossier(place=None)) == []
 
 
 DEBIAN, BUSTER = Identity(id="debian", version="12"), Identity(id="debian", version="10")
@@ -535,18 +544,18 @@ def accepting(make, what, at):
 
 def test_an_image_that_nobody_examined_is_refused(dossier):
     """An SBOM alone does not tell what it leaves out; where there is none, that is the reason."""
-    assert codes(rules.examined, dossier(examination=None)) == ["sbom.not-examined"]
-    assert codes(rules.examined, dossier(examination=None, inventory=None)) == []
-    assert codes(rules.examined, dossier()) == []
+    assert codes(rules.image_examined, dossier(examination=None)) == ["sbom.not-examined"]
+    assert codes(rules.image_examined, dossier(examination=None, inventory=None)) == []
+    assert codes(rules.image_examined, dossier()) == []
 
 
 def test_an_image_that_engines_unpack_differently_is_refused(dossier, make):
     """No owner may accept it: what was judged is not what would run."""
     differs = dossier(examination=Examination(conflicts=("a/su is written through the link a",)))
 
-    assert codes(rules.layers_agree, differs) == ["sbom.layers-differ"]
-    assert codes(rules.layers_agree, dossier()) == []
-    assert codes(rules.layers_agree, dossier(examination=None)) == []
+    assert codes(rules.layers_match_base, differs) == ["sbom.layers-differ"]
+    assert codes(rules.layers_match_base, dossier()) == []
+    assert codes(rules.layers_match_base, dossier(examination=None)) == []
 
 
 @pytest.mark.parametrize(
@@ -571,7 +580,7 @@ def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, a
         manifest=accepting(make, "distribution", accepted) if accepted else make.manifest(),
     )
 
-    assert codes(rules.distribution_agrees, judged) == (["sbom.distribution-differs"] if refused else [])
+    assert codes(rules.distribution_matches_base, judged) == (["sbom.distribution-differs"] if refused else [])
 
 
 def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, make):
@@ -582,19 +591,19 @@ def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, 
         manifest=accepting(make, "archive", "/etc/os-release"),
     )
 
-    assert codes(rules.distribution_agrees, judged) == ["sbom.distribution-differs"]
+    assert codes(rules.distribution_matches_base, judged) == ["sbom.distribution-differs"]
 
 
 def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
     """Another rule refuses that."""
-    assert codes(rules.distribution_agrees, dossier(examination=None)) == []
-    assert codes(rules.distribution_agrees, dossier(manifest=None)) == []
+    assert codes(rules.distribution_matches_base, dossier(examination=None)) == []
+    assert codes(rules.distribution_matches_base, dossier(manifest=None)) == []
 
 
 @pytest.mark.parametrize(
     ("rule", "found", "what", "path", "code"),
     [
-        (rules.one_database, Examination(databases=(DPKG,)), "database", "/opt/x", "sbom.second-database"),
+        (rules.single_package_database, Examination(databases=(DPKG,)), "database", "/opt/x", "sbom.second-database"),
         (rules.archives_accepted, Examination(archives=(ZIP,)), "archive", "/srv/*", "sbom.archives"),
     ],
 )
@@ -629,7 +638,7 @@ def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
         examination=found, distributions={"base": BUSTER}, manifest=make.manifest(limits={"unjudged": limits})
     )
 
-    verdict = judge(judged, POLICIES[Boundary.CURATION])
+    verdict = judge(judged, POLICIES[Gate.RELEASE])
 
     assert verdict.notes == (
         "not judged, which its owner accepts: the archive /srv/a.zip (zip)",
@@ -637,7 +646,7 @@ def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
         "not judged, which its owner accepts: /etc/debian_version: it names the version 11",
         "not judged, which its owner accepts: it is of debian 12, and base of debian 10",
     )
-    assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Boundary.TO_CURATION]).notes == ()
+    assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Gate.INTAKE]).notes == ()
 
 
 def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
@@ -648,14 +657,14 @@ def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
         (DEBIAN, {"base": None, "other": DEBIAN}, ["it is of debian 12, and base of none"]),
     ):
         judged = dossier(examination=Examination(distribution=own), distributions=bases, manifest=accepting_it)
-        found = judge(judged, POLICIES[Boundary.CURATION]).notes
+        found = judge(judged, POLICIES[Gate.RELEASE]).notes
         assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
 
 
 def test_what_nobody_accepted_is_not_told_as_accepted(dossier, make):
     """Whatever a policy makes of it; without a declaration nobody accepted anything."""
     found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
-    lenient = Policy(Boundary.CURATION, (rules.scanned,), "1")
+    lenient = Policy(Gate.RELEASE, (rules.image_scanned,), "1")
 
     assert judge(dossier(examination=found), lenient).notes == ()
     assert judge(dossier(examination=found, distributions={"base": BUSTER}, manifest=None), lenient).notes == ()
@@ -665,7 +674,7 @@ def test_no_tests_are_missed_where_none_are_asked_for(dossier, make):
     """A base has a check command of its own."""
     judged = dossier(manifest=make.base(), ref=ImageRef(repository="curated/base/python", digest=DIGEST))
 
-    assert judge(judged, POLICIES[Boundary.TO_CURATION]).notes == ()
+    assert judge(judged, POLICIES[Gate.INTAKE]).notes == ()
 
 
 def numbered(kind, start):
@@ -675,15 +684,15 @@ def numbered(kind, start):
 @pytest.mark.parametrize(
     ("rule", "found", "words"),
     [
-        (rules.layers_agree, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (rules.layers_match_base, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
         (
-            rules.distribution_agrees,
+            rules.distribution_matches_base,
             {"contradictions": numbered("path", LIE)},
             "it says to be of no distribution, and "
             + "; ".join(f"/x/{number:02}: it names the version 11" for number in range(10)),
         ),
         (
-            rules.one_database,
+            rules.single_package_database,
             {"databases": numbered("path", DPKG)},
             "11 package databases besides the distribution's own: "
             + ", ".join(f"/x/{number:02} (dpkg)" for number in range(10)),
@@ -706,7 +715,9 @@ def test_a_reason_names_the_first_and_counts_all(dossier, rule, found, words):
 def test_a_reason_says_of_which_distribution_each_is(dossier):
     """The image, and the base where it is another."""
     bases = {"base": BUSTER, "other": DEBIAN}
-    (reason,) = rules.distribution_agrees(dossier(examination=Examination(distribution=DEBIAN), distributions=bases))
+    (reason,) = rules.distribution_matches_base(
+        dossier(examination=Examination(distribution=DEBIAN), distributions=bases)
+    )
 
     assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
 
@@ -716,7 +727,7 @@ def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
     archives = tuple(ZIP.model_copy(update={"path": f"/srv/{number:02}"}) for number in range(25))
     judged = dossier(examination=Examination(archives=archives), manifest=accepting(make, "archive", "/srv/*"))
 
-    notes = judge(judged, POLICIES[Boundary.CURATION]).notes
+    notes = judge(judged, POLICIES[Gate.RELEASE]).notes
 
     assert len(notes) == 21 and notes[-1] == "not judged, which its owner accepts: 5 more (limits.unjudged)"
 
@@ -736,11 +747,11 @@ def test_an_environment_may_ask_for_tests_that_are_shown(dossier, make, details,
     checks = (make.check(Check.PROBE), make.check(Check.TESTS, details=details))
     asks, not_shown = Place("staging", tests_shown=True), "it is not shown that anything was tested (tests.not-shown)"
 
-    assert codes(rules.tests_shown, dossier(checks=checks, place=asks)) == ([] if shown else ["tests.not-shown"])
-    assert codes(rules.tests_shown, dossier(checks=checks)) == []
-    assert codes(rules.tests_shown, dossier(checks=checks, place=None)) == []
-    assert codes(rules.tests_shown, dossier(checks=(), place=asks)) == ["tests.not-shown"]
-    assert (not_shown in judge(dossier(checks=checks), POLICIES[Boundary.TO_EXECUTION]).notes) is not shown
+    assert codes(rules.tests_reported, dossier(checks=checks, place=asks)) == ([] if shown else ["tests.not-shown"])
+    assert codes(rules.tests_reported, dossier(checks=checks)) == []
+    assert codes(rules.tests_reported, dossier(checks=checks, place=None)) == []
+    assert codes(rules.tests_reported, dossier(checks=(), place=asks)) == ["tests.not-shown"]
+    assert (not_shown in judge(dossier(checks=checks), POLICIES[Gate.DEPLOY]).notes) is not shown
 
 
 def test_a_failed_or_another_check_shows_no_tests(dossier, make):
@@ -752,4 +763,4 @@ def test_a_failed_or_another_check_shows_no_tests(dossier, make):
         make.check(Check.PROBE, details=good),
         make.check(Check.TESTS, details=good, passed=()),
     ):
-        assert codes(rules.tests_shown, dossier(checks=(check,), place=asks)) == ["tests.not-shown"]
+        assert codes(rules.tests_reported, dossier(checks=(check,), place=asks)) == ["tests.not-shown"]

@@ -8,7 +8,7 @@ from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import Dossier, Place, Policy, judge
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.verdict import decide, record, verdict_places
@@ -24,14 +24,14 @@ def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world
     """Yes and no alike, with the policy and every reason."""
     store = world.store(TierName.CURATION)
     dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=(), source=make.source(dirty=True))
-    policy = Policy(Boundary.TO_CURATION, (lambda _: reasons,), "1")
+    policy = Policy(Gate.INTAKE, (lambda _: reasons,), "1")
 
     record(judge(dossier, policy), dossier, store, make.noon)
 
     where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
     (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    verdict = last_verdict([found], Boundary.TO_CURATION, IMAGE.digest).value
+    verdict = last_verdict([found], Gate.INTAKE, IMAGE.digest).value
     assert verdict.passed is not bool(reasons)
     assert verdict.resource_uri == str(IMAGE)
     assert f"sha256:{verdict.policy.digest['sha256']}" == policy.digest
@@ -39,18 +39,18 @@ def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world
     assert bool(verdict.cscm.notes) is not bool(reasons)
 
 
-@pytest.mark.parametrize(("boundary", "admitted", "repositories"), [
-    (Boundary.TO_CURATION, True, ["curated/hello"]),
-    (Boundary.TO_CURATION, False, ["evidence/curation/hello"]),
-    (Boundary.CURATION, True, ["curated/hello"]),
-    (Boundary.CURATION, False, ["curated/hello", "evidence/curation/hello"]),
-    (Boundary.TO_EXECUTION, True, ["evidence/execution/hello"]),
-    (Boundary.TO_EXECUTION, False, ["evidence/execution/hello"]),
+@pytest.mark.parametrize(("gate", "admitted", "repositories"), [
+    (Gate.INTAKE, True, ["curated/hello"]),
+    (Gate.INTAKE, False, ["evidence/curation/hello"]),
+    (Gate.RELEASE, True, ["curated/hello"]),
+    (Gate.RELEASE, False, ["curated/hello", "evidence/curation/hello"]),
+    (Gate.DEPLOY, True, ["evidence/execution/hello"]),
+    (Gate.DEPLOY, False, ["evidence/execution/hello"]),
 ])  # fmt: skip
-def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(boundary, admitted, repositories):
+def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(gate, admitted, repositories):
     """Beside the image, where that is its own by then, else in its repository for evidence; there each no, too."""
     for ref in (IMAGE, CURATED):
-        places = verdict_places(ref, boundary, admitted=admitted)
+        places = verdict_places(ref, gate, admitted=admitted)
         assert places == tuple(map(IMAGE.moved_to, repositories))
 
 
@@ -63,10 +63,10 @@ def test_a_no_is_still_known_where_somebody_removed_what_lies_beside_the_image(w
 
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
 
-    assert not last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed
+    assert not last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed
     kept(at=120)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed, "a later yes counts"
+    assert last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed, "a later yes counts"
 
 
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
@@ -88,7 +88,7 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
     dev = world.store(TierName.DEVELOPMENT)
     digest = dev.attach(IMAGE, SUMMARY, {}, make.noon)
     dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
-    verdict = judge(dossier, Policy(Boundary.TO_CURATION, (lambda _: (),), "1"))
+    verdict = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1"))
 
     record(verdict, dossier, world.store(TierName.CURATION), make.noon)
 
@@ -102,12 +102,12 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
 def kept(world, make):
     """Judge and keep the verdict; by default the same way every time."""
 
-    def run(reasons=(), evidence=(), at=0, version="1", boundary=Boundary.CURATION, known=True, environment=None):
+    def run(reasons=(), evidence=(), at=0, version="1", gate=Gate.RELEASE, known=True, environment=None):
         store = world.store(TierName.CURATION)
         own = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if known else ()
         place = Place(environment) if environment else None
         dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=(*evidence, *own), place=place)
-        verdict = judge(dossier, Policy(boundary, (lambda _: reasons,), version))
+        verdict = judge(dossier, Policy(gate, (lambda _: reasons,), version))
         return record(verdict, dossier, store, make.noon + timedelta(seconds=at))
 
     return run
@@ -160,13 +160,13 @@ def test_a_yes_that_a_no_overtook_is_not_kept(kept, world):
     with pytest.raises(GateOvertaken):
         kept(at=2, known=False)
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    assert not last_verdict(found, Boundary.CURATION, CURATED.digest).value.passed
+    assert not last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed
     kept(at=3)
     kept(at=3, version="2", known=False)
     kept((REASON,), at=4, known=False)
     kept((REASON,), at=4, version="2", known=False)
-    kept((REASON,), at=5, boundary=Boundary.TO_CURATION)
-    kept(at=6, boundary=Boundary.TO_CURATION, known=False)
+    kept((REASON,), at=5, gate=Gate.INTAKE)
+    kept(at=6, gate=Gate.INTAKE, known=False)
 
 
 def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
@@ -178,13 +178,13 @@ def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
 
 @pytest.mark.parametrize("words", ["nyn", "yny", "nyyn", "ynny"])
 def test_whatever_was_said_in_between_the_last_word_is_the_last(world, make, kept, words):
-    """A no of boundary 1 lies in another repository than its yes: each repeats what it said before the other."""
+    """A no of the intake gate lies in another repository than its yes: each repeats what it said before the other."""
     for hours, word in enumerate(words):
-        kept((REASON,) if word == "n" else (), at=3600 * hours, boundary=Boundary.TO_CURATION)
+        kept((REASON,) if word == "n" else (), at=3600 * hours, gate=Gate.INTAKE)
 
     store = world.store(TierName.EXECUTION)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert last_verdict(found, Boundary.TO_CURATION, CURATED.digest).value.passed is (words[-1] == "y")
+    assert last_verdict(found, Gate.INTAKE, CURATED.digest).value.passed is (words[-1] == "y")
 
 
 @pytest.mark.parametrize("back", [1, 60, 299])
@@ -194,7 +194,7 @@ def test_a_clock_that_was_set_back_hides_no_verdict(world, make, kept, back):
     kept((REASON,), at=240 - back)
 
     (yes, no) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    last = last_verdict([yes, no], Boundary.CURATION, CURATED.digest)
+    last = last_verdict([yes, no], Gate.RELEASE, CURATED.digest)
     assert not last.value.passed
     assert last.at == make.noon + timedelta(seconds=240, microseconds=1)
 
@@ -243,22 +243,22 @@ class Repositories:
         self.made.append((repository, immutable, key))
 
 
-@pytest.mark.parametrize(("boundary", "made"), [
-    (Boundary.TO_CURATION, [("evidence/curation/hello", True, None)]),
-    (Boundary.CURATION, [("evidence/curation/hello", True, None)]),
-    (Boundary.TO_EXECUTION, [("evidence/execution/hello", True, None)]),
+@pytest.mark.parametrize(("gate", "made"), [
+    (Gate.INTAKE, [("evidence/curation/hello", True, None)]),
+    (Gate.RELEASE, [("evidence/curation/hello", True, None)]),
+    (Gate.DEPLOY, [("evidence/execution/hello", True, None)]),
 ])  # fmt: skip
-def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_happen(world, make, boundary, made):
+def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_happen(world, make, gate, made):
     """Beside an image of the judge's own no repository has to be made."""
-    tier = TierName.EXECUTION if boundary is Boundary.TO_EXECUTION else TierName.CURATION
-    store, ref = world.store(tier), IMAGE if boundary is Boundary.TO_CURATION else CURATED
+    tier = TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION
+    store, ref = world.store(tier), IMAGE if gate is Gate.INTAKE else CURATED
     dossier, asked = Dossier(image="x", ref=ref, manifest=None, evidence=()), Repositories()
 
-    yes = decide(dossier, Policy(boundary, (lambda _: (),), "1"), asked, store, make.noon)
+    yes = decide(dossier, Policy(gate, (lambda _: (),), "1"), asked, store, make.noon)
     assert isinstance(yes, Admitted) and (asked.made, world.registry.held) == ([], {})
 
-    no = decide(dossier, Policy(boundary, (lambda _: (REASON,),), "1"), asked, store, make.noon)
+    no = decide(dossier, Policy(gate, (lambda _: (REASON,),), "1"), asked, store, make.noon)
     assert isinstance(no, Refused) and asked.made == made
-    for place in verdict_places(ref, boundary, admitted=False):
+    for place in verdict_places(ref, gate, admitted=False):
         (kept,) = store.verified(place, tier)
-        assert not last_verdict([kept], boundary, ref.digest).value.passed
+        assert not last_verdict([kept], gate, ref.digest).value.passed

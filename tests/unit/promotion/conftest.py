@@ -16,7 +16,7 @@ from supply_chain.execution.records import record
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import execution_place, verdict_places
 from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
 from supply_chain.promotion.released import View, missed_by_execution, to_environment
@@ -62,21 +62,21 @@ class Chain:
         what = {"environments": list(PLACES), **declared}
         return self.make.provenance(built={"digest": digest(number)}, **what)
 
-    def judge(self, number, boundary, *codes, hour=0):
+    def judge(self, number, gate, *codes, hour=0):
         """A verdict: a yes without reasons."""
-        ref = self.dev(number) if boundary is Boundary.TO_CURATION else self.curated(number)
-        where = verdict_places(ref, boundary, admitted=not codes)[0]
-        signer = EXECUTION if boundary is Boundary.TO_EXECUTION else CURATION
+        ref = self.dev(number) if gate is Gate.INTAKE else self.curated(number)
+        where = verdict_places(ref, gate, admitted=not codes)[0]
+        signer = EXECUTION if gate is Gate.DEPLOY else CURATION
         reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
         at = self.make.noon + timedelta(hours=hour)
-        said = summary(ref, boundary, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
+        said = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
         self.pieces.attach(where, signer, SUMMARY, said.predicate())
 
     def vend(self, number, hour=0, **declared):
         self.vended.append(number)
         self.pieces.attach(self.curated(number), DEV, PROVENANCE, self._provenance(number, declared))
-        self.judge(number, Boundary.TO_CURATION)
-        self.judge(number, Boundary.CURATION, hour=hour)
+        self.judge(number, Gate.INTAKE)
+        self.judge(number, Gate.RELEASE, hour=hour)
         self.pieces.attach(self.curated(number), CURATION, SIGNATURE, {})
 
     def deploy(self, number, environment="staging", container="1", hour=0):

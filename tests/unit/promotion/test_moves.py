@@ -5,7 +5,7 @@ import pytest
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from tests.unit.promotion.conftest import CURATION, DEV, POLICY, digest
 
 
@@ -22,7 +22,7 @@ def test_what_no_event_announced_is_found(chain):
     chain.vend(2)
     chain.deploy(1)
     chain.pieces.attach(chain.curated(1), DEV, PROVENANCE, chain._provenance(1, {}))
-    chain.judge(1, Boundary.CURATION)
+    chain.judge(1, Gate.RELEASE)
     chain.pieces.attach(chain.curated(1), CURATION, SIGNATURE, {})
     chain.vended.append(1)
     chain.soak(1)
@@ -38,7 +38,7 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
     """Nothing old comes back, and nothing is asked twice."""
     chain.offer(1)
     chain.offer(2)
-    chain.judge(2, Boundary.TO_CURATION, "x.y")
+    chain.judge(2, Gate.INTAKE, "x.y")
     chain.vend(1)
     chain.vend(2)
     chain.deploy(2)
@@ -55,7 +55,7 @@ def test_what_one_application_signed_keeps_no_other(chain, bad):
     for name in chain.others:
         chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), DEV, PROVENANCE, bad)
         chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SIGNATURE, {})
-        said = summary(ImageRef(repository=name, digest=digest(1)), Boundary.CURATION, POLICY, reasons=(), notes=(),
+        said = summary(ImageRef(repository=name, digest=digest(1)), Gate.RELEASE, POLICY, reasons=(), notes=(),
                        inputs=(), now=chain.make.noon)  # fmt: skip
         chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SUMMARY, said.predicate())
 

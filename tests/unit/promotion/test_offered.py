@@ -1,13 +1,13 @@
-"""What is due at boundary 1, by what is signed about the images in `dev/*`."""
+"""What is due at the intake gate, by what is signed about the images in `dev/*`."""
 
 from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.image_status import standing_place
+from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.promotion import offered
 
 
@@ -26,13 +26,11 @@ def test_an_image_without_provenance_may_still_get_it(chain):
     assert (move.to, move.waits) == ("", True)
 
 
-@pytest.mark.parametrize(
-    ("boundary", "why"), [(Boundary.TO_CURATION, "boundary-1: x.y"), (Boundary.CURATION, "curation: x.y")]
-)
-def test_an_image_that_was_refused_stays_where_it_is(chain, boundary, why):
+@pytest.mark.parametrize(("gate", "why"), [(Gate.INTAKE, "intake: x.y"), (Gate.RELEASE, "curation: x.y")])
+def test_an_image_that_was_refused_stays_where_it_is(chain, gate, why):
     """A second event asks no gate again."""
     chain.offer(1)
-    chain.judge(1, boundary, "x.y")
+    chain.judge(1, gate, "x.y")
 
     move = chain.to_curation(1)
     assert (move.to, move.waits) == ("", False)
@@ -43,7 +41,7 @@ def test_a_refusal_after_it_was_vended_counts(chain):
     """The last word is a no."""
     chain.offer(1)
     chain.vend(1)
-    chain.judge(1, Boundary.TO_CURATION, "x.y", hour=1)
+    chain.judge(1, Gate.INTAKE, "x.y", hour=1)
 
     assert "refused" in chain.to_curation(1).why
 
@@ -59,7 +57,7 @@ def test_an_image_that_is_vended_is_not_curated_again(chain):
 def test_what_a_run_left_halfway_is_taken_up_again(chain):
     """Admitted and stored, and the run that did it ended before it signed."""
     chain.offer(1)
-    chain.judge(1, Boundary.TO_CURATION)
+    chain.judge(1, Gate.INTAKE)
 
     assert chain.to_curation(1).to == "curation"
 
@@ -107,11 +105,11 @@ def test_what_nobody_can_pull_is_not_curated(chain):
 def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chain, acts, goes):
     """Nobody has to push it again."""
     chain.offer(1)
-    chain.judge(1, Boundary.TO_CURATION, "image.blocked")
+    chain.judge(1, Gate.INTAKE, "image.blocked")
     for number, act in enumerate(acts):
         at = (chain.make.noon + timedelta(seconds=number)).isoformat()
         said = {"act": act, "by": "ann", "why": "a key in it", "at": at}
-        chain.pieces.attach(standing_place(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
+        chain.pieces.attach(image_status_repository(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
 
     assert (chain.to_curation(1).to == "curation") is goes
 

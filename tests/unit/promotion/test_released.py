@@ -1,8 +1,8 @@
-"""What is due at boundary 2, by what is signed about the images in `curated/*`, from one environment to the next."""
+"""What is due at the deploy gate, by the statements about the images in `curated/*`."""
 
 import pytest
 
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.promotion.released import following
 from tests.unit.promotion.conftest import CURATION
 
@@ -134,7 +134,7 @@ def test_a_base_and_an_image_without_provenance_go_nowhere(chain, make):
 def test_what_curation_does_not_vend_goes_nowhere(chain):
     """Its last verdict is a no."""
     chain.vend(1)
-    chain.judge(1, Boundary.CURATION, "x.y", hour=1)
+    chain.judge(1, Gate.RELEASE, "x.y", hour=1)
 
     assert chain.onward(1).why == "curation does not vend it"
 
@@ -142,22 +142,22 @@ def test_what_curation_does_not_vend_goes_nowhere(chain):
 def test_a_refusal_at_boundary_2_stays_one(chain):
     """The gate is not asked again by events."""
     chain.vend(1)
-    chain.judge(1, Boundary.TO_EXECUTION, "scan.high")
+    chain.judge(1, Gate.DEPLOY, "scan.high")
 
-    assert chain.onward(1).why == "it was refused at boundary-2: scan.high"
+    assert chain.onward(1).why == "it was refused at the deploy gate: scan.high"
 
 
 @pytest.mark.parametrize(("codes", "goes"), [
-    (("base.blocked",), True), (("image.blocked", "verdict.curation.refused"), True),
+    (("base.blocked",), True), (("image.blocked", "verdict.release.refused"), True),
     (("image.blocked", "approval.missing", "scan.old"), True), (("base.blocked", "scan.high"), False),
 ])  # fmt: skip
 def test_a_refusal_for_a_block_ends_with_it(chain, codes, goes):
     """Once curation said yes again, which rests on the block's end."""
     chain.vend(1)
-    chain.judge(1, Boundary.TO_EXECUTION, *codes, hour=1)
-    assert "refused at boundary-2" in chain.onward(1).why
+    chain.judge(1, Gate.DEPLOY, *codes, hour=1)
+    assert "refused at the deploy gate" in chain.onward(1).why
 
-    chain.judge(1, Boundary.CURATION, hour=2)
+    chain.judge(1, Gate.RELEASE, hour=2)
 
     assert (chain.onward(1).to == "staging") is goes
 
@@ -166,7 +166,7 @@ def test_a_refusal_for_a_block_ends_with_it(chain, codes, goes):
 def test_a_refusal_for_one_environment_says_nothing_of_another(chain, code):
     """Somebody tried production by hand before its time."""
     chain.vend(1)
-    chain.judge(1, Boundary.TO_EXECUTION, code)
+    chain.judge(1, Gate.DEPLOY, code)
 
     assert chain.onward(1).to == "staging"
 

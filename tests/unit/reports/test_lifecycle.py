@@ -1,7 +1,7 @@
 """What an operator reads of a plan and of what came of it: worst first, and nothing that controls a terminal."""
 
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
-from supply_chain.lifecycle.planning import plan
+from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.reports import applied_rows, plan_lines, plan_rows
 from tests.support.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
@@ -11,7 +11,7 @@ from tests.unit.lifecycle.test_plan import newest
 def planned(limits=None):
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits or {})})
     images = [*newest(1), image(2, running=(running(2, 9),), tags=("t\x1b[2J",))]
-    return plan(stock(*images, parts=[part(11, subject=1)]), rules, NOW)
+    return plan_lifecycle(stock(*images, parts=[part(11, subject=1)]), rules, NOW)
 
 
 def test_what_a_plan_changes_is_told_first_and_what_goes_with_it_is_counted():
@@ -33,7 +33,7 @@ def test_what_does_not_fit_is_counted_and_nothing_is_told_as_nothing():
     """A table is never empty."""
     last = plan_rows(planned(), most=1)[-1]
     assert (last["action"], last["image"]) == ("3 more", "")
-    assert plan_rows(plan(stock(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
+    assert plan_rows(plan_lifecycle(stock(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
 
 
 def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
@@ -52,11 +52,11 @@ def test_what_belongs_to_an_image_that_stays_is_counted_apart():
     parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
     whole = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
 
-    assert plan_lines(plan(whole, RULES, NOW)).splitlines() == [
+    assert plan_lines(plan_lifecycle(whole, RULES, NOW)).splitlines() == [
         "keep: 2 by keep.newest",
         "0 to age-out, 0 to archive, 0 to block (0.0 MB); 2 images to keep, and 4 manifests with them",
     ]
-    assert plan_lines(plan(stock(), RULES, NOW)) == (
+    assert plan_lines(plan_lifecycle(stock(), RULES, NOW)) == (
         "0 to age-out, 0 to archive, 0 to block (0.0 MB); 0 images to keep"
     )
 

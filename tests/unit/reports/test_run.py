@@ -13,13 +13,12 @@ from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.fleet.exposure import Judged, Rebuild, Rescanned, Unjudged, concerned
 from supply_chain.model.image import ImageRef, Material
-from supply_chain.model.tier import Boundary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.rules import POLICIES
 from supply_chain.reports import (
+    RunReport,
     Step,
-    Story,
-    dossier,
     escaped,
     findings_table,
     observation_rows,
@@ -29,10 +28,11 @@ from supply_chain.reports import (
     rescan_progress,
     rescan_rows,
     rescan_summary,
+    run_report_page,
     summary,
 )
 from supply_chain.reports.run import MOST_REASONS
-from supply_chain.text import CONTROL, plain, plain_lines
+from supply_chain.text import CONTROL, plain_text, plain_text_lines
 
 DIGEST = "sha256:" + "a" * 64
 POLICY = "sha256:" + "9" * 64
@@ -54,10 +54,10 @@ def story(make):
             "materials": (Material(name="curated/base/python", digest=make.other, curated=True),),
             "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
             "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
-            "verdicts": (Admitted(image="x", boundary=Boundary.TO_CURATION, policy=POLICY, notes=("a note",)),),
+            "verdicts": (Admitted(image="x", gate=Gate.INTAKE, policy=POLICY, notes=("a note",)),),
             "running": ("in staging at http://127.0.0.1:8080/",),
         }
-        return Story(**{**values, **changes})
+        return RunReport(**{**values, **changes})
 
     return build
 
@@ -68,7 +68,7 @@ def unescaped(text):
 
 def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_where_it_runs(story, make):
     """The questions that an operator opens it with."""
-    page = unescaped(dossier(story())).replace("\u00a0", " ")
+    page = unescaped(run_report_page(story())).replace("\u00a0", " ")
 
     for fact in (
         "# hello",
@@ -86,7 +86,7 @@ def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_whe
         "| high | 1 | 1 |",
         "| low | 1 | 0 |",
         "| unknown | 0 | 0 |",
-        "**Admitted** at boundary-1",
+        "**Admitted** at intake",
         "a note",
         "| tests | PASSED | 1.0 s | 41 tests |",
         "http://127.0.0.1:8080/",
@@ -101,11 +101,9 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
     """The gate, the codes, the facts, what would satisfy them; and that it runs nowhere."""
     reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
     image = ImageRef(repository="dev/hello", digest=DIGEST)
-    refused = Refused(
-        image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=reasons, notes=("left out 3 of it",)
-    )
+    refused = Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=reasons, notes=("left out 3 of it",))
 
-    page = unescaped(dossier(story(verdicts=(refused,), running=())))
+    page = unescaped(run_report_page(story(verdicts=(refused,), running=())))
 
     assert "**Refused** at curation" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
@@ -116,9 +114,9 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
 def test_a_refusal_lists_its_first_reasons(story):
     """And says how many there are."""
     reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
-    refused = Refused(image=None, application="hello", boundary=Boundary.CURATION, policy=POLICY, reasons=reasons)
+    refused = Refused(image=None, application="hello", gate=Gate.RELEASE, policy=POLICY, reasons=reasons)
 
-    page = unescaped(dossier(story(verdicts=(refused,))))
+    page = unescaped(run_report_page(story(verdicts=(refused,))))
 
     assert f"for {MOST_REASONS + 3} reasons:" in page and "    - and 3 more\n" in page
     assert [f"fact {n}." in page for n in range(MOST_REASONS + 3)] == [True] * MOST_REASONS + [False] * 3
@@ -139,12 +137,12 @@ def test_a_refusal_lists_its_first_reasons(story):
 )
 def test_a_page_shows_what_asks_for_attention(story, make, changes, fact):
     """What is dirty, little known, not ours or exploited."""
-    assert fact in dossier(story(**changes(make)))
+    assert fact in run_report_page(story(**changes(make)))
 
 
 def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
     """And leaves out what is not."""
-    page = dossier(Story(application="hello"))
+    page = run_report_page(RunReport(application="hello"))
 
     assert page.startswith("# hello")
     assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
@@ -152,17 +150,17 @@ def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
 
 def test_an_admission_says_which_rules_held(story):
     """As long as the policy that admitted is the one that is known here."""
-    policy = POLICIES[Boundary.TO_CURATION]
-    known = Admitted(image="x", boundary=policy.boundary, policy=policy.digest)
-    old = Admitted(image="x", boundary=policy.boundary, policy=POLICY)
+    policy = POLICIES[Gate.INTAKE]
+    known = Admitted(image="x", gate=policy.gate, policy=policy.digest)
+    old = Admitted(image="x", gate=policy.gate, policy=POLICY)
 
-    assert "every rule held: not blocked, provenance signed, names agree" in dossier(story(verdicts=(known,)))
-    assert "every rule held" not in dossier(story(verdicts=(old,)))
+    assert "every rule held: not blocked, provenance signed, names agree" in run_report_page(story(verdicts=(known,)))
+    assert "every rule held" not in run_report_page(story(verdicts=(old,)))
 
 
 def test_a_refusal_before_the_scan_says_with_which_database_the_source_was_looked_at(story, make):
-    """The starter database decides at boundary 1 as well."""
-    page = dossier(story(report=None, source_report=make.report(kind="starter")))
+    """The starter database decides at the intake gate as well."""
+    page = run_report_page(story(report=None, source_report=make.report(kind="starter")))
 
     assert "the **starter database**" in page and "## Found" not in page
 
@@ -171,25 +169,25 @@ def test_one_sentence_says_how_a_run_ended(story, make):
     """The worst of it first: a step that broke, a refusal, then where it runs or how far it came."""
     reason = Reason(code="scan.critical", fact="f", remedy="r")
     refused = Refused(
-        image=ImageRef(repository="dev/hello", digest=DIGEST), boundary=Boundary.CURATION, policy=POLICY,
+        image=ImageRef(repository="dev/hello", digest=DIGEST), gate=Gate.RELEASE, policy=POLICY,
         reasons=(reason,),
     )  # fmt: skip
     broken = (Step(name="scan", seconds=1, said="failed: no report", done=False),)
 
     assert summary(story(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
-    assert summary(story(verdicts=(refused,))) == "Refused at curation, 1 reason: scan.critical"
+    assert summary(story(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
     assert summary(story()) == "Runs in staging at http://127.0.0.1:8080/"
-    assert summary(story(running=())) == "Admitted at boundary-1: curated/hello@aaaaaaaaaaaa"
+    assert summary(story(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
     assert summary(story(running=(), verdicts=())) == "test done"
-    assert summary(Story(application="hello")) == "Nothing was done"
-    assert "**Runs in staging at" in dossier(story())
+    assert summary(RunReport(application="hello")) == "Nothing was done"
+    assert "**Runs in staging at" in run_report_page(story())
 
 
 def test_what_comes_from_outside_cannot_format_a_page(story, make):
     """Names and messages are shown as text, in every place that they reach."""
     reason = Reason(code="a.b", fact=HOSTILE, remedy=HOSTILE)
     image = ImageRef(repository="dev/hello", digest=DIGEST)
-    page = dossier(
+    page = run_report_page(
         story(
             application=HOSTILE,
             owner=HOSTILE,
@@ -198,8 +196,8 @@ def test_what_comes_from_outside_cannot_format_a_page(story, make):
             materials=(Material(name=HOSTILE, digest=DIGEST, curated=True),),
             checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
             verdicts=(
-                Refused(image=image, boundary=Boundary.CURATION, policy=POLICY, reasons=(reason,), notes=(HOSTILE,)),
-                Admitted(image="x", boundary=Boundary.CURATION, policy=POLICY, notes=(HOSTILE,)),
+                Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=(reason,), notes=(HOSTILE,)),
+                Admitted(image="x", gate=Gate.RELEASE, policy=POLICY, notes=(HOSTILE,)),
             ),
             running=(HOSTILE,),
         )
@@ -218,13 +216,13 @@ def test_escaped_text_stays_one_line_and_hides_nothing(text):
     shown = escaped(text)
 
     assert len(shown.splitlines()) <= 1
-    assert unescaped(shown) == plain(text)
+    assert unescaped(shown) == plain_text(text)
 
 
 @given(st.text())
 def test_plain_text_holds_nothing_that_moves_a_cursor(text):
     """Terminals obey control characters, and some screens those that turn the direction of writing."""
-    shown = plain(text)
+    shown = plain_text(text)
 
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", shown)
     assert len(shown) == len(text)
@@ -235,7 +233,7 @@ def test_an_error_shows_nothing_but_lines(text):
     """Messages hold what programs and files say."""
     said = str(SupplyChainError(f"{text}\nDo this."))
 
-    assert said == f"{plain_lines(text)}\nDo this. [cscm.error]"
+    assert said == f"{plain_text_lines(text)}\nDo this. [cscm.error]"
     assert not CONTROL.search(said.replace("\n", ""))
 
 
@@ -256,7 +254,7 @@ def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make)
     }
     assert (rows[1]["fixed in"], rows[1]["exploited"], rows[1]["EPSS"]) == ("—", "", "")
     assert len(findings_table(make.report(*found), most=6)) == 6
-    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain(HOSTILE)} 3.0.1"
+    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain_text(HOSTILE)} 3.0.1"
 
 
 def test_a_table_of_no_findings_says_so(make):
@@ -296,7 +294,7 @@ def test_every_deviation_is_a_row_with_what_to_do(make):
     deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
     rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
 
-    assert [row["deviation"] for row in rows] == [plain(f"c.{n}: {HOSTILE}") for n in range(2)]
+    assert [row["deviation"] for row in rows] == [plain_text(f"c.{n}: {HOSTILE}") for n in range(2)]
     assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
     assert not CONTROL.search("".join("".join(row.values()) for row in rows))
 

@@ -9,7 +9,7 @@ from prefect import Task
 
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.image_status import block_place
+from supply_chain.evidence.image_status import block_repository
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -23,7 +23,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import verdict_places
@@ -33,14 +33,14 @@ from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, O
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)
 GATES = {
-    Boundary.TO_CURATION: gates.admit_to_curation,
-    Boundary.CURATION: gates.admit_to_signature,
-    Boundary.TO_EXECUTION: gates.admit_to_execution,
+    Gate.INTAKE: gates.admit_to_curation,
+    Gate.RELEASE: gates.admit_to_signature,
+    Gate.DEPLOY: gates.admit_to_execution,
 }
 KEEPS = {
-    Boundary.TO_CURATION: (CURATION, ELSEWHERE),
-    Boundary.CURATION: (CURATION, CURATED),
-    Boundary.TO_EXECUTION: (EXECUTION, ImageRef(repository="evidence/execution/hello", digest=CURATED.digest)),
+    Gate.INTAKE: (CURATION, ELSEWHERE),
+    Gate.RELEASE: (CURATION, CURATED),
+    Gate.DEPLOY: (EXECUTION, ImageRef(repository="evidence/execution/hello", digest=CURATED.digest)),
 }
 """Who judges, and where a refusal is kept."""
 
@@ -99,30 +99,30 @@ class Subject(Pieces):
         self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
         self.environment, self.others = Environment(name="staging"), {}
 
-    async def judge(self, boundary):
+    async def judge(self, gate):
         """The gate's answer and dossier."""
-        judge, store = KEEPS[boundary][0], self.world.store(KEEPS[boundary][0])
+        judge, store = KEEPS[gate][0], self.world.store(KEEPS[gate][0])
         tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
         workbench = SimpleNamespace(
             registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__
         )
         what = {
-            Boundary.TO_CURATION: (OFFERED,),
-            Boundary.CURATION: (scanned_image(self.make),),
-            Boundary.TO_EXECUTION: (CURATED, self.environment),
-        }[boundary]
-        return await GATES[boundary].fn(*what, tier, workbench)
+            Gate.INTAKE: (OFFERED,),
+            Gate.RELEASE: (scanned_image(self.make),),
+            Gate.DEPLOY: (CURATED, self.environment),
+        }[gate]
+        return await GATES[gate].fn(*what, tier, workbench)
 
-    def good(self, boundary, *, but=None):
+    def good(self, gate, *, but=None):
         """Attach every piece but one."""
-        for name, piece in self.at(boundary).items():
+        for name, piece in self.at(gate).items():
             if name != but:
-                self.attach(where(boundary), *piece)
+                self.attach(where(gate), *piece)
 
     def verdicts(self):
         """Every verdict that is kept anywhere, by repository and signer."""
         store = self.world.store(TierName.EXECUTION)
-        places = [where(Boundary.TO_CURATION), *(place for _, place in KEEPS.values())]
+        places = [where(Gate.INTAKE), *(place for _, place in KEEPS.values())]
         return {
             (place, tier): verdicts
             for place in places
@@ -139,38 +139,38 @@ def subject(world, make, monkeypatch):
     return subject
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(boundary):
+@pytest.mark.parametrize("gate", Gate)
+def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(gate):
     """A registry that does not answer is no refusal."""
-    task = GATES[boundary]
+    task = GATES[gate]
 
     assert isinstance(task, Task)
     assert task.retries and task.retry_condition_fn
 
 
-@pytest.mark.parametrize("boundary", Boundary)
-async def test_good_evidence_is_admitted_and_told(subject, boundary, make):
+@pytest.mark.parametrize("gate", Gate)
+async def test_good_evidence_is_admitted_and_told(subject, gate, make):
     """With the dossier that it rests on; the verdict itself is left to the step that signs it."""
-    subject.good(boundary)
+    subject.good(gate)
     before = subject.verdicts()
 
-    verdict, dossier = await subject.judge(boundary)
+    verdict, dossier = await subject.judge(gate)
 
-    assert isinstance(verdict, Admitted) and verdict.boundary is boundary
-    assert (verdict.image, dossier.ref) == (dossier.image, where(boundary))
+    assert isinstance(verdict, Admitted) and verdict.gate is gate
+    assert (verdict.image, dossier.ref) == (dossier.image, where(gate))
     assert subject.events == [
-        ("image.admitted", where(boundary), make.source(), {"boundary": boundary.value, "notes": []}),
+        ("image.admitted", where(gate), make.source(), {"gate": gate.value, "notes": []}),
     ]
     assert (subject.verdicts(), subject.registry.made) == (before, {})
 
 
 async def test_an_admission_tells_what_an_operator_should_know_all_the_same(subject, make):
     """The notes are in the event too."""
-    subject.good(Boundary.TO_CURATION, but="provenance")
+    subject.good(Gate.INTAKE, but="provenance")
     dirty = make.provenance(built={"source": make.source(dirty=True)})
     subject.attach(OFFERED, DEV, PROVENANCE, dirty)
 
-    await subject.judge(Boundary.TO_CURATION)
+    await subject.judge(Gate.INTAKE)
 
     ((name, _, source, payload),) = subject.events
     assert (name, source.dirty) == ("image.admitted", True)
@@ -178,41 +178,41 @@ async def test_an_admission_tells_what_an_operator_should_know_all_the_same(subj
 
 
 @pytest.mark.parametrize(
-    ("boundary", "gone", "code"),
+    ("gate", "gone", "code"),
     [
-        (Boundary.TO_CURATION, "tests", "tests.missing"),
-        (Boundary.CURATION, "scan", "scan.missing"),
-        (Boundary.TO_EXECUTION, "signature", "signature.missing"),
+        (Gate.INTAKE, "tests", "tests.missing"),
+        (Gate.RELEASE, "scan", "scan.missing"),
+        (Gate.DEPLOY, "signature", "signature.missing"),
     ],
 )
-async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(subject, make, boundary, gone, code):
+async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(subject, make, gate, gone, code):
     """Beside an image of its own, and in its own repository, which is made so that nothing in it moves."""
-    subject.good(boundary, but=gone)
-    judge, place = KEEPS[boundary]
-    places = verdict_places(where(boundary), boundary, admitted=False)
+    subject.good(gate, but=gone)
+    judge, place = KEEPS[gate]
+    places = verdict_places(where(gate), gate, admitted=False)
     before = subject.verdicts()
 
-    verdict, dossier = await subject.judge(boundary)
+    verdict, dossier = await subject.judge(gate)
 
-    assert isinstance(verdict, Refused) and dossier.ref == where(boundary)
+    assert isinstance(verdict, Refused) and dossier.ref == where(gate)
     assert [reason.code for reason in verdict.reasons] == [code]
     reasons = [reason.model_dump() for reason in verdict.reasons]
-    payload = {"boundary": boundary.value, "reasons": reasons}
-    assert subject.events == [("image.refused", where(boundary), make.source(), payload)]
+    payload = {"gate": gate.value, "reasons": reasons}
+    assert subject.events == [("image.refused", where(gate), make.source(), payload)]
     kept = {at: verdicts for at, verdicts in subject.verdicts().items() if verdicts != before.get(at)}
     assert set(kept) == {(each, judge) for each in places}
     last = kept[place, judge][-1]
-    assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(boundary)), reasons)
+    assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(gate)), reasons)
     assert subject.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
 
 
 async def test_an_event_names_at_most_fifty_reasons(subject, make):
     """It has to be small; every reason is in the verdict that is kept."""
-    subject.good(Boundary.CURATION, but="scan")
+    subject.good(Gate.RELEASE, but="scan")
     exploited = [make.finding("low", id=f"CVE-2026-{n:04}", known_exploited=True) for n in range(51)]
     subject.attach(CURATED, CURATION, VULNERABILITIES, make.report(*exploited).predicate())
 
-    verdict, _ = await subject.judge(Boundary.CURATION)
+    verdict, _ = await subject.judge(Gate.RELEASE)
 
     ((*_, payload),) = subject.events
     assert len(verdict.reasons) == 51
@@ -224,58 +224,60 @@ async def test_an_image_that_is_not_there_is_no_refusal(subject):
     subject.registry.manifests.clear()
 
     with pytest.raises(ImageNotFound, match="no dev/hello@sha256"):
-        await subject.judge(Boundary.TO_CURATION)
+        await subject.judge(Gate.INTAKE)
 
     assert (subject.events, subject.verdicts(), subject.registry.made) == ([], {}, {})
 
 
 async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_before_it_is_back(subject, make):
     """A block archives it in `dev/` too; nothing can be copied of it until ECR has brought it back."""
-    subject.good(Boundary.TO_CURATION)
+    subject.good(Gate.INTAKE)
     subject.registry.stored = StorageStatus.ARCHIVED
     said = {"by": "ann", "why": "x", "at": make.noon.isoformat()}
-    subject.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
+    subject.attach(block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
 
-    verdict, _ = await subject.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Gate.INTAKE)
 
     assert [reason.code for reason in verdict.reasons] == ["image.blocked"]
     assert subject.events[-1][-1]["blocked"] == "yes"
     later = (make.noon + timedelta(seconds=1)).isoformat()
-    subject.attach(block_place(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later})
+    subject.attach(
+        block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later}
+    )
     with pytest.raises(ImageArchived):
-        await subject.judge(Boundary.TO_CURATION)
+        await subject.judge(Gate.INTAKE)
 
 
 async def test_a_name_that_the_register_gives_to_others_is_refused(subject):
     """The platform's owner wrote it down."""
-    subject.good(Boundary.TO_CURATION)
+    subject.good(Gate.INTAKE)
     subject.names = NameRegister(names={"hello": Holder(owner="somebody else")})
 
-    verdict, _ = await subject.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Gate.INTAKE)
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
 async def test_a_name_that_another_team_had_first_is_refused(subject, make):
     """By what curation signed in the application's curated repository before, also where all of it is archived."""
-    subject.good(Boundary.TO_CURATION)
+    subject.good(Gate.INTAKE)
     subject.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
     subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
     subject.attach(EARLIER, CURATION, SIGNATURE, {})
 
-    verdict, _ = await subject.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Gate.INTAKE)
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
 async def test_an_image_without_a_tag_holds_no_name(subject, make):
     """Curation tags what it keeps: what has none is a part of another, or was given up."""
-    subject.good(Boundary.TO_CURATION)
+    subject.good(Gate.INTAKE)
     subject.registry.archived["curated/hello"] = [(EARLIER, ())]
     subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
     subject.attach(EARLIER, CURATION, SIGNATURE, {})
 
-    verdict, _ = await subject.judge(Boundary.TO_CURATION)
+    verdict, _ = await subject.judge(Gate.INTAKE)
 
     assert isinstance(verdict, Admitted)
 
@@ -289,11 +291,11 @@ async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(sub
     """By the layers alone: a configuration is every image's own."""
     subject.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
     subject.registry.earlier[BASE.repository] = (BASE,)
-    subject.good(Boundary.CURATION)
+    subject.good(Gate.RELEASE)
     subject.attach(BASE, CURATION, SIGNATURE, {})
     subject.attach(BASE, CURATION, SBOM, make.sbom(subject.world.registry, BASE, "libc6"))
 
-    verdict, _ = await subject.judge(Boundary.CURATION)
+    verdict, _ = await subject.judge(Gate.RELEASE)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
 
@@ -301,10 +303,10 @@ async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(sub
 @pytest.mark.parametrize(("tagged", "tag"), [(("first", "second"), "first"), (("only",), "only"), ((), "")])
 async def test_a_deployment_shows_the_first_tag_there_is(subject, tagged, tag):
     """A tag is a label: without one the image is the same."""
-    subject.good(Boundary.TO_EXECUTION)
+    subject.good(Gate.DEPLOY)
     subject.registry.tagged = tagged
 
-    verdict, _ = await subject.judge(Boundary.TO_EXECUTION)
+    verdict, _ = await subject.judge(Gate.DEPLOY)
 
     assert isinstance(verdict, Admitted) and verdict.image.tag == tag
 
@@ -314,14 +316,14 @@ async def test_an_environment_may_take_only_what_soaked_in_another(subject, make
     """For as long as that one's own document asks for; the verdict rests on the signed soak."""
     subject.environment = Environment(name="staging", after="acceptance")
     subject.others["acceptance"] = Environment(name="acceptance", soak="1h")
-    subject.good(Boundary.TO_EXECUTION)
+    subject.good(Gate.DEPLOY)
     if seconds:
         until = make.noon + timedelta(seconds=seconds)
         said = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
                     looks=2, asked=60)  # fmt: skip
-        subject.attach(KEEPS[Boundary.TO_EXECUTION][1], EXECUTION, SOAK, said.predicate())
+        subject.attach(KEEPS[Gate.DEPLOY][1], EXECUTION, SOAK, said.predicate())
 
-    verdict, dossier = await subject.judge(Boundary.TO_EXECUTION)
+    verdict, dossier = await subject.judge(Gate.DEPLOY)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
     assert (SOAK in [each.predicate_type for each in dossier.evidence]) is bool(seconds)
@@ -342,14 +344,14 @@ async def test_an_environment_may_take_nothing_without_a_signed_approval(
 ):
     """By execution's own key, for this digest and this environment; the verdict rests on it."""
     subject.environment = Environment(name="staging", approval="required")
-    subject.good(Boundary.TO_EXECUTION)
+    subject.good(Gate.DEPLOY)
     if decision:
         said = Approval(
             environment=environment, digest=CURATED.digest, decision=decision, who="Ada", why="so", decided=make.noon
         )
-        subject.attach(KEEPS[Boundary.TO_EXECUTION][1], signer, APPROVAL, said.predicate())
+        subject.attach(KEEPS[Gate.DEPLOY][1], signer, APPROVAL, said.predicate())
 
-    verdict, dossier = await subject.judge(Boundary.TO_EXECUTION)
+    verdict, dossier = await subject.judge(Gate.DEPLOY)
 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
     rests_on = [each.predicate_type for each in dossier.evidence]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from orchestration.steps import beside, in_thread
+from orchestration.steps import alongside, in_thread
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import Cancelled
 
@@ -61,7 +61,7 @@ async def test_what_runs_beside_a_block_ends_with_it():
         time.sleep(0.2)
         story.append("beside")
 
-    async with beside(slow):
+    async with alongside(slow):
         story.append("block")
     assert story == ["block", "beside"]
 
@@ -69,7 +69,7 @@ async def test_what_runs_beside_a_block_ends_with_it():
         raise ValueError("beside")
 
     with pytest.raises(ValueError, match="beside"):
-        async with beside(broken):
+        async with alongside(broken):
             pass
 
 
@@ -81,5 +81,5 @@ async def test_the_blocks_own_end_is_told_first(own):
         raise ValueError("beside")
 
     with pytest.raises(type(own)):
-        async with beside(broken):
+        async with alongside(broken):
             raise own

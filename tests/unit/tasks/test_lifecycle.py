@@ -12,11 +12,11 @@ from supply_chain.errors import (
     EvidenceInvalid,
     PlanUnfinished,
 )
-from supply_chain.evidence.image_status import Act, PlanAct, read_standing, rulings
+from supply_chain.evidence.image_status import Act, PlanAct, read_decisions, read_image_status
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.apply import Applied, Outcome
-from supply_chain.lifecycle.decisions import STOOD, Ruled
-from supply_chain.lifecycle.planning import plan as plan_of
+from supply_chain.lifecycle.decisions import STOOD, DecisionResult
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import lifecycle
@@ -82,8 +82,8 @@ def place(world, monkeypatch, tmp_path):
         place.tables[key] = (table, description)
 
     bench = SimpleNamespace(evidence=store, storage=place, around=place)
-    monkeypatch.setattr(lifecycle, "bench", lambda *_: bench)
-    monkeypatch.setattr(lifecycle, "present", lambda *_: place)
+    monkeypatch.setattr(lifecycle, "decision_ports", lambda *_: bench)
+    monkeypatch.setattr(lifecycle, "registry_reader", lambda *_: place)
     monkeypatch.setattr(lifecycle, "now", lambda: NOW)
     monkeypatch.setattr(lifecycle, "emit", emit)
     monkeypatch.setattr(lifecycle, "acreate_table_artifact", table)
@@ -170,8 +170,8 @@ async def test_a_plan_is_carried_out_and_told(place):
 
     assert str(applied) == "2 done, 0 skipped, 0 failed"
     assert place.tables["lifecycle-applied"][1] == f"By nightly: {applied}"
-    reading = read_standing(ref(2), place.world.store(TierName.EXECUTION))
-    (said,) = (each.value for each in rulings(reading.evidence))
+    reading = read_image_status(ref(2), place.world.store(TierName.EXECUTION))
+    (said,) = (each.value for each in read_decisions(reading.evidence))
     assert (said.by, said.rule) == ("the rules nightly", place.plan.step(ref(2)).rule)
     ((event, where, payload),) = place.events
     assert (event, where, payload["by"]) == ("image.blocked", ref(2), "the rules nightly")
@@ -193,7 +193,7 @@ async def test_an_approval_is_signed_about_the_plan(place):
     await lifecycle.sign_approval.fn(place.plan.digest, True, "ann", "looked at it", place.tier, place.workbench)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
-    (said,) = rulings(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
+    (said,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
     assert (said.value.act, said.value.by, said.value.why) == (PlanAct.APPROVE, "ann", "looked at it")
 
 
@@ -203,7 +203,7 @@ async def test_an_approval_is_signed_about_the_plan(place):
 ])  # fmt: skip
 def test_what_is_decided_is_told(place, act, event):
     """A hold that stood already was told before; a block may have been signed by a try that failed afterwards."""
-    ruled = Ruled(ref=ref(1), act=act, by="ann", why="x", at=NOW, changed=True)
+    ruled = DecisionResult(ref=ref(1), act=act, by="ann", why="x", at=NOW, changed=True)
     lifecycle.told(ruled)
     lifecycle.told(ruled.model_copy(update={"changed": False}))
 
@@ -227,8 +227,8 @@ async def test_a_block_is_told_whatever_comes_after_its_signature(place):
             await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
 
     assert [each[:2] for each in place.events] == [("image.blocked", ref(1))] * 2
-    reading = read_standing(ref(1), place.world.store(TierName.EXECUTION))
-    assert len(rulings(reading.evidence)) == 1
+    reading = read_image_status(ref(1), place.world.store(TierName.EXECUTION))
+    assert len(read_decisions(reading.evidence)) == 1
 
 
 async def test_what_cannot_be_read_of_what_runs_is_not_told_as_nothing(place, unreadable):

@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
 from orchestration import pagination as paging
-from orchestration.locks import DEPLOY, turn, turn_name
+from orchestration.locks import DEPLOY, lock_name, run_lock
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostSeen
 from supply_chain.execution.monitor import Deviation, Observation
@@ -28,7 +28,7 @@ async def under_way(environment):
 
 async def test_a_deployment_is_under_way_while_it_has_its_turn(environment):
     """Of an application whose name has parts, too; no longer when it is over."""
-    async with turn(turn_name(DEPLOY, environment, "team/hello")), turn(turn_name(DEPLOY, environment, "shop")):
+    async with run_lock(lock_name(DEPLOY, environment, "team/hello")), run_lock(lock_name(DEPLOY, environment, "shop")):
         during = await under_way(environment)
 
     assert during == {(environment, "team/hello"), (environment, "shop")}
@@ -38,9 +38,9 @@ async def test_a_deployment_is_under_way_while_it_has_its_turn(environment):
 async def test_what_else_is_limited_is_no_deployment(environment):
     """Another step's turn, and limits of whoever else uses the server."""
     async with (
-        turn(turn_name("curate", environment, "hello")),
-        turn(f"{DEPLOY} {environment}"),
-        turn(f"{DEPLOY} {environment} hello again"),
+        run_lock(lock_name("curate", environment, "hello")),
+        run_lock(f"{DEPLOY} {environment}"),
+        run_lock(f"{DEPLOY} {environment} hello again"),
     ):
         assert await under_way(environment) == set()
 
@@ -53,7 +53,7 @@ async def test_deployments_on_a_later_page_are_seen(environment, monkeypatch):
             await client.upsert_global_concurrency_limit_by_name(name=f"{environment} {number}", limit=1)
     first, last = "a", "z" * 8
 
-    async with turn(turn_name(DEPLOY, environment, first)), turn(turn_name(DEPLOY, environment, last)):
+    async with run_lock(lock_name(DEPLOY, environment, first)), run_lock(lock_name(DEPLOY, environment, last)):
         assert await under_way(environment) == {(environment, first), (environment, last)}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
-from supply_chain.model.tier import Boundary, TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from tasks.name import check_name
 from tests.support.pieces import CURATION, DEV, Pieces
@@ -54,12 +54,12 @@ async def test_a_name_that_another_team_holds_is_refused_before_the_build(develo
     refused = await development.check(make, make.manifest(), tmp_path)
 
     assert [reason.code for reason in refused.reasons] == ["name.taken"]
-    assert (refused.image, refused.application, refused.boundary) == (None, "hello", Boundary.TO_CURATION)
-    assert str(refused).startswith("hello, before it is built, is refused at boundary-1:")
+    assert (refused.image, refused.application, refused.gate) == (None, "hello", Gate.INTAKE)
+    assert str(refused).startswith("hello, before it is built, is refused at the intake gate:")
 
 
 async def test_what_curation_did_not_sign_holds_no_name(development, make, tmp_path):
-    """As at the gate: an image that curation's own gate refused settles nothing."""
+    """As at the gate: an image that the release gate refused settles nothing."""
     development.hold(make, "somebody else", signed=False)
 
     assert await development.check(make, make.manifest(), tmp_path) is None

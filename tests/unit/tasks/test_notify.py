@@ -10,7 +10,7 @@ from prefect.client.schemas.actions import VariableCreate
 from prefect.variables import Variable
 
 import tasks.notify as module
-from tasks.notify import MOST, tell
+from tasks.notify import MOST, notify
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def together():
 async def test_the_same_is_told_once_a_day(told):
     """And after that again; what has no name is told each time."""
     for _ in range(2):
-        await tell("drift", "it differs", told.workbench, once="a")
-    await tell("drift", "another", told.workbench, once="b")
+        await notify("drift", "it differs", told.workbench, once="a")
+    await notify("drift", "another", told.workbench, once="b")
     assert told.heard == [("kind/name", "drift", "it differs"), ("kind/name", "drift", "another")]
     told.clock[0] += timedelta(days=1, seconds=1)
-    await tell("drift", "it differs", told.workbench, once="a")
+    await notify("drift", "it differs", told.workbench, once="a")
     for _ in range(2):
-        await tell("rescan", "worse", told.workbench)
+        await notify("rescan", "worse", told.workbench)
     assert [body for _, _, body in told.heard[2:]] == ["it differs", "worse", "worse"]
 
 
@@ -67,7 +67,7 @@ async def test_what_was_told_long_ago_is_not_remembered(told):
     """The list does not grow for good."""
     texts = list(islice(together(), 3))
     for text in texts:
-        await tell("s", "b", told.workbench, once=text)
+        await notify("s", "b", told.workbench, once=text)
         told.clock[0] += timedelta(hours=20)
     name, _ = module._place(texts[0])
     assert set(await Variable.aget(name)) == {module._place(text)[1] for text in texts[1:]}
@@ -78,7 +78,7 @@ async def test_a_day_on_which_much_is_told(told, monkeypatch):
     monkeypatch.setattr(module, "Variable", Variables())
     for _ in range(2):
         for number in range(3000):
-            await tell("s", str(number), told.workbench, once=f"What happened to {number}, Ä?\n")
+            await notify("s", str(number), told.workbench, once=f"What happened to {number}, Ä?\n")
         told.clock[0] += timedelta(hours=1)
     assert [body for _, _, body in told.heard] == [str(number) for number in range(3000)]
 
@@ -92,7 +92,7 @@ async def test_of_too_much_the_newest_is_remembered(told):
     told.clock[0] += timedelta(hours=1)
     for _ in range(2):
         for text in texts[-2:]:
-            await tell("s", text, told.workbench, once=text)
+            await notify("s", text, told.workbench, once=text)
     assert [body for _, _, body in told.heard] == texts[-2:]
     assert set(await Variable.aget(name)) == {module._place(text)[1] for text in texts[2:]}
 
@@ -103,5 +103,5 @@ async def test_what_somebody_wrote_there_by_hand_is_no_word_of_ours(told, kept):
     name, key = module._place("a")
     await Variable.aset(name, {key: kept["a"]} if isinstance(kept, dict) else kept)
     for _ in range(2):
-        await tell("s", "b", told.workbench, once="a")
+        await notify("s", "b", told.workbench, once="a")
     assert len(told.heard) == 1 and set(await Variable.aget(name)) == {key}

@@ -91,7 +91,7 @@ async def test_a_decision_that_was_signed_and_not_told_is_told_and_told_once(wor
     """Its run was killed in between, and is run again."""
     told = []
     monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: told.append(number))
-    monkeypatch.setattr(promote, "is_known", lambda number: number in told)
+    monkeypatch.setattr(promote, "is_recorded", lambda number: number in told)
     store = world.store(TierName.EXECUTION)
     tier = SimpleNamespace(
         ecr=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=lambda workbench: store

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Pending, Running, Suspended
 
 from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
-from supply_chain.evidence.image_status import standing_place
+from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
@@ -74,7 +74,7 @@ def block(world, make, *acts):
     for number, act in enumerate(acts):
         at = make.noon.replace(second=number)
         predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(standing_place(REF), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, at)
     world.now = make.noon.replace(minute=1)
 
 
@@ -163,7 +163,7 @@ async def test_the_front_of_every_application_is_found_with_its_owner_and_how_it
 
 async def test_whether_it_is_blocked_that_cannot_be_read_is_told(told, monkeypatch):
     """No gate can read it either."""
-    monkeypatch.setattr(respond, "read_standing", failing(EvidenceInvalid("it is damaged")))
+    monkeypatch.setattr(respond, "read_image_status", failing(EvidenceInvalid("it is damaged")))
 
     found, cancelled = await told(BLOCKED)
 

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from supply_chain.adapters.aws.session import error_code, translated
 from supply_chain.errors import DeclarationInvalid, KeyUnusable
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
 from supply_chain.promotion.pushes import PATTERN
 from supply_chain.scratch import write_private
@@ -54,7 +54,7 @@ Client = Any
 """A boto3 client. Its methods are generated at run time."""
 
 
-class AccessKey(Frozen):
+class AccessKey(Model):
     """A user's long-lived access key, which can only be used to assume the user's role."""
 
     access_key_id: str
@@ -85,7 +85,7 @@ class TierIdentity(Identity):
     """PEM. It is enough to verify signatures without asking AWS."""
 
 
-class Accounts(Frozen):
+class Accounts(Model):
     """Everything that the chain needs in an AWS account."""
 
     account: str

@@ -16,7 +16,7 @@ from supply_chain.evidence.sbom import Package, source_in, version_in
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.packages import names_of
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 from supply_chain.vulnerability.findings import Finding
 
 
@@ -118,7 +118,7 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
 
 def named(text: str) -> str:
     """Return a name as the tables store it; it comes from outside and may contain anything."""
-    return plain(text)[: t.NAME]
+    return plain_text(text)[: t.NAME]
 
 
 def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 
 ROOT = Path("/sys/fs/cgroup")
@@ -42,7 +42,7 @@ def _path(key: str, owner: str) -> Path:
     return Path(PARENT, re.sub(r"[^0-9A-Za-z-]", "-", owner), key)
 
 
-def separation(order: Order, limits: BuildLimits | None, owner: str) -> list[str]:
+def separation(order: BuildOrder, limits: BuildLimits | None, owner: str) -> list[str]:
     """Return the arguments of `buildx build` that separate this build from the builds of every other application.
 
     The file size limit (`fsize`) of each file equals the disk limit of the whole build. It applies even where nobody

@@ -17,7 +17,7 @@ from supply_chain.adapters.docker.build_cgroup import BuildCgroup, unless_gone
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.files.selection import bytes_below
 from supply_chain.adapters.process.command import REST, Cancellation, Done, cancellation
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 from supply_chain.text import mebibytes
@@ -192,7 +192,7 @@ def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
 
 
 def guarded(
-    order: Order, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
+    order: BuildOrder, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
 ) -> Done:
     """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it.
 
@@ -213,7 +213,7 @@ def guarded(
     return done
 
 
-def _exceeded(order: Order, why: str) -> BuildLimitExceeded:
+def _exceeded(order: BuildOrder, why: str) -> BuildLimitExceeded:
     return BuildLimitExceeded(
         f"The build of {order.target or 'the image'} was ended, as {why}.\n"
         "Look at what its steps do; what a build may use is set in the block of the container host."

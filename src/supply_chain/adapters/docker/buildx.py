@@ -24,7 +24,7 @@ from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.concurrency import side_by_side
-from supply_chain.development.build import Built, Order
+from supply_chain.development.build import BuildOrder, BuildResult
 from supply_chain.development.content import too_large
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
@@ -68,7 +68,7 @@ class Buildx:
     owner: str = ""
     """The supply chain that builds, among those on this machine."""
 
-    def build(self, *orders: Order) -> tuple[Built, ...]:
+    def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         """Build the orders in parallel; see `development.build.Builder`. `order.timeout` is in seconds."""
         sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
         for place, most in sizes.items():
@@ -77,7 +77,7 @@ class Buildx:
         groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
         return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
 
-    def _built(self, order: Order, group: BuildCgroup | None) -> Built:
+    def _built(self, order: BuildOrder, group: BuildCgroup | None) -> BuildResult:
         with self.docker_config() as config, scratch("build") as work:
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
@@ -102,12 +102,12 @@ class Buildx:
                 if loaded.status != 0:
                     raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             written = _read_metadata(metadata)
-            return Built(digest=_digest(written), record=parse_record(written))
+            return BuildResult(digest=_digest(written), record=parse_record(written))
 
-    def _guarded(self, order: Order, group: BuildCgroup | None, call: Callable[[], Done]) -> Done:
+    def _guarded(self, order: BuildOrder, group: BuildCgroup | None, call: Callable[[], Done]) -> Done:
         return guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
 
-    def _arguments(self, order: Order, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
+    def _arguments(self, order: BuildOrder, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
         rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
         arguments = [
             "build", "--progress=plain", "--provenance=false", "--sbom=false",
@@ -149,12 +149,12 @@ class Buildx:
         return digest
 
 
-def _places(order: Order) -> tuple[Path, ...]:
+def _places(order: BuildOrder) -> tuple[Path, ...]:
     """Return the directories that files come from; the orders of one build share most of them."""
     return (order.context, *order.fetched.values())
 
 
-def _write_dockerfile(order: Order, work: Path) -> Path:
+def _write_dockerfile(order: BuildOrder, work: Path) -> Path:
     """Write the Dockerfile exactly as it was read, with an empty ignore file, into a private directory.
 
     The ignore file is empty because the context is a snapshot, which already lacks the ignored files.
@@ -166,7 +166,7 @@ def _write_dockerfile(order: Order, work: Path) -> Path:
     return directory / "Dockerfile"
 
 
-def _write_policy(order: Order, work: Path) -> Path:
+def _write_policy(order: BuildOrder, work: Path) -> Path:
     policy = source_policy(order.images, {url: directory.name for url, directory in order.fetched.items()})
     (work / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
     return work / "policy.json"
@@ -194,7 +194,7 @@ def _unsaid(error: Exception) -> BuildFailed:
     )
 
 
-def _check_size(order: Order, archive: Path) -> None:
+def _check_size(order: BuildOrder, archive: Path) -> None:
     """Refuse an image that is too large before the engine unpacks it.
 
     A file that is sparse in a build step takes its full size in the engine's store.
@@ -216,7 +216,7 @@ BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
 
 
-def _not_built(order: Order, said: str, words: str = "") -> SupplyChainError:
+def _not_built(order: BuildOrder, said: str, words: str = "") -> SupplyChainError:
     """Return the error that explains why there is no image: the engine, a base, or the build itself.
 
     `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.

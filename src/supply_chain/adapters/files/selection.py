@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from supply_chain.text import counted, first_of
+from supply_chain.text import pluralize, truncate_lines
 
 PORTION = 1000
 """Files per command line."""
@@ -60,4 +60,4 @@ def portions(files: Sequence[str]) -> Iterator[list[str]]:
 
 def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
     """Return a sentence about files, such as `2 binary files not read: a.png, b.png`; none if there are no files."""
-    return (f"{counted(len(files), noun)} {rest}: {', '.join(first_of(most, files))}",) if files else ()
+    return (f"{pluralize(len(files), noun)} {rest}: {', '.join(truncate_lines(most, files))}",) if files else ()

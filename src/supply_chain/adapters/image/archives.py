@@ -17,7 +17,7 @@ from supply_chain.adapters.files.selection import files_below
 from supply_chain.adapters.image.file_content import compression_of
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import BuildLimitExceeded
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 LARGEST_WINDOW = 64 * 1024**2
 """Maximum bytes of an archive's dictionary or window: `xz -9` uses 64 MiB."""
@@ -39,7 +39,7 @@ def check_archives(context: Path, most: int) -> None:
             pieces = _UNPACK.get(compression_of(packed.read(LONGEST_MAGIC)))
             if pieces:
                 packed.seek(0)
-                _check(plain(name), pieces(packed), most)
+                _check(plain_text(name), pieces(packed), most)
 
 
 def _check(name: str, pieces: Iterator[int], most: int) -> None:

@@ -31,7 +31,7 @@ from plumbum import CommandNotFound, local
 from supply_chain.adapters.process import tool_errors as told
 from supply_chain.adapters.process.guardian import guardian
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 log = logging.getLogger("supply_chain.command")
 
@@ -285,7 +285,7 @@ def run(
 
     `on_line` is called with every line of both streams that is not empty.
     """
-    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain(" ".join([name, *argv[1:]])[:2000]))
+    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain_text(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
@@ -438,7 +438,7 @@ def _tell(loud: bool, on_line: Tell) -> Tell:
     def tell(line: str) -> None:
         number = next(lines)
         if number <= LINES:
-            log.info("%s", plain(line[:2000]))
+            log.info("%s", plain_text(line[:2000]))
         elif number == LINES + 1:
             log.info("… it says more than %d lines; the rest is not in the log", LINES)
         if on_line:

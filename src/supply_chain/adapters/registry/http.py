@@ -15,7 +15,7 @@ import httpx
 
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
-from supply_chain.text import plain
+from supply_chain.text import plain_text
 
 MOST = 1024 * 1024
 """Maximum bytes of an answer, unless the caller gives another limit."""
@@ -90,7 +90,7 @@ class RegistryHttp:
             except RegistryUnavailable as error:
                 if method not in READING or attempt + 1 == TRIES or not isinstance(error.__cause__, BROKEN):
                     raise
-                log.info("%s %s is asked for again: %s", method, path, plain(str(error.__cause__)))
+                log.info("%s %s is asked for again: %s", method, path, plain_text(str(error.__cause__)))
             else:
                 break
         if answer.status_code == 404 and missing is not None and missing in said:
@@ -128,7 +128,9 @@ class RegistryHttp:
             raise _unavailable(self.host, error) from error
 
     def _again(self, what: str, status: int, said: str, seconds: float) -> None:
-        log.info("the registry answered %d (%s): %s; asked again in %.1f s", status, what, plain(said[:200]), seconds)
+        log.info(
+            "the registry answered %d (%s): %s; asked again in %.1f s", status, what, plain_text(said[:200]), seconds
+        )
         if seconds:
             self.wait(seconds)
 

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 Version = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+){1,3}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_{}.-]+$")]
 
 
-class ReleaseFile(Frozen):
+class ReleaseFile(Model):
     """The file of a release for one platform: the program itself, or a tar.gz that contains it as `member`."""
 
     name: FileName
@@ -24,7 +24,7 @@ class ReleaseFile(Frozen):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class Pin(Frozen):
+class Pin(Model):
     """The settings that every kind of tool has."""
 
     minimum: Version
@@ -95,7 +95,7 @@ class WheelPin(Pin):
     kind: Literal["wheel"]
 
 
-class Pins(Frozen):
+class Pins(Model):
     """The pin file, `deployments/tools.yaml`."""
 
     releases: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+[^/\s]$")] = "https://github.com"

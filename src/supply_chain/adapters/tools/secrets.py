@@ -18,7 +18,7 @@ from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.scratch import scratch
-from supply_chain.text import counted
+from supply_chain.text import pluralize
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
@@ -101,7 +101,7 @@ def find_secrets(
             declared.setdefault(place, set()).update(seen)
         declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
-    passed = (f"detect-secrets read {counted(len(texts), 'file')}",) if texts else ()
+    passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
         passed=(*passed, *told("lock file", "of these read for known forms of secrets only", locks)),

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
 
@@ -31,7 +31,7 @@ MODEL = "6"
 RECORD = "cscm.json"
 
 
-class Database(Frozen):
+class Database(Model):
     """A vulnerability database that gates can use.
 
     `built` is the time at which its facts were current: for the starter database, the date of its oldest source.
@@ -50,7 +50,7 @@ class Database(Frozen):
         return findings.Database(kind=self.kind, built=self.built, digest=self.digest)
 
 
-class Record(Frozen):
+class Record(Model):
     """The project's record of how a database was made, stored with the database."""
 
     kind: Kind

@@ -13,12 +13,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from supply_chain.adapters.files.private_files import OwnFiles
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import Key
 
 
-class _Kept(Frozen):
+class _Kept(Model):
     """The content of a file. It includes the key, so that a file that was renamed is not accepted."""
 
     key: Key

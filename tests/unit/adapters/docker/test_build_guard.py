@@ -19,12 +19,12 @@ from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.build_guard import BuildGuard, limited_group, written_bytes
 from supply_chain.adapters.docker.free_space import MARGIN
 from supply_chain.adapters.process.command import Cancellation, Done, current, run
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=64 * 2**20, reserve=0)
-ORDER = Order(
+ORDER = BuildOrder(
     context=Path("/c"), dockerfile=b"FROM scratch\n", platform="linux/amd64", target=None, name="n", images={},
     fetched={}, annotations={}, epoch=0, timeout=9, reproducible=True, key="0123", caches="0123", max_size=2**20,
 )  # fmt: skip

@@ -23,7 +23,7 @@ from supply_chain.adapters.docker.build_record import KEY
 from supply_chain.adapters.docker.buildx import Buildx, find_client
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.development.build import Order
+from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
@@ -42,7 +42,7 @@ from supply_chain.errors import (
 
 DIGEST = "sha256:" + "a" * 64
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=2**30, reserve=0)
-ORDER = Order(
+ORDER = BuildOrder(
     context=Path("/context"),
     dockerfile=b"FROM curated/base/python\n",
     platform="linux/amd64",
@@ -114,7 +114,7 @@ def docker(program, docker_config):
 
 
 def order(**changes):
-    return Order(**{**{name: getattr(ORDER, name) for name in Order.__dataclass_fields__}, **changes})
+    return BuildOrder(**{**{name: getattr(ORDER, name) for name in BuildOrder.__dataclass_fields__}, **changes})
 
 
 def test_builds_what_is_ordered_and_loads_it(docker):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.registration.automations import as_prefect, ensure_automations, read_automations, says
+from orchestration.registration.automations import as_prefect, ensure_automations, is_up_to_date, read_automations
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 
 GOOD = """
@@ -135,7 +135,7 @@ def test_every_part_of_a_trigger_is_compared(project, key):
              "for_each": ["other"]}  # fmt: skip
     found = {**wanted, "trigger": {**wanted["trigger"], key: other[key]}}
 
-    assert says(wanted, wanted)
-    assert not says(found, wanted)
-    assert not says({**wanted, "actions": []}, wanted)
-    assert not says({**wanted, "description": "x"}, wanted)
+    assert is_up_to_date(wanted, wanted)
+    assert not is_up_to_date(found, wanted)
+    assert not is_up_to_date({**wanted, "actions": []}, wanted)
+    assert not is_up_to_date({**wanted, "description": "x"}, wanted)

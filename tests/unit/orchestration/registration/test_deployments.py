@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.registration import declared, deploy, forget_undeclared, registered
+from orchestration.registration import declared_deployments, deploy, forget_undeclared, registered_deployments
 from supply_chain.errors import PartFailed, SettingInvalid
 
 ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
@@ -33,13 +33,13 @@ def project(tmp_path):
 
 def test_declared_deployments_are_read(tmp_path):
     """By flow and name, as two flows may have deployments of one name; no file declares none."""
-    assert declared(tmp_path) == frozenset()
+    assert declared_deployments(tmp_path) == frozenset()
 
     flows = ("chain", "curate")
     text = "deployments:\n" + "".join(f"- {{name: on-demand, entrypoint: 'flows.{f}:{f}'}}\n" for f in flows)
     (tmp_path / "prefect.yaml").write_text(text)
 
-    assert declared(tmp_path) == {"chain/on-demand", "curate/on-demand"}
+    assert declared_deployments(tmp_path) == {"chain/on-demand", "curate/on-demand"}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_prefect_yaml_that_cannot_be_read_is_an_error(tmp_path, text):
     (tmp_path / "prefect.yaml").write_text(text)
 
     with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
-        declared(tmp_path)
+        declared_deployments(tmp_path)
 
 
 def test_a_deployment_that_the_server_lost_is_missing():
@@ -59,7 +59,7 @@ def test_a_deployment_that_the_server_lost_is_missing():
     flows = [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}]
     names = [{"name": name, "flow_id": "1"} for name in ("on-demand", "on-push", "nightly")]
 
-    assert registered(Server(flows, names, page=1)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
+    assert registered_deployments(Server(flows, names, page=1)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
 
 
 def test_what_is_declared_no_more_is_removed(project):

@@ -15,7 +15,7 @@ from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
 from orchestration import registration
 from orchestration.registration import ensure_abandoned, ensure_queues
-from orchestration.registration.abandoned_runs import abandoned
+from orchestration.registration.abandoned_runs import abandoned_run_automations
 from supply_chain.errors import PartFailed, SettingInvalid
 
 DECLARED = """
@@ -112,12 +112,12 @@ def test_a_project_without_queues_has_none(ask, tmp_path):
 
 def test_the_automations_for_abandoned_runs_are_made_once(ask):
     """Prefect takes them as they are written, and what somebody changed is corrected."""
-    names = tuple(each["name"] for each in abandoned())
+    names = tuple(each["name"] for each in abandoned_run_automations())
     assert ensure_abandoned(ask) == names
     assert ensure_abandoned(ask) == ()
 
     (found,) = (each for each in ask("POST", "/automations/filter", {"limit": 200}) if each["name"] == names[0])
-    ask("PUT", f"/automations/{found['id']}", {**abandoned()[0], "description": "other"})
+    ask("PUT", f"/automations/{found['id']}", {**abandoned_run_automations()[0], "description": "other"})
     assert ensure_abandoned(ask) == names[:1]
     for each in ask("POST", "/automations/filter", {"limit": 200}):
         if each["name"] in names:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.model.image import Frozen
+from supply_chain.model.image import Model
 
 
 class Window(NamedTuple):
@@ -32,7 +32,7 @@ class Window(NamedTuple):
         return bool(self.fixed or self.last)
 
 
-class Source(Frozen):
+class Source(Model):
     """Where facts come from, and how current they are."""
 
     origin: str
@@ -40,7 +40,7 @@ class Source(Frozen):
     as_of: date
 
 
-class Package(Frozen):
+class Package(Model):
     """An affected package; without windows, every version is affected."""
 
     name: str
@@ -59,7 +59,7 @@ class GoPackage(Package):
     imports: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
-class Record(Frozen):
+class Record(Model):
     """The identifiers, dates and CVSS vector of an advisory."""
 
     id: str
@@ -81,7 +81,7 @@ class PythonRecord(Record):
     packages: tuple[Package, ...]
 
 
-class DebianRelease(Frozen):
+class DebianRelease(Model):
     """The CVEs that were fixed in each source package of a release, with the version that has the fix."""
 
     version: str
@@ -89,7 +89,7 @@ class DebianRelease(Frozen):
     fixes: dict[str, dict[str, str]]
 
 
-class Exploited(Frozen):
+class Exploited(Model):
     """A vulnerability that is known to be exploited (CISA KEV)."""
 
     cve: str
@@ -101,7 +101,7 @@ class Exploited(Frozen):
     cwes: tuple[str, ...] = ()
 
 
-class Feed(Frozen):
+class Feed(Model):
     """All facts, in the order in which they are compiled."""
 
     format: Literal[1]
