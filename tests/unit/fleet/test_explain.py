@@ -46,7 +46,9 @@ def test_what_happened_is_told_in_order(story, make):
     assert ("pushed to curated/base/python as v1", "") in said
     assert ("built", "development") in said and ("signed", "curation") in said
     assert ("its source's dependencies scanned", "development") in said and ("scanned", "curation") in said
-    assert said.index(("admitted at curation", "curation")) < said.index(("refused at the release gate: x", "curation"))
+    assert said.index(("admitted at the release gate", "curation")) < said.index(
+        ("refused at the release gate: x", "curation")
+    )
     assert said[-2:] == [
         ("deployed to staging as staging-base/python", "execution"), ("refused at the release gate: x", "curation"),
     ]  # fmt: skip
@@ -67,9 +69,11 @@ def test_what_one_environment_is_refused_hides_nothing_of_another(fleet, make):
 
     (told,) = explain(ref.digest, fleet.inventory)
 
-    assert [(each.gate, each.reasons[0].fact) for each in told.image.refusals] == [("deploy for production", "f2")]
-    assert "admitted at deploy for staging" in [moment.what for moment in told.timeline]
-    assert "deploy for production  x" in pages.explanation_lines(told)
+    assert [(each.gate_name, each.reasons[0].fact) for each in told.image.refusals] == [
+        ("deploy gate for production", "f2")
+    ]
+    assert "admitted at the deploy gate for staging" in [moment.what for moment in told.timeline]
+    assert "deploy gate for production  x" in pages.explanation_lines(told)
 
 
 def test_what_it_hangs_together_with_is_told(story):

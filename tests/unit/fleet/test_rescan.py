@@ -335,7 +335,8 @@ def test_what_is_shelved_is_a_base_all_the_same(fleet, bench, monkeypatch, make)
     shelved = old.model_copy(update={"stored": old.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     flaw = make.finding("high")
     monkeypatch.setattr(
-        "supply_chain.fleet.rescan.as_signed", lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,))
+        "supply_chain.fleet.rescan.read_signed_result",
+        lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,)),
     )
 
     assert sort_bases_first([*fleet, old, new, shelved]) == ([new, old], fleet)

@@ -152,7 +152,7 @@ def once_looked_at(house, number, monkeypatch, **acts):
             house.shelf.stand[str(where)] = stands(**acts)
         return found
 
-    monkeypatch.setattr(house.shelf, "image_status", standing)
+    monkeypatch.setattr(house.shelf, "standing", standing)
     return asked
 
 
@@ -791,7 +791,7 @@ def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
             raise EvidenceInvalid("damaged\nlook")
         return read(where)
 
-    monkeypatch.setattr(house.shelf, "image_status", standing)
+    monkeypatch.setattr(house.shelf, "standing", standing)
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")

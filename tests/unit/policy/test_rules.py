@@ -396,7 +396,7 @@ def test_execution_wants_curations_signature(dossier):
         ({"intake": False, "release": True}, ["verdict.intake.refused"]),
         ({"intake": True, "release": False}, ["verdict.release.refused"]),
         ({"intake": True}, ["verdict.release.missing"]),
-        ({"curation": True}, ["verdict.intake.missing"]),
+        ({"release": True}, ["verdict.intake.missing"]),
         ({"deploy": True}, ["verdict.intake.missing", "verdict.release.missing"]),
         ({}, ["verdict.intake.missing", "verdict.release.missing"]),
     ],
