@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from supply_chain.adapters.files.selection import bytes_below, files_below, portions, told
 
 
