@@ -146,7 +146,7 @@ SU = entry("bin/su", 0o4755)
     ],
 )
 def test_layer_hides_files_of_lower_layers_only(above, left):
-    """Replacements, whiteouts and opaque whiteouts never hide entries of their own layer (OCI image 1.1, "Whiteouts")."""
+    """Replacements and whiteouts never hide entries of their own layer (OCI image 1.1, "Whiteouts")."""
     assert list(rights(layer(SU), layer(*above))) == left
 
 
