@@ -1,4 +1,4 @@
-"""The files that a check looks at."""
+"""Tests of the selection of files that a check reads."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from supply_chain.adapters.files.selection import bytes_below, files_below, portions, told
 
 
-def test_links_are_not_followed(tmp_path: Path):
-    """Neither out of the directory nor in a circle; what they lead to inside is read where it lies."""
+def test_files_below_does_not_follow_links(tmp_path: Path):
+    """Links may lead out of the directory or in a circle; a target inside is read at its own path."""
     for name in ("b", "deep/er/a", "deep/c"):
         (tmp_path / "context" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "context" / name).touch()
@@ -23,8 +23,10 @@ def test_links_are_not_followed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, FileNotFoundError])
-def test_what_cannot_be_looked_at_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]):
-    """A directory may become a file meanwhile, or nobody's; the rest counts."""
+def test_bytes_below_skips_unreadable_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+):
+    """A directory may be replaced or become unreadable meanwhile; the other files still count."""
     for name in ("here/a", "deep/er/b", "closed/c"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 8192)
