@@ -92,7 +92,7 @@ def rows(path: Path) -> Iterator[str]:
 
 
 def test_feed_contains_facts_and_no_prose(feed: Feed) -> None:
-    """The feed ships identifiers, names, versions and dates, and no copyrighted descriptions."""
+    """The feed ships identifiers, names, versions and dates, and no descriptions written by others."""
 
     def words(value: Any) -> Iterator[str]:
         if isinstance(value, dict):

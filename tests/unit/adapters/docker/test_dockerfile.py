@@ -1,5 +1,7 @@
-"""Tests of the requests to the Dockerfile reader, and of how its answers are interpreted. Tests in
-tests/integration/dockerfile verify that it reads as BuildKit does."""
+"""Tests of the requests to the Dockerfile reader, and of how its answers are interpreted.
+
+The tests in tests/integration/dockerfile verify that it reads as BuildKit does.
+"""
 
 import base64
 import json

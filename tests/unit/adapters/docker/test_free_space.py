@@ -34,7 +34,7 @@ def test_free_bytes_excludes_blocks_reserved_for_root(disk):
 
 
 def test_build_may_take_its_limit_and_the_margin(disk):
-    """The space that was free at the begin of the build is the reference."""
+    """The reference is the space that was free when the build started."""
     space = FreeSpace((ENGINE,), LIMITS)
     assert space.look() == ""
 

@@ -43,15 +43,15 @@ def test_bytes_below_skips_unreadable_directories(
     assert 4096 < bytes_below(tmp_path, 4096) < 16384
 
 
-def test_no_file_looks_like_an_option():
-    """And a command line is never too long."""
+def test_portions_splits_file_names_and_protects_leading_dashes():
+    """A command line has a maximum length, and a name must not be read as an option."""
     assert [len(part) for part in portions([str(n) for n in range(2500)])] == [1000, 1000, 500]
     assert list(portions(["--exclude"])) == [["./--exclude"]]
     assert list(portions([])) == []
 
 
-def test_files_are_told_in_a_sentence():
-    """Counted; none for none."""
+def test_told_counts_and_lists_files_in_one_sentence():
+    """An empty list gives no sentence."""
     assert told("file", "not read", ["a"]) == ("1 file not read: a",)
     assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
     assert told("file", "not read", []) == ()

@@ -122,7 +122,7 @@ def test_digest_of_computes_digest_if_registry_sends_none():
 
 
 def test_every_request_carries_credentials_of_the_role(server):
-    """The credentials are requested anew for each request."""
+    """The credentials are those that the role provides."""
     client(server).has(REF)
 
     expected = "Basic " + base64.b64encode(b"AWS:secret").decode()

@@ -57,7 +57,7 @@ def test_sign_passes_statement_and_key_and_returns_bundle(asked, tmp_path):
 
 
 def test_sign_image_contacts_no_internet_service(asked, tmp_path):
-    """The signing configuration and the trusted root are given and empty: no transparency log, no timestamp authority."""
+    """The signing configuration and the trusted root are empty: no transparency log, no timestamp authority."""
     copies = "; ".join(
         f'[ "$1" = --{name} ] && cp "$2" {tmp_path}/{name}' for name in ("signing-config", "trusted-root")
     )
