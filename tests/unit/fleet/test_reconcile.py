@@ -397,9 +397,9 @@ def test_watch_records_running_containers_of_host(fleet):
 
     engine.start(made[1])
 
-    for _ in range(2):  # what was seen once is no record
+    for _ in range(2):  # an observation is not a deployment record
         watch({"laptop": lambda: engine}, fleet.inventory, lambda: at)
 
     hello, other = fleet.images
-    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it does not run
+    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running
     assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]

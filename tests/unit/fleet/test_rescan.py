@@ -176,7 +176,7 @@ def test_rolled_back_scanner_report_counts_again(fleet, bench, world, make):
     """Its earlier report is older than that of the bad release, so it is signed again."""
     good = make.report(make.finding("low"))
     bad = make.report(make.finding("critical")).model_copy(update={"scanner_version": "9.9"})
-    night = timedelta(hours=2)  # so that nothing has to be renewed
+    night = timedelta(hours=2)  # too short for a report to become outdated
 
     def passes(report):
         world.now += night

@@ -94,7 +94,9 @@ def test_plain_text_is_stable_and_without_control_characters(text: str) -> None:
 
 @tries(100)
 @given(name=st.text(max_size=10), version=st.text(max_size=10), codename=st.text(max_size=5))
-def test_any_distribution_is_known_or_unknown_without_error(starter: Path, name: str, version: str, codename: str) -> None:
+def test_any_distribution_is_known_or_unknown_without_error(
+    starter: Path, name: str, version: str, codename: str
+) -> None:
     """An os-release file may contain any text."""
     known = knows(starter, Distribution(name=name, version=version, codename=codename))
 

@@ -24,7 +24,7 @@ texts = st.one_of(st.text(max_size=200), joined)
 
 @given(st.one_of(texts.map(lambda text: text.encode("utf-8", "replace")), st.binary(max_size=300)))
 def test_any_test_report_is_counted_or_refused(content: bytes) -> None:
-    """There are never more failed tests than tests."""
+    """The number of failed tests never exceeds the number that ran."""
     with contextlib.suppress(ReportInvalid):
         counts = read_report(content)
         assert 0 <= counts.failed <= counts.ran
