@@ -79,7 +79,7 @@ def test_delete_reports_each_failure_and_deletes_the_rest(repository: Repository
 
 
 def test_referrers_remain_after_their_subject_is_deleted(repository: Repository) -> None:
-    """AWS deletes them later, within a day."""
+    """A lifecycle policy may delete them later, within a day."""
     image = repository.push("one")
     evidence = repository.attach(image)
 
