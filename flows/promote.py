@@ -46,7 +46,7 @@ async def promote(
     During a freeze it ends as Frozen; when that is over, the next reconcile starts it again.
 
     Args:
-        image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was vended.
+        image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was released.
         after: The environment in which a curated image soaked; empty for the first that it declares.
         newest: Of an offered image, take the newest of its application that was offered: a push stands for all before.
     """

@@ -307,7 +307,7 @@ class Rootfs(Model):
 
 
 class Base(Common):
-    """An image that others are built on: checked, curated and vended, never deployed."""
+    """An image that others are built on: checked, curated and released, never deployed."""
 
     kind: Literal["base"] = Field(description="others are built on it")
     rootfs: Rootfs | None = None
