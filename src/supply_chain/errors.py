@@ -435,7 +435,7 @@ class EngineFailed(SupplyChainError):
 
 
 class PlanUnfinished(SupplyChainError):
-    """Some steps of a lifecycle plan failed. All other steps are done, and none is left half done.
+    """Some steps of a lifecycle plan failed. Completed steps stay done, and no step is left half done.
 
     Resolve the errors whose codes the message lists, and apply the same plan again with `cscm lifecycle apply PLAN`. It
     continues with the remaining steps.
