@@ -28,7 +28,7 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def bridge(alive: Path | None) -> None:
     """Carry ECR's push events to Prefect until stopped.
 
-    It can be stopped at any time, and it can run twice.
+    It can be stopped at any time, and two may run at once.
 
     \b
     Example:

@@ -17,7 +17,7 @@ from supply_chain.text import plain_text_lines
 
 RULINGS = {
     "block": "Block IMAGE: from now on, every gate refuses it and nobody can pull it.",
-    "unblock": "Lift a block of IMAGE: it is judged by its evidence again, and pulled within minutes.",
+    "unblock": "Lift a block of IMAGE: the gates judge it again, and within minutes it can be pulled.",
     "hold": "Hold IMAGE: the lifecycle removes and archives nothing of it.",
     "release": "End a hold of IMAGE: the lifecycle's rules apply to it again.",
 }

@@ -1,4 +1,4 @@
-"""Where the contract is tested: an emulator, or AWS itself, with what tests need of both."""
+"""The account that the contract tests use: an emulator or AWS, with the helpers for both."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.aws.content import INDEX, MANIFEST, Content, encoded, sha
 
 @dataclass(frozen=True)
 class Cloud:
-    """One account's ECR, EventBridge and SQS. What is made in it begins with `prefix`.
+    """ECR, EventBridge and SQS of one account. The names of all created resources begin with `prefix`.
 
-    `patience` is how long (seconds) to wait for what AWS does later: a restore takes up to 20 minutes there.
-    `settling` is how long a new rule of EventBridge takes to be in force.
+    `patience` is the time in seconds to wait for asynchronous changes: a restore takes up to 20 minutes on AWS.
+    `settling` is the time in seconds until a new EventBridge rule is in force.
     """
 
     client: Callable[[str], Any]
@@ -28,13 +28,13 @@ class Cloud:
     registry_url: Callable[[dict[str, Any]], str]
 
     def name(self, kind: str) -> str:
-        """A name that nothing has yet."""
+        """Return an unused name."""
         return f"{self.prefix}{kind}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of a test's own, and its registry over plain HTTP."""
+    """A repository for one test, and its registry over plain HTTP."""
 
     cloud: Cloud
     ecr: Any
@@ -54,13 +54,13 @@ class Repository:
         return artifact
 
     def index(self, *children: Content, tag: str) -> Content:
-        """Push an index of images that are there."""
+        """Push an index of images that are in the repository."""
         index = Content.index(children)
         self.put(index, tag)
         return index
 
     def put(self, content: Content, *tags: str) -> None:
-        """Push blobs, and the manifest under these tags or by its digest alone."""
+        """Push the blobs, then the manifest under these tags or by its digest alone."""
         for blob in content.blobs:
             self._upload(blob)
         for reference in tags or (content.digest,):
@@ -72,36 +72,36 @@ class Repository:
         return self.http.put(f"/v2/{self.name}/manifests/{reference}", content=content.manifest, headers=kind)
 
     def pull(self, reference: str, method: str = "GET") -> httpx.Response:
-        """The registry's answer for a manifest."""
+        """Return the registry's response for a manifest."""
         accepted = {"Accept": f"{MANIFEST}, {INDEX}"}
         return self.http.request(method, f"/v2/{self.name}/manifests/{reference}", headers=accepted)
 
     def referrers(self, digest: str) -> list[str]:
-        """The digests that the registry lists as referrers."""
+        """List the digests that the registry reports as referrers."""
         found = self.http.get(f"/v2/{self.name}/referrers/{digest}").raise_for_status().json()
         return [each["digest"] for each in found["manifests"]]
 
     def described(self, content: Content) -> dict[str, Any]:
-        """What DescribeImages says of it."""
+        """Return the details that DescribeImages reports for the image."""
         (found,) = self.ecr.describe_images(repositoryName=self.name, imageIds=[{"imageDigest": content.digest}])[
             "imageDetails"
         ]
         return dict(found)
 
     def listed(self, **filters: str) -> set[str]:
-        """The digests that DescribeImages lists."""
+        """List the digests that DescribeImages reports."""
         pages = self.ecr.get_paginator("describe_images").paginate(repositoryName=self.name, filter=filters)
         return {each["imageDigest"] for page in pages for each in page["imageDetails"]}
 
     def store(self, content: Content, target: str) -> str:
-        """Change the storage class; the status that is answered."""
+        """Change the storage class and return the reported status."""
         answer = self.ecr.update_image_storage_class(
             repositoryName=self.name, imageId={"imageDigest": content.digest}, targetStorageClass=target
         )
         return str(answer["imageStatus"])
 
     def delete(self, *ids: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
-        """What was deleted, and the codes of what was not."""
+        """Delete images; return the deleted ids and the failure codes."""
         answer = self.ecr.batch_delete_image(repositoryName=self.name, imageIds=list(ids))
         return answer["imageIds"], [each["failureCode"] for each in answer["failures"]]
 
@@ -115,14 +115,14 @@ class Repository:
 
 
 def credentials(ecr: Any) -> tuple[str, str]:
-    """User and password for the registry."""
+    """Return user and password for the registry."""
     token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(token).decode().partition(":")
     return user, password
 
 
 def policy_of(arn: str, rule: str) -> str:
-    """A queue's policy that lets EventBridge deliver for a rule."""
+    """Return a queue policy that lets EventBridge deliver events of a rule."""
     return encoded(
         {
             "Version": "2012-10-17",

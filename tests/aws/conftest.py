@@ -1,7 +1,7 @@
 """The contract with ECR, which runs unchanged on the emulator and on AWS.
 
-On an emulator of its own unless CSCM_AWS_TEST=1 (`make test-aws`) asks for AWS, which needs credentials,
-a region, and in CSCM_AWS_PREFIX what the names of everything that is made and removed there begin with.
+It runs on an emulator of its own. With CSCM_AWS_TEST=1 (`make test-aws`) it runs on AWS, which needs credentials,
+a region, and in CSCM_AWS_PREFIX the prefix of the names of everything that the tests create and remove there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESTORE = 25 * 60.0
 """Seconds; AWS restores within 20 minutes (Amazon ECR User Guide, "Restoring an image")."""
 
 RULE = 60.0
-"""Seconds until a new rule is in force on AWS, which does not say more than that it takes a short time."""
+"""Seconds until a new rule is in force on AWS; its documentation says only that it takes a short time."""
 
 
 def on_aws() -> bool:
@@ -38,7 +38,7 @@ def on_aws() -> bool:
 
 
 def pytest_configure() -> None:
-    """Say at once what a run on AWS lacks."""
+    """Report missing settings for a run on AWS before any test starts."""
     if not on_aws():
         return
     session, prefix = boto3.Session(), os.environ.get("CSCM_AWS_PREFIX", "")
@@ -60,7 +60,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """AWS when it is asked for, else an emulator."""
+    """AWS if it is requested, else an emulator."""
     if on_aws():
         session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
         yield Cloud(
@@ -94,13 +94,13 @@ def emulated(request: pytest.FixtureRequest, directory: Path) -> Iterator[Emulat
 
 @pytest.fixture(scope="session")
 def ecr(cloud: Cloud) -> Any:
-    """ECR, whose every answer is held to botocore's model."""
+    """The ECR client, with every response checked against botocore's model."""
     return hold_to_the_model(cloud.client("ecr"), strict=not on_aws())
 
 
 @pytest.fixture
 def make(cloud: Cloud, ecr: Any) -> Iterator[Callable[..., Repository]]:
-    """Make repositories; they are gone afterwards, with what is in them."""
+    """A function that creates repositories; they and their content are removed after the test."""
     with contextlib.ExitStack() as stack:
 
         def made(**settings: Any) -> Repository:
@@ -117,12 +117,12 @@ def make(cloud: Cloud, ecr: Any) -> Iterator[Callable[..., Repository]]:
 
 @pytest.fixture
 def repository(make: Callable[..., Repository]) -> Repository:
-    """An empty repository whose tags can move."""
+    """An empty repository with mutable tags."""
     return make()
 
 
 def removed(ecr: Any, name: str) -> None:
-    """Remove a repository: what is archived is deleted by name first, indexes before what they list."""
+    """Remove a repository. Delete archived images by digest first, and indexes before the images that they list."""
     pages = ecr.get_paginator("describe_images").paginate(repositoryName=name, filter={"imageStatus": "ANY"})
     images = [each for page in pages for each in page["imageDetails"]]
     images.sort(key=lambda each: "index" not in each["imageManifestMediaType"])

@@ -1,4 +1,4 @@
-"""Small images, artifacts and indexes, whole enough for a registry that looks (OCI image specification 1.1)."""
+"""Small images, artifacts and indexes that a registry accepts as valid (OCI image specification 1.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 
 @dataclass(frozen=True)
 class Content:
-    """A manifest and the blobs it names."""
+    """A manifest and the blobs that it references."""
 
     media_type: str
     manifest: bytes
@@ -36,7 +36,7 @@ class Content:
 
     @classmethod
     def image(cls, seed: str) -> Self:
-        """An image of one layer; another seed, another image."""
+        """Return an image of one layer; each seed gives another image."""
         tar = io.BytesIO()
         with tarfile.open(fileobj=tar, mode="w") as archive:
             archive.addfile(tarfile.TarInfo(seed))
@@ -53,13 +53,13 @@ class Content:
 
     @classmethod
     def artifact(cls, subject: Content, kind: str, seed: str) -> Self:
-        """A referrer of an image."""
+        """Return a referrer of an image."""
         about = descriptor(subject.media_type, subject.manifest)
         return cls._of(b"{}", EMPTY, (seed.encode(),), "text/plain", artifactType=kind, subject=about)
 
     @classmethod
     def index(cls, children: Sequence[Content]) -> Self:
-        """An index of images."""
+        """Return an index of images."""
         platforms = [{"architecture": each, "os": "linux"} for each in ("amd64", "arm64", "s390x")]
         listed = [
             {**descriptor(child.media_type, child.manifest), "platform": platform}

@@ -1,4 +1,4 @@
-"""Answers held to botocore's model of the service."""
+"""Checks service responses against botocore's model of the service."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ JSON_TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def problems(shape: Shape, value: Any, *, strict: bool, path: str = "") -> Iterator[str]:
-    """Where a JSON value is not what the shape says.
+    """List where a JSON value does not match the shape.
 
-    `strict` also finds members that the model does not know; AWS may have newer ones than the model.
+    `strict` also reports members that the model does not have; AWS may have newer members than the model.
     """
     match shape:
         case StructureShape():
@@ -53,7 +53,7 @@ def problems(shape: Shape, value: Any, *, strict: bool, path: str = "") -> Itera
 
 
 def hold_to_the_model(client: Any, *, strict: bool) -> Any:
-    """The same client, whose every answer and error has to be one that the model has."""
+    """Return the client, with a check that the model has every response and every error code."""
 
     def check(operation_model: OperationModel, response_dict: dict[str, Any], **_: Any) -> None:
         content = json.loads(response_dict["body"] or b"{}")

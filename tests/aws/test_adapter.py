@@ -1,4 +1,4 @@
-"""Our own adapter on the same contract."""
+"""The project's own ECR adapter on the same contract."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def ref(repository: Repository, content: Content) -> ImageRef:
     return ImageRef(repository=repository.name, digest=content.digest)
 
 
-def test_tells_what_the_registry_holds(repository: Repository, adapter: Ecr) -> None:
-    """Images, indexes and referrers, active or archived."""
+def test_adapter_lists_images_indexes_and_referrers_with_their_facts(repository: Repository, adapter: Ecr) -> None:
+    """Archived images are listed too, with the time when they were archived."""
     image, blocked = repository.push("one", "two"), repository.push("three")
     index, evidence = repository.index(image, tag="all"), repository.attach(image, "application/vnd.example.sbom")
     adapter.archive(ref(repository, blocked))
@@ -44,8 +44,8 @@ def test_tells_what_the_registry_holds(repository: Repository, adapter: Ecr) -> 
     assert two.archived_at >= two.pushed_at - timedelta(minutes=1)
 
 
-def test_archives_and_restores_and_does_not_mind_doing_it_again(repository: Repository, adapter: Ecr) -> None:
-    """As a run does that was interrupted."""
+def test_adapter_archive_and_restore_are_idempotent(repository: Repository, adapter: Ecr) -> None:
+    """An interrupted run repeats both calls."""
     image = repository.push("one")
     name = ref(repository, image)
 
@@ -61,8 +61,8 @@ def test_archives_and_restores_and_does_not_mind_doing_it_again(repository: Repo
     assert repository.pull("one").status_code == 200
 
 
-def test_deletes_and_says_what_stayed(repository: Repository, adapter: Ecr) -> None:
-    """What an index lists stays, with the registry's own code."""
+def test_adapter_delete_reports_images_that_an_index_references(repository: Repository, adapter: Ecr) -> None:
+    """The failure carries the registry's own error code."""
     child, other = repository.push("one", "two"), repository.push("three")
     index = repository.index(child, tag="all")
 
@@ -75,8 +75,8 @@ def test_deletes_and_says_what_stayed(repository: Repository, adapter: Ecr) -> N
     }
 
 
-def test_what_is_not_there_is_missing(repository: Repository, adapter: Ecr) -> None:
-    """Whatever is asked of it, and never an error without a name."""
+def test_adapter_raises_image_not_found_for_unknown_image(repository: Repository, adapter: Ecr) -> None:
+    """Every call on an image raises the named error; a missing repository lists no images."""
     name = ref(repository, Content.image("never pushed"))
 
     for call in (adapter.status, adapter.archive, adapter.restore):
@@ -85,8 +85,8 @@ def test_what_is_not_there_is_missing(repository: Repository, adapter: Ecr) -> N
     assert adapter.images(f"{repository.name}x") == (), "a repository that is not there holds nothing"
 
 
-def test_an_image_on_its_way_back_is_not_taken_for_archived(repository: Repository, adapter: Ecr) -> None:
-    """Who blocks it again is told that it could not be, or it is archived."""
+def test_adapter_archive_during_restore_archives_or_raises(repository: Repository, adapter: Ecr) -> None:
+    """The caller must never take an image that is being restored for an archived one."""
     name = ref(repository, repository.push("one"))
     adapter.archive(name)
     adapter.restore(name)

@@ -1,4 +1,4 @@
-"""Into the archive and back (Amazon ECR User Guide, "Archiving an image", "Restoring an image")."""
+"""Archiving and restoring images (Amazon ECR User Guide, "Archiving an image", "Restoring an image")."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 
-def test_an_archived_image_cannot_be_pulled_by_any_name(repository: Repository) -> None:
-    """Neither its tag nor its digest is there for a registry's client; nor does the API give the manifest."""
+def test_archived_image_cannot_be_pulled_by_tag_or_digest(repository: Repository) -> None:
+    """Neither the registry nor BatchGetImage returns its manifest."""
     image = repository.push("one")
     assert repository.pull("one").content == image.manifest
 
@@ -27,8 +27,8 @@ def test_an_archived_image_cannot_be_pulled_by_any_name(repository: Repository) 
         assert (answer["images"], len(answer["failures"])) == ([], 1)
 
 
-def test_an_archived_image_is_described_and_listed_when_asked_for(repository: Repository) -> None:
-    """By its name always, in lists only by its status; the others are as before."""
+def test_archived_image_is_listed_only_by_status_filter(repository: Repository) -> None:
+    """DescribeImages reports it by digest; lists contain it only if the filter asks for its status."""
     image, other = repository.push("one"), repository.push("two")
 
     repository.store(image, "ARCHIVE")
@@ -45,8 +45,8 @@ def test_an_archived_image_is_described_and_listed_when_asked_for(repository: Re
         assert {each["imageTag"] for each in ids} == tags
 
 
-def test_archiving_again_is_not_supported(repository: Repository) -> None:
-    """What archives has to look at the status first."""
+def test_archiving_archived_image_fails_as_not_supported(repository: Repository) -> None:
+    """Callers have to check the status first."""
     image = repository.push("one")
     repository.store(image, "ARCHIVE")
 
@@ -56,8 +56,8 @@ def test_archiving_again_is_not_supported(repository: Repository) -> None:
     assert refused.value.response["Error"]["Code"] == "ImageStorageClassUpdateNotSupportedException"
 
 
-def test_a_restored_image_can_be_pulled_after_a_while(repository: Repository) -> None:
-    """The answer comes at once and the image later; nothing of it has changed."""
+def test_restored_image_can_be_pulled_with_unchanged_content(repository: Repository) -> None:
+    """The call returns at once and the image becomes active later."""
     image = repository.push("one")
     repository.store(image, "ARCHIVE")
 
@@ -73,8 +73,8 @@ def test_a_restored_image_can_be_pulled_after_a_while(repository: Repository) ->
     assert repository.listed() == {image.digest}
 
 
-def test_pushing_an_archived_image_again_restores_it_at_once(repository: Repository) -> None:
-    """ "That image will be immediately restored and removed from the archive." """
+def test_push_of_archived_image_restores_it_immediately(repository: Repository) -> None:
+    """AWS: "That image will be immediately restored and removed from the archive"."""
     image = repository.push("one")
     repository.store(image, "ARCHIVE")
 
@@ -84,8 +84,8 @@ def test_pushing_an_archived_image_again_restores_it_at_once(repository: Reposit
     assert repository.pull("one").content == repository.pull("again").content == image.manifest
 
 
-def test_what_refers_to_an_archived_image_stays_readable(repository: Repository) -> None:
-    """AWS says nothing of referrers whose subject somebody archives by hand; our evidence is read there."""
+def test_referrers_of_archived_image_stay_readable(repository: Repository) -> None:
+    """AWS does not document referrers of a manually archived subject, and the evidence is read from them."""
     image = repository.push("one")
     evidence = repository.attach(image)
 
@@ -97,8 +97,8 @@ def test_what_refers_to_an_archived_image_stays_readable(repository: Repository)
     assert repository.pull(evidence.digest).content == evidence.manifest
 
 
-def test_an_archived_referrer_is_listed_only_when_asked_for(repository: Repository) -> None:
-    """ "If no filter is specified, only artifacts with ACTIVE status are returned." """
+def test_archived_referrer_is_listed_only_by_status_filter(repository: Repository) -> None:
+    """AWS: "If no filter is specified, only artifacts with ACTIVE status are returned"."""
     image = repository.push("one")
     kept, archived = repository.attach(image), repository.attach(image)
     repository.store(archived, "ARCHIVE")
@@ -115,8 +115,8 @@ def test_an_archived_referrer_is_listed_only_when_asked_for(repository: Reposito
     assert listed("ANY") == {kept.digest, archived.digest}
 
 
-def test_an_archived_image_can_be_deleted(repository: Repository) -> None:
-    """By BatchDeleteImage, whatever time it was archived for."""
+def test_archived_image_can_be_deleted(repository: Repository) -> None:
+    """BatchDeleteImage ignores how long the image has been archived."""
     image = repository.push("one")
     repository.store(image, "ARCHIVE")
 
@@ -127,8 +127,8 @@ def test_an_archived_image_can_be_deleted(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("target", ["ARCHIVE", "STANDARD"])
-def test_what_is_not_there_is_neither_archived_nor_restored(repository: Repository, target: str) -> None:
-    """An image and a repository are missed by names of their own."""
+def test_storage_class_update_of_missing_image_or_repository_fails(repository: Repository, target: str) -> None:
+    """Each of the two has its own error code."""
     digest = "sha256:" + "0" * 64
     for name, code in (
         (repository.name, "ImageNotFoundException"),
@@ -141,8 +141,8 @@ def test_what_is_not_there_is_neither_archived_nor_restored(repository: Reposito
         assert refused.value.response["Error"]["Code"] == code
 
 
-def test_an_unknown_storage_class_is_refused(repository: Repository) -> None:
-    """Before anything is changed."""
+def test_unknown_storage_class_is_refused(repository: Repository) -> None:
+    """The image stays active."""
     image = repository.push("one")
 
     with pytest.raises(ClientError) as refused:

@@ -1,4 +1,4 @@
-"""What BatchDeleteImage takes away, and what it leaves (API reference, "BatchDeleteImage")."""
+"""What BatchDeleteImage deletes and what it keeps (API reference, "BatchDeleteImage")."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.aws.content import Content
 pytestmark = pytest.mark.real
 
 
-def test_a_tag_leaves_the_others_and_only_the_last_takes_the_image(repository: Repository) -> None:
-    """ "When you remove the last tag from an image, the image is deleted from your repository." """
+def test_delete_by_tag_removes_image_with_its_last_tag(repository: Repository) -> None:
+    """AWS: "When you remove the last tag from an image, the image is deleted from your repository"."""
     image = repository.push("one", "two")
 
     first = repository.delete({"imageTag": "one"})
@@ -27,8 +27,8 @@ def test_a_tag_leaves_the_others_and_only_the_last_takes_the_image(repository: R
     assert repository.pull(image.digest).status_code == 404
 
 
-def test_a_tag_with_its_digest_leaves_the_others(repository: Repository) -> None:
-    """Naming both says which tag is meant, not that the image should go."""
+def test_delete_by_tag_and_digest_removes_only_that_tag(repository: Repository) -> None:
+    """Naming both selects the tag and does not delete the image."""
     image = repository.push("one", "two")
 
     repository.delete({"imageDigest": image.digest, "imageTag": "one"})
@@ -36,8 +36,8 @@ def test_a_tag_with_its_digest_leaves_the_others(repository: Repository) -> None
     assert repository.described(image)["imageTags"] == ["two"]
 
 
-def test_a_digest_takes_every_tag(repository: Repository) -> None:
-    """ "You can completely delete an image (and all of its tags) by specifying the image's digest." """
+def test_delete_by_digest_removes_image_and_all_tags(repository: Repository) -> None:
+    """AWS: "You can completely delete an image (and all of its tags) by specifying the image's digest"."""
     image, other = repository.push("one", "two"), repository.push("three")
 
     deleted, failed = repository.delete(image.id)
@@ -48,8 +48,8 @@ def test_a_digest_takes_every_tag(repository: Repository) -> None:
     assert [repository.pull(each).status_code for each in ("one", "two", image.digest)] == [404, 404, 404]
 
 
-def test_an_image_that_an_index_lists_is_kept(repository: Repository) -> None:
-    """By its digest and by its last tag; it can go once the index has gone."""
+def test_delete_refuses_image_that_an_index_references(repository: Repository) -> None:
+    """It is refused by digest and by last tag, and succeeds after the index is deleted."""
     child, other = repository.push("amd64"), repository.push()
     index = repository.index(child, other, tag="all")
 
@@ -63,8 +63,8 @@ def test_an_image_that_an_index_lists_is_kept(repository: Repository) -> None:
     assert ({each["imageDigest"] for each in deleted}, failed) == ({child.digest, other.digest}, [])
 
 
-def test_what_cannot_be_found_is_told_one_by_one(repository: Repository) -> None:
-    """And what can be found is deleted all the same."""
+def test_delete_reports_each_failure_and_deletes_the_rest(repository: Repository) -> None:
+    """Every image that is not found has its own failure code."""
     image, other = repository.push("one"), repository.push("two")
     unknown = Content.image("never pushed")
 
@@ -78,8 +78,8 @@ def test_what_cannot_be_found_is_told_one_by_one(repository: Repository) -> None
     assert repository.listed() == {other.digest}
 
 
-def test_referrers_outlive_their_subject(repository: Repository) -> None:
-    """Nobody deletes them in the same moment; a lifecycle may, within a day."""
+def test_referrers_remain_after_their_subject_is_deleted(repository: Repository) -> None:
+    """A lifecycle policy may delete them later, within a day."""
     image = repository.push("one")
     evidence = repository.attach(image)
 
@@ -89,8 +89,8 @@ def test_referrers_outlive_their_subject(repository: Repository) -> None:
     assert repository.pull(evidence.digest).status_code == 200
 
 
-def test_no_more_than_a_hundred_at_once(repository: Repository) -> None:
-    """ "Array Members: Minimum number of 1 item. Maximum number of 100 items." """
+def test_delete_refuses_more_than_100_images(repository: Repository) -> None:
+    """API reference: "Maximum number of 100 items"."""
     image = repository.push("one")
     ids = [image.id, *({"imageTag": f"t{number}"} for number in range(100))]
 

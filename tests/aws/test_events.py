@@ -1,4 +1,4 @@
-"""What EventBridge is told (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
+"""Events that ECR sends to EventBridge (Amazon ECR User Guide, "Amazon ECR events and EventBridge")."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ DELIVERY = 120.0
 
 
 class Told:
-    """What came to the queue of a rule for one repository."""
+    """The events that the queue received for one repository."""
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
         self._events: list[dict[str, Any]] = []
 
     def of(self, action: str, **more: str) -> dict[str, Any]:
-        """The event of an action with these details, once it is there."""
+        """Wait for the event of an action with these details and return it."""
         wanted = {"action-type": action, **{name.replace("_", "-"): value for name, value in more.items()}}
         found: dict[str, Any] = eventually(lambda: self._find(wanted), DELIVERY, lambda: self._events)
         return found
@@ -42,7 +42,7 @@ class Told:
 
 @pytest.fixture
 def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
-    """A rule for the repository's events, and a queue that gets them."""
+    """A rule for the repository's events and a queue that receives them."""
     sqs, events, name = cloud.client("sqs"), cloud.client("events"), cloud.name("events").replace("/", "-")
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -59,8 +59,8 @@ def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
         sqs.delete_queue(QueueUrl=url)
 
 
-def test_a_push_is_told(repository: Repository, told: Told) -> None:
-    """With all that is needed to look at what was pushed."""
+def test_push_event_names_digest_tag_and_media_types(repository: Repository, told: Told) -> None:
+    """A consumer can find the pushed image from the event alone."""
     image = repository.push("one")
 
     event = told.of("PUSH", image_tag="one")
@@ -77,15 +77,15 @@ def test_a_push_is_told(repository: Repository, told: Told) -> None:
     }
 
 
-def test_a_push_without_a_tag_is_told_without_one(repository: Repository, told: Told) -> None:
-    """An empty one is none."""
+def test_push_event_of_untagged_image_has_no_tag(repository: Repository, told: Told) -> None:
+    """An empty tag counts as none."""
     image = repository.push()
 
     assert not told.of("PUSH", image_digest=image.digest)["detail"].get("image-tag")
 
 
-def test_a_deletion_is_told(repository: Repository, told: Told) -> None:
-    """So that what was made of the image can follow it."""
+def test_delete_event_names_digest_and_tag(repository: Repository, told: Told) -> None:
+    """Consumers remove what they derived from the image."""
     image = repository.push("one")
 
     repository.delete(image.id)
@@ -95,8 +95,8 @@ def test_a_deletion_is_told(repository: Repository, told: Told) -> None:
     assert event["detail"]["image-tag"] == "one"
 
 
-def test_archive_and_restore_are_told(repository: Repository, told: Told) -> None:
-    """The restore when it is done, not when it was asked for."""
+def test_archive_and_restore_send_storage_class_events(repository: Repository, told: Told) -> None:
+    """The restore event is sent when the restore ends, not when it is requested."""
     image = repository.push("one")
 
     repository.store(image, "ARCHIVE")
@@ -111,8 +111,8 @@ def test_archive_and_restore_are_told(repository: Repository, told: Told) -> Non
     assert restored["detail"]["last-activated-at"].startswith("20")
 
 
-def test_an_archived_referrer_is_told_apart(repository: Repository, told: Told) -> None:
-    """ "The detail-type is ECR Referrer Action to distinguish it from regular image actions." """
+def test_archived_referrer_event_has_type_referrer_action(repository: Repository, told: Told) -> None:
+    """AWS: "The detail-type is ECR Referrer Action to distinguish it from regular image actions"."""
     evidence = repository.attach(repository.push("one"), "application/vnd.example.sbom")
 
     repository.store(evidence, "ARCHIVE")

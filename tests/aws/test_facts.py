@@ -1,4 +1,4 @@
-"""What DescribeImages knows of an image (API reference, "ImageDetail")."""
+"""What DescribeImages reports about an image (API reference, "ImageDetail")."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 SKEW = timedelta(minutes=5)
-"""How far this machine's clock and AWS's may be apart."""
+"""Largest accepted difference between this machine's clock and AWS's."""
 
 
-def test_the_size_is_that_of_the_compressed_content(repository: Repository) -> None:
-    """AWS does not say whether configuration and manifest count, so they may, and no more."""
+def test_image_size_is_the_compressed_size(repository: Repository) -> None:
+    """AWS does not say if configuration and manifest count, so the test allows both."""
     image = repository.push("one")
     config, layer = image.blobs
 
@@ -29,8 +29,8 @@ def test_the_size_is_that_of_the_compressed_content(repository: Repository) -> N
     assert len(layer) <= size <= len(layer) + len(config) + len(image.manifest)
 
 
-def test_an_index_is_as_large_as_the_largest_image_in_it(repository: Repository) -> None:
-    """ "If the image is a manifest list, this will be the max size of all manifests in the list." """
+def test_index_size_is_the_size_of_its_largest_image(repository: Repository) -> None:
+    """API reference: "If the image is a manifest list, this will be the max size of all manifests in the list"."""
     small, large = repository.push(), repository.push(seed="a longer name, so a larger image " * 3)
     index = repository.index(small, large, tag="all")
 
@@ -39,8 +39,8 @@ def test_an_index_is_as_large_as_the_largest_image_in_it(repository: Repository)
     assert sizes[1] < sizes[2] == sizes[0]
 
 
-def test_types_and_subjects_are_told(repository: Repository) -> None:
-    """Enough to tell an image from an index and from what refers to it."""
+def test_describe_images_reports_media_types_and_subjects(repository: Repository) -> None:
+    """They distinguish images, indexes and referrers."""
     image = repository.push("one")
     index, evidence = repository.index(image, tag="all"), repository.attach(image, "application/vnd.example.sbom")
 
@@ -54,8 +54,8 @@ def test_types_and_subjects_are_told(repository: Repository) -> None:
     assert {each["imageStatus"] for each in found.values()} == {"ACTIVE"}
 
 
-def test_tags_and_the_time_of_the_push_are_told(repository: Repository) -> None:
-    """An image without a tag has no tags, and pushing it under another tag makes it no younger."""
+def test_push_under_second_tag_keeps_push_time(repository: Repository) -> None:
+    """An image without tags reports none."""
     began = datetime.now(UTC)
     tagged, untagged = repository.push("one"), repository.push()
     pushed = repository.described(tagged)["imagePushedAt"]
@@ -68,8 +68,8 @@ def test_tags_and_the_time_of_the_push_are_told(repository: Repository) -> None:
     assert began - SKEW <= pushed <= datetime.now(UTC) + SKEW
 
 
-def test_a_pull_is_recorded(repository: Repository) -> None:
-    """Once and some time later, for AWS refreshes the time no more than daily."""
+def test_pull_time_is_recorded(repository: Repository) -> None:
+    """AWS refreshes the time at most once a day, so the test pulls once and waits."""
     image, other = repository.push("one"), repository.push("two")
     began = datetime.now(UTC)
     assert repository.pull(image.digest).status_code == 200
@@ -83,8 +83,8 @@ def test_a_pull_is_recorded(repository: Repository) -> None:
     assert "lastRecordedPullTime" not in repository.described(other)
 
 
-def test_only_excluded_tags_move_where_others_cannot(make: Callable[..., Repository]) -> None:
-    """A tag that is told to be excluded may be overwritten, another not, and it stays where it was."""
+def test_only_excluded_tags_move_in_immutable_repository(make: Callable[..., Repository]) -> None:
+    """A tag that matches no exclusion filter still points to the first image."""
     repository = make(
         imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
         imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": "dev-*"}],
@@ -101,8 +101,8 @@ def test_only_excluded_tags_move_where_others_cannot(make: Callable[..., Reposit
     assert repository.pull("dev-1.0").content == other.manifest
 
 
-def test_a_manifest_that_is_there_is_not_put_again(repository: Repository) -> None:
-    """PutImage says so; a registry's client does not mind."""
+def test_put_image_refuses_existing_manifest(repository: Repository) -> None:
+    """PutImage has an error code for it, whereas a push over the registry API succeeds."""
     image = repository.push("one")
 
     with pytest.raises(ClientError) as refused:

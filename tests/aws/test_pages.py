@@ -1,4 +1,4 @@
-"""Lists in pages, and what filters leave of them."""
+"""Pagination and filters of the list calls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.aws.cloud import Repository
 pytestmark = pytest.mark.real
 
 
-def test_images_come_once_each_while_others_are_pushed(repository: Repository) -> None:
-    """A page begins where the one before ended, whatever came between."""
+def test_pagination_lists_each_image_once_during_pushes(repository: Repository) -> None:
+    """Each page begins where the previous one ended."""
     before = {repository.push(f"t{number}").digest for number in range(5)}
     seen: list[str] = []
     more: dict[str, str] = {}
@@ -32,8 +32,8 @@ def test_images_come_once_each_while_others_are_pushed(repository: Repository) -
     assert len(seen) == len(set(seen))
 
 
-def test_every_tag_is_an_entry_of_the_list(repository: Repository) -> None:
-    """In pages too; an image without a tag is one entry."""
+def test_list_images_has_one_entry_per_tag(repository: Repository) -> None:
+    """This also holds across pages; an untagged image has one entry."""
     tagged, untagged = repository.push("one", "two", "three"), repository.push()
 
     pages = list(
@@ -49,8 +49,8 @@ def test_every_tag_is_an_entry_of_the_list(repository: Repository) -> None:
     )
 
 
-def test_filters_by_tag(repository: Repository) -> None:
-    """With a tag, without, or any."""
+def test_describe_images_filters_by_tag_status(repository: Repository) -> None:
+    """The filter selects tagged images, untagged images or both."""
     tagged, untagged = repository.push("one"), repository.push()
 
     assert repository.listed(tagStatus="TAGGED") == {tagged.digest}
@@ -58,8 +58,8 @@ def test_filters_by_tag(repository: Repository) -> None:
     assert repository.listed(tagStatus="ANY") == {tagged.digest, untagged.digest}
 
 
-def test_repositories_come_once_each(make: Callable[..., Repository]) -> None:
-    """Whatever else there is in the account."""
+def test_pagination_lists_each_repository_once(make: Callable[..., Repository]) -> None:
+    """Other repositories in the account do not disturb the result."""
     wanted = {make().name for _ in range(3)}
     repository = make()
 
@@ -70,8 +70,8 @@ def test_repositories_come_once_each(make: Callable[..., Repository]) -> None:
     assert all(len(page["repositories"]) <= 2 for page in pages) and len(pages) > 1
 
 
-def test_referrers_come_in_pages_of_at_most_fifty(repository: Repository) -> None:
-    """boto3 has no paginator for them."""
+def test_referrer_pages_have_at_most_50_entries(repository: Repository) -> None:
+    """boto3 has no paginator for referrers, so the adapter follows the tokens itself."""
     image = repository.push("one")
     attached = {repository.attach(image).digest for _ in range(3)}
     seen: list[str] = []
@@ -90,8 +90,8 @@ def test_referrers_come_in_pages_of_at_most_fifty(repository: Repository) -> Non
     assert refused.value.response["Error"]["Code"] in ("InvalidParameterException", "ValidationException")
 
 
-def test_referrers_are_chosen_by_their_type(repository: Repository) -> None:
-    """And none are there for what nothing refers to."""
+def test_referrers_are_filtered_by_artifact_type(repository: Repository) -> None:
+    """An image without referrers has an empty list."""
     image, other = repository.push("one"), repository.push("two")
     sbom = repository.attach(image, "application/vnd.example.sbom")
     repository.attach(image)
@@ -115,8 +115,8 @@ def test_referrers_are_chosen_by_their_type(repository: Repository) -> None:
     ],
     ids=["too many", "no such token", "pages of what is named"],
 )
-def test_a_page_that_cannot_be_is_refused(repository: Repository, wrong: dict[str, Any]) -> None:
-    """Rather than another page given."""
+def test_invalid_page_request_is_refused(repository: Repository, wrong: dict[str, Any]) -> None:
+    """A wrong page instead of an error would hide images."""
     repository.push("one")
 
     with pytest.raises(ClientError) as refused:
@@ -125,8 +125,8 @@ def test_a_page_that_cannot_be_is_refused(repository: Repository, wrong: dict[st
     assert refused.value.response["Error"]["Code"] == "InvalidParameterException"
 
 
-def test_an_image_that_is_asked_for_and_not_there_is_an_error(repository: Repository) -> None:
-    """Not an empty list, which would read as "nothing to do"."""
+def test_describe_images_of_missing_image_is_an_error(repository: Repository) -> None:
+    """An empty list would read as "nothing to do"."""
     with pytest.raises(ClientError) as refused:
         repository.ecr.describe_images(repositoryName=repository.name, imageIds=[{"imageTag": "nothing"}])
 

@@ -1,4 +1,4 @@
-"""What SQS does with a message that nobody deletes (SQS Developer Guide, "Using dead-letter queues")."""
+"""What SQS does with messages that are never deleted (SQS Developer Guide, "Using dead-letter queues")."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 HIDDEN = "1"
-"""Seconds until a message that was received and not deleted is given again."""
+"""Seconds until a received message that was not deleted is delivered again."""
 LONG_ENOUGH = 60.0
-"""Seconds for TRIES of those, on queues that may give nothing when they are asked."""
+"""Seconds to wait for TRIES deliveries; a queue may return nothing to a request."""
 
 
 @pytest.fixture
 def queues(cloud: Cloud) -> Iterator[tuple[SqsQueue, SqsQueue]]:
-    """A queue, and the one to which it gives up what was received too often."""
+    """A queue, and its dead-letter queue."""
     sqs, name = cloud.client("sqs"), cloud.name("queue").replace("/", "-")
     with ExitStack() as stack:
 
@@ -40,8 +40,8 @@ def queues(cloud: Cloud) -> Iterator[tuple[SqsQueue, SqsQueue]]:
         yield SqsQueue(sqs, queue, wait=1), SqsQueue(sqs, dead)
 
 
-def test_what_is_received_too_often_is_dead_and_can_be_replayed(queues: tuple[SqsQueue, SqsQueue]) -> None:
-    """As where the bridge is killed each time: an operator sees it, with the reason, and it comes again when asked."""
+def test_undeleted_message_goes_to_dead_letter_queue_and_is_replayed(queues: tuple[SqsQueue, SqsQueue]) -> None:
+    """This happens if the bridge dies at each delivery; an operator sees the reason and can replay the message."""
     queue, dead = queues
     queue.send("one that is never deleted")
 

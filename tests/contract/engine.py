@@ -1,6 +1,6 @@
-"""What the port `Engine` promises, asked of whichever engine a test has: the one in memory and the real one.
+"""The contract of the port `Engine`, for the engine in memory and the real one.
 
-Nothing here needs a program of its own: only one that runs until it is told to end.
+The tests need only a program that runs until it is terminated.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from supply_chain.readiness import wait_ended
 HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, cpu=0.5, writable=("/tmp", "/var/cache/app"))
 ABSENT = "sha256:" + "0" * 64
 MARK = "cscm.test"
-"""The label by which whoever gave the engine removes what a test left."""
+"""The label by which the fixture that provides the engine removes the test's remains."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """An engine, and what a test needs beside it; `mark` is a word that nobody else has in a name."""
+    """An engine, and the helpers that a test needs; `mark` is unique and is part of every name."""
 
     engine: Engine
     owned: Callable[[str], Engine]
@@ -39,7 +39,7 @@ class Bench:
         return {MARK: self.mark}
 
     def create(self, name: str = "one", engine: Engine | None = None, **changes: Any) -> str:
-        """A container of a hardened profile, called after the mark."""
+        """Create a container with a hardened profile, named after the mark."""
         values = {"labels": self.labels, "profile": HARDENED, **changes}
         image = changes.get("image") or self.image()
         spec = ContainerSpec(**{**values, "image": image, "name": f"{self.mark}-{name}"})
@@ -47,41 +47,41 @@ class Bench:
 
 
 class EngineContract:
-    """Whoever inherits it has a fixture `bench`. Its `image` takes names, and gives an image that has just these."""
+    """The tests. A subclass has a fixture `bench`, whose `image` returns an image that has exactly the given names."""
 
-    def test_says_its_own_version(self, bench: Bench) -> None:
-        """Evidence names what made it."""
+    def test_engine_reports_its_version(self, bench: Bench) -> None:
+        """Evidence names the tool that produced it."""
         assert bench.engine.versions()["engine"]
 
-    def test_an_image_that_is_not_there_is_not_found(self, bench: Bench) -> None:
-        """Neither by digest nor by name."""
+    def test_engine_raises_image_not_found_for_unknown_image(self, bench: Bench) -> None:
+        """This holds for an unknown digest and for an unknown name."""
         for reference in (ABSENT, f"nobody/{bench.mark}:tag"):
             with pytest.raises(ImageNotFound):
                 bench.engine.image(reference)
 
-    def test_an_image_is_found_by_its_digest_and_its_name(self, bench: Bench) -> None:
-        """Both are the same image."""
+    def test_image_is_found_by_digest_and_by_name(self, bench: Bench) -> None:
+        """Both references return the same image."""
         name = f"cscm.local/{bench.mark}:a"
         digest = bench.image(name)
 
         assert bench.engine.image(digest) == bench.engine.image(name)
         assert bench.engine.image(name).digest == digest
 
-    def test_what_is_saved_is_loaded_again_as_the_same_image(self, bench: Bench, tmp_path: Path) -> None:
-        """Its digest is its content's."""
+    def test_saved_image_loads_with_the_same_digest(self, bench: Bench, tmp_path: Path) -> None:
+        """A digest identifies the content."""
         digest, archive = bench.image(), tmp_path / "image.tar"
 
         assert bench.engine.save(digest, archive, 1024**3)
         assert bench.engine.load(archive).digest == digest
 
-    def test_an_image_with_more_bytes_than_wanted_is_not_saved(self, bench: Bench, tmp_path: Path) -> None:
-        """That is said, as what is written is no archive."""
+    def test_save_reports_failure_for_image_above_size_limit(self, bench: Bench, tmp_path: Path) -> None:
+        """The incomplete file is no archive."""
         assert not bench.engine.save(bench.image(), tmp_path / "image.tar", 1)
         with pytest.raises(ImageNotFound):
             bench.engine.save(ABSENT, tmp_path / "image.tar", 1)
 
-    def test_names_are_those_of_the_images_in_the_repository(self, bench: Bench) -> None:
-        """Also the others of such an image; not those of a repository whose name only begins like it."""
+    def test_names_lists_all_names_of_images_in_the_repository(self, bench: Bench) -> None:
+        """A repository whose name only has the same prefix is not included."""
         repository = f"cscm.local/{bench.mark}"
         names = (f"{repository}-x:a", f"{repository}:a", f"{repository}:b")
         digest = bench.image(*names)
@@ -92,8 +92,8 @@ class EngineContract:
         assert (found, set(its)) == (digest, set(names))
         assert bench.engine.names(f"{repository}-y") == {}
 
-    def test_an_image_goes_with_its_last_name(self, bench: Bench) -> None:
-        """And not before; a name that is gone is fine."""
+    def test_image_is_removed_with_its_last_name(self, bench: Bench) -> None:
+        """Removing a name that does not exist succeeds."""
         names = tuple(f"cscm.local/{bench.mark}:{tag}" for tag in "ab")
         digest = bench.image(*names)
 
@@ -106,8 +106,8 @@ class EngineContract:
         with pytest.raises(ImageNotFound):
             bench.engine.image(digest)
 
-    def test_does_not_forget_what_a_container_is_of(self, bench: Bench) -> None:
-        """Also of one that does not run, and the engine says of which."""
+    def test_forget_refuses_image_of_existing_container(self, bench: Bench) -> None:
+        """The error names the container, even if it does not run."""
         name = f"cscm.local/{bench.mark}:a"
         container = bench.create(image=bench.image(name))
 
@@ -119,8 +119,8 @@ class EngineContract:
 
         assert not bench.engine.names(f"cscm.local/{bench.mark}")
 
-    def test_a_container_is_reported_as_it_was_asked_for(self, bench: Bench) -> None:
-        """In the same words, so that they can be compared; its variables and labels are added to its image's."""
+    def test_inspect_returns_the_specification_of_the_container(self, bench: Bench) -> None:
+        """The values can be compared; variables and labels are merged with those of the image."""
         profile = HARDENED.model_copy(update={"capabilities": ("CHOWN", "NET_BIND_SERVICE")})
         digest, command = bench.image(), ("/subject", "hang", "more")
         image = bench.engine.image(digest)
@@ -135,24 +135,24 @@ class EngineContract:
         assert (found.status, found.running, found.over, found.restart) == ("created", False, False, False)
         assert bench.engine.inspect(found.name) == found
 
-    def test_without_a_command_the_images_own_is_run(self, bench: Bench) -> None:
-        """Entrypoint and command."""
+    def test_container_without_command_runs_the_command_of_its_image(self, bench: Bench) -> None:
+        """The command consists of the image's entrypoint and command."""
         digest = bench.image()
 
         found = bench.engine.inspect(bench.create(image=digest))
 
         assert found.command == bench.engine.image(digest).command
 
-    def test_a_container_of_nothing_or_of_a_taken_name_is_refused(self, bench: Bench) -> None:
-        """An image may be removed while somebody is about to start it."""
+    def test_create_refuses_missing_image_and_taken_name(self, bench: Bench) -> None:
+        """An image may be removed while a container of it is about to start."""
         bench.create()
 
         for name, image in (("two", ABSENT), ("one", bench.image())):
             with pytest.raises(EngineFailed):
                 bench.create(name, image=image)
 
-    def test_containers_are_found_by_all_of_the_labels(self, bench: Bench) -> None:
-        """Running or not."""
+    def test_find_returns_containers_that_have_all_labels(self, bench: Bench) -> None:
+        """Stopped containers are included."""
         one = bench.create("one", labels={**bench.labels, "a": "1", "b": "1"})
         two = bench.create("two", labels={**bench.labels, "a": "1", "b": "2"})
         bench.engine.start(two)
@@ -165,8 +165,8 @@ class EngineContract:
         assert found == [{one, two}, {one, two}, {two}, {one}, set(), set()]
         assert {one, two} <= {c.id for c in bench.engine.containers()}
 
-    def test_what_each_container_reaches_is_told(self, bench: Bench) -> None:
-        """A hardened one reaches nothing of its host; another owner's is told, too."""
+    def test_host_accesses_of_hardened_container_are_empty(self, bench: Bench) -> None:
+        """Containers of all owners are reported."""
         other = bench.owned("another")
         ids = {bench.create("own"), bench.create("other", other)}
 
@@ -176,8 +176,8 @@ class EngineContract:
         reached = found[0].model_dump(exclude={"container", "name", "image", "status"}, exclude_defaults=True)
         assert reached == {}
 
-    def test_history_goes_on_from_where_it_ended(self, bench: Bench) -> None:
-        """An event that the engine does not know may be followed by others that it does not know either."""
+    def test_history_continues_from_the_last_event(self, bench: Bench) -> None:
+        """A history that begins at an unknown event is reported as incomplete."""
         first = bench.engine.history(0)
         again = bench.engine.history(first.last)
 
@@ -185,10 +185,10 @@ class EngineContract:
         assert again.last >= first.last and len(again.actions) <= len(first.actions)
         assert not bench.engine.history(1).complete
 
-    def test_one_owners_things_are_neither_found_nor_taken_by_another(self, bench: Bench) -> None:
-        """Two supply chains use one engine side by side; what bears no owner's name is everybody's.
+    def test_owner_cannot_find_or_take_resources_of_another_owner(self, bench: Bench) -> None:
+        """Two supply chains share one engine; resources without an owner belong to all.
 
-        A network that another one left with nothing on it is in nobody's way.
+        An empty network of another owner can be taken over.
         """
         everybody, mine, other = bench.engine, bench.owned(f"{bench.mark}-a"), bench.owned(f"{bench.mark}-b")
         labels, network = bench.labels, bench.mark
@@ -200,7 +200,7 @@ class EngineContract:
         assert [{c.id for c in each.find(labels)} for each in (everybody, mine, other)] == [
             {own, nobodys}, {own, nobodys}, {nobodys},
         ]  # fmt: skip
-        assert {own, nobodys} <= {c.id for c in other.containers()}  # what they are of is not to be removed
+        assert {own, nobodys} <= {c.id for c in other.containers()}  # their images must not be removed
         assert [len(each.on_network(network)) for each in (everybody, mine, other)] == [2, 2, 0]
         assert [each.networks(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
         assert [each.volumes(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
@@ -213,8 +213,8 @@ class EngineContract:
         other.create_network(network, labels, internal=True)
         assert [each.networks(labels) for each in (mine, other)] == [(), (network,)]
 
-    def test_runs_until_it_is_stopped(self, bench: Bench) -> None:
-        """What has ended is left alone, and removing is fine also when it is gone."""
+    def test_container_runs_until_it_is_stopped(self, bench: Bench) -> None:
+        """Stopping a stopped container and removing a missing one succeed."""
         container = bench.create()
         bench.engine.start(container)
         running = bench.engine.inspect(container)
@@ -231,8 +231,8 @@ class EngineContract:
         with pytest.raises(ContainerGone):
             bench.engine.inspect(container)
 
-    def test_a_signal_reaches_what_runs(self, bench: Bench) -> None:
-        """SIGKILL ends it; what has not begun is left alone."""
+    def test_sigkill_ends_running_container(self, bench: Bench) -> None:
+        """A container that was never started ignores signals."""
         container = bench.create()
         bench.engine.signal(container, "SIGKILL")
         assert bench.engine.inspect(container).status == "created"
@@ -243,8 +243,8 @@ class EngineContract:
         ended = wait_ended(bench.engine, container, 10, sleep)
         assert (ended.over, ended.exit_code) == (True, 137)
 
-    def test_what_runs_is_removed_all_the_same(self, bench: Bench) -> None:
-        """By its name too, which is free then."""
+    def test_remove_removes_running_container(self, bench: Bench) -> None:
+        """The name is free afterwards."""
         container = bench.create()
         bench.engine.start(container)
 
@@ -254,8 +254,8 @@ class EngineContract:
         assert bench.create() != container
 
     @pytest.mark.parametrize("running", [False, True])
-    def test_from_then_on_it_is_always_started_again(self, bench: Bench, running: bool) -> None:
-        """As is said at its creation, or later."""
+    def test_restart_always_sets_the_restart_policy(self, bench: Bench, running: bool) -> None:
+        """It can be set at creation or later."""
         container, other = bench.create(), bench.create("two", restart=True)
         if running:
             bench.engine.start(container)
@@ -264,8 +264,8 @@ class EngineContract:
 
         assert [bench.engine.inspect(each).restart for each in (container, other)] == [True, True]
 
-    def test_a_port_belongs_to_one_container_at_a_time(self, bench: Bench) -> None:
-        """It is taken at the start, and free when whoever had it is removed."""
+    def test_port_belongs_to_one_container_at_a_time(self, bench: Bench) -> None:
+        """The port is taken at the start and free after the container is removed."""
         published = (Published(address="127.0.0.1", port=bench.port, container_port=8080),)
         bench.engine.create_network(bench.mark, bench.labels, internal=False)
         one, two = (bench.create(name, network=bench.mark, published=published) for name in ("one", "two"))
@@ -298,15 +298,17 @@ class EngineContract:
         ids=["inspect", "start", "signal", "stop", "restart", "logs", "changes", "listeners", "write", "read",
              "attach", "detach"],
     )  # fmt: skip
-    def test_a_container_that_is_not_there_is_gone(self, bench: Bench, call: Callable[..., object]) -> None:
-        """Whatever is asked of it."""
+    def test_every_call_on_missing_container_raises_container_gone(
+        self, bench: Bench, call: Callable[..., object]
+    ) -> None:
+        """All calls use the same error."""
         bench.engine.create_network(bench.mark, bench.labels, internal=True)
 
         with pytest.raises(ContainerGone):
             call(bench.engine, f"{bench.mark}-gone", bench.mark)
 
-    def test_what_does_not_run_has_said_and_changed_nothing_and_cannot_be_looked_into(self, bench: Bench) -> None:
-        """No processes seen is not the same as no processes."""
+    def test_stopped_container_has_no_logs_changes_or_inspection(self, bench: Bench) -> None:
+        """ "No processes seen" must not read as "no processes"."""
         container = bench.create()
 
         assert (bench.engine.logs(container).tail(), bench.engine.changes(container)) == ("", ())
@@ -314,8 +316,8 @@ class EngineContract:
             with pytest.raises(CheckNotMade):
                 look(container)
 
-    def test_networks_are_made_once_and_found_by_their_labels(self, bench: Bench) -> None:
-        """One that exists or is gone is fine."""
+    def test_networks_are_created_once_and_found_by_labels(self, bench: Bench) -> None:
+        """Creating an existing network and removing a missing one succeed."""
         one, two = f"{bench.mark}-one", f"{bench.mark}-two"
         for name, kind in ((one, "1"), (one, "1"), (two, "2")):
             bench.engine.create_network(name, {**bench.labels, "kind": kind}, internal=True)
@@ -326,8 +328,8 @@ class EngineContract:
             bench.engine.remove_network(name)
         assert bench.engine.networks(bench.labels) == ()
 
-    def test_a_container_is_on_the_networks_that_it_is_attached_to(self, bench: Bench) -> None:
-        """Until it is detached; a network that is not there has nobody on it."""
+    def test_container_is_attached_to_and_detached_from_networks(self, bench: Bench) -> None:
+        """A network that does not exist has no containers."""
         first, second = f"{bench.mark}-first", f"{bench.mark}-second"
         for name in (first, second):
             bench.engine.create_network(name, bench.labels, internal=True)
@@ -343,8 +345,8 @@ class EngineContract:
         found = [[c.id for c in bench.engine.on_network(n)] for n in (first, second, f"{bench.mark}-none")]
         assert found == [[], [container], []]
 
-    def test_volumes_are_made_once_and_found_by_their_labels(self, bench: Bench) -> None:
-        """One that exists or is gone is fine."""
+    def test_volumes_are_created_once_and_found_by_labels(self, bench: Bench) -> None:
+        """Creating an existing volume and removing a missing one succeed."""
         one, two = f"{bench.mark}-one", f"{bench.mark}-two"
         for name, kind in ((one, "1"), (one, "1"), (two, "2")):
             bench.engine.create_volume(name, {**bench.labels, "kind": kind})
@@ -355,8 +357,8 @@ class EngineContract:
             bench.engine.remove_volume(name)
         assert bench.engine.volumes(bench.labels) == ()
 
-    def test_a_file_in_a_volume_outlives_its_container_and_not_its_volume(self, bench: Bench) -> None:
-        """It is written and read whether the container runs or not; the root stays as it is."""
+    def test_file_in_volume_outlives_its_container_but_not_the_volume(self, bench: Bench) -> None:
+        """It is read and written in running and stopped containers; files outside of volumes are refused."""
         bench.engine.create_volume(bench.mark, bench.labels)
         volumes = (Volume(name=bench.mark, path="/config"),)
         container = bench.create(volumes=volumes)

@@ -1,4 +1,4 @@
-"""What the port `Inventory` promises, asked of it on SQLite and on PostgreSQL."""
+"""The contract of the port `Inventory`, for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def refs(images: Any) -> list[str]:
 
 
 class InventoryContract:
-    """Whoever inherits it has a fixture `address` of an empty database."""
+    """The tests. A subclass has a fixture `address` of an empty database."""
 
     @pytest.fixture
     def inventory(self, address: str) -> SqlInventory:
         return open_inventory(address)
 
-    def test_gives_back_what_it_was_given(self, inventory: SqlInventory) -> None:
-        """Everything, also what stands in tables of its own; the last deployment in an environment runs."""
+    def test_inventory_returns_the_image_that_was_put(self, inventory: SqlInventory) -> None:
+        """All fields are kept; the last deployment in an environment counts as running."""
         judgement = Judgement(
             gate=Gate.RELEASE, passed=False, at=NOON, policy=digest(5), evidence=digest(6),
             reasons=(Reason(code="scan.exploited", fact="it is", remedy="update"),),
@@ -91,8 +91,8 @@ class InventoryContract:
         assert inventory.marks("hello") == {whole.image.ref: "mark 1"}
         assert inventory.applications() == ("hello",)
 
-    def test_an_image_is_replaced_whole(self, inventory: SqlInventory) -> None:
-        """Nothing of what was kept before is found any more."""
+    def test_put_replaces_the_whole_image(self, inventory: SqlInventory) -> None:
+        """No data of the earlier version is found."""
         inventory.put([entry(1, scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),))])
         inventory.put([entry(1, scan=scan(finding("CVE-2")))])
 
@@ -100,8 +100,8 @@ class InventoryContract:
         assert inventory.built_on([digest(50)]) == ()
         assert refs(inventory.images()) == ["hello 1"]
 
-    def test_all_or_none_are_kept(self, inventory: SqlInventory) -> None:
-        """What fails in its midst leaves everything as it was."""
+    def test_put_stores_all_images_or_none(self, inventory: SqlInventory) -> None:
+        """A failure in the middle leaves the inventory unchanged."""
         inventory.put([entry(1)])
 
         def broken() -> Any:
@@ -113,8 +113,8 @@ class InventoryContract:
             inventory.put(broken())
         assert [image.signed for image in inventory.images()] == [False]
 
-    def test_images_come_by_application_and_the_last_push_first(self, inventory: SqlInventory) -> None:
-        """However many they are, and of one application where only that is wanted."""
+    def test_images_are_ordered_by_application_and_latest_push(self, inventory: SqlInventory) -> None:
+        """The order holds across pages, and with a filter for one application."""
         inventory.put([entry(1, "b"), entry(2, "b", pushed_at=LATER), entry(3, "a")])
         inventory.put([entry(number, "many") for number in range(1000, 1450)])
 
@@ -123,8 +123,8 @@ class InventoryContract:
         assert everything[3:] == [f"many {number}" for number in range(1000, 1450)]
         assert refs(inventory.images("b")) == ["b 2", "b 1"]
 
-    def test_an_answer_is_of_one_moment(self, inventory: SqlInventory, address: str) -> None:
-        """Whoever reads an image again meanwhile, it is found, and with all that is known of it."""
+    def test_answer_is_consistent_during_concurrent_updates(self, inventory: SqlInventory, address: str) -> None:
+        """An image that is put again meanwhile is found with all of its data."""
         whole = entry(
             1, packages=frozenset({ZLIB}), scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),),
             deployed=(deployment("staging"),),
@@ -138,8 +138,8 @@ class InventoryContract:
         assert inventory.affected("CVE-1") == inventory.of(digest(1)) == inventory.built_on([digest(50)]) == (before,)
         assert inventory.carrying("zlib1g") == ((before, ("zlib1g 1:1.2.13",)),)
 
-    def test_what_is_read_again_while_many_are_listed_is_among_them(self, inventory: SqlInventory) -> None:
-        """What was listed before counts by its name; what went meanwhile does not come."""
+    def test_listing_includes_images_that_are_put_again_meanwhile(self, inventory: SqlInventory) -> None:
+        """Images that are removed during the listing are left out."""
         many = [entry(number) for number in range(1000, 1250)]
         inventory.put(many)
         listing = iter(inventory.images())
@@ -149,8 +149,8 @@ class InventoryContract:
 
         assert refs([first, *listing]) == [f"hello {number}" for number in range(1000, 1249)]
 
-    def test_what_the_registry_lists_is_kept_beside_what_was_read(self, inventory: SqlInventory) -> None:
-        """A pull changes when it was pulled, and nothing else has to be read for it."""
+    def test_listed_updates_registry_facts_and_keeps_the_rest(self, inventory: SqlInventory) -> None:
+        """A pull changes the pull time, and no evidence has to be read again."""
         inventory.put([entry(1, signed=True), entry(2)])
         inventory.listed("curated/hello", [stored(1, pulled_at=LATER, tags=("v1",))])
 
@@ -159,8 +159,8 @@ class InventoryContract:
         assert second.stored == stored(2)
         assert inventory.marks("hello")[first.ref] == "mark 1"
 
-    def test_what_is_forgotten_is_found_nowhere(self, inventory: SqlInventory) -> None:
-        """And the others stay."""
+    def test_forgotten_image_is_not_found(self, inventory: SqlInventory) -> None:
+        """Other images stay."""
         kept, gone = entry(1, scan=scan(finding("CVE-1"))), entry(2, scan=scan(finding("CVE-1")))
         inventory.put([kept, gone])
         inventory.forget([gone.image.ref])
@@ -168,8 +168,8 @@ class InventoryContract:
         assert refs(inventory.affected("CVE-1")) == ["hello 1"]
         assert list(inventory.marks("hello")) == [kept.image.ref]
 
-    def test_a_later_deployment_takes_the_place_of_an_earlier_one(self, inventory: SqlInventory) -> None:
-        """In its environment, of its application; a rollback runs again."""
+    def test_later_deployment_replaces_earlier_one(self, inventory: SqlInventory) -> None:
+        """It does so in its environment and for its application; a rollback runs again."""
         inventory.put(
             [
                 entry(1, deployed=(deployment("staging"), deployment("production", LATER, "c9"))),
@@ -188,8 +188,8 @@ class InventoryContract:
         one, two, _ = inventory.images()
         assert [r.container for r in one.running] == ["c4"] and [r.container for r in two.deployed] == ["c2"]
 
-    def test_what_a_host_shows_is_told_with_the_deployment(self, inventory: SqlInventory) -> None:
-        """And a container that nobody recorded is told too; what a host showed before is forgotten."""
+    def test_observed_containers_are_merged_with_deployments(self, inventory: SqlInventory) -> None:
+        """A container without a deployment record is shown too, and earlier observations of the host are replaced."""
         inventory.put([entry(1, deployed=(deployment("staging"),)), entry(2)])
         recorded = Seen(container="c1", name="staging-hello", digest=digest(1), running=True, healthy=True)
         stranger = Seen(container="c7", name="by-hand", digest=digest(2), running=True)
@@ -204,24 +204,24 @@ class InventoryContract:
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(None, None)] and two.running == ()
 
-    def test_the_front_of_a_deployment_is_no_stranger(self, inventory: SqlInventory) -> None:
-        """It runs where the deployment does, whichever images they are of."""
+    def test_reverse_proxy_is_shown_with_its_deployment(self, inventory: SqlInventory) -> None:
+        """It belongs to the deployment although its image is another one."""
         inventory.put([entry(1, deployed=(deployment("staging", front="f1"),)), entry(2, "base/proxy")])
         inventory.saw("laptop", [Seen(container="f1", name="front", digest=digest(2), running=True)], LATER)
 
         proxy, _ = inventory.images()
         assert [(r.environment, r.application, r.name) for r in proxy.running] == [("staging", "hello", "front")]
 
-    def test_a_vulnerability_is_found_by_every_name(self, inventory: SqlInventory) -> None:
-        """Whichever way it is written."""
+    def test_vulnerability_is_found_by_alias_in_any_case(self, inventory: SqlInventory) -> None:
+        """Advisories use different names and spellings."""
         inventory.put([entry(1, scan=scan(finding("CVE-1", aliases=("GHSA-aa-bb",)))), entry(2, scan=scan())])
 
         assert [refs(inventory.affected(name)) for name in ("CVE-1", "cve-1", "ghsa-AA-bb", "CVE-")] == [
             ["hello 1"], ["hello 1"], ["hello 1"], [],
         ]  # fmt: skip
 
-    def test_a_package_is_found_with_and_without_its_version(self, inventory: SqlInventory) -> None:
-        """Images that share an SBOM are all found."""
+    def test_package_is_found_with_and_without_version(self, inventory: SqlInventory) -> None:
+        """All images that share an SBOM are found."""
         inventory.put([entry(1, packages=frozenset({ZLIB, FLASK})), entry(2, packages=frozenset({ZLIB, FLASK}))])
         inventory.put([entry(3)])
 
@@ -232,8 +232,8 @@ class InventoryContract:
         both = ["hello 1", "hello 2"]
         assert found == [both, both, [], both, []]
 
-    def test_counts_the_images_with_another_version_alone(self, inventory: SqlInventory) -> None:
-        """What has both, or one that nobody knows, may be meant; the name is whichever way it is written."""
+    def test_other_versions_counts_only_images_without_the_version(self, inventory: SqlInventory) -> None:
+        """An image with the version, or with an unknown one, is not counted; the case of the name is ignored."""
         new: Package = ("deb", "zlib1g", "pkg:deb/debian/zlib1g@2")
         any_of_them: Package = ("deb", "zlib1g", "")
         for number, packages in enumerate([{ZLIB}, {new}, {ZLIB, new}, {any_of_them}, {FLASK}]):
@@ -243,8 +243,8 @@ class InventoryContract:
         counts = [inventory.in_other_versions("ZLIB1g", version) for version in ("2", "1:1.2.13", "3")]
         assert counts == [1, 1, 3] and inventory.in_other_versions("zlib", "2") == 0
 
-    def test_a_package_is_found_by_what_it_was_built_from(self, inventory: SqlInventory) -> None:
-        """As advisories name it; in the version of that."""
+    def test_package_is_found_by_its_source_package(self, inventory: SqlInventory) -> None:
+        """Advisories name source packages, so the version is that of the source package."""
         libssl: Package = ("deb", "libssl3", "pkg:deb/debian/libssl3@3.0.15-1?upstream=openssl%403.0.15")
         inventory.put([entry(1, packages=frozenset({libssl, ZLIB}))])
 
@@ -253,8 +253,8 @@ class InventoryContract:
         of_openssl = [("libssl3 3.0.15-1 (built from openssl 3.0.15)",)]
         assert found == [of_openssl, of_openssl, [], [("libssl3 3.0.15-1",)], []]
 
-    def test_a_package_is_found_however_an_advisory_writes_it(self, inventory: SqlInventory) -> None:
-        """Names in other letters or with their group, a version as the scanner prints it; told as the SBOM names it."""
+    def test_package_is_found_by_the_names_that_advisories_use(self, inventory: SqlInventory) -> None:
+        """The answer shows the package as the SBOM names it."""
         packages: frozenset[Package] = frozenset(
             {
                 ("python", "zope-interface", "pkg:pypi/zope-interface@5.1"),
@@ -279,8 +279,8 @@ class InventoryContract:
         assert found == {each: [(["hello 1"], (told,))] for each, told in asked.items()}
         assert inventory.carrying("stdlib", "1.22") == ()
 
-    def test_names_from_outside_are_only_names(self, inventory: SqlInventory) -> None:
-        """However long they are, and whatever characters they have."""
+    def test_hostile_package_names_are_stored_as_plain_text(self, inventory: SqlInventory) -> None:
+        """Length and special characters do not matter."""
         odd: Package = ("python", "a\x00" + "'; DROP TABLE images; --%" * 200, "pkg:pypi/" + "x" * 9000 + "@1\x00")
         inventory.put([entry(1, packages=frozenset({odd}), scan=scan(finding("CVE-" + "9" * 5000)))])
 
@@ -288,15 +288,15 @@ class InventoryContract:
         assert refs(inventory.affected("CVE-" + "9" * 5000)) == ["hello 1"]
         assert inventory.of("%") == ()
 
-    def test_what_is_built_on_a_base_is_found_by_its_digest(self, inventory: SqlInventory) -> None:
-        """By any of several."""
+    def test_built_on_finds_images_by_base_digest(self, inventory: SqlInventory) -> None:
+        """Any of several digests matches."""
         inventory.put([entry(1, bases=(BuiltOn(digest=digest(50), name="base/python"),)), entry(2)])
 
         assert refs(inventory.built_on([digest(49), digest(50)])) == ["hello 1"]
         assert inventory.built_on([]) == ()
 
-    def test_what_is_built_on_what_is_built_on_it_is_found_too(self, inventory: SqlInventory) -> None:
-        """However many bases lie between, and be one said to be built on itself."""
+    def test_built_on_finds_images_of_indirect_bases(self, inventory: SqlInventory) -> None:
+        """The search follows all levels and ends even if bases refer to each other."""
         python, os = BuiltOn(digest=digest(2), name="base/python"), BuiltOn(digest=digest(1), name="base/os")
         inventory.put([entry(1, "base/os", bases=(python,)), entry(2, "base/python", bases=(os,))])
         inventory.put([entry(3, "shop", bases=(python, os)), entry(4, "other")])
@@ -306,31 +306,31 @@ class InventoryContract:
         assert refs(inventory.built_on([digest(1)])) == ["base/python 2", "shop 3"]
         assert refs(inventory.built_on([digest(2)])) == ["shop 3"]
 
-    def test_a_digest_is_found_by_how_it_begins(self, inventory: SqlInventory) -> None:
-        """With and without the algorithm; the same content in two repositories is two images."""
+    def test_image_is_found_by_digest_prefix(self, inventory: SqlInventory) -> None:
+        """The algorithm may be left out; the same content in two repositories is two images."""
         inventory.put([entry(1), entry(1, "other"), entry(2)])
 
         assert refs(inventory.of(digest(1))) == ["hello 1", "other 1"]
         assert refs(inventory.of("0" * 63 + "2")) == ["hello 2"]
         assert refs(inventory.of("0" * 12)) == ["hello 1", "hello 2", "other 1"]
 
-    def test_an_encrypted_copy_is_no_image_of_its_own(self, inventory: SqlInventory) -> None:
-        """It is one in another repository, where nobody says that it is a copy."""
+    def test_encrypted_copy_is_not_listed_as_image(self, inventory: SqlInventory) -> None:
+        """The same digest in another repository is an image if nothing there says that it is a copy."""
         inventory.put([entry(1, copies=(digest(2),)), entry(2), entry(2, "other")])
 
         assert refs(inventory.images()) == ["hello 1", "other 2"]
         assert refs(inventory.of(digest(2))) == refs(inventory.of(digest(2)[:-1])) == ["hello 1", "other 2"]
         assert len(inventory.marks("hello")) == 2
 
-    def test_says_when_it_was_reconciled(self, inventory: SqlInventory) -> None:
-        """The last time, and never before the first."""
+    def test_reconciled_returns_the_last_reconciliation_time(self, inventory: SqlInventory) -> None:
+        """Before the first reconciliation there is none."""
         assert inventory.reconciled() is None
         inventory.reconciled_at(NOON)
         inventory.reconciled_at(LATER)
         assert inventory.reconciled() == LATER
 
-    def test_what_is_to_be_read_again_is_kept_until_it_is(self, inventory: SqlInventory) -> None:
-        """An application's images, or all: nobody is told meanwhile that there are none."""
+    def test_distrusted_images_are_kept_until_they_are_read_again(self, inventory: SqlInventory) -> None:
+        """Answers stay complete while the images of one application or of all are read again."""
         inventory.put([entry(1, packages=frozenset({ZLIB})), entry(2, "other")])
         before = list(inventory.images())
         inventory.distrust("hello")
@@ -339,32 +339,32 @@ class InventoryContract:
         inventory.distrust()
         assert [*inventory.marks("other").values()] == [""] and list(inventory.images()) == before
 
-    def test_counts_the_images_of_which_no_content_is_known(self, inventory: SqlInventory) -> None:
-        """A copy is none; in the others nobody can tell what there is, for one of two reasons."""
+    def test_unreadable_and_unlisted_images_are_counted_apart(self, inventory: SqlInventory) -> None:
+        """Copies are not counted."""
         inventory.put([entry(1, packages=frozenset({ZLIB}), copies=(digest(3),)), entry(2, unreadable="x"), entry(3)])
         assert (inventory.unreadable(), inventory.unlisted()) == (1, 0)
 
         inventory.put([entry(4), entry(5)])
         assert (inventory.unreadable(), inventory.unlisted()) == (1, 2)
 
-    def test_counts_the_images_that_were_not_scanned(self, inventory: SqlInventory) -> None:
-        """An SBOM is no scan, and a scan without findings is one; a copy is no image."""
+    def test_unscanned_counts_images_without_a_scan(self, inventory: SqlInventory) -> None:
+        """An SBOM is no scan, and a scan without findings is one."""
         listed = frozenset({ZLIB})
         inventory.put([entry(1, packages=listed, scan=scan(), copies=(digest(3),)), entry(2, packages=listed)])
         inventory.put([entry(3), entry(4, unreadable="x")])
 
         assert inventory.unscanned() == 2
 
-    def test_what_the_starter_database_judged_is_counted(self, inventory: SqlInventory) -> None:
-        """It knows so few packages that no finding in the others means nothing."""
+    def test_images_scanned_with_starter_database_are_counted(self, inventory: SqlInventory) -> None:
+        """That database covers few packages, so a scan without findings says little."""
         official = scan().model_copy(update={"database": scan().database.model_copy(update={"kind": "official"})})
         inventory.put([entry(1, scan=scan()), entry(2, scan=official), entry(3)])
         assert inventory.by_starter() == 1
         inventory.put([entry(1, scan=official)])
         assert inventory.by_starter() == 0
 
-    def test_what_is_archived_does_not_count_as_scanned(self, inventory: SqlInventory) -> None:
-        """Nobody looks for what became known since, until it is restored."""
+    def test_archived_image_counts_as_unscanned(self, inventory: SqlInventory) -> None:
+        """New vulnerabilities are not looked for until the image is restored."""
         archived = stored(1, status=StorageStatus.ARCHIVED)
         inventory.put([entry(1, stored=archived, scan=scan()), entry(2, scan=scan())])
         assert inventory.unscanned() == 1
@@ -374,8 +374,8 @@ class InventoryContract:
         inventory.listed("curated/hello", [archived])
         assert inventory.unscanned() == 1
 
-    def test_what_is_archived_and_runs_is_scanned_like_any_other(self, inventory: SqlInventory) -> None:
-        """By a record, or seen on a host; where another one was deployed since, it does not run."""
+    def test_archived_image_that_runs_counts_as_scanned(self, inventory: SqlInventory) -> None:
+        """It runs by a deployment record or by observation on a host, until another deployment replaces it."""
         archived = [
             entry(n, application, stored=stored(n, status=StorageStatus.ARCHIVED), scan=scan(), deployed=deployed)
             for n, application, deployed in ((1, "hello", (deployment("staging"),)), (2, "other", ()))
@@ -388,8 +388,8 @@ class InventoryContract:
         inventory.put([entry(3, scan=scan(), deployed=(deployment("staging", LATER, "c2"),))])
         assert inventory.unscanned() == sum(image.shelved for image in inventory.images()) == 1
 
-    def test_what_is_gone_is_no_image_and_still_what_ran_last(self, inventory: SqlInventory) -> None:
-        """No older image runs because it went."""
+    def test_deleted_image_is_not_listed_but_stays_latest_deployment(self, inventory: SqlInventory) -> None:
+        """An older image must not count as running because the newer one was deleted."""
         inventory.put([entry(1, deployed=(deployment("staging"),))])
         inventory.put(
             [entry(2, gone=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, "other", gone=True)]
@@ -401,8 +401,8 @@ class InventoryContract:
         assert inventory.applications() == ("hello",)
         assert inventory.marks("hello") == {entry(n).image.ref: f"mark {n}" for n in (1, 2)}
 
-    def test_what_is_gone_is_in_answers_while_it_runs(self, inventory: SqlInventory) -> None:
-        """By a record or seen on a host; in counts too, as what became known since it went is found in it no more."""
+    def test_deleted_image_that_runs_is_in_answers_and_counts(self, inventory: SqlInventory) -> None:
+        """New vulnerabilities are no longer found in it, so it counts as unscanned."""
         known: dict[str, Any] = {
             "packages": frozenset({ZLIB}), "scan": scan(finding("CVE-1")),
             "bases": (BuiltOn(digest=digest(50), name="b"),),
@@ -424,14 +424,14 @@ class InventoryContract:
         inventory.put([entry(3, deployed=(deployment("staging", LATER, "c3"),))])
         assert answers() == [()] * 5
 
-    def test_the_copy_of_what_is_gone_is_no_image(self, inventory: SqlInventory) -> None:
-        """Nobody judged it, and nobody will."""
+    def test_copy_of_deleted_image_is_not_listed(self, inventory: SqlInventory) -> None:
+        """No gate judged the copy."""
         inventory.put([entry(1, gone=True, copies=(digest(2),)), entry(2)])
 
         assert list(inventory.images()) == []
 
-    def test_what_other_hosts_showed_is_forgotten(self, inventory: SqlInventory) -> None:
-        """Nobody looks at them any more; all of them where there are none."""
+    def test_observations_of_unwatched_hosts_are_removed(self, inventory: SqlInventory) -> None:
+        """An empty list of hosts removes all."""
         inventory.put([entry(1)])
         for host in ("old", "laptop"):
             inventory.saw(host, [Seen(container="c1", name="x", digest=digest(1), running=True)], NOON)
@@ -441,8 +441,8 @@ class InventoryContract:
         inventory.unwatched([])
         assert [image.running for image in inventory.images()] == [()]
 
-    def test_an_environment_is_where_it_is_now(self, inventory: SqlInventory) -> None:
-        """Without reading anything again; in other applications nothing changes."""
+    def test_placed_moves_deployments_to_the_current_hosts(self, inventory: SqlInventory) -> None:
+        """No evidence is read again, and other applications do not change."""
         inventory.put([entry(1, deployed=(deployment("staging"), deployment("production", container="c2")))])
         inventory.put([entry(2, "other", deployed=(deployment("staging", container="c3"),))])
         inventory.placed("hello", {"staging": "north", "production": "laptop"}.__getitem__)
@@ -451,8 +451,8 @@ class InventoryContract:
             ("c1", "north"), ("c2", "laptop"), ("c3", "laptop"),
         }  # fmt: skip
 
-    def test_several_make_and_fill_it_at_once(self, address: str) -> None:
-        """Each waits for its turn, and nothing is lost."""
+    def test_concurrent_writers_lose_no_image(self, address: str) -> None:
+        """Four threads create and fill the same database."""
 
         def fill(number: int) -> None:
             inventory = open_inventory(address)

@@ -1,4 +1,4 @@
-"""The engine in memory keeps what the port promises, so that a test on it says something of the real one."""
+"""The engine in memory keeps the contract of the port, so tests that use it are valid for the real engine."""
 
 from uuid import uuid4
 

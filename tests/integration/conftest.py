@@ -1,6 +1,6 @@
-"""What several rooms of real tests share: the running laptop, its bases, tools and ways in, and a program.
+"""Fixtures that several groups of integration tests share: the laptop, its bases, tools and clients.
 
-`make test` has started the laptop; nothing here does.
+`make test` has started the laptop; the fixtures do not start it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def home() -> Home:
 
 @pytest.fixture(scope="session")
 def laptop(home: Home) -> Iterator[LaptopState]:
-    """The running laptop, on which nothing is promoted but by the test that wants it."""
+    """The running laptop, with a promotion freeze: only tests that need promotions lift it."""
     state = load_state(home)
     _freeze()
     yield state
@@ -44,14 +44,14 @@ def _freeze() -> None:
 
 @pytest.fixture
 def frozen_again(laptop: LaptopState) -> Iterator[None]:
-    """After a test that thaws: the others want the freeze that they began with."""
+    """Restores the promotion freeze after a test that lifted it."""
     yield
     _freeze()
 
 
 @pytest.fixture
 def thawed(frozen_again: None) -> None:
-    """Images move by events while the test runs."""
+    """Lifts the promotion freeze, so events promote images while the test runs."""
     assert cscm("thaw").status == 0
 
 
@@ -70,13 +70,13 @@ def toolbox(home: Home) -> Toolbox:
 
 @pytest.fixture(scope="session")
 def root(home: Home, laptop: LaptopState) -> boto3.Session:
-    """The account's owner."""
+    """A session with the rights of the account's owner."""
     return emulator_root(root_key(home), laptop.region)
 
 
 @pytest.fixture(scope="session")
 def ecr(root: boto3.Session, laptop: LaptopState) -> Any:
-    """ECR, as its owner sees it."""
+    """An ECR client with the rights of the account's owner."""
     return root.client("ecr", endpoint_url=laptop.endpoint_url)
 
 
@@ -87,7 +87,7 @@ def prefect(home: Home, laptop: LaptopState) -> Prefect:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """The engine, as its own client shows it."""
+    """Docker's own client, to inspect the engine."""
     client = docker.from_env()
     yield client
     client.close()
@@ -95,7 +95,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service that behaves, unless its arguments name a fault."""
+    """A service that works correctly, unless its arguments name a fault."""
     path = tmp_path_factory.mktemp("program") / "subject"
     compiled(path, "amd64")
     return path
@@ -103,6 +103,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def buildkit(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildKit]:
-    """The engine's BuildKit, with a registry of the tests' own."""
+    """The engine's BuildKit, with a registry of its own for the tests."""
     with buildkit_in(tmp_path_factory.mktemp("buildkit"), toolbox) as found:
         yield found

@@ -1,4 +1,4 @@
-"""The alerts that the server gives by itself: a run that nobody takes up, and a runner that is gone; an advisory."""
+"""Alerts of the Prefect server: late runs, lost workers, and rescans after an advisory."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 LOST = 240.0
-"""Seconds in which a server has to miss a worker: three of its heartbeats, each 30 s, and then some."""
+"""Seconds until the server reports a lost worker: three heartbeats of 30 s each, and a margin."""
 
 
 def told(prefect: Prefect, what: str, about: str) -> list[dict[str, Any]]:
-    """The alerts about something that arrived."""
+    """Return the completed alerts of a kind about something."""
     found = prefect.ask(
         "flow_runs/filter", {"flows": {"name": {"any_": ["alert"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 50}
     )
@@ -40,7 +40,7 @@ def told(prefect: Prefect, what: str, about: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def pool(prefect: Prefect, home: Home) -> Iterator[str]:
-    """A work pool of its own, whose worker ran once and is gone."""
+    """A work pool whose worker ran once and is gone."""
     name = f"absent-{uuid.uuid4().hex[:8]}"
     prefect.ask("work_pools/", {"name": name, "type": "process", "base_job_template": {}})
     worker = subprocess.Popen(
@@ -58,8 +58,8 @@ def pool(prefect: Prefect, home: Home) -> Iterator[str]:
     prefect.delete(f"work_pools/{name}")
 
 
-def test_a_run_that_nobody_takes_up_and_a_runner_that_is_gone_are_told(prefect: Prefect, pool: str) -> None:
-    """Each by its own alert, with what it is about."""
+def test_late_run_and_lost_worker_raise_alerts(prefect: Prefect, pool: str) -> None:
+    """Each has its own alert, which names the run or the work pool."""
     flow = prefect.ask("flows/", {"name": "nobody runs it"})
     deployment = prefect.ask(
         "deployments/", {"name": pool, "flow_id": flow["id"], "work_pool_name": pool, "tags": ["by-event"]}
@@ -73,8 +73,8 @@ def test_a_run_that_nobody_takes_up_and_a_runner_that_is_gone_are_told(prefect: 
     prefect.delete(f"deployments/{deployment['id']}")
 
 
-def test_an_advisory_starts_a_rescan_of_what_carries_its_packages(prefect: Prefect, bases: None) -> None:
-    """And passes over what does not."""
+def test_advisory_starts_a_rescan_of_images_with_its_packages(prefect: Prefect, bases: None) -> None:
+    """Images without the packages are skipped."""
     package = f"nobody-has-{uuid.uuid4().hex[:8]}"
     assert cscm("events", "advisory", "TEST-1", package).status == 0
 

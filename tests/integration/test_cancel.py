@@ -1,7 +1,7 @@
-"""Cancelling: a run ends within seconds wherever it is, and leaves nothing behind.
+"""Cancellation: a run ends within seconds at any step, and leaves nothing behind.
 
-Runs are started and cancelled as an operator does it, through Prefect's API; what is left is looked
-for in the engine, in the process table and among the concurrency slots.
+Runs are started and cancelled as an operator does, through Prefect's API. The remains are looked for
+in the engine, in the process table and among the concurrency slots.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 SOON = 20.0
-"""Seconds from the request to the state Cancelled; the worker asks for cancellations every few seconds."""
+"""Seconds from the request to the state Cancelled; the worker polls for cancellations every few seconds."""
 
 
 class Operator:
-    """What an operator does, by Prefect's API."""
+    """The actions of an operator, through Prefect's API."""
 
     def __init__(self, prefect: Prefect) -> None:
         self._prefect = prefect
 
     def start(self, path: Path) -> str:
-        """Start a chain; the run's id."""
+        """Start a chain and return the run's id."""
         return self._prefect.start("chain/on-demand", path=str(path))
 
     def state(self, run: str) -> dict[str, Any]:
@@ -45,14 +45,14 @@ class Operator:
         return state
 
     def cancel(self, run: str) -> float:
-        """Cancel and wait for the end; seconds that it took."""
+        """Cancel a run, wait until it has ended and return the seconds that it took."""
         started = time.monotonic()
         self._prefect.ask(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
         eventually(lambda: self.state(run)["type"] == "CANCELLED", SOON, lambda: self.state(run))
         return time.monotonic() - started
 
     def slots(self, name: str) -> int:
-        """How many slots of a limit are taken."""
+        """Return the number of taken slots of a limit."""
         limits = self._prefect.ask("v2/concurrency_limits/filter", {"limit": 200})
         return next((int(limit["active_slots"]) for limit in limits if limit["name"] == name), 0)
 
@@ -64,7 +64,7 @@ def operator(bases: None, prefect: Prefect) -> Operator:
 
 @pytest.fixture
 def application(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of hello, with changes to its files: `application(name, {"file": (old, new)})`."""
+    """A function that copies hello and replaces text in its files: `application(name, {"file": (old, new)})`."""
 
     def copy(name: str, changes: dict[str, tuple[str, str]]) -> Path:
         directory = tmp_path / name
@@ -80,7 +80,7 @@ def application(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def next_revision(tmp_path: Path) -> Path:
-    """hello in a clone of this repository, one commit on: the same application, and another digest."""
+    """The hello example in a clone of this repository with one more commit: same application, other digest."""
     clone = tmp_path / ROOT.name
 
     git(ROOT, "clone", "--quiet", str(ROOT), str(clone))
@@ -92,22 +92,22 @@ def next_revision(tmp_path: Path) -> Path:
 
 
 def carrying(*marks: str) -> list[str]:
-    """Command lines of the processes that carry a mark in their arguments or their environment."""
+    """Return the command lines of processes that have a mark in their arguments or environment."""
     return processes(lambda command, environment: any(mark.encode() in command + environment for mark in marks))
 
 
 def nothing_left(engine: docker.DockerClient, run: str, name: str) -> None:
-    """No container, network, image or process of this application and run."""
+    """Check that no container, network, image or process of this application and run is left."""
     assert not containers(engine, **{MANAGED: "true", APPLICATION: name})
     assert not engine.networks.list(filters={"label": f"{APPLICATION}={name}"})
     assert not engine.images.list(filters={"reference": f"cscm.local/{name}*"})
     eventually(lambda: not carrying(run, name), 5, lambda: carrying(run, name))
 
 
-def test_a_cancelled_build_ends_with_what_it_runs(
+def test_cancelled_build_ends_with_its_processes(
     operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
 ) -> None:
-    """The builder's command and the step inside of the build end; no image comes of it."""
+    """The client and the step inside of the build end, and there is no image."""
     name = "cancelled-build"
     forever = f"RUN echo {name} && exec sleep 4321"
     path = application(name, {"Dockerfile": ("COPY hello hello", forever)})
@@ -119,10 +119,10 @@ def test_a_cancelled_build_ends_with_what_it_runs(
     eventually(lambda: not carrying("sleep\x004321"), 5, lambda: carrying("sleep\x004321"))
 
 
-def test_a_cancelled_probe_leaves_no_container(
+def test_cancelled_probe_leaves_no_container_or_network(
     operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
 ) -> None:
-    """The probe waits for a port on which nobody listens; its container and network go with the run."""
+    """The probe is cancelled while it waits for a port without listener."""
     name = "cancelled-probe"
     path = application(name, {})
     text = (path / "supply-chain.yaml").read_text()
@@ -134,10 +134,10 @@ def test_a_cancelled_probe_leaves_no_container(
     nothing_left(engine, run, name)
 
 
-def test_a_cancelled_deployment_gives_back_its_slot_and_the_one_before_serves_on(
+def test_cancelled_deployment_frees_its_slot_and_keeps_the_old_one(
     operator: Operator, engine: docker.DockerClient, next_revision: Path
 ) -> None:
-    """The new container, held before it is ready, is removed; nobody who comes next waits for a turn."""
+    """The new container is removed before it is ready, and the next run need not wait for the lock."""
     here = {ROLE: "application", ENVIRONMENT: "staging", APPLICATION: "hello"}
     before = {each.id for each in containers(engine, **here)}
     run = operator.start(next_revision)

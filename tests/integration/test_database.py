@@ -1,4 +1,4 @@
-"""The starter database under the real scanner: exact matches, honest errors, and a mirror's official one."""
+"""The starter database with the real scanner: exact matches, clear errors, and the official one from a mirror."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.real
 
 
 DIGESTS = {"3.40.1": "xxh64:2064f4f13c881a0f"}
-"""What grype 0.121.2 makes of the shipped feed, by the version of the SQLite library that wrote it."""
+"""The digest that grype 0.121.2 computes for the shipped feed, by version of the SQLite library."""
 
 OS_RELEASE = 'ID=debian\nVERSION_ID="{}"\nVERSION_CODENAME={}\n'
 PACKAGE = """Package: {}
@@ -52,7 +52,7 @@ def grype(toolbox: Toolbox) -> Tool:
 
 @pytest.fixture(scope="module")
 def directory(grype: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the starter database in it."""
+    """A directory with the starter database."""
     directory = tmp_path_factory.mktemp("database")
     ensure_database(grype, directory, starter_only=True)
     return directory
@@ -60,7 +60,7 @@ def directory(grype: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def scan(grype: Tool, directory: Path, tmp_path: Path) -> Scan:
-    """Scans files that are named and given; what is found, by `package id`."""
+    """A function that scans files; returns the findings by `package id`."""
     tool = grype.with_environment(**grype_environment(directory))
 
     def scan(source: str) -> dict[str, dict[str, Any]]:
@@ -79,7 +79,7 @@ def requirements(directory: Path, text: str) -> str:
 
 
 def debian(directory: Path, version: str, codename: str, *packages: tuple[str, str, str]) -> str:
-    """A root file system of a Debian release with the given packages."""
+    """Write a root filesystem of a Debian release with the given packages."""
     (directory / "etc").mkdir()
     (directory / "etc/os-release").write_text(OS_RELEASE.format(version, codename))
     status = directory / "var/lib/dpkg/status.d"
@@ -90,15 +90,15 @@ def debian(directory: Path, version: str, codename: str, *packages: tuple[str, s
 
 
 def test_same_feed_gives_the_same_digest(grype: Tool, directory: Path, tmp_path: Path) -> None:
-    """A digest on a verdict names the facts behind it, not the moment at which they were compiled."""
+    """The digest in a verdict identifies the data, not the time of compilation."""
     digests = {ensure_database(grype, tmp_path / str(turn), starter_only=True).digest for turn in range(3)}
 
     assert digests == {read_database(directory).digest}
     assert digests == {DIGESTS.get(sqlite3.sqlite_version, *digests)}
 
 
-def test_python_packages_match_with_the_fix_of_their_own_window(scan: Scan, tmp_path: Path) -> None:
-    """Each finding offers the fix of the release line that is in use, not of another."""
+def test_python_finding_has_the_fix_of_its_release_line(scan: Scan, tmp_path: Path) -> None:
+    """A fix of another release line would be no help."""
     found = scan(requirements(tmp_path, "jinja2==2.10\nsqlparse==0.4.3\nDjango==3.2.3\n"))
 
     assert {name for name in found if name.startswith("jinja2")} == {"jinja2 PYSEC-2019-217", "jinja2 PYSEC-2021-66"}
@@ -107,13 +107,13 @@ def test_python_packages_match_with_the_fix_of_their_own_window(scan: Scan, tmp_
     assert django["fix"] == {"versions": ["3.2.4"], "state": "fixed"}
 
 
-def test_fixed_python_packages_do_not_match(scan: Scan, tmp_path: Path) -> None:
-    """The version that has the fix is outside of the window."""
+def test_fixed_python_packages_have_no_findings(scan: Scan, tmp_path: Path) -> None:
+    """The fixed version is outside of the affected range."""
     assert scan(requirements(tmp_path, "jinja2==3.1.4\nsqlparse==0.5.0\n")) == {}
 
 
-def test_exploited_vulnerability_is_flagged(scan: Scan, tmp_path: Path) -> None:
-    """What is in CISA's catalogue stands out from what is merely known."""
+def test_known_exploited_vulnerability_is_flagged(scan: Scan, tmp_path: Path) -> None:
+    """CISA's catalog lists it."""
     found = scan(requirements(tmp_path, "salt==3000.1\npyspark==3.1.0\n"))
 
     exploited = {
@@ -129,8 +129,8 @@ def test_exploited_vulnerability_is_flagged(scan: Scan, tmp_path: Path) -> None:
     }
 
 
-def test_go_modules_match_and_severity_is_known_or_unknown(scan: Scan, tmp_path: Path) -> None:
-    """A vector that is known decides the severity; where none is known the scanner says so."""
+def test_go_finding_has_severity_from_its_vector_or_unknown(scan: Scan, tmp_path: Path) -> None:
+    """A record without a CVSS vector has the severity Unknown."""
     (tmp_path / "go.mod").write_text("module x\n\ngo 1.21\n\nrequire golang.org/x/net v0.22.0\n")
 
     found = scan(f"dir:{tmp_path}")
@@ -140,16 +140,16 @@ def test_go_modules_match_and_severity_is_known_or_unknown(scan: Scan, tmp_path:
     assert found["golang.org/x/net GO-2024-3333"]["severity"] == "Unknown"
 
 
-def test_go_module_with_custom_windows_matches_by_its_tags(scan: Scan, tmp_path: Path) -> None:
-    """Where a module's tags are no Go versions, its advisories still tell fixed from affected."""
+def test_go_module_with_custom_ranges_matches_by_its_tags(scan: Scan, tmp_path: Path) -> None:
+    """Some modules have tags that are no Go versions."""
     for version, affected in (("v4.9.0+incompatible", True), ("v4.9.1+incompatible", False)):
         (tmp_path / "go.mod").write_text(f"module x\n\ngo 1.21\n\nrequire github.com/wazuh/wazuh {version}\n")
 
         assert ("github.com/wazuh/wazuh GO-2025-3459" in scan(f"dir:{tmp_path}")) is affected
 
 
-def test_debian_packages_match_by_their_source(scan: Scan, tmp_path: Path) -> None:
-    """A binary package has the vulnerabilities of the source that it was built from."""
+def test_debian_package_matches_by_its_source_package(scan: Scan, tmp_path: Path) -> None:
+    """Advisories of Debian name source packages."""
     found = scan(
         debian(
             tmp_path,
@@ -164,19 +164,19 @@ def test_debian_packages_match_by_their_source(scan: Scan, tmp_path: Path) -> No
 
 
 def test_each_debian_release_has_its_own_fixes(scan: Scan, tmp_path: Path) -> None:
-    """Bullseye's fix is no fix of bookworm's."""
+    """A fix in bullseye is no fix in bookworm."""
     found = scan(debian(tmp_path, "11", "bullseye", ("dpkg", "dpkg", "1.20.13")))
 
     assert {name: one["fix"]["versions"] for name, one in found.items()} == {"dpkg CVE-2025-6297": ["1.20.14"]}
 
 
-def test_nothing_is_said_of_a_debian_release_without_facts(scan: Scan, tmp_path: Path) -> None:
-    """No facts, no findings: which is why policy has to know which database was used."""
+def test_debian_release_without_data_has_no_findings(scan: Scan, tmp_path: Path) -> None:
+    """The policy therefore has to know which database was used."""
     assert scan(debian(tmp_path, "13", "trixie", ("apt", "apt", "2.6.1"))) == {}
 
 
-def test_scan_names_its_database_and_the_age_of_each_source(grype: Tool, directory: Path, tmp_path: Path) -> None:
-    """A verdict can be traced to facts of a date."""
+def test_scan_names_its_database_and_the_date_of_each_source(grype: Tool, directory: Path, tmp_path: Path) -> None:
+    """A verdict can be traced to data of a date."""
     tool = grype.with_environment(**grype_environment(directory))
 
     report = json.loads(tool.run(requirements(tmp_path, ""), "-o", "json", timeout=60, quiet=True).stdout)
@@ -192,7 +192,7 @@ def test_scan_names_its_database_and_the_age_of_each_source(grype: Tool, directo
 
 
 def test_tampered_database_gives_no_report_and_is_replaced(grype: Tool, tmp_path: Path) -> None:
-    """Somebody who removes a vulnerability from the database must not get a clean report."""
+    """A removed vulnerability must not lead to a clean report."""
     place = tmp_path / "database"
     before = ensure_database(grype, place, starter_only=True)
     file = place / "6/vulnerability.db"
@@ -211,7 +211,7 @@ def test_tampered_database_gives_no_report_and_is_replaced(grype: Tool, tmp_path
 
 @pytest.fixture
 def mirror(grype: Tool, tmp_path: Path) -> Iterator[tuple[str, Database]]:
-    """A mirror that offers a database in the layout of grype's own distribution."""
+    """A mirror that serves a database in the layout of grype's own distribution."""
     offered = ensure_database(grype, tmp_path / "offered", starter_only=True)
     place = tmp_path / "mirror/v6"
     place.mkdir(parents=True)
@@ -230,10 +230,10 @@ def mirror(grype: Tool, tmp_path: Path) -> Iterator[tuple[str, Database]]:
     server.server_close()
 
 
-def test_official_database_is_used_where_it_can_be_had_and_kept_afterwards(
+def test_official_database_is_preferred_and_kept_during_an_outage(
     grype: Tool, mirror: tuple[str, Database], tmp_path: Path
 ) -> None:
-    """The scanner's own distribution comes first; an outage later does not take it away."""
+    """The starter database is only a fallback."""
     url, offered = mirror
     place = tmp_path / "database"
     online = grype.with_environment(GRYPE_DB_UPDATE_URL=url, GRYPE_DB_MAX_UPDATE_CHECK_FREQUENCY="0")
@@ -248,7 +248,7 @@ def test_official_database_is_used_where_it_can_be_had_and_kept_afterwards(
 
 
 def test_old_official_database_gives_no_report(grype: Tool, mirror: tuple[str, Database], tmp_path: Path) -> None:
-    """The official database is only as good as its age; this one is of 2024."""
+    """This one is of 2024, and the maximum age is five days."""
     url, _ = mirror
     place = tmp_path / "database"
     ensure_database(grype.with_environment(GRYPE_DB_UPDATE_URL=url), place)
@@ -260,8 +260,8 @@ def test_old_official_database_gives_no_report(grype: Tool, mirror: tuple[str, D
     assert "max allowed age is 5 days" in done.stderr
 
 
-def test_starter_database_is_compiled_where_no_mirror_answers(grype: Tool, tmp_path: Path) -> None:
-    """Without a network the chain still judges, and the run says with what."""
+def test_starter_database_is_compiled_if_no_mirror_answers(grype: Tool, tmp_path: Path) -> None:
+    """The chain works without a network, and the output says which database is used."""
     said: list[str] = []
 
     database = ensure_database(
@@ -279,7 +279,7 @@ def syft(toolbox: Toolbox) -> Syft:
 
 @pytest.fixture(scope="module")
 def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """syft's of a root file system of Debian 12 with a package that has a known vulnerability."""
+    """The SBOM of a Debian 12 root filesystem with a vulnerable package."""
     source = debian(tmp_path_factory.mktemp("root"), "12", "bookworm", ("libapt-pkg6.0", "apt", "2.6.1"))
     document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).record.content)
     return document
@@ -306,10 +306,10 @@ def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     ],
     ids=str,
 )
-def test_a_distribution_in_which_nothing_can_be_found_is_not_known(
+def test_report_says_if_the_distribution_is_unknown(
     grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, known: bool
 ) -> None:
-    """However an image's os-release is changed: the scanner finds what it should, or the report says that it cannot."""
+    """A changed os-release must not hide findings without notice."""
     database = read_database(directory)
     scanner = Grype(
         tool=grype,

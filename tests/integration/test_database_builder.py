@@ -1,7 +1,7 @@
-"""The starter database holds what grype's own builder makes of the same facts.
+"""The starter database equals the one that grype's own builder makes from the same data.
 
-The builder is a library inside of grype; a Go program of a page calls it on workspaces that are
-written here, from the feed, in the forms in which grype's own providers hand over their records.
+The builder is a library of grype. A short Go program calls it on workspaces that the tests write from
+the feed, in the formats in which grype's own providers deliver their records.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def build_builder(directory: Path) -> Path:
     return directory / "builder"
 
 
-# --- the feed, as grype's providers would hand it over ---
+# --- the feed, in the formats of grype's providers ---
 
 
 def write_workspaces(feed: Feed, directory: Path) -> Iterator[Path]:
@@ -109,7 +109,7 @@ def write_workspaces(feed: Feed, directory: Path) -> Iterator[Path]:
 
 
 def write_workspace(directory: Path, provider: str, schema: str, items: Iterable[dict[str, Any]], as_of: date) -> Path:
-    """One result file per record, in the layout of a vunnel workspace."""
+    """Write one result file per record, in the layout of a vunnel workspace."""
     results = directory / "results"
     results.mkdir(parents=True)
     lines = []
@@ -255,11 +255,11 @@ def exploited(feed: Feed) -> Iterator[dict[str, Any]]:
         }
 
 
-# --- what is compared ---
+# --- the comparison ---
 
 
 def content(file: Path, query: str) -> Counter[str]:
-    """The rows, with JSON in one form; dates of the year one and pages to read are left out."""
+    """Return the rows with normalised JSON, without dates of the year one and without references."""
     with contextlib.closing(sqlite3.connect(file)) as db:
         return Counter(repr([normal(value) for value in row]) for row in db.execute(query))
 
@@ -275,8 +275,8 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("query", [VULNERABILITIES, AFFECTED, *OTHERS.values()])
-def test_starter_database_equals_what_grypes_own_builder_makes(ours: Path, theirs: Path, query: str) -> None:
-    """Whatever grype would find with its own builder's database, it finds with ours."""
+def test_starter_database_equals_the_one_of_grypes_builder(ours: Path, theirs: Path, query: str) -> None:
+    """Grype finds the same with either database."""
     here, there = content(ours, query), content(theirs, query)
 
     assert here

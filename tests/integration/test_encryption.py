@@ -57,7 +57,7 @@ DOCKER = "application/vnd.docker"
 
 @dataclass(frozen=True)
 class Role:
-    """One tier, with everything it does through its own role."""
+    """A tier, with its clients and tools in its own role."""
 
     tier: TierName
     host: str
@@ -99,7 +99,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Chain:
-    """An AWS account of its own, and the two tiers that have to do with encryption."""
+    """An AWS account, and the two tiers that take part in encryption."""
 
     admin: Administrator
     ecr_admin: Any
@@ -128,13 +128,13 @@ class Chain:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The emulator's."""
+    """The emulator's directory."""
     return tmp_path_factory.mktemp("emulator")
 
 
 @pytest.fixture(scope="module")
 def emulator(home: Home, directory: Path) -> Iterator[str]:
-    """The registry's host, which is also AWS's."""
+    """The host of the registry, which is also the address of AWS."""
     host, port = "127.0.0.1", free_port()
     command = [
         str(home.emulator / "bin/python"), "-m", "cscm_laptop.emulator",
@@ -160,7 +160,7 @@ def chain(emulator: str, toolbox: Toolbox, directory: Path, tmp_path_factory: py
 
 
 def program(message: bytes) -> bytes:
-    """A static ELF program for Linux on x86-64 that writes `message` to standard output and ends with 0."""
+    """Return a static ELF program for Linux on x86-64 that prints `message` and exits with 0."""
     base, start, length = 0x400000, 0x78, 39
     code = (
         b"\xb8\x01\0\0\0\xbf\x01\0\0\0\x48\xbe" + struct.pack("<Q", base + start + length)
@@ -173,7 +173,7 @@ def program(message: bytes) -> bytes:
 
 
 def write_image(layout: Path, message: str, *, docker_format: bool = False) -> str:
-    """An OCI layout of one image that says `message`; its digest. Its JSON is indented, as BuildKit's is."""
+    """Write an OCI layout of one image that prints `message`; return its digest. The JSON is indented as BuildKit's."""
     (layout / "blobs/sha256").mkdir(parents=True)
     kinds = ("image.rootfs.diff.tar.gzip", "container.image.v1+json", "distribution.manifest.v2+json")
     layer_type, config_type, manifest_type = (
@@ -216,7 +216,7 @@ Store = Callable[..., StoredImage]
 
 @pytest.fixture
 def stored(chain: Chain, tmp_path: Path) -> Iterator[Store]:
-    """Makes images that say what they are told to, each in a curated repository of its own."""
+    """A function that stores an image which prints a message in a new curated repository."""
     made: list[ImageRef] = []
 
     def make(message: str = "", *, docker_format: bool = False, key: str | None = "alias/cscm-storage") -> StoredImage:
@@ -240,13 +240,13 @@ def stored(chain: Chain, tmp_path: Path) -> Iterator[Store]:
 
 
 def output(digest: str) -> str:
-    """What the image with this digest says when it runs."""
+    """Run the image with this digest and return its output."""
     return docker.from_env().containers.run(digest, network_mode="none", remove=True).decode()
 
 
 @pytest.fixture
 def without_grant(chain: Chain) -> Iterator[None]:
-    """The execution role loses what its policy grants on the content key."""
+    """Removes the grant on the content key from the execution role."""
     name = {"RoleName": "cscm-execution", "PolicyName": "cscm"}
     policy = chain.admin.iam.get_role_policy(**name)["PolicyDocument"]
     rest = [s for s in policy["Statement"] if "kms:Decrypt" not in s["Action"]]
@@ -256,10 +256,8 @@ def without_grant(chain: Chain) -> Iterator[None]:
     chain.admin.iam.put_role_policy(**name, PolicyDocument=json.dumps(policy))
 
 
-def test_a_confidential_image_starts_from_its_encrypted_copy_with_the_signed_digest(
-    chain: Chain, stored: Store
-) -> None:
-    """Curation encrypts every layer; execution gets back exactly what was signed, and it runs."""
+def test_confidential_image_runs_from_its_encrypted_copy(chain: Chain, stored: Store) -> None:
+    """Curation encrypts every layer; execution decrypts exactly the signed digest."""
     image = stored("confidential hello")
 
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
@@ -275,8 +273,8 @@ def test_a_confidential_image_starts_from_its_encrypted_copy_with_the_signed_dig
     assert output(image.ref.digest) == "confidential hello"
 
 
-def test_the_evidence_binds_both_digests_and_both_keys(chain: Chain, stored: Store) -> None:
-    """Execution reads curation's signed word: repository, storage key, copy, wrapped key."""
+def test_encryption_record_names_both_digests_and_both_keys(chain: Chain, stored: Store) -> None:
+    """Execution reads repository, storage key, copy and content key from signed evidence."""
     image = stored()
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
 
@@ -291,8 +289,8 @@ def test_the_evidence_binds_both_digests_and_both_keys(chain: Chain, stored: Sto
     assert (copy.key, copy.context) == (chain.accounts.content_key, {"image": image.ref.digest})
 
 
-def test_a_second_run_writes_no_second_copy_and_no_second_record(chain: Chain, stored: Store) -> None:
-    """Everything in the repository after the second run was there after the first."""
+def test_second_encryption_writes_no_copy_and_no_record(chain: Chain, stored: Store) -> None:
+    """The repository has the same content after both runs."""
     image = stored()
     first = chain.encrypt(image, Classification.CONFIDENTIAL)
     before = chain.digests(image.ref.repository)
@@ -305,8 +303,8 @@ def test_a_second_run_writes_no_second_copy_and_no_second_record(chain: Chain, s
     assert len(chain.curation.registry.referrers(image.ref)) == 1
 
 
-def test_a_copy_that_was_deleted_is_written_again(chain: Chain, stored: Store) -> None:
-    """Evidence of a copy that the registry lost is no copy; the new one opens."""
+def test_deleted_copy_is_written_again(chain: Chain, stored: Store) -> None:
+    """The record of a missing copy does not count as proof, and the new copy can be decrypted."""
     image = stored()
     first = chain.encrypt(image, Classification.CONFIDENTIAL)
     chain.ecr_admin.batch_delete_image(
@@ -319,8 +317,8 @@ def test_a_copy_that_was_deleted_is_written_again(chain: Chain, stored: Store) -
     assert chain.execution.supply().supply(image.ref) == image.ref.digest
 
 
-def test_what_is_not_confidential_gets_no_copy(chain: Chain, stored: Store) -> None:
-    """An internal image is verified at rest and attested, and is pulled as it is."""
+def test_internal_image_gets_no_encrypted_copy(chain: Chain, stored: Store) -> None:
+    """Its encryption at rest is verified and attested, and it is pulled directly."""
     image = stored("internal hello")
 
     encrypted = chain.encrypt(image, Classification.INTERNAL)
@@ -334,8 +332,8 @@ def test_what_is_not_confidential_gets_no_copy(chain: Chain, stored: Store) -> N
     assert output(image.ref.digest) == "internal hello"
 
 
-def test_another_key_does_not_open_the_copy(chain: Chain, stored: Store, tmp_path: Path) -> None:
-    """The wrong private key leaves nothing that could be loaded."""
+def test_other_private_key_cannot_decrypt_the_copy(chain: Chain, stored: Store, tmp_path: Path) -> None:
+    """No archive is written that could be loaded."""
     image = stored()
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
     copy, skopeo = image.ref.model_copy(update={"digest": encrypted.copy_digest}), chain.execution.skopeo
@@ -347,8 +345,8 @@ def test_another_key_does_not_open_the_copy(chain: Chain, stored: Store, tmp_pat
 
 
 @pytest.mark.usefixtures("without_grant")
-def test_without_the_grant_nothing_is_supplied(chain: Chain, stored: Store) -> None:
-    """The role may read the repository, but not the key: the engine stays without the image."""
+def test_execution_without_the_grant_gets_no_image(chain: Chain, stored: Store) -> None:
+    """The role may read the repository but not use the key, so the engine stays empty."""
     image = stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
 
@@ -358,10 +356,10 @@ def test_without_the_grant_nothing_is_supplied(chain: Chain, stored: Store) -> N
     assert not docker.from_env().images.list(filters={"reference": f"*/{image.ref.repository}"})
 
 
-def test_without_the_grant_plain_layers_on_the_host_do_not_help(
+def test_plain_layers_on_the_host_do_not_replace_the_grant(
     chain: Chain, stored: Store, request: pytest.FixtureRequest
 ) -> None:
-    """An image that was started here before does not start again once the grant is gone."""
+    """An image that ran before is not supplied again once the grant is revoked."""
     image = stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
     assert chain.execution.supply().supply(image.ref) == image.ref.digest
@@ -371,8 +369,8 @@ def test_without_the_grant_plain_layers_on_the_host_do_not_help(
         chain.execution.supply().supply(image.ref)
 
 
-def test_a_wrapped_key_is_of_no_use_for_another_image(chain: Chain, stored: Store) -> None:
-    """KMS binds each key to its image; the role with the grant cannot unwrap it as another's."""
+def test_wrapped_key_cannot_be_used_for_another_image(chain: Chain, stored: Store) -> None:
+    """The encryption context binds each key to its image."""
     image, other = stored(), stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
     (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
@@ -385,8 +383,8 @@ def test_a_wrapped_key_is_of_no_use_for_another_image(chain: Chain, stored: Stor
         )
 
 
-def test_a_copy_of_other_content_is_not_taken_for_the_signed_image(chain: Chain, stored: Store, tmp_path: Path) -> None:
-    """A copy that opens, but holds something else than what is signed, is refused."""
+def test_copy_of_other_content_is_refused(chain: Chain, stored: Store, tmp_path: Path) -> None:
+    """The copy can be decrypted but contains another image than the signed one."""
     image, other = stored(), stored()
     skopeo = chain.curation.skopeo
     key = skopeo.new_key()
@@ -399,8 +397,8 @@ def test_a_copy_of_other_content_is_not_taken_for_the_signed_image(chain: Chain,
     assert not (tmp_path / "image.tar").exists()
 
 
-def test_a_plain_image_is_not_taken_for_an_encrypted_copy(chain: Chain, stored: Store, tmp_path: Path) -> None:
-    """Evidence that names a plain image as the copy starts nothing, though the layers would be right."""
+def test_plain_image_is_not_accepted_as_encrypted_copy(chain: Chain, stored: Store, tmp_path: Path) -> None:
+    """It is refused although its layers are the right ones."""
     image, keys = stored(), chain.curation
     wrapped = keys.kms.wrap("alias/cscm-content", keys.skopeo.new_key(), context_of(image.ref.digest))
     record = EncryptionRecord.model_validate(
@@ -426,8 +424,8 @@ def test_a_plain_image_is_not_taken_for_an_encrypted_copy(chain: Chain, stored: 
         chain.execution.supply().supply(image.ref)
 
 
-def test_an_image_in_dockers_own_format_is_refused_before_anything_is_written(chain: Chain, stored: Store) -> None:
-    """Encrypting would turn it into an OCI image with another configuration digest, never to be had back."""
+def test_image_in_docker_format_is_refused_before_encryption(chain: Chain, stored: Store) -> None:
+    """Encryption would convert it to OCI with another digest, which cannot be reversed."""
     image = stored(docker_format=True)
     before = chain.digests(image.ref.repository)
 
@@ -438,10 +436,10 @@ def test_an_image_in_dockers_own_format_is_refused_before_anything_is_written(ch
 
 
 @pytest.mark.parametrize("classification", [Classification.INTERNAL, Classification.CONFIDENTIAL])
-def test_a_repository_without_the_tiers_key_is_refused(
+def test_repository_without_the_tier_key_is_refused(
     chain: Chain, stored: Store, classification: Classification
 ) -> None:
-    """Encrypted at rest with the registry's own key is not encrypted with ours; nothing is attested."""
+    """Encryption with the registry's own key does not count, and nothing is attested."""
     image = stored(key=None)
 
     with pytest.raises(KeyUnusable, match="AES256"):
@@ -450,8 +448,8 @@ def test_a_repository_without_the_tiers_key_is_refused(
     assert chain.curation.registry.referrers(image.ref) == ()
 
 
-def test_a_storage_key_that_does_not_rotate_is_refused(chain: Chain, stored: Store) -> None:
-    """The error names the command that turns rotation on; after it the same image passes."""
+def test_storage_key_without_rotation_is_refused(chain: Chain, stored: Store) -> None:
+    """The error names the command that enables rotation."""
     image, key = stored(), chain.accounts.storage_key
     chain.admin.kms.disable_key_rotation(KeyId=key)
     try:
@@ -463,8 +461,8 @@ def test_a_storage_key_that_does_not_rotate_is_refused(chain: Chain, stored: Sto
     assert chain.encrypt(image, Classification.INTERNAL).key == key
 
 
-def test_a_disabled_content_key_writes_no_copy(chain: Chain, stored: Store) -> None:
-    """No copy is made that nobody could open."""
+def test_disabled_content_key_prevents_a_copy(chain: Chain, stored: Store) -> None:
+    """Nobody could decrypt such a copy."""
     image, key = stored(), chain.accounts.content_key
     before = chain.digests(image.ref.repository)
     chain.admin.kms.disable_key(KeyId=key)
@@ -477,10 +475,10 @@ def test_a_disabled_content_key_writes_no_copy(chain: Chain, stored: Store) -> N
     assert chain.digests(image.ref.repository) == before
 
 
-def test_no_private_key_and_no_plain_content_is_left_behind(
+def test_encryption_leaves_no_private_key_and_no_plain_content(
     chain: Chain, stored: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Temporary directories are gone after encrypting and decrypting, keys from memory too."""
+    """Temporary directories on disk and in memory are removed."""
     image = stored()
     work, memory = tmp_path / "work", Path("/dev/shm")
     work.mkdir()

@@ -1,4 +1,4 @@
-"""The inventory on PostgreSQL, a cluster of the test's own."""
+"""The contract of the inventory on PostgreSQL, with a server of the test."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.support.place import free_port
 
 DEBIAN = Path("/usr/lib/postgresql")
 NOBODY = "postgres"
-"""Who runs the server where the tests are root's: it refuses to be root's itself."""
+"""The user that runs the server if the tests run as root, because PostgreSQL refuses root."""
 
 
 def program(name: str) -> str:
-    """A program of the newest PostgreSQL that Debian's packages installed, or of PATH."""
+    """Return a program of the newest installed PostgreSQL: from Debian's packages, or from PATH."""
     versions = sorted(DEBIAN.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     found = str(versions[-1]) if versions else shutil.which(name)
     assert found, f"{name} is needed: install Debian's package postgresql (scripts/test-programs does, as root)"
@@ -33,7 +33,7 @@ def program(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with nothing in it; everything of it goes with the test."""
+    """The address of an empty server; its files are removed after the tests."""
     place = Path(f"/tmp/cscm-pg-{uuid4().hex[:8]}")
     place.mkdir(mode=0o700)
     as_root = os.geteuid() == 0
@@ -69,8 +69,8 @@ class TestPostgres(InventoryContract):
             connection.execute(text(f"CREATE DATABASE {name}"))
         return f"{cluster}/{name}"
 
-    def test_a_server_that_is_gone_is_told_and_asked_again(self, address: str) -> None:
-        """It is down for as long as it is; the step may succeed next time."""
+    def test_missing_database_raises_retryable_inventory_unavailable(self, address: str) -> None:
+        """The step can succeed when the server is back."""
         inventory = open_inventory(address)
         at = inventory.engine.url
         with create_engine(

@@ -1,4 +1,4 @@
-"""The laptop brought up with its real parts, in a home and on ports of its own."""
+"""The laptop with its real parts, in a home and on ports of the test."""
 
 import json
 import os
@@ -38,11 +38,11 @@ deployments:
 - {name: greeting, entrypoint: "flows.greet:greet", work_pool: {name: laptop}}
 - {name: on-demand, entrypoint: "flows.respond:alert", work_pool: {name: laptop}}
 """
-"""One of the test's own, and the one through which automations tell."""
+"""A deployment of the test, and the one that sends the alerts of automations."""
 
 
 class Laptop:
-    """A project with one more flow, the real code and documents, and `cscm` as a person runs it."""
+    """A project with one more flow, the real code and documents, and the `cscm` command."""
 
     def __init__(self, directory: Path) -> None:
         self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
@@ -89,7 +89,7 @@ class Laptop:
         return {record.name: record.pid for record in records(self.home)}
 
     def client(self, tier: TierName, service: str) -> Any:
-        """A client of a tier's role, as the blocks make it."""
+        """Return a client with a tier's role, created as the blocks do."""
         state, identity = self.state, self.state.identities[tier]
         where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
         user = boto3.Session(identity.access_key_id, identity.secret_access_key)
@@ -109,7 +109,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 
 def may(call: Callable[..., Any], **arguments: Any) -> bool:
-    """Whether AWS allows the call; any other error is one of the test."""
+    """Tell whether AWS allows the call; any error but a denial is raised."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -119,8 +119,8 @@ def may(call: Callable[..., Any], **arguments: Any) -> bool:
     return True
 
 
-def test_everything_is_ok_after_up(laptop: Laptop) -> None:
-    """Doctor finds every part as it has to be."""
+def test_doctor_reports_no_problem_after_up(laptop: Laptop) -> None:
+    """All parts are in its report."""
     lines = json.loads(laptop.cscm("doctor", "--json").stdout)
 
     assert [line for line in lines if not line["ok"]] == []
@@ -129,8 +129,8 @@ def test_everything_is_ok_after_up(laptop: Laptop) -> None:
     }
 
 
-def test_up_again_starts_nothing_and_takes_a_moment(laptop: Laptop) -> None:
-    """What runs is used; the second time costs less than starting Prefect's client would."""
+def test_second_up_starts_nothing_and_takes_under_4_seconds(laptop: Laptop) -> None:
+    """Running parts are reused, and nothing is registered again."""
     laptop.cscm("up")
     before, started = laptop.pids(), time.monotonic()
     done = laptop.cscm("up")
@@ -139,23 +139,23 @@ def test_up_again_starts_nothing_and_takes_a_moment(laptop: Laptop) -> None:
     assert laptop.pids() == before
     assert "starting" not in done.stdout
     assert "registering" not in done.stdout
-    assert seconds < 4  # about one on an idle machine
+    assert seconds < 4  # about one second on an idle machine
 
 
-def test_secrets_are_for_the_user_alone(laptop: Laptop) -> None:
-    """Identities, access keys and the login of Prefect."""
+def test_secret_files_are_readable_by_the_user_only(laptop: Laptop) -> None:
+    """They contain identities, access keys and Prefect's login."""
     for name in ("laptop.json", "access-keys.json", "prefect.auth", "aws/root-key.json"):
         assert (laptop.home.state / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_prefect_wants_the_login(laptop: Laptop) -> None:
-    """Blocks hold secrets."""
+def test_prefect_api_requires_the_login(laptop: Laptop) -> None:
+    """Its blocks contain secrets."""
     assert request("GET", laptop.prefect, "/api/admin/version")[0] == 401
     assert request("GET", laptop.prefect, "/api/admin/version", auth=laptop.login)[0] == 200
 
 
-def test_a_deployment_runs(laptop: Laptop) -> None:
-    """From the API to a finished run by the worker."""
+def test_worker_runs_a_deployment(laptop: Laptop) -> None:
+    """The run is started through the API and completes."""
     _, found = request("GET", laptop.prefect, "/api/deployments/name/greet/greeting", auth=laptop.login)
     path = f"/api/deployments/{found['id']}/create_flow_run"
     _, made = request("POST", laptop.prefect, path, body={"parameters": {"name": "me"}}, auth=laptop.login)
@@ -169,8 +169,8 @@ def test_a_deployment_runs(laptop: Laptop) -> None:
     assert state == "COMPLETED"
 
 
-def test_the_blocks_hold_the_tiers(laptop: Laptop) -> None:
-    """One block per tier, each with its own role."""
+def test_there_is_one_block_per_tier_with_its_role(laptop: Laptop) -> None:
+    """The flows get their credentials from these blocks."""
     _, found = request("POST", laptop.prefect, "/api/block_documents/filter", body={}, auth=laptop.login)
     tiers = {
         document["name"]: document["data"]["role_arn"]
@@ -181,8 +181,8 @@ def test_the_blocks_hold_the_tiers(laptop: Laptop) -> None:
     assert tiers == {str(tier): identity.role_arn for tier, identity in laptop.state.identities.items()}
 
 
-def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> None:
-    """AWS decides, from the first day."""
+def test_tier_creates_repositories_only_below_its_prefixes(laptop: Laptop) -> None:
+    """IAM decides it."""
     allowed = {
         (tier, prefix)
         for tier in TierName
@@ -199,8 +199,8 @@ def test_a_tier_creates_repositories_only_in_its_own_place(laptop: Laptop) -> No
     }
 
 
-def test_a_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
-    """By alias and by ARN; and the account's root with none of them."""
+def test_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
+    """This holds for aliases and ARNs; root can sign with no key."""
     message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
     root = emulator_root(root_key(laptop.home), laptop.state.region)
     for identity in laptop.state.identities.values():
@@ -213,23 +213,23 @@ def test_a_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
                 assert may(kms.sign, KeyId=key, **message) is (tier is owner)
 
 
-def test_content_closed_by_curation_opens_for_execution_only(laptop: Laptop) -> None:
-    """Its key is the reason why an encrypted image starts nowhere else."""
+def test_only_execution_decrypts_what_curation_encrypted(laptop: Laptop) -> None:
+    """An encrypted image can therefore start only where execution deploys it."""
     closed = laptop.client(TierName.CURATION, "kms").encrypt(KeyId="alias/cscm-content", Plaintext=b"key")
     blob = {"CiphertextBlob": closed["CiphertextBlob"]}
 
     assert [tier for tier in TierName if may(laptop.client(tier, "kms").decrypt, **blob)] == [TierName.EXECUTION]
 
 
-def test_the_storage_key_rotates(laptop: Laptop) -> None:
-    """Curation can prove it."""
+def test_storage_key_rotates(laptop: Laptop) -> None:
+    """Curation can verify it."""
     kms = laptop.client(TierName.CURATION, "kms")
 
     assert kms.get_key_rotation_status(KeyId=laptop.state.storage_key)["KeyRotationEnabled"]
 
 
-def test_a_users_own_key_may_only_assume_its_role(laptop: Laptop) -> None:
-    """A leaked block gives a role that is logged, not an account."""
+def test_access_key_of_a_tier_can_only_assume_its_role(laptop: Laptop) -> None:
+    """A leaked block gives a role whose use is logged, not the account."""
     state, identity = laptop.state, laptop.state.identities[TierName.DEVELOPMENT]
     user = boto3.Session(identity.access_key_id, identity.secret_access_key)
     where = {"endpoint_url": state.endpoint_url, "region_name": state.region}
@@ -241,8 +241,8 @@ def test_a_users_own_key_may_only_assume_its_role(laptop: Laptop) -> None:
         )
 
 
-def test_identities_and_keys_survive_the_death_of_the_emulator(laptop: Laptop) -> None:
-    """`kill -9`, and `cscm up` brings the same account back."""
+def test_account_survives_kill_9_of_the_emulator(laptop: Laptop) -> None:
+    """`cscm up` restores identities and keys."""
     before = laptop.state
     pid = laptop.pids()["emulator"]
     os.kill(pid, signal.SIGKILL)
@@ -255,8 +255,8 @@ def test_identities_and_keys_survive_the_death_of_the_emulator(laptop: Laptop) -
     assert laptop.state == before
 
 
-def test_a_busy_port_is_told_with_its_owner_and_setting(laptop: Laptop, tmp_path: Path) -> None:
-    """The person can act without looking anything up."""
+def test_busy_port_is_reported_with_its_owner_and_setting(laptop: Laptop, tmp_path: Path) -> None:
+    """A person can act on the message alone."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -274,8 +274,8 @@ def test_a_busy_port_is_told_with_its_owner_and_setting(laptop: Laptop, tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_down_stops_everything_and_keeps_the_state(laptop: Laptop) -> None:
-    """The next `up` finds the same account, and nothing is registered anew."""
+def test_down_stops_all_parts_and_keeps_the_state(laptop: Laptop) -> None:
+    """The next `cscm up` uses the same account and registers nothing."""
     before, pids = laptop.state, laptop.pids()
 
     laptop.cscm("down")
@@ -294,8 +294,8 @@ def test_down_stops_everything_and_keeps_the_state(laptop: Laptop) -> None:
     assert laptop.state == before
 
 
-def test_reset_leaves_in_the_engine_what_another_home_made(tmp_path: Path, laptop: Laptop) -> None:
-    """Each under its own name, by which what a lost home left is removed too."""
+def test_reset_keeps_engine_resources_of_another_home(tmp_path: Path, laptop: Laptop) -> None:
+    """Resources of a lost home are removed by its owner name."""
     client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
     homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
     for number, home in enumerate(homes):

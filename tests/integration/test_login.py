@@ -1,4 +1,4 @@
-"""Whoever may log in to the Prefect server runs no code of theirs by a deployment, a work pool or a run."""
+"""A user who is logged in to Prefect cannot run foreign code by a deployment, a work pool or a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 OURS = "look/daily"
-"""The one deployment of the project."""
+"""The only deployment of the project."""
 DECLARED = "name: a-project\ndeployments:\n- {name: daily, entrypoint: 'harmless:look', work_pool: {name: laptop}}\n"
 FLOW = """
 import os
@@ -38,7 +38,7 @@ def look():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with one flow, which leaves where and with what it ran."""
+    """A project with one flow, which records where and with which variables it ran."""
     directory = tmp_path_factory.mktemp("project")
     (directory / "prefect.yaml").write_text(DECLARED)
     (directory / "harmless.py").write_text(FLOW)
@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
-    """A server with a work pool as `cscm up` makes it, and the project's worker; as whoever may log in sees it."""
+    """A server with a work pool as `cscm up` creates it and the project's worker, as a logged-in user sees it."""
     server = Server(free_port(), tmp_path_factory.mktemp("prefect"))
     path = os.pathsep.join(map(str, (ROOT / "src", ROOT, project)))
     settings = {**server.environment, "PREFECT_WORKER_QUERY_SECONDS": "0.5", "OF_THE_WORKER": "ours"}
@@ -74,7 +74,7 @@ COMMAND = f"{sys.executable} -m orchestration.flow_run"
 
 
 def asking(login: Prefect) -> Any:
-    """Asks the server as the project's registration does."""
+    """Return a function that calls the server as the project's registration does."""
 
     def ask(method: str, path: str, body: Any = None) -> Any:
         answer = httpx.request(method, f"{login.url}{path}", json=body, auth=login.auth, timeout=30)
@@ -85,7 +85,7 @@ def asking(login: Prefect) -> Any:
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """What code that is not the project's would leave."""
+    """A file that only foreign code would create."""
     return tmp_path / "it-ran"
 
 
@@ -101,8 +101,8 @@ def created(prefect: Prefect, deployment: str, variables: dict[str, Any]) -> htt
 
 
 @pytest.mark.parametrize("name", ["command", "env", "working_dir", "image", "name"])
-def test_job_variables_are_refused_by_the_server(prefect: Prefect, marker: Path, name: str) -> None:
-    """The work pool has none."""
+def test_server_refuses_job_variables(prefect: Prefect, marker: Path, name: str) -> None:
+    """The template of the work pool has none."""
     value = {"env": {"PYTHONPATH": str(marker)}}.get(name, f"touch {marker}")
 
     answer = created(prefect, prefect.get(f"deployments/name/{OURS}")["id"], {name: value})
@@ -112,7 +112,7 @@ def test_job_variables_are_refused_by_the_server(prefect: Prefect, marker: Path,
 
 @pytest.fixture
 def loose_pool(prefect: Prefect, marker: Path) -> Iterator[None]:
-    """A work pool whose template somebody changed: it says another command, and takes any variables."""
+    """A work pool whose template was changed: it has another command and accepts all variables."""
     before = prefect.get("work_pools/laptop")["base_job_template"]
     job = {"command": f"touch {marker}", "env": {"INJECTED": "theirs"},
            "working_dir": str(marker.parent)}  # fmt: skip
@@ -123,16 +123,18 @@ def loose_pool(prefect: Prefect, marker: Path) -> Iterator[None]:
     patched(prefect, "work_pools/laptop", {"base_job_template": before})
 
 
-def test_declared_deployment_runs(prefect: Prefect, project: Path) -> None:
-    """In the project, with the worker's environment."""
+def test_declared_deployment_runs_in_the_project(prefect: Prefect, project: Path) -> None:
+    """It has the worker's environment."""
     run = prefect.ended(prefect.start(OURS))
 
     assert run["state_type"] == "COMPLETED", run["state"]
     assert (project / "seen").read_text() == f"{project} nothing ours"
 
 
-def test_changed_work_pool_changes_no_command(prefect: Prefect, project: Path, loose_pool: None, marker: Path) -> None:
-    """The worker has its own, and its own environment and directory."""
+def test_changed_work_pool_does_not_change_the_command(
+    prefect: Prefect, project: Path, loose_pool: None, marker: Path
+) -> None:
+    """The worker uses its own command, environment and directory."""
     (project / "seen").unlink(missing_ok=True)
     made = created(prefect, prefect.get(f"deployments/name/{OURS}")["id"], {"command": f"touch {marker}"})
     made.raise_for_status()
@@ -146,7 +148,7 @@ def test_changed_work_pool_changes_no_command(prefect: Prefect, project: Path, l
 
 @pytest.fixture
 def changed(prefect: Prefect, marker: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The project's own deployment, changed on the server; its name."""
+    """The project's deployment, changed on the server; returns its name."""
     ours = prefect.get(f"deployments/name/{OURS}")
     patched(prefect, f"deployments/{ours['id']}", evil(request.param, marker))
     yield OURS
@@ -155,7 +157,7 @@ def changed(prefect: Prefect, marker: Path, request: pytest.FixtureRequest) -> I
 
 
 def evil(how: str, marker: Path) -> dict[str, Any]:
-    """Code of whoever logged in: by the entrypoint, or by a step that fetches code."""
+    """Return a change that runs foreign code: by the entrypoint, or by a pull step."""
     code = marker.parent / "evil.py"
     code.write_text(f"from pathlib import Path\nfrom prefect import flow\nPath({str(marker)!r}).touch()\n"
                     "@flow\ndef look(): pass\n")  # fmt: skip
@@ -164,8 +166,8 @@ def evil(how: str, marker: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("changed", ["entrypoint", "pull steps"], indirect=True)
-def test_changed_deployment_runs_nothing(prefect: Prefect, changed: str, marker: Path) -> None:
-    """And its run says what is wrong."""
+def test_changed_deployment_runs_nothing_and_is_reported(prefect: Prefect, changed: str, marker: Path) -> None:
+    """The run's message names what was changed."""
     run = prefect.ended(prefect.start(changed))
 
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Foreign")
@@ -174,8 +176,8 @@ def test_changed_deployment_runs_nothing(prefect: Prefect, changed: str, marker:
 
 
 @pytest.mark.parametrize("how", ["entrypoint", "pull steps"])
-def test_deployment_of_somebodys_own_runs_nothing(prefect: Prefect, marker: Path, how: str) -> None:
-    """Also where it names the project's code."""
+def test_undeclared_deployment_runs_nothing(prefect: Prefect, marker: Path, how: str) -> None:
+    """It is refused even if its entrypoint is the project's code."""
     flow = prefect.ask("flows/", {"name": "theirs"})
     body = {"name": "theirs", "flow_id": flow["id"], "work_pool_name": "laptop", "entrypoint": "harmless:look"}
     made = prefect.ask("deployments/", body | evil(how, marker))

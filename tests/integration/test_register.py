@@ -1,4 +1,4 @@
-"""A Prefect server of one's own is told of the project by one command."""
+"""Registration of the project on an existing Prefect server, by one command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Server:
-    """One of nobody's, and how its clients reach it."""
+    """A Prefect server for the tests, with the environment of its clients."""
 
     def __init__(self, port: int, home: Path) -> None:
         self.url = f"http://127.0.0.1:{port}/api"
@@ -43,7 +43,7 @@ class Server:
         ]
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A list where there is a body, which filters it; else what lies there."""
+        """Read a path, or filter a list with a body."""
         login = httpx.BasicAuth(*LOGIN.split(":"))
         method = "GET" if body is None else "POST"
         answer = httpx.request(method, f"{self.url}/{path}", json=body, auth=login, timeout=30)
@@ -71,8 +71,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait(30)
 
 
-def test_without_a_server_or_its_login_or_a_work_pool_it_says_so(server: Server) -> None:
-    """And nothing is half-done: no automation speaks of a deployment that is not there."""
+def test_register_fails_without_server_login_or_work_pool(server: Server) -> None:
+    """Nothing is registered by halves: there are no automations and no views."""
     nobody = {**server.environment, "PREFECT_API_AUTH_STRING": "ann:wrong"}
 
     assert (
@@ -85,8 +85,8 @@ def test_without_a_server_or_its_login_or_a_work_pool_it_says_so(server: Server)
     assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
 
 
-def test_without_an_address_or_a_project_it_says_so(server: Server, tmp_path: Path) -> None:
-    """It takes neither the laptop's server nor an empty directory for what is meant."""
+def test_register_fails_without_address_or_project(server: Server, tmp_path: Path) -> None:
+    """Neither the laptop's server nor an empty directory is a default."""
     (tmp_path / MARKER).parent.mkdir(parents=True)
     (tmp_path / MARKER).touch()
     nowhere = cscm("register", environment=server.environment, cwd=tmp_path)
@@ -97,8 +97,8 @@ def test_without_an_address_or_a_project_it_says_so(server: Server, tmp_path: Pa
     assert "declares no deployments" in nowhere.error
 
 
-def test_it_is_told_of_everything_and_again_of_nothing(server: Server) -> None:
-    """Deployments, automations, views, and the types of blocks, as on a laptop."""
+def test_register_creates_everything_once(server: Server) -> None:
+    """Deployments, automations, views and block types are those of a laptop."""
     server.ask("work_pools/", {"name": "laptop", "type": "process", "base_job_template": {}})
 
     first = cscm("register", environment=server.environment)
@@ -119,8 +119,8 @@ def test_it_is_told_of_everything_and_again_of_nothing(server: Server) -> None:
     assert kinds >= {"supply-chain-tier", "supply-chain-workbench", "supply-chain-inventory", "supply-chain-bridge"}
 
 
-def test_the_blocks_of_a_machine_are_made_as_the_how_to_says(server: Server) -> None:
-    """Its own commands, on a server that knows the types by now."""
+def test_commands_of_the_how_to_create_the_blocks_of_a_machine(server: Server) -> None:
+    """The commands are read from the documentation."""
     text = (ROOT / "docs/how-to/aws.md").read_text(encoding="utf-8")
     (block,) = (each for each in FENCE.findall(text) if "Workbench(" in each)
     environment = {**os.environ, **server.environment}

@@ -1,4 +1,4 @@
-"""A release's files, signed by curation's key in KMS, verified with the command that the documentation gives."""
+"""Release files, signed with curation's key in KMS and verified with the documented command."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ FILES = {"container_supply_chain-0.1.0-py3-none-any.whl": b"a wheel", "sbom.syft
 
 @pytest.fixture
 def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
-    """A directory as `make release` leaves it."""
+    """A directory as `make release` creates it."""
     cosign = cosign_of(laptop, TierName.CURATION)
     (wheel,) = [name for name in FILES if name.endswith(".whl")]
     (tmp_path / "release.sigstore.json").write_bytes(cosign.sign(released(purl_of(wheel), REF, FILES)))
@@ -36,7 +36,7 @@ def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
 
 
 def verified(release: Path, name: str) -> bool:
-    """What a user finds out with the documentation's own command, and nothing of the chain's."""
+    """Verify a file with the command in the documentation."""
     page = (ROOT / "docs" / "how-to" / "release.md").read_text()
     (told,) = re.findall(r"^cosign verify-blob-attestation(?:.*\\\n)*.*$", page, re.MULTILINE)
     program, *options = shlex.split(told.replace("\\\n", " "))
@@ -52,21 +52,21 @@ def verified(release: Path, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_is_verified_alone(release: Path, name: str) -> None:
-    """With the public key and the bundle."""
+def test_each_release_file_is_verified_alone(release: Path, name: str) -> None:
+    """The public key and the bundle are enough."""
     assert verified(release, name)
 
 
-def test_a_file_that_was_changed_is_not_verified(release: Path) -> None:
-    """Not by a byte."""
+def test_changed_release_file_is_not_verified(release: Path) -> None:
+    """One added byte is enough."""
     name = next(iter(FILES))
     (release / name).write_bytes(FILES[name] + b"\0")
 
     assert not verified(release, name)
 
 
-def test_another_tiers_key_does_not_verify_it(release: Path, laptop: LaptopState) -> None:
-    """A release is curation's word."""
+def test_key_of_another_tier_does_not_verify_a_release(release: Path, laptop: LaptopState) -> None:
+    """Releases are signed by curation."""
     (release / "curation.pub").write_text(laptop.identities[TierName.DEVELOPMENT].public_key)
 
     assert not verified(release, next(iter(FILES)))

@@ -1,4 +1,4 @@
-"""The bases' root filesystems, made by the real mmdebstrap and looked at from outside."""
+"""The root filesystems of the bases, made by the real mmdebstrap."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def made(base: str, directory: Path) -> tuple[Path, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The runtime base's tar, and its packages."""
+    """The tar of the runtime base and its packages."""
     return made("python", tmp_path_factory.mktemp("runtime"))
 
 
 @pytest.fixture(scope="module")
 def image(runtime: tuple[Path, dict[str, str]]) -> Iterator[str]:
-    """The runtime base in the engine."""
+    """The runtime base as an image in the engine."""
     client = docker.from_env()
     name = f"cscm-test/rootfs:{uuid4().hex[:12]}"
     repository, _, tag = name.partition(":")
@@ -50,21 +50,21 @@ def image(runtime: tuple[Path, dict[str, str]]) -> Iterator[str]:
     client.close()
 
 
-def test_the_same_packages_give_the_same_bytes(runtime: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    """So that the base's digest changes only when a package does."""
+def test_same_packages_give_the_same_root_filesystem(runtime: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """The base's digest changes only if a package changes."""
     again, packages = made("python", tmp_path)
 
     assert packages == runtime[1]
     assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(runtime[0].read_bytes()).digest()
 
 
-def test_the_runtime_base_is_small(runtime: tuple[Path, dict[str, str]]) -> None:
-    """30 MB compressed at most, and every application carries it."""
+def test_compressed_runtime_base_is_under_30_megabytes(runtime: tuple[Path, dict[str, str]]) -> None:
+    """Every application contains it."""
     assert len(gzip.compress(runtime[0].read_bytes(), 6)) < 30_000_000
 
 
-def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, dict[str, str]]) -> None:
-    """Whoever breaks in finds nothing to work with; the SBOM's sources are there all the same."""
+def test_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Path, dict[str, str]]) -> None:
+    """An intruder finds no tools; the package lists for the SBOM are still there."""
     with tarfile.open(runtime[0]) as tar:
         names = set(tar.getnames())
 
@@ -72,8 +72,8 @@ def test_the_runtime_base_has_no_shell_and_no_package_manager(runtime: tuple[Pat
     assert {f"var/lib/dpkg/status.d/{name}" for name in runtime[1]} <= names
 
 
-def test_python_runs_in_it_as_its_user(image: str) -> None:
-    """With certificates, time zones and SQLite, on a read-only root, without any privilege."""
+def test_check_of_the_python_base_passes_as_its_user(image: str) -> None:
+    """It needs certificates, time zones and SQLite, on a read-only root without privileges."""
     manifest = read_manifest(BASES / "python")
     assert isinstance(manifest, Base)
     said = docker.from_env().containers.run(

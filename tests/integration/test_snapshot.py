@@ -1,4 +1,4 @@
-"""What a snapshot holds of a build context is what BuildKit takes of it."""
+"""A snapshot of a build context has the files that BuildKit takes from it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FILES = (
 
 
 def build(toolbox: Toolbox, target: Path, context: Path, dockerfile: Path) -> None:
-    """Write what BuildKit copies to `target`."""
+    """Write the files that BuildKit copies to `target`."""
     output = f"--output=type=local,dest={target}"
     command = [str(toolbox.find("buildx").path), "build", "--quiet", output, f"--file={dockerfile}", str(context)]
     subprocess.run(command, check=True, timeout=120, env={**os.environ, "BUILDX_CONFIG": f"{target}-buildx"})
 
 
 def files(directory: Path) -> dict[str, str]:
-    """Path → content of every file, and where every link leads to."""
+    """Return the content of every file and the target of every link, by path."""
     found = [path for path in directory.rglob("*") if path.is_symlink() or path.is_file()]
     return {str(p.relative_to(directory)): str(p.readlink()) if p.is_symlink() else p.read_text() for p in found}
 
@@ -55,8 +55,10 @@ def files(directory: Path) -> dict[str, str]:
     ],
     ids=str,
 )
-def test_the_same_files_are_left(toolbox: Toolbox, tmp_path: Path, ignore: str | None, own: str | None) -> None:
-    """Neither more, which would fail without reason, nor less, which would pass unread."""
+def test_snapshot_has_the_files_that_buildkit_takes(
+    toolbox: Toolbox, tmp_path: Path, ignore: str | None, own: str | None
+) -> None:
+    """More files would fail checks without reason, and fewer would leave files unchecked."""
     context = tmp_path / "context"
     for name in FILES:
         (context / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The static checks of the intake gate, by their real programs, on what is in this repository."""
+"""The static checks of the intake gate, by the real programs, on the applications of this repository."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("path", SOUND, ids=name)
-def test_the_sound_ones_pass_the_static_checks(toolbox: Toolbox, path: Path, check: str) -> None:
-    """Nothing to find; outdated is wrong elsewhere."""
+def test_sound_applications_pass_the_static_checks(toolbox: Toolbox, path: Path, check: str) -> None:
+    """The example outdated is one of them, because its fault is in its packages."""
     assert made(toolbox, check, path).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_careless_fails_every_static_check(toolbox: Toolbox, check: str) -> None:
-    """It is there to be refused for all of it."""
+def test_careless_example_fails_every_static_check(toolbox: Toolbox, check: str) -> None:
+    """It exists to be refused for all of them."""
     assert made(toolbox, check, ROOT / "examples" / "careless").outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_the_project_passes_the_checks_that_it_makes_of_others(toolbox: Toolbox, check: str) -> None:
-    """What the intake gate would refuse does not get in."""
+def test_project_passes_its_own_static_checks(toolbox: Toolbox, check: str) -> None:
+    """The project keeps the rules of its intake gate."""
     assert made(toolbox, check, ROOT).failed == ()

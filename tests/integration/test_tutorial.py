@@ -1,4 +1,4 @@
-"""The tutorial: its commands are run as it has them, and print what it shows."""
+"""The tutorial: its commands are run as written and print what it shows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.real
 TUTORIAL = ROOT / "docs/tutorial.md"
 FENCE = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARYING = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,64}\b…?|\d+(?:\.\d+)?")
-"""Keys, digests and numbers, which are others each time."""
+"""Keys, digests and numbers, which differ each time."""
 
 
 def steps() -> list[tuple[str, list[str]]]:
-    """Each block of commands, with the lines that the tutorial shows of its output."""
+    """Return each block of commands with the output lines that the tutorial shows."""
     _, _, text = TUTORIAL.read_text(encoding="utf-8").partition("## Write an application")
     found: list[tuple[str, list[str]]] = []
     for kind, content in FENCE.findall(text):
@@ -39,9 +39,9 @@ def same(line: str) -> str:
 
 
 def run(commands: list[str], directory: Path) -> list[str]:
-    """What one shell prints for each block, standard error among it."""
+    """Return what one shell prints for each block, with standard error."""
     mark = "--- the block ends here ---"
-    # an image that an earlier run of this test brought in would be proven already
+    # an image from an earlier run of this test would already be proven
     told = f"Greets whoever asks, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S}."
     script = "".join(f"{block}\necho '{mark}'\n" for block in commands).replace("Greets whoever asks.", told)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -52,8 +52,8 @@ def run(commands: list[str], directory: Path) -> list[str]:
     return done.stdout.split(f"{mark}\n")[:-1]
 
 
-def test_the_tutorial_does_what_it_says(frozen_again: None, tmp_path: Path) -> None:
-    """From a file to a refusal, and from the refusal to a signed image; it thaws at its end."""
+def test_tutorial_commands_print_what_the_tutorial_shows(frozen_again: None, tmp_path: Path) -> None:
+    """It leads from a file to a refusal and then to a signed image, and lifts the freeze at its end."""
     told = steps()
     clone = tmp_path / "container-supply-chain"
     clone.mkdir()
@@ -65,7 +65,9 @@ def test_the_tutorial_does_what_it_says(frozen_again: None, tmp_path: Path) -> N
     assert len(printed) == len(told)
     for (commands, shown), output in zip(told, printed, strict=True):
         lines = iter([same(line) for line in output.splitlines()])
-        missing = [line for line in shown if same(line) not in lines]  # in order: what was passed does not come again
+        missing = [
+            line for line in shown if same(line) not in lines
+        ]  # the order matters: a line that was passed is not searched again
         assert missing == [], f"{commands}\nprinted\n{output}"
     assert sum(len(shown) for _, shown in told) > 15
     print(f"{seconds:.0f} s")

@@ -1,6 +1,6 @@
-"""A browser that is logged in to Prefect's UI, and what a person does there.
+"""A browser that is logged in to Prefect's UI, with the actions of a person.
 
-`make test` has started the laptop and has installed chromium. Nothing here does; what is missing fails.
+`make test` has started the laptop and installed chromium. The fixtures start neither; a missing part fails the test.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from cscm_laptop.prefect_server import auth_string
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 TALL: ViewportSize = {"width": 1440, "height": 2400}
-"""Lists show only what is in view; in this much of it whole logs are."""
+"""Lists render only what is in view; this height fits whole logs."""
 PICTURE: ViewportSize = {"width": 1440, "height": 1400}
 PATIENCE = 60_000
-"""Milliseconds for whatever the page is to show."""
+"""Milliseconds to wait for an element."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -57,13 +57,13 @@ def laptop() -> LaptopState:
 
 @pytest.fixture(scope="session")
 def auth() -> str:
-    """What Prefect's login asks for."""
+    """The authentication string for Prefect's login."""
     return auth_string(Home.find(start=ROOT))
 
 
 @contextmanager
 def started() -> Iterator[Browser]:
-    """Debian's chromium, without a window; one at a time in a process."""
+    """Start Debian's chromium without a window; a process can run one at a time."""
     path = shutil.which("chromium")
     if path is None:
         pytest.fail(
@@ -77,14 +77,14 @@ def started() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser of all tests here."""
+    """The browser that all tests here share."""
     with started() as browser:
         yield browser
 
 
 @dataclass(frozen=True)
 class Ui:
-    """Prefect's UI in a browser's page, and its API for what the page is compared with."""
+    """A page of Prefect's UI, and Prefect's API to compare it with."""
 
     page: Page
     client: httpx.Client
@@ -96,11 +96,11 @@ class Ui:
         self.page.goto(f"{self.address}/v2/{path}")
 
     def text(self) -> str:
-        """What the page shows, with every kind of space as one."""
+        """Return the text of the page, with white space normalised."""
         return " ".join(self.page.locator("main").inner_text().split())
 
     def shows(self, *facts: str, seconds: float = 30) -> str:
-        """Wait until the page shows all facts; all that it shows."""
+        """Wait until the page shows all facts; return its text."""
         deadline = time.monotonic() + seconds
         text, missing = "", list(facts)
         while missing and time.monotonic() < deadline:
@@ -114,7 +114,7 @@ class Ui:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask Prefect's API; a locked database is asked again, as Prefect's own client does."""
+        """Call Prefect's API, and repeat the call while the database is locked, as Prefect's own client does."""
         for _ in range(10):
             answer = self.client.get(path) if body is None else self.client.post(path, json=body)
             if answer.status_code != 503:
@@ -124,13 +124,13 @@ class Ui:
         return answer.json()
 
     def artifact(self, run: str, key: str) -> str:
-        """Path of a run's artifact in the UI."""
+        """Return the path of a run's artifact in the UI."""
         found = self.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}})
         assert found, f"the run {run} has no {key}"
         return f"artifacts/artifact/{found[0]['id']}"
 
     def ended(self, run: str) -> dict[str, Any]:
-        """Wait until a run is over; the run."""
+        """Wait until a run has ended and return it."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             found: dict[str, Any] = self.api(f"flow_runs/{run}")
@@ -140,20 +140,20 @@ class Ui:
         raise AssertionError(f"the run {run} is {found['state_name']} still")
 
     def picture(self, name: str) -> None:
-        """A screenshot for the README, where somebody asked for it."""
+        """Save a screenshot for the README if --screenshots is set."""
         if self.pictures:
             self.page.set_viewport_size(PICTURE)
-            self.page.wait_for_timeout(2000)  # the timeline draws itself in
+            self.page.wait_for_timeout(2000)  # the timeline is animated
             self.page.screenshot(path=self.pictures / f"{name}.png")
             self.page.set_viewport_size(TALL)
 
 
 @contextmanager
 def logged_in(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[BrowserContext]:
-    """A browser's window that is logged in.
+    """Open a browser context that is logged in.
 
-    Its requests are made by the test's side: chromium itself ends all requests when the engine makes or
-    removes a network, which a chain does all the time. Only the UI is reached.
+    The test process makes its requests: chromium aborts all requests whenever the engine adds or removes a
+    network, which a chain does often. Only the UI is reachable.
     """
     address = laptop.prefect_api_url.removesuffix("/api")
 
@@ -187,7 +187,7 @@ def logged_in(chromium: Browser, laptop: LaptopState, auth: str) -> Iterator[Bro
 
 @contextmanager
 def eyes(window: BrowserContext, laptop: LaptopState, auth: str, pictures: Path | None = None) -> Iterator[Ui]:
-    """What a person sees in a window, and the API beside it."""
+    """Open a page in a context, with an API client."""
     user, _, password = auth.partition(":")
     with httpx.Client(base_url=f"{laptop.prefect_api_url}/", auth=(user, password), timeout=30) as client:
         yield Ui(window.new_page(), client, laptop.prefect_api_url.removesuffix("/api"), pictures)
@@ -203,7 +203,7 @@ def ui(chromium: Browser, laptop: LaptopState, auth: str, request: pytest.Fixtur
 
 @pytest.fixture(scope="session")
 def start(ui: Ui) -> Callable[[Path], str]:
-    """Start the chain of an application's directory with the UI's own form; the run's id."""
+    """A function that starts the chain of a directory with the UI's form and returns the run's id."""
 
     def fill(path: Path) -> str:
         form(ui)
@@ -217,9 +217,9 @@ def start(ui: Ui) -> Callable[[Path], str]:
 
 
 def form(ui: Ui) -> None:
-    """From the list of deployments to the form of the chain."""
+    """Open the form of the chain from the list of deployments."""
     ui.open("deployments")
-    ui.page.get_by_placeholder("Search deployments").fill("chain")  # there are more than a page of them
+    ui.page.get_by_placeholder("Search deployments").fill("chain")  # the list has more than one page
     row = ui.page.get_by_role("row").filter(has_text="on-demand").filter(has_text="chain")
     row.get_by_role("link", name="on-demand").click()
     ui.page.get_by_role("button", name="Run", exact=True).click()
@@ -229,13 +229,13 @@ def form(ui: Ui) -> None:
 
 @pytest.fixture(scope="session")
 def hello(start: Callable[[Path], str]) -> str:
-    """A chain of hello, started in the UI."""
+    """The run of a chain of hello, started in the UI."""
     return start(EXAMPLES / "hello")
 
 
 @pytest.fixture(scope="session")
 def careless(ui: Ui, start: Callable[[Path], str]) -> str:
-    """A refused chain: one that ran before, else one that is started in the UI."""
+    """A refused chain: the latest existing one, else one that is started in the UI."""
     wanted = {"flow_runs": {"name": {"like_": "chain careless"}, "state": {"name": {"any_": ["Refused"]}}}}
     found = ui.api("flow_runs/filter", {**wanted, "sort": "START_TIME_DESC", "limit": 1})
     return str(found[0]["id"]) if found else start(EXAMPLES / "careless")

@@ -1,4 +1,4 @@
-"""What an operator sees in the morning, and asks then: the page, the views, the inventory."""
+"""What an operator reads in Prefect's UI: the daily report, the views, and answers from the inventory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .conftest import ROOT, Ui
 
 pytestmark = pytest.mark.real
 SCHEDULED = 10
-"""How often a run is started that a run of the schedule may stand in the way of."""
+"""Maximum number of starts of a run that a scheduled run may block."""
 
 
 def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
-    """Run a deployment as its button does; the run's id, when it has ended well.
+    """Run a deployment as its button does, and return the run's id after it completed.
 
-    One that was called off, as the run of the schedule was under way, is started again.
+    A run that was cancelled because the scheduled one was in progress is started again.
     """
     found = ui.api(f"deployments/name/{flow}/{deployment}")
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
@@ -34,8 +34,8 @@ def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
     return str(run["id"])
 
 
-def test_one_page_answers_in_the_morning(ui: Ui, careless: str) -> None:
-    """What waits, what failed and what to do, what changed, what was found, what ran; and it leads further."""
+def test_daily_report_shows_waiting_failed_changed_and_found_items(ui: Ui, careless: str) -> None:
+    """The operator starts the day with one page, whose entries link to the runs."""
     ui.ended(careless)
     made = run(ui, "morning", "every-15-minutes")
     ui.open(ui.artifact(made, "morning"))
@@ -47,8 +47,8 @@ def test_one_page_answers_in_the_morning(ui: Ui, careless: str) -> None:
     assert ui.page.locator("a[href*='/runs/flow-run/']").count() > 0, "what was found leads to its run"
 
 
-def test_where_something_is_and_what_became_of_an_image_are_answered_there_too(ui: Ui, hello: str) -> None:
-    """By the same words as in a terminal."""
+def test_where_and_explain_pages_answer_for_an_image(ui: Ui, hello: str) -> None:
+    """The pages use the same words as the command line."""
     ui.ended(hello)
     run(ui, "inventory", "hourly", application="hello")
     ui.open(ui.artifact(run(ui, "where", "on-demand", question="base/python"), "where"))
@@ -71,8 +71,8 @@ VIEWS = read_views(ROOT)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.name))
-def test_a_view_is_offered_above_the_list_of_runs(ui: Ui, view: View) -> None:
-    """In the UI's first face, which reads what its server saved; chosen, it filters the list."""
+def test_saved_view_filters_the_list_of_runs(ui: Ui, view: View) -> None:
+    """Prefect's first UI reads saved views from the server."""
     ui.page.goto(f"{ui.address}/runs?state=Failed&tag=none")
     box = ui.page.locator(".saved-filters")
     box.locator("button").first.focus()
@@ -86,8 +86,8 @@ def test_a_view_is_offered_above_the_list_of_runs(ui: Ui, view: View) -> None:
     assert view.name in box.inner_text()
 
 
-def test_a_view_is_a_link_of_the_page_of_the_morning_too(ui: Ui, careless: str) -> None:
-    """The UI's second face saves no views but its browser's own; it filters by the link's address."""
+def test_daily_report_links_to_the_views(ui: Ui, careless: str) -> None:
+    """Prefect's second UI stores views in the browser only, so the links carry the filters."""
     ui.ended(careless)
     made = run(ui, "morning", "every-15-minutes")
     for view, shown, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):

@@ -1,4 +1,4 @@
-"""What an operator sees in Prefect's UI: the form, the run, its pages, its refusal, the blocks and the events."""
+"""What an operator sees in Prefect's UI: forms, runs, artifacts, refusals, blocks and events."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ STEPS = {
 }
 
 
-def test_the_form_of_a_chain_explains_what_it_asks_for(ui: Ui, hello: str, careless: str) -> None:
-    """Every parameter has a sentence. The runs that the form started go on while the next tests look elsewhere."""
+def test_chain_form_describes_its_parameters(ui: Ui, hello: str, careless: str) -> None:
+    """The fixtures start two chains, which run while the next tests look at other pages."""
     form(ui)
 
     ui.shows(
@@ -42,8 +42,8 @@ def test_the_form_of_a_chain_explains_what_it_asks_for(ui: Ui, hello: str, carel
 
 
 @pytest.mark.parametrize("kind", ["tier", "container-host", "workbench"])
-def test_the_form_of_a_block_has_a_title_and_a_sentence_for_each_field(ui: Ui, kind: str) -> None:
-    """An operator fills it in without reading code."""
+def test_block_form_has_title_and_description_for_each_field(ui: Ui, kind: str) -> None:
+    """An operator fills in the form without reading code."""
     fields: dict[str, Any] = _schema(ui, f"supply-chain-{kind}")["properties"]
     ui.open(f"blocks/catalog/supply-chain-{kind}/create")
 
@@ -58,8 +58,8 @@ def _schema(ui: Ui, slug: str) -> dict[str, Any]:
     return schema
 
 
-def test_a_tiers_block_masks_its_secret(ui: Ui, laptop: LaptopState) -> None:
-    """The key's name is shown, the secret is not; and the trusted keys are public ones."""
+def test_tier_block_masks_its_secret(ui: Ui, laptop: LaptopState) -> None:
+    """The access key id is visible, and the trusted keys are public keys."""
     identity = laptop.identities["curation"]  # type: ignore[index]  # the names are strings
     ui.open("blocks")
     row = ui.page.get_by_role("row").filter(has_text="Supply Chain Tier").filter(has_text="curation")
@@ -70,8 +70,8 @@ def test_a_tiers_block_masks_its_secret(ui: Ui, laptop: LaptopState) -> None:
     assert "PRIVATE" not in page
 
 
-def test_an_edited_tier_keeps_its_secret(ui: Ui) -> None:
-    """What was not changed stays, also what the form shows as a mask only."""
+def test_edited_tier_block_keeps_its_secret(ui: Ui) -> None:
+    """Saving the form must not overwrite the secret with its mask."""
     kind = ui.api("block_types/slug/supply-chain-tier")["id"]
     wanted = {"block_documents": {"block_type_id": {"any_": [kind]}}, "include_secrets": True}
     before = next(each for each in ui.api("block_documents/filter", wanted) if each["name"] == "curation")
@@ -89,8 +89,8 @@ def test_an_edited_tier_keeps_its_secret(ui: Ui) -> None:
     assert after["data"] == {**before["data"], "role_arn": "arn:aws:iam::000000000000:role/edited"}
 
 
-def test_the_ui_asks_nothing_of_others(ui: Ui) -> None:
-    """The browser lets it reach its own server alone; what it would ask of others never leaves the page."""
+def test_ui_sends_no_request_to_other_hosts(ui: Ui) -> None:
+    """The content security policy blocks all other requests in the browser."""
     left: list[str] = []
 
     def failed(request: Request) -> None:
@@ -106,8 +106,8 @@ def test_the_ui_asks_nothing_of_others(ui: Ui) -> None:
     assert left == []
 
 
-def test_a_chain_started_in_the_form_shows_its_steps_and_how_long_each_took(ui: Ui, hello: str) -> None:
-    """The run reads as flow and directory; its log and its tiers tell every step with its duration."""
+def test_chain_run_shows_each_step_with_its_duration(ui: Ui, hello: str) -> None:
+    """The run's name has flow and application; its log and its subflows list the steps."""
     run = ui.ended(hello)
     ui.open(f"runs/flow-run/{hello}")
     log = ui.shows("Completed", "Runs in staging at http://")
@@ -124,8 +124,8 @@ def test_a_chain_started_in_the_form_shows_its_steps_and_how_long_each_took(ui: 
 
 
 @pytest.mark.parametrize("tier", STEPS)
-def test_a_tier_shows_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None:
-    """Each with its state and its duration."""
+def test_tier_run_lists_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None:
+    """Each step has its state and its duration."""
     ui.ended(hello)
     children = {"flow_runs": {"parent_flow_run_id": {"any_": [hello]}, "name": {"like_": f"{tier} hello"}}}
     (run,) = ui.api("flow_runs/filter", children)
@@ -137,8 +137,8 @@ def test_a_tier_shows_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None:
         assert re.search(rf"{run['name']} {step} .{{0,40}}Completed \S+ \S+ [AP]M \d+ seconds?", shown), shown
 
 
-def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: LaptopState) -> None:
-    """Application, revision, digest, what was found and decided and why, how long, and where it runs now."""
+def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello: str, laptop: LaptopState) -> None:
+    """The report answers which revision and digest it is, what was decided and why, and where it runs."""
     ui.ended(hello)
     (container,) = docker.from_env().containers.list(
         filters={"label": ["cscm.environment=staging", "cscm.application=hello", "cscm.role=application"]}
@@ -162,8 +162,8 @@ def test_the_dossier_answers_what_an_operator_asks(ui: Ui, hello: str, laptop: L
     ui.picture("dossier")
 
 
-def test_findings_are_a_table_and_where_it_runs_is_a_link(ui: Ui, hello: str) -> None:
-    """A table of nothing says so; the link answers."""
+def test_findings_are_a_table_and_deployment_is_a_working_link(ui: Ui, hello: str) -> None:
+    """An empty table still has its header."""
     ui.ended(hello)
     ui.open(ui.artifact(hello, "findings-hello"))
     ui.shows("vulnerability", "severity", "package", "database")
@@ -174,8 +174,8 @@ def test_findings_are_a_table_and_where_it_runs_is_a_link(ui: Ui, hello: str) ->
     assert httpx.get(ui.page.get_by_role("link", name="http://").get_attribute("href") or "").status_code == 200
 
 
-def test_a_refused_chain_is_shown_as_refused_with_every_reason(ui: Ui, careless: str) -> None:
-    """Neither failed nor merely completed; the dossier has the reasons that the run's log has, and their remedies."""
+def test_refused_chain_shows_state_refused_and_every_reason(ui: Ui, careless: str) -> None:
+    """The report lists the same reasons and remedies as the run's log."""
     ui.ended(careless)
     ui.open(f"runs/flow-run/{careless}")
     ui.shows("chain careless", "refused: dockerfile.failed: line 3:")
@@ -190,8 +190,8 @@ def test_a_refused_chain_is_shown_as_refused_with_every_reason(ui: Ui, careless:
     ui.shows("Running Nowhere from this run.", last, *(reason.replace(": ", " ", 1) for reason in reasons))
 
 
-def test_a_chain_that_fails_says_why_and_what_to_do(ui: Ui, start: Callable[[Path], str], tmp_path: Path) -> None:
-    """Failed, with the place in the file, the error's code and the remedy; no gate has said anything."""
+def test_failed_chain_shows_cause_place_and_remedy(ui: Ui, start: Callable[[Path], str], tmp_path: Path) -> None:
+    """A failure is no refusal: no gate gave a reason."""
     (tmp_path / "supply-chain.yaml").write_text("kind: service\nname: broken\nowner: tests\nprot: 8080\n")
     run = start(tmp_path)
 
@@ -205,14 +205,14 @@ def test_a_chain_that_fails_says_why_and_what_to_do(ui: Ui, start: Callable[[Pat
 
 
 def _reasons(ui: Ui, run: str) -> list[str]:
-    """Code, fact and remedy of each reason in a run's log."""
+    """Return code, fact and remedy of each reason in a run's log."""
     wanted = {"flow_run_id": {"any_": [run]}, "level": {"ge_": 30}}
     lines = [" ".join(line["message"].split()) for line in ui.api("logs/filter", {"logs": wanted, "limit": 200})]
     return [line.removeprefix("refused: ") for line in lines if line.startswith("refused: ")]
 
 
-def test_the_event_feed_names_image_application_and_revision(ui: Ui, hello: str) -> None:
-    """What happened to which image, in words."""
+def test_event_feed_names_image_application_and_revision(ui: Ui, hello: str) -> None:
+    """An operator reads in the feed what happened to an image."""
     ui.ended(hello)
     deadline = time.monotonic() + 60
     page = ""

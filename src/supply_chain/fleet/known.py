@@ -155,9 +155,9 @@ class KnownImage(Model):
         """The gates' last verdicts that are refusals; those of the deploy gate for each environment that they name."""
         last: dict[str, Judgement] = {}
         for each in sorted(self.judgements, key=lambda j: (j.at, not j.passed)):
-            last[each.gate] = each
+            last[each.gate_name] = each
         stand = (each for each in last.values() if each.environment or each == self.last(each.gate))
-        return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate))
+        return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate_name))
 
     def bare(self) -> KnownImage:
         """Return a copy with reference, storage, owner and deployments only, to hold all images during a rescan."""

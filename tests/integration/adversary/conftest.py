@@ -1,4 +1,4 @@
-"""The adversary: the account's owner at the registry, who can push anything, and whoever else a test says."""
+"""The adversary: it owns the account at the registry and can push anything; a test may give it more rights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAIT = "base/bait"
 
 @dataclass(frozen=True)
 class Adversary:
-    """Reads and writes every repository, whoever's it is, and has a key of nobody."""
+    """Reads and writes every repository, and has a key that no tier trusts."""
 
     laptop: LaptopState
     ecr: Any
@@ -45,7 +45,7 @@ class Adversary:
     toolbox: Toolbox
 
     def alter(self, ref: ImageRef, tag: str, **config: object) -> ImageRef:
-        """Another image like it, in the same repository: its configuration differs."""
+        """Push a variant of an image, with another configuration, to the same repository."""
         manifest = self.registry.manifest(ref)
         described = json.loads(self.registry.blob(ref.repository, manifest["config"]["digest"]))
         content = json.dumps({**described, "author": tag, **config}).encode()
@@ -54,7 +54,7 @@ class Adversary:
         return self.push(ref.repository, json.dumps(changed).encode(), tag)
 
     def push(self, repository: str, manifest: bytes, tag: str) -> ImageRef:
-        """Push a manifest under a tag, which moves there if it may."""
+        """Push a manifest under a tag, and move the tag if the repository allows it."""
         address = f"http://{self.registry.http.host}/v2/{repository}/manifests/{tag}"
         headers = {"Content-Type": MANIFEST}
         httpx.put(
@@ -63,7 +63,7 @@ class Adversary:
         return ImageRef(repository=repository, digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}")
 
     def copy(self, ref: ImageRef, repository: str, tag: str) -> ImageRef:
-        """The same image in another repository, with everything that is attached to it."""
+        """Copy an image with all of its referrers to another repository."""
         with contextlib.suppress(self.ecr.exceptions.RepositoryAlreadyExistsException):
             self.ecr.create_repository(repositoryName=repository)
         for blob in blobs_of(self.registry.manifest(ref), ref):
@@ -75,7 +75,7 @@ class Adversary:
         return ref.moved_to(repository)
 
     def bundles(self, ref: ImageRef) -> list[tuple[str, bytes]]:
-        """Every signed statement about an image, with its type."""
+        """List every signed statement about an image, with its predicate type."""
         found = []
         for referrer in self.registry.referrers(ref):
             if referrer.artifact_type == BUNDLE:
@@ -88,17 +88,17 @@ class Adversary:
         self.registry.attach(ref, BUNDLE, bundle, {PREDICATE: kind})
 
     def cosign(self, tier: TierName) -> Cosign:
-        """The real cosign with a tier's real key."""
+        """Return the real cosign with a tier's real key."""
         return cosign_of(self.laptop, tier)
 
     def stranger(self, directory: Path) -> Cosign:
-        """The real cosign with a key that no tier has."""
+        """Return the real cosign with a key that belongs to no tier."""
         tool = self.toolbox.find("cosign").with_environment(COSIGN_PASSWORD="", HOME=str(directory))
         tool.run("generate-key-pair", "--output-key-prefix", directory / "stranger", timeout=60, quiet=True)
         return Cosign(tool, str(directory / "stranger.key"), self.laptop.registry, nowhere)
 
     def everything(self) -> dict[str, frozenset[tuple[str, frozenset[str]]]]:
-        """Every repository with every manifest and its tags."""
+        """List every manifest of every repository, with its tags."""
         pages = self.ecr.get_paginator("describe_repositories").paginate()
         names = [each["repositoryName"] for page in pages for each in page["repositories"]]
         return {name: frozenset(self._held(name)) for name in names}
@@ -118,7 +118,7 @@ def adversary(laptop: LaptopState, ecr: Any, toolbox: Toolbox) -> Iterator[Adver
 
 
 def _forget(ecr: Any) -> None:
-    """Remove the repositories of the tests' applications: what is pushed there is of no use to anybody."""
+    """Remove the repositories of the tests' applications."""
     for name in (*NAMES, BAIT):
         for prefix in ("dev", "curated", "evidence/curation", "evidence/execution", "evidence/lifecycle"):
             with contextlib.suppress(ecr.exceptions.RepositoryNotFoundException):
@@ -127,7 +127,7 @@ def _forget(ecr: Any) -> None:
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[dict[str, int]]:
-    """The environment that the adversary's images go to: application → port."""
+    """The environment that the adversary's images are deployed to: a map from application to port."""
     with placed(PLACE, NAMES) as ports:
         yield ports
 
@@ -137,7 +137,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def application(program: Path, place: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A git repository with a small application of this name in it, and with these files instead of its own."""
+    """A function that creates a git repository with a small application of this name; `files` replaces its files."""
 
     def make(name: str, files: Mapping[str, str] | None = None, remote: str = "") -> Path:
         made = Application(name, tmp_path_factory.mktemp("source") / name)
@@ -153,7 +153,7 @@ def application(program: Path, place: dict[str, int], tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="session")
 def offered(bases: None, adversary: Adversary, application: Make, place: dict[str, int]) -> ImageRef:
-    """An honest application's image at the intake gate."""
+    """The image of an honest application, offered to the intake gate."""
     ran = cscm("develop", str(application("prey")), "--json")
     assert ran.status == 0, ran.stderr
     return ImageRef.model_validate(ran.result["ref"])
@@ -161,14 +161,14 @@ def offered(bases: None, adversary: Adversary, application: Make, place: dict[st
 
 @pytest.fixture(scope="session")
 def curated(offered: ImageRef) -> ImageRef:
-    """The same, curated and signed."""
+    """The same image, curated and signed."""
     ran = cscm("curate", str(offered), "--json")
     assert ran.status == 0, ran.stderr
     return ImageRef.model_validate(ran.result["ref"])
 
 
 def statement(kind: str, bundle: bytes) -> dict[str, Any]:
-    """The predicate that a bundle is about."""
+    """Return the predicate of a bundle."""
     said = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
     assert said["predicateType"] == kind
     predicate: dict[str, Any] = said["predicate"]
@@ -177,7 +177,7 @@ def statement(kind: str, bundle: bytes) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef]:
-    """Another image like the offered one, about which development says the same, with its own key."""
+    """A function that pushes another image with the same statements, signed with development's own key."""
     signer = adversary.cosign(TierName.DEVELOPMENT)
 
     def make(tag: str) -> ImageRef:

@@ -1,4 +1,4 @@
-"""Builds with the real BuildKit, as the chain makes them, of Dockerfiles that a test writes; no laptop is needed."""
+"""Builds Dockerfiles of a test with the real BuildKit, as the chain does; the laptop is not needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, r
 
 
 def compiled_step(target: Path) -> Path:
-    """Build the program of the steps."""
+    """Compile the program that the build steps run."""
     source = Path(__file__).parents[1] / "subject/step"
     words = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "."]
     subprocess.run(words, cwd=source, env={**os.environ, **GO}, check=True, timeout=300)
@@ -37,7 +37,7 @@ def compiled_step(target: Path) -> Path:
 
 @dataclass
 class Steps:
-    """Builds below a directory, and removes from the engine what they make."""
+    """Builds below a directory, and removes the results from the engine."""
 
     directory: Path
     toolbox: Toolbox
@@ -47,7 +47,7 @@ class Steps:
     def order(
         self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False, timeout: float = 120
     ) -> BuildOrder:
-        """What builds a Dockerfile with the program in its context, for the application of this key."""
+        """Return the order to build a Dockerfile, with the program in its context, for the application of this key."""
         context = self.directory / uuid.uuid4().hex
         context.mkdir()
         shutil.copy2(self.step, context / "step")
@@ -75,7 +75,7 @@ class Steps:
         )
 
     def result(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False) -> str:
-        """Build, and return what the last step left in /said."""
+        """Build, and return the content of /said, which the last step wrote."""
         order = self.order(dockerfile, key, caches=caches, fresh=fresh)
         self.builder().build(order)
         client = find_client(os.environ["PATH"])
@@ -96,7 +96,7 @@ class Steps:
 
 @contextlib.contextmanager
 def steps_in(directory: Path, toolbox: Toolbox) -> Iterator[Steps]:
-    """Builds for the tests of one file."""
+    """Provide builds for the tests of one module."""
     steps = Steps(directory, toolbox, compiled_step(directory / "step"))
     try:
         yield steps

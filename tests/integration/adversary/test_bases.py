@@ -1,4 +1,4 @@
-"""A base that is blocked: what is built on it is admitted nowhere, whatever its builder says of it."""
+"""A blocked base: no gate admits an image that is built on it, whatever its provenance claims."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENTRYPOINT ["/subject"]
 
 @pytest.fixture
 def in_project() -> Iterator[Path]:
-    """A directory of the project's checkout: names below base/ are for that source alone."""
+    """A directory in the project's checkout: only this source may use names below base/."""
     made = ROOT / "tests/integration/subject/bait"
     made.mkdir()
     yield made
@@ -53,7 +53,7 @@ def reference(*command: str) -> ImageRef:
 
 
 def unnamed(ref: ImageRef, adversary: Adversary) -> None:
-    """Development signs of an image that it was built just now, and on nothing."""
+    """Sign a new provenance for an image with development's key, which names no base."""
     (said,) = [statement(kind, bundle) for kind, bundle in adversary.bundles(ref) if kind == PROVENANCE]
     definition = said["buildDefinition"]
     kept = [each for each in definition["resolvedDependencies"] if each["name"] in ("source", *TEXTS)]
@@ -64,10 +64,10 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
     adversary.attach(ref, PROVENANCE, signer.sign(about(ref, PROVENANCE, said)))
 
 
-def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
+def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(
     bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
 ) -> None:
-    """The deploy gate waits for no rescan; curation sees the base in the layers, named or not."""
+    """The deploy gate needs no rescan, and curation finds the base in the layers even if the provenance omits it."""
     for file, content in BASE.items():
         (in_project / file).write_text(content)
     shutil.copy(program, in_project)
@@ -86,10 +86,10 @@ def test_what_is_built_on_a_blocked_base_is_admitted_nowhere(
     assert cscm("curate", str(offered), "--json").status == 0
 
 
-def test_blocked_base_is_pulled_and_built_on_under_no_name(
+def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
     bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
 ) -> None:
-    """Nor by its digest in `dev/`, where development offered it; unblocking brings all of it back."""
+    """Its digest in `dev/` is blocked too; unblocking restores every name."""
     for file, content in {**BASE, "revision": "under every name\n"}.items():
         (in_project / file).write_text(content)
     shutil.copy(program, in_project)

@@ -1,4 +1,4 @@
-"""Where a build step's connections lead: the engine's own network, as root, with listeners of the test's own."""
+"""What a build step can connect to: the engine's own network, as root, with listeners of the test."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def steps(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
 
 @pytest.fixture(scope="module")
 def word() -> str:
-    """What our listeners say; a network that answers for everybody does not know it."""
+    """The word that the listeners send; a network that answers for every address does not know it."""
     return uuid.uuid4().hex
 
 
 @dataclass
 class Listeners:
-    """Sockets on this host that say a word to whoever connects."""
+    """Sockets on this host that send a word to every client."""
 
     word: str
     sockets: list[socket.socket] = field(default_factory=list)
 
     def at(self, address: str) -> int:
-        """Listen there; the port."""
+        """Listen at an address and return the port."""
         listener = socket.create_server((address, FREE))
         self.sockets.append(listener)
         threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
@@ -72,7 +72,7 @@ def listeners(word: str) -> Iterator[Listeners]:
 
 @pytest.fixture
 def link_local() -> Iterator[str]:
-    """A link-local address of this host, as a cloud's agent has one."""
+    """A link-local address of this host, like that of a cloud's agent."""
     place = ["ip", "addr", "{}", f"{LINK_LOCAL}/32", "dev", "lo", "scope", "link"]
     subprocess.run([each.format("add") for each in place], check=True)
     yield LINK_LOCAL
@@ -86,7 +86,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def container(steps: Steps, word: str) -> Iterator[tuple[str, int]]:
-    """An application's container on a network of its own: its address there, and the port that loopback has of it."""
+    """An application's container on its own network: its address there, and its published port on loopback."""
     client, name = docker.from_env(), f"steps-{uuid.uuid4().hex[:8]}"
     order = steps.order("", uuid.uuid4().hex)
     steps.builder().build(order)
@@ -107,7 +107,7 @@ def container(steps: Steps, word: str) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def rules() -> Iterator[None]:
-    """The rules as `cscm up` sets them; those of other supply chains here are away while the test runs."""
+    """The rules as `cscm up` sets them; the rules of other supply chains are removed while the test runs."""
     listed = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
     others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.missing_rules(each)]
     try:
@@ -121,15 +121,15 @@ def rules() -> Iterator[None]:
 
 
 def dialled(steps: Steps, word: str, *addresses: str) -> set[str]:
-    """Behind which addresses a step hears the word."""
+    """Return the addresses at which a build step received the word."""
     words = ", ".join(f'"{each}"' for each in ("/step", "dial", "/said", word, *addresses))
     return set(steps.result(f"RUN [{words}]\n", uuid.uuid4().hex).split())
 
 
-def test_a_step_reaches_none_of_the_hosts_private_places(
+def test_build_step_cannot_reach_loopback_link_local_or_applications(
     steps: Steps, word: str, rules: None, listeners: Listeners, link_local: str, container: tuple[str, int]
 ) -> None:
-    """Loopback, by its own address and by the bridge's; link-local; an application, by its network and its port."""
+    """It reaches only what the host serves on all addresses, which also proves that the step dials."""
     loopback, local = listeners.at("127.0.0.1"), listeners.at(link_local)
     address, published = container
     everywhere = listeners.at("")
@@ -144,10 +144,10 @@ def test_a_step_reaches_none_of_the_hosts_private_places(
     )
 
 
-def test_without_the_rule_a_step_reaches_a_link_local_address(
+def test_build_step_reaches_link_local_address_without_the_rule(
     steps: Steps, word: str, rules: None, listeners: Listeners, link_local: str
 ) -> None:
-    """It is the rule that keeps it away: `cscm doctor` looks for it."""
+    """The firewall rule is what blocks the address, and `cscm doctor` checks for it."""
     local = listeners.at(link_local)
     (rule,) = [each for each in firewall.RULES if each.why == "link-local addresses"]
     assert firewall.run_iptables("-D", rule, OWNER)
@@ -157,8 +157,10 @@ def test_without_the_rule_a_step_reaches_a_link_local_address(
 
 
 @pytest.mark.parametrize("ruled", [True, False])
-def test_a_step_reaches_another_build_only_without_the_rule(steps: Steps, word: str, rules: None, ruled: bool) -> None:
-    """Nor any other container on the engine's own bridge."""
+def test_build_step_reaches_another_build_only_without_the_rule(
+    steps: Steps, word: str, rules: None, ruled: bool
+) -> None:
+    """The rule covers every container on the engine's default bridge."""
     client = docker.from_env()
     order = steps.order("", uuid.uuid4().hex)
     steps.builder().build(order)

@@ -1,4 +1,4 @@
-"""What one application's build leaves in the builder, and another's tries to read: the real BuildKit."""
+"""Isolation of the build caches of two applications in the real BuildKit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANDOM = 'RUN ["/step", "random", "/said"]\n'
 
 
 def leave(word: str, cache: str) -> str:
-    """A step that adds a word to a cache, and says what was in it before."""
+    """Return a step that appends a word to a cache and reports the earlier content."""
     return f'RUN --mount=type=cache,{cache}target=/cache ["/step", "leave", "/cache/x", "{word}", "/said"]\n'
 
 
@@ -30,12 +30,12 @@ def steps(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
 
 @pytest.fixture
 def keys() -> tuple[str, str]:
-    """Two applications that no test before knew."""
+    """The keys of two new applications."""
     return uuid.uuid4().hex, uuid.uuid4().hex
 
 
-def test_a_step_of_another_application_is_made_anew(steps: Steps, keys: tuple[str, str]) -> None:
-    """The same Dockerfile and context: each has its own result, and keeps it."""
+def test_build_step_of_another_application_is_not_reused(steps: Steps, keys: tuple[str, str]) -> None:
+    """Each application has and keeps its own result for the same Dockerfile and context."""
     ours, theirs = keys
     first = steps.result(RANDOM, ours)
 
@@ -43,8 +43,8 @@ def test_a_step_of_another_application_is_made_anew(steps: Steps, keys: tuple[st
     assert steps.result(RANDOM, ours) == first
 
 
-def test_a_fresh_build_takes_no_result_of_before(steps: Steps, keys: tuple[str, str]) -> None:
-    """Not of the application itself either."""
+def test_fresh_build_reuses_no_step(steps: Steps, keys: tuple[str, str]) -> None:
+    """Results of the same application are not reused either."""
     first = steps.result(RANDOM, keys[0])
 
     assert steps.result(RANDOM, keys[0], fresh=True) != first
@@ -53,8 +53,10 @@ def test_a_fresh_build_takes_no_result_of_before(steps: Steps, keys: tuple[str, 
 @pytest.mark.parametrize(
     "identifier", ["", "id=shared,", "id=../KEY/shared,", "id=../../KEY/shared,", "id=/KEY/shared,", "id=KEY/shared,"]
 )
-def test_a_cache_of_another_application_cannot_be_mounted(steps: Steps, keys: tuple[str, str], identifier: str) -> None:
-    """By its default name, by a name that is chosen, and by one that leads up and over to the other's."""
+def test_cache_mount_of_another_application_cannot_be_mounted(
+    steps: Steps, keys: tuple[str, str], identifier: str
+) -> None:
+    """The ids include the default, a chosen name and paths to the other application's cache."""
     ours, theirs = keys
     named = "id=shared," if "KEY" in identifier else identifier
     steps.result(leave("secret", named), ours)
@@ -63,8 +65,8 @@ def test_a_cache_of_another_application_cannot_be_mounted(steps: Steps, keys: tu
     assert steps.result(leave("again", named), ours) == "secret "
 
 
-def test_a_cache_of_a_fresh_run_is_nobodys(steps: Steps, keys: tuple[str, str]) -> None:
-    """It finds nothing, and what it leaves is not found."""
+def test_cache_of_fresh_run_is_isolated(steps: Steps, keys: tuple[str, str]) -> None:
+    """A fresh run finds an empty cache, and later runs do not find its content."""
     ours, run = keys
     steps.result(leave("first", "id=x,"), ours)
 
@@ -72,8 +74,8 @@ def test_a_cache_of_a_fresh_run_is_nobodys(steps: Steps, keys: tuple[str, str]) 
     assert steps.result(leave("later", "id=x,"), ours) == "first "
 
 
-def test_a_file_that_looks_the_same_is_not_taken_from_another_context(steps: Steps, keys: tuple[str, str]) -> None:
-    """Same path, size, time and mode, other content: what BuildKit keeps of a transfer is one run's alone."""
+def test_file_with_same_metadata_is_not_taken_from_another_context(steps: Steps, keys: tuple[str, str]) -> None:
+    """BuildKit compares files by path, size, time and mode, so each run has its own transfer cache."""
     copy = "COPY said /said\n"
     orders = [steps.order(copy, key) for key in keys]
     for order, content in zip(orders, ("ours", "evil"), strict=True):
@@ -84,15 +86,15 @@ def test_a_file_that_looks_the_same_is_not_taken_from_another_context(steps: Ste
     assert digests[0] != digests[1]
 
 
-def test_what_is_copied_is_the_same_for_all(steps: Steps, keys: tuple[str, str]) -> None:
-    """Steps that run nothing are shared: their results are their inputs' own content (docs/adr/0002)."""
+def test_copy_steps_are_shared_between_applications(steps: Steps, keys: tuple[str, str]) -> None:
+    """Steps without a command are safe to share: their results depend on their inputs only (docs/adr/0002)."""
     same = {steps.builder().build(steps.order("COPY step /said\n", key))[0].digest for key in keys}
 
     assert len(same) == 1
 
 
-def test_a_build_is_the_same_under_every_key(steps: Steps, keys: tuple[str, str]) -> None:
-    """Nothing of the key gets into what is built, so that another host builds the same image."""
+def test_cache_key_does_not_change_the_digest(steps: Steps, keys: tuple[str, str]) -> None:
+    """A build on another host has to give the same image."""
     orders = [steps.order('RUN ["/step", "identity", "/said"]\n', key) for key in (*keys, keys[0])]
     orders[2] = replace(orders[2], fresh=True, caches=uuid.uuid4().hex)
 

@@ -1,4 +1,4 @@
-"""A package database that an image brings along says that it owns what somebody installed: nothing is hidden by it."""
+"""A package database in an image that claims files of other packages: it must not hide any finding."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CLAIMS: dict[str, dict[str, bytes]] = {
 
 
 def layout(directory: Path, files: Mapping[str, bytes]) -> Path:
-    """An OCI layout of an image with these files in one layer (OCI image 1.1, "Image Layout")."""
+    """Write an OCI layout of an image with these files in one layer (OCI image 1.1, "Image Layout")."""
     blobs = directory / "blobs/sha256"
     blobs.mkdir(parents=True)
 
@@ -82,7 +82,7 @@ def layout(directory: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def found(directory: Path, files: Mapping[str, bytes], tools: Toolbox, database: Path) -> set[str]:
-    """What a scan finds in Django, by real syft and grype."""
+    """Return the findings in Django of a scan by the real syft and grype."""
     made = tools.find("syft").run("scan", f"oci-dir:{layout(directory, files)}", "--output", "syft-json", timeout=120)
     about = read_database(database).facts
     scanner = Grype(
@@ -94,8 +94,8 @@ def found(directory: Path, files: Mapping[str, bytes], tools: Toolbox, database:
 
 
 @pytest.mark.parametrize("kind", CLAIMS)
-def test_a_package_database_hides_nothing(home: Home, toolbox: Toolbox, tmp_path: Path, kind: str) -> None:
-    """Whichever distribution's it is: grype passes over what such a package says it owns."""
+def test_package_database_of_image_hides_no_finding(home: Home, toolbox: Toolbox, tmp_path: Path, kind: str) -> None:
+    """Grype ignores packages whose files a distribution package claims to own."""
     plain = found(tmp_path / "plain", IMAGE, toolbox, home.database)
 
     assert plain

@@ -1,4 +1,4 @@
-"""What hides in an image: written through links, by the build itself, in archives, or under another distribution."""
+"""Content that hides in an image: behind links, in build steps, in archives, or under a false distribution."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def link(name: str, to: str) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def contents(directory: Path, *layers: list[tuple[tarfile.TarInfo, bytes]]) -> Contents:
-    """What we see of an image of these layers, once the real engine has taken it."""
+    """Return what the checks see of an image of these layers, after the real engine loaded it."""
     archive = directory / "image.tar"
     digest = layered(archive, [packed(each) for each in layers])
     client = docker.from_env()
@@ -54,8 +54,8 @@ def contents(directory: Path, *layers: list[tuple[tarfile.TarInfo, bytes]]) -> C
     return found
 
 
-def test_setuid_through_a_linked_directory_is_seen_where_it_lies(tmp_path: Path) -> None:
-    """A later layer hides the name that it was written by, and not the file."""
+def test_setuid_file_behind_linked_directory_is_found(tmp_path: Path) -> None:
+    """A later layer hides the name that the file was written by, but not the file."""
     found = contents(
         tmp_path,
         [entry("usr/bin", type=tarfile.DIRTYPE), link("a", "/usr/bin"), entry("a/su", b"x", 0o4755)],
@@ -66,8 +66,8 @@ def test_setuid_through_a_linked_directory_is_seen_where_it_lies(tmp_path: Path)
     assert any("through the link" in each for each in found.examination.conflicts)
 
 
-def test_a_foreign_program_through_a_link_is_seen_where_it_lies(tmp_path: Path) -> None:
-    """Relative, absolute, and above the root."""
+def test_foreign_program_behind_link_is_found(tmp_path: Path) -> None:
+    """The links are relative, absolute and above the root."""
     found = contents(
         tmp_path,
         [entry("opt/x", type=tarfile.DIRTYPE), link("opt/b", "../../../opt/x"), link("c", "/opt/b")],
@@ -77,8 +77,8 @@ def test_a_foreign_program_through_a_link_is_seen_where_it_lies(tmp_path: Path) 
     assert found.foreign == {"/opt/x/arm": "AArch64"}
 
 
-def test_a_hard_link_makes_its_file_setuid_too(tmp_path: Path) -> None:
-    """The second name's mode is the first one's."""
+def test_hard_link_with_setuid_mode_marks_both_names(tmp_path: Path) -> None:
+    """Both names are the same file."""
     found = contents(
         tmp_path, [entry("su", b"x"), entry("other", mode=0o4755, type=tarfile.LNKTYPE, linkname="su"), link("l", "su")]
     )
@@ -103,8 +103,8 @@ ENTRYPOINT ["/subject"]
 """
 
 
-def test_a_secret_that_the_build_wrote_is_seen_though_a_later_layer_hides_it(bases: None, application: Make) -> None:
-    """It is in no file of the source, and whoever pulls the image has it."""
+def test_secret_written_by_a_build_step_is_found_in_hidden_layer(bases: None, application: Make) -> None:
+    """The secret is in no source file, and everyone who pulls the image has it."""
     ran = cscm("chain", str(application("leaky", {"Dockerfile": LEAKY})), "--json")
 
     (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
@@ -118,8 +118,8 @@ LIAR = LEAKY.replace(
 ).replace("import os; os.remove('/etc/settings')", "pass")
 
 
-def test_an_os_release_that_lies_through_a_link_is_seen(bases: None, application: Make) -> None:
-    """The scanner believes it; the base says otherwise."""
+def test_false_os_release_behind_link_is_refused(bases: None, application: Make) -> None:
+    """The scanner trusts os-release, but the base is another distribution."""
     ran = cscm("chain", str(application("liar", {"Dockerfile": LIAR})), "--json")
 
     assert "sbom.distribution-differs" in ran.reasons()
@@ -159,10 +159,10 @@ ACCEPTED = """\
 """
 
 
-def test_a_second_database_and_an_archive_are_refused_until_the_owner_accepts_them(
+def test_second_database_and_archive_are_refused_until_accepted(
     bases: None, application: Make, adversary: Adversary
 ) -> None:
-    """Under innocent names; what is accepted stands in the verdict."""
+    """The owner may accept them in the declaration, and the verdict lists what was accepted."""
     source = application("twofold", {"Dockerfile": TWOFOLD, "status": PACKAGE})
     with zipfile.ZipFile(source / "picture.png", "w") as archive:
         archive.writestr("flask/__init__.py", "x" * 2000)
@@ -193,10 +193,8 @@ DUMPED = TWOFOLD.replace(
 )
 
 
-def test_a_secret_in_a_file_that_is_too_large_for_the_check_of_the_source_is_seen(
-    bases: None, application: Make
-) -> None:
-    """detect-secrets reads files of up to 5 MiB; what it leaves out was searched by nobody."""
+def test_secret_in_file_above_source_check_limit_is_found(bases: None, application: Make) -> None:
+    """detect-secrets reads files of up to 5 MiB; the check of the content covers larger ones."""
     ran = cscm(
         "chain", str(application("dumped", {"Dockerfile": DUMPED, "dump": f"{SECRET}\n" + "x" * 6 * MIB})), "--json"
     )
@@ -218,10 +216,8 @@ ENTRYPOINT ["/subject"]
 """
 
 
-def test_a_command_that_prints_12_passed_is_refused_where_tests_have_to_be_shown(
-    bases: None, application: Make
-) -> None:
-    """It is a warning elsewhere: the chain cannot know every runner."""
+def test_fake_test_output_is_refused_where_test_reports_are_required(bases: None, application: Make) -> None:
+    """Elsewhere it is a warning, because the chain cannot know every test runner."""
     source = application("printer", {"Dockerfile": PRINTER})
     declaration = source / "supply-chain.yaml"
     with placed("shown", ["printer"], {"tests": "shown"}):

@@ -1,6 +1,6 @@
-"""Declarations and Dockerfiles that ask for more than their own: there are no such words, and names have holders.
+"""Declarations and Dockerfiles that ask for more than their own: such words do not exist, and names have owners.
 
-What is only malformed is among the rubbish (`tests/integration/rubbish`).
+Malformed declarations are tested in `tests/integration/rubbish`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DECLARATIONS = {
     "has a Dockerfile of the host's": (GOOD + "build: {dockerfile: /etc/passwd}\n", "build.dockerfile: "),
     "names another's environment document": (GOOD + "environments: [../../etc/passwd]\n", "service.environments"),
 }
-"""What it asks for, and where the command says that it may not."""
+"""The declaration that asks for it, and the part of the error message that refuses it."""
 LINK = "leaves the application's directory"
 DOCKERFILE = "FROM scratch AS test\nCOPY subject /\n{}\nFROM scratch\nCOPY subject /\n"
 DOCKERFILES = {
@@ -63,8 +63,10 @@ DOCKERFILES = {
 }
 
 
-def test_a_declaration_can_ask_for_nothing_but_its_own(application: Make, adversary: Adversary, tmp_path: Path) -> None:
-    """Commands, mounts, rights, other files and other environments: the command ends before anything is begun."""
+def test_declaration_that_asks_for_foreign_resources_is_invalid(
+    application: Make, adversary: Adversary, tmp_path: Path
+) -> None:
+    """The command stops before it runs, builds or writes anything."""
     marker, before = tmp_path / "marker", adversary.everything()
     sources = [
         application("hostile", {"supply-chain.yaml": text.replace("MARKER", str(marker))})
@@ -86,8 +88,10 @@ def test_a_declaration_can_ask_for_nothing_but_its_own(application: Make, advers
     assert adversary.everything() == before
 
 
-def test_a_dockerfile_can_ask_for_nothing_but_its_context(bases: None, application: Make, adversary: Adversary) -> None:
-    """Another frontend, no sandbox, the host's network or files: nothing is offered."""
+def test_dockerfile_that_asks_for_more_than_its_context_is_refused(
+    bases: None, application: Make, adversary: Adversary
+) -> None:
+    """A foreign frontend, a missing sandbox and the host's network or files all lead to no offered image."""
     before = adversary.everything()
     sources = [application(f"hostile-{n}", {"Dockerfile": text}) for n, (text, _) in enumerate(DOCKERFILES.values())]
 
@@ -100,10 +104,10 @@ def test_a_dockerfile_can_ask_for_nothing_but_its_context(bases: None, applicati
     assert adversary.everything() == before
 
 
-def test_anothers_configuration_comes_with_anothers_name_alone(
+def test_declaration_with_name_of_another_source_is_refused(
     curated: ImageRef, application: Make, adversary: Adversary
 ) -> None:
-    """An environment configures by name, and a name has its holder: whoever else takes it is refused."""
+    """An environment configures by name, so only the owner of a name gets its configuration."""
     before = adversary.everything()["curated/prey"]
 
     ran = cscm("chain", str(application("prey", remote="git@example.com:hostile.git")), "--json")

@@ -1,4 +1,4 @@
-"""A developer with nothing but a Dockerfile: what the reading refuses, and what BuildKit denies where nobody read."""
+"""A hostile Dockerfile: what the reader refuses, and what BuildKit's source policy denies without the reader."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, commit
 
 
 class Asked(BaseHTTPRequestHandler):
-    """Something on the host's loopback that answers everybody, and remembers whom."""
+    """A server on the host's loopback that answers every request and records its path."""
 
     paths: ClassVar[list[str]] = []
 
@@ -38,7 +38,7 @@ class Asked(BaseHTTPRequestHandler):
         self.wfile.write(b"a secret")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def loopback() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Curated(CuratedBases):
-    """One curated base, whatever it is called; everything else is decided as for everybody."""
+    """One curated base for every name; all other decisions are the real ones."""
 
     image: str = ""
 
@@ -61,12 +61,12 @@ class Curated(CuratedBases):
 
 
 def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> Plan:
-    """Read a Dockerfile as the chain does, before it builds."""
+    """Read a Dockerfile and plan its build as the chain does."""
     document = {"kind": "base", "name": "hello", "owner": "us", "check": ["/x"], "build": {"fetch": fetch}}
     manifest = MANIFEST.validate_python(document)
     assert isinstance(manifest, Base)
     bases: Any = Curated(
-        catalogue=None,  # type: ignore[arg-type] # nobody asks
+        catalogue=None,  # type: ignore[arg-type] # the catalog is not used
         evidence=None,  # type: ignore[arg-type]
         host="registry.of.the.chain",
         instead={},
@@ -105,14 +105,14 @@ LOOPBACK = {
     "a frontend after //": "// syntax=LOOPBACK/frontend:1\nFROM scratch\n",
     "a frontend in JSON": '{"syntax": "LOOPBACK/frontend:1"}\n',
 }
-"""Dockerfiles that have BuildKit ask the host's loopback."""
+"""Dockerfiles that make BuildKit send requests to the host's loopback."""
 UNHEARD = (LOOPBACK["a frontend after a mark"],)
-"""What older BuildKits (0.13) take for a comment; the reading refuses it."""
+"""BuildKit 0.13 and older read this as a comment; the reader refuses it."""
 
 
 @pytest.mark.parametrize("text", LOOPBACK.values(), ids=LOOPBACK)
-def test_buildkit_denies_sources_that_nobody_declared(buildkit: BuildKit, loopback: str, text: str) -> None:
-    """Where the reading is passed by altogether, the source policy holds: nothing is asked."""
+def test_buildkit_policy_denies_undeclared_sources(buildkit: BuildKit, loopback: str, text: str) -> None:
+    """The source policy holds even if the reader is bypassed: no request is sent."""
     Asked.paths.clear()
     policy = buildkit.policy(["docker.io/curated/base/a:latest"])
 
@@ -123,8 +123,8 @@ def test_buildkit_denies_sources_that_nobody_declared(buildkit: BuildKit, loopba
         assert result.done.status != 0 and "denied by policy" in result.done.stderr, result.done.stderr[-2000:]
 
 
-def test_buildkit_asks_the_loopback_without_the_policy(buildkit: BuildKit, loopback: str) -> None:
-    """Otherwise the test above would pass for nothing."""
+def test_buildkit_reaches_loopback_without_the_policy(buildkit: BuildKit, loopback: str) -> None:
+    """Without this control, the test above could pass for a wrong reason."""
     everything = {"rules": [{"action": "ALLOW", "selector": {"identifier": "*", "matchType": "WILDCARD"}}]}
     Asked.paths.clear()
 
@@ -133,16 +133,16 @@ def test_buildkit_asks_the_loopback_without_the_policy(buildkit: BuildKit, loopb
 
 
 @pytest.mark.parametrize("text", LOOPBACK.values(), ids=LOOPBACK)
-def test_reading_refuses_sources_that_nobody_declared(buildkit: BuildKit, loopback: str, text: str) -> None:
-    """Before BuildKit is asked."""
+def test_reader_refuses_undeclared_sources(buildkit: BuildKit, loopback: str, text: str) -> None:
+    """The reader refuses them before BuildKit is called."""
     with pytest.raises((DockerfileRefused, BuildFailed)) as caught:
         plan(buildkit, text.replace("LOOPBACK", loopback))
     assert isinstance(caught.value, DockerfileRefused) or "git ref" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["docker-image://HOST/a:1", "DIRECTORY"])
-def test_buildkit_denies_named_contexts(buildkit: BuildKit, loopback: str, tmp_path: Path, kind: str) -> None:
-    """Whatever an argument of the client would name so."""
+def test_buildkit_policy_denies_named_contexts(buildkit: BuildKit, loopback: str, tmp_path: Path, kind: str) -> None:
+    """A client argument could name an image or a directory of the host as a context."""
     (tmp_path / "secret").write_text("of the host")
     named = kind.replace("HOST", loopback).replace("DIRECTORY", str(tmp_path))
     text = b"FROM evil\nFROM scratch\nCOPY --from=0 / /\n"
@@ -157,8 +157,8 @@ def test_buildkit_denies_named_contexts(buildkit: BuildKit, loopback: str, tmp_p
     ["127.1", "0177.0.0.1", "2130706433", "0x7f000001", "[::1]", "localhost", "0.0.0.0", "169.254.169.254",
      "10.0.0.1", "192.168.1.1", "100.64.0.1", "[::ffff:127.0.0.1]", "[fd00:ec2::254]"],
 )  # fmt: skip
-def test_images_of_hosts_that_are_not_public_are_refused(buildkit: BuildKit, host: str) -> None:
-    """In every notation, though they are declared, where the declaration can name them at all."""
+def test_reader_refuses_images_of_private_hosts(buildkit: BuildKit, host: str) -> None:
+    """All notations of such addresses are refused, even if the declaration allows the image."""
     name = f"{host}:5000/a/b@{SHA}"
 
     with pytest.raises((DockerfileRefused, ValueError, BuildFailed)):
@@ -181,8 +181,8 @@ RUNS = {
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_reading_refuses_what_a_command_may_not_have(buildkit: BuildKit, run: str) -> None:
-    """By BuildKit's own words for it, variables expanded as in the build."""
+def test_reader_refuses_forbidden_options_of_run(buildkit: BuildKit, run: str) -> None:
+    """The reader uses BuildKit's own parser and expands variables as the build does."""
     config = b'{"config": {"Env": ["OF_THE_BASE=../other"]}}'
 
     with pytest.raises((DockerfileRefused, BuildFailed)) as caught:
@@ -190,8 +190,8 @@ def test_reading_refuses_what_a_command_may_not_have(buildkit: BuildKit, run: st
     assert isinstance(caught.value, DockerfileRefused) or "only supported" in str(caught.value)
 
 
-def test_reading_follows_the_triggers_of_a_base(buildkit: BuildKit) -> None:
-    """What ONBUILD in an image brings in is not written in the Dockerfile."""
+def test_reader_applies_onbuild_triggers_of_the_base(buildkit: BuildKit) -> None:
+    """ONBUILD instructions of a base are not in the Dockerfile, but the build runs them."""
     trigger = b'{"config": {"OnBuild": ["COPY --from=evil.example/a:1 /a /a"]}}'
 
     with pytest.raises(DockerfileRefused, match=r"evil\.example/a:1"):
@@ -201,8 +201,8 @@ def test_reading_follows_the_triggers_of_a_base(buildkit: BuildKit) -> None:
 HARMLESS = "FROM curated/base/a AS one\nRUN --mount=type=cache,target=/c x\nFROM scratch\nCOPY --from=one /bin/sh /x\n"
 
 
-def test_a_build_of_another_dockerfile_is_not_used(buildkit: BuildKit) -> None:
-    """Its sources are allowed, so the policy says nothing; BuildKit's own record does, in either direction."""
+def test_build_of_another_dockerfile_is_rejected_by_its_record(buildkit: BuildKit) -> None:
+    """The policy allows its sources, so the check of BuildKit's build record has to find the difference."""
     expected = plan(buildkit, HARMLESS).expected("")
     run = partial(buildkit.run, policy=buildkit.policy(["docker.io/curated/base/a:latest"]))
 
@@ -217,8 +217,8 @@ def test_a_build_of_another_dockerfile_is_not_used(buildkit: BuildKit) -> None:
             check_record("", run(other.encode()).record, expected)
 
 
-def test_caches_of_another_namespace_fail_the_build(buildkit: BuildKit) -> None:
-    """Were the namespace lost on the way to BuildKit, its record would show it."""
+def test_cache_mount_of_another_namespace_fails_the_build(buildkit: BuildKit) -> None:
+    """The build record shows if the namespace was lost on the way to BuildKit."""
     found = plan(buildkit, HARMLESS)
     policy = buildkit.policy(["docker.io/curated/base/a:latest"])
 
@@ -250,18 +250,18 @@ LARGE = {
         "more than 2000 instructions",
     ),
 }
-"""Dockerfiles that are short and take any amount of memory, in the reader and then in the engine."""
+"""Short Dockerfiles that use unlimited memory, first in the reader and then in the engine."""
 
 
 @pytest.mark.parametrize(("text", "why"), LARGE.values(), ids=LARGE)
-def test_reading_refuses_what_takes_too_much_memory(buildkit: BuildKit, text: str, why: str) -> None:
-    """Before BuildKit is asked, which has no limit of its own."""
+def test_reader_refuses_dockerfile_that_expands_without_limit(buildkit: BuildKit, text: str, why: str) -> None:
+    """BuildKit has no limit of its own, so the reader refuses before it is called."""
     with pytest.raises(DockerfileRefused, match=why):
         plan(buildkit, text)
 
 
-def test_reading_takes_the_longest_dockerfile_that_is_let_in(buildkit: BuildKit) -> None:
-    """Its memory suffices for a quarter of a MiB, and for as many instructions as there may be."""
+def test_reader_accepts_the_longest_allowed_dockerfile(buildkit: BuildKit) -> None:
+    """The memory limit allows a quarter of a MiB and the maximum number of instructions."""
     commands = "".join(f"RUN x {number} {'y' * 90}\n" for number in range(1999))
     lines = ("z" * 99 + "\n") * 2600
 

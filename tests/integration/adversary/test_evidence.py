@@ -1,4 +1,4 @@
-"""An image changed after signing, and evidence that is another's: each is refused, and nothing is half-done."""
+"""Changed images and foreign evidence: both are refused, and no partial result remains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import PLACE, Adversary, statement
 pytestmark = pytest.mark.real
 
 AT_BOUNDARY_1 = {"provenance.missing", "dependencies.report-missing"}
-"""What the intake gate says of an image about which development said nothing."""
+"""The reasons of the intake gate for an image without statements of development."""
 AT_BOUNDARY_2 = {
     "encryption.missing",
     "provenance.missing",
@@ -30,13 +30,13 @@ AT_BOUNDARY_2 = {
     "verdict.intake.missing",
     "verdict.release.missing",
 }
-"""What the deploy gate says of one about which nobody said anything."""
+"""The reasons of the deploy gate for an image without any statement."""
 
 
-def test_evidence_of_another_key_or_digest_does_not_serve_at_boundary_1(
+def test_intake_gate_ignores_evidence_of_other_keys_and_digests(
     offered: ImageRef, adversary: Adversary, tmp_path: Path
 ) -> None:
-    """All that development said of one image, about another: as it was, and signed anew by everybody else."""
+    """The copied statements are about another image, and the signers of the new ones are not trusted for intake."""
     other = adversary.alter(offered, "another")
     genuine = adversary.bundles(offered)
     for kind, bundle in genuine:
@@ -57,8 +57,8 @@ def test_evidence_of_another_key_or_digest_does_not_serve_at_boundary_1(
     assert after == before
 
 
-def test_an_image_changed_after_signing_is_another_that_nobody_signed(curated: ImageRef, adversary: Adversary) -> None:
-    """In curation's repository, under a tag like curation's, with every statement and signature of the one it was."""
+def test_deploy_gate_refuses_image_changed_after_signing(curated: ImageRef, adversary: Adversary) -> None:
+    """The changed image carries every statement and signature of the original in curation's repository."""
     changed = adversary.alter(curated, "1111111-222222222222")
     for kind, bundle in adversary.bundles(curated):
         adversary.attach(changed, kind, bundle)
@@ -69,10 +69,10 @@ def test_an_image_changed_after_signing_is_another_that_nobody_signed(curated: I
     assert "about another image" in ran.result["notes"][0]
 
 
-def test_evidence_moved_to_another_application_is_not_its_own(
+def test_gates_refuse_evidence_copied_to_another_application(
     offered: ImageRef, curated: ImageRef, adversary: Adversary
 ) -> None:
-    """The very same image with all that is attached to it, under a name at which more is allowed."""
+    """A statement is valid for one repository, because another application may have more permissions."""
     at_1 = adversary.copy(offered, "dev/quarry", "one")
     at_2 = adversary.copy(curated, "curated/copied", "one")
 
@@ -82,12 +82,14 @@ def test_evidence_moved_to_another_application_is_not_its_own(
         first, second = one.result(), other.result()
 
     assert first.reasons() == AT_BOUNDARY_1
-    # cosign's own signature names no repository, and is the image's wherever that lies; it alone admits nothing
+    # cosign's own signature names no repository, so it is valid in every one; alone it admits nothing
     assert second.reasons() == AT_BOUNDARY_2 - {"signature.missing"}
 
 
-def test_a_verdict_of_the_wrong_tier_admits_nothing(curated: ImageRef, adversary: Adversary, tmp_path: Path) -> None:
-    """Whoever holds another tier's key cannot say yes for curation, nor sign for it."""
+def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
+    curated: ImageRef, adversary: Adversary, tmp_path: Path
+) -> None:
+    """The key of another tier can neither admit nor sign an image for curation."""
     other = adversary.alter(curated, "3333333-444444444444")
     signers = [adversary.cosign(TierName.DEVELOPMENT), adversary.cosign(TierName.EXECUTION)]
     for kind, bundle in adversary.bundles(curated):
@@ -101,10 +103,10 @@ def test_a_verdict_of_the_wrong_tier_admits_nothing(curated: ImageRef, adversary
     assert ran.reasons() == AT_BOUNDARY_2
 
 
-def test_a_blob_changed_in_the_registrys_storage_is_damage(
+def test_curation_stops_at_blob_changed_in_registry_storage(
     vouched: Callable[[str], ImageRef], adversary: Adversary, home: Home
 ) -> None:
-    """The registry answers the right digest with other bytes of the same length: what it holds is not signed."""
+    """The registry serves other bytes under the right digest; curation must not sign the image."""
     ref = vouched("damaged")
     blob = adversary.registry.manifest(ref)["config"]["digest"].removeprefix("sha256:")
     (file,) = home.state.rglob(blob)

@@ -1,4 +1,4 @@
-"""Builds that take all that there is: each ends with a clear error, and others go on. The real BuildKit, as root."""
+"""Builds that exhaust a resource: each ends with a clear error and others continue. The real BuildKit, as root."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def key() -> str:
 
 
 def running(word: str) -> bool:
-    """Whether a step with this argument runs on this machine."""
+    """Tell whether a build step with this argument runs on this machine."""
     return any(
         word.encode() in each.read_bytes()
         for each in Path("/proc").glob("[0-9]*/cmdline")
@@ -57,8 +57,8 @@ def running(word: str) -> bool:
     ],
     ids=["fork bomb", "memory hog", "disk filler", "cache filler"],
 )
-def test_a_step_that_takes_all_is_ended_and_others_go_on(steps: Steps, key: str, step: str, why: str) -> None:
-    """Another application is built meanwhile, and nothing of the first runs on."""
+def test_build_step_above_its_limits_is_ended_and_others_continue(steps: Steps, key: str, step: str, why: str) -> None:
+    """Another application builds at the same time, and no process of the first remains."""
     with pytest.raises(BuildLimitExceeded, match=why):
         both(
             lambda: steps.builder().build(steps.order(step, key)),
@@ -69,14 +69,14 @@ def test_a_step_that_takes_all_is_ended_and_others_go_on(steps: Steps, key: str,
     assert steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex)
 
 
-def test_one_file_cannot_grow_without_end(steps: Steps, key: str) -> None:
-    """By the kernel's own limit, which needs no root and nobody who looks."""
+def test_build_step_cannot_write_an_unlimited_file(steps: Steps, key: str) -> None:
+    """The kernel's file size limit needs neither root nor a watcher."""
     with pytest.raises((BuildFailed, BuildLimitExceeded)):
         steps.builder().build(steps.order('RUN ["/step", "grow", "/x"]\n', key))
 
 
 def seconds_used(group: BuildCgroup) -> float:
-    """The time of processors that a group has had, by the version of groups that the kernel serves."""
+    """Return the processor seconds that a cgroup used, for either version of cgroups."""
     if not group.unified:
         return int((group.directory("cpuacct") / "cpuacct.usage").read_text()) / 1e9
     lines = (group.directory("cpu") / "cpu.stat").read_text().splitlines()
@@ -84,8 +84,8 @@ def seconds_used(group: BuildCgroup) -> float:
 
 
 @pytest.mark.parametrize("what", ["spin", "yell"])
-def test_a_step_without_end_is_ended_in_the_engine_too(steps: Steps, key: str, what: str) -> None:
-    """A busy loop has its share of the processors and no more; lines without end are not kept without end."""
+def test_endless_build_step_is_ended_after_its_timeout(steps: Steps, key: str, what: str) -> None:
+    """The process in the engine ends too, and endless output is not stored."""
     mark = uuid.uuid4().hex
     order = steps.order(f'RUN ["/step", "{what}", "{mark}"]\n', key, timeout=8)
 
@@ -98,8 +98,8 @@ def test_a_step_without_end_is_ended_in_the_engine_too(steps: Steps, key: str, w
     assert not running(mark)
 
 
-def test_processors_are_shared_out(steps: Steps, key: str) -> None:
-    """Half a processor for 6 seconds are 3 seconds of its time, however many there are; its start takes some."""
+def test_build_steps_share_the_processors(steps: Steps, key: str) -> None:
+    """Half a processor for 6 seconds gives at most 3 seconds of processor time, plus the start."""
     with pytest.raises(ToolTimedOut):
         steps.builder().build(steps.order('RUN ["/step", "spin"]\n', key, timeout=6))
 
@@ -107,12 +107,12 @@ def test_processors_are_shared_out(steps: Steps, key: str) -> None:
 
 
 def connected() -> DockerEngine:
-    """The engine that builds."""
+    """Connect to the engine that builds."""
     return DockerEngine.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
 
 
 def write_bomb(target: Path, size: int) -> None:
-    """An archive that is small, and unpacks to a file of so many zeros."""
+    """Write a small archive that unpacks to a file of `size` zeros."""
     member = tarfile.TarInfo("zeros")
     member.size = size
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
@@ -120,7 +120,7 @@ def write_bomb(target: Path, size: int) -> None:
 
 
 class Zeros(io.RawIOBase):
-    """Zeros without end."""
+    """A stream of zeros."""
 
     def __init__(self, size: int) -> None:
         self.left = size
@@ -136,12 +136,12 @@ TAKES = [
     'RUN ["/step", "unlink", "/"]\n',
     'RUN ["/step", "chroot", "/other", "fill", "/"]\n',
 ]
-"""What lowers the free space, and no walk through a step's files sees."""
+"""Steps that use disk space which no walk through their files finds."""
 
 
 @pytest.mark.parametrize("step", TAKES, ids=["ADD of a bomb", "unlinked files", "another root"])
-def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: str, step: str) -> None:
-    """Long before it is all gone, and the disk gets it back: nobody holds it any more."""
+def test_build_that_uses_up_free_space_is_ended(steps: Steps, key: str, step: str) -> None:
+    """It ends long before the disk is full, and the space is released."""
     storage, order = Path(connected().machine().storage), replace(steps.order(step, key), max_size=64 * MIB)
     if step.startswith("ADD"):
         write_bomb(order.context / "bomb.tar.gz", 6 * GIB)
@@ -154,8 +154,8 @@ def test_free_space_that_goes_ends_the_build_that_takes_it(steps: Steps, key: st
     assert list(BuildCgroup(key, OWNER).processes()) == []
 
 
-def test_what_is_sparse_in_a_step_is_not_unpacked_in_the_engine(steps: Steps, key: str) -> None:
-    """There it would take all of its room; the image is larger than its declaration says."""
+def test_sparse_file_of_build_step_is_not_unpacked_in_the_engine(steps: Steps, key: str) -> None:
+    """It would fill the engine's disk; the image is larger than the declared maximum."""
     order = replace(steps.order('RUN ["/step", "sparse", "/x"]\n', key), reproducible=True, max_size=64 * MIB)
 
     with pytest.raises(BuildLimitExceeded, match=r"build\.max_size"):
@@ -164,8 +164,8 @@ def test_what_is_sparse_in_a_step_is_not_unpacked_in_the_engine(steps: Steps, ke
     assert order.name not in {name for names in connected().names("cscm.local/steps").values() for name in names}
 
 
-def test_a_build_leaves_room_on_the_engines_disk(steps: Steps, key: str, tmp_path: Path) -> None:
-    """It ends before the disk is full for everybody."""
+def test_build_ends_before_the_reserve_of_the_disk_is_used(steps: Steps, key: str, tmp_path: Path) -> None:
+    """The engine's disk must not become full for others."""
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)

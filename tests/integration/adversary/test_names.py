@@ -1,4 +1,4 @@
-"""Names of others: refused before anything is built, whatever the declaration and the clone's configuration say."""
+"""Names of other owners: refused before the build, whatever the declaration and the git configuration claim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .conftest import Make
 pytestmark = pytest.mark.real
 
 POISON = 'FROM scratch AS test\nRUN ["/nowhere"]\n'
-"""A Dockerfile that no builder can build: whoever asks for it fails otherwise than refused."""
+"""A Dockerfile that no builder can build: if the build starts, the test fails."""
 
 
 def base(name: str) -> dict[str, str]:
@@ -24,26 +24,26 @@ def base(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["base/python", "base/not-there-yet", "upstream/debian"])
 @pytest.mark.parametrize("command", ["develop", "chain"])
-def test_a_reserved_name_is_refused_before_the_build(bases: None, application: Make, name: str, command: str) -> None:
-    """Also one that nobody ever used, with kind and owner as the register has them."""
+def test_reserved_name_is_refused_before_the_build(bases: None, application: Make, name: str, command: str) -> None:
+    """Unused names are reserved too, even with the kind and the owner of the register."""
     ran = cscm(command, str(application(f"claims-{name.replace('/', '-')}-{command}", base(name))), "--json")
 
     assert ran.reasons() == {"name.taken"}
     assert ran.result["image"] is None and ran.result["application"] == name
 
 
-def test_a_clone_that_claims_the_projects_remote_is_not_the_project(bases: None, application: Make) -> None:
-    """Its configuration is its developer's to write."""
+def test_clone_with_the_remote_of_the_project_is_refused(bases: None, application: Make) -> None:
+    """A developer can write any remote into a clone's git configuration."""
     remote = git(ROOT, "config", "--default", ROOT.name, "--get", "remote.origin.url")
     ran = cscm("develop", str(application("pretends", base("base/python"), remote=remote)), "--json")
 
     assert ran.reasons() == {"name.taken"}
 
 
-def test_a_name_that_is_in_use_is_refused_before_the_build(
+def test_name_in_use_by_another_source_is_refused_before_the_build(
     curated: ImageRef, application: Make, engine: docker.DockerClient
 ) -> None:
-    """What was admitted under it is of another source; the engine is asked for nothing."""
+    """The engine receives no request."""
     before = {each.id for each in engine.images.list()}
     path = application("thief", {"Dockerfile": POISON}, remote="git@example.com:thief.git")
     declaration = path / "supply-chain.yaml"
@@ -56,8 +56,8 @@ def test_a_name_that_is_in_use_is_refused_before_the_build(
     assert {each.id for each in engine.images.list()} <= before
 
 
-def test_whoever_holds_the_name_builds_on(curated: ImageRef, application: Make) -> None:
-    """From the same source, as the gate decides too."""
+def test_owner_of_a_name_can_build_from_another_clone(curated: ImageRef, application: Make) -> None:
+    """The source repository decides, as it does at the gate."""
     path = application(curated.application + "-again", remote=f"git@example.com:{curated.application}.git")
     declaration = path / "supply-chain.yaml"
     declaration.write_text(declaration.read_text().replace(path.name, curated.application))

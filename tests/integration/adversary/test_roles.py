@@ -1,4 +1,4 @@
-"""A tier that acts in another's role: refused by IAM before anything is written, and told so."""
+"""A tier with the role of another tier: IAM denies it before it writes anything."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ for pair in sys.argv[1:]:
     own.aws, own.role_arn = other.aws, other.role_arn
     own.save(tier.value, overwrite=True)
 """
-"""Gives a tier's block the credentials and the role of another tier, and nothing else."""
+"""Gives a tier's block the credentials and the role of another tier."""
 DEVELOPMENT, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 
 Swap = Callable[[dict[TierName, TierName]], None]
@@ -44,7 +44,7 @@ Swap = Callable[[dict[TierName, TierName]], None]
 
 @pytest.fixture(scope="module")
 def swap(home: Home) -> Iterator[Swap]:
-    """Lets tiers act in other roles; afterwards each acts in its own."""
+    """A function that swaps the roles of tiers; they are restored after the module."""
     environment = {**os.environ, **prefect_environment(home, load_profile(home.project))}
 
     def to(roles: dict[TierName, TierName]) -> None:
@@ -63,7 +63,7 @@ def swap(home: Home) -> Iterator[Swap]:
     ],
     ids=lambda roles: ", ".join(f"{tier} as {role}" for tier, role in roles.items()),
 )
-def test_a_tier_in_anothers_role_does_nothing(
+def test_tier_with_role_of_another_tier_is_denied(
     offered: ImageRef,
     curated: ImageRef,
     adversary: Adversary,
@@ -72,7 +72,7 @@ def test_a_tier_in_anothers_role_does_nothing(
     swap: Swap,
     roles: dict[TierName, TierName],
 ) -> None:
-    """Each of its flows ends with `access.denied`; no repository, image, tag or statement is new, and nothing runs."""
+    """Each flow ends with `access.denied`; nothing is pushed or signed, and no container starts."""
     source = application("prey", {"revision": f"{roles[DEVELOPMENT]}\n"})
     swap(roles)
     before, running = adversary.everything(), containers()
@@ -95,7 +95,7 @@ def test_a_tier_in_anothers_role_does_nothing(
 
 
 def containers() -> str:
-    """The containers of the environment, running or not."""
+    """List the containers of the environment, running or not."""
     return subprocess.run(
         ["docker", "ps", "--all", "--quiet", "--filter", f"label=cscm.environment={PLACE}"],
         capture_output=True, text=True, check=True, timeout=60,

@@ -1,4 +1,4 @@
-"""What happens to be set where a run is started: it hides no package and silences no finding."""
+"""Environment variables of the process that starts a run: they must not hide packages or findings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ print(sbom.packages, *sorted(f"{each.id} {each.package}" for each in report.find
 """
 
 
-def test_no_setting_of_a_tools_own_hides_anything(home: Home, toolbox: Toolbox, tmp_path: Path) -> None:
-    """The environment of whoever started the worker is in no argument, no cache and no evidence."""
+def test_tool_settings_in_the_environment_hide_no_finding(home: Home, toolbox: Toolbox, tmp_path: Path) -> None:
+    """The worker's environment is not recorded in arguments, cache keys or evidence."""
     status = tmp_path / "source/var/lib/dpkg/status.d/perl"
     status.parent.mkdir(parents=True)
     status.write_text(

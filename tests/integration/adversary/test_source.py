@@ -1,4 +1,4 @@
-"""A source that changes, lies or leads elsewhere: what is built is what was read once, and nothing of it is run."""
+"""A source that changes, lies or links elsewhere: the build uses the snapshot and runs nothing of the source."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def left_out(toolbox: Toolbox) -> IgnoreMatcher:
 
 
 def built(toolbox: Toolbox, snapshot: Snapshot, target: Path) -> dict[str, str]:
-    """What BuildKit makes of a snapshot: path → content."""
+    """Build a snapshot with BuildKit and return the content by path."""
     dockerfile = write_dockerfile(snapshot.dockerfile.read_bytes(), target.with_name(f"{target.name}-dockerfile"))
     command = [str(toolbox.find("buildx").path), "build", "--quiet", "--no-cache", f"--output=type=local,dest={target}"]
     subprocess.run([*command, f"--file={dockerfile}", str(snapshot.context)], check=True, timeout=120)
@@ -83,10 +83,10 @@ def moved_away(source: Path) -> None:
     [overwritten, swapped_for_a_link, with_another_dockerfile, with_an_ignore_file, with_more_files, moved_away],
     ids=lambda act: act.__name__,
 )
-def test_working_copy_that_changes_after_snapshot_changes_no_build(
+def test_change_of_working_copy_after_snapshot_changes_no_build(
     toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path, act: Callable[[Path], None]
 ) -> None:
-    """BuildKit gets the bytes that the checks got."""
+    """BuildKit receives the bytes that were checked."""
     with take_snapshot(source, None, left_out) as snapshot:
         act(source)
 
@@ -96,7 +96,7 @@ def test_working_copy_that_changes_after_snapshot_changes_no_build(
 def test_change_of_same_size_and_time_is_built(
     toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path
 ) -> None:
-    """BuildKit sends only files whose size or time differs from those of the same directory before."""
+    """BuildKit transfers only files whose size or time differs from the same directory's earlier files."""
     for content in ("good", "evil"):
         (source / "good").write_text(content)
         os.utime(source / "good", (1, 1))
@@ -104,10 +104,8 @@ def test_change_of_same_size_and_time_is_built(
             assert built(toolbox, snapshot, tmp_path / content)["good"] == content
 
 
-def test_ignore_file_of_context_is_not_read_twice(
-    toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path
-) -> None:
-    """What it leaves of the working copy is there; to the snapshot it would say something else."""
+def test_ignore_file_is_applied_once(toolbox: Toolbox, left_out: IgnoreMatcher, source: Path, tmp_path: Path) -> None:
+    """It selects the files of the snapshot; applied to the snapshot, it would select others."""
     (source / ".dockerignore").write_text("local\ngood\n!g*\n")
     (source / "local").write_text("secret")
 
@@ -148,8 +146,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-def test_source_that_leads_elsewhere_is_refused(application: Make, adversary: Adversary) -> None:
-    """Before anything is built."""
+def test_source_that_leads_outside_is_refused(application: Make, adversary: Adversary) -> None:
+    """Nothing is built or pushed."""
     before = adversary.everything()
     said = {}
     for number, (why, (act, expected)) in enumerate(REFUSED.items()):
@@ -162,10 +160,10 @@ def test_source_that_leads_elsewhere_is_refused(application: Make, adversary: Ad
     assert adversary.everything() == before
 
 
-def test_hostile_repository_is_built_without_running_anything(
+def test_hostile_git_repository_runs_no_program(
     bases: None, application: Make, adversary: Adversary, tmp_path: Path
 ) -> None:
-    """And its provenance says that what was built is not what the commit holds, whatever git was told."""
+    """Filters, hooks and helpers do not run, and the provenance shows files that are in no commit."""
     marker, program = tmp_path / "ran", tmp_path / "program"
     program.write_text(f"#!/bin/sh\necho $0 >>{marker}\ncat\n")
     program.chmod(0o755)

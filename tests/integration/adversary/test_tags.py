@@ -1,4 +1,4 @@
-"""Tags that move: a tag is never a name here, and what it points to changes nothing."""
+"""Tags that move: a tag is no reference here, and its target has no influence."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def tag_of(adversary: Adversary, ref: ImageRef) -> str:
     return tag
 
 
-def test_a_tag_names_no_image(offered: ImageRef, curated: ImageRef, adversary: Adversary, prefect: Prefect) -> None:
-    """Whoever types one is told to name the digest, at the command and in a form of Prefect; nothing is looked up."""
+def test_tag_is_refused_as_image_reference(
+    offered: ImageRef, curated: ImageRef, adversary: Adversary, prefect: Prefect
+) -> None:
+    """The command and Prefect's form ask for a digest, and no tag is resolved."""
     for verb, ref, parameters in (("curate", offered, {}), ("execute", curated, {"environment": PLACE})):
         named = f"{ref.repository}:{tag_of(adversary, ref)}"
         options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
@@ -36,12 +38,12 @@ def test_a_tag_names_no_image(offered: ImageRef, curated: ImageRef, adversary: A
         assert "[declaration.invalid]" in run["state"]["message"] and "by digest" in run["state"]["message"]
 
 
-def test_a_tag_that_moves_between_two_steps_changes_nothing(
+def test_tag_moved_between_two_steps_changes_nothing(
     offered: ImageRef, curated: ImageRef, adversary: Adversary, engine: docker.DockerClient, place: dict[str, int]
 ) -> None:
-    """In development's repository, and in curation's, whose owner let it move: what was judged is what runs.
+    """The judged digest runs, although the tags in both repositories moved.
 
-    Curation stores nothing where tags can move, until its owner has made them immutable again.
+    Curation stores nothing in a repository with mutable tags until its owner makes them immutable again.
     """
     for ref in (offered, curated):
         adversary.ecr.put_image_tag_mutability(repositoryName=ref.repository, imageTagMutability="MUTABLE")
@@ -62,10 +64,10 @@ def test_a_tag_that_moves_between_two_steps_changes_nothing(
     assert again.result["ref"]["digest"] == offered.digest
 
 
-def test_a_curated_tag_that_somebody_took_stops_the_run(
+def test_curation_stops_if_the_tag_exists_for_another_image(
     offered: ImageRef, curated: ImageRef, vouched: Callable[[str], ImageRef], adversary: Adversary
 ) -> None:
-    """The image that it should be for is not stored under another name, not signed, and no tag moves."""
+    """The image is not stored under another tag, not signed, and no tag moves."""
     ref = vouched("awaited")
     revision = tag_of(adversary, curated).rpartition("-")[0]
     taken = adversary.alter(curated, f"{revision}-{ref.short}")
@@ -78,8 +80,8 @@ def test_a_curated_tag_that_somebody_took_stops_the_run(
     assert SIGNATURE not in [kind for kind, _ in adversary.bundles(ref.moved_to(curated.repository))]
 
 
-def test_a_base_that_somebody_pushed_is_not_built_on(bases: None, adversary: Adversary) -> None:
-    """The newest in a base's repository, with all that curation signed of the one before, is none of curation's."""
+def test_base_pushed_by_an_adversary_is_not_used(bases: None, adversary: Adversary) -> None:
+    """The newest image in a base's repository has copied signatures, so the latest genuine base is used."""
     genuine = ImageRef.model_validate(cscm("bases", "python", "--json").result[0])
     pushed = adversary.alter(genuine, "zzzzzzz-ffffffffffff")
     try:

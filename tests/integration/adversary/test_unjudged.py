@@ -1,4 +1,4 @@
-"""Packages that a scan would find nothing in: it is said, and nothing is admitted for want of a finding."""
+"""Packages that no vulnerability database covers: a scan without findings must not admit them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ Description: nothing
 FILES = {"Dockerfile": DOCKERFILE, "os-release": 'ID=debian\nVERSION_ID="99"\n', "package": PACKAGE}
 
 
-def test_a_distribution_that_no_database_knows_is_not_judged_and_not_admitted(
+def test_release_gate_refuses_unknown_distribution_until_accepted(
     bases: None, application: Make, adversary: Adversary
 ) -> None:
-    """The version in os-release hides every finding. Its owner may accept that, and the verdict says so."""
+    """A false version in os-release hides every finding; the owner may accept that, and the verdict lists it."""
     source = application("foreign", FILES)
 
     first = cscm("chain", str(source), "--json")

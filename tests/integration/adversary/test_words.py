@@ -1,4 +1,4 @@
-"""Terminal escapes and markdown in names and messages: shown as text on the terminal, in logs, events and pages."""
+"""Terminal escapes and markup in names and messages: terminal, logs, events and pages show them as plain text."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ limits: {{critical: null, high: null, medium: null, unknown: null}}
 SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
 
 
-def test_what_an_application_says_is_shown_and_not_carried_out(
-    bases: None, application: Make, prefect: Prefect
-) -> None:
-    """In a remote's address, a file's name and a command that fails: the image is refused, and every page is plain."""
-    printable = CONTROL.sub("", WORDS)  # others are refused in both: tests/unit/adapters/git/test_snapshot.py
+def test_markup_from_an_application_is_shown_as_text(bases: None, application: Make, prefect: Prefect) -> None:
+    """It comes from a remote's address, a file name and a failing command."""
+    printable = CONTROL.sub("", WORDS)  # other characters are refused in both: tests/unit/adapters/git/test_snapshot.py
     files = {"supply-chain.yaml": DECLARATION, f"{printable.replace('/', '')}.py": SECRET}
     source = application("hostile", files, remote=f"https://{printable}")
 
@@ -59,8 +57,8 @@ def test_what_an_application_says_is_shown_and_not_carried_out(
             assert not re.search(r"(?<!\\)(?:<img|\[b\])", page["data"]), page["data"]
 
 
-def test_what_somebody_types_is_shown_and_not_carried_out(prefect: Prefect) -> None:
-    """As an image or an environment: at the command, which starts nothing, and in a form and the name of its run."""
+def test_markup_from_command_line_and_forms_is_shown_as_text(prefect: Prefect) -> None:
+    """It comes as an image or an environment, and also appears in the name of a run."""
     image, nothing = f"dev/{WORDS}@sha256:{WORDS}", f"sha256:{'0' * 64}"
     typed = {("curate", image): 2, ("execute", nothing, "--environment", WORDS): 1}
     forms = {"curate/on-demand": {"image": image}, "execute/on-demand": {"image": nothing, "environment": WORDS}}

@@ -1,6 +1,6 @@
-"""The chain as a user runs it, and eyes that look at what it did from outside.
+"""The chain as a user runs it, and clients that inspect its results from outside.
 
-Each application is run once for all tests, by the command.
+The command runs each application once for all tests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.command import Ran, cscm
 
 @pytest.fixture(scope="session")
 def bases(bases: None) -> None:
-    """Those that every laptop needs, and the one of the example in Go."""
+    """The bases of every laptop, and the base of the example in Go."""
     made = cscm("bases", "go-build", timeout=900)
     assert made.status == 0, made.stderr
 
@@ -30,7 +30,7 @@ Chain = Callable[[str], Ran]
 
 @pytest.fixture(scope="session")
 def chain(bases: None) -> Chain:
-    """Run an example's chain, once in a session."""
+    """A function that runs the chain of an example, once in a session."""
     ran: dict[str, Ran] = {}
 
     def run(name: str) -> Ran:
@@ -43,13 +43,13 @@ def chain(bases: None) -> Chain:
 
 @pytest.fixture(scope="session")
 def outsider(laptop: LaptopState, tmp_path_factory: pytest.TempPathFactory) -> Outsider:
-    """Somebody with the execution role's eyes."""
+    """A client with the read access of the execution role."""
     return Outsider.of(laptop, TierName.EXECUTION, tmp_path_factory.mktemp("outside"))
 
 
 @pytest.fixture(scope="session")
 def keys(root: boto3.Session, laptop: LaptopState, tmp_path_factory: pytest.TempPathFactory) -> dict[TierName, Path]:
-    """Each tier's public key as KMS gives it, in a file."""
+    """The path of each tier's public key, as KMS returns it."""
     kms = root.client("kms", endpoint_url=laptop.endpoint_url)
     directory = tmp_path_factory.mktemp("keys")
     files = {}

@@ -1,4 +1,4 @@
-"""The chain on real parts, looked at from outside."""
+"""The chain on real parts, inspected from outside."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ SIGNED = ("verify", "--annotations", "admitted-by=curation")
 
 
 @pytest.mark.parametrize("name", ["hello", "clock"])
-def test_an_application_ends_running_at_its_address(chain: Chain, name: str) -> None:
-    """From source to a container that answers, with one command."""
+def test_chain_deploys_application_that_answers(chain: Chain, name: str) -> None:
+    """One command leads from source to a running container."""
     ran = chain(name)
 
     assert ran.status == 0, ran.stderr
@@ -48,10 +48,10 @@ def _url(deployment: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", ["hello", "clock"])
-def test_the_same_digest_is_in_both_repositories_and_runs(
+def test_chain_keeps_one_digest_from_build_to_deployment(
     chain: Chain, ecr: Any, engine: docker.DockerClient, name: str
 ) -> None:
-    """What was built is what was judged is what runs."""
+    """The digest in both repositories and in the container is the judged one."""
     deployment = chain(name).result
     digest = deployment["digest"]
 
@@ -63,10 +63,10 @@ def test_the_same_digest_is_in_both_repositories_and_runs(
     assert container.status == "running"
 
 
-def test_the_curated_repository_is_immutable_and_encrypted_with_the_tiers_key(
+def test_curated_repository_is_immutable_and_encrypted_with_tier_key(
     chain: Chain, ecr: Any, laptop: LaptopState
 ) -> None:
-    """A tag can never move, and the key is the customer-managed one."""
+    """Tags cannot move, and the key is customer-managed."""
     digest = chain("hello").result["digest"]
     repository = ecr.describe_repositories(repositoryNames=["curated/hello"])["repositories"][0]
     tags = ecr.describe_images(repositoryName="curated/hello", imageIds=[{"imageDigest": digest}])["imageDetails"][0]
@@ -77,10 +77,10 @@ def test_the_curated_repository_is_immutable_and_encrypted_with_the_tiers_key(
     assert any(tag.endswith(digest.removeprefix("sha256:")[:12]) for tag in tags["imageTags"])
 
 
-def test_plain_cosign_verifies_signature_and_evidence(
+def test_plain_cosign_verifies_signature_and_attestations(
     chain: Chain, outsider: Outsider, keys: dict[TierName, Path]
 ) -> None:
-    """Nothing but cosign and a public key is needed, and another tier's key does not do."""
+    """A verifier needs only cosign and a public key; the key of another tier fails."""
     image = f"curated/hello@{chain('hello').result['digest']}"
     curation, development = keys[TierName.CURATION], keys[TierName.DEVELOPMENT]
 
@@ -98,8 +98,8 @@ def test_plain_cosign_verifies_signature_and_evidence(
 
 
 @pytest.mark.parametrize("tier", TierName)
-def test_the_command_prints_the_key_that_kms_has(keys: dict[TierName, Path], tier: TierName) -> None:
-    """So that whoever verifies from outside needs no code of ours."""
+def test_key_command_prints_the_public_key_of_kms(keys: dict[TierName, Path], tier: TierName) -> None:
+    """An external verifier needs no code of this project."""
     ran = cscm("key", tier)
     known = load_pem_public_key(keys[tier].read_bytes())
 
@@ -107,10 +107,10 @@ def test_the_command_prints_the_key_that_kms_has(keys: dict[TierName, Path], tie
     assert load_pem_public_key(ran.result.encode()) == known
 
 
-def test_the_command_prints_what_a_docker_client_logs_in_with(
+def test_registry_token_lets_docker_client_pull_but_not_push(
     chain: Chain, laptop: LaptopState, toolbox: Toolbox, tmp_path: Path
 ) -> None:
-    """As the execution role, which reads what curation vends and may not write it."""
+    """The token has the execution role, which reads curated images and cannot write them."""
     image = f"{laptop.registry}/curated/hello@{chain('hello').result['digest']}"
     token = cscm("registry-token", "execution").result.strip()
 
@@ -128,8 +128,8 @@ def test_the_command_prints_what_a_docker_client_logs_in_with(
     assert pushed.returncode != 0 and "403" in pushed.stderr, pushed.stderr
 
 
-def test_the_container_runs_with_the_declared_profile(chain: Chain, engine: docker.DockerClient) -> None:
-    """Read-only root, no capability, its uid, no new privileges, its limits."""
+def test_container_runs_with_the_declared_profile(chain: Chain, engine: docker.DockerClient) -> None:
+    """It has a read-only root, no capabilities, its own uid, no new privileges, and limits."""
     attrs = engine.containers.get(chain("hello").result["container"]).attrs
     host = attrs["HostConfig"]
 
@@ -141,16 +141,16 @@ def test_the_container_runs_with_the_declared_profile(chain: Chain, engine: dock
     assert not host["PortBindings"]
 
 
-def test_configuration_comes_from_the_environment_not_from_the_image(chain: Chain) -> None:
-    """The greeting is staging's."""
+def test_configuration_comes_from_the_environment(chain: Chain) -> None:
+    """The greeting is that of staging, not that of the image."""
     deployment = chain("hello").result
     answer = httpx.get(f"http://{deployment['address']}:{deployment['port']}/", timeout=10).text
 
     assert "Hello from staging" in answer
 
 
-def test_the_sbom_holds_debian_and_python_packages(chain: Chain, outsider: Outsider) -> None:
-    """The SBOM of record lies beside the image as a referrer."""
+def test_sbom_referrer_lists_debian_and_python_packages(chain: Chain, outsider: Outsider) -> None:
+    """The SBOM of record is a referrer of the image."""
     digest = chain("hello").result["digest"]
     sbom = _referrer(outsider, "curated/hello", digest, "application/vnd.syft+json")
     kinds = {artifact["type"] for artifact in sbom["artifacts"]}
@@ -163,8 +163,8 @@ def _referrer(outsider: Outsider, repository: str, digest: str, artifact_type: s
     return json.loads(gzip.decompress(_referrers(outsider, repository, digest, artifact_type)[-1]))
 
 
-def test_a_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any, outsider: Outsider) -> None:
-    """Its layers cannot be read without the key that KMS keeps."""
+def test_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any, outsider: Outsider) -> None:
+    """Its layers cannot be read without the key in KMS."""
     digest = chain("clock").result["digest"]
     tags = [
         i["imageTag"]
@@ -178,8 +178,8 @@ def test_a_confidential_application_has_an_encrypted_copy(chain: Chain, ecr: Any
     assert layers and all(layer["mediaType"].endswith("+encrypted") for layer in layers)
 
 
-def test_prefect_shows_the_run_with_its_tiers_and_pages(chain: Chain, prefect: Prefect) -> None:
-    """A run's name reads well, its tiers are its children, and the pages say what happened."""
+def test_prefect_shows_chain_run_with_subflows_and_report(chain: Chain, prefect: Prefect) -> None:
+    """The run's name has flow and application, its tiers are subflows, and the report has the result."""
     digest = chain("hello").result["digest"]
     runs = prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": "chain hello"}}, "sort": "START_TIME_DESC"})
     run = next(r for r in runs if r["state_type"] == "COMPLETED")
@@ -200,7 +200,7 @@ def test_prefect_shows_the_run_with_its_tiers_and_pages(chain: Chain, prefect: P
 
 
 def test_every_step_emits_an_event_about_the_digest(chain: Chain, prefect: Prefect) -> None:
-    """Whoever acts on an image can follow it by its digest."""
+    """An operator can follow an image by its digest."""
     digest = chain("hello").result["digest"]
     wanted = {
         f"cscm.image.{e}"
@@ -215,8 +215,8 @@ def test_every_step_emits_an_event_about_the_digest(chain: Chain, prefect: Prefe
     assert emitted() & {"cscm.deployment.started", "cscm.deployment.confirmed"}
 
 
-def test_running_it_again_ends_the_same(chain: Chain) -> None:
-    """The same revision gives the same digest, and what is well is left alone."""
+def test_second_chain_run_changes_nothing(chain: Chain) -> None:
+    """The same revision gives the same digest, and a healthy container stays."""
     first = chain("hello").result
     again = cscm("chain", "examples/hello", "--json")
 
@@ -225,10 +225,10 @@ def test_running_it_again_ends_the_same(chain: Chain) -> None:
     assert again.result["changed"] is False and again.result["container"] == first["container"]
 
 
-def test_careless_is_refused_at_boundary_1_with_all_reasons(
+def test_intake_gate_refuses_careless_example_with_all_reasons(
     chain: Chain, ecr: Any, engine: docker.DockerClient, prefect: Prefect
 ) -> None:
-    """Every check that it fails is among the reasons; nothing of it is curated, nothing runs."""
+    """Every failed check is a reason; nothing is curated or started."""
     ran = chain("careless")
     codes = ran.reasons()
 
@@ -244,8 +244,8 @@ def test_careless_is_refused_at_boundary_1_with_all_reasons(
     assert (runs[0]["state_type"], runs[0]["state_name"]) == ("COMPLETED", "Refused")
 
 
-def test_a_refusal_leaves_its_reasons_signed_by_the_tier_that_refused(chain: Chain, outsider: Outsider) -> None:
-    """The verdict is evidence: it is about the digest and says FAILED with every reason."""
+def test_refusal_is_a_signed_verdict_with_every_reason(chain: Chain, outsider: Outsider) -> None:
+    """The verdict is evidence about the digest, with the result FAILED."""
     ran = chain("careless")
     digest = ran.result["image"]["digest"]
 
@@ -258,7 +258,7 @@ def test_a_refusal_leaves_its_reasons_signed_by_the_tier_that_refused(chain: Cha
 
 
 def _referrers(outsider: Outsider, repository: str, digest: str, artifact_type: str) -> list[bytes]:
-    """The contents of an image's referrers of one type, as anybody with read access gets them."""
+    """Return the contents of an image's referrers of one type, as any reader gets them."""
     with outsider.registry(repository) as client:
         index = client.get(f"referrers/{digest}").json()["manifests"]
         found = [each["digest"] for each in index if each.get("artifactType") == artifact_type]
@@ -266,10 +266,10 @@ def _referrers(outsider: Outsider, repository: str, digest: str, artifact_type: 
         return [client.get(f"blobs/{layer}").content for layer in layers]
 
 
-def test_outdated_is_refused_at_the_scan_and_never_signed(
+def test_release_gate_refuses_outdated_example_and_signs_nothing(
     chain: Chain, outsider: Outsider, keys: dict[TierName, Path], engine: docker.DockerClient
 ) -> None:
-    """It passes the intake gate; the image itself holds what is known to be exploited."""
+    """It passes the intake gate; the image contains a known exploited vulnerability."""
     ran = chain("outdated")
     codes = ran.reasons()
     image = f"curated/outdated@{ran.result['image']['digest']}"
@@ -280,16 +280,16 @@ def test_outdated_is_refused_at_the_scan_and_never_signed(
     assert not engine.containers.list(all=True, filters={"label": "cscm.application=outdated"})
 
 
-def test_a_refused_image_is_refused_by_execution_too(chain: Chain) -> None:
-    """Whoever goes round curation's gate meets the next one."""
+def test_deploy_gate_refuses_image_that_curation_refused(chain: Chain) -> None:
+    """An image that bypasses the release gate is refused by the next one."""
     digest = chain("outdated").result["image"]["digest"]
     ran = cscm("execute", f"curated/outdated@{digest}", "--environment", "staging", "--json")
 
     assert {"signature.missing", "verdict.release.refused", "scan.known-exploited"} <= ran.reasons()
 
 
-def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
-    """It is curated and vended; the deploy gate refuses to run it."""
+def test_deploy_gate_refuses_to_run_a_base(bases: None, ecr: Any) -> None:
+    """Bases are curated and released, but never deployed."""
     digest = max(
         ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
             "imageDetails"
@@ -301,8 +301,8 @@ def test_a_base_is_never_deployed(bases: None, ecr: Any) -> None:
     assert "placement.not-a-service" in ran.reasons()
 
 
-def test_the_runtime_base_is_small(bases: None, ecr: Any, outsider: Outsider) -> None:
-    """At most 30 MB compressed, and without a shell or a package manager."""
+def test_runtime_base_is_at_most_30_megabytes_compressed(bases: None, ecr: Any, outsider: Outsider) -> None:
+    """A small base has few packages that can be vulnerable."""
     newest = max(
         ecr.describe_images(repositoryName="curated/base/python", filter={"tagStatus": "TAGGED"}, maxResults=1000)[
             "imageDetails"

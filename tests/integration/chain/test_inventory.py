@@ -1,4 +1,4 @@
-"""The inventory of what the chain did, asked by the command; and made anew from registry and hosts alone."""
+"""The inventory after a chain run: answers of the commands, and its rebuild from registry and hosts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 def known(chain: Chain) -> Callable[[], dict[str, Any]]:
-    """What the inventory says of the image that the chain brought to run."""
+    """A function that returns the inventory's entry of the deployed image."""
     digest = chain("hello").result["digest"]
 
     def look() -> dict[str, Any]:
@@ -24,8 +24,8 @@ def known(chain: Chain) -> Callable[[], dict[str, Any]]:
     return look
 
 
-def test_what_the_chain_did_is_known_without_being_asked_for(known: Callable[[], dict[str, Any]]) -> None:
-    """An event of the chain brings the inventory up to date."""
+def test_chain_run_updates_the_inventory_by_events(known: Callable[[], dict[str, Any]]) -> None:
+    """No command has to refresh the inventory."""
     eventually(lambda: [r["environment"] for r in known().get("running", ())] == ["staging"], 120, known)
     image = known()
 
@@ -36,8 +36,8 @@ def test_what_the_chain_did_is_known_without_being_asked_for(known: Callable[[],
     eventually(lambda: known()["running"][0]["healthy"] is True, 120, known)
 
 
-def test_where_something_is_is_answered(chain: Chain, known: Callable[[], dict[str, Any]]) -> None:
-    """By a package with and without its version, by the base and by the digest; what runs comes first."""
+def test_where_finds_image_by_package_base_and_digest(chain: Chain, known: Callable[[], dict[str, Any]]) -> None:
+    """Running images come first; a package is found without its version."""
     digest = chain("hello").result["digest"]
     assert cscm("inventory").status == 0
     for question in ("zlib1g", "base/python", digest, digest[7:19]):
@@ -48,8 +48,8 @@ def test_where_something_is_is_answered(chain: Chain, known: Callable[[], dict[s
     assert cscm("where", "two words").code() == "declaration.invalid"
 
 
-def test_the_story_of_an_image_is_told(chain: Chain) -> None:
-    """Each event with who signed it, what runs from it and what it was built on."""
+def test_explain_shows_the_history_and_base_of_an_image(chain: Chain) -> None:
+    """The answer lists each event, and the base that the image was built on."""
     digest = chain("hello").result["digest"]
     told = cscm("explain", digest[7:19]).stdout
 
@@ -59,8 +59,8 @@ def test_the_story_of_an_image_is_told(chain: Chain) -> None:
     assert cscm("explain", "0" * 64).code() == "image.not-found"
 
 
-def test_it_can_be_lost_and_made_anew(known: Callable[[], dict[str, Any]]) -> None:
-    """Nothing is known from anywhere but the registry, the evidence and the hosts."""
+def test_rebuilt_inventory_equals_the_lost_one(known: Callable[[], dict[str, Any]]) -> None:
+    """The inventory contains only data from the registry, the evidence and the hosts."""
     before = known()
     assert cscm("inventory", "--rebuild").status == 0
     after = known()

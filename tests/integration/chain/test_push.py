@@ -1,4 +1,4 @@
-"""A push starts a chain: git's hook posts an event, and the worker builds exactly the pushed revision."""
+"""A git push starts a chain: the hook posts an event, and the worker builds the pushed revision."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.real
 LAST = {"sort": "START_TIME_DESC", "limit": 20}
 
 
-def test_a_push_starts_a_chain_of_the_pushed_revision(
+def test_push_starts_a_chain_of_the_pushed_revision(
     bases: None, thawed: None, tmp_path: Path, prefect: Prefect
 ) -> None:
-    """The files may have changed since: what was pushed is what is built."""
+    """Later changes of the working copy are not built."""
     work, remote = tmp_path / "careless", tmp_path / "remote.git"
     shutil.copytree(ROOT / "examples/careless", work)
     git(tmp_path, "init", "--bare", "--quiet", str(remote))

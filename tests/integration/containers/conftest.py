@@ -1,4 +1,4 @@
-"""Images made on the spot, without a registry, and an engine that is left as it was found."""
+"""Images that tests make without a registry, and an engine that is restored afterwards."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def now() -> datetime:
 
 
 def archive(path: Path, rootfs: bytes, config: dict[str, object]) -> str:
-    """Write an OCI archive of one layer; its manifest's digest."""
+    """Write an OCI archive of one layer; return its manifest's digest."""
     blobs: dict[str, bytes] = {}
 
     def blob(content: bytes, media: str) -> dict[str, object]:
@@ -72,7 +72,7 @@ def engine() -> DockerEngine:
 
 @pytest.fixture(scope="session")
 def rootfs(program: Path) -> bytes:
-    """A root with one static program, and a directory that the application's user may write to."""
+    """A root filesystem with one static program and a directory that the application's user can write to."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         entry = tarfile.TarInfo("subject")
@@ -89,7 +89,7 @@ Image = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """A function from faults to the digest of a loaded image that has them."""
+    """A function that loads an image with the given faults and returns its digest."""
     made: set[str] = set()
 
     def make(
@@ -143,7 +143,7 @@ Declared = Callable[..., Service]
 
 @pytest.fixture
 def service() -> Declared:
-    """A function that declares the subject; arguments override its runtime's fields."""
+    """A function that declares the subject; arguments override fields of its runtime."""
 
     def make(name: str = "subject", **runtime: object) -> Service:
         return Service(
@@ -165,20 +165,20 @@ def port() -> int:
 
 @pytest.fixture
 def environment(environment_name: str, port: int) -> Environment:
-    """The test's own, with the subject in it."""
+    """The test's own environment, which contains the subject."""
     placement = Placement(port=port, environment={"GREETING": "from here"})
     return Environment(name=environment_name, applications={"subject": placement})
 
 
 class Loaded:
-    """A supply for images that the engine already has."""
+    """A supply for images that are already in the engine."""
 
     def supply(self, ref: ImageRef) -> Digest:
         return ref.digest
 
 
 def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
-    """To deploy an image that was admitted."""
+    """Return the order to deploy an admitted image."""
     ref = ImageRef(repository="curated/subject", digest=image)
     source = Source(path="subject", repository="tests", revision="none", dirty=False)
     curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
@@ -189,7 +189,7 @@ def order(image: Digest, environment: Environment, manifest: Service, proxy: str
 def carried_out(
     engine: DockerEngine, wanted: Order, supply: Supply | None = None, wait: Callable[[float], None] = time.sleep
 ) -> Deployment:
-    """The deployment of an order, which no gate is asked about again and which nobody signs."""
+    """Deploy an order, without a second check by the gate and without a signature."""
     return deploy(
         engine, wanted, supply or Loaded(), now=now, wait=wait, may_serve=lambda: None, recorded=lambda done: done
     )
@@ -197,7 +197,7 @@ def carried_out(
 
 @pytest.fixture
 def environment_name(engine: DockerEngine) -> Iterator[str]:
-    """A name nobody else uses; whatever carries it is removed afterwards."""
+    """A unique name; all resources with this label are removed after the test."""
     name = f"t{uuid4().hex[:8]}"
     yield name
     for container in engine.find({ENVIRONMENT: name}):

@@ -1,4 +1,4 @@
-"""OCI archives of several layers, as a test wants them."""
+"""OCI archives of several layers for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def layered(path: Path, layers: Sequence[bytes], config: dict[str, object] | None = None) -> str:
-    """Write an OCI archive with these layers, unpacked tar archives; its manifest's digest."""
+    """Write an OCI archive with these layers, which are uncompressed tar archives; return its manifest's digest."""
     blobs: dict[str, bytes] = {}
 
     def blob(content: bytes, media: str) -> dict[str, object]:

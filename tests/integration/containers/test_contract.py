@@ -1,4 +1,4 @@
-"""The Docker engine keeps what the port promises."""
+"""The Docker engine keeps the contract of the port."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Deployments on the real engine, seen from the stable address."""
+"""Deployments on the real engine, observed at the stable address."""
 
 import http.client
 import socket
@@ -29,7 +29,7 @@ Run = Callable[..., Deployment]
 
 @pytest.fixture
 def run(engine: DockerEngine, environment: Environment, service: Declared, proxy: str) -> Run:
-    """A function that deploys an image into the test's own environment."""
+    """A function that deploys an image into the test's environment."""
 
     def deployed(
         image: str, into: Environment = environment, proxy_image: str = proxy, wait: Wait = time.sleep
@@ -53,7 +53,7 @@ def there(engine: DockerEngine, environment: Environment) -> list[str]:
 
 
 class Tidied(DockerEngine):
-    """An engine whose images all came from a registry, and that notes what is removed."""
+    """An engine whose images all come from a registry; it records the names that are removed."""
 
     def __init__(self, engine: DockerEngine, *digests: str) -> None:
         super().__init__(engine._client)
@@ -69,7 +69,7 @@ class Tidied(DockerEngine):
 
 @contextmanager
 def load(environment: Environment) -> Iterator[list[int | str]]:
-    """Users who request the address without a pause; the statuses they got."""
+    """Send requests to the address without a pause, and collect the status codes."""
     placement, end = environment.applications["subject"], threading.Event()
     seen: list[int | str] = []
 
@@ -98,10 +98,10 @@ def load(environment: Environment) -> Iterator[list[int | str]]:
             user.join()
 
 
-def test_a_first_deployment_serves_at_its_address(
+def test_first_deployment_serves_hardened_application_at_its_address(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """The application answers at the stable address, with the environment's configuration, hardened."""
+    """It has the environment's configuration."""
     digest = image()
 
     done = run(digest)
@@ -119,8 +119,10 @@ def test_a_first_deployment_serves_at_its_address(
     assert done.ready_seconds is not None and done.ready_seconds > 0
 
 
-def test_the_same_again_is_left_alone(engine: DockerEngine, run: Run, image: Image, environment: Environment) -> None:
-    """A deployment of what already runs and is well changes nothing."""
+def test_repeated_deployment_changes_nothing(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
+    """A healthy container of the same image and configuration stays."""
     digest = image()
     first, before = run(digest), there(engine, environment)
 
@@ -131,10 +133,10 @@ def test_the_same_again_is_left_alone(engine: DockerEngine, run: Run, image: Ima
     assert there(engine, environment) == before
 
 
-def test_a_new_version_takes_over_under_load(
+def test_new_version_takes_over_without_failed_requests(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """Users notice nothing, the old container is gone, and the gap was measured."""
+    """The old container is removed, and the gap is measured."""
     first, digest = run(image()), image()
     with load(environment) as seen:
         second = run(digest)
@@ -153,10 +155,10 @@ def test_a_new_version_takes_over_under_load(
     assert body(second) == "from here"
 
 
-def test_the_version_before_is_kept_for_going_back(
+def test_current_and_previous_images_are_kept_for_rollback(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """What runs and what ran before are needed in the engine, and nothing older; the same again changes nothing."""
+    """Older images are removed; a repeated deployment does not change the previous one."""
     oldest, older, newest = image(), image(), image()
     for digest in (oldest, older, newest, newest):
         run(digest)
@@ -169,8 +171,8 @@ def test_the_version_before_is_kept_for_going_back(
     assert tidied.kept == {older, newest}
 
 
-def test_another_configuration_is_another_deployment(run: Run, image: Image, environment: Environment) -> None:
-    """The same digest with another configuration replaces what runs."""
+def test_changed_configuration_replaces_the_container(run: Run, image: Image, environment: Environment) -> None:
+    """The digest stays the same."""
     digest = image()
     first = run(digest)
     placement = environment.applications["subject"].model_copy(update={"environment": {"GREETING": "changed"}})
@@ -192,10 +194,10 @@ def test_another_configuration_is_another_deployment(run: Run, image: Image, env
         ("dies-later", "it ended with status 5"),
     ],
 )
-def test_a_version_that_does_not_work_changes_nothing(
+def test_faulty_version_leaves_the_old_container_in_service(
     engine: DockerEngine, run: Run, image: Image, environment: Environment, fault: str, told: str
 ) -> None:
-    """The old container serves on, the new one is gone, and the error has its last words."""
+    """The new container is removed, and the error includes its last output."""
     first = run(image())
     before = there(engine, environment)
     with load(environment) as seen, pytest.raises(DeploymentFailed, match=told):
@@ -207,20 +209,20 @@ def test_a_version_that_does_not_work_changes_nothing(
     assert body(first) == "from here"
 
 
-def test_a_first_version_that_does_not_work_leaves_nothing(
+def test_faulty_first_version_leaves_no_container(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """Where nothing ran, nothing runs after a failure."""
+    """An environment that was empty is empty after the failure."""
     with pytest.raises(DeploymentFailed):
         run(image("crash"))
 
     assert there(engine, environment) == []
 
 
-def test_a_taken_port_is_told_and_leaves_nothing(
+def test_deployment_to_a_taken_port_fails_and_leaves_no_container(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """Another program at the stable address is the reason given."""
+    """The error names the reason."""
     placement = environment.applications["subject"]
     with socket.socket() as other:
         other.bind((placement.address, placement.port))
@@ -231,10 +233,10 @@ def test_a_taken_port_is_told_and_leaves_nothing(
     assert there(engine, environment) == []
 
 
-def test_a_new_address_that_is_taken_keeps_the_old_one(
+def test_move_to_a_taken_port_keeps_the_old_address(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """When the front cannot move, it stays where it was, with the old container behind it."""
+    """The reverse proxy stays at its address with the old container behind it."""
     first = run(image())
     before = there(engine, environment)
     with socket.socket() as other:
@@ -249,24 +251,26 @@ def test_a_new_address_that_is_taken_keeps_the_old_one(
     assert body(first) == "from here"
 
 
-def test_a_new_address_moves_the_front(engine: DockerEngine, run: Run, image: Image, environment: Environment) -> None:
-    """The application answers at its new address and no longer at the old one."""
+def test_changed_port_moves_the_reverse_proxy(
+    engine: DockerEngine, run: Run, image: Image, environment: Environment
+) -> None:
+    """The old address no longer answers."""
     first = run(image())
     placement = environment.applications["subject"].model_copy(update={"port": free_port()})
 
     second = run(image(), into=environment.model_copy(update={"applications": {"subject": placement}}))
 
     assert body(second) == "from here"
-    assert second.gap_seconds is None  # nothing was interrupted at the new address
+    assert second.gap_seconds is None  # the new address had no earlier service
     with pytest.raises(OSError, match="refused"):
         request(first.address, first.port, "/")
     assert len(there(engine, environment)) == 2
 
 
-def test_a_cancelled_deployment_leaves_what_was_there(
+def test_cancelled_deployment_keeps_the_old_container(
     engine: DockerEngine, run: Run, image: Image, environment: Environment
 ) -> None:
-    """Cancelling while the new container starts removes it, and the old one serves on."""
+    """The new container is removed although it was starting."""
     first = run(image())
     before = there(engine, environment)
 
@@ -280,10 +284,8 @@ def test_a_cancelled_deployment_leaves_what_was_there(
     assert body(first) == "from here"
 
 
-def test_a_front_that_was_stopped_is_started_by_the_next_deployment(
-    engine: DockerEngine, run: Run, image: Image
-) -> None:
-    """An operator's docker stop of the front is mended by deploying again."""
+def test_deployment_restarts_a_stopped_reverse_proxy(engine: DockerEngine, run: Run, image: Image) -> None:
+    """An operator repairs the environment by deploying again."""
     digest = image()
     first = run(digest)
     engine.stop(first.front, 5)
@@ -294,10 +296,10 @@ def test_a_front_that_was_stopped_is_started_by_the_next_deployment(
     assert body(again) == "from here"
 
 
-def test_another_image_than_the_admitted_one_is_not_started(
+def test_image_that_differs_from_the_admitted_one_is_not_started(
     engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
 ) -> None:
-    """A supply that brings the wrong content is found out before anything starts."""
+    """The digest is compared before anything starts."""
     admitted, other = image(), image("quiet")
 
     class Wrong:
@@ -310,10 +312,10 @@ def test_another_image_than_the_admitted_one_is_not_started(
     assert there(engine, environment) == []
 
 
-def test_a_proxy_that_does_not_work_leaves_the_one_before(
+def test_faulty_proxy_image_keeps_the_old_proxy_in_service(
     engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image, run: Run
 ) -> None:
-    """A new proxy image that is none does not cost the address, not even one request."""
+    """Not one request fails."""
     first = run(image())
     before = there(engine, environment)
     broken = image("crash")
@@ -326,10 +328,10 @@ def test_a_proxy_that_does_not_work_leaves_the_one_before(
     assert body(first) == "from here"
 
 
-def test_another_proxy_takes_over_the_address(
+def test_new_proxy_image_takes_over_the_address(
     engine: DockerEngine, environment: Environment, other_proxy: str, image: Image, run: Run
 ) -> None:
-    """The new front serves at the same address, what that cost is recorded, and the old front is gone."""
+    """The gap is recorded, and the old reverse proxy is removed."""
     first, digest = run(image()), image()
 
     second = run(digest, proxy_image=other_proxy)
@@ -343,10 +345,10 @@ def test_another_proxy_takes_over_the_address(
     assert not run(digest, proxy_image=other_proxy).changed
 
 
-def test_a_front_that_cannot_get_the_address_gives_it_back(
+def test_cancelled_proxy_change_returns_the_address(
     engine: DockerEngine, environment: Environment, service: Declared, other_proxy: str, image: Image, run: Run
 ) -> None:
-    """When the run is cancelled as the address changes hands, the front before has it again."""
+    """The old reverse proxy serves again."""
     first, handed = run(image()), threading.Event()
     before = there(engine, environment)
 
@@ -367,10 +369,10 @@ def test_a_front_that_cannot_get_the_address_gives_it_back(
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["of another version", "of the same"])
-def test_what_an_interrupted_deployment_left_is_cleared_away(
+def test_deployment_removes_the_remains_of_an_interrupted_one(
     engine: DockerEngine, run: Run, image: Image, environment: Environment, same: bool
 ) -> None:
-    """Containers and a front's configuration that a killed run left behind go with the next deployment."""
+    """A killed run may leave containers and volumes of the reverse proxy."""
     digest = image()
     first = run(digest)
     left = engine.inspect(first.container)
@@ -391,10 +393,10 @@ def test_what_an_interrupted_deployment_left_is_cleared_away(
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
-def test_cancelled_at_any_moment_one_version_serves(
+def test_deployment_cancelled_at_any_moment_leaves_one_version(
     engine: DockerEngine, run: Run, image: Image, environment: Environment, moment: int
 ) -> None:
-    """Wherever a deployment is cut off, exactly one container is left, and it answers."""
+    """The remaining container answers."""
     first, waits = run(image()), iter(range(1, 10_000))
 
     def wait(seconds: float) -> None:
@@ -408,7 +410,7 @@ def test_cancelled_at_any_moment_one_version_serves(
     left = engine.find({ENVIRONMENT: environment.name})
     assert sorted(c.labels[ROLE] for c in left) == ["application", "front"]
     assert all(c.running and c.restart for c in left)
-    deadline = time.monotonic() + 2  # the front may be turning back
+    deadline = time.monotonic() + 2  # the reverse proxy may still be switching back
     while trouble_at(first.address, first.port, "/") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert body(first) == "from here"

@@ -1,4 +1,4 @@
-"""The Docker engine behind the port, beyond the contract: what it runs, pulls, and in whose words it fails."""
+"""The Docker engine beyond the contract of the port: profiles, pulls and errors."""
 
 import hashlib
 import http.server
@@ -38,7 +38,7 @@ Created = Callable[..., str]
 
 @pytest.fixture
 def created(engine: DockerEngine, image: Image, environment_name: str) -> Created:
-    """A function that creates a container from faults; it is removed afterwards."""
+    """A function that creates a container with faults; it is removed after the test."""
 
     def make(*faults: str, **spec: Any) -> str:
         return engine.create(
@@ -56,8 +56,8 @@ def created(engine: DockerEngine, image: Image, environment_name: str) -> Create
     return make
 
 
-def test_the_kernel_enforces_the_profile(engine: DockerEngine, created: Created) -> None:
-    """No capability, no new privileges, seccomp and its uid: seen in the kernel's own words."""
+def test_kernel_enforces_the_profile_of_a_container(engine: DockerEngine, created: Created) -> None:
+    """Capabilities, privileges, seccomp and uid are read from /proc."""
     container = created("hang")
     engine.start(container)
 
@@ -70,8 +70,8 @@ def test_the_kernel_enforces_the_profile(engine: DockerEngine, created: Created)
     assert set(status["Uid"].split()) == {"10001"}
 
 
-def test_sees_sockets_processes_and_logs(engine: DockerEngine, created: Created) -> None:
-    """The listening port, the one process and both streams are told apart."""
+def test_engine_reports_sockets_processes_and_logs(engine: DockerEngine, created: Created) -> None:
+    """Standard output and standard error are separate."""
     engine.create_network(name := f"t{uuid4().hex[:8]}", {}, internal=True)
     try:
         container = created("quiet", network=name)
@@ -89,8 +89,8 @@ def test_sees_sockets_processes_and_logs(engine: DockerEngine, created: Created)
         engine.remove_network(name)
 
 
-def test_a_taken_port_is_busy(engine: DockerEngine, created: Created) -> None:
-    """A published port that something else listens on is told as such."""
+def test_start_on_a_taken_port_raises_port_busy(engine: DockerEngine, created: Created) -> None:
+    """Another program on the host listens on the published port."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -101,14 +101,14 @@ def test_a_taken_port_is_busy(engine: DockerEngine, created: Created) -> None:
             engine.start(container)
 
 
-def test_a_program_that_is_not_there_is_not_started(engine: DockerEngine, created: Created) -> None:
-    """An entrypoint that the image has not is the image's fault."""
+def test_missing_program_raises_program_not_started(engine: DockerEngine, created: Created) -> None:
+    """A wrong entrypoint is an error of the image."""
     with pytest.raises(ProgramNotStarted):
         engine.start(created(command=("/nowhere",)))
 
 
-def test_an_engine_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
-    """A socket that nobody listens on may have a listener next time."""
+def test_missing_socket_raises_retryable_engine_unavailable(tmp_path: Path) -> None:
+    """The engine may start later."""
     with pytest.raises(EngineUnavailable) as error:
         DockerEngine.connect(f"unix://{tmp_path}/none.sock").versions()
 
@@ -116,11 +116,11 @@ def test_an_engine_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
 
 
 class Registry(http.server.BaseHTTPRequestHandler):
-    """Just enough of a registry to be pulled from, with a password."""
+    """A minimal registry that serves pulls and asks for a password."""
 
     blobs: ClassVar[dict[str, bytes]] = {}
     types: ClassVar[dict[str, str]] = {}
-    default_request_version = "HTTP/1.0"  # by such an answer the engine sees that this is not TLS
+    default_request_version = "HTTP/1.0"  # the engine recognises from this that the server has no TLS
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -148,12 +148,12 @@ class Registry(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def registry(rootfs: bytes, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A registry's host, and the digest of the image in it."""
+    """The registry's host and the digest of the image in it."""
     path = tmp_path / "image.tar"
     digest = archive(path, rootfs, {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}})
     with tarfile.open(path) as tar:
@@ -170,8 +170,8 @@ def registry(rootfs: bytes, tmp_path: Path) -> Iterator[tuple[str, str]]:
     server.server_close()
 
 
-def test_pulls_by_digest(engine: DockerEngine, registry: tuple[str, str]) -> None:
-    """What is pulled is called by the digest that was asked for."""
+def test_pull_by_digest_returns_the_same_digest(engine: DockerEngine, registry: tuple[str, str]) -> None:
+    """The image is known in the engine by the requested digest."""
     host, digest = registry
     try:
         assert engine.pull(f"{host}/curated/subject", digest, Login("user", "password")).digest == digest
@@ -180,8 +180,8 @@ def test_pulls_by_digest(engine: DockerEngine, registry: tuple[str, str]) -> Non
         engine._client.images.remove(digest, force=True)
 
 
-def test_forgets_what_was_pulled(engine: DockerEngine, registry: tuple[str, str]) -> None:
-    """By the name that pulling gave it; the content goes with its last name, and what is gone is fine."""
+def test_forget_removes_a_pulled_image(engine: DockerEngine, registry: tuple[str, str]) -> None:
+    """The content goes with its last name, and forgetting a missing name succeeds."""
     host, digest = registry
     repository = f"{host}/curated/subject"
     engine.pull(repository, digest, Login("user", "password"))
@@ -199,24 +199,24 @@ def test_forgets_what_was_pulled(engine: DockerEngine, registry: tuple[str, str]
     ("wanted", "password", "error"),
     [(None, "wrong", AccessDenied), (ABSENT, "password", ImageNotFound)],
 )
-def test_a_pull_fails_in_the_chains_words(
+def test_pull_maps_registry_errors_to_own_errors(
     engine: DockerEngine, registry: tuple[str, str], wanted: str | None, password: str, error: type[SupplyChainError]
 ) -> None:
-    """A wrong password is a denial, a digest the registry has not is not found."""
+    """A wrong password is access denied; an unknown digest is not found."""
     host, digest = registry
 
     with pytest.raises(error):
         engine.pull(f"{host}/curated/subject", wanted or digest, Login("user", password))
 
 
-def test_a_registry_that_is_down_may_come_back(engine: DockerEngine, port: int) -> None:
-    """Nothing listens: try again later."""
+def test_pull_from_stopped_registry_raises_retryable_error(engine: DockerEngine, port: int) -> None:
+    """The registry may start later."""
     with pytest.raises(RegistryUnavailable) as error:
         engine.pull(f"127.0.0.1:{port}/curated/subject", ABSENT)
 
     assert error.value.retryable
 
 
-def test_a_password_is_never_shown() -> None:
-    """Neither in a log nor in an error's variables."""
+def test_login_representation_hides_the_password() -> None:
+    """Logs and error messages may contain it."""
     assert "secret" not in repr(Login("user", "secret"))

@@ -1,4 +1,4 @@
-"""An engine whose disk is full: a second one, on a disk of its own and in namespaces of its own."""
+"""An engine with a full disk: a second engine with its own small disk and namespaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from supply_chain.errors import DiskFull, EngineUnavailable
 pytestmark = pytest.mark.real
 
 ROOM = 48
-"""MiB that the engine has."""
+"""Size of the engine's disk in MiB."""
 NAMESPACES = ("unshare", "--mount", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 ON_A_SMALL_DISK = 'mount -t tmpfs -o "size=$1m" tmpfs "$2" && mount -t tmpfs tmpfs /run && shift 2 && exec dockerd "$@"'
 NAME = "cscm.local/full:run"
@@ -34,7 +34,7 @@ NAME = "cscm.local/full:run"
 
 @pytest.fixture
 def engine() -> Iterator[str]:
-    """The address of an engine that has little room."""
+    """The address of an engine with a small disk."""
     with tempfile.TemporaryDirectory(prefix="cscm-full-") as place:  # a socket's path has at most 107 bytes
         yield from _started(Path(place))
 
@@ -72,7 +72,7 @@ def _wait(url: str, daemon: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """An image that has more bytes than the engine has room, and that no compression makes fewer."""
+    """The context of an image that is larger than the disk and does not compress."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "large").write_bytes(os.urandom(ROOM * 1024**2 + 1))
@@ -96,20 +96,18 @@ def builder(url: str, toolbox: Toolbox, tmp_path: Path) -> Buildx:
 
 
 @pytest.mark.parametrize("reproducible", [True, False], ids=["archive", "store"])
-def test_a_build_on_a_full_engine_says_so(
+def test_build_on_full_engine_raises_disk_full(
     engine: str, toolbox: Toolbox, context: Path, tmp_path: Path, reproducible: bool
 ) -> None:
-    """It is none of the Dockerfile's; nothing half of it is an image."""
+    """It is no error of the Dockerfile, and no partial image remains."""
     with pytest.raises(DiskFull, match="no space left"):
         builder(engine, toolbox, tmp_path).build(order(context, reproducible=reproducible))
 
     assert DockerEngine.connect(engine).names("cscm.local/full") == {}
 
 
-def test_an_image_that_a_full_engine_cannot_take_in_is_not_there(
-    engine: str, toolbox: Toolbox, context: Path, tmp_path: Path
-) -> None:
-    """As with the decrypted copy of a confidential image: made elsewhere, and loaded."""
+def test_load_into_full_engine_raises_disk_full(engine: str, toolbox: Toolbox, context: Path, tmp_path: Path) -> None:
+    """The decrypted copy of a confidential image is loaded like this; no partial image remains."""
     archive = tmp_path / "image.tar"
     subprocess.run(
         [toolbox.find("buildx").path, "build", "--quiet", "--provenance=false",

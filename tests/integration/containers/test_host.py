@@ -1,4 +1,4 @@
-"""What reaches the real engine's host, and who goes into what was deployed there, is seen."""
+"""Finds containers that reach the real engine's host, and access to deployed containers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Look = Callable[..., HostSeen]
 
 @pytest.fixture
 def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
-    """A deployment that is well."""
+    """A healthy deployment."""
     return carried_out(engine, order(image(), environment, service(), proxy))
 
 
 @pytest.fixture
 def run(image: Image) -> Iterator[Run]:
-    """Runs a container as anybody does who may speak to the engine; its name."""
+    """A function that runs a container with any options and returns its name."""
     made: list[str] = []
 
     def start(*options: str) -> str:
@@ -52,7 +52,7 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture
 def look(engine: DockerEngine, environment: Environment) -> Look:
-    """Looks at the host; `after` is what an earlier look gave, `agents` may reach the host."""
+    """A function that reads the host; `after` is the last event of an earlier reading, `agents` may reach the host."""
 
     def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostSeen:
         allowed = environment.model_copy(update={"agents": [{"image": each, "reason": "a test's"} for each in agents]})
@@ -87,18 +87,18 @@ def codes(seen: HostSeen, name: str) -> list[str]:
     ],
     ids=lambda value: " ".join(value) if value and value[0].startswith("-") else "",
 )  # fmt: skip
-def test_container_that_reaches_the_host_is_seen(
+def test_container_that_reaches_the_host_is_reported(
     engine: DockerEngine, run: Run, look: Look, options: list[str], found: list[str]
 ) -> None:
-    """Unless its image is written down; whatever labels it has."""
+    """Labels do not hide it; only an image on the list of agents is accepted."""
     name = run(*options)
 
     assert set(codes(look(), name)) == set(found)
     assert codes(look(agents=(engine.inspect(name).image,)), name) == []
 
 
-def test_volume_that_stands_for_a_directory_of_the_host_is_seen(run: Run, look: Look) -> None:
-    """The engine lists it as a volume, not as a mount of the host's."""
+def test_volume_that_binds_a_host_directory_is_reported(run: Run, look: Look) -> None:
+    """The engine lists it as a volume and not as a bind mount."""
     volume = f"cscm-test-{uuid4().hex[:8]}"
     docker("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", volume)
     try:
@@ -111,20 +111,20 @@ def test_volume_that_stands_for_a_directory_of_the_host_is_seen(run: Run, look: 
 
 
 @pytest.mark.parametrize("option", ["--network", "--pid", "--volumes-from"])
-def test_container_that_shares_with_a_deployed_one_is_seen(
+def test_container_that_shares_with_a_deployed_one_is_reported(
     engine: DockerEngine, deployed: Deployment, run: Run, look: Look, option: str
 ) -> None:
-    """It is inside of that one; a front's file says where its requests go."""
+    """It can act inside of the deployed container, so even an accepted agent is reported."""
     of = deployed.front if option == "--volumes-from" else deployed.container
     name = run(option, of if option == "--volumes-from" else f"container:{of}")
 
     assert "host.shares" in codes(look(deployed, agents=(engine.inspect(name).image,)), name)
 
 
-def test_what_was_deployed_and_what_reaches_nothing_is_not_seen(
+def test_deployed_and_ordinary_containers_are_not_reported(
     engine: DockerEngine, deployed: Deployment, run: Run, look: Look
 ) -> None:
-    """Neither ours, nor a container as anybody may start one."""
+    """A container without access to the host is no deviation."""
     name = run()
 
     seen = {one.container for one in look(deployed).observations}
@@ -132,10 +132,10 @@ def test_what_was_deployed_and_what_reaches_nothing_is_not_seen(
     assert not seen & {engine.inspect(name).id, deployed.container, deployed.front}
 
 
-def test_exec_into_a_deployed_container_is_seen_once_with_its_command(
+def test_exec_into_a_container_is_reported_once_without_secrets(
     engine: DockerEngine, deployed: Deployment, look: Look, tmp_path: Path
 ) -> None:
-    """And who attaches or copies; what the environment of the command holds is not told."""
+    """Attaching and copying are reported too; environment variables and secret arguments are masked."""
     before = look().last
     inside = engine._api.exec_create(
         deployed.container, ["/subject", "--token=s3cret", "exit"], environment={"PASSWORD": "hunter2"}
@@ -153,10 +153,10 @@ def test_exec_into_a_deployed_container_is_seen_once_with_its_command(
     assert deployed.container not in look(deployed, after=seen.last).entered
 
 
-def test_exec_into_a_front_is_reported_of_the_application_behind_it(
+def test_exec_into_reverse_proxy_is_reported_for_its_application(
     engine: DockerEngine, deployed: Deployment, look: Look
 ) -> None:
-    """Whoever is in there reads and answers every request."""
+    """The reverse proxy can read and answer every request."""
     before = look().last
     inside = engine._api.exec_create(deployed.front, ["haproxy", "-v"])
     engine._api.exec_start(inside["Id"], detach=True)
@@ -167,10 +167,10 @@ def test_exec_into_a_front_is_reported_of_the_application_behind_it(
     assert entry.code == "drift.exec" and "the front of" in entry.fact and "haproxy -v" in entry.fact
 
 
-def test_health_check_of_an_image_is_not_run(
+def test_health_check_of_an_image_is_disabled(
     engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
 ) -> None:
-    """A frequent one would push what others do out of the events that the engine keeps."""
+    """A frequent health check would displace other events from the engine's history."""
     often = image(health={"Test": ["CMD", "/subject", "exit"], "Interval": 1_000_000})
 
     deployed = carried_out(engine, order(often, environment, service(), proxy))
@@ -181,7 +181,7 @@ def test_health_check_of_an_image_is_not_run(
 
 
 def eventually_known(look: Look, container: str, number: int) -> HostSeen:
-    """An event of this second is known in the next one."""
+    """Read the host until `number` events of a container are known; an event is visible in the next second."""
     found: list[HostSeen] = []
 
     def all_of_them() -> HostSeen | None:

@@ -1,4 +1,4 @@
-"""Layers as the real engine unpacks them, and as we read them: generated ones, with all that tar can hold."""
+"""Generated layers with all kinds of tar entries: the project's reader compared with the real engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real
 
 MIB = 1024 * 1024
 ENGINES = {"dev", "proc", "sys", "etc", ".dockerenv"}
-"""What the engine puts at the root of a container."""
+"""Entries that the engine adds to the root of a container."""
 names = st.sampled_from(["a", "b", "c", "\udcff"])
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 prefixes = st.sampled_from(["", "./", "/", "x/../", ".//"])
@@ -74,7 +74,7 @@ Seen = dict[str, tuple[object, ...]]
 
 
 def ours(directory: Path, unpacked: list[bytes]) -> tuple[Seen, list[str]]:
-    """Every file as we read it, and where engines differ."""
+    """Return every file as the project reads it, and the reported conflicts."""
     with (directory / f"{uuid4()}").open("w+b") as file:
         image = _Image(MIB, Keeper(file), secrets=False)
         for layer in unpacked:
@@ -90,7 +90,7 @@ def _seen(files: Filesystem[FileContent], keeper: Keeper) -> Iterator[tuple[str,
 
 
 def engines(engine: docker.DockerClient, archive: Path, digest: str) -> Seen | None:
-    """Every file as the engine exports it from a container; None where it refuses the image."""
+    """Return every file as the engine exports it from a container, or None if it refuses the image."""
     container = None
     try:
         with archive.open("rb") as file:
@@ -138,10 +138,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @tries(40)
 @given(layers)
-def test_reads_layers_as_the_engine_unpacks_them(
+def test_layer_reader_agrees_with_the_engine_or_reports_a_conflict(
     client: docker.DockerClient, place: Path, image: list[list[tuple[tarfile.TarInfo, bytes]]]
 ) -> None:
-    """What it refuses, and where others would give other files, is told as a conflict; the rest is the same."""
+    """Images that the engine refuses have a conflict too."""
     unpacked = [packed(entries) for entries in image]
     archive = place / "image.tar"
     digest = layered(archive, unpacked)

@@ -1,4 +1,4 @@
-"""What the monitor sees on the real engine when somebody meddles."""
+"""What the monitor reports on the real engine after manual changes."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ DECLARED = {"GREETING": "from its owner", "SETTING": "here"}
 
 @pytest.fixture
 def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
-    """A deployment that is well."""
+    """A healthy deployment."""
     return deployment(engine, environment, service(), proxy, image())
 
 
@@ -34,7 +34,7 @@ def deployment(
 def with_init(
     engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
 ) -> Deployment:
-    """A deployment of an image without a handler for SIGTERM, with variables and an init of its own."""
+    """A deployment of an image without a SIGTERM handler, with variables and the engine's init."""
     return deployment(engine, environment, service(init=True, environment=DECLARED), proxy, image("no-handler"))
 
 
@@ -43,7 +43,7 @@ Seen = Callable[..., tuple[Observation, ...]]
 
 @pytest.fixture
 def seen(engine: DockerEngine, environment: Environment) -> Seen:
-    """A function from what should run to what the monitor says."""
+    """A function that runs the monitor for the expected deployments."""
     return lambda *expected: monitor(engine, expected, [environment], now)
 
 
@@ -51,8 +51,8 @@ def codes(observation: Observation) -> list[str]:
     return sorted(deviation.code for deviation in observation.deviations)
 
 
-def test_all_is_well_after_a_deployment(deployed: Deployment, seen: Seen) -> None:
-    """Nothing is reported where nothing is wrong, not even what the engine itself changes."""
+def test_monitor_reports_no_deviation_after_a_deployment(deployed: Deployment, seen: Seen) -> None:
+    """Changes by the engine itself are no drift."""
     (observation,) = seen(deployed)
 
     assert observation.deviations == ()
@@ -61,8 +61,8 @@ def test_all_is_well_after_a_deployment(deployed: Deployment, seen: Seen) -> Non
     assert observation.status == "running"
 
 
-def test_what_is_declared_runs_as_declared(engine: DockerEngine, with_init: Deployment, seen: Seen) -> None:
-    """The engine's init is no drift; the environment's own variables come on top of the declared ones."""
+def test_declared_init_and_variables_are_no_drift(engine: DockerEngine, with_init: Deployment, seen: Seen) -> None:
+    """The environment's variables override the declared ones."""
     (observation,) = seen(with_init)
 
     assert observation.deviations == ()
@@ -70,8 +70,8 @@ def test_what_is_declared_runs_as_declared(engine: DockerEngine, with_init: Depl
     assert with_init.settings.items() <= engine.inspect(with_init.container).environment.items()
 
 
-def test_a_stopped_container_is_seen(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
-    """A container that somebody stopped is told with its exit code, and that the address is not well."""
+def test_monitor_reports_a_stopped_container(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+    """The observation has the exit code, and the address is unhealthy."""
     engine.stop(deployed.container, 5)
 
     (observation,) = seen(deployed)
@@ -82,8 +82,8 @@ def test_a_stopped_container_is_seen(engine: DockerEngine, deployed: Deployment,
     assert not observation.healthy
 
 
-def test_a_removed_container_is_missing(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
-    """A container that is gone is missing."""
+def test_monitor_reports_a_missing_container(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+    """The container was removed."""
     engine.remove(deployed.container)
 
     (observation,) = seen(deployed)
@@ -92,8 +92,8 @@ def test_a_removed_container_is_missing(engine: DockerEngine, deployed: Deployme
     assert observation.status == "missing"
 
 
-def test_a_front_that_is_gone_is_seen(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
-    """Without its front the application runs and is not reached."""
+def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+    """The application runs but cannot be reached."""
     engine.remove(deployed.front)
 
     (observation,) = seen(deployed)
@@ -103,10 +103,10 @@ def test_a_front_that_is_gone_is_seen(engine: DockerEngine, deployed: Deployment
 
 
 @pytest.mark.parametrize("how", ["label", "network"])
-def test_a_container_nobody_deployed_is_seen(
+def test_monitor_reports_a_foreign_container(
     engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, how: str
 ) -> None:
-    """A stranger is found on the environment's network, and by a label it has no right to."""
+    """It is found by the environment's network or by a label."""
     name = f"stranger-{environment.name}"
     spec = ContainerSpec(
         image=image("hang"),
@@ -126,13 +126,11 @@ def test_a_container_nobody_deployed_is_seen(
     assert codes(stranger) == ["drift.foreign"]
     assert stranger.name == name
     assert stranger.application == ""
-    assert alone.name == own.name  # whoever looks at one application alone leaves the strangers to the others
+    assert alone.name == own.name  # a check of one application does not report foreign containers
 
 
-def test_a_container_with_more_than_it_was_given_is_seen(
-    engine: DockerEngine, deployed: Deployment, seen: Seen
-) -> None:
-    """A limit that somebody raised on the running container is told."""
+def test_monitor_reports_a_raised_limit(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+    """The fact has the actual and the deployed value."""
     engine._api.update_container(deployed.container, mem_limit="512m", memswap_limit="512m")
 
     (observation,) = seen(deployed)
@@ -141,10 +139,10 @@ def test_a_container_with_more_than_it_was_given_is_seen(
     assert "memory is 536870912, not 134217728" in observation.deviations[0].fact
 
 
-def test_a_container_in_place_of_the_deployed_one_is_seen_through(
+def test_monitor_reports_every_deviation_of_a_replaced_container(
     engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, service: Declared
 ) -> None:
-    """Another image, other settings, a writable root with files in it and another network are all told."""
+    """Image, settings, files, network and profile differ; values of settings are not shown."""
     name = f"impostor-{environment.name}"
     spec = ContainerSpec(
         image=image("writes"),
@@ -175,10 +173,10 @@ def test_a_container_in_place_of_the_deployed_one_is_seen_through(
     assert "read_only is False, not True" in facts
 
 
-def test_a_container_that_keeps_ending_is_seen(
+def test_monitor_reports_a_container_that_restarts(
     engine: DockerEngine, deployed: Deployment, seen: Seen, image: Image, service: Declared, environment: Environment
 ) -> None:
-    """The engine starts it again, and the count is told."""
+    """The engine restarts it and counts the restarts."""
     name = f"ending-{environment.name}"
     spec = ContainerSpec(image=image("crash"), name=name, labels={}, profile=profile(service().runtime), restart=True)
     try:

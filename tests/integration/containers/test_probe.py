@@ -1,4 +1,4 @@
-"""The readiness probe and its relatives, on real containers."""
+"""The readiness probe, the tests and the check of a base, on real containers."""
 
 import io
 import sys
@@ -31,7 +31,7 @@ SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("det
 
 @pytest.fixture(autouse=True)
 def nothing_left(engine: DockerEngine) -> Iterator[None]:
-    """Whatever happened, the engine has afterwards what it had before, whatever others do on it meanwhile."""
+    """Checks that a test leaves no container or network, even if others use the engine."""
 
     def there() -> tuple[set[str], set[str]]:
         return {c.id for c in engine.find({RUN: "run-1"})}, set(engine.networks({RUN: "run-1"}))
@@ -41,8 +41,10 @@ def nothing_left(engine: DockerEngine) -> Iterator[None]:
     assert there() == before
 
 
-def test_a_good_service_passes(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """A service that does what it declares passes, with its measurements in the details."""
+def test_probe_passes_a_correct_service_with_measurements(
+    engine: DockerEngine, image: Image, service: Declared
+) -> None:
+    """The details have times, sockets, users and log lines."""
     result = probe(engine, image(), service(), now, "run-1", SEARCH, ROOM)
 
     assert result.failed == ()
@@ -75,8 +77,10 @@ def test_a_good_service_passes(engine: DockerEngine, image: Image, service: Decl
         ("needs-setting", "It was not ready before it was over: it ended with status 6"),
     ],
 )
-def test_a_fault_is_named(engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str) -> None:
-    """Each way to misbehave fails the probe with the sentence that names it."""
+def test_probe_names_each_fault(
+    engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str
+) -> None:
+    """Each fault fails with its own sentence."""
     result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.FAILED
@@ -91,24 +95,24 @@ def test_a_fault_is_named(engine: DockerEngine, image: Image, service: Declared,
         ("no-handler", {"init": True}),
     ],
 )
-def test_what_is_declared_is_no_failure(
+def test_probe_accepts_declared_ports_variables_and_init(
     engine: DockerEngine, image: Image, service: Declared, fault: str, declared: dict[str, Any]
 ) -> None:
-    """A further port, a variable it cannot do without, a signal that its program leaves to the engine's init."""
+    """These would fail if they were not declared."""
     result = probe(engine, image(fault), service(**declared), now, "run-1", SEARCH, ROOM)
 
     assert (result.failed, result.warned) == ((), ())
 
 
-def test_a_port_that_is_declared_in_vain_is_told(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """Somebody else may count on it."""
+def test_probe_warns_of_declared_port_without_listener(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """Another application may rely on the port."""
     result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH, ROOM)
 
     assert result.warned == ("It declares ports and does not listen there: 7070.",)
 
 
-def test_tests_see_the_declared_variables(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """As the application itself does wherever it runs."""
+def test_tests_receive_the_declared_variables(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """Tests run like the application."""
     manifest = service(environment={"SETTING": "here"})
     manifest = manifest.model_copy(
         update={"test": manifest.test.model_copy(update={"command": ("/subject", "needs-setting", "status-0")})}
@@ -117,8 +121,8 @@ def test_tests_see_the_declared_variables(engine: DockerEngine, image: Image, se
     assert run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed == ()
 
 
-def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """A test run often holds more than the application, which need not be given as much for that."""
+def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """A test run often needs more memory than the application."""
     manifest = service(memory="16MiB")
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
@@ -128,8 +132,8 @@ def test_tests_have_the_memory_that_they_declare(engine: DockerEngine, image: Im
     assert "more than its 24 MiB of memory" in said
 
 
-def test_tests_have_no_more_memory_than_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """With the two containers of the probe, whatever they declare; the host has others to serve."""
+def test_tests_have_at_most_the_memory_of_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """The limit includes the two containers of the probe, because the host serves others too."""
     test = {"command": ("/subject", "eats-memory"), "memory": 4000 * 1024**3}
     manifest = service()
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
@@ -140,30 +144,30 @@ def test_tests_have_no_more_memory_than_a_build(engine: DockerEngine, image: Ima
     assert "more than its 64 MiB of memory" in said
 
 
-def test_a_declared_write_is_no_failure(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """A path that is declared writable may be written to."""
+def test_probe_accepts_writes_to_a_declared_path(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """A path in `runtime.writable` may be written to."""
     result = probe(engine, image("writes"), service(writable=["/data"]), now, "run-1", SEARCH, ROOM)
 
     assert result.failed == ()
 
 
-def test_a_volume_of_the_image_has_to_be_declared(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """VOLUME would give the application a disk that nobody declared."""
+def test_probe_refuses_an_undeclared_volume(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """VOLUME would give the application a disk that is not declared."""
     result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH, ROOM)
 
     assert any("declares volumes" in said and "/data" in said for said in result.failed)
 
 
-def test_logging_to_standard_error_only_is_a_warning(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """What comes on standard error only is seen, and is no reason to refuse."""
+def test_probe_warns_of_logs_on_standard_error_only(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """It is no reason to refuse the image."""
     result = probe(engine, image("quiet"), service(), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.WARNED
     assert result.warned == ("It logs to standard error only; nothing comes on standard output.",)
 
 
-def test_a_cancelled_probe_leaves_nothing(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """A run that is cancelled while it waits removes its containers and networks."""
+def test_cancelled_probe_leaves_no_container_or_network(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """The fixture checks the engine afterwards."""
 
     def wait(seconds: float) -> None:
         raise Cancelled("The run was cancelled while it waited.")
@@ -172,17 +176,17 @@ def test_a_cancelled_probe_leaves_nothing(engine: DockerEngine, image: Image, se
         probe(engine, image("hang"), service(), now, "run-1", SEARCH, ROOM, wait=wait)
 
 
-def test_an_image_that_is_not_there_is_no_failed_check(engine: DockerEngine, service: Declared) -> None:
-    """Without the image there is no answer, which is an error and not a failure."""
+def test_probe_of_missing_image_raises_image_not_found(engine: DockerEngine, service: Declared) -> None:
+    """A missing image is an error and not a failed check."""
     with pytest.raises(ImageNotFound):
         probe(engine, "sha256:" + "0" * 64, service(), now, "run-1", SEARCH, ROOM)
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("status-0", False), ("crash", True)])
-def test_tests_pass_by_their_status(
+def test_tests_pass_by_their_exit_status(
     engine: DockerEngine, image: Image, service: Declared, fault: str, failed: bool
 ) -> None:
-    """The tests' exit status decides, and their output is kept."""
+    """The output is kept."""
     declared = service()
     declared = declared.model_copy(update={"test": declared.test.model_copy(update={"command": ("/subject", fault)})})
 
@@ -193,10 +197,10 @@ def test_tests_pass_by_their_status(
     assert ("configuration missing: cannot go on" in result.details["output"]) is failed
 
 
-def test_report_that_the_image_brought_shows_nothing(
+def test_test_report_in_the_image_is_refused(
     engine: DockerEngine, service: Declared, rootfs: bytes, tmp_path: Path
 ) -> None:
-    """It is in the image before its container starts."""
+    """The report existed before the tests ran, so it proves nothing."""
     buffer, content = io.BytesIO(), b"<testsuite><testcase/></testsuite>"
     with tarfile.open(fileobj=buffer, mode="w") as layer:
         entry = tarfile.TarInfo("report.xml")
@@ -214,8 +218,8 @@ def test_report_that_the_image_brought_shows_nothing(
     assert "brought before the run" in result.failed[0]
 
 
-def test_tests_that_do_not_end_have_failed(engine: DockerEngine, image: Image, service: Declared) -> None:
-    """A test run that takes longer than declared is ended and failed."""
+def test_tests_above_their_timeout_fail(engine: DockerEngine, image: Image, service: Declared) -> None:
+    """The run is stopped."""
     declared = service()
     test = declared.test.model_copy(update={"command": ("/subject", "hang"), "timeout": 1})
 
@@ -235,10 +239,10 @@ def test_tests_that_do_not_end_have_failed(engine: DockerEngine, image: Image, s
         ),
     ],
 )
-def test_a_base_is_checked_by_its_command(
+def test_base_is_checked_by_its_command(
     engine: DockerEngine, image: Image, command: tuple[str, ...], fact: str | None
 ) -> None:
-    """A base's command runs hardened, and only status 0 is a pass."""
+    """The command runs hardened, and only status 0 passes."""
     base = Base(kind="base", name="base/subject", owner="tests", check=command, runtime=Runtime())
 
     result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)
@@ -246,8 +250,8 @@ def test_a_base_is_checked_by_its_command(
     assert result.failed == (() if fact is None else (f"`{' '.join(command)}` failed: {fact}",))
 
 
-def test_a_command_that_is_not_in_the_image_fails(engine: DockerEngine, image: Image) -> None:
-    """A missing program is the image's fault, not the engine's."""
+def test_missing_check_command_fails_the_check(engine: DockerEngine, image: Image) -> None:
+    """It is an error of the image, not of the engine."""
     base = Base(kind="base", name="base/subject", owner="tests", check=("/nowhere",), runtime=Runtime())
 
     result = check_command(engine, image(), base, now, "run-1", SEARCH, ROOM)

@@ -1,1 +1,1 @@
-"""Dockerfiles are read by us and built by the engine's BuildKit."""
+"""Dockerfiles that the project reads and the engine's BuildKit builds."""

@@ -1,4 +1,4 @@
-"""Dockerfiles made from facts: of the same structure as one that somebody wrote, and with nothing of its text."""
+"""Dockerfiles generated from facts: they have the structure of a real Dockerfile and none of its text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from tests.support.buildkit import ADDRESS
 
 LINES = 5
-"""Lines of one instruction; more of them are more of the same."""
+"""Maximum number of lines of one instruction."""
 PLAIN = {
     "CMD": ("x", '["/x"]'), "ENTRYPOINT": ("x", '["/x"]'), "ENV": ("K=v",) * 2, "EXPOSE": ("80",) * 2,
     "HEALTHCHECK": ("NONE", 'CMD ["/x"]'), "LABEL": ("k=v",) * 2, "MAINTAINER": ("x",) * 2, "ONBUILD": ("RUN x",) * 2,
     "SHELL": ('["/bin/sh", "-c"]',) * 2, "STOPSIGNAL": ("TERM",) * 2, "USER": ("0",) * 2,
     "VOLUME": ("/v", '["/v"]'), "WORKDIR": ("/w",) * 2,
 }  # fmt: skip
-"""What stands after an instruction, in its shell and in its JSON form."""
+"""The arguments of an instruction, in shell form and in JSON form."""
 
 
 def regenerate(facts: dict[str, Any], checksum: str) -> str:
-    """The text of a Dockerfile with these facts; what it adds by URL has this checksum."""
+    """Return a Dockerfile with these facts; files that it adds by URL have this checksum."""
     escape = facts["directives"].get("escape", "\\")
     head = [f"# {name}={value}" for name, value in facts["directives"].items() if name in ("escape", "check")]
     body = [
@@ -65,7 +65,7 @@ def _copied(name: str, flags: list[str], form: str, kinds: list[str], checksum: 
 
 
 def written_flags(flags: list[str]) -> Iterator[str]:
-    """The flags that a test can have: no secrets and agents, nothing of the host's, no paths that are not there."""
+    """Return the flags that a test can use: no secrets, no agents, no host resources, no missing paths."""
     for flag in flags:
         if flag.startswith("--mount="):
             options = [each for each in flag.removeprefix("--mount=").split(",") if _is_option(each)]
@@ -90,7 +90,7 @@ def _is_option(option: str) -> bool:
 
 
 def _continued(text: str, lines: int, escape: str, form: str) -> str:
-    """The instruction on as many lines, with comments and empty words in between."""
+    """Return the instruction on `lines` lines, with comments and empty words in between."""
     if form == "heredoc":
         return f"{text}\n" + "FROM nothing\n" * min(LINES, max(0, lines - 2)) + "END"
     lines = min(lines, LINES)

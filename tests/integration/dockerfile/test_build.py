@@ -1,4 +1,4 @@
-"""The build step with the engine's BuildKit: what is read is built, recorded, and stands in the provenance."""
+"""The build step with the engine's BuildKit: the Dockerfile that was read is built and recorded as provenance."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COPY file /
 
 @dataclass(frozen=True)
 class Bases:
-    """One image for every name."""
+    """The same image for every name."""
 
     image: str
 
@@ -62,7 +62,7 @@ class Bases:
 
 @dataclass(frozen=True)
 class Swapped:
-    """A builder that gives BuildKit another Dockerfile than it was ordered, as a race or a bug would."""
+    """A builder that gives BuildKit another Dockerfile than ordered, as a race or a bug would."""
 
     builder: Buildx
     content: bytes
@@ -86,7 +86,7 @@ def builder(buildkit: BuildKit, tmp_path: Path) -> Iterator[Buildx]:
 
 
 def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
-    """Build a service whose Dockerfile is that one."""
+    """Build a service with the Dockerfile above."""
     declared = {
         "kind": "service", "name": NAME, "owner": "us", "test": {"command": ["/x"]}, "probe": {"port": 8080},
         "build": {"fetch": {"urls": {ADDRESS: FETCHED}}},
@@ -100,7 +100,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         bases=Bases(buildkit.image),
         fetch=hand_over,
         offered=Nothing(),
-        evidence=None,  # type: ignore[arg-type] # nothing was offered, so nobody asks
+        evidence=None,  # type: ignore[arg-type] # no image was offered, so no evidence is read
         in_engine={},
         context=lambda snapshot: contextlib.nullcontext(snapshot.context),
         cache_key=lambda source, application: NAME,
@@ -113,19 +113,19 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
 
 
 def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: BuildRules) -> None:
-    """In place of the network."""
+    """Write the file without a network."""
     target.write_text("fetched")
 
 
 class Nothing:
-    """Nothing was offered before."""
+    """A registry listing without images."""
 
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[()]:
         return ()
 
 
-def test_build_makes_and_records_what_was_read(buildkit: BuildKit, builder: Buildx, tmp_path: Path) -> None:
-    """Twice the same digest; images and URLs with their digests are the materials."""
+def test_build_is_reproducible_and_records_its_materials(buildkit: BuildKit, builder: Buildx, tmp_path: Path) -> None:
+    """The materials are images and URLs with their digests."""
     built = make(buildkit, builder, tmp_path / "one")
     again = make(buildkit, builder, tmp_path / "two")
 
@@ -134,7 +134,7 @@ def test_build_makes_and_records_what_was_read(buildkit: BuildKit, builder: Buil
     assert (built.base, built.uncurated, again.digest) == (base, (), built.digest)
     manifest = MANIFEST.validate_python(
         {"kind": "base", "name": NAME, "owner": "us", "check": ["/x"]}
-    )  # any: what it was built from is the image's
+    )  # any manifest works, because the materials come from the image
     assert provenance(built, manifest).materials == ((base.digest, base.name),)
     listed = subprocess.run(
         ["docker", "images", "--quiet", "--no-trunc", local_name(NAME, RUN)], capture_output=True, text=True, check=True
@@ -150,10 +150,10 @@ def test_build_makes_and_records_what_was_read(buildkit: BuildKit, builder: Buil
         (f"ADD --checksum={FETCHED} {ADDRESS} /added/\n", ""),
     ],
 )
-def test_build_of_other_bytes_than_were_read_fails(
+def test_build_of_another_dockerfile_than_read_fails(
     buildkit: BuildKit, builder: Buildx, tmp_path: Path, before: str, after: str
 ) -> None:
-    """Also where only the stage of the tests differs."""
+    """This holds even if only the test stage differs."""
     swapped = Swapped(builder, DOCKERFILE.replace(before, after).encode())
 
     with pytest.raises(BuildMaterialsDiffer):

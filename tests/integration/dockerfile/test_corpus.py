@@ -1,4 +1,4 @@
-"""Dockerfiles of public repositories, by their facts: what is read of each is what BuildKit does."""
+"""Facts of Dockerfiles in public repositories: the reader has to agree with BuildKit about each of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def checksum(buildkit: BuildKit) -> str:
 
 
 def structure(reading: Reading) -> list[Any]:
-    """What has to be the same in the facts and in what was made from them."""
+    """Return the facts that the generated Dockerfile must share with the original."""
     named = [[each.name, each.base] for each in reading.stages]
     return [named, [[each.name, list(each.flags), each.json_form, each.heredocs > 0] for each in reading.instructions]]
 
@@ -39,15 +39,15 @@ def wanted(facts: dict[str, Any]) -> list[Any]:
     ]
 
 
-def test_the_corpus_is_large_and_of_many() -> None:
-    """Otherwise what follows would pass for little."""
+def test_corpus_has_enough_dockerfiles_of_enough_repositories() -> None:
+    """The tests below would prove little with a small corpus."""
     assert len(CORPUS) >= 300 and len({each["repo"] for each in CORPUS}) >= 10
     assert len({each["sha256"] for each in CORPUS}) == len(CORPUS)
     assert sum(any(fact[1] >= LINES for fact in each["instructions"]) for each in CORPUS) > 100
 
 
-def test_each_is_read_as_it_is_structured(buildkit: BuildKit) -> None:
-    """Stages, bases, flags, forms: by continued lines, comments in between, heredocs and another escape character."""
+def test_reader_finds_the_structure_of_each_dockerfile(buildkit: BuildKit) -> None:
+    """It covers continued lines, comments, heredocs and other escape characters."""
     differing = {}
     for facts in CORPUS:
         text = regenerate(facts, checksum(buildkit))
@@ -62,11 +62,11 @@ def test_each_is_read_as_it_is_structured(buildkit: BuildKit) -> None:
 
 
 LACKING = ("did not complete successfully", "failed to compute cache key", "failed to calculate checksum", "lstat /")
-"""What BuildKit says where a stage lacks a shell or a file that the real one has."""
+"""BuildKit's messages if a stage lacks a shell or a file that the original has."""
 
 
 def built(facts: dict[str, Any], buildkit: BuildKit) -> str | None:
-    """How the reading and BuildKit's record of a Dockerfile differ; None where they do not, empty where none is."""
+    """Return the difference between reader and build record: None if equal, "" if there is no record."""
     content = regenerate(facts, checksum(buildkit)).encode()
     target = buildkit.read(content).targets[""]
     result = buildkit.run(
@@ -87,8 +87,8 @@ def built(facts: dict[str, Any], buildkit: BuildKit) -> str | None:
 
 
 @pytest.mark.timeout(1800)
-def test_each_is_built_as_it_is_read(buildkit: BuildKit) -> None:
-    """Sources, images, cache mounts, networks: the reading has what BuildKit records, and nothing else."""
+def test_reader_agrees_with_the_build_record_of_each_dockerfile(buildkit: BuildKit) -> None:
+    """Sources, images, cache mounts and networks are the same."""
     with ThreadPoolExecutor(2) as pool:
         why = list(pool.map(lambda facts: built(facts, buildkit), CORPUS))
 

@@ -1,4 +1,4 @@
-"""Generated Dockerfiles: read by us and by the engine's BuildKit, which agree or both refuse."""
+"""Generated Dockerfiles: the project's reader and the engine's BuildKit agree, or both refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GAPS = st.sampled_from(["", "", "# x ESCAPE\n", "\n", "  # FROM one/z\n", "\t\n"
 
 @st.composite
 def continued(draw: st.DrawFn, words: list[str]) -> str:
-    """An instruction, on one line or on several, with comments and empty lines in between."""
+    """An instruction on one or several lines, with comments and empty lines in between."""
     text = words[0]
     for word in words[1:]:
         text += draw(st.sampled_from([" ", " ", "  ", "\t", " ESCAPE\n", " ESCAPE\t\n"]))
@@ -34,7 +34,7 @@ def continued(draw: st.DrawFn, words: list[str]) -> str:
 
 @st.composite
 def instruction(draw: st.DrawFn) -> str:
-    """COPY, RUN, ARG, ENV or a heredoc, in odd case, with flags that name images, stages and caches."""
+    """COPY, RUN, ARG, ENV or a heredoc in any case, with flags that name images, stages and caches."""
     kind = draw(st.sampled_from(["copy", "RUN", "Arg", "ENV", "heredoc", "split", "comment"]))
     cased = draw(st.sampled_from([str.upper, str.lower, str.title]))
     if kind == "copy":
@@ -77,7 +77,7 @@ def instruction(draw: st.DrawFn) -> str:
 
 @st.composite
 def dockerfile(draw: st.DrawFn) -> bytes:
-    """Several stages; the escape character is one of both, and lines may end as on Windows."""
+    """Several stages, with either escape character and either line ending."""
     lines = [draw(st.sampled_from(["", "ARG IMAGE=one/g", "ARG IMAGE", "arg IMAGE=one/h:$V"]))]
     for _ in range(draw(st.integers(1, 3))):
         words = [
@@ -106,8 +106,8 @@ READ = {"read": 0, "refused": 0}
 )  # fmt: skip
 @given(content=dockerfile())
 @pytest.mark.timeout(1200)
-def test_what_is_read_is_what_is_built(buildkit: BuildKit, content: bytes) -> None:
-    """Stages, images, mounts and caches: where BuildKit builds it, its record is the reading."""
+def test_reader_agrees_with_the_build_record_of_generated_dockerfile(buildkit: BuildKit, content: bytes) -> None:
+    """Stages, images, mounts and caches in BuildKit's record are those that the reader found."""
     reading = buildkit.read(content)
     target = reading.targets.get("")
     images = target.images if target else ()
@@ -123,7 +123,7 @@ def test_what_is_read_is_what_is_built(buildkit: BuildKit, content: bytes) -> No
         assert "denied by policy" not in result.done.stderr, result.done.stderr[-2000:]
         return
     if not (target.sources or target.execs or target.others):
-        return  # BuildKit keeps no record of what holds nothing
+        return  # BuildKit keeps no record of an empty build
     READ["read"] += 1
     expected = Expected(target, dict.fromkeys(images, buildkit.image), {}, NAMESPACE)
     try:
@@ -132,6 +132,6 @@ def test_what_is_read_is_what_is_built(buildkit: BuildKit, content: bytes) -> No
         raise AssertionError(f"{error}\n{content.decode()}") from error
 
 
-def test_enough_of_them_are_built() -> None:
-    """Runs after the test above: otherwise what it saw would be refusals."""
+def test_enough_generated_dockerfiles_are_built() -> None:
+    """It runs after the test above and shows that not all of its Dockerfiles were refused."""
     assert READ["read"] > READ["refused"] / 2

@@ -1,4 +1,4 @@
-"""An emulator in its own environment, driven by boto3, crane and plain HTTP."""
+"""An emulator in an environment of its own, called with boto3, crane and plain HTTP."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def has_ministack(python: Path) -> bool:
 
 @pytest.fixture(scope="session")
 def python(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of the emulator's environment: the installed one, or one made from the lock."""
+    """The interpreter of the emulator's environment: the installed one, or one that is made from the lock file."""
     installed = home.emulator / "bin/python"
     if has_ministack(installed):
         return installed
@@ -69,7 +69,7 @@ def crane(home: Home) -> str:
 
 @dataclass
 class Emulator:
-    """One emulator over a directory, which can be killed and started again."""
+    """An emulator with its state in a directory; it can be killed and restarted."""
 
     python: Path
     crane: str
@@ -92,7 +92,7 @@ class Emulator:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Its environment; a slow disk is one whose fsync takes `disk` seconds."""
+        """The process environment. With `disk`, each fsync takes that many seconds, as on a slow disk."""
         slow = self.directory / "slow"
         slow.mkdir(exist_ok=True)
         (slow / "sitecustomize.py").write_text(SLOW.format(seconds=self.disk))
@@ -118,12 +118,12 @@ class Emulator:
 
     @property
     def root(self) -> dict[str, str]:
-        """Root's key, as `client` wants it."""
+        """The access key of root, as arguments of `client`."""
         kept = json.loads((self.state / "root-key.json").read_text())
         return {"key": kept["access_key_id"], "secret": kept["secret_access_key"]}
 
     def client(self, service: str, key: str = "", secret: str = "", token: str | None = None) -> Any:
-        """A client with these credentials; root's for none."""
+        """Return a client with these credentials, or with those of root if there are none."""
         if not key:
             return self.client(service, **self.root)
         return boto3.client(
@@ -140,7 +140,7 @@ class Emulator:
         return str(self.client("ecr").create_repository(repositoryName=name, **settings)["repository"]["repositoryArn"])
 
     def role(self, name: str, *statements: dict[str, Any]) -> dict[str, str]:
-        """The temporary credentials of a new role, as boto3 wants them."""
+        """Create a role and return its temporary credentials, as arguments of `client`."""
         trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
         iam = self.client("iam")
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))
@@ -150,7 +150,7 @@ class Emulator:
         return {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"], "token": made["SessionToken"]}
 
     def login(self, **credentials: str) -> str:
-        """The registry's password for these credentials; root's for none."""
+        """Return the registry's password for these credentials, or for those of root if there are none."""
         data = self.client("ecr", **credentials).get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
         assert user == "AWS"
@@ -174,7 +174,7 @@ class Emulator:
         )
 
     def push(self, password: str | None, name: str, size: int = 2000) -> subprocess.CompletedProcess[str]:
-        """Push an image with one layer of random bytes to `repository:tag`; its reference goes to stdout."""
+        """Push an image with one layer of random bytes to `repository:tag`; its reference is printed to stdout."""
         layer = self.directory / f"layer-{hashlib.sha256(os.urandom(8)).hexdigest()[:16]}.tar"
         with tarfile.open(layer, "w") as tar:
             info = tarfile.TarInfo("content")
@@ -209,7 +209,7 @@ def emulator(python: Path, crane: str, tmp_path: Path, request: pytest.FixtureRe
     yield started
     if started.process and started.process.poll() is None:
         started.end()
-    print((tmp_path / "log").read_text())  # shown with a test that failed
+    print((tmp_path / "log").read_text())  # pytest shows it with a failed test
 
 
 def put_blob(http: httpx.Client, name: str, data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Everybody has to say who they are and may do what IAM allows: root, the roles, and at the registry too."""
+"""Authentication and authorisation: every caller is identified, and IAM decides, also at the registry."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ CALLS = (
 )
 
 
-def test_nobody_is_root_by_a_name(emulator: Emulator) -> None:
-    """Neither as `test`, nor as an account's number, nor with root's own key and another secret."""
+def test_made_up_credentials_are_refused(emulator: Emulator) -> None:
+    """Neither a known name, an account number nor root's key with another secret gives access."""
     guesses = [("test", "test"), (ACCOUNT, "test"), (ACCOUNT, ACCOUNT), ("123456789012", "test")]
     for key, secret in [*guesses, (emulator.root["key"], "test"), ("AKIA" + "A" * 16, emulator.root["secret"])]:
         for service, call in CALLS:
@@ -57,8 +57,8 @@ def test_nobody_is_root_by_a_name(emulator: Emulator) -> None:
     assert emulator.client("sts").get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
 
 
-def test_roots_key_is_the_owners_alone_and_stays(emulator: Emulator) -> None:
-    """It is made once, in a file that nobody else may read; a state from before there was one gets one."""
+def test_root_key_is_created_once_and_readable_by_owner_only(emulator: Emulator) -> None:
+    """A state directory without a key gets a new one, and the old key becomes invalid."""
     file, before = emulator.state / "root-key.json", emulator.root
     assert file.stat().st_mode & 0o777 == 0o600
     emulator.repository("dev/app")
@@ -76,8 +76,8 @@ def test_roots_key_is_the_owners_alone_and_stays(emulator: Emulator) -> None:
         emulator.client("sts", **before).get_caller_identity()
 
 
-def test_root_heeds_a_keys_policy(emulator: Emulator) -> None:
-    """Who is denied by the key's own policy does not sign with it: not root, not by a session, not by an alias."""
+def test_root_is_denied_by_a_key_policy(emulator: Emulator) -> None:
+    """A deny in the key's policy holds for root, its sessions and aliases of the key."""
     root, kms = f"arn:aws:iam::{ACCOUNT}:root", emulator.client("kms")
     owner = {**allow("*", "kms:*"), "Principal": {"AWS": root}}
     others = {**allow("*", "kms:Sign"), "Effect": "Deny", "Principal": "*"}
@@ -92,8 +92,8 @@ def test_root_heeds_a_keys_policy(emulator: Emulator) -> None:
                 client.sign(KeyId=name, Message=b"m", SigningAlgorithm="ECDSA_SHA_256")
 
 
-def test_only_a_request_with_one_good_signature_is_answered(emulator: Emulator) -> None:
-    """A second name in the request changes nobody into somebody else, and what is not signed gets nothing."""
+def test_request_needs_exactly_one_valid_signature(emulator: Emulator) -> None:
+    """A second identity in the request is refused, and an unsigned request too."""
     url = f"http://{emulator.host}/"
     target = {"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"}
     request = AWSRequest("POST", url, headers={**target, "Content-Type": "application/x-amz-json-1.1"}, data=b"{}")
@@ -115,8 +115,8 @@ def test_only_a_request_with_one_good_signature_is_answered(emulator: Emulator) 
     assert status([*unsigned, ("Authorization", f"AWS {emulator.root['key']}:x")]) == 400
 
 
-def test_an_anonymous_client_is_asked_for_a_token(emulator: Emulator) -> None:
-    """Nothing of the registry is open: without a token, or with a made-up one, the answer is 401."""
+def test_anonymous_registry_client_gets_401(emulator: Emulator) -> None:
+    """No registry endpoint is open; a made-up token is refused too."""
     emulator.repository("dev/app")
     emulator.push(emulator.login(), "dev/app:one")
 
@@ -129,8 +129,8 @@ def test_an_anonymous_client_is_asked_for_a_token(emulator: Emulator) -> None:
     assert emulator.push(None, "dev/app:two").returncode != 0
 
 
-def test_a_role_that_may_not_push_is_refused(emulator: Emulator) -> None:
-    """A role that may pull pulls, and is told which action it lacks when it pushes."""
+def test_role_without_push_permission_is_refused_with_the_action(emulator: Emulator) -> None:
+    """The role can pull, and the error names the missing action."""
     emulator.repository("dev/app")
     emulator.push(emulator.login(), "dev/app:one")
     password = emulator.login(**emulator.role("reader", LOGIN, allow(at("dev/*"), *PULL)))
@@ -147,8 +147,8 @@ def test_a_role_that_may_not_push_is_refused(emulator: Emulator) -> None:
         assert put_manifest(http, "dev/app", "two", b"{}").json()["errors"][0]["code"] == "DENIED"
 
 
-def test_a_role_reaches_its_own_repositories_only(emulator: Emulator) -> None:
-    """Development pushes to `dev/*` and cannot even look into `curated/*`."""
+def test_role_reaches_its_own_repositories_only(emulator: Emulator) -> None:
+    """Development pushes to `dev/*` and cannot read `curated/*`."""
     for name in ("dev/app", "curated/app"):
         emulator.repository(name)
     emulator.push(emulator.login(), "curated/app:one")
@@ -163,8 +163,8 @@ def test_a_role_reaches_its_own_repositories_only(emulator: Emulator) -> None:
             assert http.get(f"/v2/curated/app/{path}").status_code == 403, path
 
 
-def test_mounting_needs_the_right_to_read_the_source(emulator: Emulator) -> None:
-    """Who cannot read a blob cannot have it linked either, and is asked to upload it."""
+def test_blob_mount_needs_read_permission_on_the_source(emulator: Emulator) -> None:
+    """Without it the client has to upload the blob."""
     for name in ("dev/app", "curated/app"):
         emulator.repository(name)
     with emulator.http(emulator.login()) as http:
@@ -178,8 +178,8 @@ def test_mounting_needs_the_right_to_read_the_source(emulator: Emulator) -> None
         assert http.head(f"/v2/dev/app/blobs/{digest}").status_code == 404
 
 
-def test_a_token_follows_the_role_and_outlives_the_emulator(emulator: Emulator) -> None:
-    """A token still works after a restart, and a right that was taken away is gone at once."""
+def test_token_survives_restart_and_follows_the_role(emulator: Emulator) -> None:
+    """A permission that is removed from the role is lost at once."""
     emulator.repository("dev/app")
     password = emulator.login(**emulator.role("reader", LOGIN, allow(at("dev/*"), "ecr:ListImages")))
     emulator.kill_and_restart()
@@ -192,24 +192,24 @@ def test_a_token_follows_the_role_and_outlives_the_emulator(emulator: Emulator) 
     assert (before, after) == (200, 403)
 
 
-def test_a_role_without_the_right_gets_no_token(emulator: Emulator) -> None:
-    """GetAuthorizationToken is itself an action that a policy has to allow."""
+def test_role_without_permission_gets_no_token(emulator: Emulator) -> None:
+    """GetAuthorizationToken is an action that a policy has to allow."""
     session = emulator.role("nobody", allow("*", "kms:ListKeys"))
 
     with pytest.raises(ClientError, match="AccessDenied"):
         emulator.login(**session)
 
 
-def test_a_repository_that_does_not_exist_is_unknown(emulator: Emulator) -> None:
-    """Pushing does not create repositories."""
+def test_push_to_missing_repository_is_refused(emulator: Emulator) -> None:
+    """A push creates no repository."""
     pushed = emulator.push(emulator.login(), "dev/nowhere:one")
 
     assert pushed.returncode != 0
     assert "NAME_UNKNOWN" in pushed.stderr
 
 
-def test_an_immutable_tag_does_not_move(emulator: Emulator) -> None:
-    """Neither the registry nor the API moves a tag of an immutable repository."""
+def test_immutable_tag_does_not_move(emulator: Emulator) -> None:
+    """This holds for the registry and for the API."""
     emulator.repository("curated/app", imageTagMutability="IMMUTABLE")
     password = emulator.login()
     first = emulator.push(password, "curated/app:one").stdout.strip()
@@ -233,8 +233,8 @@ def test_an_immutable_tag_does_not_move(emulator: Emulator) -> None:
         ("one", b" " * (4 * 1024 * 1024 + 1), "SIZE_INVALID"),
     ],
 )
-def test_a_manifest_that_is_not_whole_is_refused(emulator: Emulator, reference: str, body: bytes, code: str) -> None:
-    """A manifest is taken only with all that it names, under its own digest."""
+def test_invalid_manifest_is_refused(emulator: Emulator, reference: str, body: bytes, code: str) -> None:
+    """A manifest is stored only with all of its blobs and under its own digest."""
     emulator.repository("dev/app")
     with emulator.http(emulator.login()) as http:
         refused = put_manifest(http, "dev/app", reference, body)
@@ -243,8 +243,8 @@ def test_a_manifest_that_is_not_whole_is_refused(emulator: Emulator, reference: 
         assert http.get("/v2/dev/app/tags/list").json()["tags"] == []
 
 
-def test_a_blob_that_is_not_its_digest_is_refused(emulator: Emulator) -> None:
-    """Bytes are stored under their own digest or not at all."""
+def test_blob_with_wrong_digest_is_refused(emulator: Emulator) -> None:
+    """No bytes are stored."""
     emulator.repository("dev/app")
     with emulator.http(emulator.login()) as http:
         refused = http.post("/v2/dev/app/blobs/uploads/", params={"digest": sha(b"a")}, content=b"b")
@@ -253,8 +253,8 @@ def test_a_blob_that_is_not_its_digest_is_refused(emulator: Emulator) -> None:
         assert http.head(f"/v2/dev/app/blobs/{sha(b'a')}").status_code == 404
 
 
-def test_nobody_resets_it_over_the_network(emulator: Emulator) -> None:
-    """ministack's own administration would empty and show everything for anyone who asks."""
+def test_administration_endpoints_are_closed(emulator: Emulator) -> None:
+    """The administration of ministack would let everyone reset and read all data."""
     emulator.repository("dev/app")
 
     with emulator.http() as http:

@@ -1,4 +1,4 @@
-"""After a block, a role tries every call of ECR's API and of the registry: no gate admits the image for all that."""
+"""Blocks against every call of the ECR API and the registry: no role can make a gate admit a blocked image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXPIRE_ALL = json.dumps(
 
 
 def seen_by(account: Account, role: str) -> tuple[Ecr, EvidenceStore]:
-    """ECR and evidence with a role's own credentials; what it signs is signed with a key of the test's."""
+    """Return ECR and evidence store with a role's own credentials; statements are signed with the test's keys."""
     ecr = Ecr(Role(account, role).client("ecr"), account.emulator.host)
     http = Registry(RegistryHttp(account.emulator.host, ecr.credentials, insecure=True))
     trusted = {tier: signer.public for tier, signer in SIGNERS.items()}
@@ -55,7 +55,7 @@ def seen_by(account: Account, role: str) -> tuple[Ecr, EvidenceStore]:
 
 @pytest.fixture(scope="module")
 def blocked(account: Account) -> str:
-    """The digest of an image that was blocked with the lifecycle's role; it is offered, and not tagged elsewhere."""
+    """The digest of an image that the lifecycle role blocked; copies in other repositories stay."""
     emulator: Emulator = account.emulator
     with emulator.http(emulator.login()) as http:
         for name in REPOSITORIES[:4]:
@@ -72,7 +72,7 @@ def blocked(account: Account) -> str:
 
 
 def values_of(member: Any, name: str, repository: str, digests: Sequence[str]) -> Any:
-    """What a call gets for a member of its request: what would do most harm, or any value of its type."""
+    """Return the most harmful value for a member of a request, or any value of its type."""
     wished: dict[str, Any] = {
         "repositoryName": repository,
         "imageIds": [{"imageDigest": digest} for digest in digests],
@@ -109,7 +109,7 @@ def values_of(member: Any, name: str, repository: str, digests: Sequence[str]) -
 
 
 def every_call(client: Any, repository: str, digests: Sequence[str]) -> Iterator[str]:
-    """Make every call of the API there is about a repository; the names of those that were let."""
+    """Make every call of the API about a repository; yield the names of the calls that were allowed."""
     for operation in client.meta.service_model.operation_names:
         shape = client.meta.service_model.operation_model(operation).input_shape
         members = shape.members if shape else {}
@@ -123,7 +123,7 @@ def every_call(client: Any, repository: str, digests: Sequence[str]) -> Iterator
 
 
 def every_request(acting: Role, repository: str, blocked: str, digests: Sequence[str]) -> Iterator[str]:
-    """Push, push over, attach to, index and delete; the requests that were let."""
+    """Push, overwrite, attach, index and delete; yield the requests that were allowed."""
     statements = digests[1:]
     tries: dict[str, Any] = {}
     for tag in ("shop", f"sha256-{blocked[7:]}", f"sha256-{blocked[7:]}.att"):
@@ -149,14 +149,14 @@ def every_request(acting: Role, repository: str, blocked: str, digests: Sequence
         headers={"Content-Type": INDEX},
     )  # fmt: skip
     for name, attempt in tries.items():
-        # each on a connection of its own, for a refusal may end one before all was sent
+        # a new connection each time, because a refusal may close it before everything is sent
         with acting.http() as http, contextlib.suppress(httpx.HTTPStatusError):
             if attempt(http).is_success:
                 yield name
 
 
 def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[str]:
-    """The gates that admit the image, or do not say that it is blocked; one that raises admits nothing."""
+    """Return the gates that admit the image or do not report the block; a gate that raises admits nothing."""
     found = []
     for gate, role, name in (
         (Gate.INTAKE, "curation", "dev/shop"), (Gate.INTAKE, "curation", "dev/other"),
@@ -183,8 +183,8 @@ def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[s
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_gate_admits_a_blocked_image_whatever_a_role_calls(account: Account, blocked: str, role: str) -> None:
-    """Neither by what it deletes, archives, pushes over or attaches, nor by what it sets."""
+def test_no_gate_admits_a_blocked_image_after_any_call_of_a_role(account: Account, blocked: str, role: str) -> None:
+    """The role can neither delete, archive nor overwrite the statement of the block."""
     acting = Role(account, role)
     root = account.emulator.client("ecr")
     statements = {
@@ -209,8 +209,8 @@ def test_no_gate_admits_a_blocked_image_whatever_a_role_calls(account: Account, 
     assert "DescribeImages" in done["curated/shop" if role != "development" else "dev/shop"], "it does try"
 
 
-def test_pushed_again_a_blocked_image_is_archived_by_the_lifecycle(account: Account, blocked: str) -> None:
-    """A push brings an image back, which no role's policy can forbid without forbidding to push."""
+def test_lifecycle_archives_a_blocked_image_that_is_pushed_again(account: Account, blocked: str) -> None:
+    """A push restores an archived image, and no policy can forbid that without forbidding pushes."""
     curation, (ecr, evidence) = Role(account, "curation"), seen_by(account, "lifecycle")
     with curation.http() as http, Role(account, "development").http() as builder:
         pushed(http, "curated/shop", "shop")
@@ -230,8 +230,8 @@ def test_pushed_again_a_blocked_image_is_archived_by_the_lifecycle(account: Acco
             assert http.get(f"/v2/{name}/manifests/{blocked}").status_code == 404
 
 
-def test_gate_raises_where_it_may_not_read_blocks(account: Account, blocked: str) -> None:
-    """It is not known that nothing is said of the image."""
+def test_gate_raises_if_it_may_not_read_blocks(account: Account, blocked: str) -> None:
+    """Missing permissions must not read as "not blocked"."""
     emulator = account.emulator
     reads = {"Effect": "Allow", "Action": "ecr:*", "Resource": "arn:aws:ecr:*:*:repository/curated/*"}
     token = {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}

@@ -1,4 +1,4 @@
-"""What was answered is on disk: the emulator is killed a lot."""
+"""Durability: every acknowledged write is on disk when the emulator is killed."""
 
 from __future__ import annotations
 
@@ -212,10 +212,12 @@ def put_event(e: Emulator) -> Callable[[], None]:
         put_event,
     ],
 )
-def test_what_was_answered_survives_kill_9(emulator: Emulator, write: Callable[[Emulator], Callable[[], None]]) -> None:
-    """Whatever the emulator said was done is still so after `kill -9` right after the answer.
+def test_acknowledged_write_survives_kill_9(
+    emulator: Emulator, write: Callable[[Emulator], Callable[[], None]]
+) -> None:
+    """Each write is checked after a `kill -9` right after its response.
 
-    The disk is slow, so that an answer given before its state is on disk cannot pass.
+    The disk is slow, so a response that is sent before the state is on disk fails the test.
     """
     there = write(emulator)
 
@@ -226,7 +228,7 @@ def test_what_was_answered_survives_kill_9(emulator: Emulator, write: Callable[[
 
 @pytest.mark.parametrize("emulator", [0.02], indirect=True)
 def test_every_acknowledged_push_of_a_burst_survives_kill_9(emulator: Emulator) -> None:
-    """Killed in the middle of many pushes, the emulator has each acknowledged one whole, and nothing by halves."""
+    """Every listed tag is a complete image."""
     emulator.repository("dev/app")
     password = emulator.login()
     acknowledged: list[str] = []
@@ -255,8 +257,8 @@ def test_every_acknowledged_push_of_a_burst_survives_kill_9(emulator: Emulator) 
     assert len(listed) >= len(acknowledged)
 
 
-def test_an_unfinished_upload_is_never_half_seen(emulator: Emulator) -> None:
-    """An upload that was cut off is gone after a restart, with what it left on disk."""
+def test_unfinished_upload_is_removed_by_a_restart(emulator: Emulator) -> None:
+    """Its partial file is removed from the disk."""
     emulator.repository("dev/app")
     with emulator.http(emulator.login()) as http:
         place = http.post("/v2/dev/app/blobs/uploads/").headers["Location"]
@@ -271,8 +273,8 @@ def test_an_unfinished_upload_is_never_half_seen(emulator: Emulator) -> None:
     assert not list((emulator.state / "uploads").iterdir())
 
 
-def test_blobs_are_never_written_again(emulator: Emulator) -> None:
-    """Later writes, and the same blob pushed again, leave a blob's file as it is; the state holds no content."""
+def test_stored_blob_is_never_rewritten(emulator: Emulator) -> None:
+    """Later writes and repeated pushes keep the file; the state file contains no content."""
     for name in ("dev/app", "dev/other"):
         emulator.repository(name)
     with emulator.http(emulator.login()) as http:
@@ -291,8 +293,8 @@ def test_blobs_are_never_written_again(emulator: Emulator) -> None:
     assert (emulator.state / "ecr.json").stat().st_size < 20_000
 
 
-def test_damaged_state_is_not_started_on(emulator: Emulator) -> None:
-    """State that cannot be read stops the start and stays as it is, so that it can be repaired."""
+def test_damaged_state_stops_the_start_and_is_kept(emulator: Emulator) -> None:
+    """An operator can repair the file."""
     make_repository(emulator)
     emulator.end()
     damaged = emulator.state / "ecr.json"
@@ -306,8 +308,8 @@ def test_damaged_state_is_not_started_on(emulator: Emulator) -> None:
     assert damaged.read_bytes() == content
 
 
-def test_a_second_emulator_on_the_same_state_is_refused(emulator: Emulator) -> None:
-    """Two that write the same files would undo each other."""
+def test_second_emulator_on_the_same_state_is_refused(emulator: Emulator) -> None:
+    """Two processes would overwrite each other's files."""
     second = Emulator(emulator.python, emulator.crane, emulator.directory)
 
     ended = subprocess.run(second.command, env=second.environment, capture_output=True, check=False)
@@ -316,8 +318,8 @@ def test_a_second_emulator_on_the_same_state_is_refused(emulator: Emulator) -> N
     assert b"Another emulator" in ended.stderr
 
 
-def test_it_stops_when_asked(emulator: Emulator) -> None:
-    """SIGTERM ends it with status 0."""
+def test_sigterm_stops_the_emulator(emulator: Emulator) -> None:
+    """The exit status is 0."""
     emulator.end(signal.SIGTERM)
 
     assert emulator.process

@@ -1,4 +1,4 @@
-"""Whose pulls are not recorded, by ECR's own operations, over its API and the registry's."""
+"""Principals whose pulls are not recorded, through the ECR API and the registry."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 
 
 def times(emulator: Emulator) -> list[bool]:
-    """Whether a pull of each image was recorded."""
+    """Return for each image whether a pull was recorded."""
     found = emulator.client("ecr").describe_images(repositoryName="shop")["imageDetails"]
     return ["lastRecordedPullTime" in each for each in found]
 
 
-def test_an_excluded_role_leaves_no_trace(emulator: Emulator) -> None:
-    """Neither by the API nor by the registry, also after a restart; whoever is not excluded does."""
+def test_pull_of_excluded_role_is_not_recorded(emulator: Emulator) -> None:
+    """The exclusion holds for API and registry, survives a restart and ends with its removal."""
     emulator.repository("shop")
     emulator.push(emulator.login(), "shop:one")
     ecr, reader = emulator.client("ecr"), emulator.role("reader", LOGIN, allow(at("shop"), *PULL))
@@ -38,8 +38,8 @@ def test_an_excluded_role_leaves_no_trace(emulator: Emulator) -> None:
     assert times(emulator) == [True]
 
 
-def test_what_cannot_be_done_is_told_as_aws_does(emulator: Emulator) -> None:
-    """A principal twice, one that is not there, and what is none."""
+def test_invalid_exclusion_fails_with_the_error_of_aws(emulator: Emulator) -> None:
+    """A duplicate, an invalid and a missing principal each have their own code."""
     ecr = emulator.client("ecr")
     ecr.register_pull_time_update_exclusion(principalArn=ROLE)
 

@@ -1,4 +1,4 @@
-"""What the emulator keeps of its images, and who may change them; that it is as on AWS, `tests/aws` shows."""
+"""What the emulator stores of images and who may change them; `tests/aws` shows that it behaves like AWS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "curated/app"
 
 @pytest.fixture
 def digest(emulator: Emulator) -> str:
-    """An image that crane pushed."""
+    """The digest of an image that crane pushed."""
     emulator.repository(NAME)
     pushed = emulator.push(emulator.login(), f"{NAME}:one")
     assert pushed.returncode == 0, pushed.stderr
@@ -42,7 +42,7 @@ def store(client: Any, digest: str, target: str) -> str:
 
 
 def queue_of_pushes(emulator: Emulator) -> str:
-    """A queue to which a rule sends what is told of the repository."""
+    """Create a queue with a rule for the events of ECR."""
     sqs, events = emulator.client("sqs"), emulator.client("events")
     url = str(sqs.create_queue(QueueName="pushes")["QueueUrl"])
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -57,8 +57,8 @@ def told(emulator: Emulator, url: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("emulator", [0.1], indirect=True)
-def test_a_push_that_was_answered_was_told(emulator: Emulator) -> None:
-    """Crane's push is in the queue's file when crane has its answer, though the disk be slow."""
+def test_event_of_acknowledged_push_survives_kill_9(emulator: Emulator) -> None:
+    """The event is on disk before crane gets its response, even if the disk is slow."""
     url = queue_of_pushes(emulator)
     emulator.repository(NAME)
     digest = emulator.push(emulator.login(), f"{NAME}:one").stdout.strip().partition("@")[2]
@@ -70,8 +70,8 @@ def test_a_push_that_was_answered_was_told(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("emulator", [0.1], indirect=True)
-def test_what_was_archived_stays_so(emulator: Emulator, digest: str) -> None:
-    """Also after `kill -9`: blocked is blocked."""
+def test_archived_image_stays_archived_after_kill_9(emulator: Emulator, digest: str) -> None:
+    """A blocked image stays blocked."""
     store(emulator.client("ecr"), digest, "ARCHIVE")
 
     emulator.kill_and_restart()
@@ -80,8 +80,8 @@ def test_what_was_archived_stays_so(emulator: Emulator, digest: str) -> None:
     assert emulator.run_crane(emulator.login(), "pull", f"{emulator.host}/{NAME}:one", "/dev/null").returncode != 0
 
 
-def test_a_restore_that_was_begun_is_ended_by_the_next_process(emulator: Emulator, digest: str) -> None:
-    """And told as any other."""
+def test_restore_continues_after_kill_9(emulator: Emulator, digest: str) -> None:
+    """The new process finishes the restore and sends its event."""
     url = queue_of_pushes(emulator)
     store(emulator.client("ecr"), digest, "ARCHIVE")
     assert store(emulator.client("ecr"), digest, "STANDARD") == "ACTIVATING"
@@ -99,8 +99,8 @@ def test_a_restore_that_was_begun_is_ended_by_the_next_process(emulator: Emulato
     assert targets == ["ARCHIVE", "STANDARD"]
 
 
-def test_pulls_wait_for_no_disk_and_are_kept_by_a_clean_stop(emulator: Emulator, digest: str) -> None:
-    """Their time is written with the next change, a minute later, or when the emulator is stopped."""
+def test_pull_times_are_written_later_and_at_a_clean_stop(emulator: Emulator, digest: str) -> None:
+    """A pull does not wait for the disk: its time is written with the next change, after a minute or at the stop."""
     file = emulator.state / "ecr.json"
     before = written(file)
     for _ in range(3):
@@ -119,8 +119,8 @@ def written(file: Path) -> tuple[int, int]:
     return file.stat().st_ino, file.stat().st_mtime_ns
 
 
-def test_only_who_may_change_the_storage_class_does(emulator: Emulator, digest: str) -> None:
-    """A role that pushes and pulls may not archive; one with the action may, in its repositories alone."""
+def test_archiving_needs_permission_on_the_repository(emulator: Emulator, digest: str) -> None:
+    """Permission to push and pull is not enough."""
     pusher = emulator.role("pusher", LOGIN, allow(at(NAME), *PULL, *PUSH))
     keeper = emulator.role("keeper", allow(at("curated/*"), "ecr:UpdateImageStorageClass"))
     stranger = emulator.role("stranger", allow(at("dev/*"), "ecr:UpdateImageStorageClass"))
@@ -132,8 +132,8 @@ def test_only_who_may_change_the_storage_class_does(emulator: Emulator, digest: 
     assert store(emulator.client("ecr", **keeper), digest, "ARCHIVE") == "ARCHIVED"
 
 
-def test_who_may_read_an_image_may_list_what_refers_to_it(emulator: Emulator, digest: str) -> None:
-    """ListImageReferrers has no permission of its own: it is BatchGetImage's."""
+def test_listing_referrers_needs_permission_to_read_the_image(emulator: Emulator, digest: str) -> None:
+    """AWS has no own permission for ListImageReferrers: it uses that of BatchGetImage."""
     reader = emulator.role("reader", LOGIN, allow(at(NAME), "ecr:BatchGetImage"))
     lister = emulator.role("lister", LOGIN, allow(at(NAME), "ecr:ListImageReferrers", "ecr:ListImages"))
     wanted = {"repositoryName": NAME, "subjectId": {"imageDigest": digest}}
@@ -148,8 +148,8 @@ def test_who_may_read_an_image_may_list_what_refers_to_it(emulator: Emulator, di
     assert statuses == [200, 403]
 
 
-def test_a_child_of_an_index_is_not_archived_before_it(emulator: Emulator, digest: str) -> None:
-    """AWS says so of lifecycle policies; an index that can be pulled has to be whole."""
+def test_archiving_image_before_its_index_is_refused(emulator: Emulator, digest: str) -> None:
+    """An index that can be pulled has to be complete; AWS has the same rule for lifecycle policies."""
     ecr, password = emulator.client("ecr"), emulator.login()
     made = emulator.run_crane(
         password, "index", "append", "-m", f"{emulator.host}/{NAME}@{digest}", "-t", f"{emulator.host}/{NAME}:all"
@@ -163,8 +163,8 @@ def test_a_child_of_an_index_is_not_archived_before_it(emulator: Emulator, diges
     assert [store(ecr, each, "ARCHIVE") for each in (index, digest)] == ["ARCHIVED", "ARCHIVED"]
 
 
-def test_a_manifest_is_deleted_at_the_registry_as_by_the_api(emulator: Emulator, digest: str) -> None:
-    """What an index lists is kept; what is deleted is told."""
+def test_registry_delete_follows_the_rules_of_the_api(emulator: Emulator, digest: str) -> None:
+    """An image that an index references stays, and each deletion sends an event."""
     url, password = queue_of_pushes(emulator), emulator.login()
     made = emulator.run_crane(
         password, "index", "append", "-m", f"{emulator.host}/{NAME}@{digest}", "-t", f"{emulator.host}/{NAME}:all"
@@ -179,8 +179,8 @@ def test_a_manifest_is_deleted_at_the_registry_as_by_the_api(emulator: Emulator,
     assert deleted == [index, digest]
 
 
-def test_a_referrer_is_told_as_one(emulator: Emulator, digest: str) -> None:
-    """Evidence that is attached starts nothing that waits for images."""
+def test_referrer_event_has_type_referrer_action(emulator: Emulator, digest: str) -> None:
+    """Attached evidence must not start promotions."""
     url = queue_of_pushes(emulator)
     body = artifact(digest, 1)
     with emulator.http(emulator.login()) as http:

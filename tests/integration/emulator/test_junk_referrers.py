@@ -1,4 +1,4 @@
-"""Junk beside an image, pushed by whoever may push: the image is read as if it were not there."""
+"""Junk referrers, pushed by anyone with push permission: evidence is read as if they did not exist."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def clock() -> datetime:
 
 @pytest.fixture
 def cosign(toolbox: Toolbox, tmp_path: Path) -> Callable[[str, str], tuple[Cosign, str]]:
-    """The real cosign with a new key in a file, and the public key."""
+    """A function that returns the real cosign with a new key, and the public key."""
     own = {"COSIGN_PASSWORD": "", "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     tool = toolbox.find("cosign").with_environment(**own)
 
@@ -54,7 +54,7 @@ def cosign(toolbox: Toolbox, tmp_path: Path) -> Callable[[str, str], tuple[Cosig
 
 
 def referrer(subject: str, layer: bytes, *, size: int | None = None, **changes: object) -> bytes:
-    """A manifest laid out as cosign lays out evidence, but for the changes."""
+    """Return a manifest as cosign writes it for evidence, with changes."""
     return json.dumps(
         {
             "schemaVersion": 2,
@@ -70,7 +70,7 @@ def referrer(subject: str, layer: bytes, *, size: int | None = None, **changes: 
 
 
 def odd_manifests(subject: str, genuine: bytes) -> list[bytes]:
-    """One of every kind that this registry takes and that is no evidence."""
+    """Return one manifest of each kind that the registry accepts and that is no evidence."""
     notes = {PREDICATE: TEST_RESULT}
     return [
         referrer(subject, EMPTY, annotations={**notes, "x": "y" * 3 * 1024 * 1024}),
@@ -87,10 +87,10 @@ def odd_manifests(subject: str, genuine: bytes) -> list[bytes]:
     ]
 
 
-def test_junk_of_every_kind_and_in_any_number_changes_nothing(
+def test_junk_referrers_of_any_kind_and_number_are_ignored(
     emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]
 ) -> None:
-    """What cosign signed for the tier is found among it in seconds, and a sentence says what the rest was."""
+    """The signed evidence is found within a minute, and a note says what was ignored."""
     emulator.repository("dev/app")
     password = emulator.login()
     subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
@@ -130,10 +130,10 @@ def push(http: httpx.Client, subject: str, content: bytes) -> None:
     put_manifest(http, "dev/app", sha(manifest), manifest).raise_for_status()
 
 
-def test_what_cosign_signs_is_known_here_and_what_is_known_here_cosign_verifies(
+def test_evidence_store_and_cosign_verify_each_others_statements(
     emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]], tmp_path: Path
 ) -> None:
-    """Two implementations agree: ours, which reads evidence, and the tool that everybody has."""
+    """The project's implementation and the common tool agree."""
     emulator.repository("dev/app")
     password = emulator.login()
     subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
@@ -156,7 +156,7 @@ def test_what_cosign_signs_is_known_here_and_what_is_known_here_cosign_verifies(
 
 
 def root(directory: Path) -> Path:
-    """No certificate authority and no log."""
+    """Write a trusted root without certificate authority and transparency log."""
     path = directory / "root.json"
     path.write_text('{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
     return path

@@ -1,4 +1,4 @@
-"""Every role × every action the project makes: allowed exactly where the table says, with the documents that ship."""
+"""Every role with every action of the project: IAM allows exactly what the table says, with the shipped policies."""
 
 from __future__ import annotations
 
@@ -122,24 +122,24 @@ DENIED = {"AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.Acces
 
 @dataclass
 class Account:
-    """An account as `cscm up` makes it, with images in each repository; and what each role tries in it."""
+    """An account as `cscm up` creates it, with images in each repository."""
 
     emulator: Emulator
     accounts: Accounts
     images: dict[str, str] = field(default_factory=dict)
     old: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Repository and role → an image for that role to take away."""
+    """An image for a role to delete, by repository and role."""
     wrapped: bytes = b""
 
     def credentials(self, role: str) -> dict[str, str]:
-        """Temporary credentials of the role, taken by its own user."""
+        """Return temporary credentials of the role, assumed by its own user."""
         who = self.accounts.bridge if role == "bridge" else self.accounts.identities[role]  # type: ignore[index]
         sts = self.emulator.client("sts", who.access_key_id, who.secret_access_key)
         made = sts.assume_role(RoleArn=who.role_arn, RoleSessionName="matrix")["Credentials"]
         return {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"], "token": made["SessionToken"]}
 
     def fill(self) -> None:
-        """Put an image into every repository, as root."""
+        """Push an image to every repository, as root."""
         with self.emulator.http(self.emulator.login()) as http:
             for name in REPOSITORIES:
                 self.emulator.repository(name)
@@ -154,7 +154,7 @@ class Account:
 
 
 def pushed(http: httpx.Client, name: str, content: str) -> httpx.Response:
-    """What the registry says of an image of one layer."""
+    """Push an image of one layer and return the registry's response."""
     config, layer = put_blob(http, name, b"{}"), put_blob(http, name, content.encode())
     blobs = [{"mediaType": "application/octet-stream", "digest": d, "size": n} for d, n in ((layer, len(content)),)]
     manifest = {
@@ -168,7 +168,7 @@ def pushed(http: httpx.Client, name: str, content: str) -> httpx.Response:
 
 @dataclass
 class Role:
-    """One role, and each action as it makes it."""
+    """A role, with a method for each action."""
 
     account: Account
     name: str
@@ -184,7 +184,7 @@ class Role:
         return self.account.emulator.http(self.account.emulator.login(**self.credentials))
 
     def act(self, action: str) -> None:
-        """Do it; `ClientError` or `HTTPStatusError` where that is not allowed."""
+        """Do the action; raise `ClientError` or `HTTPStatusError` if it is denied."""
         first, _, rest = action.partition(" ")
         exact: dict[str, Callable[[], Any]] = {
             "get a token for the registry": lambda: self.account.emulator.login(**self.credentials),
@@ -237,7 +237,7 @@ class Role:
         self.client("ecr").update_image_storage_class(**archived)
 
     def _restore(self, name: str) -> None:
-        """The archived image of nobody else's; `_archive` comes before it in the table."""
+        """Restore the image that `_archive` archived, which is earlier in the table."""
         old = {"imageDigest": self.account.old[name, self.name]}
         restored = {"repositoryName": name, "imageId": old, "targetStorageClass": "STANDARD"}
         self.client("ecr").update_image_storage_class(**restored)
@@ -290,7 +290,7 @@ class Role:
         self.client("sqs").purge_queue(QueueUrl=self.account.url(queue))
 
     def may(self, action: str) -> bool:
-        """Whether it is let; an error of any other kind is no answer, and fails the test."""
+        """Tell whether the action is allowed; any other error fails the test."""
         try:
             self.act(action)
         except ClientError as error:
@@ -323,8 +323,8 @@ def account(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("role", ROLES.split())
-def test_a_role_may_do_exactly_what_the_table_says(account: Account, role: str) -> None:
-    """What it has to do works, and nothing else does: over AWS's API and over the registry's own."""
+def test_role_may_do_exactly_what_the_table_says(account: Account, role: str) -> None:
+    """It holds for the API of AWS and for the registry."""
     acting = Role(account, role)
     wanted = {action: allowed for (action, of), allowed in MAY.items() if of == role}
 
@@ -354,10 +354,10 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
     ],
     ids=str,
 )
-def test_who_names_two_operations_may_do_neither(
+def test_request_that_names_two_operations_is_refused(
     account: Account, role: str, service: str, target: str, query: dict[str, str], headers: dict[str, str], body: str
 ) -> None:
-    """In the header, the query and the form of one request: who is asked must be what is done."""
+    """The operation that is authorised has to be the one that is executed."""
     of_curation = account.accounts.identities["curation"].role_arn  # type: ignore[index]
     wrapped = {"KeyId": "alias/cscm-content", "CiphertextBlob": base64.b64encode(account.wrapped).decode()}
     old = {"imageDigest": account.old["curated/hello", role]}
@@ -388,7 +388,7 @@ def test_who_names_two_operations_may_do_neither(
 def signed(
     account: Account, role: str, service: str, query: dict[str, str], headers: dict[str, str], body: str
 ) -> httpx.Response:
-    """The answer to a request as nobody's client makes it, with the role's own signature."""
+    """Send a request that no client would build, with a valid signature of the role."""
     key = account.credentials(role)
     url = f"http://{account.emulator.host}/" + (f"?{urlencode(query)}" if query else "")
     request = AWSRequest("POST", url, data=body, headers=headers)
@@ -397,8 +397,8 @@ def signed(
     return httpx.post(made.url, content=made.body, headers=dict(made.headers), trust_env=False)
 
 
-def test_a_push_to_dev_reaches_the_bridges_queue_and_nobody_else_speaks_as_ecr(account: Account) -> None:
-    """A push elsewhere does not, nor an attachment; what ECR itself says is read as a push."""
+def test_only_pushes_to_dev_reach_the_bridge_queue(account: Account) -> None:
+    """Pushes elsewhere, attachments and events with a forged source do not reach it."""
     events, sqs = account.emulator.client("events"), account.emulator.client("sqs")
     rule = events.describe_rule(Name=RULE)
     (target,) = events.list_targets_by_rule(Rule=RULE)["Targets"]

@@ -1,4 +1,4 @@
-"""The OCI referrers endpoint, without which evidence cannot be added in immutable repositories."""
+"""The OCI referrers endpoint, which lets evidence be added in immutable repositories."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .conftest import EMPTY, MANIFEST, Emulator, artifact, put_blob, put_manifes
 pytestmark = pytest.mark.real
 
 
-def test_concurrent_attachments_in_an_immutable_repository_are_all_listed(emulator: Emulator) -> None:
-    """Attestations attached at once are all there, no tag is made, and all of them survive `kill -9`."""
+def test_concurrent_attachments_are_all_listed_and_survive_kill_9(emulator: Emulator) -> None:
+    """The repository is immutable, and the attachments create no tag."""
     emulator.repository("curated/app", imageTagMutability="IMMUTABLE")
     password = emulator.login()
     subject = emulator.push(password, "curated/app:one").stdout.strip().partition("@")[2]
@@ -32,8 +32,8 @@ def test_concurrent_attachments_in_an_immutable_repository_are_all_listed(emulat
     assert tags == ["one"]
 
 
-def test_referrers_are_described_and_filtered(emulator: Emulator) -> None:
-    """A referrer's type and annotations are in its descriptor; a filter is applied and said to be."""
+def test_referrers_have_type_and_annotations_and_can_be_filtered(emulator: Emulator) -> None:
+    """The response names the filter that was applied."""
     emulator.repository("dev/app")
     subject = sha(b"not pushed yet")
     with emulator.http(emulator.login()) as http:

@@ -1,4 +1,4 @@
-"""A small application of its own, in an environment of its own, on the running laptop."""
+"""A small application in an environment of its own, on the running laptop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def eyes(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Eyes:
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[dict[str, int]]:
-    """The ports of the applications in their environment."""
+    """A map from application to port in the environment."""
     with placed(PLACE, NAMES) as ports:
         yield ports
 
@@ -34,7 +34,7 @@ def environment() -> Iterator[dict[str, int]]:
 def application(
     bases: None, environment: dict[str, int], program: Path, eyes: Eyes, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Application]:
-    """An application by its name, with one revision deployed and serving."""
+    """A function that returns an application by name."""
     made: dict[str, Application] = {}
 
     def of(name: str) -> Application:
@@ -48,7 +48,7 @@ def application(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A table of what was struck and what came of it."""
+    """Print a table of the faults and their results."""
     told: dict[tuple[str, str], str] = {}
     seeds = set()
     for outcome, word in (("passed", "held"), ("failed", "BROKEN")):

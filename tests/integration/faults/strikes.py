@@ -1,4 +1,4 @@
-"""Strikes: which part of the supply chain is killed, at which step, and how that is done from outside."""
+"""Fault injection: which part of the supply chain is killed and at which step, from outside."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ STEPS = (
     "deploy",
     "monitor",
 )
-"""The steps of a chain, as its lines on standard error name them."""
+"""The steps of a chain, as its output on standard error names them."""
 
 
 class Victim(StrEnum):
-    """What is killed."""
+    """The process that is killed."""
 
     FLOW = "flow"
     ENGINE = "engine"
@@ -43,7 +43,7 @@ class Victim(StrEnum):
 
 @dataclass(frozen=True)
 class Strike:
-    """A kill -9 of the victim, `moment` of the step's usual time after its begin (0 to 1)."""
+    """A `kill -9` of the victim during a step; `moment` is the fraction (0 to 1) of the step's usual duration."""
 
     victim: Victim
     step: str
@@ -54,7 +54,7 @@ class Strike:
 
 
 def drawn(seed: int, victims: tuple[Victim, ...], *, all_of_them: bool) -> list[Strike]:
-    """Every victim at every step, or each once at a step that the seed chooses."""
+    """Return every victim at every step, or each victim once at a step that the seed chooses."""
     chance = random.Random(seed)
     if all_of_them:
         return [Strike(victim, step, chance.random()) for step in STEPS for victim in victims]
@@ -62,14 +62,14 @@ def drawn(seed: int, victims: tuple[Victim, ...], *, all_of_them: bool) -> list[
 
 
 def victims(home: Home) -> tuple[Victim, ...]:
-    """What may be killed: the engine only where `cscm up` started it, as it is not ours otherwise."""
+    """Return the possible victims; the engine is one only if `cscm up` started it."""
     record = read_record(home.run / "engine.json")
     ours = record is not None and record.alive()
     return tuple(victim for victim in Victim if victim is not Victim.ENGINE or ours)
 
 
 def reach(run: Run, strike: Strike, begun: Callable[[], bool], usual: Mapping[str, float]) -> None:
-    """Wait until the step is under way, and as long as the strike's moment says; `begun` is about the first."""
+    """Wait for the strike's moment in its step; `begun` tells whether the first step has begun."""
     number = STEPS.index(strike.step)
     under_way = begun if number == 0 else (lambda: STEPS[number - 1] in run.steps)
     eventually(lambda: run.over or under_way(), PATIENCE, run.told)
@@ -80,7 +80,7 @@ def reach(run: Run, strike: Strike, begun: Callable[[], bool], usual: Mapping[st
 
 
 def kill(victim: Victim, run: Run, home: Home) -> None:
-    """kill -9."""
+    """Send SIGKILL to the victim."""
     if victim is Victim.FLOW:
         run.kill()
         return
@@ -90,6 +90,6 @@ def kill(victim: Victim, run: Run, home: Home) -> None:
 
 
 def up() -> None:
-    """What a person does who finds something not running."""
+    """Run `cscm up`, as a person does who finds something stopped."""
     ran = cscm("up", timeout=PATIENCE)
     assert ran.status == 0, ran.stdout + ran.stderr

@@ -1,4 +1,4 @@
-"""What a killed run leaves is gone within its lease, also where no run of its application comes after it."""
+"""Resources of killed runs are released within their lease, even if no later run of the application follows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP = "sweep/every-5-minutes"
 
 
 def killed(app: Application, eyes: Eyes, step: str) -> Run:
-    """A run of a new revision, ended by kill -9 while it is at a step."""
+    """Start a run of a new revision and kill it during a step."""
     app.next_revision()
     run = app.chain()
 
@@ -34,12 +34,12 @@ def killed(app: Application, eyes: Eyes, step: str) -> Run:
     return run
 
 
-def test_what_killed_runs_left_is_gone_though_nobody_runs_them_again(
+def test_resources_of_killed_runs_are_released_without_another_run(
     application: Callable[[str], Application], eyes: Eyes, prefect: Prefect
 ) -> None:
-    """Their commands at once; slots, containers, networks and images with the sweep; their states with the lease.
+    """Commands end at once; slots, containers, networks and images with the sweep; run states with the lease.
 
-    One application's run is killed in its build and another's in its test; both wait for the same lease.
+    One application is killed in its build and another in its tests; both wait for the same lease.
     """
     apps = {"build": application("interrupted"), "test": application("beside")}
     runs = {step: killed(app, eyes, step) for step, app in apps.items()}

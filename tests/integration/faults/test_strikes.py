@@ -1,4 +1,4 @@
-"""Killed at any step, and run again: it finishes, and nothing is doubled, lost, half-published or left behind."""
+"""Parts that are killed at any step: the next run finishes, and nothing is duplicated, lost or left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 
 SEED = int(os.environ.get("CSCM_SEED") or time.time())
 STRIKES = drawn(SEED, victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_STRIKES") == "all")
-"""Each victim once, at a step and a moment that the seed chooses; with CSCM_STRIKES=all, each at every step."""
+"""Each victim once, at a step and moment that the seed chooses; with CSCM_STRIKES=all, each at every step."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def interrupted(application: Callable[[str], Application]) -> Application:
 
 @pytest.fixture(scope="module")
 def usual(interrupted: Application) -> Mapping[str, float]:
-    """Seconds of each step where nobody strikes; afterwards a deployment serves."""
+    """The duration in seconds of each step without a fault; a deployment serves afterwards."""
     interrupted.next_revision()
     run = interrupted.chain()
     assert run.end().status == 0, run.told()
@@ -37,7 +37,7 @@ def usual(interrupted: Application) -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize("strike", STRIKES, ids=str)
-def test_what_is_killed_is_finished_by_the_next_run(
+def test_next_run_finishes_what_was_killed(
     interrupted: Application,
     usual: Mapping[str, float],
     eyes: Eyes,
@@ -45,7 +45,7 @@ def test_what_is_killed_is_finished_by_the_next_run(
     strike: Strike,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Whatever is killed and whenever: the one before serves on, and one more run ends as if nothing had been."""
+    """The previous deployment serves all the time, and the result equals that of an undisturbed run."""
     for name, value in (("seed", SEED), ("victim", strike.victim), ("step", strike.step)):
         record_property(name, value)
     revision = interrupted.next_revision()

@@ -1,4 +1,4 @@
-"""Runs at once: of one application as if one after the other, of two applications side by side."""
+"""Concurrent runs: those of one application are serialised, those of two applications run in parallel."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.real
 
 
 def results(*runs: Run) -> list[dict[str, Any]]:
-    """What each deployed."""
+    """Wait for the runs and return their deployments."""
     found = [run.end() for run in runs]
     assert [ran.status for ran in found] == [0] * len(runs), [run.told() for run in runs]
     return [ran.result for ran in found]
 
 
 def test_two_runs_of_one_revision_do_its_work_once(application: Callable[[str], Application], eyes: Eyes) -> None:
-    """The second finds proven what the first did, whichever comes first."""
+    """The later run reuses the proven steps of the earlier one."""
     app = application("interrupted")
     revision = app.next_revision()
 
@@ -33,8 +33,10 @@ def test_two_runs_of_one_revision_do_its_work_once(application: Callable[[str], 
     eyes.all_is_well(app.name, app.url, revision, first)
 
 
-def test_two_runs_of_two_revisions_end_with_one_of_them(application: Callable[[str], Application], eyes: Eyes) -> None:
-    """Both are curated, and what was deployed last runs, alone and as recorded."""
+def test_two_runs_of_two_revisions_leave_the_last_deployment(
+    application: Callable[[str], Application], eyes: Eyes
+) -> None:
+    """Both revisions are curated, and the recorded deployment is the one that runs."""
     app = application("interrupted")
     revisions = [app.next_revision(), app.next_revision()]
 
@@ -47,8 +49,8 @@ def test_two_runs_of_two_revisions_end_with_one_of_them(application: Callable[[s
     eyes.all_is_well(app.name, app.url, revisions[last], both[last])
 
 
-def test_two_applications_run_side_by_side(application: Callable[[str], Application], eyes: Eyes) -> None:
-    """Neither waits for the other: each is under way while the other is."""
+def test_two_applications_run_in_parallel(application: Callable[[str], Application], eyes: Eyes) -> None:
+    """Their steps overlap in time."""
     apps = [application("interrupted"), application("beside")]
     revisions = [app.next_revision() for app in apps]
 

@@ -1,4 +1,4 @@
-"""Turns on the laptop's Prefect: one at a time, and free as soon as whoever had one is dead."""
+"""Locks on the laptop's Prefect: one holder at a time, and released as soon as the holder is dead."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def name() -> str:
 
 @pytest.fixture
 def stay(tmp_path: Path) -> Path:
-    """As long as this file is there, who has the turn keeps it."""
+    """A file; the holder keeps the lock as long as it exists."""
     path = tmp_path / "stay"
     path.touch()
     return path
@@ -57,7 +57,7 @@ def stay(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
-    """A process that takes the turn, and the file in which it says that it has it, and who died with it."""
+    """A function that starts a process which takes the lock and writes its dead predecessors to a file."""
     started: list[subprocess.Popen[bytes]] = []
 
     def one() -> tuple[subprocess.Popen[bytes], Path]:
@@ -74,8 +74,8 @@ def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
         process.wait()
 
 
-def test_one_waits_for_the_other(take: Take, stay: Path) -> None:
-    """The second has its turn when the first has ended, and nobody died before it."""
+def test_second_process_waits_for_the_lock(take: Take, stay: Path) -> None:
+    """It gets the lock when the first process ends, without a dead predecessor."""
     first, said = take()
     eventually(said.exists, 60)
     second, after = take()
@@ -87,10 +87,10 @@ def test_one_waits_for_the_other(take: Take, stay: Path) -> None:
     assert after.read_text() == "had"
 
 
-def test_who_is_killed_gives_its_turn_back_and_is_named_until_a_run_ends_well(
+def test_lock_of_killed_process_is_free_and_names_it_to_the_next_runs(
     take: Take, stay: Path, name: str, eyes: Eyes
 ) -> None:
-    """Nobody waits for the lease, and what the dead left can be cleared away."""
+    """Nobody waits for the lease, and the next runs can clean up until one of them succeeds."""
     killed, said = take()
     eventually(said.exists, 60)
     killed.kill()
@@ -115,8 +115,8 @@ def test_who_is_killed_gives_its_turn_back_and_is_named_until_a_run_ends_well(
     assert name not in eyes.slots()
 
 
-def test_a_slot_without_a_lease_is_free_after_the_servers_start(home: Home, eyes: Eyes, name: str) -> None:
-    """One that is killed after it took a slot and before it wrote the lease leaves it; one with a lease stays."""
+def test_slot_without_a_lease_is_freed_at_server_start(home: Home, eyes: Eyes, name: str) -> None:
+    """A process that dies before it wrote the lease leaves such a slot; a slot with a lease stays."""
     for each in (name, f"{name} held"):
         eyes.prefect.ask("v2/concurrency_limits/", {"name": each, "limit": 1})
     eyes.prefect.ask("v2/concurrency_limits/increment", {"names": [name], "slots": 1})

@@ -1,4 +1,4 @@
-"""A registry of a test's own, seen as the lifecycle and as curation see theirs; signed with keys that a test holds."""
+"""A registry for one test, as the lifecycle and curation see it; statements are signed with the test's keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["at_work", "crane", "emulator", "machine", "prefect_server", "python"
 
 @dataclass(frozen=True)
 class Shop:
-    """The registry, its repositories by name, and what each of those who sign sees of it."""
+    """The registry, its repositories by name, and the view of each signer."""
 
     ecr: Ecr
     http: Registry
@@ -38,7 +38,7 @@ class Shop:
     repository: Callable[[str], Repository]
 
     def store(self, tier: TierName) -> EvidenceStore:
-        """Evidence as one of them sees it."""
+        """Return the evidence store of a tier."""
         trusted = {name: signer.public for name, signer in self.signers.items()}
         return EvidenceStore(tier, self.http, self.signers[tier], trusted, lambda: datetime.now(UTC))
 
@@ -52,7 +52,7 @@ class Shop:
 
 
 def named(repository: Repository, content: Content) -> ImageRef:
-    """The image's reference."""
+    """Return the reference of an image."""
     return ImageRef(repository=repository.name, digest=content.digest)
 
 

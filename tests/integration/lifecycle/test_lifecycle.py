@@ -1,4 +1,4 @@
-"""The lifecycle on ECR: the blocked is not pulled and stays refused; what is planned is done and nothing else."""
+"""The lifecycle on ECR: blocked images cannot be pulled and stay refused, and only planned changes are made."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
-    """Why the deploy gate refuses it."""
+    """Return the reasons of the deploy gate for refusing the image."""
     dossier = dossiers.curated(ref, "", Place("staging"), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
     verdict = judge(dossier, POLICIES[Gate.DEPLOY])
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
 
 
-def test_a_blocked_image_cannot_be_pulled_and_stays_refused_whoever_pushes_it_again(shop: Shop) -> None:
-    """Tags and evidence are kept; a push brings the image back, and not the permission to use it."""
+def test_blocked_image_cannot_be_pulled_and_stays_refused_after_push(shop: Shop) -> None:
+    """Tags and evidence are kept; a push restores the image but does not remove the block."""
     repository = shop.repository("curated/hello")
     image, other = repository.push("one"), repository.push("two")
     ref, evidence = named(repository, image), repository.attach(image)
@@ -74,7 +74,7 @@ def test_a_blocked_image_cannot_be_pulled_and_stays_refused_whoever_pushes_it_ag
         shop.ecr.having(image.digest, repository.name) == shop.ecr.having(image.digest[:19], repository.name) == (ref,)
     )
 
-    repository.put_manifest(image, "one")  # as anybody's CI does
+    repository.put_manifest(image, "one")  # as any CI job can do
     assert repository.pull(image.digest).status_code == 200
     assert "image.blocked" in refusal(shop, ref)
     assert "image.blocked" not in refusal(shop, named(repository, other))
@@ -88,8 +88,8 @@ def test_a_blocked_image_cannot_be_pulled_and_stays_refused_whoever_pushes_it_ag
     assert "image.blocked" not in refusal(shop, ref)
 
 
-def test_of_what_nobody_ever_said_anything_nothing_is_in_force(shop: Shop) -> None:
-    """The registry says itself that the repository was never made."""
+def test_image_without_statements_has_no_block_and_no_hold(shop: Shop) -> None:
+    """The evidence repository does not exist, and the registry reports that."""
     repository = shop.repository("curated/hello")
     image = repository.push("one")
 
@@ -99,14 +99,14 @@ def test_of_what_nobody_ever_said_anything_nothing_is_in_force(shop: Shop) -> No
 
 
 def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
-    """What curation's gate says of it: a yes, unless there are reasons."""
+    """Sign a verdict of the release gate: admitted if there are no reasons."""
     policy = POLICIES[Gate.RELEASE].digest
     said = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
     shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
 
 
 def vended(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
-    """Sign that it may be used, as curation does."""
+    """Release the image as curation does: signature and verdict."""
     stored = next(each for each in shop.ecr.images(repository.name) if each.digest == image.digest)
     ref = named(repository, image)
     shop.store(TierName.CURATION).attach(ref, SIGNATURE, {}, stored.pushed_at)
@@ -115,7 +115,7 @@ def vended(shop: Shop, repository: Repository, image: Content) -> StoredManifest
 
 
 def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownImage, ...]:
-    """The images as an inventory has them: vended, the later one the newer."""
+    """Return released images as the inventory stores them, the newest last."""
     found = []
     for each in images:
         stored = vended(shop, repository, each)
@@ -125,13 +125,13 @@ def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownIm
 
 
 def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
-    """The plan of a night when all this is old."""
+    """Return the lifecycle's plan for a time when all images are old."""
     tonight = datetime.now(UTC) + LATER
     return plan_lifecycle(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
 
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
-    """What came of it, one repository after the other."""
+    """Apply the plan to each repository and return the journal's entries."""
     needed, bases = needed_anywhere(tonight, shop.read), built_on(tonight, shop.read)
     done = [
         apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
@@ -145,12 +145,12 @@ def held(shop: Shop, repository: Repository) -> set[Digest]:
 
 
 class Killed(Exception):
-    """Somebody ended the run."""
+    """The run was killed."""
 
 
 @dataclass
 class Dying:
-    """The registry of one who is ended after so many deletes."""
+    """A registry client that dies after a number of deletions."""
 
     ecr: Ecr
     left: int
@@ -165,8 +165,8 @@ class Dying:
         return self.ecr.delete(repository, digests)
 
 
-def test_what_is_superseded_goes_with_all_that_belongs_to_it_and_nothing_else_does(shop: Shop, tmp_path: Path) -> None:
-    """An index before its children, signatures before their image; wherever it is killed, it is finished."""
+def test_superseded_images_are_removed_with_their_referrers_only(shop: Shop, tmp_path: Path) -> None:
+    """Indexes go before their images and signatures before their subjects; a killed run can be continued."""
     repository = shop.repository("curated/hello")
     children = [repository.push(), repository.push()]
     old, index, held_one = repository.push("old"), repository.index(*children, tag="index"), repository.push("held")
@@ -194,14 +194,14 @@ def test_what_is_superseded_goes_with_all_that_belongs_to_it_and_nothing_else_do
 
 
 def orphans(shop: Shop, repository: Repository) -> list[Digest]:
-    """Referrers whose subject is gone."""
+    """Return the referrers whose subject is gone."""
     there = shop.ecr.images(repository.name)
     digests = {each.digest for each in there}
     return [each.digest for each in there if each.subject and each.subject not in digests]
 
 
-def test_what_was_deployed_after_the_plan_was_made_stays(shop: Shop, tmp_path: Path) -> None:
-    """By the record that execution signed."""
+def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> None:
+    """Execution's signed deployment record is read again before each removal."""
     repository = shop.repository("curated/hello")
     shop.repository("evidence/execution/hello")
     old, new = repository.push("old"), repository.push("new")
@@ -225,8 +225,8 @@ def test_what_was_deployed_after_the_plan_was_made_stays(shop: Shop, tmp_path: P
     assert held(shop, repository) == before >= {old.digest, new.digest, signature.digest}
 
 
-def test_what_curation_says_otherwise_since_the_plan_is_not_removed(shop: Shop, tmp_path: Path) -> None:
-    """Its evidence is read again, whatever the inventory had of it."""
+def test_image_with_newer_refusal_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> None:
+    """The evidence is read again, whatever the inventory says."""
     repository = shop.repository("curated/hello")
     old, new = repository.push("old"), repository.push("new")
     tonight = planned(shop, repository, old, new)

@@ -1,4 +1,4 @@
-"""A night of the lifecycle: its flow on Prefect's server, over what lies in a registry and was signed there."""
+"""The nightly lifecycle flow on a Prefect server, with a registry and its signed statements."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def night(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> SimpleNamespace:
-    """The flow with the real registry, inventory and evidence, when all that is pushed now is old."""
+    """The flow with the real registry, inventory and evidence, at a time when all pushed images are old."""
     inventory = open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}")
     store = shop.store(TierName.LIFECYCLE)
     blocks = {
@@ -57,8 +57,8 @@ def night(
     return SimpleNamespace(look=look, workbench=blocks["workbench"])
 
 
-async def test_what_is_superseded_is_removed_once_the_profile_lets_it(shop: Shop, night: SimpleNamespace) -> None:
-    """With all that belongs to it; before that the night only plans."""
+async def test_superseded_image_is_removed_only_in_apply_mode(shop: Shop, night: SimpleNamespace) -> None:
+    """In plan mode nothing is removed; in apply mode its referrers are removed too."""
     repository = shop.repository("curated/hello")
     old, new = repository.push("old"), repository.push("new")
     declared = provenance(built(), manifest(environments=("staging",))).predicate()

@@ -1,4 +1,4 @@
-"""A browser, for what a person has to answer; it is closed before other tests open theirs."""
+"""A browser for approvals; it is closed before other tests open theirs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image goes its way by events alone: pushed, curated, deployed, soaked, approved; and waits where it has to."""
+"""Promotion by events: an image is pushed, curated, deployed, soaked and approved, and waits where it has to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 
 @dataclass(frozen=True)
 class Way:
-    """An application with two environments before it, and eyes on both and on the runs."""
+    """An application with two environments, and clients to observe both and the runs."""
 
     application: Application
     prefect: Prefect
@@ -38,14 +38,14 @@ class Way:
         return not trouble_at("127.0.0.1", self.ports[environment], "/healthz")
 
     def develop(self) -> str:
-        """Build, test and offer the next revision, and nothing more; the image."""
+        """Build, test and offer the next revision; return the digest."""
         self.application.next_revision()
         ran = cscm("develop", str(self.application.path), "--json")
         assert ran.status == 0, ran.stderr
         return str(ran.result["ref"]["digest"])
 
     def promotions(self, digest: str) -> list[dict[str, Any]]:
-        """The runs that promote an image, the last first."""
+        """Return the runs that promote an image, the latest first."""
         found = self.prefect.ask(
             "flow_runs/filter",
             {"flows": {"name": {"any_": ["promote"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 100},
@@ -60,7 +60,7 @@ class Way:
 def way(
     bases: None, laptop: LaptopState, prefect: Prefect, program: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Way]:
-    """Promotions go on while these tests run."""
+    """The application and its environments, with promotions enabled."""
     path = tmp_path_factory.mktemp("promoted") / NAME
     application = Application(NAME, path)
     application.write(program, f"{FIRST}, {SECOND}")
@@ -72,18 +72,18 @@ def way(
 
 @pytest.fixture(scope="module")
 def offered(way: Way) -> str:
-    """An image that somebody's CI pushed and signed."""
+    """The digest of an image that a CI job pushed and signed."""
     return way.develop()
 
 
-def test_a_push_is_curated_and_runs_in_the_first_environment(way: Way, offered: str) -> None:
-    """By what ECR says of it, and by what curation then says: nobody starts anything."""
+def test_push_is_curated_and_deployed_to_the_first_environment(way: Way, offered: str) -> None:
+    """Events of ECR and of curation start every run."""
     eventually(lambda: way.answers(FIRST), PATIENCE, lambda: way.promotions(offered))
     assert not way.answers(SECOND)
 
 
-def test_an_event_that_comes_again_changes_nothing(way: Way, laptop: LaptopState, offered: str) -> None:
-    """It ends at what is there."""
+def test_repeated_event_starts_no_second_promotion(way: Way, laptop: LaptopState, offered: str) -> None:
+    """The run ends in the state Unneeded."""
     eventually(lambda: way.answers(FIRST), PATIENCE)
     before = len(way.ended(offered, "Unneeded"))
     for kind, repository, labels in (
@@ -102,8 +102,8 @@ def test_an_event_that_comes_again_changes_nothing(way: Way, laptop: LaptopState
     eventually(lambda: len(way.ended(offered, "Unneeded")) >= before + 2, PATIENCE, lambda: way.promotions(offered))
 
 
-def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offered: str, ui: Ui) -> None:
-    """The run waits for a person in the UI; who decided, and why, is signed before anything is deployed."""
+def test_soaked_image_waits_for_approval_and_is_then_deployed(way: Way, offered: str, ui: Ui) -> None:
+    """A person decides in Prefect's form, and the decision is signed before the deployment."""
     eventually(lambda: way.answers(FIRST), PATIENCE)
     for _ in range(2):
         assert cscm("monitor", "--environment", FIRST).status == 0
@@ -124,7 +124,7 @@ def test_a_soak_leads_to_a_form_and_a_yes_to_the_next_environment(way: Way, offe
 
 
 def answer(ui: Ui, run: str, why: str) -> None:
-    """Say yes to what a run asks, as a person does in its page."""
+    """Approve in the form of a suspended run, as a person does."""
     ui.open(f"runs/flow-run/{run}")
     ui.shows("Suspended")
     ui.page.get_by_role("button", name="Open menu").click()
@@ -137,8 +137,8 @@ def answer(ui: Ui, run: str, why: str) -> None:
     form.wait_for(state="hidden")
 
 
-def test_a_freeze_holds_what_comes_and_the_reconcile_finds_it_after_it(way: Way, offered: str) -> None:
-    """Nothing is lost with it."""
+def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, offered: str) -> None:
+    """Nothing is lost during the freeze."""
     assert cscm("freeze", "--why", "holidays", "--by", "ann").status == 0
     assert "promotions are frozen by ann since" in cscm("status").stdout
     digest = way.develop()

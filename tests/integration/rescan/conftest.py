@@ -1,4 +1,4 @@
-"""A fleet in a registry of its own, the real scanner, and how often it was run to its end."""
+"""A fleet in a registry of its own, and the real scanner with a count of its completed runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def grype(toolbox: Toolbox) -> Tool:
 
 @pytest.fixture
 def database(grype: Tool, tmp_path: Path) -> Path:
-    """A directory with the starter database in it."""
+    """A directory with the starter database."""
     directory = tmp_path / "database"
     ensure_database(grype, directory, starter_only=True)
     return directory
@@ -41,7 +41,7 @@ def database(grype: Tool, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def real(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """The SBOMs of this environment's packages, and of a Debian with packages that are known to be vulnerable."""
+    """The SBOMs of this environment's packages, and of a Debian root with vulnerable packages."""
     work = tmp_path_factory.mktemp("real")
     release = work / "debian/etc"
     release.mkdir(parents=True)
@@ -77,7 +77,7 @@ def fleet(home: Home, tmp_path: Path) -> Iterator[Fleet]:
 
 @dataclass
 class Counted:
-    """grype, with a line for each run that came to its end; where only so many have leave, the others never do."""
+    """Grype with a log of completed runs; `leave` limits how many runs can start."""
 
     grype: Tool
     directory: Path
@@ -99,7 +99,7 @@ class Counted:
 
     @contextmanager
     def leave(self, number: int) -> Iterator[None]:
-        """Let no more than so many runs begin; each takes a directory away, which no other can take too."""
+        """Let only `number` runs start: each takes one directory, which no other run can take."""
         leave = self.directory / "leave"
         for each in range(number):
             (leave / str(each)).mkdir(parents=True)
@@ -108,7 +108,7 @@ class Counted:
 
     @property
     def ran(self) -> list[str]:
-        """The SBOM of each run that ended, by SHA-256."""
+        """The SHA-256 of the SBOM of each completed run."""
         self.program  # noqa: B018 - makes the file
         return (self.directory / "ran").read_text().split()
 
@@ -122,7 +122,7 @@ def counted(grype: Tool, tmp_path: Path) -> Counted:
 
 @dataclass
 class Rescans:
-    """Runs of the rescan, each a process of its own."""
+    """Runs of the rescan, each in its own process."""
 
     fleet: Fleet
     counted: Counted
@@ -142,14 +142,14 @@ class Rescans:
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, images: Sequence[KnownImage]) -> list[Judged | Unjudged]:
-        """What a whole run found."""
+        """Run a rescan to its end and return its results."""
         process = self._start(images)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
         return FOUND.validate_json(out)
 
     def killed(self, images: Sequence[KnownImage], after: int) -> None:
-        """A run that is killed when so many scans are done and kept."""
+        """Start a rescan and kill it after a number of completed scans."""
         with self.counted.leave(after):
             process = self._start(images)
             kept = self.work / "results"
@@ -165,11 +165,11 @@ def rescans(fleet: Fleet, counted: Counted, database: Path, tmp_path: Path) -> R
 
 @pytest.fixture
 def plain(grype: Tool, tmp_path: Path) -> dict[str, str]:
-    """The environment of grype alone; the database's directory is for the test to add."""
+    """The environment variables for grype alone."""
     return grype_environment(tmp_path / "database") | {"HOME": str(tmp_path)}
 
 
 @pytest.fixture
 def sboms(real: list[bytes]) -> list[bytes]:
-    """Ten that differ."""
+    """Ten different SBOMs."""
     return list(derived(real, 10))

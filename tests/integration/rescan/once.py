@@ -1,4 +1,4 @@
-"""`python -m tests.integration.rescan.once FILE`: rescan a fleet once, in a process that a test may kill."""
+"""`python -m tests.integration.rescan.once FILE`: rescan a fleet once, in a process that a test can kill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged
 
 
 class Asked(Model):
-    """What a rescan is to do."""
+    """The parameters of a rescan."""
 
     host: str
     directory: Path
@@ -34,7 +34,7 @@ class Asked(Model):
 
 
 def once(asked: Asked) -> list[Judged | Unjudged]:
-    """Every image, in chunks, with the database pinned at the start."""
+    """Rescan every image in chunks, with the database pinned at the start."""
     tool = Tool("grype", asked.grype, asked.version)
     with pinned(tool, asked.database) as held:
         scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)

@@ -1,4 +1,4 @@
-"""The rescan from outside: what it signs of each image is what grype alone finds, and nothing is done twice."""
+"""The rescan as a process: its signed reports equal grype's own findings, and no work is repeated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Found = set[tuple[str, str, str, str]]
 
 
 def alone(grype: Tool, environment: dict[str, str], sbom: bytes, work: Path) -> Found:
-    """What plain grype finds in an SBOM."""
+    """Return the findings of plain grype in an SBOM."""
     file = work / "alone.json"
     file.write_bytes(sbom)
     done = subprocess.run(
@@ -49,7 +49,7 @@ def alone(grype: Tool, environment: dict[str, str], sbom: bytes, work: Path) -> 
 
 
 def signed(fleet: Fleet, image: KnownImage) -> list[Report]:
-    """Every report that curation signed about an image, the oldest first."""
+    """Return every report that curation signed about an image, oldest first."""
     found = fleet.store(TierName.EXECUTION).verified(image.ref, TierName.CURATION, VULNERABILITIES)
     return [Report.model_validate(each.predicate["cscm"]) for each in found]
 
@@ -58,10 +58,10 @@ def findings(report: Report) -> Found:
     return {(f.id, f.package, f.version, f.type) for f in report.findings}
 
 
-def test_every_image_has_what_grype_alone_finds(
+def test_rescan_reports_the_findings_of_plain_grype(
     rescans: Rescans, sboms: list[bytes], grype: Tool, plain: dict[str, str], tmp_path: Path
 ) -> None:
-    """Also where two images share an SBOM, whose scan they share; and a second run does nothing at all."""
+    """Images with the same SBOM share a scan, and a second rescan signs nothing."""
     images = [*rescans.fleet.add("one", [*sboms, sboms[0]]), *rescans.fleet.add("two", sboms[:2])]
     of = dict(zip((each.ref for each in images), [*sboms, sboms[0], *sboms[:2]], strict=True))
 
@@ -87,8 +87,8 @@ def _seen(found: Iterable[Judged | Unjudged]) -> list[Judged]:
     return [each for each in found if isinstance(each, Judged)]
 
 
-def test_a_killed_run_is_gone_on_with(rescans: Rescans, sboms: list[bytes]) -> None:
-    """SIGKILL in the middle: nothing that was done is done again, and nothing is missed."""
+def test_rescan_continues_after_sigkill(rescans: Rescans, sboms: list[bytes]) -> None:
+    """Completed scans are not repeated, and no image is missed."""
     images = rescans.fleet.add("one", sboms)
 
     rescans.killed(images, after=4)
@@ -102,7 +102,7 @@ def test_a_killed_run_is_gone_on_with(rescans: Rescans, sboms: list[bytes]) -> N
 
 
 def replaced(grype: Tool, directory: Path) -> None:
-    """Another database takes the place of the one in use, as an update does it."""
+    """Replace the active database by another one, as an update does."""
     before = read_database(directory).digest
     with _stage(directory) as stage:
         other = directory.with_name("other")
@@ -115,11 +115,11 @@ def replaced(grype: Tool, directory: Path) -> None:
     assert read_database(directory).digest != before
 
 
-def test_a_run_ends_with_the_database_that_it_began_with(
+def test_rescan_keeps_the_database_that_it_started_with(
     grype: Tool, database: Path, fleet: Fleet, sboms: list[bytes], tmp_path: Path
 ) -> None:
-    """It is replaced in the middle, twice, so that the first one is removed: nobody sees a mixture."""
-    from orchestration.clock import now  # noqa: PLC0415 - Prefect, which nothing else here needs
+    """The database is replaced twice during the run, and the first one is removed."""
+    from orchestration.clock import now  # noqa: PLC0415 - imports Prefect, which no other test here needs
     from supply_chain.adapters.tools.grype import Grype  # noqa: PLC0415
     from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
 
@@ -136,8 +136,8 @@ def test_a_run_ends_with_the_database_that_it_began_with(
     assert not list(database.glob("cscm-scratch-*")), "and the private copy is gone"
 
 
-def test_a_database_that_is_written_into_stops_the_run(grype: Tool, database: Path) -> None:
-    """A hard link is the same file: whoever writes into it instead of replacing it is noticed."""
+def test_write_into_the_pinned_database_stops_the_run(grype: Tool, database: Path) -> None:
+    """The pinned copy is a hard link, so a write into the original changes it too."""
     with pinned(grype, database) as held:
         file = database / MODEL / "vulnerability.db"
         file.chmod(0o600)
@@ -148,11 +148,11 @@ def test_a_database_that_is_written_into_stops_the_run(grype: Tool, database: Pa
         with pytest.raises(DatabaseUnusable, match="changed while"):
             held.database()
     with pytest.raises(DatabaseUnusable), pinned(grype, database):
-        pass  # what is damaged is not even begun with
+        pass  # a damaged database cannot be pinned
 
 
-def test_an_unreadable_sbom_is_named_and_the_others_are_judged(rescans: Rescans, sboms: list[bytes]) -> None:
-    """Its signed reference leads to something else; its neighbours have their reports."""
+def test_unreadable_sbom_is_reported_and_other_images_are_scanned(rescans: Rescans, sboms: list[bytes]) -> None:
+    """Its signed reference has the wrong digest."""
     images = rescans.fleet.add("one", sboms[:3])
     curation = rescans.fleet.store(TierName.CURATION)
     listed = last_listed(curation.verified(images[1].ref, TierName.CURATION, SBOM))
@@ -170,8 +170,10 @@ def test_an_unreadable_sbom_is_named_and_the_others_are_judged(rescans: Rescans,
     assert last_report(curation.verified(images[0].ref, TierName.CURATION, VULNERABILITIES)) is not None
 
 
-def test_every_curated_image_is_found_and_nothing_else(fleet: Fleet, sboms: list[bytes], tmp_path: Path) -> None:
-    """As the registry lists them, for the inventory knows nothing yet; what is attached is none, nor a copy."""
+def test_rescan_lists_all_curated_images_without_referrers_and_copies(
+    fleet: Fleet, sboms: list[bytes], tmp_path: Path
+) -> None:
+    """The registry lists them, although the inventory is empty."""
     images = [*fleet.add("one", sboms[:2]), *fleet.add("two", sboms[:1])]
     fleet.ecr.put_image(
         repositoryName="curated/one",

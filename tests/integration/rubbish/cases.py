@@ -1,4 +1,4 @@
-"""Rubbish, a case at a time: an application that is good but for one thing, and what has to come of it."""
+"""Failure modes of applications: each case is a good application with one fault, and the expected result."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ DECLARATION: dict[str, Any] = {
     "test": {"command": ["/subject", "status-0"], "timeout": 5},
     "probe": {"port": 8080, "path": "/healthz", "start_timeout": 20, "stop_timeout": 1},
     "environments": ["rubbish"],
-    # what is known of Go's library on the day is not what these applications are about
+    # vulnerabilities of Go's standard library are not what these applications test
     "limits": {"critical": None, "high": None, "medium": None, "unknown": None},
 }
 
 
 class End(StrEnum):
-    """How a chain ends, by what Prefect calls the run."""
+    """The final state of a chain, as Prefect names it."""
 
     FAILED = "Failed"
     REFUSED = "Refused"
@@ -47,7 +47,7 @@ STATUS = {End.FAILED: 1, End.REFUSED: 3, End.ALLOWED: 0}
 
 @dataclass(frozen=True)
 class Case:
-    """An application that is good but for this, and how its chain ends, with which codes and words."""
+    """A fault in a good application, and the expected state, codes and message of its chain."""
 
     name: str
     end: End
@@ -56,20 +56,20 @@ class Case:
     starts: tuple[str, ...] = ()
     """The faults with which its program starts."""
     change: tuple[tuple[str, str], ...] = ()
-    """What is written in place of what in its Dockerfile."""
+    """Replacements in its Dockerfile: pairs of old and new text."""
     dockerfile: bytes | None = b""
-    """All of its Dockerfile; None for none."""
+    """The whole Dockerfile; None if there is no Dockerfile."""
     declares: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     program: str = "program"
-    """Which of the programs is in it."""
+    """The name of its program."""
     stored: bool = False
-    """Whether the gate that refuses it is curation's own: the image lies in curated/ by then, unsigned."""
+    """Whether the release gate refuses it: the image is then in curated/, without a signature."""
 
     def __str__(self) -> str:
         return self.name
 
     def text(self) -> bytes | None:
-        """The Dockerfile."""
+        """Return the Dockerfile, or None."""
         if self.dockerfile != b"":
             return self.dockerfile
         text = DOCKERFILE
@@ -109,10 +109,10 @@ def tests(*command: str) -> dict[str, Any]:
 
 
 SOON: dict[str, Any] = {"declares": {"probe": {"start_timeout": 2}}}
-"""For what is never ready."""
+"""For applications that never become ready."""
 
 CASES = (
-    # What takes longest comes first.
+    # The slowest cases come first.
     allowed("build-prints-1-gib", **stage(STAGE, f'{STAGE}RUN ["/subject", "floods"]\n')),
     failed(
         "build-hangs", "tool.timed-out", "did not end within 10 s",

@@ -1,4 +1,4 @@
-"""Every case's chain, run once for all tests, some side by side."""
+"""Runs the chain of each case once for all tests, several at a time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ PLACE = "rubbish"
 SERVING = "rubbish/serving"
 AT_ONCE = 3
 INFORMATION = b"\xff Go buildinf:"
-"""What marks the packages that a Go program is made of (Go's debug/buildinfo)."""
+"""The marker of a Go program's list of modules (Go's debug/buildinfo)."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An application in a repository of its own, and eyes that look at its runs alone."""
+    """An application in a repository of its own, and a client to observe its runs."""
 
     app: Application
     eyes: Eyes
     programs: dict[str, Path]
 
     def become(self, case: Case) -> None:
-        """Write the case's files; its next revision is it."""
+        """Write the files of the case."""
         path = self.app.path
         declaration = {**case.declaration(), "name": self.app.name}
         (path / "supply-chain.yaml").write_text(yaml.safe_dump(declaration))
-        (path / "name").write_text(self.app.name)  # no layer of it is another's, which the engine may just remove
+        (path / "name").write_text(
+            self.app.name
+        )  # makes each layer unique, because the engine may remove layers of other applications
         (path / "subject").write_bytes(self.programs[case.program].read_bytes())
         (path / "subject").chmod(0o755)
         (path / "Dockerfile").unlink(missing_ok=True)
@@ -56,7 +58,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Ended:
-    """A chain that ended."""
+    """A chain that has ended."""
 
     subject: Subject
     revision: str
@@ -76,13 +78,13 @@ class Ended:
         return f"{self.ran.stderr}\n{self.ran.stdout}"
 
     def codes(self) -> frozenset[str]:
-        """The codes that the command said."""
+        """Return the codes in the command's output."""
         if self.status == 1:
             return frozenset({self.ran.code()})
         return frozenset(self.ran.reasons() if self.status == 3 else ())
 
     def states(self) -> list[str]:
-        """What Prefect calls the ends of this directory's runs since the chain began."""
+        """Return the states of this directory's runs since the chain began."""
         path = self.subject.app.path
         since = {"expected_start_time": {"after_": self.begun.isoformat()}}
         wanted = {"flow_runs": {"name": {"any_": [f"chain {path.name}"]}, **since}, "limit": 200}
@@ -90,11 +92,11 @@ class Ended:
         return [run["state_name"] for run in found if run["parameters"]["path"] == str(path)]
 
     def offered(self) -> list[str]:
-        """The digests that development offered of this revision."""
+        """Return the digests of this revision that development offered."""
         return self._digests("dev")
 
     def signatures(self) -> list[int]:
-        """How many signatures each image of this revision has that lies in curated/."""
+        """Return the number of signatures of each image of this revision in curated/."""
         repository = f"curated/{self.subject.app.name}"
         return [self.subject.eyes.attached(repository, digest)[SIGNATURE] for digest in self._digests("curated")]
 
@@ -108,7 +110,7 @@ class Ended:
         return sorted({digest for tag, digest in tags.items() if tag.startswith(self.revision[:7])})
 
     def left(self) -> dict[str, list[str]]:
-        """What only a run that is under way may have in the engine, in Prefect and on this machine."""
+        """Return resources that only a running chain may have: in the engine, in Prefect and on this machine."""
         eyes, name = self.subject.eyes, self.subject.app.name
         left = {
             "in the engine": eyes.left_in_the_engine(name),
@@ -121,7 +123,7 @@ class Ended:
 
 @pytest.fixture(scope="session")
 def programs(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The program, for another machine too, and without a word of what it is made of."""
+    """The program, the program for another machine, and the program without its list of modules."""
     directory = tmp_path_factory.mktemp("programs")
     arm, nameless = directory / "arm", directory / "nameless"
     compiled(arm, "arm64")
@@ -149,7 +151,7 @@ def make(
     programs: dict[str, Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Make:
-    """An application of this name, with nothing in it."""
+    """A function that creates an empty application with this name."""
 
     def of(name: str) -> Subject:
         path = tmp_path_factory.mktemp("source") / name.rpartition("/")[2]
@@ -169,7 +171,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def selected(request: pytest.FixtureRequest, argument: str) -> list[Any]:
-    """What the tests of this session are called with."""
+    """Return the parameters of this session's tests."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     return [item.callspec.params[argument] for item in items if argument in _parameters(item)]
 
@@ -180,7 +182,7 @@ def _parameters(item: pytest.Function) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def runs(request: pytest.FixtureRequest, make: Make, pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
-    """Name → the chain of each case that a test of this session is about."""
+    """The chain of each case that this session tests, by name."""
 
     def run(subject: Subject, case: Case) -> Ended:
         subject.become(case)

@@ -1,4 +1,4 @@
-"""Rubbish in place of an application: said clearly, with a code, and nothing half-done."""
+"""Faulty applications: each ends with a clear message and a code, and leaves no partial result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_rubbish_ends_as_it_should_and_leaves_nothing(case: Case, runs: dict[str, Future[Ended]]) -> None:
-    """Its status, its code, its run's name; nothing that could run where it was not allowed; no trace of the work."""
+def test_faulty_application_ends_in_its_state_and_leaves_nothing(case: Case, runs: dict[str, Future[Ended]]) -> None:
+    """State, code, message, signatures, containers and remaining resources are checked."""
     ran = runs[case.name].result()
     eyes = ran.subject.eyes
 
@@ -34,15 +34,15 @@ def test_rubbish_ends_as_it_should_and_leaves_nothing(case: Case, runs: dict[str
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "build-hangs"], ids=str)
-def test_what_a_build_runs_ends_with_it(case: Case, runs: dict[str, Future[Ended]]) -> None:
-    """Not the client alone: the builder's own process too."""
+def test_processes_of_a_timed_out_build_end(case: Case, runs: dict[str, Future[Ended]]) -> None:
+    """The process in the builder ends too, not only the client."""
     runs[case.name].result()
 
     eventually(lambda: not running("hang", case.name), 10, lambda: running("hang", case.name))
 
 
 def running(*words: str) -> list[Path]:
-    """The processes of this machine that were called with these words."""
+    """List the processes of this machine that have these words in their command line."""
     called = "\0".join(("", *words, "")).encode()
     return [path for path in Path("/proc").glob("[0-9]*/cmdline") if called in _read(path)]
 
@@ -50,5 +50,5 @@ def running(*words: str) -> list[Path]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return b""

@@ -1,6 +1,6 @@
-"""Rubbish in place of `supply-chain.yaml`: said with its line, before anything is started.
+"""Invalid `supply-chain.yaml` files: the error names the line, and nothing is started.
 
-What asks for more than its own is the adversary's (`tests/integration/adversary`).
+Declarations that ask for foreign resources are tested in `tests/integration/adversary`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LINES = GOOD.splitlines()
 
 
 def line(start: str) -> int:
-    """The number of the good declaration's line that begins so."""
+    """Return the line number in the valid declaration whose text begins so."""
     return next(number for number, text in enumerate(LINES, 1) if text.strip().startswith(start))
 
 
 def bomb() -> str:
-    """A dozen lines that are a gigabyte when they are read as YAML allows."""
+    """Return ten lines that YAML expands to a gigabyte."""
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
     return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x, x]", *levels])
 
@@ -55,7 +55,7 @@ def changed(old: str, new: str) -> Write:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A file that is no declaration, and what has to be said of it."""
+    """An invalid file and the text that the error has to contain."""
 
     what: str
     write: Write
@@ -106,7 +106,7 @@ WRONG = (
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
-    """What `cscm chain` says of each, some at once."""
+    """The result of `cscm chain` for each file, two at a time."""
 
     def ask(wrong: Wrong) -> Ran:
         directory = tmp_path_factory.mktemp("declared") / NAME
@@ -120,8 +120,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
-def test_a_declaration_that_is_none_is_told_with_its_place(answers: dict[str, Ran], wrong: Wrong) -> None:
-    """Status 1, the code, where it stands, in a few lines and without a stack trace."""
+def test_invalid_declaration_is_reported_with_its_line(answers: dict[str, Ran], wrong: Wrong) -> None:
+    """The message has a code, fewer than 30 lines and no stack trace."""
     answer = answers[wrong.what]
     said = answer.stdout + answer.stderr
 
@@ -131,8 +131,8 @@ def test_a_declaration_that_is_none_is_told_with_its_place(answers: dict[str, Ra
     assert len(said.splitlines()) < 30 and "Traceback" not in said and "\x1b" not in said
 
 
-def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_path: Path) -> None:
-    """Before its first step: who typed the path into the form reads what is wrong in the run."""
+def test_prefect_run_of_invalid_declaration_fails_with_the_same_message(home: Home, tmp_path: Path) -> None:
+    """Who typed the path into the form reads in the run what is wrong."""
     directory, eyes = tmp_path / "rubbish-typed", Eyes(home, tmp_path, tmp_path, "rubbish")
     directory.mkdir()
     changed("port: 8080", "port: many")(directory / FILE)
@@ -145,8 +145,8 @@ def test_a_run_that_prefect_starts_fails_with_the_same_words(home: Home, tmp_pat
     assert eyes.containers(NAME) == []
 
 
-def test_nothing_is_started_by_them(answers: dict[str, Ran], home: Home, tmp_path: Path) -> None:
-    """No run, nothing in a registry, nothing in the engine."""
+def test_invalid_declarations_start_nothing(answers: dict[str, Ran], home: Home, tmp_path: Path) -> None:
+    """There is no run, no repository, no image and no container."""
     eyes = Eyes(home, tmp_path, tmp_path, "rubbish")
     runs = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})
     repositories = [

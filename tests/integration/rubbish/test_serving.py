@@ -1,4 +1,4 @@
-"""Rubbish as the next revision of what runs: the one before serves on, and a good one after all takes its place."""
+"""Faulty revisions of a running application: the previous one serves on until a good one replaces it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real
 
 GOOD = allowed("good")
 ILL = failed("ill-in-place", "deployment.failed", "it ended with status 6", starts=("ill-in-place",))
-"""It passes every gate: only where it runs it is not well."""
+"""It passes every gate and fails only where it is deployed."""
 NAMED = {case.name: case for case in CASES}
 NEXT: Sequence[tuple[Case, list[int]]] = (
     (NAMED["a-step-fails"], []),
@@ -21,11 +21,11 @@ NEXT: Sequence[tuple[Case, list[int]]] = (
     (NAMED["no-package-at-all"], [0]),
     (ILL, [1]),
 )
-"""One that ends in the build, at the intake gate, at the release gate, in the deployment; the signatures each has."""
+"""Faults in the build, at the intake gate, at the release gate and in the deployment, with their signatures."""
 
 
-def test_what_runs_runs_on_whatever_comes_next(make: Make) -> None:
-    """Each ends with its own code, and the first good one after them is deployed as if they had not been."""
+def test_running_revision_serves_through_faulty_ones_until_a_good_one(make: Make) -> None:
+    """Each fault ends with its own code and leaves no resources."""
     subject = make(SERVING)
     subject.become(GOOD)
     first = serves(subject.ended())
@@ -43,7 +43,7 @@ def test_what_runs_runs_on_whatever_comes_next(make: Make) -> None:
 
 
 def serves(ran: Ended) -> str:
-    """The container that runs after a chain that ended well, as it said, and answers."""
+    """Check that the chain succeeded and that its container runs and answers; return the container."""
     assert ran.status == 0, ran.words
     container = running(ran.subject)
     assert container == ran.result["container"]

@@ -1,4 +1,4 @@
-"""What stands between the chain and the world, and breaks it: an HTTP proxy, and a relay before the engine."""
+"""Fault injection between the chain and its services: an HTTP proxy, and a relay for the engine's socket."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 @dataclass
 class Fault:
-    """What happens to requests whose `METHOD /path` or `POST Operation` is found, the next `times` of them.
+    """What happens to the next `times` requests that match `METHOD /path` or `POST Operation`.
 
-    `status` is answered in place of the world; with `keep`, that many bytes of the world's own answer are
-    given and the connection is cut; `lie` says that these were all; with neither, nothing is answered.
+    `status` is sent instead of the service's response. With `keep`, that many bytes of the service's response
+    are sent and the connection is closed; with `lie`, the response claims to be complete. With neither, no
+    response is sent.
     """
 
     where: str
@@ -34,7 +35,7 @@ class Fault:
     lie: bool = False
     times: int = 1_000_000
     agent: str = ""
-    """Of these clients only, by a word of what they call themselves."""
+    """Only clients whose User-Agent has this word."""
     hits: list[float] = field(default_factory=list)
 
     def takes(self, request: str, agent: str) -> bool:
@@ -45,7 +46,7 @@ class Fault:
 
 
 class Between:
-    """A proxy before another address. Clients sign for its own, and what they sent is passed on as it is."""
+    """A proxy in front of another address. Clients sign for its address, and requests are forwarded unchanged."""
 
     def __init__(self, target: str) -> None:
         self.target, self.faults, self.seen = target, [], []
@@ -67,13 +68,13 @@ class Between:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """From now on connections are refused."""
+        """Refuse connections from now on."""
         self._server.shutdown()
         self._server.server_close()
 
     @contextlib.contextmanager
     def broken(self, *faults: Fault) -> Iterator[list[str]]:
-        """With these faults; the requests that are made meanwhile."""
+        """Inject faults; the value lists the requests that are made meanwhile."""
         self.faults, self.seen = list(faults), []
         try:
             yield self.seen
@@ -82,7 +83,7 @@ class Between:
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
-        """Nobody listens."""
+        """Refuse connections during the block."""
         self.stop()
         try:
             yield
@@ -101,12 +102,14 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
         timeout = 60
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
         def handle_one_request(self) -> None:
             assert isinstance(self.rfile, io.BufferedReader)
             with contextlib.suppress(ConnectionError):
-                if self.rfile.peek(1)[:1] == b"\x16":  # TLS: an engine tries it first, and is told so by HTTP
+                if (
+                    self.rfile.peek(1)[:1] == b"\x16"
+                ):  # TLS, which an engine tries first; the HTTP response makes it use HTTP
                     self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
                     self.close_connection = True
                 else:
@@ -176,13 +179,13 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
 
 
 def _action(body: bytes) -> str:
-    """The operation of a request in AWS's query protocol."""
+    """Return the operation of a request in AWS's query protocol."""
     found = re.search(rb"(?:^|&)Action=(\w+)", body[:2000])
     return found[1].decode() if found else ""
 
 
 class Relay:
-    """A socket before the engine's; cut, it is to its clients as an engine that was stopped."""
+    """A socket in front of the engine's; when it is cut, clients see a stopped engine."""
 
     def __init__(self, path: Path, target: str = "/var/run/docker.sock") -> None:
         self.path, self._target = path, target
@@ -204,7 +207,7 @@ class Relay:
 
     @contextlib.contextmanager
     def stops_at(self, word: bytes, after: float = 0) -> Iterator[None]:
-        """Stopped so many seconds after a client says so, until the end of the block."""
+        """Stop the relay `after` seconds after a client sends the word, until the end of the block."""
         self._until, self._after = word, after
         try:
             yield
@@ -240,6 +243,6 @@ class Relay:
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
         self._open.discard(source)
-        if target not in self._open:  # both ways are over
+        if target not in self._open:  # both directions are closed
             for each in (source, target):
                 each.close()

@@ -1,4 +1,4 @@
-"""One application in a world of its own: a revision that serves, and one that waits for curation."""
+"""An application in a world of its own: one revision that serves, and one that waits for curation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def world(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     for image in listed(engine.api):
         for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
             if name.startswith((it.between.host, f"cscm.local/{NAME}")):
-                with contextlib.suppress(docker.errors.ImageNotFound):  # went with another of its names
+                with contextlib.suppress(docker.errors.ImageNotFound):  # removed with another of its names
                     engine.images.remove(name, force=True)
 
 
@@ -61,13 +61,13 @@ def application(world: World, program: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def place(port: int) -> str:
-    """The environment's document."""
+    """Return the environment's document."""
     return f"name: {PLACE}\ndescription: Where the world is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
 
 
 @pytest.fixture(scope="session")
 def first(world: World, application: Application) -> ImageRef:
-    """A revision that went through the whole chain, and serves."""
+    """A revision that went through the whole chain and serves."""
     application.next_revision()
     ran = world.cscm("chain", str(application.path), "--json")
     assert ran.status == 0, ran.stderr
@@ -76,7 +76,7 @@ def first(world: World, application: Application) -> ImageRef:
 
 @pytest.fixture
 def serving(first: ImageRef, application: Application) -> Iterator[None]:
-    """The deployment before serves, whatever happens."""
+    """Checks that the previous deployment serves after the test."""
     yield
     assert httpx.get(application.url).status_code == 200
 
@@ -89,12 +89,12 @@ PASSING = (
     Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),
     Fault(r"POST Sign$", status=400, body=b'{"__type": "ThrottlingException", "message": "slowly"}', times=1),
 )
-"""What goes by when one waits or asks again."""
+"""Faults that pass if the client waits or repeats the request."""
 
 
 @dataclass(frozen=True)
 class Troubled:
-    """A run in a world where much fails once."""
+    """A run during which many requests fail once."""
 
     ran: Ran
     ref: ImageRef
@@ -111,19 +111,19 @@ def troubled(world: World, application: Application, first: ImageRef) -> Trouble
 
 @pytest.fixture(scope="session")
 def candidate(troubled: Troubled) -> ImageRef:
-    """An offered image that nobody has curated."""
+    """An offered image that is not curated."""
     return troubled.ref
 
 
 @pytest.fixture(scope="session")
 def ecr(world: World) -> Callable[[TierName], Ecr]:
-    """A tier's view of ECR, through what is between; as the tier's block makes it."""
+    """The ECR client of a tier behind the proxy, created as the tier's block does."""
     return functools.cache(lambda tier: Ecr(world.session(tier).client("ecr"), world.between.host))
 
 
 @pytest.fixture(scope="session")
 def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
-    """A client that remembers nothing yet, at every call."""
+    """A function that returns a new registry client without a cache."""
     return lambda tier: Registry(
         RegistryHttp(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
     )
@@ -153,7 +153,7 @@ def cosign(world: World, toolbox: Toolbox, ecr: Callable[[TierName], Ecr]) -> Ca
 def store(
     world: World, registry: Callable[[TierName], Registry], cosign: Callable[[TierName], Cosign]
 ) -> Callable[..., EvidenceStore]:
-    """A tier's evidence, at any time."""
+    """A function that returns the evidence store of a tier, with a clock."""
     trusted = {tier: identity.public_key for tier, identity in world.laptop.identities.items()}
 
     def of(tier: TierName, now: Callable[[], datetime] = clock) -> EvidenceStore:
@@ -164,7 +164,7 @@ def store(
 
 @pytest.fixture
 def grype(world: World) -> Callable[[], Grype]:
-    """The scanner as it is at that moment."""
+    """A function that returns the scanner in its present state."""
 
     def now() -> Grype:
         tool = toolbox_in(world.tools).find("grype")

@@ -1,4 +1,4 @@
-"""Clocks: an hour before the others', and an hour behind."""
+"""Clocks that are an hour fast or an hour slow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def found(at: datetime) -> CheckResult:
 
 @pytest.fixture
 def ahead(world: World, store: Store, registry: Callable[[TierName], Registry]) -> ImageRef:
-    """An image whose builder's clock was an hour before ours."""
+    """An image whose builder's clock was an hour fast."""
     subject = subject_of(world, registry(TierName.DEVELOPMENT), "dev/ahead")
     then = datetime.now(UTC) + HOUR
     if not registry(TierName.DEVELOPMENT).referrers(subject):
@@ -43,8 +43,8 @@ def ahead(world: World, store: Store, registry: Callable[[TierName], Registry]) 
     return subject
 
 
-def test_evidence_of_the_future_is_judged_by_nobody(world: World, ahead: ImageRef) -> None:
-    """It would count as the newest for an hour, whatever is found meanwhile; and it may say no."""
+def test_curation_stops_at_evidence_from_the_future(world: World, ahead: ImageRef) -> None:
+    """It would count as the newest for an hour, even against a later refusal."""
     ran = world.cscm("curate", str(ahead))
 
     assert ran.status == 1
@@ -53,8 +53,8 @@ def test_evidence_of_the_future_is_judged_by_nobody(world: World, ahead: ImageRe
     assert world.manifests(f"curated/{ahead.application}") == {}
 
 
-def test_a_clock_that_is_behind_sees_the_future_and_one_that_agrees_does_not(ahead: ImageRef, store: Store) -> None:
-    """Whose clock is wrong nobody can say; that one is, is certain."""
+def test_evidence_from_the_future_is_read_only_by_an_equally_fast_clock(ahead: ImageRef, store: Store) -> None:
+    """Which clock is wrong cannot be known, but that one is wrong is certain."""
     with pytest.raises(ClockWrong):
         store(TierName.CURATION).read(ahead)
 
@@ -63,10 +63,10 @@ def test_a_clock_that_is_behind_sees_the_future_and_one_that_agrees_does_not(ahe
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_aws_takes_no_call_of_another_hour(
+def test_aws_call_with_a_wrong_clock_raises_clock_wrong(
     kms: Callable[[TierName], Kms], monkeypatch: pytest.MonkeyPatch, off: timedelta
 ) -> None:
-    """It is told as what it is, and not as a role that may not."""
+    """It must not look like a missing permission."""
     ours = kms(TierName.CURATION)
     ours.wrap("alias/cscm-content", b"secret", {})
     now = botocore.auth.get_current_datetime
@@ -77,8 +77,10 @@ def test_aws_takes_no_call_of_another_hour(
 
 
 @pytest.mark.parametrize("off", ["+1h", "-1h"])
-def test_a_run_on_a_machine_whose_clock_is_wrong_says_so(world: World, application: Application, off: str) -> None:
-    """The whole chain, every program of it with that clock: it ends at its first word to AWS, and offers nothing."""
+def test_chain_on_a_machine_with_a_wrong_clock_fails_with_clock_wrong(
+    world: World, application: Application, off: str
+) -> None:
+    """All of its programs see the wrong clock; it ends at the first call to AWS and offers nothing."""
     application.next_revision()
     before = world.manifests(f"dev/{NAME}")
 
@@ -91,7 +93,7 @@ def test_a_run_on_a_machine_whose_clock_is_wrong_says_so(world: World, applicati
 
 
 def wrong_clock(off: str) -> dict[str, str]:
-    """What libfaketime(1) reads; how long something takes stays true."""
+    """Return the environment variables for libfaketime(1); durations stay correct."""
     (library, *_) = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")] or [Path("faketime is not installed")]
     assert library.exists(), f"{library}; on Debian as root `scripts/test-programs` does that"
     return {"LD_PRELOAD": str(library), "FAKETIME": off, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}

@@ -1,4 +1,4 @@
-"""KMS: down, its keys disabled, about to be deleted, without rights; credentials whose time is over."""
+"""KMS failures: outages, disabled keys, keys pending deletion, missing permissions, expired credentials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def disabled(world: World, key: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def dying(world: World, key: str) -> Iterator[None]:
-    """Scheduled for deletion."""
+    """Schedule the key's deletion during the block."""
     kms = world.root("kms")
     identity = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
     kms.schedule_key_deletion(KeyId=identity, PendingWindowInDays=7)
@@ -51,7 +51,7 @@ def dying(world: World, key: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def forbidden(world: World, key: str) -> Iterator[None]:
-    """The key's policy denies to sign and to encrypt."""
+    """Deny signing and encryption in the key's policy during the block."""
     kms = world.root("kms")
     identity = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
     before = kms.get_key_policy(KeyId=identity)["Policy"]
@@ -70,8 +70,8 @@ Broken = Callable[[World, str], contextlib.AbstractContextManager[None]]
 CASES = [(disabled, KeyUnusable), (dying, KeyUnusable), (forbidden, AccessDenied)]
 
 
-def test_a_disabled_signing_key_ends_curation(world: World, candidate: ImageRef) -> None:
-    """Nothing is vended, and the key that has to be enabled is named."""
+def test_disabled_signing_key_stops_curation(world: World, candidate: ImageRef) -> None:
+    """Nothing is released, and the error names the key."""
     with disabled(world, SIGNING):
         ran = world.cscm("curate", str(candidate))
 
@@ -82,10 +82,10 @@ def test_a_disabled_signing_key_ends_curation(world: World, candidate: ImageRef)
 
 
 @pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
-def test_nothing_is_signed_with_a_key_that_may_not(
+def test_unusable_signing_key_signs_nothing(
     world: World, cosign: Callable[[TierName], Cosign], broken: Broken, error: type[SupplyChainError]
 ) -> None:
-    """And the reason is the key or the role, never the image; it is not tried again."""
+    """The error names the key or the role and is not retryable."""
     with broken(world, SIGNING), pytest.raises(error) as caught:
         cosign(TierName.CURATION).sign(STATEMENT)
 
@@ -94,10 +94,10 @@ def test_nothing_is_signed_with_a_key_that_may_not(
 
 
 @pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
-def test_no_confidential_image_is_closed_with_a_key_that_may_not(
+def test_unusable_content_key_encrypts_nothing(
     world: World, kms: Callable[[TierName], Kms], broken: Broken, error: type[SupplyChainError]
 ) -> None:
-    """A copy whose key nobody can unwrap would be lost."""
+    """A copy whose key cannot be unwrapped would be lost."""
     ours, key = kms(TierName.CURATION), "alias/cscm-content"
     with broken(world, key), pytest.raises(error):
         verify_content_key(ours, key)
@@ -106,10 +106,10 @@ def test_no_confidential_image_is_closed_with_a_key_that_may_not(
     assert ours.wrap(key, b"secret", {})
 
 
-def test_kms_that_is_down_is_an_outage(
+def test_kms_outage_is_retryable(
     world: World, cosign: Callable[[TierName], Cosign], kms: Callable[[TierName], Kms]
 ) -> None:
-    """Of cosign as of boto3: worth another try, and no word about the key."""
+    """This holds for cosign and boto3: an outage must not look like an unusable key."""
     for fault in (Fault("POST (Sign|GetPublicKey|DescribeKey|Encrypt)$", status=503), Fault("POST .*", status=500)):
         with world.between.broken(fault):
             with pytest.raises(AwsUnavailable):
@@ -119,8 +119,8 @@ def test_kms_that_is_down_is_an_outage(
     assert AwsUnavailable.retryable
 
 
-def test_credentials_whose_time_is_over_are_replaced_once(world: World, kms: Callable[[TierName], Kms]) -> None:
-    """In mid-run: the same call is made again with new ones; where these are refused too, that is told."""
+def test_expired_credentials_are_replaced_once(world: World, kms: Callable[[TierName], Kms]) -> None:
+    """The call is repeated with new credentials; if these are refused too, access is denied."""
     ours, over = kms(TierName.CURATION), b'{"__type": "ExpiredTokenException", "message": "expired"}'
     ours.wrap("alias/cscm-content", b"secret", {})
     with world.between.broken(Fault("POST Encrypt", status=400, body=over, times=1)) as asked:

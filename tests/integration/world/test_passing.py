@@ -1,4 +1,4 @@
-"""What goes by: a world that fails once is waited for, and the run ends as if nothing had been."""
+"""Transient faults: each request that fails once is repeated, and the run succeeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .conftest import PASSING, Troubled
 pytestmark = pytest.mark.real
 
 
-def test_what_fails_once_is_asked_again(troubled: Troubled) -> None:
-    """Throttled, unavailable, cut off in an upload, with a token whose time is over: the log says why it waited."""
+def test_requests_that_fail_once_are_repeated(troubled: Troubled) -> None:
+    """The faults are throttling, outages, a closed upload and expired tokens; the log has the reason of the wait."""
     assert all(len(fault.hits) == 1 for fault in PASSING), [(f.where, len(f.hits)) for f in PASSING]
     assert "the registry answered 429" in troubled.ran.stderr + troubled.ran.stdout

@@ -1,4 +1,4 @@
-"""The machine: base images, an engine that stops, a port that is taken, a disk that is full."""
+"""Faults of the machine: missing bases, a stopped engine, a taken port, a full disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
 
 def other(application: Application, directory: Path, base: str) -> Path:
-    """The same application on a base."""
+    """Return a copy of the application that is built on a base."""
     path = directory / NAME
     shutil.copytree(application.path, path, ignore=shutil.ignore_patterns(".git"))
     dockerfile = path / "Dockerfile"
@@ -33,16 +33,16 @@ def other(application: Application, directory: Path, base: str) -> Path:
     return path
 
 
-def test_a_base_that_nobody_curated_is_missing(world: World, application: Application, tmp_path: Path) -> None:
-    """It is not looked for anywhere else."""
+def test_base_that_is_not_curated_is_missing(world: World, application: Application, tmp_path: Path) -> None:
+    """It is not looked for elsewhere."""
     ran = world.cscm("chain", str(other(application, tmp_path, "curated/base/nothing")))
 
     assert ran.status == 1
     assert "[base.missing]" in ran.error and "cscm bases" in ran.error, ran.error
 
 
-def test_an_upstream_base_that_is_gone_is_missing(world: World, application: Application, tmp_path: Path) -> None:
-    """Before anything is built on it."""
+def test_deleted_upstream_base_is_missing(world: World, application: Application, tmp_path: Path) -> None:
+    """The run ends before anything is built on it."""
     with world.between.broken(Fault("/v2/upstream/", status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')):
         ran = world.cscm("chain", str(other(application, tmp_path, f"curated/base/{GONE}")))
 
@@ -50,10 +50,8 @@ def test_an_upstream_base_that_is_gone_is_missing(world: World, application: App
     assert "[base.missing]" in ran.error and "/upstream/base@sha256:aaa" in ran.error, ran.error
 
 
-def test_a_base_that_changed_under_its_digest_is_not_built_on(
-    world: World, application: Application, tmp_path: Path
-) -> None:
-    """The digest is what was asked for; other content is no image."""
+def test_upstream_base_with_changed_content_is_refused(world: World, application: Application, tmp_path: Path) -> None:
+    """Its content does not match the requested digest."""
     manifest = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}'
     kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest": "sha256:" + "a" * 64}
     with world.between.broken(Fault("/v2/upstream/", status=200, headers=kind, body=manifest)):
@@ -64,13 +62,15 @@ def test_a_base_that_changed_under_its_digest_is_not_built_on(
 
 
 @pytest.mark.parametrize("after", [0.0, 2.0], ids=["as it begins", "while it runs"])
-def test_an_engine_that_stops_in_mid_build_ends_the_run(
+def test_engine_that_stops_during_a_build_fails_the_run(
     world: World, application: Application, tmp_path: Path, after: float
 ) -> None:
-    """The reason is the engine, not the Dockerfile; the deployment before serves on."""
+    """The error names the engine and not the Dockerfile, and the previous deployment serves on."""
     path = other(application, tmp_path, "scratch")
     dockerfile = path / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("EXPOSE", 'RUN ["/subject"]\nEXPOSE'))  # it does not end
+    dockerfile.write_text(
+        dockerfile.read_text().replace("EXPOSE", 'RUN ["/subject"]\nEXPOSE')
+    )  # the program does not end
     with world.relay.stops_at(b"/grpc", after):
         ran = world.cscm("chain", str(path))
 
@@ -81,10 +81,8 @@ def test_an_engine_that_stops_in_mid_build_ends_the_run(
     assert not [t for t in world.tags(f"dev/{NAME}") if t.startswith("none")]
 
 
-def test_a_port_that_is_taken_keeps_the_deployment_before(
-    world: World, application: Application, first: ImageRef
-) -> None:
-    """At its own address, until the new one is free."""
+def test_taken_port_keeps_the_previous_deployment(world: World, application: Application, first: ImageRef) -> None:
+    """It answers at its own address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -101,8 +99,8 @@ def test_a_port_that_is_taken_keeps_the_deployment_before(
     assert httpx.get(application.url).status_code == 200
 
 
-def test_a_full_disk_for_temporary_files_ends_curation(world: World, candidate: ImageRef) -> None:
-    """Where there is no room for an inventory, there is none."""
+def test_full_temporary_disk_stops_curation(world: World, candidate: ImageRef) -> None:
+    """Nothing is released, and the error says to make room."""
     ran = world.cscm("curate", str(candidate), disk="64k")
 
     assert ran.status == 1
@@ -111,10 +109,10 @@ def test_a_full_disk_for_temporary_files_ends_curation(world: World, candidate: 
     assert not world.vended(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_a_registry_whose_disk_is_full_takes_nothing_half(
+def test_registry_with_a_full_disk_stores_no_partial_referrer(
     world: World, registry: Callable[[TierName], Registry]
 ) -> None:
-    """It is an outage of the registry, and once there is room the same push succeeds."""
+    """It counts as an outage, and the same push succeeds once there is room."""
     ours = registry(TierName.DEVELOPMENT)
     subject = subject_of(world, ours, "dev/full")
     content, filler = b"x" * 3_000_000, world.registry_disk / "filler"

@@ -1,4 +1,4 @@
-"""The registry: down before, during and after a push, asking for patience, and answering with half of what it has."""
+"""Registry failures: outages before, during and after a push, throttling, and incomplete responses."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 Of = Callable[[TierName], Registry]
 
 
-def test_a_registry_that_is_down_before_a_push_ends_the_run(world: World, application: Application) -> None:
-    """Nothing is offered of the revision, and the message says what to look at."""
+def test_registry_outage_before_a_push_fails_the_run(world: World, application: Application) -> None:
+    """No image of the revision is offered."""
     revision = application.next_revision()
     with world.between.broken(Fault(r" /v2/", status=503, body=b"away")):
         ran = world.cscm("chain", str(application.path))
@@ -41,8 +41,8 @@ def test_a_registry_that_is_down_before_a_push_ends_the_run(world: World, applic
     assert not [t for t in world.tags(f"dev/{application.path.name}") if t.startswith(revision[:7])]
 
 
-def test_a_layer_that_is_cut_short_is_not_curated(world: World, candidate: ImageRef) -> None:
-    """The registry says that these were all bytes: what it holds is not what the digest says."""
+def test_truncated_layer_is_not_curated(world: World, candidate: ImageRef) -> None:
+    """The registry claims that the response is complete, but the digest differs."""
     layer = blobs_of(world.manifests(candidate.repository)[candidate.digest], candidate)[-1]
     with world.between.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
         ran = world.cscm("curate", str(candidate), "--fresh")
@@ -53,10 +53,10 @@ def test_a_layer_that_is_cut_short_is_not_curated(world: World, candidate: Image
     assert not world.vended(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_what_is_damaged_is_not_asked_for_again_and_what_is_cut_off_is(
+def test_damaged_layer_is_not_retryable_but_closed_connection_is(
     world: World, registry: Of, candidate: ImageRef
 ) -> None:
-    """A cut connection is an outage, and the step is worth another try; other bytes are not."""
+    """Repeating the request cannot repair wrong content."""
     ours = registry(TierName.DEVELOPMENT)
     layer = blobs_of(ours.manifest(candidate), candidate)[-1]
     verify = ours.verify_blob, candidate.repository, layer.digest, layer.size
@@ -70,8 +70,8 @@ def test_what_is_damaged_is_not_asked_for_again_and_what_is_cut_off_is(
     assert cut.value.retryable and not ImageDamaged.retryable
 
 
-def test_patience_is_as_long_as_the_registry_asks_for(world: World, registry: Of, candidate: ImageRef) -> None:
-    """429 with Retry-After: the same request comes again after that many seconds, and not before."""
+def test_client_waits_as_long_as_retry_after_says(world: World, registry: Of, candidate: ImageRef) -> None:
+    """The request is repeated after the given time and not before."""
     fault = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "2"}, times=1)
     began = time.monotonic()
     with world.between.broken(fault):
@@ -80,8 +80,8 @@ def test_patience_is_as_long_as_the_registry_asks_for(world: World, registry: Of
     assert 2 <= time.monotonic() - began < 6
 
 
-def test_patience_has_an_end(world: World, registry: Of, candidate: ImageRef) -> None:
-    """A registry that asks for an hour, or never gives in, is an error that names it."""
+def test_client_gives_up_after_long_or_repeated_failures(world: World, registry: Of, candidate: ImageRef) -> None:
+    """The error names the wait or the status."""
     hour = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "3600"})
     with world.between.broken(hour), pytest.raises(RegistryUnavailable, match="asks to come back in 3600 s"):
         registry(TierName.DEVELOPMENT).manifest(candidate)
@@ -98,7 +98,7 @@ def test_patience_has_an_end(world: World, registry: Of, candidate: ImageRef) ->
 
 @pytest.mark.parametrize("tool", ["crane", "syft", "cosign"])
 @pytest.mark.parametrize("fault", [Fault(" /v2/", status=503), Fault(" /v2/")], ids=["503", "no answer"])
-def test_every_tool_that_asks_the_registry_tells_an_outage(
+def test_every_registry_tool_reports_an_outage_as_retryable(
     world: World,
     toolbox: Toolbox,
     ecr: Callable[[TierName], Ecr],
@@ -107,7 +107,7 @@ def test_every_tool_that_asks_the_registry_tells_an_outage(
     tool: str,
     fault: Fault,
 ) -> None:
-    """It is not the image's, the scanner's or the signature's fault, and the step is worth another try."""
+    """It must not look like a fault of the image, the scanner or the signature."""
     host, config = world.between.host, ecr(TierName.CURATION).docker_config
     asks: dict[str, Callable[[], object]] = {
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
@@ -125,8 +125,8 @@ def public_key(world: World) -> str:
     return world.laptop.identities[TierName.CURATION].public_key
 
 
-def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: World, registry: Of) -> None:
-    """A referrer is the last that is written: without it, what was pushed before is nothing to anybody."""
+def test_outage_after_a_push_leaves_no_partial_statement(world: World, registry: Of) -> None:
+    """The referrer is written last, so earlier uploads have no effect without it."""
     ours = registry(TierName.DEVELOPMENT)
     subject = subject_of(world, ours, "dev/halfway")
     with (
@@ -147,8 +147,8 @@ def test_down_after_a_push_is_told_and_leaves_no_half_of_a_statement(world: Worl
     assert world.last_run()["state_name"] == "Refused"
 
 
-def test_a_token_whose_time_is_over_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:
-    """In mid-run, whichever way the registry says it; one that is refused again is no matter of time."""
+def test_expired_registry_token_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:
+    """The registry may report it as 401 or 403."""
     ours = registry(TierName.DEVELOPMENT)
     ours.referrers(candidate)
     said = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
@@ -159,7 +159,7 @@ def test_a_token_whose_time_is_over_is_replaced_once(world: World, registry: Of,
 
 
 def subject_of(world: World, registry: Registry, repository: str) -> ImageRef:
-    """An image of no layers in a repository of its own."""
+    """Push an image without layers to a repository of its own."""
     world.repository(repository)
     config = registry.push_blob(repository, b"{}")
     empty = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}

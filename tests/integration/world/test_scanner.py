@@ -1,4 +1,4 @@
-"""The scanner and its database: missing, killed, out of space, talking rubbish, of another schema, damaged, old."""
+"""Scanner failures: missing, killed, without disk space, invalid output; and unusable or outdated databases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SBOM = Sbom(json.dumps(SYFT).encode(), 0, "syft 1.57.0")
 
 @contextlib.contextmanager
 def scanner(world: World, does: str) -> Iterator[None]:
-    """In the scanner's place a program that says it is the scanner, and does that."""
+    """Replace the scanner by a program that reports its version and then does `does`."""
     (place,) = world.tools.glob("grype-*/grype")
     real = place.readlink()
     place.unlink()
@@ -65,7 +65,7 @@ def without_scanner(world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def database(world: World) -> Iterator[Path]:
-    """A database that may be broken: the directory that is in use, and afterwards is as it was."""
+    """Return the active database, which the test may break; it is restored afterwards."""
     kept = world.directory / "kept"
     shutil.copytree(world.database, kept, symlinks=True)
     try:
@@ -75,8 +75,8 @@ def database(world: World) -> Iterator[Path]:
         kept.rename(world.database)
 
 
-def test_a_scanner_that_is_killed_ends_curation(world: World, candidate: ImageRef) -> None:
-    """No report is neither clean nor dirty: nothing is signed."""
+def test_killed_scanner_stops_curation(world: World, candidate: ImageRef) -> None:
+    """Without a report nothing is signed."""
     with scanner(world, "kill -9 $$"):
         ran = world.cscm("curate", str(candidate))
 
@@ -86,8 +86,8 @@ def test_a_scanner_that_is_killed_ends_curation(world: World, candidate: ImageRe
     assert not world.vended(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_a_database_that_is_damaged_ends_curation(world: World, candidate: ImageRef) -> None:
-    """And the message says how to get a whole one."""
+def test_damaged_database_stops_curation(world: World, candidate: ImageRef) -> None:
+    """The error says how to restore the database."""
     with database(world) as directory:
         corrupt(directory)
         ran = world.cscm("curate", str(candidate))
@@ -97,8 +97,8 @@ def test_a_database_that_is_damaged_ends_curation(world: World, candidate: Image
     assert not world.vended(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_a_scanner_that_is_missing_is_told_before_a_scan(world: World, grype: Callable[[], Grype]) -> None:
-    """There is no other that would be taken in its place."""
+def test_missing_scanner_is_reported_before_a_scan(world: World, grype: Callable[[], Grype]) -> None:
+    """No other scanner on the machine is used instead."""
     with without_scanner(world), pytest.raises(ToolMissing, match="cscm up"):
         grype()
 
@@ -118,14 +118,14 @@ def test_a_scanner_that_is_missing_is_told_before_a_scan(world: World, grype: Ca
     ],
     ids=["text", "bytes", "nothing", "no matches", "other matches", "other match", "cut off", "killed", "status 2"],
 )
-def test_a_report_that_is_not_whole_is_no_report(world: World, grype: Callable[[], Grype], does: str) -> None:
-    """Whatever the scanner says, and with whatever status."""
+def test_incomplete_scanner_report_raises_scanner_failed(world: World, grype: Callable[[], Grype], does: str) -> None:
+    """The content and the exit status do not matter."""
     with scanner(world, does), pytest.raises(ScannerFailed):
         grype().scan(SBOM)
 
 
-def test_a_scanner_without_space_says_so(world: World, grype: Callable[[], Grype]) -> None:
-    """A full disk is none of the image's."""
+def test_scanner_without_disk_space_raises_disk_full(world: World, grype: Callable[[], Grype]) -> None:
+    """A full disk is no fault of the image."""
     with scanner(world, 'exec "$real" "$@" > /dev/full'), pytest.raises(DiskFull, match="no space left"):
         grype().scan(SBOM)
 
@@ -135,7 +135,7 @@ def missing(directory: Path) -> None:
 
 
 def corrupt(directory: Path) -> None:
-    """One page flipped, in a file of its own."""
+    """Flip a byte of the database, in a file of its own."""
     file = own(directory)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -153,7 +153,7 @@ def of_another_schema(directory: Path) -> None:
 
 
 def of_another_model(directory: Path) -> None:
-    """As a scanner five versions ago kept it."""
+    """Use the directory of a scanner five versions ago."""
     (directory / "6").rename(directory / "5")
 
 
@@ -162,10 +162,10 @@ def own(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("broken", [missing, corrupt, cut_off, of_another_schema, of_another_model])
-def test_a_database_that_cannot_be_judged_with_is_an_error(
+def test_unusable_database_is_an_error(
     world: World, grype: Callable[[], Grype], broken: Callable[[Path], None]
 ) -> None:
-    """Never a report without findings."""
+    """It must not lead to a report without findings."""
     with database(world) as directory, pytest.raises(DatabaseUnusable, match="cscm up"):
         broken(directory)
         grype().scan(SBOM)
@@ -173,8 +173,8 @@ def test_a_database_that_cannot_be_judged_with_is_an_error(
     assert grype().scan(SBOM).findings == ()
 
 
-def test_an_official_database_that_is_too_old_is_an_error(world: World, grype: Callable[[], Grype]) -> None:
-    """The starter database is old by nature and says so in every verdict; the official one is to be of this week."""
+def test_outdated_official_database_is_an_error(world: World, grype: Callable[[], Grype]) -> None:
+    """Only the starter database may be old, and every verdict says that it was used."""
     with database(world) as directory:
         with contextlib.closing(sqlite3.connect(own(directory))) as db, db:
             old = datetime.now(UTC) - timedelta(days=10)
@@ -187,7 +187,7 @@ def test_an_official_database_that_is_too_old_is_an_error(world: World, grype: C
 
 
 def recounted(directory: Path, scanner: Grype) -> None:
-    """Its digest written down anew, as grype itself counts it."""
+    """Write the digest again, as grype itself computes it."""
     record = json.loads((directory / "6/import.json").read_text())
     done = scanner.tool.with_environment(
         GRYPE_DB_CACHE_DIR=str(directory), GRYPE_DB_VALIDATE_AGE="false", GRYPE_DB_VALIDATE_BY_HASH_ON_START="true"

@@ -1,4 +1,4 @@
-"""After all of it: the image that nobody could curate is curated, and runs."""
+"""After all faults: the image that could not be curated is curated and deployed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .world import World
 pytestmark = pytest.mark.real
 
 
-def test_the_same_image_is_curated_and_deployed_once_the_world_is_well(
+def test_image_is_curated_and_deployed_after_all_faults(
     world: World, candidate: ImageRef, application: Application
 ) -> None:
-    """Nothing that failed before is in its way, or is left."""
+    """The failed runs left nothing that is in the way."""
     curated = world.cscm("curate", str(candidate), "--json")
     assert curated.status == 0, curated.stderr
     ran = world.cscm(

@@ -1,4 +1,4 @@
-"""A world of its own: a copy of the laptop's AWS behind a proxy, and a Prefect whose blocks point to it."""
+"""A world for the tests: a copy of the laptop's AWS behind a proxy, and a Prefect whose blocks point to it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from .between import Between, Relay
 PLACE = "world"
 OWNER = "tests-of-the-world"
 GONE = "gone"
-"""A base that an operator mapped to an image of another registry: the same one, under another name."""
+"""A base that is mapped to an image of another registry: the same registry under another name."""
 ROOM = 48 * 1024 * 1024
-"""Bytes that the registry's disk has left."""
+"""Free bytes on the registry's disk."""
 PRIVATE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
-"""What comes before a command that is to have mounts of its own; they end with it."""
+"""The prefix of a command that gets its own mounts, which end with it."""
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
 COPIED = 'mount -t tmpfs -o size="$1" none "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'
 REGISTER = """
@@ -50,7 +50,7 @@ register_laptop(LaptopState.model_validate_json(sys.stdin.read()))
 
 @dataclass
 class World:
-    """`directory` holds all of it."""
+    """The parts of the world; `directory` contains all files."""
 
     directory: Path
     laptop: LaptopState
@@ -62,7 +62,7 @@ class World:
     clients: dict[str, Any] = field(default_factory=dict)
 
     def cscm(self, *args: str, disk: str | None = None, environment: Mapping[str, str] | None = None) -> Ran:
-        """Run the command; on a `disk` of so many bytes for its temporary files."""
+        """Run the command; with `disk`, its temporary files have so many bytes."""
         under = [*PRIVATE, "sh", "-c", ON_A_SMALL_DISK, "sh", disk, str(self.temporary)] if disk else []
         return cscm(*args, environment={**self.environment, **(environment or {})}, timeout=300, under=under)
 
@@ -80,20 +80,20 @@ class World:
 
     @property
     def document(self) -> Path:
-        """Of the environment."""
+        """The environment's document."""
         return self.directory / f"project/deployments/environments/{PLACE}.yaml"
 
     @property
     def registry_disk(self) -> Path:
-        """Where the registry keeps its blobs, as seen from here."""
+        """The registry's blobs, as a path on this machine."""
         return Path(f"/proc/{self.emulator.pid}/root{self.directory / 'aws'}")
 
     def session(self, tier: TierName) -> AwsSession:
-        """A tier's role, through what is between."""
+        """Return the session of a tier's role, behind the proxy."""
         return session_of(self.laptop, tier)
 
     def root(self, service: str) -> Any:
-        """AWS as its owner sees it, past what is between."""
+        """Return a client with the owner's rights, without the proxy."""
         if service not in self.clients:
             key = self.registry_disk / "root-key.json"
             session = emulator_root(key, self.laptop.region)
@@ -101,7 +101,7 @@ class World:
         return self.clients[service]
 
     def manifests(self, repository: str) -> dict[str, dict[str, Any]]:
-        """Digest → manifest of all that a repository holds, without a word of its tags."""
+        """Return every manifest of a repository by digest."""
         ecr = self.root("ecr")
         try:
             pages = list(ecr.get_paginator("list_images").paginate(repositoryName=repository))
@@ -113,7 +113,7 @@ class World:
             return {d: client.get(f"manifests/{d}").raise_for_status().json() for d in digests}
 
     def repository(self, name: str) -> None:
-        """Make it, if it is not there."""
+        """Create a repository if it does not exist."""
         ecr = self.root("ecr")
         with contextlib.suppress(ecr.exceptions.RepositoryAlreadyExistsException):
             ecr.create_repository(repositoryName=name)
@@ -123,7 +123,7 @@ class World:
         return {each["imageTag"] for page in pages for each in page["imageIds"] if "imageTag" in each}
 
     def vended(self, repository: str, digest: str) -> bool:
-        """Whether cosign's signature is attached to it."""
+        """Tell whether cosign's signature is attached to the image."""
         kind = "https://sigstore.dev/cosign/sign/v1"
         return any(
             (m.get("subject") or {}).get("digest") == digest and kind in m.get("annotations", {}).values()
@@ -131,7 +131,7 @@ class World:
         )
 
     def last_run(self) -> dict[str, Any]:
-        """The last flow run that somebody started, as Prefect knows it."""
+        """Return the latest flow run that is no subflow, from Prefect."""
         body = {"sort": "START_TIME_DESC", "limit": 1, "flow_runs": {"parent_task_run_id": {"is_null_": True}}}
         (run,) = self.prefect.ask("flow_runs/filter", body)
         return dict(run)
@@ -139,7 +139,7 @@ class World:
 
 @contextlib.contextmanager
 def world(directory: Path) -> Iterator[World]:
-    """Everything of it runs, and ends with the block."""
+    """Start all parts of the world; they end with the block."""
     home = Home.find(start=ROOT)
     project = _project(directory, home)
     for name in ("aws", "temporary", "home"):
@@ -169,7 +169,7 @@ def world(directory: Path) -> Iterator[World]:
 
 
 def _project(directory: Path, home: Home) -> Path:
-    """What the workbench looks for, with tools and database that may be broken."""
+    """Create the files that the workbench reads, with tools and database that tests may break."""
     project = directory / "project"
     shutil.copytree(ROOT / "deployments", project / "deployments")
     shutil.copytree(home.tools, directory / "tools", copy_function=os.symlink)

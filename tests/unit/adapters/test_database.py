@@ -1,4 +1,4 @@
-"""The inventory on SQLite."""
+"""Tests of the inventory on SQLite."""
 
 import contextlib
 import json
@@ -29,8 +29,8 @@ class TestSqlite(InventoryContract):
         return f"sqlite:///{tmp_path}/inventory.db"
 
 
-def test_the_steps_lead_to_the_tables(tmp_path):
-    """A table that is changed without a step is missing where the inventory was made before."""
+def test_migrations_produce_the_declared_tables(tmp_path):
+    """A table that changes without a migration would be missing in an existing inventory."""
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
     with inventory.engine.connect() as connection:
@@ -38,8 +38,8 @@ def test_the_steps_lead_to_the_tables(tmp_path):
         assert compare_metadata(known, metadata) == []
 
 
-def test_keeps_what_it_has_when_it_is_opened_again(tmp_path):
-    """By another process, of the same version."""
+def test_inventory_keeps_its_entries_when_reopened(tmp_path):
+    """Another process of the same version opens the same file and finds the same entries."""
     address = f"sqlite:///{tmp_path}/inventory.db"
     open_inventory(address).put([entry(1)])
 
@@ -47,8 +47,8 @@ def test_keeps_what_it_has_when_it_is_opened_again(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["0001", "0002"])
-def test_an_older_inventory_says_that_it_knows_nothing_until_it_is_read_anew(tmp_path, step):
-    """Of what a step forgot nobody is told that it is in no image."""
+def test_migrated_inventory_counts_images_as_unread_until_reconciled(tmp_path, step):
+    """A migration that drops data must not let a query answer that a package is in no image."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     with changing(engine) as connection:
         command.upgrade(configuration(connection), step)
@@ -65,8 +65,8 @@ def test_an_older_inventory_says_that_it_knows_nothing_until_it_is_read_anew(tmp
     assert inventory.marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
 
 
-def test_an_older_inventory_knows_what_is_archived_without_reading_it_again(tmp_path):
-    """However the document was written, and whatever else stands in it."""
+def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
+    """The migration reads the storage status from the JSON document, whatever its spacing and its other values."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     archived = {"status": StorageStatus.ARCHIVED}
     images = [
@@ -90,8 +90,8 @@ def test_an_older_inventory_knows_what_is_archived_without_reading_it_again(tmp_
     assert (inventory.unscanned(), inventory.by_starter()) == (2, 2)
 
 
-def test_an_older_inventory_reads_what_is_gone_again_and_knows_what_cannot_be_read(tmp_path):
-    """Of what is gone only the deployments were kept; nothing else is read again for it."""
+def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_path):
+    """Only the deployments of a deleted image were stored, so that image alone is read again."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     spoilt = entry(2, owner='"unreadable":""', unreadable="x").image
     documents = [
@@ -115,14 +115,14 @@ def test_an_older_inventory_reads_what_is_gone_again_and_knows_what_cannot_be_re
 
 
 @pytest.mark.parametrize("address", ["", "inventory.db", "mysql://x/y", "sqlite+aiosqlite:///x", "postgresql://x/y"])
-def test_another_address_is_refused(address):
-    """With what would be one, and without the password that may stand in it."""
+def test_open_inventory_refuses_unsupported_address(address):
+    """The error shows a valid example and does not repeat the address, which may contain a password."""
     with pytest.raises(SettingInvalid, match="sqlite:////absolute/path"):
         open_inventory(address)
 
 
-def test_a_place_that_cannot_be_is_told(tmp_path):
-    """It may be there the next time."""
+def test_open_inventory_reports_missing_directory_as_retryable(tmp_path):
+    """The directory may exist at the next attempt, for example once a volume is mounted."""
     with pytest.raises(InventoryUnavailable, match="unable to open") as told:
         open_inventory(f"sqlite:///{tmp_path}/nowhere/inventory.db")
     assert told.value.retryable
@@ -130,14 +130,14 @@ def test_a_place_that_cannot_be_is_told(tmp_path):
 
 @contextlib.contextmanager
 def written_by_another(path):
-    """A file that is no inventory yet, in the midst of being written; the connection ends it by COMMIT."""
+    """Yield the connection of another writer that has begun to create a new file; `COMMIT` ends its transaction."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.executescript("BEGIN IMMEDIATE; CREATE TABLE x (y);")
         yield other
 
 
-def test_a_new_file_that_another_one_writes_is_waited_for(tmp_path):
-    """Of one that changes how a file is written SQLite itself says that it is locked, and lets nobody wait."""
+def test_open_inventory_waits_for_another_writer_of_new_file(tmp_path):
+    """SQLite reports "locked" at once while the journal mode changes, so the code has to wait itself."""
     path = tmp_path / "inventory.db"
     with written_by_another(path) as other, ThreadPoolExecutor(1) as pool:
         opened = pool.submit(open_inventory, f"sqlite:///{path}")
@@ -147,15 +147,15 @@ def test_a_new_file_that_another_one_writes_is_waited_for(tmp_path):
         opened.result(30).put([entry(1)])
 
 
-def test_it_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    """The step is tried again."""
+def test_open_inventory_gives_up_waiting_after_busy_timeout(tmp_path, monkeypatch):
+    """The failed step is retried later."""
     monkeypatch.setattr(database, "BUSY", 50)
     with written_by_another(tmp_path / "inventory.db"), pytest.raises(InventoryUnavailable, match="database is locked"):
         open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
 
-def test_what_is_no_database_is_told(tmp_path):
-    """And left as it is."""
+def test_open_inventory_refuses_file_that_is_no_database(tmp_path):
+    """The file keeps its content."""
     path = tmp_path / "inventory.db"
     path.write_text("these are my notes, and they are no database at all")
 
@@ -175,13 +175,13 @@ def test_what_is_no_database_is_told(tmp_path):
         ("", ""),
     ],
 )
-def test_the_version_is_read_out_of_a_package_url(purl, version):
-    """Decoded, and only where one stands."""
+def test_version_in_decodes_version_of_package_url(purl, version):
+    """A package URL without a version gives the empty string."""
     assert version_in(purl) == version
 
 
-def test_instants_sort_as_text():
-    """Whatever their zone, and whether or not they have a fraction."""
+def test_instant_text_sorts_chronologically():
+    """The order must not depend on the time zone or on a fraction of a second."""
     half = NOON.replace(microsecond=500_000)
     assert sorted([instant(half), instant(NOON)]) == [instant(NOON), instant(half)]
     assert instant(NOON.astimezone(None)) == instant(NOON.astimezone(UTC))

@@ -1,4 +1,4 @@
-"""The starter database: what the feed holds, how it is compiled, and which database is in use."""
+"""Tests of the starter database: content of the feed, its compilation, and which database is in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
 
 CONTENT = "6080971b0aa21bc1"
-"""The first digits of the SHA-256 of all rows that the shipped feed is compiled into."""
+"""First digits of the SHA-256 of all rows that the shipped feed compiles to."""
 
 GRYPE = """#!{python}
 import json, os, shutil, signal, sys
@@ -61,7 +61,7 @@ def feed() -> Feed:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, feed: Feed) -> Path:
-    """The shipped feed without most of its advisories."""
+    """Return a copy of the shipped feed with only a few advisories."""
     file = tmp_path_factory.mktemp("feed") / "small.json.xz"
     fewer = feed.model_copy(update={"go": feed.go[:5], "python": feed.python[:5]})
     file.write_bytes(lzma.compress(fewer.model_dump_json().encode()))
@@ -70,7 +70,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, feed: Feed) -> Path:
 
 @pytest.fixture(scope="module")
 def grype(tmp_path_factory: pytest.TempPathFactory) -> Tool:
-    """A program that does to the directory what grype does, without the network."""
+    """Return a program that changes the database directory as grype does, without the network."""
     program = tmp_path_factory.mktemp("bin") / "grype"
     program.write_text(GRYPE.format(python=sys.executable))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -79,7 +79,7 @@ def grype(tmp_path_factory: pytest.TempPathFactory) -> Tool:
 
 @pytest.fixture
 def official(tmp_path: Path, feed: Feed) -> str:
-    """An official database, of a date of its own."""
+    """Return the path of an official database with its own date."""
     newer = {name: source.model_copy(update={"as_of": date(2026, 11, 23)}) for name, source in feed.sources.items()}
     small = feed.model_copy(update={"sources": newer, "go": (), "python": ()})
     compile_feed(small, tmp_path / "official.db", "0" * 64)
@@ -91,8 +91,8 @@ def rows(path: Path) -> Iterator[str]:
         yield from (statement for statement in db.iterdump() if statement.startswith("INSERT"))
 
 
-def test_feed_holds_facts_and_no_prose(feed: Feed) -> None:
-    """Nobody's sentences are shipped: what is said is an identifier, a name, a version or a date."""
+def test_feed_contains_facts_and_no_prose(feed: Feed) -> None:
+    """The feed ships identifiers, names, versions and dates, and no descriptions written by others."""
 
     def words(value: Any) -> Iterator[str]:
         if isinstance(value, dict):
@@ -113,8 +113,8 @@ def test_feed_holds_facts_and_no_prose(feed: Feed) -> None:
     assert [text for text in vendors if ". " in text] == []
 
 
-def test_feed_covers_its_sources(feed: Feed) -> None:
-    """A feed that lost a part would make images look clean."""
+def test_feed_covers_all_of_its_sources(feed: Feed) -> None:
+    """A feed that lost a part would make vulnerable images look clean."""
     assert len(feed.go) == 4274
     assert len(feed.python) == 2651
     assert [release.codename for release in feed.debian] == ["bullseye", "bookworm"]
@@ -122,28 +122,28 @@ def test_feed_covers_its_sources(feed: Feed) -> None:
     assert len(feed.exploited) == 1404
 
 
-def test_starter_database_is_as_old_as_its_oldest_source(feed: Feed) -> None:
-    """A young part must not make the whole look young."""
+def test_feed_is_dated_by_its_oldest_source(feed: Feed) -> None:
+    """A recent source must not make the whole feed look recent."""
     assert feed.built == datetime(2024, 10, 10, tzinfo=UTC)
 
 
 def test_equal_feeds_compile_to_equal_bytes(feed: Feed, tmp_path: Path) -> None:
-    """The digest of a database names its content, so content alone may decide it."""
+    """The digest of a database identifies its content, so the compilation must be reproducible."""
     for name in ("one.db", "two.db"):
         compile_feed(feed, tmp_path / name, "0" * 64)
 
     assert (tmp_path / "one.db").read_bytes() == (tmp_path / "two.db").read_bytes()
 
 
-def test_shipped_feed_compiles_to_the_known_rows(feed: Feed, tmp_path: Path) -> None:
-    """Whoever changes the feed or its compilation changes what is found, and says so here."""
+def test_shipped_feed_compiles_to_recorded_rows(feed: Feed, tmp_path: Path) -> None:
+    """A change of the feed or of its compilation changes findings and has to be recorded here."""
     compile_feed(feed, tmp_path / "starter.db", "0" * 64)
 
     assert hashlib.sha256("\n".join(rows(tmp_path / "starter.db")).encode()).hexdigest().startswith(CONTENT)
 
 
-def test_damaged_feed_is_an_error(tmp_path: Path) -> None:
-    """Half a feed is not a smaller feed."""
+def test_read_feed_refuses_truncated_file(tmp_path: Path) -> None:
+    """A damaged feed must not pass as a smaller feed."""
     half = tmp_path / "facts.json.xz"
     half.write_bytes(FEED.read_bytes()[:50_000])
 
@@ -161,8 +161,8 @@ def test_damaged_feed_is_an_error(tmp_path: Path) -> None:
         (Window("1"), ">=1"),
     ],
 )
-def test_window_becomes_a_constraint(window: Window, expected: str) -> None:
-    """A window's two ends are all that decides whether a version is in it."""
+def test_constraint_states_both_ends_of_window(window: Window, expected: str) -> None:
+    """The two ends of a window alone decide whether a version is affected."""
     assert constraint(window) == expected
 
 
@@ -178,31 +178,29 @@ def test_window_becomes_a_constraint(window: Window, expected: str) -> None:
         ([Window(fixed="1")], [Window()], ["<1"]),
     ],
 )
-def test_custom_windows_say_more_than_open_standard_ones(
+def test_go_ranges_replace_open_standard_windows_by_custom_ones(
     standard: list[Window], custom: list[Window], expected: list[str]
 ) -> None:
-    """Go's own ranges cannot name a tag that is no Go version; the custom ones do, and never narrow a fix away."""
+    """Standard Go ranges cannot name a tag that is no Go version; custom ranges can, and never remove a fix."""
     package = GoPackage(name="example.com/m", windows=tuple(standard), custom=tuple(custom))
 
     assert [one["version"]["constraint"] for one in go_ranges(package)] == expected
 
 
-def test_window_without_a_fix_says_so() -> None:
-    """A version that nobody fixed must not be offered a fix."""
+def test_python_range_without_fix_is_not_fixed() -> None:
+    """A vulnerability without a fixed version must not offer a fix."""
     assert python_range(Window("1"))["fix"] == {"state": "not-fixed"}
     assert python_range(Window("1", "2"))["fix"] == {"version": "2", "state": "fixed"}
 
 
-def test_window_that_ends_with_a_date_is_not_compared_as_a_version() -> None:
-    """A few advisories name a date or a hash; it must not be read as a version that is far away."""
+def test_python_range_with_date_or_hash_is_not_compared_as_version() -> None:
+    """Some advisories name a date or a hash, which must not be read as a very high version."""
     assert python_range(Window(fixed="2019-09-12"))["version"] == {"type": "Unknown", "constraint": "<2019-09-12"}
     assert python_range(Window(fixed="1.0rc1.post2"))["version"]["type"] == "python"
 
 
-def test_starter_database_is_made_where_the_official_one_cannot_be_had(
-    grype: Tool, small: Path, tmp_path: Path
-) -> None:
-    """Without a network there is still something to judge with, and it says what it is."""
+def test_ensure_database_builds_starter_if_official_is_unavailable(grype: Tool, small: Path, tmp_path: Path) -> None:
+    """Without a network there is still a database to scan with, and it is marked as the starter."""
     said: list[str] = []
 
     database = ensure_database(grype, tmp_path / "db", small, progress=said.append)
@@ -217,8 +215,8 @@ def test_starter_database_is_made_where_the_official_one_cannot_be_had(
     assert grype_environment(tmp_path / "db")["GRYPE_DB_VALIDATE_AGE"] == "false"
 
 
-def test_official_database_takes_the_starters_place(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
-    """As soon as the network allows it, the better database is used, and its age is checked."""
+def test_official_database_replaces_starter(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
+    """The official database is used as soon as the network allows it, and its age is checked."""
     ensure_database(grype, tmp_path / "db", small)
 
     database = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
@@ -229,10 +227,8 @@ def test_official_database_takes_the_starters_place(grype: Tool, official: str, 
     assert environment["GRYPE_DB_MAX_ALLOWED_BUILT_AGE"] == "120h"
 
 
-def test_official_database_stays_when_it_cannot_be_updated(
-    grype: Tool, official: str, small: Path, tmp_path: Path
-) -> None:
-    """An outage must not swap a database for an older one behind the operator's back."""
+def test_official_database_stays_if_update_fails(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
+    """An outage must not replace a database by an older one unnoticed."""
     before = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
     said: list[str] = []
 
@@ -240,10 +236,8 @@ def test_official_database_stays_when_it_cannot_be_updated(
     assert "stays" in said[-1]
 
 
-def test_killed_import_leaves_the_database_that_was_there(
-    grype: Tool, official: str, small: Path, tmp_path: Path
-) -> None:
-    """Whoever scans meanwhile, or afterwards, has a whole database."""
+def test_killed_import_keeps_previous_database(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
+    """A scan during or after a killed import still finds a complete database."""
     before = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
 
     with pytest.raises(DatabaseUnusable):
@@ -254,8 +248,8 @@ def test_killed_import_leaves_the_database_that_was_there(
     assert len(list((tmp_path / "db").glob("database-*"))) == 1
 
 
-def test_starter_database_is_made_anew_when_it_is_damaged(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """Running again repairs what no longer can be used."""
+def test_damaged_starter_database_is_rebuilt(grype: Tool, small: Path, tmp_path: Path) -> None:
+    """A second run repairs a database that is no longer usable."""
     before = ensure_database(grype, tmp_path / "db", small)
     (tmp_path / "db/6/damaged").touch()
 
@@ -265,8 +259,8 @@ def test_starter_database_is_made_anew_when_it_is_damaged(grype: Tool, small: Pa
     assert not (tmp_path / "db/6/damaged").exists()
 
 
-def test_starter_database_is_kept_while_the_feed_is_the_same(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """A second start does nothing that the first one did."""
+def test_starter_database_is_kept_while_feed_is_unchanged(grype: Tool, small: Path, tmp_path: Path) -> None:
+    """A second start does not repeat the work of the first one."""
     ensure_database(grype, tmp_path / "db", small)
     place = (tmp_path / "db/6").readlink()
 
@@ -275,8 +269,8 @@ def test_starter_database_is_kept_while_the_feed_is_the_same(grype: Tool, small:
     assert (tmp_path / "db/6").readlink() == place
 
 
-def test_database_of_unknown_origin_is_not_used(grype: Tool, small: Path, tmp_path: Path) -> None:
-    """A verdict names its database; one that somebody copied there has no name."""
+def test_read_database_refuses_database_of_unknown_origin(grype: Tool, small: Path, tmp_path: Path) -> None:
+    """A verdict names its database, and a database that somebody copied there cannot be named."""
     ensure_database(grype, tmp_path / "db", small)
     file = tmp_path / "db/6/import.json"
     file.write_text(json.dumps({"digest": "xxh64:0", "source": "manual import"}))
@@ -285,15 +279,15 @@ def test_database_of_unknown_origin_is_not_used(grype: Tool, small: Path, tmp_pa
         read_database(tmp_path / "db")
 
 
-def test_missing_database_is_an_error_with_a_remedy(tmp_path: Path) -> None:
-    """Nothing to judge with is never nothing found."""
+def test_read_database_names_remedy_if_database_is_missing(tmp_path: Path) -> None:
+    """A missing database must never read as a scan without findings."""
     with pytest.raises(DatabaseUnusable, match="cscm up"):
         read_database(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that holds more kinds of distributions than the starter's; the tests only read it."""
+    """Return a database with more kinds of distributions than the starter has; the tests only read it."""
     directory = tmp_path_factory.mktemp("systems") / "db"
     ensure_database(grype, directory, small, starter_only=True)
     with contextlib.closing(sqlite3.connect(directory / "6/vulnerability.db")) as db, db:
@@ -349,10 +343,10 @@ def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) 
     ],
     ids=str,
 )
-def test_a_distribution_is_known_of_which_the_database_holds_something(
+def test_knows_distribution_that_database_has_data_for(
     systems: Path, distribution: tuple[str, ...], known: bool
 ) -> None:
-    """By name, version and the release's name, as grype looks it up; in doubt it is not."""
+    """The lookup uses name, version and codename as grype does, and answers no in doubt."""
     name, version, codename, *channels = distribution
 
     asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
@@ -360,7 +354,7 @@ def test_a_distribution_is_known_of_which_the_database_holds_something(
     assert knows(systems, asked) is known
 
 
-def test_whether_a_database_knows_it_is_an_error_where_there_is_none(tmp_path: Path) -> None:
-    """Not knowing it would be another answer."""
+def test_knows_raises_if_there_is_no_database(tmp_path: Path) -> None:
+    """An unknown distribution would be a different answer."""
     with pytest.raises(DatabaseUnusable):
         knows(tmp_path, Distribution(name="debian", version="12"))

@@ -81,7 +81,7 @@ def test_doctor_notes_what_only_root_on_the_engines_machine_can_set(run, tmp_pat
     Home(tmp_path / "project", tmp_path / "home").create()
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setenv("DOCKER_HOST", engine)
-    monkeypatch.setattr(doctor, "request_approval", unavailable)
+    monkeypatch.setattr(doctor, "ask", unavailable)
 
     lines = {line["name"]: line for line in json.loads(run("doctor", "--json").stdout)}
 

@@ -1,4 +1,4 @@
-"""Approvals: the last word about a digest in an environment counts, and a person's words are kept as told."""
+"""Approvals: the newest decision about a digest and an environment counts, and it keeps the person's words."""
 
 from datetime import timedelta
 
@@ -40,8 +40,8 @@ def decided(*said):
     return last and last.value.decision
 
 
-def test_the_last_word_counts():
-    """Whatever the order in which they are read; nobody's word is neither yes nor no."""
+def test_last_approval_is_the_newest_decision():
+    """The order of reading does not matter, and without a decision there is neither approval nor denial."""
     yes, no, again = approval(), approval("denied", 1), approval("approved", 2)
 
     assert decided() is None
@@ -50,46 +50,46 @@ def test_the_last_word_counts():
     assert decided(again, yes, no) == "approved"
 
 
-def test_of_two_at_one_instant_the_no_counts():
-    """Nobody can tell which was first."""
+def test_denial_counts_over_approval_at_the_same_time():
+    """Nobody can tell which decision came first."""
     assert decided(approval(), approval("denied")) == decided(approval("denied"), approval()) == "denied"
 
 
 @pytest.mark.parametrize("other", [{"environment": "staging"}, {"digest": OTHER}])
-def test_a_word_about_another_environment_or_digest_is_none_about_this(other):
-    """One approval is for one image in one place."""
+def test_last_approval_ignores_other_environment_or_digest(other):
+    """An approval is for one image in one environment."""
     assert decided(approval(**other)) is None
 
 
-def test_one_that_cannot_be_read_may_say_no():
-    """So nothing is decided while it lies there."""
+def test_last_approval_raises_for_unreadable_decision():
+    """The unreadable decision may be a denial."""
     with pytest.raises(EvidenceInvalid):
         decided(approval(), {"decided": NOON.isoformat(), "decision": "perhaps"})
 
 
 @pytest.mark.parametrize("empty", [{"who": " "}, {"why": ""}, {"who": "x" * 1001}])
-def test_who_and_why_are_told(empty):
-    """An approval that says neither is none."""
+def test_approval_without_person_or_reason_is_invalid(empty):
+    """An approval has to say who decided and why."""
     with pytest.raises(ValidationError):
         approval(**empty)
 
 
 @pytest.mark.parametrize("word", ["who", "why"])
-def test_a_word_has_an_end(word):
-    """A thousand characters, and something in them."""
+def test_approval_text_has_1_to_1000_characters(word):
+    """Blank text is invalid too."""
     assert len(getattr(approval(**{word: "x" * 1000}), word)) == 1000
     for wrong in ("x" * 1001, "", "  "):
         with pytest.raises(ValidationError):
             approval(**{word: wrong})
 
 
-def test_a_decision_is_told_in_a_sentence():
-    """For whoever asks what happened to an image."""
+def test_approval_text_shows_decision_environment_person_and_reason():
+    """The history of an image shows this sentence."""
     assert str(approval("denied")) == "denied for production by Ada: it is well"
 
 
-def test_what_is_said_now_is_later_than_what_was_said_before():
-    """Two machines whose clocks differ: a no of an earlier time would not be heard; a yes to another place is none."""
+def test_new_decision_gets_later_time_than_earlier_one():
+    """Clocks of machines differ; a decision with an earlier time would not count."""
     before = evidence(approval(hour=3), approval(hour=9, environment="staging"))
 
     said = to_sign(approval("denied"), before, sent=False)
@@ -99,8 +99,8 @@ def test_what_is_said_now_is_later_than_what_was_said_before():
     assert to_sign(approval(), evidence(approval()), sent=False).decided > NOON
 
 
-def test_a_yes_that_was_sent_long_before_outweighs_nothing_that_was_said_since():
-    """Nobody read the form before; a no counts whenever it is read."""
+def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
+    """An approval from a form counts from the time it was sent; a denial counts whenever it is read."""
     no = evidence(approval("denied", 1, who="Bob"))
 
     assert to_sign(approval(), no, sent=True) == approval()
@@ -110,8 +110,8 @@ def test_a_yes_that_was_sent_long_before_outweighs_nothing_that_was_said_since()
 @pytest.mark.parametrize(
     ("minutes", "decided_last"), [(-6, "approved"), (-5, "approved"), (-4, "denied"), (3, "denied")]
 )
-def test_a_no_of_about_the_same_time_outweighs_a_yes_that_was_sent(minutes, decided_last):
-    """One clock says when the form was sent, another when the no was signed; they may differ by five minutes."""
+def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
+    """The clocks of the form and of the signer may differ by five minutes."""
     no = approval("denied", minutes / 60, who="Bob")
 
     said = to_sign(approval(), evidence(no), sent=True)
@@ -124,8 +124,8 @@ def test_a_no_of_about_the_same_time_outweighs_a_yes_that_was_sent(minutes, deci
 @pytest.mark.parametrize(("decision", "changed", "again"), [
     ("approved", {}, False), ("denied", {}, False), ("denied", {"why": "another"}, True), ("denied", {"hour": 1}, True),
 ])  # fmt: skip
-def test_what_was_signed_of_a_form_is_not_signed_again(decision, changed, again):
-    """The run was killed before it forgot it, and somebody decided otherwise since."""
+def test_sent_decision_is_not_signed_twice(decision, changed, again):
+    """A run may stop after it signed a form, and somebody may decide otherwise before the next run."""
     first = to_sign(approval(decision), evidence(approval("approved", 1, who="Ada L.")), sent=True)
     before = evidence(approval("approved", 1, who="Ada L."), first, approval("denied", 2, who="Bob"))
 

@@ -1,4 +1,4 @@
-"""What the result of a check says."""
+"""Results of checks."""
 
 import json
 from datetime import timedelta
@@ -34,8 +34,8 @@ def evidence(said, kind=TEST_RESULT):
     )
 
 
-def test_the_table_says_of_which_kinds_a_check_is_made_and_where():
-    """Every check once; what a gate requires, the steps make."""
+def test_check_table_lists_required_checks_per_kind():
+    """A gate requires exactly the checks that the steps run."""
     static = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS, Check.DEPENDENCIES)
 
     assert set(CHECKS) == set(Check)
@@ -55,14 +55,14 @@ def test_the_table_says_of_which_kinds_a_check_is_made_and_where():
         ({"passed": ()}, Outcome.WARNED),
     ],
 )
-def test_the_worst_that_was_said_is_the_outcome(make, said, outcome):
-    """And a check that looked at nothing has not passed."""
+def test_outcome_is_the_worst_result(make, said, outcome):
+    """A check that examined nothing has not passed."""
     assert make.check(Check.TESTS, **said).outcome is outcome
 
 
 @pytest.mark.parametrize("which", Check)
-def test_the_predicate_is_in_totos_and_carries_the_typed_form(make, which):
-    """test-result v0.1: the names are in-toto's; what the gate reads comes back whole."""
+def test_check_predicate_follows_in_toto_and_restores_result(make, which):
+    """in-toto test-result v0.1 defines the names; the gate reads the typed form."""
     result = make.check(which, passed=("a",), failed=("b",), tools={"bandit": "1.8"}, details={"n": [1]})
 
     predicate = json.loads(json.dumps(result.predicate()))
@@ -73,8 +73,8 @@ def test_the_predicate_is_in_totos_and_carries_the_typed_form(make, which):
     assert CheckResult.model_validate(predicate["cscm"]) == result
 
 
-def test_the_newest_result_of_each_check_counts():
-    """By the time in the statement, wherever it lies; other statements are not asked."""
+def test_newest_result_of_each_check_counts():
+    """The signed time decides, and other statement types are ignored."""
     old, new = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER))
     probe = evidence(check(Check.PROBE))
     expected = {
@@ -87,30 +87,30 @@ def test_the_newest_result_of_each_check_counts():
     assert newest_results([evidence({}, SUMMARY)]) == {}
 
 
-def test_of_two_results_of_one_instant_the_failed_one_counts():
-    """Whoever may push can choose in which order they lie."""
+def test_failed_result_counts_over_passed_at_the_same_time():
+    """Everyone with push access can choose the order of referrers."""
     yes, no = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, failed=("a",)))
 
     assert newest_results([yes, no])[Check.TESTS].evidence == newest_results([no, yes])[Check.TESTS].evidence == no
 
 
-def test_a_signed_result_that_cannot_be_read_is_an_error():
-    """It may be the newest, and a failure."""
+def test_unreadable_check_result_is_invalid_evidence():
+    """The unreadable result may be the newest, and a failure."""
     with pytest.raises(EvidenceInvalid, match="test-result"):
         newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
 
 
 @pytest.mark.parametrize("said", [{"passed": ("a",)}, {"warned": ("a",)}], ids=str)
-def test_a_check_that_did_not_fail_need_not_be_made_again(said):
-    """A warning stays one."""
+def test_check_without_failure_counts_as_passed_before(said):
+    """A result with warnings need not be repeated."""
     result = check(Check.TESTS, tools={"pytest": "9"}, **said)
     made = evidence(result)
 
     assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == SignedValue(result, NOON, made)
 
 
-def test_what_failed_or_was_not_made_has_not_passed_before():
-    """Another check's result does not serve, nor one from before the failure."""
+def test_failed_or_missing_check_does_not_count_as_passed_before():
+    """The result of another check does not count, nor one from before a failure."""
     passed, failed = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER, failed=("a",)))
 
     assert passed_before(Check.PROBE, [passed], {}) is None
@@ -118,8 +118,8 @@ def test_what_failed_or_was_not_made_has_not_passed_before():
     assert passed_before(Check.TESTS, [], {}) is None
 
 
-def test_what_looked_at_nothing_is_made_again():
-    """It would be refused for as long as it is kept, although the next time may find something to look at."""
+def test_empty_check_result_does_not_count_as_passed_before():
+    """The gate refuses an empty result, and the next run may find something to examine."""
     empty = check(Check.TESTS, at=LATER, passed=())
 
     assert empty.empty
@@ -128,8 +128,8 @@ def test_what_looked_at_nothing_is_made_again():
 
 
 @pytest.mark.parametrize("tools", [{}, {"pytest": "8"}, {"pytest": "9", "python": "3"}], ids=str)
-def test_a_check_is_made_again_with_other_tools(tools):
-    """They might find what those before did not."""
+def test_check_with_other_tools_does_not_count_as_passed_before(tools):
+    """Other tools may find what the earlier ones did not."""
     made = evidence(check(Check.TESTS, tools={"pytest": "9"}))
 
     assert passed_before(Check.TESTS, [made], tools) is None
@@ -152,6 +152,6 @@ SHOWN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
         (Check.TESTS, {"passed": ()}, False),
     ],
 )
-def test_a_report_shows_tests_that_ran_and_did_not_fail(make, check, changes, shows):
-    """Of the check of tests, in its details, and nothing that only looks so."""
+def test_result_shows_tests_only_if_they_ran_and_passed(make, check, changes, shows):
+    """Only the tests check, with well-formed details and no failure, proves that tests ran."""
     assert make.check(check, **changes).shows_tests is shows

@@ -1,4 +1,4 @@
-"""When statements were made, and what is done about those of the future."""
+"""The time of a statement, and statements with a time in the future."""
 
 from datetime import timedelta
 
@@ -35,21 +35,21 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("kind", STATEMENTS)
-def test_every_statement_of_which_the_newest_counts_says_when_it_was_made(kind):
-    """Where its kind says it."""
+def test_made_at_reads_time_of_every_ordered_statement_type(kind):
+    """Each type has its own field for the time."""
     assert made_at(about(IMAGE, kind, STATEMENTS[kind])) == NOON
 
 
 @pytest.mark.parametrize("kind", [*STATEMENTS, SIGNATURE])
-def test_one_that_says_no_time_is_of_none(kind):
-    """What is wrong with it is told by whoever reads the rest."""
+def test_made_at_is_none_without_valid_time(kind):
+    """The reader of the statement reports what is wrong with it."""
     assert made_at(about(IMAGE, kind, {})) is None
     assert made_at(about(IMAGE, kind, {"timeVerified": "2026-11-25", "created": "soon", "cscm": None})) is None
 
 
 @pytest.mark.parametrize("said", [AT, "20261124T120000+0000", NOON.timestamp()])
-def test_a_time_is_read_however_it_is_written(said):
-    """Each reader takes one of these for an instant."""
+def test_made_at_reads_every_time_format(said):
+    """Each format is one that some reader accepts as a time."""
     assert made_at(about(IMAGE, SUMMARY, {"timeVerified": said})) == NOON
 
 
@@ -66,15 +66,15 @@ def test_a_time_is_read_however_it_is_written(said):
         (None, None),
     ],
 )
-def test_a_time_that_orders_statements_is_written_as_we_write_it(said, at):
-    """A number may have been meant for anything."""
+def test_signed_time_accepts_only_text_with_time_zone(said, at):
+    """A number may have another meaning."""
     assert signed_time(about(IMAGE, SUMMARY, {"timeVerified": said})) == at
     assert signed_time(about(IMAGE, SUMMARY, {})) is None
 
 
 @pytest.mark.parametrize("kind", STATEMENTS)
-def test_a_statement_of_the_future_is_an_error(kind):
-    """Whatever its kind; clocks may differ a little."""
+def test_statement_of_the_future_raises(kind):
+    """The rule holds for every type; a small difference of clocks is tolerated."""
     world = World(now=NOON - SKEW)
     world.store(TierName.DEVELOPMENT).attach(IMAGE, kind, STATEMENTS[kind], NOON)
     assert len(world.store(TierName.CURATION).verified(IMAGE, TierName.DEVELOPMENT)) == 1
@@ -84,8 +84,8 @@ def test_a_statement_of_the_future_is_an_error(kind):
         world.store(TierName.CURATION).verified(IMAGE, TierName.DEVELOPMENT)
 
 
-def test_what_nobody_signed_may_say_what_it_likes():
-    """It is left out, whatever its time: nobody without a key can hold up an image."""
+def test_unsigned_statement_of_the_future_is_left_out():
+    """Nobody without a key may stop an image."""
     world, stranger = World(now=NOON - timedelta(days=1)), World()
     bundle = stranger.signers[TierName.DEVELOPMENT].sign(about(IMAGE, SUMMARY, STATEMENTS[SUMMARY]))
     world.registry.attach(

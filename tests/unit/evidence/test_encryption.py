@@ -1,4 +1,4 @@
-"""Records of encryption: read whole or not at all."""
+"""Encryption records are read completely or not at all."""
 
 import pytest
 
@@ -36,8 +36,8 @@ def evidence(predicate, kind=ENCRYPTION):
     )
 
 
-def test_reads_what_was_written():
-    """The wrapped key comes back as bytes."""
+def test_encryption_record_is_read_back():
+    """The wrapped key becomes bytes again."""
     (said,) = encryption_records([evidence(RECORD)])
     record = said.value
 
@@ -46,8 +46,8 @@ def test_reads_what_was_written():
     assert record.predicate()["copy"]["encrypted"] == COPY["encrypted"]
 
 
-def test_other_statements_are_not_asked():
-    """Only the statements of this type."""
+def test_encryption_records_ignore_other_statement_types():
+    """Only the encryption predicate type counts."""
     assert encryption_records([evidence({}, TEST_RESULT)]) == ()
 
 
@@ -78,28 +78,28 @@ def test_other_statements_are_not_asked():
         "no instant",
     ],
 )
-def test_a_signed_record_that_is_none_raises(predicate):
-    """A record that cannot be read does not say that anything is encrypted."""
+def test_invalid_signed_encryption_record_raises(predicate):
+    """An unreadable record does not prove encryption."""
     with pytest.raises(EvidenceInvalid, match=r"urn:cscm:encryption:v2.*cannot be read"):
         encryption_records([evidence(predicate)])
 
 
-def test_a_record_is_made_by_the_names_of_its_fields():
-    """`copy` is what it is called where it is signed."""
+def test_encryption_record_accepts_field_names():
+    """The signed name of the field `encrypted_copy` is `copy`."""
     made = EncryptionRecord(**{key: value for key, value in RECORD.items() if key != "copy"}, encrypted_copy=COPY)
 
     assert made == EncryptionRecord.model_validate(RECORD)
 
 
-def test_the_first_thing_that_is_wrong_is_told():
-    """The rest may follow from it."""
+def test_encryption_record_error_names_first_problem():
+    """The other problems may follow from the first."""
     with pytest.raises(EvidenceInvalid, match="Input should be 'KMS'"):
         encryption_records([evidence({**RECORD, "type": "AES256", "more": 1})])
 
 
 @pytest.mark.parametrize("change", [{}, {"key": "arn:aws:kms:x:1:key/t"}, {"copy": None}], ids=str)
-def test_two_say_the_same_whenever_they_say_it(change):
-    """And not where anything else differs."""
+def test_encryption_records_are_equal_except_for_their_time(change):
+    """Any other difference makes two records differ."""
     first = EncryptionRecord.model_validate(RECORD)
     later = EncryptionRecord.model_validate({**RECORD, **change, "verified": "2026-11-25T12:00:00Z"})
 

@@ -1,4 +1,4 @@
-"""Envelopes: exactly what cosign writes is read, and only the key that signed it is said to have signed it."""
+"""Envelopes: only what cosign writes is read, and only the signing key verifies it."""
 
 import base64
 import json
@@ -28,12 +28,12 @@ JSON = st.recursive(
 
 
 def changed(**values):
-    """The good bundle with other values in its envelope."""
+    """Return the valid bundle with these values in its envelope."""
     return json.dumps({**GOOD, "dsseEnvelope": {**GOOD["dsseEnvelope"], **values}}).encode()
 
 
-def test_gives_what_was_signed_and_knows_by_whom():
-    """Payload and type as they were signed; the key that did, and no other."""
+def test_envelope_returns_payload_and_verifies_only_with_its_key():
+    """Payload and payload type are returned unchanged."""
     envelope = envelope_in(MINE.sign(STATEMENT))
 
     assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
@@ -54,8 +54,8 @@ def test_gives_what_was_signed_and_knows_by_whom():
     ],
     ids=["longer", "nothing", "another type", "no type", "no signature", "not a signature", "another's signature"],
 )
-def test_what_was_changed_is_not_signed(values):
-    """The signature is over payload and type; one of another key, or none, does not do."""
+def test_changed_envelope_does_not_verify(values):
+    """The signature covers payload and payload type."""
     assert not envelope_in(changed(**values)).signed_by(keys_of(MINE.public, "development")[0])
 
 
@@ -88,8 +88,8 @@ def test_what_was_changed_is_not_signed(values):
         "base64 and more",
     ],
 )
-def test_another_bundle_is_none(bundle):
-    """What cosign would not verify does not count here either, good signature or not."""
+def test_bundle_of_other_format_is_not_read(bundle):
+    """A bundle that cosign would not verify does not count, even with a valid signature."""
     assert envelope_in(json.dumps(bundle).encode()) is None
 
 
@@ -107,13 +107,13 @@ def test_another_bundle_is_none(bundle):
     ],
     ids=["empty", "null", "binary", "deep lists", "deep objects", "wide", "cut off", "two"],
 )
-def test_what_is_no_bundle_is_none(content):
-    """Whoever attaches such a thing gets no run to fall over it."""
+def test_content_that_is_no_bundle_is_not_read(content):
+    """An attached file must not make a run fail."""
     assert envelope_in(content) is None
 
 
-def test_rubbish_that_would_take_gigabytes_to_parse_is_not_parsed(monkeypatch):
-    """Whoever may push can make it as large as evidence may be, and attach it often."""
+def test_oversized_bundle_is_not_parsed(monkeypatch):
+    """Everyone with push access can attach content that would take gigabytes of memory."""
     rubbish = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
     monkeypatch.setattr(_Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
 
@@ -121,14 +121,14 @@ def test_rubbish_that_would_take_gigabytes_to_parse_is_not_parsed(monkeypatch):
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_arbitrary_content_is_no_envelope(content):
-    """Nor an error."""
+def test_arbitrary_content_is_not_read(content):
+    """Arbitrary content raises no error either."""
     assert envelope_in(content) is None
 
 
 @given(st.sampled_from(["payload", "payloadType", "signatures", "sig", "mediaType", "hint"]), JSON)
-def test_arbitrary_values_in_a_bundle_are_never_taken_for_signed(key, value):
-    """Whatever stands in a field: no envelope, one that is not signed, or the one that was."""
+def test_bundle_with_arbitrary_field_never_verifies_other_content(key, value):
+    """A changed field gives no envelope, an unverified one or the original content."""
     bundle = json.loads(json.dumps(GOOD))
     if key == "sig":
         bundle["dsseEnvelope"]["signatures"][0]["sig"] = value
@@ -143,8 +143,8 @@ def test_arbitrary_values_in_a_bundle_are_never_taken_for_signed(key, value):
         assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
 
 
-def test_a_tier_has_its_key_and_those_that_it_had_before():
-    """One text, with whatever blanks between them."""
+def test_tier_may_have_current_and_former_keys():
+    """One text contains all PEM keys, separated by blank lines."""
     keys = keys_of(f"{MINE.public}\n\n{OTHER.public}\n", "development")
 
     assert keys == (*keys_of(MINE.public, "development"), *keys_of(OTHER.public, "development"))
@@ -163,7 +163,7 @@ def test_a_tier_has_its_key_and_those_that_it_had_before():
     ],
     ids=["empty", "rubbish", "text", "rubbish after it", "rubbish in it", "P-384", "RSA", "Ed25519"],
 )
-def test_a_key_that_cannot_verify_is_a_wrong_setting(pem):
-    """Otherwise everything that the tier signed would be left out as a stranger's."""
+def test_unusable_public_key_is_invalid_setting(pem):
+    """Otherwise everything that the tier signed would be left out as unsigned."""
     with pytest.raises(SettingInvalid, match="curation"):
         keys_of(pem, "curation")

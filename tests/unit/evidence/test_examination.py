@@ -1,4 +1,4 @@
-"""What no scanner judges: what of it a base has too, and what the owner accepts."""
+"""Content that no scanner judges: what the base has too, and what the owner accepts."""
 
 import pytest
 from pydantic import ValidationError
@@ -25,13 +25,13 @@ FOUND = Examination(archives=(ZIP, OTHER), databases=(DPKG,), contradictions=(VE
         ("/srv/a", [], False),
     ],
 )
-def test_a_pattern_is_a_path_or_everything_below_a_directory(path, patterns, fits):
-    """No other character means anything."""
+def test_path_pattern_matches_path_or_directory_prefix(path, patterns, fits):
+    """No other character has a special meaning."""
     assert matches(path, patterns) is fits
 
 
-def test_what_a_base_has_too_is_the_bases():
-    """At the same place and with the same content; a conflict and a contradiction are the image's own."""
+def test_examination_without_content_of_the_base():
+    """Path and content must be equal; conflicts and contradictions remain with the image."""
     base = Examination(archives=(ZIP, OTHER.model_copy(update={"sha256": "c" * 64})), databases=(DPKG,))
 
     left = FOUND.without([Examination(), base])
@@ -52,21 +52,21 @@ def test_what_a_base_has_too_is_the_bases():
         ("archive", "/etc/debian_version", (2, 1, 1)),
     ],
 )
-def test_an_owner_accepts_what_is_named(what, at, left):
-    """By its kind and its path, and nothing else."""
+def test_owner_accepts_only_content_of_named_kind_and_path(what, at, left):
+    """Kind and path must both match."""
     found = FOUND.unaccepted([Unjudged(what=what, at=(at,), reason="it is well")])
 
     assert (len(found.archives), len(found.databases), len(found.contradictions)) == left
     assert found.conflicts == ("x",)
 
 
-def test_what_is_not_listed_is_counted():
-    """None or more: fewer would take archives away that are listed."""
+def test_number_of_unlisted_archives_cannot_be_negative():
+    """A negative number would subtract listed archives."""
     assert Examination(unlisted=0) == Examination()
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Examination(unlisted=-1)
 
 
-def test_a_distribution_is_written_as_people_do():
-    """With its version, where it has one."""
+def test_distribution_text_has_name_and_version():
+    """A distribution without a version has only a name."""
     assert (str(Identity(id="debian", version="12")), str(Identity(id="arch"))) == ("debian 12", "arch")

@@ -1,4 +1,4 @@
-"""How an image stands: by the newest word that the lifecycle's key signed, and by nobody else's."""
+"""The image status comes from the newest statement of the lifecycle's key, and from no other signer."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ PLACE = ImageRef(repository="evidence/lifecycle/hello", digest=IMAGE.digest)
 
 
 class Repositories(dict):
-    """Those that were made."""
+    """A fake registry that records the repositories it creates."""
 
     def ensure_repository(self, repository, *, immutable, key):
         self[repository] = (immutable, key)
@@ -33,7 +33,7 @@ class Repositories(dict):
 
 @pytest.fixture
 def say(world, make):
-    """Say something of the image, `at` seconds after noon, as `signer`."""
+    """Return a function that signs a decision `at` seconds after noon, as `signer`, without any check."""
 
     def said(act, at=0, signer=TierName.LIFECYCLE, change=None):
         when = make.noon + timedelta(seconds=at)
@@ -46,13 +46,13 @@ def say(world, make):
 
 @pytest.fixture
 def stands(world):
-    """How the image stands for whoever asks."""
+    """Return a function that reads the image status as a tier."""
     return lambda tier=TierName.EXECUTION, ref=IMAGE: image_status(read_image_status(ref, world.store(tier)).evidence)
 
 
 @pytest.fixture
 def decide(world, make):
-    """Decide something as the lifecycle does."""
+    """Return a function that signs a decision as the lifecycle does."""
 
     def decided(act, at=0, by="ann", why="CVE-2026-1", **of):
         repositories = Repositories()
@@ -65,14 +65,14 @@ def decide(world, make):
     return decided
 
 
-def test_of_what_nobody_said_anything_nothing_is_in_force(stands):
-    """Its repository was never made."""
+def test_image_without_decision_has_empty_status(stands):
+    """The repository for decisions need not exist."""
     assert stands() == ImageStatus()
 
 
 @pytest.mark.parametrize(("act", "name"), [(Act.BLOCK, "block"), (Act.HOLD, "hold")])
-def test_what_is_decided_is_in_force_for_every_tier_with_who_why_and_when(decide, stands, make, act, name):
-    """In a repository that is made so that nothing in it moves."""
+def test_signed_decision_sets_image_status_for_every_tier(decide, stands, make, act, name):
+    """It names person, reason and time, and its repository has immutable tags."""
     digest, made = decide(act)
 
     both = {"evidence/lifecycle/digests": (True, None)} if act is Act.BLOCK else {}
@@ -86,15 +86,15 @@ def test_what_is_decided_is_in_force_for_every_tier_with_who_why_and_when(decide
         assert ruling.rule == "", "a person decided it"
 
 
-def test_what_a_rule_decided_says_which(decide, stands):
-    """A rule may end what a rule began, and nothing that a person decided."""
+def test_decision_of_a_rule_names_the_rule(decide, stands):
+    """A rule may end what a rule began, but not what a person decided."""
     decide(Act.BLOCK, by="the rules nightly", of="block.refused")
 
     assert stands().block.rule == "block.refused"
 
 
-def test_a_person_may_block_what_a_rule_blocked_and_no_rule_ends_that(decide, stands):
-    """Whichever was said last; after an unblocking it is over."""
+def test_block_by_person_supersedes_block_by_rule(decide, stands):
+    """The order of the two does not matter, until somebody unblocks the image."""
     assert decide(Act.BLOCK, by="the rules nightly", of="block.refused")[0]
     assert decide(Act.BLOCK, at=1, by="the rules nightly", of="block.refused")[0] is None
     assert decide(Act.BLOCK, at=2, by="ann")[0] and decide(Act.BLOCK, at=3, by="bob")[0] is None
@@ -107,16 +107,16 @@ def test_a_person_may_block_what_a_rule_blocked_and_no_rule_ends_that(decide, st
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_of_a_persons_and_a_rules_block_at_about_one_time_the_persons_counts(say, stands, at):
-    """Both had read that nothing was said."""
+def test_block_by_person_counts_over_concurrent_block_by_rule(say, stands, at):
+    """Both signers had read that the image was not blocked."""
     say(Act.BLOCK, at=1, change={"by": "the rules", "rule": "block.refused"})
     say(Act.BLOCK, at=at)
 
     assert (stands().block.by, stands().block.rule) == ("ann", "")
 
 
-def test_the_last_block_of_a_kind_counts_and_none_from_before_an_unblocking(say, stands):
-    """At one instant with the unblocking it is of after."""
+def test_newest_block_after_last_unblock_counts(say, stands):
+    """A block at the same time as an unblock counts as after it."""
     say(Act.BLOCK, at=0, change={"by": "early"})
     say(Act.UNBLOCK, at=1)
     say(Act.BLOCK, at=1, change={"by": "the rules", "rule": "block.refused"})
@@ -129,15 +129,15 @@ def test_the_last_block_of_a_kind_counts_and_none_from_before_an_unblocking(say,
     assert stands().block.by == "the rules"
 
 
-def test_what_a_rule_blocked_is_held_once(decide):
-    """Saying it again changes nothing."""
+def test_repeated_hold_is_not_signed_again(decide):
+    """A second hold changes nothing."""
     decide(Act.BLOCK, of="block.refused")
 
     assert decide(Act.HOLD, at=1)[0] and decide(Act.HOLD, at=2)[0] is None
 
 
-def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
-    """What development offers again is the digest that was blocked; another digest is not."""
+def test_block_holds_for_digest_in_every_repository(decide, stands):
+    """The same digest may be offered again by development or under another application."""
     decide(Act.BLOCK)
 
     assert stands(ref=IMAGE.moved_to("dev/hello")).block
@@ -145,22 +145,22 @@ def test_an_image_stands_the_same_wherever_it_lies(decide, stands):
     assert stands(ref=IMAGE.moved_to("curated/other")).block, "whatever else its digest is called"
 
 
-def test_block_counts_once_though_it_is_signed_in_two_places(decide, world):
-    """A verdict names the statements that it rests on."""
+def test_block_in_two_repositories_counts_once_as_evidence(decide, world):
+    """A verdict lists the statements that it rests on."""
     decide(Act.BLOCK)
 
     assert len(read_image_status(IMAGE, world.store(TierName.CURATION)).evidence) == 1
 
 
-def test_hold_is_of_one_application(decide, stands):
-    """Another one decides for itself what it keeps."""
+def test_hold_is_for_one_application(decide, stands):
+    """Another application decides itself what to keep."""
     decide(Act.HOLD)
 
     assert stands(ref=IMAGE.moved_to("curated/other")) == ImageStatus()
 
 
-def test_unblock_under_another_name_lifts_the_block_under_all(decide, stands, world, make):
-    """The block is of the digest."""
+def test_unblock_under_one_name_unblocks_every_name(decide, stands, world, make):
+    """A block is for the digest."""
     decide(Act.BLOCK)
     other = IMAGE.moved_to("curated/other")
     sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", why="x", now=make.noon)
@@ -169,8 +169,8 @@ def test_unblock_under_another_name_lifts_the_block_under_all(decide, stands, wo
 
 
 @pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK])
-def test_block_that_lies_in_one_place_alone_is_signed_in_the_other_too(decide, say, stands, world, act):
-    """Whoever signed it was killed in between, or knew one place only; who said it first is not changed."""
+def test_block_in_one_repository_is_completed_in_the_other(decide, say, stands, world, act):
+    """A signer may stop between the two; the first signer remains."""
     if act is Act.UNBLOCK:
         decide(Act.BLOCK)
     say(act, at=1, change={"by": "bob"})
@@ -181,8 +181,8 @@ def test_block_that_lies_in_one_place_alone_is_signed_in_the_other_too(decide, s
 
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])
-def test_the_newest_counts_and_undoes_nothing_else(say, stands, act, undo, name):
-    """Whichever was attached first."""
+def test_newest_decision_of_a_kind_counts(say, stands, act, undo, name):
+    """The order of attachment does not matter, and a block does not affect a hold."""
     say(undo, at=3)
     say(act, at=2)
     say(Act.HOLD if act is Act.BLOCK else Act.BLOCK, at=1)
@@ -200,8 +200,8 @@ def test_the_newest_counts_and_undoes_nothing_else(say, stands, act, undo, name)
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])
 @pytest.mark.parametrize("first", [True, False])
-def test_of_two_at_one_instant_the_safe_one_counts(say, stands, act, undo, name, first):
-    """In whichever order they are read."""
+def test_safer_decision_counts_at_the_same_time(say, stands, act, undo, name, first):
+    """A block or hold counts over its end, in any order of reading."""
     for each in (act, undo) if first else (undo, act):
         say(each)
 
@@ -209,8 +209,8 @@ def test_of_two_at_one_instant_the_safe_one_counts(say, stands, act, undo, name,
 
 
 @pytest.mark.parametrize("signer", [TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION])
-def test_no_tier_lifts_what_the_lifecycle_blocked(say, stands, signer):
-    """Nor does it block."""
+def test_only_lifecycle_can_block_unblock_or_hold(say, stands, signer):
+    """Statements of other tiers about the image status are ignored."""
     say(Act.BLOCK)
     say(Act.UNBLOCK, at=1, signer=signer)
     say(Act.HOLD, at=1, signer=signer)
@@ -219,8 +219,8 @@ def test_no_tier_lifts_what_the_lifecycle_blocked(say, stands, signer):
     assert found.block and found.hold is None
 
 
-def test_a_stranger_is_not_heard_and_is_told(world, say, stands, make):
-    """Whoever may push there can attach anything."""
+def test_invalid_referrer_of_image_status_is_noted(world, say, stands, make):
+    """Everyone with push access can attach content there."""
     say(Act.BLOCK)
     world.registry.attach(PLACE, BUNDLE, b"junk", {"dev.sigstore.bundle.predicateType": LIFECYCLE})
 
@@ -237,16 +237,16 @@ def test_a_stranger_is_not_heard_and_is_told(world, say, stands, make):
     [{"act": "allow"}, {"by": None}, {"by": ""}, {"why": None}, {"why": ""}, {"at": None}, {"at": "2026-11-24"}],
     ids=str,
 )
-def test_a_word_that_cannot_be_read_is_no_permission(say, stands, change):
-    """It may have been a block."""
+def test_unreadable_decision_raises(say, stands, change):
+    """It may be a block."""
     say(Act.UNBLOCK, change=change)
 
     with pytest.raises(EvidenceInvalid):
         stands()
 
 
-def test_a_word_of_the_future_is_an_error(world, say, stands, make):
-    """It would count whatever is said meanwhile."""
+def test_decision_of_the_future_raises(world, say, stands, make):
+    """It would supersede every decision until then."""
     world.now = make.noon
     say(Act.UNBLOCK, at=3600)
 
@@ -254,8 +254,8 @@ def test_a_word_of_the_future_is_an_error(world, say, stands, make):
         stands()
 
 
-def test_who_trusts_no_key_of_the_lifecycle_cannot_tell(world, say):
-    """Every block would pass for a stranger's."""
+def test_reading_status_without_lifecycle_key_raises(world, say):
+    """Every block would look like a statement of an unknown signer."""
     say(Act.BLOCK)
     whole = world.store(TierName.CURATION)
     trusted = {name: key for name, key in whole.trusted.items() if name is not TierName.LIFECYCLE}
@@ -264,8 +264,8 @@ def test_who_trusts_no_key_of_the_lifecycle_cannot_tell(world, say):
         read_image_status(IMAGE, EvidenceStore(whole.tier, whole.referrers, whole.signer, trusted, whole.now))
 
 
-def test_only_what_says_to_be_such_a_word_is_fetched(world, say, monkeypatch):
-    """Whatever else lies there costs nothing."""
+def test_reading_status_fetches_only_lifecycle_statements(world, say, monkeypatch):
+    """Other referrers cost no request."""
     say(Act.BLOCK)
     other = Referrer(digest="sha256:" + "c" * 64, artifact_type=BUNDLE, annotations={"x": "y"})
     listed = world.registry.referrers
@@ -286,8 +286,8 @@ def test_only_what_says_to_be_such_a_word_is_fetched(world, say, monkeypatch):
         ((Act.BLOCK,), Act.RELEASE),
     ],
 )
-def test_what_stands_already_is_not_said_again(world, decide, before, act):
-    """Nothing is written, not even a repository."""
+def test_decision_that_changes_nothing_is_not_signed(world, decide, before, act):
+    """No repository is created either."""
     for at, each in enumerate(before):
         decide(each, at)
     held = {name: dict(there) for name, there in world.registry.held.items()}
@@ -296,15 +296,15 @@ def test_what_stands_already_is_not_said_again(world, decide, before, act):
     assert world.registry.held == held
 
 
-def test_a_letter_is_enough_of_a_name_and_of_a_reason(decide, stands):
-    """How much is said is theirs to decide."""
+def test_person_and_reason_need_one_character(decide, stands):
+    """The project does not judge how much a person writes."""
     decide(Act.BLOCK, by="a", why="b")
 
     assert (stands().block.by, stands().block.why) == ("a", "b")
 
 
-def test_what_was_lifted_can_be_said_again(decide, stands):
-    """With its own reason."""
+def test_image_can_be_blocked_again_after_unblock(decide, stands):
+    """The new block has its own reason."""
     decide(Act.BLOCK)
     decide(Act.UNBLOCK, 1)
     digest, _ = decide(Act.BLOCK, 2, why="another")
@@ -312,8 +312,8 @@ def test_what_was_lifted_can_be_said_again(decide, stands):
     assert digest and stands().block.why == "another"
 
 
-def test_a_clock_that_went_back_does_not_make_a_word_unheard(decide, stands, make):
-    """What is said last counts, by a microsecond."""
+def test_decision_after_clock_set_back_is_the_newest(decide, stands, make):
+    """Its time is moved one microsecond after the last decision."""
     decide(Act.BLOCK, 60)
     decide(Act.UNBLOCK, 0)
 
@@ -324,8 +324,8 @@ def test_a_clock_that_went_back_does_not_make_a_word_unheard(decide, stands, mak
     assert stands().block.at == make.noon + timedelta(seconds=60, microseconds=2)
 
 
-def test_the_place_is_the_lifecycles_own():
-    """Nobody else writes there."""
+def test_image_status_repository_belongs_to_lifecycle():
+    """No other tier writes there."""
     assert image_status_repository(IMAGE) == PLACE
     assert image_status_repository(ImageRef(repository="dev/base/python", digest=IMAGE.digest)).repository == (
         "evidence/lifecycle/base/python"

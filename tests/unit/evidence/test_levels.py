@@ -1,4 +1,4 @@
-"""The level of SLSA's Build track that verdicts state."""
+"""The SLSA build level that verdicts state."""
 
 import pytest
 
@@ -30,18 +30,18 @@ def built(make, builder, **source):
         ("https://github.com/actions/runner", {}, "SLSA_BUILD_LEVEL_1"),
     ],
 )
-def test_level_is_what_the_builder_and_the_source_earn(make, builder, source, level):
-    """A workstation earns 1; a hosted builder 2, of a commit that the provenance names; nobody earns 3."""
+def test_build_level_depends_on_builder_and_source(make, builder, source, level):
+    """A workstation gives level 1, a hosted builder with a committed revision level 2, and nothing gives level 3."""
     assert build_level(built(make, builder, **source)) == (level,)
 
 
-def test_without_provenance_there_is_no_level():
-    """Not even the lowest: that asks for provenance."""
+def test_image_without_provenance_has_no_build_level():
+    """Even level 1 requires provenance."""
     assert build_level(None) == ()
 
 
-def test_a_refusal_states_no_level(make):
-    """FAILED stands in its place, as the specification wants it."""
+def test_refusal_states_failed_in_place_of_level(make):
+    """The SLSA specification of the verification summary requires it."""
     no = [{"code": "x", "fact": "f", "remedy": "r"}]
     common = {"notes": (), "inputs": (), "levels": ("SLSA_BUILD_LEVEL_2",), "now": make.noon}
     for reasons, levels in (((), ("SLSA_BUILD_LEVEL_2",)), (no, ("FAILED",))):

@@ -1,4 +1,4 @@
-"""Provenance: what was built from what, signed, read back, and compared with what is to be built."""
+"""Provenance: signing it, reading it, and comparing it with a build that is to run."""
 
 from datetime import timedelta
 
@@ -21,8 +21,8 @@ def signed(predicate, kind=PROVENANCE):
     )
 
 
-def test_what_was_signed_is_read_back_whole(make):
-    """Also what is None in the declaration, and a base that is not there."""
+def test_provenance_is_read_back_unchanged(make):
+    """Null values of the declaration and a base remain too."""
     built = make.built(materials=(CURATED, OTHER), uncurated=(OTHER.name,), base=CURATED)
     manifest = make.manifest(limits={"medium": None, "critical": 3})
     said = provenance(built, manifest)
@@ -35,8 +35,8 @@ def test_what_was_signed_is_read_back_whole(make):
     assert said.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
 
 
-def test_a_resource_without_an_address_has_no_address(make):
-    """SLSA's descriptors leave out what there is not."""
+def test_dependency_without_uri_has_no_uri_field(make):
+    """SLSA resource descriptors leave out empty fields."""
     dependencies = provenance(make.built(), make.manifest()).predicate()["buildDefinition"]["resolvedDependencies"]
 
     assert [sorted(each) for each in dependencies] == [
@@ -46,8 +46,8 @@ def test_a_resource_without_an_address_has_no_address(make):
     ]
 
 
-def test_a_file_that_was_fetched_is_told_by_its_address_and_is_no_image(make):
-    """No gate looks for the image that it was made of."""
+def test_fetched_file_has_uri_and_is_no_image_material(make):
+    """The gates do not look for a base image of a fetched file."""
     url = "https://files.example/tool.tar.gz"
     fetched = Material(name=url, digest="sha256:" + "3" * 64, curated=False)
     said = provenance(make.built(materials=(CURATED, fetched)), make.manifest())
@@ -59,8 +59,8 @@ def test_a_file_that_was_fetched_is_told_by_its_address_and_is_no_image(make):
 
 
 @pytest.mark.parametrize(("hosted", "builder"), [(True, HOSTED_BUILDER), (False, BUILDER)])
-def test_a_hosted_builder_has_an_identity_of_its_own(make, hosted, builder):
-    """By which its level is judged; what one built the other builds again."""
+def test_hosted_builder_has_its_own_id(make, hosted, builder):
+    """The build level depends on it, and one builder does not reuse the build of the other."""
     built = make.built(hosted=hosted)
 
     assert provenance(built, make.manifest()).run_details.builder.id == builder
@@ -80,8 +80,8 @@ def test_a_hosted_builder_has_an_identity_of_its_own(make, hosted, builder):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_it_is_of_the_same_build_only_where_every_input_is_the_same(make, change):
-    """When it was built, and by which run, is no input."""
+def test_provenance_matches_build_only_if_every_input_is_equal(make, change):
+    """Time and invocation of the build are no inputs."""
     built, manifest = make.built(), make.manifest()
     later = {"started": make.noon + timedelta(1), "finished": make.noon + timedelta(1), "invocation": "another"}
 
@@ -96,8 +96,8 @@ def test_it_is_of_the_same_build_only_where_every_input_is_the_same(make, change
 
 
 @pytest.mark.parametrize("more", ["buildDefinition", "runDetails", "builder", "rubbish"])
-def test_one_that_says_more_or_cannot_be_read_is_of_no_build(make, more):
-    """Another version may have had inputs that this one does not know; nothing is an error here: it is built."""
+def test_provenance_with_unknown_or_invalid_field_matches_no_build(make, more):
+    """Another version may have other inputs; the image is built again, without an error."""
     predicate = make.provenance()
     if more == "buildDefinition":
         predicate["buildDefinition"]["externalParameters"]["buildArgs"] = {"a": "b"}
@@ -111,8 +111,8 @@ def test_one_that_says_more_or_cannot_be_read_is_of_no_build(make, more):
     assert not is_of(signed(predicate), make.built(), make.manifest())
 
 
-def test_the_build_that_finished_last_counts(make):
-    """Wherever it lies; other statements are not asked."""
+def test_last_provenance_is_of_the_build_that_finished_last(make):
+    """Other statement types are ignored."""
     old = signed(make.provenance())
     new = signed(make.provenance(owner="new", built={"finished": make.noon + timedelta(seconds=1)}))
 
@@ -121,8 +121,8 @@ def test_the_build_that_finished_last_counts(make):
 
 
 @pytest.mark.parametrize("part", ["buildDefinition", "runDetails"])
-def test_one_that_cannot_be_read_is_an_error(make, part):
-    """It is the last one; what an older one says does not matter."""
+def test_last_provenance_raises_if_newest_is_unreadable(make, part):
+    """An unreadable older one does not matter."""
     later = make.provenance(built={"finished": make.noon + timedelta(seconds=1)})
     broken = make.provenance()
     broken["buildDefinition"]["externalParameters"] = {}
@@ -142,8 +142,8 @@ def test_one_that_cannot_be_read_is_an_error(make, part):
         ("curated/base/Python", {"sha256": "1" * 64}),
     ],
 )
-def test_one_that_names_no_content_where_it_has_to_cannot_be_read(make, name, digest):
-    """Everybody who looks an image up by it would fail, each in another way."""
+def test_provenance_with_invalid_image_name_or_digest_raises(make, name, digest):
+    """Otherwise each reader of the image would fail in its own way."""
     said = provenance(make.built(), make.manifest()).predicate()
     said["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
 
@@ -151,8 +151,8 @@ def test_one_that_names_no_content_where_it_has_to_cannot_be_read(make, name, di
         last_provenance([signed(said)])
 
 
-def test_what_is_no_image_needs_no_such_digest(make):
-    """Sources are named by commits, and whatever else SLSA knows."""
+def test_provenance_accepts_non_image_dependency_without_sha256(make):
+    """SLSA names sources by commit, for example."""
     said = provenance(make.built(), make.manifest()).predicate()
     said["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
 

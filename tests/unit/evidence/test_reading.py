@@ -1,4 +1,4 @@
-"""Statements as the model's own values: what cannot be read is an error, and what a step rests on is told."""
+"""Reading statements as typed values, and the age of the evidence of a step."""
 
 from datetime import timedelta
 
@@ -32,8 +32,8 @@ def word(predicate):
     return predicate["word"]
 
 
-def test_statements_of_a_type_are_read_the_oldest_first():
-    """By the time that was signed, wherever they lie; other types are not asked."""
+def test_read_statements_returns_oldest_first():
+    """The signed time decides, and other statement types are ignored."""
     new, old = result(at=NOON + timedelta(microseconds=1), word="new"), result(word="old")
     expected = (SignedValue("old", NOON, old), SignedValue("new", NOON + timedelta(microseconds=1), new))
 
@@ -51,26 +51,26 @@ def test_statements_of_a_type_are_read_the_oldest_first():
     ],
     ids=["missing", "nothing", "list", "other fields"],
 )
-def test_what_has_another_form_is_invalid_evidence(read):
-    """Whoever signed it used another version; the message says which statement it is, and who signed it."""
+def test_statement_of_other_form_is_invalid_evidence(read):
+    """The message names the statement and its signer."""
     with pytest.raises(EvidenceInvalid, match=r"development signed dev/hello@sha256:c.*test-result.*cannot be read"):
         read_statements([result(word="x")], TEST_RESULT, read)
 
 
-def test_what_does_not_say_when_it_was_made_is_invalid_evidence():
+def test_statement_without_time_is_invalid_evidence():
     """It may be the newest."""
     with pytest.raises(EvidenceInvalid, match="does not say when it was made"):
         read_statements([result(word="x", cscm={})], TEST_RESULT, word)
 
 
-def test_a_mistake_of_ours_is_no_invalid_evidence():
-    """It has to be seen as what it is."""
+def test_programming_error_is_not_reported_as_invalid_evidence():
+    """A defect of the project must remain visible."""
     with pytest.raises(ZeroDivisionError):
         read_statements([result()], TEST_RESULT, lambda _: 1 // 0)
 
 
-def test_an_error_tells_the_first_of_a_long_story():
-    """A statement can be of any size; a message is not."""
+def test_evidence_error_is_cut_to_500_characters():
+    """A statement may be of any size, but a message may not."""
 
     def read(_):
         raise TypeError("#" * 10_000)
@@ -81,8 +81,8 @@ def test_an_error_tells_the_first_of_a_long_story():
     assert str(caught.value).count("#") == 500
 
 
-def test_a_proof_names_its_evidence_and_is_as_old_as_the_oldest():
-    """In the order it was given."""
+def test_proof_names_evidence_and_oldest_time():
+    """The evidence keeps its order."""
     known = [evidence("1", NOON), evidence("2", NOON - timedelta(days=1)), evidence("3", NOON + timedelta(days=1))]
 
     found = proof(known)
@@ -91,12 +91,12 @@ def test_a_proof_names_its_evidence_and_is_as_old_as_the_oldest():
     assert found.since == NOON - timedelta(days=1)
 
 
-def test_a_proof_with_a_part_of_unknown_age_is_of_unknown_age():
-    """The part without a time may be the oldest."""
+def test_proof_with_undated_evidence_has_unknown_age():
+    """The undated statement may be the oldest."""
     assert proof([evidence("1", NOON), evidence("2")]).since is None
     assert proof([evidence("1")]).since is None
 
 
 def test_no_evidence_is_no_proof():
-    """Nothing was shown by it."""
+    """Without evidence nothing is proven."""
     assert proof([]) is None

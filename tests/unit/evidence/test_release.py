@@ -1,4 +1,4 @@
-"""The files of a release, and what is signed about them."""
+"""The files of a project release, and the statement about them."""
 
 import hashlib
 
@@ -9,8 +9,8 @@ REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"
 
 
-def test_every_file_is_named_by_its_content():
-    """Whoever has one of them verifies that one; the image is named beside them."""
+def test_release_statement_names_every_file_by_digest():
+    """Anybody can verify a single file; the image is named beside them."""
     statement = released("pkg:pypi/container-supply-chain@0.1.0", REF, {WHEEL: b"wheel", "sbom.json": b"sbom"})
 
     assert {each.name: each.digest["sha256"] for each in statement.subject} == {

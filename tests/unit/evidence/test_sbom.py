@@ -1,4 +1,4 @@
-"""The inventory: read back only as it was signed."""
+"""The SBOM is read only as it was signed."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
 @pytest.fixture
 def signed(world):
-    """Attach a signed SBOM statement; gives what is verified afterwards."""
+    """Return a function that attaches a signed SBOM statement and returns the verified evidence."""
 
     def attach(predicate, created="2026-11-24T12:00:00+00:00"):
         bundle = world.signers[TierName.CURATION].sign(about(REF, SBOM, predicate))
@@ -45,12 +45,12 @@ def signed(world):
 
 
 def referrer_of(predicate):
-    """Where the SBOM that a statement names lies."""
+    """Return the location of the SBOM that a statement names."""
     return REF.model_copy(update={"digest": predicate["references"][0]["annotations"]["referrer"]})
 
 
-def test_lists_type_name_and_url_of_every_package(world, make, signed):
-    """As syft names them."""
+def test_packages_have_type_name_and_url(world, make, signed):
+    """The values are those of syft."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", "zlib1g"))
 
     assert packages_in(evidence, world.registry.content) == {
@@ -59,14 +59,14 @@ def test_lists_type_name_and_url_of_every_package(world, make, signed):
     }
 
 
-def test_nothing_signed_is_not_an_empty_inventory(world):
-    """None: nobody looked. An empty set: somebody looked and found nothing."""
+def test_missing_sbom_differs_from_empty_sbom(world):
+    """None means that nobody scanned; an empty set means that a scan found nothing."""
     assert packages_in((), world.registry.content) is None
 
 
 @pytest.mark.parametrize("created", ["2026-11-23T12:00:00+00:00", "2026-11-25T12:00:00+00:00"])
-def test_the_last_one_counts(world, make, signed, created):
-    """Scanned again, the newer statement is the inventory; by the time in it, whenever it says it was attached."""
+def test_newest_sbom_by_signed_time_counts(world, make, signed, created):
+    """The annotation of the referrer does not matter."""
     signed(make.sbom(world.registry, REF, "old", at=make.noon - timedelta(seconds=1)), created=created)
     evidence = signed(make.sbom(world.registry, REF, "new"))
 
@@ -76,8 +76,8 @@ def test_the_last_one_counts(world, make, signed, created):
     assert found.evidence.predicate["created"] == make.noon.isoformat()
 
 
-def test_a_format_without_its_digest_is_no_inventory(world, make, signed):
-    """What cannot be compared is not taken."""
+def test_sbom_without_sha256_is_invalid(world, make, signed):
+    """Content that cannot be compared is not accepted."""
     predicate = make.sbom(world.registry, REF)
     predicate["references"][0]["digest"] = {"sha512": "0" * 128}
 
@@ -85,8 +85,8 @@ def test_a_format_without_its_digest_is_no_inventory(world, make, signed):
         packages_in(signed(predicate), world.registry.content)
 
 
-def test_what_is_signed_of_an_sbom_has_in_totos_names(make):
-    """in-toto reference v0.1; read back it is the same."""
+def test_sbom_predicate_follows_in_toto_reference(make):
+    """The names are those of in-toto reference v0.1, and reading restores the value."""
     made = References(
         references=(
             Reference(
@@ -125,8 +125,8 @@ def test_what_is_signed_of_an_sbom_has_in_totos_names(make):
     ],
     ids=["another", "rubbish", "cut short", "nothing"],
 )
-def test_other_content_than_was_signed_is_no_inventory(world, make, signed, content):
-    """Whoever can write to the registry cannot empty the list."""
+def test_sbom_with_other_content_than_signed_is_invalid(world, make, signed, content):
+    """Nobody with write access to the registry can empty the list."""
     predicate = make.sbom(world.registry, REF, "openssl")
     world.registry.change(REF.repository, predicate["references"][0]["annotations"]["referrer"], content)
 
@@ -153,8 +153,8 @@ def test_other_content_than_was_signed_is_no_inventory(world, make, signed, cont
     ],
     ids=lambda listed: repr(listed)[:40],
 )
-def test_what_was_signed_and_is_no_sbom_is_an_error(world, make, signed, listed):
-    """Also where the tier itself signed it; it is neither an empty list nor a missing one."""
+def test_malformed_signed_sbom_is_invalid(world, make, signed, listed):
+    """A malformed SBOM is neither empty nor missing, even if the tier signed it."""
     predicate = make.sbom(world.registry, REF)
     syft = predicate["references"][0]
     syft["digest"]["sha256"] = hashlib.sha256(listed).hexdigest()
@@ -165,16 +165,16 @@ def test_what_was_signed_and_is_no_sbom_is_an_error(world, make, signed, listed)
 
 
 @pytest.mark.parametrize("source", [None, {}, {"metadata": {}}, {"metadata": {"manifest": "?"}}], ids=str)
-def test_an_sbom_without_the_manifest_that_it_was_made_of_says_so(world, make, signed, source):
-    """One of a directory, or of another generator."""
+def test_sbom_without_source_manifest_raises_on_access(world, make, signed, source):
+    """An SBOM of a directory or of another generator has none."""
     found = sbom_in(signed(make.sbom(world.registry, REF, source=source)), world.registry.content)
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
         _ = found.manifest
 
 
-def test_a_package_without_a_url_is_listed_all_the_same(world, make, signed):
-    """Not everything that is found has one."""
+def test_package_without_url_is_listed(world, make, signed):
+    """Not every package has a URL."""
     listed = b'{"artifacts": [{"type": "binary", "name": "busybox"}]}'
     predicate = make.sbom(world.registry, REF)
     syft = predicate["references"][0]
@@ -184,8 +184,8 @@ def test_a_package_without_a_url_is_listed_all_the_same(world, make, signed):
     assert packages_in(signed(predicate), world.registry.content) == {("binary", "busybox", "")}
 
 
-def test_an_sbom_may_have_half_a_gibibyte_and_no_more(world, make, signed, monkeypatch):
-    """A few bytes in the registry can be as many as one likes when they are unpacked."""
+def test_sbom_larger_than_512_mib_is_invalid(world, make, signed, monkeypatch):
+    """A few compressed bytes can expand to any size."""
     predicate = make.sbom(world.registry, REF, "openssl")
     size = len(gzip.decompress(world.registry.content(referrer_of(predicate))))
     evidence = signed(predicate)
@@ -198,8 +198,8 @@ def test_an_sbom_may_have_half_a_gibibyte_and_no_more(world, make, signed, monke
         packages_in(evidence, world.registry.content)
 
 
-def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
-    """So that it can be read again, and made again with the same tool."""
+def test_sbom_tells_its_location_and_generator(world, make, signed):
+    """It can be read again, and made again with the same tool."""
     predicate = make.sbom(world.registry, REF, "openssl")
     (evidence,) = signed(predicate)
 
@@ -214,8 +214,8 @@ def test_the_inventory_says_where_it_is_and_what_made_it(world, make, signed):
     assert found.digest == digest_of(found.content)
 
 
-def test_the_examination_counts_where_it_looked_for_all_that_is_looked_for_today(world, make, signed):
-    """Whoever did not look, or for less, found nothing by that."""
+def test_examination_of_another_version_does_not_count(world, make, signed):
+    """An older examination did not look for everything."""
     predicate = make.sbom(world.registry, REF, "openssl")
     for number, (said, found) in enumerate(
         (
@@ -228,8 +228,8 @@ def test_the_examination_counts_where_it_looked_for_all_that_is_looked_for_today
         assert last_listed(evidence[-1:]).examination == found
 
 
-def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
-    """The others are made from it; two that claim to be it are none."""
+def test_only_syft_format_is_read(world, make, signed):
+    """The other formats are made from it; two references with its name are invalid."""
     predicate = make.sbom(world.registry, REF, "openssl")
     spdx = {**predicate["references"][0], "name": "spdx", "digest": {"sha256": "0" * 64}}
     evidence = signed({**predicate, "references": [spdx, *predicate["references"]]})
@@ -240,8 +240,8 @@ def test_syfts_own_format_is_the_one_that_is_read(world, make, signed):
         packages_in(signed(twice, created=LATER), world.registry.content)
 
 
-def test_an_error_tells_the_first_of_a_long_story(world, make, signed):
-    """What is read can be of any size; a message is not."""
+def test_sbom_error_is_cut_to_500_characters(world, make, signed):
+    """Content may be of any size, but a message may not."""
 
     def content(referrer):
         raise ValueError("x" * 10_000)
@@ -252,16 +252,16 @@ def test_an_error_tells_the_first_of_a_long_story(world, make, signed):
     assert str(caught.value).count("x") == 500
 
 
-def test_a_large_sbom_is_read_whole(world, make, signed):
-    """What comes again after 20 KiB is written once (RFC 1951 allows for 32)."""
+def test_large_sbom_is_read_completely(world, make, signed):
+    """The compressed stream refers back further than 20 KiB (RFC 1951 allows 32)."""
     names = [digest_of(b"%d" % n) for n in range(280)]
     predicate = make.sbom(world.registry, REF, *names, *(f"{name}-dev" for name in names))
 
     assert len(packages_in(signed(predicate), world.registry.content)) == 560
 
 
-def test_what_is_packed_otherwise_is_no_inventory(world, make, signed):
-    """It was attached as gzip (RFC 1952)."""
+def test_sbom_that_is_not_gzip_is_invalid(world, make, signed):
+    """An SBOM is attached as gzip (RFC 1952)."""
     predicate = make.sbom(world.registry, REF, "openssl")
     listed = gzip.decompress(world.registry.content(referrer_of(predicate)))
     world.registry.change(REF.repository, referrer_of(predicate).digest, zlib.compress(listed))
@@ -271,14 +271,14 @@ def test_what_is_packed_otherwise_is_no_inventory(world, make, signed):
 
 
 @pytest.mark.parametrize("predicate", [{}, {"references": []}, {"references": [{"name": "syft"}]}, {"references": 1}])
-def test_a_signed_statement_that_names_no_inventory_is_an_error(world, signed, predicate):
-    """It may have been made by another version; it does not count as empty."""
+def test_signed_statement_without_sbom_reference_is_invalid(world, signed, predicate):
+    """Another version may have made it, so it does not count as empty."""
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
         packages_in(signed(predicate), world.registry.content)
 
 
-def test_system_packages_are_the_distributions():
-    """A virtual environment may be replaced; the package manager's records may not."""
+def test_system_packages_are_those_of_the_distribution():
+    """An image may replace its virtual environment, but not the records of the package manager."""
     assert system_packages(frozenset({("deb", "a", ""), ("python", "b", ""), ("apk", "c", "")})) == {
         ("deb", "a", ""),
         ("apk", "c", ""),
@@ -292,8 +292,8 @@ def test_system_packages_are_the_distributions():
     ("pkg:apk/alpine/libssl3@3.1?upstream=openssl", ("openssl", "3.1")),
     ("pkg:rpm/x/y@1?upstream=odd.src.rpm", ("", "")), ("pkg:pypi/flask@1", ("", "")), ("", ("", "")),
 ])  # fmt: skip
-def test_the_source_of_a_package_is_what_advisories_name(purl, source):
-    """As syft writes it."""
+def test_source_package_is_read_from_purl(purl, source):
+    """Advisories name the source package; syft writes it into the package URL."""
     assert source_in(purl) == source
 
 
@@ -314,6 +314,6 @@ def test_the_source_of_a_package_is_what_advisories_name(purl, source):
         ("pkg:", ("", "", "")),
     ],
 )
-def test_a_package_url_says_type_name_and_version(url, found):
-    """The name as an SBOM has it: of some types the namespace is a part of it."""
+def test_purl_gives_type_name_and_version(url, found):
+    """For some types the namespace is part of the name."""
     assert in_url(url) == found

@@ -1,4 +1,4 @@
-"""Soaks as they are signed and read back."""
+"""Soak statements: signing and reading them."""
 
 from datetime import timedelta
 
@@ -31,8 +31,8 @@ def evidence(said):
     return VerifiedStatement(digest=DIGEST, repository=WHERE.repository, statement=statement, signer="execution")
 
 
-def test_the_last_one_is_read_back():
-    """With how often it was looked at."""
+def test_last_soak_is_read_back():
+    """The number of health checks remains."""
     later = soak(until=NOON + timedelta(hours=2), looks=25)
 
     found = last_soak([evidence(later), evidence(soak())], "staging", DIGEST, "c")
@@ -41,37 +41,37 @@ def test_the_last_one_is_read_back():
 
 
 @pytest.mark.parametrize("other", [{"environment": "acceptance"}, {"digest": OTHER}, {"container": "c2"}])
-def test_a_soak_elsewhere_or_of_another_image_or_container_is_none_here(other):
-    """Each environment asks anew, of each digest, and of what it is deployed as."""
+def test_soak_of_other_environment_image_or_container_does_not_count(other):
+    """Each environment requires a soak of its own for each digest and container."""
     assert last_soak([evidence(soak(**other))], "staging", DIGEST, "c") is None
 
 
-def test_it_lasted_from_the_first_look_to_the_last():
-    """In seconds."""
+def test_soak_lasts_from_first_to_last_observation():
+    """The duration is in seconds."""
     assert soak().seconds == 3600
 
 
-def test_it_is_told_with_where_and_how_long():
-    """To the second."""
+def test_soak_text_shows_environment_and_duration():
+    """The duration is rounded down to seconds."""
     assert str(soak(until=NOON + timedelta(days=1, hours=1, seconds=0.9))) == "well in staging for 1 day, 1:00:00"
 
 
-def test_who_never_looked_saw_no_soak():
-    """One look is the least."""
+def test_soak_requires_at_least_one_observation():
+    """Without an observation nothing is known."""
     assert soak(looks=1).looks == 1
     with pytest.raises(ValidationError):
         soak(looks=0)
 
 
-def test_the_last_of_many_counts():
-    """In whatever order they are read."""
+def test_last_soak_is_the_newest_in_any_order():
+    """The time decides, not the order of reading."""
     many = [soak(until=NOON + timedelta(hours=hours)) for hours in (2, 4, 1, 3)]
 
     assert last_soak(map(evidence, many), "staging", DIGEST, "c").value == many[1]
 
 
-def test_the_longest_counts_where_the_container_does_not():
-    """A later and shorter one takes nothing from it."""
+def test_longest_soak_counts_for_any_container():
+    """A later, shorter soak does not replace it."""
     long = soak(until=NOON + timedelta(hours=3), container="c2")
     later = soak(since=NOON + timedelta(hours=4), until=NOON + timedelta(hours=5))
 
@@ -79,6 +79,6 @@ def test_the_longest_counts_where_the_container_does_not():
 
 
 @pytest.mark.parametrize("other", [{"environment": "acceptance"}, {"digest": OTHER}])
-def test_no_soak_elsewhere_or_of_another_image_is_the_longest(other):
-    """Nor is one of none."""
+def test_longest_soak_ignores_other_environment_and_image(other):
+    """Without a matching soak the result is None."""
     assert longest_soak([evidence(soak(**other))], "staging", DIGEST) is None

@@ -1,4 +1,4 @@
-"""Reading statements: what is no statement about this image is never taken for one."""
+"""Statements: nothing else counts as a statement about this image."""
 
 import json
 
@@ -23,13 +23,13 @@ JSON = st.recursive(
 
 
 def read(payload, payload_type=PAYLOAD):
-    """The statement in an envelope around this; who signed it is not asked here."""
+    """Read the statement in an envelope with this payload; its signature is not verified here."""
     content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return read_statement(Envelope.model_construct(payload=content, payload_type=payload_type, signatures=()), "there")
 
 
-def test_reads_what_was_written():
-    """Subject, type and predicate come back as they went in."""
+def test_statement_is_read_back():
+    """Subject, predicate type and predicate remain."""
     statement = read(GOOD)
 
     assert statement.predicate_type == TEST_RESULT
@@ -37,8 +37,8 @@ def test_reads_what_was_written():
     assert statement.subject[0].digest == {"sha256": "a" * 64}
 
 
-def test_is_written_as_in_toto_says():
-    """in-toto attestation framework v1: the names of the fields are fixed."""
+def test_statement_has_in_toto_field_names():
+    """The in-toto attestation framework v1 defines them."""
     assert GOOD == {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "dev/hello", "digest": {"sha256": "a" * 64}}],
@@ -47,8 +47,8 @@ def test_is_written_as_in_toto_says():
     }
 
 
-def test_ignores_what_a_later_version_adds():
-    """in-toto's parsing rules ask for it."""
+def test_statement_ignores_unknown_fields():
+    """The parsing rules of in-toto require it."""
     assert read({**GOOD, "later": 1}).predicate == {"result": "PASSED"}
 
 
@@ -69,8 +69,8 @@ def test_ignores_what_a_later_version_adds():
     ],
     ids=str,
 )
-def test_a_statement_with_a_broken_field_is_unreadable(change):
-    """Half a statement says nothing."""
+def test_statement_with_invalid_field_is_unreadable(change):
+    """An incomplete statement proves nothing."""
     with pytest.raises(EvidenceInvalid):
         read({**GOOD, **change})
 
@@ -89,20 +89,20 @@ def test_a_statement_with_a_broken_field_is_unreadable(change):
     ],
     ids=lambda subject: f"{subject['name'][:20]} {subject['digest']}"[:40],
 )
-def test_a_statement_about_another_image_is_not_about_this_one(subject):
-    """Neither another digest nor another application's name will do."""
+def test_statement_about_other_image_does_not_match(subject):
+    """A different digest or application name is another image."""
     assert not is_about(read({**GOOD, "subject": [subject]}), IMAGE)
 
 
 @pytest.mark.parametrize("name", ["", "dev/hello", "curated/hello", "evidence/curation/hello"])
-def test_a_statement_follows_the_digest_through_the_tiers(name):
-    """`store` takes development's evidence along; cosign's signatures name no repository."""
+def test_statement_matches_digest_in_repositories_of_all_tiers(name):
+    """Curation copies the evidence of development; a cosign signature names no repository."""
     subject = {"name": name, "digest": {"sha256": "a" * 64}}
 
     assert is_about(read({**GOOD, "subject": [subject]}), IMAGE)
 
 
-def test_one_fitting_subject_among_several_is_enough():
+def test_statement_matches_if_one_of_its_subjects_does():
     """A statement may be about several artifacts."""
     other = {"name": "dev/other", "digest": {"sha256": "b" * 64}}
 
@@ -110,29 +110,29 @@ def test_one_fitting_subject_among_several_is_enough():
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "application/json"])
-def test_another_payload_type_is_refused(kind):
-    """The payload type is part of what is signed; a bundle of another kind is no statement."""
+def test_statement_with_other_payload_type_is_refused(kind):
+    """The signature covers the payload type."""
     with pytest.raises(EvidenceInvalid):
         read(GOOD, kind)
 
 
 @pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"predicate": ' * 100_000], ids=["lists", "objects"])
-def test_deeply_nested_rubbish_is_refused(deep):
-    """Neither the reader nor the run falls over it."""
+def test_deeply_nested_statement_is_refused(deep):
+    """It must crash neither the reader nor the run."""
     with pytest.raises(EvidenceInvalid):
         read(deep)
 
 
 @given(st.binary(max_size=300))
-def test_arbitrary_bytes_never_make_a_statement(content):
-    """`EvidenceInvalid` and nothing else."""
+def test_arbitrary_bytes_are_never_a_statement(content):
+    """The only error is `EvidenceInvalid`."""
     with pytest.raises(EvidenceInvalid):
         read(content)
 
 
 @given(st.sampled_from(sorted(GOOD)), JSON)
-def test_arbitrary_values_in_a_statement_are_read_or_refused(key, value):
-    """Whatever stands in a field, the answer is a statement or `EvidenceInvalid`; it is about what it names."""
+def test_statement_with_arbitrary_field_is_read_or_refused(key, value):
+    """The result is a statement or `EvidenceInvalid`, and the statement matches only the image it names."""
     try:
         statement = read({**GOOD, key: value})
     except EvidenceInvalid:
@@ -140,8 +140,8 @@ def test_arbitrary_values_in_a_statement_are_read_or_refused(key, value):
     assert is_about(statement, IMAGE) is any(subject.digest.get("sha256") == "a" * 64 for subject in statement.subject)
 
 
-def test_an_error_tells_the_first_of_a_long_story():
-    """A payload's type can be of any size; a message is not."""
+def test_statement_error_is_cut_to_500_characters():
+    """A payload type may be of any size, but a message may not."""
     with pytest.raises(EvidenceInvalid) as caught:
         read(GOOD, "#" * 10_000)
 

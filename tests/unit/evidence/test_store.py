@@ -1,4 +1,4 @@
-"""The evidence store: only what the right key signed about this image comes back."""
+"""The evidence store returns only what the right key signed about this image."""
 
 import base64
 import json
@@ -32,8 +32,8 @@ def attached(world, bundle, annotations=NOTES, kind=BUNDLE):
     return world.registry.attach(IMAGE, kind, bundle, annotations)
 
 
-def test_what_a_tier_attaches_another_tier_verifies(world, make):
-    """By the key alone; digest, signer and statement are as they were written."""
+def test_attached_statement_is_verified_by_another_tier(world, make):
+    """Digest, signer and statement remain; only the key decides."""
     digest = world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
 
     (found,) = world.store(CURATION).verified(IMAGE, DEV)
@@ -43,8 +43,8 @@ def test_what_a_tier_attaches_another_tier_verifies(world, make):
     assert found.attached == make.noon
 
 
-def test_one_tiers_word_is_not_anothers(world, make):
-    """What execution signs is no evidence of development's, even with development's hint in it."""
+def test_statement_of_another_tier_is_not_verified(world, make):
+    """The key decides, even if the hint in the bundle names the other tier."""
     world.store(EXECUTION).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, world.signers[EXECUTION].sign_bytes(statement, hint=world.signers[DEV].hint))
@@ -52,8 +52,8 @@ def test_one_tiers_word_is_not_anothers(world, make):
     assert world.store(CURATION).verified(IMAGE, DEV) == ()
 
 
-def test_a_strangers_key_proves_nothing(world, store, make):
-    """A signature is only worth the key that made it."""
+def test_statement_of_unknown_key_is_not_verified(world, store, make):
+    """A signature is worth only as much as its key."""
     stranger = make.signer()
     statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, stranger.sign_bytes(statement))
@@ -62,7 +62,7 @@ def test_a_strangers_key_proves_nothing(world, store, make):
     assert store.verified(IMAGE, DEV) == ()
 
 
-def test_a_changed_payload_is_not_what_was_signed(world, store, make):
+def test_changed_payload_is_not_verified(world, store, make):
     """The signature of one statement does not serve another."""
     no = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
     forged = json.loads(world.registry.held["dev/hello"][no][2])
@@ -73,8 +73,8 @@ def test_a_changed_payload_is_not_what_was_signed(world, store, make):
     assert store.verified(IMAGE, DEV) == ()
 
 
-def test_a_statement_about_another_image_is_left_out(world, store, make):
-    """Whoever may push may attach a genuine one again elsewhere; it says nothing about this image."""
+def test_statement_about_other_image_is_left_out(world, store, make):
+    """Everyone with push access can attach a genuine statement to another image."""
     other = IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})
     for subject in (other, IMAGE.moved_to("dev/other")):
         attached(world, world.signers[DEV].sign(about(subject, TEST_RESULT, {"result": "PASSED"})))
@@ -85,8 +85,8 @@ def test_a_statement_about_another_image_is_left_out(world, store, make):
     assert reading.notes() == (f"left out 2 of what is attached to dev/hello@{'a' * 12}: 2 × about another image",)
 
 
-def test_a_statement_counts_once_however_often_it_is_attached(world, store, make):
-    """Attaching it again under another name adds nothing, and takes nothing away."""
+def test_statement_attached_repeatedly_counts_once(world, store, make):
+    """Repeated attachment changes nothing, under whatever type."""
     first = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
     bundle = world.registry.held["dev/hello"][first][2]
     spaced = json.dumps(json.loads(bundle), indent=1).encode()
@@ -111,16 +111,16 @@ def test_a_statement_counts_once_however_often_it_is_attached(world, store, make
     ],
     ids=["bare", "no subject", "old version"],
 )
-def test_what_the_tier_signed_and_nobody_can_read_raises(world, store, payload):
-    """It may have said no."""
+def test_unreadable_signed_statement_raises(world, store, payload):
+    """It may be a refusal."""
     attached(world, world.signers[DEV].sign_bytes(payload))
 
     with pytest.raises(EvidenceInvalid, match="no statement that can be read"):
         store.verified(IMAGE, DEV)
 
 
-def test_a_signature_over_another_payload_type_is_never_admitted(world, store):
-    """It is the tier's, and what it says nobody knows."""
+def test_signed_bundle_of_other_payload_type_raises(world, store):
+    """The tier signed it, but its meaning is unknown."""
     statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, world.signers[DEV].sign_bytes(statement, payload_type="text/plain"))
 
@@ -128,8 +128,8 @@ def test_a_signature_over_another_payload_type_is_never_admitted(world, store):
         store.verified(IMAGE, DEV)
 
 
-def test_the_same_words_of_two_tiers_are_two_statements(world, store, make):
-    """Each tier's word counts for itself, whoever said it first."""
+def test_same_statement_of_two_tiers_counts_for_each(world, store, make):
+    """The statement of each tier counts for itself."""
     world.store(CURATION).attach(IMAGE, SUMMARY, {}, make.noon)
     store.attach(IMAGE, SUMMARY, {}, make.noon)
 
@@ -139,8 +139,8 @@ def test_the_same_words_of_two_tiers_are_two_statements(world, store, make):
     assert reading.notes() == ()
 
 
-def test_rubbish_of_unknown_origin_is_left_out(world, store, make):
-    """Whoever may push could otherwise stop every image; how much of it there is, and what, is told."""
+def test_invalid_referrers_are_left_out_and_noted(world, store, make):
+    """Otherwise everyone with push access could stop every image."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     for content in (b"rubbish", b"{}", b"[" * 100_000, b"\xff" * 1000):
         attached(world, content)
@@ -155,8 +155,8 @@ def test_rubbish_of_unknown_origin_is_left_out(world, store, make):
 
 
 @pytest.mark.parametrize("place", ["evidence/lifecycle/hello", "evidence/execution/hello", "evidence/curation/hello"])
-def test_what_nobody_signed_where_one_tier_may_push_is_no_rubbish(world, store, make, place):
-    """A key that it had before may have signed it, and it may say no; a former key that is named counts."""
+def test_unverified_bundle_in_evidence_repository_raises(world, store, make, place):
+    """A former key of the tier may have signed a refusal there; a former key in the settings counts."""
     subject, before = IMAGE.moved_to(place), make.signer()
     bundle = before.sign(about(subject, LIFECYCLE, {"at": make.noon.isoformat()}))
     world.registry.attach(subject, BUNDLE, bundle, {PREDICATE: LIFECYCLE})
@@ -170,8 +170,8 @@ def test_what_nobody_signed_where_one_tier_may_push_is_no_rubbish(world, store, 
     assert said.signer is TierName.LIFECYCLE
 
 
-def test_where_everything_counts_nothing_is_told(world, store, make):
-    """What another trusted tier signed is no rubbish, and neither is what is no evidence by its type."""
+def test_valid_referrers_give_no_note(world, store, make):
+    """Statements of other trusted tiers and files of other types are not left out."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     world.store(CURATION).attach(IMAGE, SUMMARY, {}, make.noon)
     attached(world, b"an SBOM", kind="application/vnd.syft+json")
@@ -196,8 +196,8 @@ class Odd(MemoryReferrers):
         return NotEvidence(why="without their content in the registry") if content == b"lost" else content
 
 
-def test_every_way_of_not_being_evidence_is_told_apart(world, make):
-    """In the gate's words, with a number."""
+def test_left_out_note_counts_each_reason(world, make):
+    """The note is part of the verdict."""
     world.registry = Odd()
     store = world.store(DEV)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
@@ -215,8 +215,8 @@ def test_every_way_of_not_being_evidence_is_told_apart(world, make):
     ]
 
 
-def test_what_cannot_be_read_is_never_taken_for_missing(world, make):
-    """It may be the no that counts."""
+def test_unreadable_bundle_is_not_treated_as_missing(world, make):
+    """It may be the refusal that counts."""
     world.registry = Odd()
     store = world.store(DEV)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
@@ -233,8 +233,8 @@ RUBBISH = st.one_of(
 
 
 @given(st.lists(st.tuples(RUBBISH, st.dictionaries(st.sampled_from([CREATED, "x"]), st.text())), max_size=6))
-def test_nothing_that_a_stranger_attaches_changes_what_counts(rubbish):
-    """Whatever it is, and whatever it says of itself."""
+def test_bundles_of_other_signers_never_change_the_evidence(rubbish):
+    """The rule holds for any content and any annotation."""
     world, stranger = World(Odd()), EcdsaSigner()
     store = world.store(DEV)
     digest = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, NOON)
@@ -253,8 +253,8 @@ def test_nothing_that_a_stranger_attaches_changes_what_counts(rubbish):
 
 
 @pytest.mark.timeout(120)
-def test_a_thousand_junk_referrers_take_seconds(world, store, make):
-    """No tool is started for any of them."""
+def test_thousand_invalid_referrers_are_read_within_seconds(world, store, make):
+    """No process is started for any of them."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     stranger = make.signer()
     for n in range(1000):
@@ -263,8 +263,8 @@ def test_a_thousand_junk_referrers_take_seconds(world, store, make):
     assert len(store.verified(IMAGE, DEV)) == 1
 
 
-def test_the_types_that_are_asked_for_are_read_and_no_others(world, store, make, monkeypatch):
-    """A gate that wants one statement of a base does not fetch everything that was ever said of it."""
+def test_read_fetches_only_requested_predicate_types(world, store, make, monkeypatch):
+    """A gate that needs one statement of a base does not fetch all of them."""
     wanted = store.attach(IMAGE, SUMMARY, {"result": "PASSED"}, make.noon)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     fetched, layer = [], world.registry.layer
@@ -275,46 +275,46 @@ def test_the_types_that_are_asked_for_are_read_and_no_others(world, store, make,
     assert len(store.verified(IMAGE, DEV, SUMMARY, TEST_RESULT)) == 2
 
 
-def test_what_is_filed_under_a_type_that_is_asked_for_has_to_be_of_it(world, store):
-    """What the manifest says is anybody's word."""
+def test_statement_annotated_with_other_type_is_left_out(world, store):
+    """Anybody can write the annotation of a manifest."""
     attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})), {PREDICATE: SUMMARY})
 
     assert store.verified(IMAGE, DEV, SUMMARY) == ()
 
 
 @pytest.mark.parametrize("signer", TierName)
-def test_an_image_is_signed_where_curation_says_so(world, make, signer):
-    """Another tier's signature says nothing of whether it may be used."""
+def test_image_counts_as_signed_only_by_curation(world, make, signer):
+    """The signature of another tier does not release an image."""
     world.store(signer).attach(IMAGE, SIGNATURE, {}, make.noon)
 
     assert is_signed(world.store(EXECUTION).read(IMAGE).evidence) is (signer is CURATION)
 
 
-def test_referrers_of_other_kinds_are_not_evidence(world, store):
-    """SBOMs lie beside the image as they are."""
+def test_referrer_of_other_artifact_type_is_not_evidence(world, store):
+    """An SBOM is attached to the image as a file."""
     attached(world, b"{}", kind="application/vnd.syft+json")
 
     assert store.verified(IMAGE, DEV) == ()
 
 
-def test_a_bundle_that_is_filed_under_no_type_is_not_evidence(world, store):
-    """cosign files every statement under its predicate's type; the rest is somebody else's."""
+def test_bundle_without_predicate_type_annotation_is_not_evidence(world, store):
+    """cosign writes the annotation on every statement."""
     attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {})), {})
 
     assert store.read(IMAGE).evidence == ()
     assert store.read(IMAGE).notes() == ()
 
 
-def test_evidence_is_looked_for_in_the_images_own_repository(world, store, make):
-    """What another repository's writer says is asked for by name."""
+def test_evidence_is_read_from_repository_of_the_image(world, store, make):
+    """A statement in another repository must be asked for by its name."""
     store.attach(IMAGE.moved_to("evidence/curation/hello"), SUMMARY, {}, make.noon)
 
     assert store.verified(IMAGE, DEV) == ()
     assert len(store.verified(IMAGE.moved_to("evidence/curation/hello"), DEV)) == 1
 
 
-def test_gives_the_oldest_first(world, store, make):
-    """In the order of the instants, whatever zone they were written in, and a missing time first of all."""
+def test_statements_are_returned_oldest_first(world, store, make):
+    """Times are compared as instants, and an invalid or missing time comes first."""
     attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"n": 0})))
     store.attach(IMAGE, TEST_RESULT, {"n": 2}, make.noon)
     zoned = {**NOTES, CREATED: "2026-11-24T12:30:00+01:00"}
@@ -326,16 +326,16 @@ def test_gives_the_oldest_first(world, store, make):
     assert (set(found[:2]), found[2:]) == ({-1, 0}, [1, 2, 3])
 
 
-def test_attaches_all_in_order(world, store, make):
-    """One digest for each statement."""
+def test_attach_all_returns_digests_in_order(world, store, make):
+    """There is one digest for each statement."""
     digests = store.attach_all(IMAGE, [(TEST_RESULT, {"n": n}) for n in range(9)], make.noon)
 
     found = {e.digest: e.predicate["n"] for e in store.verified(IMAGE, DEV)}
     assert [found[digest] for digest in digests] == list(range(9))
 
 
-def test_a_registry_that_does_not_answer_is_an_error(world, store):
-    """No evidence and no answer are two things."""
+def test_store_raises_if_registry_does_not_answer(world, store):
+    """No answer is not the same as no evidence."""
 
     class Silent:
         def referrers(self, subject):
@@ -345,8 +345,8 @@ def test_a_registry_that_does_not_answer_is_an_error(world, store):
         store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).verified(IMAGE, DEV)
 
 
-def test_more_junk_than_is_read_is_an_error_for_this_image_alone(world, store, make):
-    """Up to that, what the tier signed is found among it, wherever it lies; and what counts is not counted."""
+def test_too_many_invalid_referrers_raise_for_one_image(world, store, make):
+    """Up to the limit the signed statements are found, and signed statements are not counted."""
     few = replace(store, most=30)
     for number in range(30):
         attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
@@ -361,8 +361,8 @@ def test_more_junk_than_is_read_is_an_error_for_this_image_alone(world, store, m
     assert few.read(IMAGE.moved_to("dev/other")).evidence == ()
 
 
-def test_junk_is_counted_after_every_five_hundred(world, store, monkeypatch):
-    """Too much of it takes no more time of a registry than that."""
+def test_invalid_referrers_are_counted_after_every_500(world, store, monkeypatch):
+    """A flood of referrers causes no more requests than that."""
     fetched, layer = [], world.registry.layer
     monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
     for number in range(1001):
@@ -373,8 +373,8 @@ def test_junk_is_counted_after_every_five_hundred(world, store, monkeypatch):
     assert len(fetched) == 500
 
 
-def test_a_statement_that_is_attached_too_often_is_junk(world, store, make):
-    """Each manifest has to be read."""
+def test_repeated_statement_counts_towards_the_limit(world, store, make):
+    """Each of its manifests has to be read."""
     world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     (found,) = store.verified(IMAGE, DEV)
     bundle = world.registry.content(IMAGE.beside(found.digest))
@@ -385,8 +385,8 @@ def test_a_statement_that_is_attached_too_often_is_junk(world, store, make):
         replace(store, most=30).read(IMAGE)
 
 
-def test_much_junk_is_an_error_though_it_is_in_few_pieces(world, store, monkeypatch):
-    """Each may be large; what counts is not counted, however large it is."""
+def test_too_many_invalid_bytes_raise(world, store, monkeypatch):
+    """A few referrers may be large; the size of signed statements does not count."""
     monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
     for number in range(3):
         store.attach(IMAGE, TEST_RESULT, {"number": number, "counts": "x" * 400}, NOON)
@@ -399,15 +399,15 @@ def test_much_junk_is_an_error_though_it_is_in_few_pieces(world, store, monkeypa
 
 
 class Large(bytes):
-    """As long as its digits say."""
+    """Bytes whose length is the number that they spell."""
 
     def __len__(self):
         return int(self.decode())
 
 
 @pytest.mark.parametrize(("more", "flooded"), [(b"0", False), (b"1", True)], ids=["1 GiB", "1 GiB and a byte"])
-def test_one_gib_of_junk_is_read_and_no_more(world, store, monkeypatch, more, flooded):
-    """Whatever its pieces are."""
+def test_more_than_1_gib_of_invalid_referrers_raises(world, store, monkeypatch, more, flooded):
+    """The number of referrers does not matter."""
     bundle = world.registry.bundle
     missing = NotEvidence(why="not there")
 
@@ -426,8 +426,8 @@ def test_one_gib_of_junk_is_read_and_no_more(world, store, monkeypatch, more, fl
         assert missing in store.read(IMAGE).left_out
 
 
-def test_twenty_thousand_pieces_of_junk_are_read_and_no_more(world, store, monkeypatch):
-    """None of them is fetched: the manifest alone says that it is no evidence."""
+def test_more_than_20000_invalid_referrers_raise(world, store, monkeypatch):
+    """None of them is fetched, because the manifest alone shows that it is no evidence."""
     pieces = [
         Referrer(digest=f"sha256:{number:064x}", artifact_type=BUNDLE, annotations=NOTES) for number in range(20_001)
     ]

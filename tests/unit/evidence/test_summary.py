@@ -1,4 +1,4 @@
-"""Verdicts: the last one of a gate about a digest counts, and where two are equal, the no."""
+"""Verification summaries: the newest verdict of a gate about a digest counts, and a refusal counts at the same time."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -37,8 +37,8 @@ def passed(found):
     return found.value.passed
 
 
-def test_a_summary_without_reasons_passes_and_one_with_reasons_does_not():
-    """SLSA VSA v1: PASSED or FAILED, and no level for what failed."""
+def test_summary_passes_only_without_reasons():
+    """SLSA VSA v1 defines PASSED and FAILED, and a failed one states no level."""
     yes, no = verdict(), verdict(yes=False)
 
     assert passed(last(yes)) and not passed(last(no))
@@ -48,8 +48,8 @@ def test_a_summary_without_reasons_passes_and_one_with_reasons_does_not():
 
 
 @pytest.mark.parametrize("later", [timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=400)])
-def test_a_later_no_outweighs_an_earlier_yes_and_the_other_way_round(later):
-    """In whatever order they are found."""
+def test_later_verdict_supersedes_earlier_one(later):
+    """The order of reading does not matter."""
     yes, no = verdict(at=NOON), verdict(yes=False, at=NOON + later)
     assert not passed(last(yes, no)) and not passed(last(no, yes))
 
@@ -57,23 +57,23 @@ def test_a_later_no_outweighs_an_earlier_yes_and_the_other_way_round(later):
     assert passed(last(yes, no)) and passed(last(no, yes))
 
 
-def test_of_two_verdicts_at_one_instant_the_no_counts():
-    """In doubt nothing is admitted."""
+def test_refusal_counts_over_admission_at_the_same_time():
+    """In doubt the image is not admitted."""
     yes, no = verdict(), verdict(yes=False)
 
     assert not passed(last(yes, no)) and not passed(last(no, yes))
 
 
-def test_instants_are_compared_not_their_spelling():
-    """13:30 in a zone one hour ahead comes after noon UTC, but sorts before 14:00 in one two hours ahead."""
+def test_verdict_times_are_compared_as_instants():
+    """Times in different zones do not sort as text."""
     yes = verdict(at=NOON.astimezone(timezone(timedelta(hours=2))))
     no = verdict(yes=False, at=(NOON + timedelta(minutes=30)).astimezone(timezone(timedelta(hours=1))))
 
     assert not passed(last(yes, no))
 
 
-def test_another_gates_or_another_images_verdict_does_not_count():
-    """The intake gate says nothing about curation, and another digest nothing about this one."""
+def test_verdict_of_other_gate_or_image_does_not_count():
+    """Each gate judges for itself, about one digest."""
     elsewhere = ImageRef(repository="dev/hello", digest="sha256:" + "b" * 64)
 
     assert last(verdict(gate=Gate.INTAKE), verdict(ref=elsewhere)) is None
@@ -99,27 +99,27 @@ def test_another_gates_or_another_images_verdict_does_not_count():
     ],
     ids=str,
 )
-def test_a_signed_verdict_that_nobody_can_read_raises(change):
-    """It may be the last one, and may have said no."""
+def test_unreadable_signed_verdict_raises(change):
+    """It may be the newest one, and a refusal."""
     with pytest.raises(EvidenceInvalid, match="curation signed curated/hello@sha256:c"):
         last(verdict(), {**verdict(yes=False), **change})
 
 
 @pytest.mark.parametrize("change", [{"verifier": None}, {"verifier": "x"}, {"verifier": {"id": 7}}, {"resourceUri": 1}])
-def test_a_summary_of_somebody_elses_form_is_not_ours(change):
-    """Other verifiers may leave theirs beside the image."""
+def test_summary_of_other_verifier_is_ignored(change):
+    """Other verifiers may attach their summaries to the image."""
     assert last({**verdict(), **change}) is None
 
 
-def test_a_gate_that_says_more_of_itself_is_still_that_gate():
-    """SLSA's verifier may have a version; its no counts."""
+def test_summary_with_verifier_version_counts():
+    """SLSA allows a version of the verifier."""
     later = verdict(yes=False, at=NOON + timedelta(hours=1))
 
     assert not passed(last(verdict(), {**later, "verifier": {**later["verifier"], "version": {}}}))
 
 
-def test_two_say_the_same_whenever_they_say_it():
-    """And not where anything else differs."""
+def test_summaries_are_equal_except_for_their_time():
+    """Any other difference makes two summaries differ."""
     first, later = (Summary.model_validate(verdict(at=NOON + timedelta(hours=n))) for n in (0, 1))
     other = Summary.model_validate(verdict(yes=False))
 
@@ -129,8 +129,8 @@ def test_two_say_the_same_whenever_they_say_it():
 
 @pytest.mark.parametrize("signer", TierName)
 @pytest.mark.parametrize("given", [(), (True,), (False,), (True, False), (False, True)], ids=str)
-def test_what_curation_signed_and_admitted_last_is_vended(given, signer):
-    """Its signature, and the last word of its gate."""
+def test_image_is_released_if_curation_signed_and_admitted_it_last(given, signer):
+    """Both the signature of curation and its newest verdict count."""
     verdicts = [signed(verdict(yes, at=NOON + timedelta(hours=n))) for n, yes in enumerate(given)]
     signature = signed({}, SIGNATURE).model_copy(update={"signer": signer.value})
 

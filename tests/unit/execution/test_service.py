@@ -140,7 +140,7 @@ def refused_by_curation(world, make):
     [
         (blocked, r"blocked by ann on .*: exploited"),
         (denied, r"bob .*not today.*approval\.denied"),
-        (refused_by_curation, r"verdict\.curation\.refused"),
+        (refused_by_curation, r"verdict\.release\.refused"),
     ],
 )
 def test_what_is_refused_while_it_is_made_ready_does_not_serve(around, world, make, signed, why):

@@ -1,4 +1,4 @@
-"""An application's images in a registry that is kept in memory, and an inventory in a file."""
+"""The images of an application in an in-memory registry, and an inventory in a file."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from tests.support.pieces import CURATED, Pieces
 
 
 class Registry:
-    """What ECR lists: images that a test adds, and every referrer that the world keeps."""
+    """A fake ECR that lists the images which a test adds, and every referrer of the world."""
 
     def __init__(self, world):
         self.world, self.stored, self.listed = world, {}, []
@@ -48,7 +48,7 @@ class Fleet:
         self.store = world.store(TierName.EXECUTION)
 
     def curated(self, digest=CURATED.digest, application="hello", without=(), **changes):
-        """A good image, with all that is said of it but what a test leaves out."""
+        """Add a good image with all its evidence, but for the pieces in `without`."""
         ref = ImageRef(repository=f"curated/{application}", digest=digest)
         self.registry.add(ref.repository, digest, at=changes.pop("at", self.make.noon), **changes)
         curation, verdict = TierName.CURATION, self.pieces.verdict
@@ -78,7 +78,7 @@ class Fleet:
         return refresh(application, self.registry, self.store, self.inventory, lambda _: "laptop")
 
     def spoil(self, ref):
-        """Curation signed something there that nobody can read."""
+        """Attach a statement to the image that curation signed and nobody can read."""
         bundle = self.world.signers[TierName.CURATION].sign_bytes(b"no statement")
         self.world.registry.attach(ref, BUNDLE, bundle, {"dev.sigstore.bundle.predicateType": "x"})
 

@@ -1,4 +1,4 @@
-"""The story of an image: everything with its time and who says so."""
+"""The history of an image: every event with its time and its signer."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
 @pytest.fixture
 def story(fleet, make):
-    """An image that was admitted, deployed, refused later, and built upon by another."""
+    """A base that was admitted, deployed and later refused, and an image that is built on it."""
     ref = fleet.curated(BASE, "base/python", at=make.noon + timedelta(minutes=1))
     fleet.deploy(ref)
     no = fleet.pieces.verdict(Gate.RELEASE, ref, yes=False, at=make.noon + timedelta(hours=2))
@@ -36,8 +36,8 @@ def story(fleet, make):
     return fleet
 
 
-def test_what_happened_is_told_in_order(story, make):
-    """By the signed times, with the signer and where the evidence lies."""
+def test_explain_lists_events_by_signed_time(story, make):
+    """Each event has its signer and the location of its evidence."""
     (told,) = explain(BASE, story.inventory)
 
     at = [moment.at for moment in told.timeline if moment.at]
@@ -46,15 +46,17 @@ def test_what_happened_is_told_in_order(story, make):
     assert ("pushed to curated/base/python as v1", "") in said
     assert ("built", "development") in said and ("signed", "curation") in said
     assert ("its source's dependencies scanned", "development") in said and ("scanned", "curation") in said
-    assert said.index(("admitted at curation", "curation")) < said.index(("refused at the release gate: x", "curation"))
+    assert said.index(("admitted at the release gate", "curation")) < said.index(
+        ("refused at the release gate: x", "curation")
+    )
     assert said[-2:] == [
         ("deployed to staging as staging-base/python", "execution"), ("refused at the release gate: x", "curation"),
     ]  # fmt: skip
     assert all(moment.evidence for moment in told.timeline if moment.by)
 
 
-def test_what_one_environment_is_refused_hides_nothing_of_another(fleet, make):
-    """Each asks the deploy gate for itself. A verdict that does not say for which stands until the next one."""
+def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
+    """Each environment has its own verdicts; one without an environment counts until the next verdict."""
     ref = fleet.curated()
     for hour, yes, environment in (
         (1, False, ""), (2, False, "production"), (3, True, "staging"), (4, False, "canary"), (5, True, "canary"),
@@ -67,13 +69,15 @@ def test_what_one_environment_is_refused_hides_nothing_of_another(fleet, make):
 
     (told,) = explain(ref.digest, fleet.inventory)
 
-    assert [(each.gate, each.reasons[0].fact) for each in told.image.refusals] == [("deploy for production", "f2")]
-    assert "admitted at deploy for staging" in [moment.what for moment in told.timeline]
-    assert "deploy for production  x" in pages.explanation_lines(told)
+    assert [(each.gate_name, each.reasons[0].fact) for each in told.image.refusals] == [
+        ("deploy gate for production", "f2")
+    ]
+    assert "admitted at the deploy gate for staging" in [moment.what for moment in told.timeline]
+    assert "deploy gate for production  x" in pages.explanation_lines(told)
 
 
-def test_what_it_hangs_together_with_is_told(story):
-    """Below it and above it; what is no longer there is told as such."""
+def test_explain_names_bases_and_images_built_on_them(story):
+    """A base that is no longer in the registry is marked as unknown."""
     (base,) = explain(BASE[7:19], story.inventory)
     assert [ref.application for ref in base.built_on_it] == ["hello"]
     (hello,) = (e for e in explain("a" * 12, story.inventory) if e.image.application == "hello")
@@ -82,8 +86,8 @@ def test_what_it_hangs_together_with_is_told(story):
     ]  # fmt: skip
 
 
-def test_a_base_that_somebody_blocked_may_not_be_used(fleet, make):
-    """Though its gate admitted it before."""
+def test_explain_shows_blocked_base_as_not_released(fleet, make):
+    """The gate had admitted the base before the block."""
     base, above = fleet.curated(BASE, "base/python"), fleet.curated(without=("provenance",))
     material = Material(name="base/python:3", digest=BASE, curated=True)
     fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
@@ -95,8 +99,8 @@ def test_a_base_that_somebody_blocked_may_not_be_used(fleet, make):
         fleet.say(image_status_repository(base), TierName.LIFECYCLE, LIFECYCLE, block)
 
 
-def test_what_runs_is_explained_though_the_registry_has_it_no_more(fleet):
-    """With what is still signed of it; of what only the registry would know, nothing."""
+def test_explain_shows_running_image_that_left_the_registry(fleet):
+    """The signed evidence remains; what only the registry knows is empty."""
     ref = fleet.curated()
     fleet.deploy(ref)
     del fleet.registry.stored["curated/hello"][ref.digest]
@@ -114,8 +118,8 @@ def test_what_runs_is_explained_though_the_registry_has_it_no_more(fleet):
     assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
 
 
-def test_a_base_that_is_gone_is_no_longer_there(fleet, make):
-    """Be something of it left, and a host still run it."""
+def test_explain_shows_missing_base_as_unknown(fleet, make):
+    """The base is missing from the registry even if a host still runs it."""
     fleet.curated(BASE, "base/python")
     above = fleet.curated(without=("provenance",))
     material = Material(name="base/python:3", digest=BASE, curated=True)
@@ -129,8 +133,8 @@ def test_a_base_that_is_gone_is_no_longer_there(fleet, make):
     assert [(base.known, base.vended) for base in told.built_from] == [(False, False)]
 
 
-def test_why_an_image_cannot_be_read_is_told_whole(fleet):
-    """A table of many has room for its beginning alone. What has no SBOM has none."""
+def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
+    """A table shows only its beginning; an unknown SBOM differs from a missing one."""
     spoilt, bare = fleet.curated(), fleet.curated(OTHER, without=("inventory",))
     fleet.spoil(spoilt)
     unreadable = fleet.refresh().unreadable[str(spoilt)]
@@ -143,14 +147,14 @@ def test_why_an_image_cannot_be_read_is_told_whole(fleet):
 
 
 def said_of(fleet, ref):
-    """What its story says, and who does."""
+    """Return the events in the history of an image, each with its signer."""
     fleet.refresh()
     (explained,) = explain(ref.digest, fleet.inventory)
     return [(moment.what, moment.by) for moment in explained.timeline]
 
 
 def words(ref, noon):
-    """A person's approval and hold of an image, and its soak, each as it is signed."""
+    """Return an approval, a soak and a hold of an image, each as its signed predicate."""
     approval = Approval(
         environment="production", digest=ref.digest, decision="approved", who="Ada", why="seen", decided=noon
     )
@@ -167,8 +171,8 @@ def words(ref, noon):
     (SOAK, TierName.EXECUTION, "well in staging for 1:00:00"),
     (LIFECYCLE, TierName.LIFECYCLE, "hold: by Ada on 2026-11-24 12:00 UTC: audit"),
 ])  # fmt: skip
-def test_what_a_person_decided_and_the_monitor_saw_is_told_in_its_words(fleet, make, kind, signer, what):
-    """As it is signed by whoever may say so."""
+def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer, what):
+    """The text counts only if the tier that may decide signed it."""
     ref = fleet.curated()
     fleet.say(ref.moved_to(evidence_repository(signer, ref.application)), signer, kind, words(ref, make.noon)[kind])
 
@@ -176,16 +180,16 @@ def test_what_a_person_decided_and_the_monitor_saw_is_told_in_its_words(fleet, m
 
 
 @pytest.mark.parametrize(("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a ruling")])
-def test_what_is_not_for_development_to_say_is_told_without_its_words(fleet, make, kind, what):
-    """It is there, with its signer; nobody takes it for a person's yes."""
+def test_explain_hides_text_of_decision_signed_by_development(fleet, make, kind, what):
+    """The event and its signer are listed, but it is not shown as a person's decision."""
     ref = fleet.curated()
     fleet.say(ref, TierName.DEVELOPMENT, kind, words(ref, make.noon)[kind])
 
     assert (what, "development") in said_of(fleet, ref)
 
 
-def test_every_type_that_is_signed_has_words(make):
-    """Nobody reads a predicate type's URN in a story."""
+def test_every_predicate_type_has_a_readable_event_name(make):
+    """A history must not show the URN of a predicate type."""
     types = {
         value for value in vars(statement).values()
         if isinstance(value, str) and value.startswith(("https://", "urn:")) and value != statement.STATEMENT
@@ -203,8 +207,8 @@ def test_every_type_that_is_signed_has_words(make):
     assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []
 
 
-def test_another_name_of_a_digest_is_another_image(story):
-    """Whoever misspells it is told which one is there; what development offers is the same one."""
+def test_explain_names_repository_that_has_the_digest(story):
+    """A misspelt name is corrected; the name in `dev/` means the same image."""
     known = next(each.ref for each in story.inventory.images() if each.application == "hello")
     with pytest.raises(ImageNotFound, match="curated/hello has it"):
         explain(f"curated/helo@{known.digest}", story.inventory)
@@ -212,8 +216,8 @@ def test_another_name_of_a_digest_is_another_image(story):
     assert explain(f"dev/hello@{known.digest}", story.inventory) == explain(str(known), story.inventory)
 
 
-def test_an_unknown_digest_is_an_error(story):
-    """With where to look."""
+def test_explain_raises_for_unknown_or_short_digest(story):
+    """The message says where to look."""
     with pytest.raises(ImageNotFound, match="cscm images"):
         explain("sha256:" + "9" * 64, story.inventory)
     for little in ("", "a", "a" * 11, "sha256:", "hello"):
@@ -221,8 +225,8 @@ def test_an_unknown_digest_is_an_error(story):
             explain(little, story.inventory)
 
 
-def test_the_page_tells_all_of_it_and_nothing_formats_it(story, make):
-    """Names come from outside."""
+def test_explanation_page_is_complete_and_escaped(story, make):
+    """Names come from outside and must not format the page."""
     (told,) = explain(BASE, story.inventory)
     odd = told.image.model_copy(update={"owner": "<b>|me\x1b[31m"})
     told = told.model_copy(update={"image": odd})
@@ -237,8 +241,8 @@ def test_the_page_tells_all_of_it_and_nothing_formats_it(story, make):
     assert "hello" in page.partition("Built on it")[2]
 
 
-def test_what_runs_stands_first_and_then_what_is_new(story):
-    """A page shows the first of very many."""
+def test_image_rows_list_running_then_newest_images(story):
+    """A page shows only the first of many images."""
     image = next(each for each in story.inventory.images() if each.application == "hello")
     running = next(each for each in story.inventory.images() if each.running)
     later = image.stored.model_copy(update={"pushed_at": image.stored.pushed_at + timedelta(days=9)})
@@ -248,8 +252,8 @@ def test_what_runs_stands_first_and_then_what_is_new(story):
     assert rows == [pages.image_row(each) for each in (running, newer, image)]
 
 
-def test_a_row_says_how_it_stands(story):
-    """For the table of images, whose cells are text."""
+def test_image_row_shows_state_of_image(story):
+    """The cells of the image table are text."""
     rows = {row["application"]: row for row in map(pages.image_row, story.inventory.images())}
 
     assert rows["base/python"]["state"] == "refused (x)" and rows["base/python"]["runs in"] == "staging"

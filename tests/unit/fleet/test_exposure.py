@@ -1,4 +1,4 @@
-"""Exposure: who is looked at first, what changed, what is due, and what a newer base would rid an image of."""
+"""Exposure: the order of images, changed and due findings, and findings that a newer base fixes."""
 
 import pytest
 
@@ -31,8 +31,8 @@ def seen(make):
     return one
 
 
-def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
-    """Then what is exploited and runs anywhere, then what runs; what only lies there is last."""
+def test_exposure_order_starts_with_exploited_in_production(seen, make):
+    """Exploited and running comes next, then running; images that run nowhere come last."""
     exploited = (make.finding(known_exploited=True),)
     order = [
         seen("first", running=("prod-eu",), in_production=True, exploited=exploited),
@@ -47,8 +47,8 @@ def test_what_runs_in_production_and_is_exploited_comes_first(seen, make):
     assert sort_by_exposure(reversed(order)) == tuple(order)
 
 
-def test_all_is_told_where_no_image_may_still_have_something_to_tell(make):
-    """Nobody waits for what cannot be judged however often it is asked; it is named."""
+def test_rescan_report_is_complete_unless_retry_may_help(make):
+    """An image that can never be judged is named and does not delay the report."""
     lost = Unjudged(ref=ImageRef(repository="curated/a", digest=make.other), code="x", message="it is damaged")
     late = lost.model_copy(update={"retryable": True})
 
@@ -63,8 +63,8 @@ def test_all_is_told_where_no_image_may_still_have_something_to_tell(make):
     )
 
 
-def test_an_application_is_told_with_all_of_its_images(seen):
-    """In the order of the one that is exposed most."""
+def test_concerned_groups_images_by_application(seen):
+    """The most exposed image determines the order of applications."""
     other, two = seen("b", owner="x"), seen("a", owner="y")
     one = seen("a", owner="y", running=("prod-eu",), in_production=True)
 
@@ -73,8 +73,8 @@ def test_an_application_is_told_with_all_of_its_images(seen):
     assert (first.running, first.refused, second.running) == (("prod-eu",), 0, ())
 
 
-def test_what_an_owner_has_to_do_is_counted_over_all_images(seen, make):
-    """Findings, and images for what is a matter of an image."""
+def test_concerned_counts_findings_and_images_of_an_application(seen, make):
+    """Findings are counted over all images; some counts are of images."""
     one, two = make.finding(id="CVE-1", known_exploited=True), make.finding(id="CVE-2", known_exploited=True)
     rebuild = Rebuild(base="curated/base/python", built_on=make.digest, newest=make.other, findings=("CVE-1",))
     images = [
@@ -94,8 +94,8 @@ def test_what_an_owner_has_to_do_is_counted_over_all_images(seen, make):
     assert (told.running, told.rebuild) == (("production", "staging"), ("curated/base/python",))
 
 
-def test_worse_is_what_is_new_or_taken_more_seriously(make):
-    """Better is what is gone, or taken less seriously; the same is neither."""
+def test_compare_reports_separates_worse_and_better_findings(make):
+    """New or more severe findings are worse, gone or less severe ones are better."""
     same, gone_, new = make.finding(id="CVE-1"), make.finding(id="CVE-2"), make.finding(id="CVE-3")
     low, high = make.finding("low", id="CVE-4"), make.finding("high", id="CVE-4")
     exploited = make.finding(id="CVE-5", known_exploited=True)
@@ -108,8 +108,8 @@ def test_worse_is_what_is_new_or_taken_more_seriously(make):
     assert compare_reports(None, after) == ((), ())
 
 
-def test_due_is_what_has_a_fix_beyond_the_limit(make):
-    """A finding within the limit can wait, one without a fix has to; a known exploited one never may."""
+def test_due_findings_are_fixable_and_above_the_limit(make):
+    """A finding within the limit or without a fix can wait; a known exploited one cannot."""
     fixable, unfixed = make.finding("high", id="CVE-1"), make.finding("high", id="CVE-2", fixed_in=())
     medium, exploited = make.finding("medium", id="CVE-3"), make.finding("low", id="CVE-4", known_exploited=True)
 
@@ -156,8 +156,8 @@ def test_due_is_what_has_a_fix_beyond_the_limit(make):
         ("@1", False),
     ],
 )
-def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
-    """As an advisory may name it."""
+def test_contains_package_matches_name_version_and_url(wanted, carried):
+    """Advisories name packages in different forms."""
     packages = [
         ("deb", "zlib1g", "pkg:deb/debian/zlib1g@1"),
         ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64"),
@@ -173,8 +173,8 @@ def test_a_package_is_carried_by_its_name_version_or_url(wanted, carried):
     assert contains_package(packages, ["nothing", wanted]) is carried
 
 
-def test_a_fixed_base_proposes_to_build_again(make, seen):
-    """Where an image has what the newest base of that name is rid of, and for that alone."""
+def test_rebuild_is_proposed_if_newest_base_fixes_a_finding(make, seen):
+    """The proposal names only findings that the newest admitted base no longer has."""
     flaw, stays, own = (make.finding(id=f"CVE-{n}") for n in (1, 2, 3))
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
     old = Judged(ref=ref, passes=True, findings=(flaw, stays))
@@ -190,8 +190,8 @@ def test_a_fixed_base_proposes_to_build_again(make, seen):
     assert rebuilds([flaw], [new.ref.digest], fixed) == () and gone([refused, old]) != fixed
 
 
-def test_a_newer_version_with_the_same_finding_is_not_rid_of_it(make):
-    """Nearly every update of a package with an open finding is one."""
+def test_newer_version_with_same_finding_is_not_fixed(make):
+    """Most updates of a package with an open finding do not fix it."""
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
     old = make.finding(version="1-1")
     other = make.finding(version="1-1", type="python")

@@ -1,4 +1,4 @@
-"""An image is found however a person names it, and what names none or several is told."""
+"""Finding an image by any of its names, and the errors for an unknown or ambiguous one."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def ref(number, repository="curated/hello"):
 
 
 class Held:
-    """A registry that holds some images."""
+    """A fake registry that holds some images."""
 
     def __init__(self, *refs):
         self.refs = refs
@@ -36,20 +36,20 @@ def catalogue():
 
 
 @pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
-def test_an_image_is_found_however_a_person_names_it(catalogue, said):
-    """Archived ones too; what development offers is the same one."""
+def test_find_accepts_reference_or_digest(catalogue, said):
+    """Archived images are found too, and the name in `dev/` means the same image."""
     assert find_stored(said, catalogue) == ref(1)
 
 
-def test_what_is_named_whole_is_not_looked_for(catalogue):
-    """The step that needs it says that it is not there."""
+def test_find_does_not_look_up_complete_reference(catalogue):
+    """The step that needs the image reports that it is missing."""
     assert find(f"curated/hello@{digest(77)}", "curated/", catalogue) == ref(77)
     with pytest.raises(DeclarationInvalid, match=r"dev/hello is not one of the repositories curated/…"):
         find(f"dev/hello@{digest(1)}", "curated/", catalogue)
 
 
-def test_the_beginning_of_a_digest_is_enough_where_no_other_begins_so(catalogue):
-    """As tables show it."""
+def test_find_accepts_unique_digest_prefix(catalogue):
+    """Tables show digests in this short form."""
     assert find_stored("0" * 12, catalogue) == ref(1)
     assert find_stored(f"curated/hello@{'0' * 12}", catalogue) == ref(1)
     assert find_stored(f"curated/hello@sha256:{'0' * 12}", catalogue) == ref(1)
@@ -57,16 +57,16 @@ def test_the_beginning_of_a_digest_is_enough_where_no_other_begins_so(catalogue)
         find_stored(f"curated/hell@{'0' * 12}", catalogue)
 
 
-def test_a_misspelt_repository_is_told_with_the_one_that_has_it(catalogue):
-    """What is said of it would hold for nothing."""
+def test_find_names_repository_that_has_the_digest(catalogue):
+    """A decision about a misspelt repository would have no effect."""
     with pytest.raises(ImageNotFound, match=r"curated/helo does not have .*\. curated/hello has it"):
         find_stored(f"curated/helo@{digest(1)}", catalogue)
     with pytest.raises(ImageNotFound, match="No repository curated/… has it"):
         find_stored(f"curated/hello@{digest(77)}", catalogue)
 
 
-def test_an_image_that_is_nowhere_or_twice_is_told(catalogue):
-    """With how to name it."""
+def test_find_raises_for_missing_or_ambiguous_image(catalogue):
+    """The message says how to name the image."""
     with pytest.raises(ImageNotFound, match="No repository curated/… has"):
         find_stored(digest(77), catalogue)
 
@@ -78,7 +78,7 @@ def test_an_image_that_is_nowhere_or_twice_is_told(catalogue):
 
 
 @pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
-def test_what_is_no_image_is_refused(catalogue, said):
-    """A tag names no content, and what is said of images is none."""
+def test_find_refuses_tag_and_evidence_repository(catalogue, said):
+    """A tag does not identify content, and evidence is no image."""
     with pytest.raises(DeclarationInvalid):
         find_stored(said, catalogue)

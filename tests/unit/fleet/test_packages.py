@@ -1,4 +1,4 @@
-"""One way of writing names and versions, for what is asked and for what is listed."""
+"""One normal form of package names and versions, for questions and for SBOMs."""
 
 import pytest
 
@@ -14,16 +14,16 @@ from supply_chain.fleet.packages import asked_for, name_of, names_of, version_of
         ("github.com/a/B", "github.com/a/b"),
     ],
 )
-def test_a_name_is_the_same_however_it_is_written(one, other):
-    """PEP 503, and Java's artifact alone."""
+def test_package_names_are_normalized(one, other):
+    """PEP 503 applies, and a Java package is named by its artifact alone."""
     assert name_of(one) == name_of(other)
 
 
 @pytest.mark.parametrize(
     ("text", "same"), [("go1.22.1", "1.22.1"), ("v1.0", "1.0"), ("1:1.2", "1:1.2"), ("vvv", "vvv")]
 )
-def test_a_version_is_what_follows_its_mark(text, same):
-    """Another epoch is another version."""
+def test_package_version_is_normalized(text, same):
+    """A version prefix is removed, but another epoch is another version."""
     assert version_of(text) == same
 
 
@@ -41,13 +41,13 @@ def test_a_version_is_what_follows_its_mark(text, same):
         ("libssl3:amd64@3.0.15-1", ("", "libssl3", "3.0.15-1")),
     ],
 )
-def test_what_is_asked_for_is_taken_apart(text, asked):
-    """As it is written."""
+def test_package_question_is_split_into_type_name_and_version(text, asked):
+    """The text may have the form of any package manager."""
     assert asked_for(text) == asked
 
 
-def test_a_package_has_the_names_of_itself_its_url_and_its_source():
-    """Each with its version; what has no name is none."""
+def test_package_has_names_of_itself_its_url_and_its_source():
+    """Each name has its version; an empty name is left out."""
     swift = ("swift", "Nio", "pkg:swift/github.com/apple/swift-nio@v2?upstream=src%401&epoch=3")
 
     at_both = {(name, version) for name in ("nio", "github-com/apple/swift-nio") for version in ("2", "3:v2")}

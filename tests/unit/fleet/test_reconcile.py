@@ -1,4 +1,4 @@
-"""The inventory is what registry, evidence and hosts say, whatever it was before."""
+"""The inventory equals what registry, evidence and hosts say, whatever it contained before."""
 
 from datetime import timedelta
 
@@ -20,8 +20,8 @@ OTHER = "sha256:" + "b" * 64
 CURATION, EXECUTION = TierName.CURATION, TierName.EXECUTION
 
 
-def test_an_image_is_known_by_its_evidence(fleet, make):
-    """All that the registry lists and that the tiers signed; nothing of it is anybody's mere word."""
+def test_refresh_reads_image_from_registry_and_evidence(fleet, make):
+    """Everything comes from the registry or from signed statements."""
     ref = fleet.curated()
     fleet.deploy(ref)
 
@@ -44,8 +44,8 @@ def test_an_image_is_known_by_its_evidence(fleet, make):
     assert [i.ref for i, _ in fleet.inventory.carrying("openssl")] == [ref]
 
 
-def test_what_did_not_change_is_not_read_again(fleet):
-    """A full reconciliation costs a list, however many images there are; a pull is seen in it."""
+def test_refresh_does_not_read_unchanged_evidence_again(fleet):
+    """A full reconciliation costs only a listing, which also shows pulls."""
     fleet.curated()
     fleet.refresh()
     fleet.world.registry.layer = None  # reading evidence would fail
@@ -59,8 +59,8 @@ def test_what_did_not_change_is_not_read_again(fleet):
 
 
 @pytest.mark.parametrize("where", ["beside it", "in the evidence of curation", "in the evidence of execution"])
-def test_what_is_said_later_is_read(fleet, where):
-    """Wherever a tier says it; a no of curation lies in two places and is one."""
+def test_refresh_reads_verdict_added_later(fleet, where):
+    """Each repository of evidence is read, and a refusal in two repositories counts once."""
     ref = fleet.curated()
     fleet.refresh()
     (before,) = fleet.images
@@ -82,8 +82,8 @@ def test_what_is_said_later_is_read(fleet, where):
     assert image.vended is (gate is not Gate.RELEASE)
 
 
-def test_of_an_image_that_is_gone_the_sbom_may_be_gone_too(fleet, monkeypatch):
-    """It cannot be read, and keeps no other from being read; one that is there has to have its own."""
+def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch):
+    """An unreadable missing image must not stop the others; an existing image needs its SBOM."""
     ref = fleet.curated()
     fleet.deploy(ref)
     read = fleet.world.registry.content
@@ -104,8 +104,8 @@ def test_of_an_image_that_is_gone_the_sbom_may_be_gone_too(fleet, monkeypatch):
     assert left.unreadable.startswith("no SBOM") and left.running
 
 
-def test_another_tiers_word_is_not_taken_for_a_gates(fleet):
-    """A verdict counts of whoever gives it: development says nothing of curation's gate."""
+def test_refresh_ignores_verdict_and_scan_signed_by_development(fleet):
+    """A verdict counts only if the tier of its gate signed it."""
     ref = fleet.curated(without=("verdict of curation",))
     fleet.say(ref, TierName.DEVELOPMENT, SUMMARY, fleet.pieces.verdict(Gate.RELEASE, ref))
     fleet.say(ref, TierName.DEVELOPMENT, VULNERABILITIES, fleet.make.report(fleet.make.finding()).predicate())
@@ -116,8 +116,8 @@ def test_another_tiers_word_is_not_taken_for_a_gates(fleet):
     assert image.scan.findings == ()
 
 
-def test_an_image_that_went_is_forgotten(fleet):
-    """Whoever removed it."""
+def test_refresh_removes_image_that_left_the_registry(fleet):
+    """It does not matter who deleted the image."""
     fleet.curated()
     fleet.curated(OTHER)
     fleet.refresh()
@@ -130,8 +130,8 @@ def test_an_image_that_went_is_forgotten(fleet):
     assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
 
 
-def test_what_ran_last_did_so_though_it_went(fleet, make, tmp_path):
-    """No older image takes its place: not when it goes, and not in an inventory that never knew it."""
+def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
+    """An older image does not take its place, even in a new inventory."""
     older, last = fleet.curated(), fleet.curated(OTHER)
     for ref, hours in ((older, 1), (last, 2)):
         fleet.deploy(ref, at=make.noon + timedelta(hours=hours), container=ref.digest[7:])
@@ -152,8 +152,8 @@ def test_what_ran_last_did_so_though_it_went(fleet, make, tmp_path):
     assert fleet.refresh().gone == () and fleet.images == before
 
 
-def test_what_ran_and_went_is_an_image_again_when_it_is_pushed_again(fleet, make):
-    """With all that is said of it, and where it runs."""
+def test_missing_image_returns_with_its_history_when_pushed_again(fleet, make):
+    """Its evidence and deployments are read again."""
     ref = fleet.curated()
     fleet.deploy(ref)
     fleet.refresh()
@@ -167,8 +167,8 @@ def test_what_ran_and_went_is_an_image_again_when_it_is_pushed_again(fleet, make
     assert fleet.images == [before]
 
 
-def test_what_went_and_cannot_be_read_is_named(fleet, make):
-    """For nobody can tell what runs; each time, until it can be read."""
+def test_refresh_names_missing_image_with_unreadable_evidence(fleet, make):
+    """It may be running, so every refresh reports it."""
     ref = fleet.curated()
     bundle = fleet.world.signers[EXECUTION].sign_bytes(b"no statement")
     filed = {"dev.sigstore.bundle.predicateType": DEPLOYMENT}
@@ -181,8 +181,8 @@ def test_what_went_and_cannot_be_read_is_named(fleet, make):
     assert fleet.images == [] and done.images == 0
 
 
-def test_an_environment_that_moved_is_where_it_is_now(fleet):
-    """Nothing that is signed changed with it, and nothing is read again for it."""
+def test_refresh_updates_host_of_environment_without_reading_evidence(fleet):
+    """A change of host changes no signed statement."""
     fleet.deploy(fleet.curated())
     fleet.refresh()
 
@@ -193,8 +193,8 @@ def test_an_environment_that_moved_is_where_it_is_now(fleet):
     assert [each.host for image in fleet.images for each in image.running] == ["north of staging"]
 
 
-def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
-    """It is there, and nothing else is known of it; it is read again each time until it can be."""
+def test_refresh_keeps_and_names_unreadable_image(fleet):
+    """It is read again at every refresh until that succeeds."""
     good, spoilt = fleet.curated(), fleet.curated(OTHER)
     fleet.spoil(spoilt)
 
@@ -211,8 +211,8 @@ def test_an_image_that_cannot_be_read_is_named_and_kept(fleet):
     ({"policy": {"uri": "x", "digest": {"sha512": "ab"}}}, "Judgement.policy: "),
     ({"cscm": {"reasons": [{"code": "x"}], "notes": []}}, "Reason.fact: "),
 ])  # fmt: skip
-def test_an_image_of_which_a_value_has_no_place_here_cannot_be_read(fleet, changed, why):
-    """A statement may be well-formed and say what no field takes; every other image is read all the same."""
+def test_refresh_marks_image_with_unexpected_value_as_unreadable(fleet, changed, why):
+    """A valid statement may contain a value that the inventory cannot store; other images are read."""
     good, odd = fleet.curated(), fleet.curated(OTHER)
     verdict = fleet.pieces.verdict(Gate.RELEASE, odd, at=fleet.make.noon + timedelta(hours=1))
     fleet.say(odd, CURATION, SUMMARY, {**verdict, **changed})
@@ -225,8 +225,8 @@ def test_an_image_of_which_a_value_has_no_place_here_cannot_be_read(fleet, chang
     assert {image.ref: image.vended for image in fleet.images} == {good: True, odd: False}
 
 
-def test_an_image_that_cannot_be_read_still_runs_and_has_its_copies(fleet, make):
-    """No older image takes its place, and a copy does not count as an image."""
+def test_unreadable_image_keeps_deployments_and_copies(fleet, make):
+    """No older image takes its place, and its copy does not count as an image."""
     older, spoilt = fleet.curated(), fleet.curated(OTHER)
     copy = "sha256:" + "c" * 64
     made = {"plain": OTHER, "encrypted": copy, "wrapped_key": "aaaa", "key": "arn:x", "context": {"image": OTHER}}
@@ -244,8 +244,8 @@ def test_an_image_that_cannot_be_read_still_runs_and_has_its_copies(fleet, make)
     assert known[older].running == () and len(known[older].deployed) == 1
 
 
-def test_a_registry_that_does_not_answer_leaves_the_inventory_as_it_was(fleet):
-    """Nothing is forgotten because nobody could be asked."""
+def test_refresh_keeps_inventory_if_registry_does_not_answer(fleet):
+    """A failed request must not remove images."""
     fleet.curated()
     fleet.refresh()
 
@@ -258,8 +258,8 @@ def test_a_registry_that_does_not_answer_leaves_the_inventory_as_it_was(fleet):
     assert len(fleet.images) == 1
 
 
-def test_what_refers_to_an_image_is_no_image(fleet):
-    """Nor is the encrypted copy of a confidential one."""
+def test_refresh_does_not_count_referrers_and_copies_as_images(fleet):
+    """An encrypted copy belongs to its confidential image."""
     ref = fleet.curated(without=("encryption",))
     record = {
         **fleet.pieces.scanned["encryption"][2],
@@ -274,8 +274,8 @@ def test_what_refers_to_an_image_is_no_image(fleet):
     assert image.copies == (OTHER,)
 
 
-def test_the_copy_of_an_image_that_went_is_no_image(fleet, make):
-    """As long as something says that it is one; nobody could judge it by itself."""
+def test_copy_of_missing_image_does_not_count_as_image(fleet, make):
+    """Signed evidence says that it is a copy, and it cannot be judged alone."""
     ref = fleet.curated(without=("encryption",))
     record = {
         **fleet.pieces.scanned["encryption"][2],
@@ -293,8 +293,8 @@ def test_the_copy_of_an_image_that_went_is_no_image(fleet, make):
     assert again.read == 0, "what is left of it does not change"
 
 
-def test_what_cosign_attached_by_a_tag_is_no_image(fleet, make):
-    """So it did before there were referrers; whatever else an image is called, it stays one."""
+def test_cosign_tag_attachment_does_not_count_as_image(fleet, make):
+    """Older cosign versions attach by tag; an image with another tag remains an image."""
     ref = fleet.curated(tags=("v1", f"sha256-{'1' * 64}"))
     other = fleet.curated(OTHER, tags=("sha256-notes",))
     for number, name in enumerate(("", ".sig", ".att")):
@@ -307,8 +307,8 @@ def test_what_cosign_attached_by_a_tag_is_no_image(fleet, make):
     assert [image.ref for image in fleet.images] == [ref, other]
 
 
-def test_the_applications_are_those_of_the_registry_and_those_that_went(fleet):
-    """A repository that was removed is found out too."""
+def test_applications_include_those_whose_repository_is_gone(fleet):
+    """A refresh must notice a deleted repository."""
     fleet.curated()
     fleet.curated(OTHER, "base/python")
     for application in ("hello", "base/python"):
@@ -321,8 +321,8 @@ def test_the_applications_are_those_of_the_registry_and_those_that_went(fleet):
     assert [image.application for image in fleet.images] == ["base/python"]
 
 
-def test_it_is_the_same_when_it_is_made_anew(fleet):
-    """Nothing in it is known from anywhere else than registry, evidence and hosts."""
+def test_inventory_is_equal_after_rebuild(fleet):
+    """Everything in it comes from registry, evidence and hosts."""
     fleet.curated(at=fleet.make.noon)
     fleet.deploy(fleet.curated(OTHER, at=fleet.make.noon + timedelta(days=1)))
     fleet.refresh()
@@ -336,8 +336,8 @@ def test_it_is_the_same_when_it_is_made_anew(fleet):
     assert len(before) == 2 and fleet.images == before
 
 
-def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(fleet):
-    """An image that no event told of is among them, whatever its tags are; an encrypted copy and evidence are not."""
+def test_everything_lists_all_images_of_the_registry(fleet):
+    """An image without an event or a tag is included, but copies and evidence are not."""
     ref = fleet.curated()
     fleet.refresh()
     fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=())
@@ -352,8 +352,8 @@ def test_everything_is_what_the_registry_lists_whatever_the_inventory_knows(flee
     assert found[ref.digest].stored.tags and not found[ref.digest].notes, "tens of thousands are held at once"
 
 
-def test_an_image_is_lean_without_what_nobody_exploits(fleet, make):
-    """Of many images only what rules ask for is held."""
+def test_lean_image_keeps_only_exploited_findings(fleet, make):
+    """Rules over many images need only these."""
     ref = fleet.curated(without=("scan",))
     report = make.report(make.finding(), make.finding(id="CVE-2026-9", known_exploited=True))
     fleet.say(ref, CURATION, VULNERABILITIES, report.predicate())
@@ -364,8 +364,8 @@ def test_an_image_is_lean_without_what_nobody_exploits(fleet, make):
     assert [each.id for each in image.lean().scan.findings] == ["CVE-2026-9"]
 
 
-def test_what_a_host_showed_that_no_environment_names_any_more_is_forgotten(fleet, make):
-    """Nobody looks at it: what ran on it would run for ever."""
+def test_watch_forgets_containers_of_removed_environment(fleet, make):
+    """Nobody observes that host any more, so its containers would seem to run forever."""
     ref = fleet.curated()
     fleet.refresh()
     fleet.inventory.saw("old", [Seen(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon)
@@ -375,8 +375,8 @@ def test_what_a_host_showed_that_no_environment_names_any_more_is_forgotten(flee
     assert [image.running for image in fleet.images] == [()]
 
 
-def test_a_host_shows_what_runs_on_it(fleet):
-    """What has a record is asked at its address; what has none is told all the same."""
+def test_watch_records_running_containers_of_host(fleet):
+    """A recorded container is probed at its address; others are listed too."""
     engine = MemoryEngine()
     image, stranger = engine.add("curated/hello:v1"), engine.add("somebody:else")
     assert look(engine, ()) == ()
@@ -397,9 +397,9 @@ def test_a_host_shows_what_runs_on_it(fleet):
 
     engine.start(made[1])
 
-    for _ in range(2):  # what was seen once is no record
+    for _ in range(2):  # an observation is not a deployment record
         watch({"laptop": lambda: engine}, fleet.inventory, lambda: at)
 
     hello, other = fleet.images
-    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it does not run
+    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running
     assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]

@@ -1,4 +1,4 @@
-"""The rescan of many images: each judged or named, and nothing matched that evidence or a kept report says."""
+"""The rescan: every image is judged or named, and no result that evidence or cache has is computed again."""
 
 import threading
 from dataclasses import replace
@@ -35,7 +35,7 @@ from tests.support.pieces import CURATION, DEV, REPOSITORIES, Pieces
 
 
 class Scanner:
-    """Finds what the test says in every SBOM, and counts."""
+    """A fake scanner with fixed findings that records the SBOMs it scans."""
 
     configuration = "plain"
 
@@ -60,7 +60,7 @@ class Memory(dict):
 
 
 class NoGenerator:
-    """Everything has its SBOM here."""
+    """A generator that must not run, because every image here has its SBOM."""
 
     generator = "syft 1.2.3"
 
@@ -69,7 +69,7 @@ class NoGenerator:
 
 
 def rescan(*args, **kwargs):
-    """All that is found, when all is done."""
+    """Return all results of a complete rescan."""
     return tuple(part_by_part(*args, **kwargs))
 
 
@@ -81,7 +81,7 @@ def known(name, number, **changes):
 
 @pytest.fixture
 def fleet(world, make):
-    """Three images, two of which contain the same; nothing was scanned yet."""
+    """Three images without a scan, two of which have the same SBOM content."""
     pieces = Pieces(world, make)
     world.now = make.noon
     images = [known(name, number, pushed=make.noon) for name, number in (("aa", "1"), ("bb", "2"), ("cc", "3"))]
@@ -110,8 +110,8 @@ def bench(world, make):
     )
 
 
-def test_each_image_is_judged_and_each_sbom_matched_once(fleet, bench):
-    """Two that contain the same share the scan; each has a report of its own."""
+def test_rescan_judges_every_image_and_scans_each_sbom_once(fleet, bench):
+    """Images with equal content share the scan, but each gets its own report."""
     seen = rescan(fleet, bench)
 
     assert [each.ref for each in seen] == [each.ref for each in fleet]
@@ -119,8 +119,8 @@ def test_each_image_is_judged_and_each_sbom_matched_once(fleet, bench):
     assert all(each.signed and each.passes and each.owner == "web team" for each in seen)
 
 
-def test_a_second_run_scans_and_signs_nothing(fleet, bench, world):
-    """Neither with the kept reports, nor where they are lost: evidence says the same."""
+def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
+    """Without the cache, the signed evidence gives the same result."""
     rescan(fleet, bench)
     before = sum(map(len, world.registry.held.values()))
     seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=Memory()))]
@@ -130,8 +130,8 @@ def test_a_second_run_scans_and_signs_nothing(fleet, bench, world):
     assert not any(each.signed or each.change or each.tells for each in seen)
 
 
-def test_another_database_is_matched_once_and_signed_where_it_finds_something_else(fleet, bench, world, make):
-    """The next night too: what it found was kept, though it was no news."""
+def test_rescan_with_new_database_signs_only_changed_results(fleet, bench, world, make):
+    """An unchanged result is cached and not scanned again the next night."""
     rescan(fleet, bench)
     world.now += timedelta(days=1)
     scanner = Scanner(world, make.report(make.finding("low"), database=_other(make)))
@@ -146,8 +146,8 @@ def test_another_database_is_matched_once_and_signed_where_it_finds_something_el
     assert all(each.signed and each.change.turned and each.worse and not each.better and each.due for each in seen)
 
 
-def test_a_verdict_stands_for_as_long_as_all_that_it_rests_on_is_verified(fleet, bench, world):
-    """A key that is trusted no more turns it, and one that is trusted again turns it back."""
+def test_rescan_verdict_changes_with_trusted_keys(fleet, bench, world):
+    """A key that is no longer trusted turns the verdict, and trusting it again turns it back."""
     rescan(fleet, bench)
     trusted = {tier: key for tier, key in bench.evidence.trusted.items() if tier is not TierName.DEVELOPMENT}
     revoked = replace(bench, evidence=replace(bench.evidence, trusted=trusted))
@@ -158,8 +158,8 @@ def test_a_verdict_stands_for_as_long_as_all_that_it_rests_on_is_verified(fleet,
         assert not any(each.change for each in rescan(fleet, night))
 
 
-def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
-    """A run that was killed after it had signed is told by the next one, as the same news."""
+def test_rescan_compares_with_the_last_full_report(fleet, bench, world, make):
+    """A run that stopped after signing is reported by the next one, as the same news."""
     rescan(fleet, bench)
     told = world.now
     world.now += timedelta(days=1)
@@ -172,11 +172,11 @@ def test_what_was_told_last_is_what_is_compared_with(fleet, bench, world, make):
     assert not any(seen.worse or seen.change or seen.news for seen in rescan(fleet, replace(bench, scanner=worse)))
 
 
-def test_what_a_rolled_back_scanner_says_is_what_counts_again(fleet, bench, world, make):
-    """What it said before the bad release is older than that one's signed report, and would never count."""
+def test_rolled_back_scanner_report_counts_again(fleet, bench, world, make):
+    """Its earlier report is older than that of the bad release, so it is signed again."""
     good = make.report(make.finding("low"))
     bad = make.report(make.finding("critical")).model_copy(update={"scanner_version": "9.9"})
-    night = timedelta(hours=2)  # so that nothing has to be renewed
+    night = timedelta(hours=2)  # too short for a report to become outdated
 
     def passes(report):
         world.now += night
@@ -188,8 +188,8 @@ def test_what_a_rolled_back_scanner_says_is_what_counts_again(fleet, bench, worl
     assert passes(good) == [(True, False)] * 3, "and is not signed again"
 
 
-def test_what_a_better_database_found_meanwhile_stands(fleet, bench, world, make):
-    """A rescan that holds an older one takes it as it is, signs nothing over it, and says so once it is too old."""
+def test_rescan_keeps_report_of_newer_database(fleet, bench, world, make):
+    """A rescan with an older database signs nothing, and fails once that report is too old."""
     older = make.report(make.finding("low"))
     newer = make.report(make.finding("critical"), database=older.database.model_copy(update={"built": make.noon}))
     rescan(fleet, replace(bench, scanner=Scanner(world, newer)))
@@ -205,8 +205,8 @@ def test_what_a_better_database_found_meanwhile_stands(fleet, bench, world, make
     assert not held.scanner.scanned
 
 
-def test_a_better_report_on_another_sbom_is_no_report_of_this_one(fleet, bench, world, make):
-    """What is in the image now nobody scanned with as good a database."""
+def test_report_of_newer_database_on_other_sbom_does_not_count(fleet, bench, world, make):
+    """The current content was not scanned with a database as new."""
     good = bench.scanner.report
     newer = make.report(database=good.database.model_copy(update={"built": make.noon}), sbom="sha256:" + "f" * 64)
     bench.evidence.attach(fleet[0].ref, VULNERABILITIES, newer.predicate(), world.now)
@@ -214,8 +214,8 @@ def test_a_better_report_on_another_sbom_is_no_report_of_this_one(fleet, bench, 
     assert rescan(fleet[:1], bench)[0].code == "scanner.database-outdated"
 
 
-def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make):
-    """It is not scanned. What cannot be read proposes nothing; what all images would meet is raised."""
+def test_archived_base_is_judged_by_its_last_report(fleet, bench, world, make):
+    """It is not scanned, and an unreadable report proposes no rebuild."""
     assert read_signed_result(fleet[0], bench) is None
     rescan(fleet, bench)
 
@@ -226,8 +226,8 @@ def test_an_archived_base_is_what_its_last_report_says(fleet, bench, world, make
     assert read_signed_result(fleet[0], bench) is None
 
 
-def test_a_base_of_which_something_was_said_has_what_names_it_judged(fleet, bench, world, make):
-    """And no other image."""
+def test_status_change_of_base_judges_images_built_with_it_again(fleet, bench, world, make):
+    """Other images keep their verdicts."""
     base = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
     material = Material(name=base.repository, digest=base.digest, curated=True)
     provenance = make.provenance(name=fleet[0].application, built={"materials": (material,)})
@@ -247,8 +247,8 @@ def _other(make, digest="xxh64:1"):
     return make.report().database.model_copy(update={"digest": digest})
 
 
-def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet, bench, world):
-    """An SBOM is not what was signed, what is said of another cannot be read; what the inventory says is not asked."""
+def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, world):
+    """Current evidence decides, not the error that the inventory has stored."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
     world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
     lost = known("d", "4", pushed=world.now)
@@ -265,8 +265,8 @@ def test_an_image_that_cannot_be_judged_is_named_and_the_others_are_judged(fleet
     assert len(told) == 4
 
 
-def test_a_registry_that_does_not_answer_is_told_with_what_may_help(fleet, bench, world, monkeypatch):
-    """Asked later it may; that is for the run to do."""
+def test_rescan_marks_registry_failure_as_retryable(fleet, bench, world, monkeypatch):
+    """The run may try these images again later."""
 
     def down(subject):
         raise RegistryUnavailable("it does not answer")
@@ -276,8 +276,8 @@ def test_a_registry_that_does_not_answer_is_told_with_what_may_help(fleet, bench
     assert all(each.retryable for each in rescan(fleet, bench))
 
 
-def test_what_no_image_could_be_judged_with_ends_the_run(fleet, bench, monkeypatch):
-    """A database that is gone is no fault of any image."""
+def test_rescan_raises_for_failure_that_affects_all_images(fleet, bench, monkeypatch):
+    """A missing database is not a problem of a single image."""
 
     def gone(sbom):
         raise DatabaseUnusable("it is gone")
@@ -288,8 +288,8 @@ def test_what_no_image_could_be_judged_with_ends_the_run(fleet, bench, monkeypat
         rescan(fleet, bench)
 
 
-def test_an_advisory_concerns_the_images_that_carry_the_package(fleet, bench):
-    """The others are not even matched."""
+def test_rescan_for_packages_judges_only_images_that_contain_them(fleet, bench):
+    """The other images are not scanned."""
     told = []
     seen = rescan(fleet, replace(bench, told=lambda ref, seen: told.append(seen)), only=("zlib1g",))
 
@@ -297,8 +297,8 @@ def test_an_advisory_concerns_the_images_that_carry_the_package(fleet, bench):
     assert len(bench.scanner.scanned) == 1 and told.count(None) == 2
 
 
-def test_what_is_refused_and_runs_is_told_for_as_long_as_it_is(fleet, bench, world, make):
-    """The night after too, though nothing changed since; what only lies there is told once."""
+def test_rescan_reports_running_refused_image_every_night(fleet, bench, world, make):
+    """A refused image that runs nowhere is reported once."""
     running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
     images = [fleet[0].model_copy(update={"running": (running,)}), fleet[2]]
     bad = replace(bench, scanner=Scanner(world, make.report(make.finding("critical", fixed_in=()))))
@@ -308,8 +308,8 @@ def test_what_is_refused_and_runs_is_told_for_as_long_as_it_is(fleet, bench, wor
     assert [(each.passes, each.tells) for each in rescan(images, bad)] == [(False, True), (False, False)]
 
 
-def test_what_is_blocked_and_runs_is_scanned_though_it_is_archived(fleet, bench, world, make):
-    """Its evidence is all that is asked for; what runs nowhere waits until it is restored."""
+def test_rescan_scans_blocked_archived_image_that_runs(fleet, bench, world, make):
+    """Its evidence suffices; an archived image that runs nowhere waits for its restoration."""
     running = Running(environment="production", application="a", container="c", name="n", address="x", host="h",
                       since=make.noon)  # fmt: skip
     cold, hot = (
@@ -329,13 +329,14 @@ def test_what_is_blocked_and_runs_is_scanned_though_it_is_archived(fleet, bench,
     assert seen.signed and seen.tells and seen.in_production and not seen.passes
 
 
-def test_what_is_shelved_is_a_base_all_the_same(fleet, bench, monkeypatch, make):
-    """It is not looked at, and what is built on it is held against the newest that passes."""
+def test_archived_image_counts_as_base_for_rebuilds(fleet, bench, monkeypatch, make):
+    """It is not scanned, and images on it are compared with the newest base that passes."""
     old, new = (known("base/python", number, pushed=make.noon + timedelta(days=int(number))) for number in "12")
     shelved = old.model_copy(update={"stored": old.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     flaw = make.finding("high")
     monkeypatch.setattr(
-        "supply_chain.fleet.rescan.as_signed", lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,))
+        "supply_chain.fleet.rescan.read_signed_result",
+        lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,)),
     )
 
     assert sort_bases_first([*fleet, old, new, shelved]) == ([new, old], fleet)
@@ -343,16 +344,16 @@ def test_what_is_shelved_is_a_base_all_the_same(fleet, bench, monkeypatch, make)
     assert fixed == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 
 
-def test_names_that_are_of_no_package_are_told_apart():
-    """What is left is asked for; where nothing is, nobody meant all images."""
+def test_packages_among_separates_advisories_from_packages():
+    """Without a package name the question is an error, and does not mean all images."""
     assert packages_among(("openssl", "CVE-2026-1234", "zlib1g@1")) == (("openssl", "zlib1g@1"), ("CVE-2026-1234",))
     assert packages_among(()) == ((), ())
     with pytest.raises(DeclarationInvalid, match="CVE-2026-1234"):
         packages_among(("CVE-2026-1234",))
 
 
-def test_where_an_image_runs_is_told(fleet, bench, make):
-    """As the inventory has it."""
+def test_rescan_result_names_environments_of_image(fleet, bench, make):
+    """The inventory knows where an image runs."""
     running = Running(environment="production", application="a", container="c", name="n", address="x", host="h",
                       since=make.noon)  # fmt: skip
     (seen,) = rescan([fleet[0].model_copy(update={"running": (running,)})], bench)
@@ -360,8 +361,8 @@ def test_where_an_image_runs_is_told(fleet, bench, make):
     assert (seen.running, seen.in_production) == (("production",), True)
 
 
-def test_while_one_part_is_matched_the_evidence_of_the_next_is_read(fleet, bench, world, monkeypatch):
-    """And never two parts are matched at once: matching has work for every processor."""
+def test_rescan_reads_next_part_while_it_scans_one(fleet, bench, world, monkeypatch):
+    """Two parts are never scanned at once, because one uses all processors."""
     monkeypatch.setattr("supply_chain.fleet.rescan.LEAST", 1)
     monkeypatch.setattr("supply_chain.fleet.rescan.FOR_EACH", 0)
     missing, read, busy, referrers = {fleet[0].ref, fleet[2].ref}, threading.Event(), [], world.registry.referrers
@@ -385,8 +386,8 @@ def test_while_one_part_is_matched_the_evidence_of_the_next_is_read(fleet, bench
     assert [each.ref for each in seen] == [fleet[0].ref, fleet[2].ref]
 
 
-def test_chunks_hold_every_image_once(fleet):
-    """In order, and never one image each."""
+def test_chunks_contain_every_image_once_in_order(fleet):
+    """A chunk has more than one image."""
     many = fleet * 50
     parts = list(chunks(many))
 

@@ -1,4 +1,4 @@
-"""The tally: each image once, and what many images have in common held once."""
+"""The tally counts each image once and stores equal findings once."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def tally(make):
     return Tally(4, "grype 0.1", make.report().database, make.noon, archived=7)
 
 
-def test_what_many_images_have_is_held_once(tally, make):
+def test_tally_shares_equal_findings_between_images(tally, make):
     """Tens of thousands of images have the same findings of the same base."""
     for number in range(2):
         found = make.finding("high")
@@ -31,8 +31,8 @@ def test_what_many_images_have_is_held_once(tally, make):
     assert tally.rescanned().told == (first, second)
 
 
-def test_an_image_that_is_done_again_counts_once(tally, make):
-    """A task that is retried, or a registry that answered later."""
+def test_tally_counts_repeated_image_once(tally, make):
+    """A task may be retried, and a registry may answer later."""
     lost = Unjudged(ref=ref(1), code="registry.unavailable", message="down", retryable=True)
     tally.add(ref(1), lost)
     tally.add(ref(2), None)
@@ -46,8 +46,8 @@ def test_an_image_that_is_done_again_counts_once(tally, make):
     assert done.told == done.unjudged == () and tally.unjudged == 0
 
 
-def test_what_is_archived_and_runs_nowhere_is_counted_and_not_waited_for(make):
-    """What is archived and runs is one of those that have to be done."""
+def test_tally_does_not_wait_for_archived_image_that_runs_nowhere(make):
+    """An archived image that runs has to be scanned."""
     running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
     active = KnownImage(ref=ref(1), stored=StoredManifest(digest=ref(1).digest, pushed_at=make.noon, size=1))
     cold = active.model_copy(update={"stored": active.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
@@ -60,8 +60,8 @@ def test_what_is_archived_and_runs_nowhere_is_counted_and_not_waited_for(make):
     assert (done.scanner, done.database, done.started) == ("grype 0.1", make.report().database, make.noon)
 
 
-def test_the_most_exposed_are_told_one_by_one_and_all_with_their_applications(tally, make, monkeypatch):
-    """A page of tens of thousands of rows is read by nobody."""
+def test_tally_lists_most_exposed_images_and_counts_all(tally, make, monkeypatch):
+    """A page of tens of thousands of rows is useless."""
     monkeypatch.setattr("supply_chain.fleet.tally.TOLD", 2)
     for number in range(5):
         running = ("staging",) if number == 3 else ()

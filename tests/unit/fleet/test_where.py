@@ -1,4 +1,4 @@
-"""A question is understood as it is meant, and answered with every image."""
+"""`where` parses a question by its form and finds every image it concerns."""
 
 from types import SimpleNamespace
 
@@ -57,14 +57,14 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
         ("curated/base/python", "base", "base/python", None),
     ],
 )
-def test_a_question_is_understood(text, kind, name, version):
-    """By its form alone."""
+def test_parse_question_recognizes_kind_by_form(text, kind, name, version):
+    """The form of the text alone decides."""
     assert parse_question(text) == Question(kind=kind, name=name, version=version)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "@", "two words", "pkg:", "pkg:deb", "pkg:deb/debian/@1"])
-def test_what_cannot_be_looked_for_is_an_error(text):
-    """And no empty answer, which would read as if all were well."""
+def test_parse_question_refuses_text_without_a_name(text):
+    """An empty answer would look as if no image were affected."""
     with pytest.raises(DeclarationInvalid, match="CVE-2026-1234, zlib1g"):
         parse_question(text)
 
@@ -86,14 +86,14 @@ def test_what_cannot_be_looked_for_is_an_error(text):
         "RHSA-2026",
     ],
 )
-def test_a_misspelt_vulnerability_is_no_package(text):
-    """In no image is a package of that name, which would read as if none were affected."""
+def test_parse_question_refuses_misspelt_advisory(text):
+    """As a package name it would match nothing and look as if no image were affected."""
     with pytest.raises(DeclarationInvalid, match="Write CVE-2026-1234"):
         parse_question(text)
 
 
-def test_a_vulnerability_may_be_in_what_was_not_scanned():
-    """Or archived or gone since; of a package the SBOM tells, whatever was scanned."""
+def test_not_counted_names_unscanned_images_for_advisory():
+    """For a package the SBOM suffices, whether scanned or not."""
     inventory = SimpleNamespace(unscanned=lambda: 2, by_starter=lambda: 0, unreadable=lambda: 0, unlisted=lambda: 0)
     unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
 
@@ -105,8 +105,8 @@ def test_a_vulnerability_may_be_in_what_was_not_scanned():
     assert not_counted(inventory, parse_question("zlib")) == ""
 
 
-def test_a_package_may_be_in_what_has_no_sbom():
-    """Or where nobody can read which; on what such an image was built nobody can tell either."""
+def test_not_counted_names_images_without_sbom_for_package():
+    """For a base or a digest only unreadable evidence matters."""
     inventory = SimpleNamespace(
         unreadable=lambda: 1, unlisted=lambda: 2, images=lambda name: iter([name]), gone=lambda name: ()
     )
@@ -120,8 +120,8 @@ def test_a_package_may_be_in_what_has_no_sbom():
     )
 
 
-def test_what_may_have_been_meant_is_told():
-    """Another version, or a name that nothing has: else the answer reads as if nobody had to care."""
+def test_not_counted_hints_at_other_versions_and_unknown_base():
+    """Otherwise the empty answer would look as if no image were affected."""
     inventory = SimpleNamespace(
         unreadable=lambda: 0,
         unlisted=lambda: 0,
@@ -141,7 +141,7 @@ def test_what_may_have_been_meant_is_told():
 
 @pytest.fixture
 def built_on_base(fleet, make):
-    """A base, an image on it that runs and has a finding, and another that has nothing to do with it."""
+    """A base, a running image on it with a finding, and an unrelated image."""
     material = Material(name="base/python", digest=BASE, curated=True)
     fleet.curated(BASE, "base/python", at=make.noon)
     ref = fleet.curated(without=("provenance", "scan"))
@@ -170,8 +170,8 @@ def built_on_base(fleet, make):
         ("base/none", {}),
     ],
 )
-def test_every_image_in_which_it_is_is_found(built_on_base, text, found):
-    """With what of it is there; what runs comes first. A package of no known version may be of any."""
+def test_where_finds_every_affected_image(built_on_base, text, found):
+    """Running images come first, and a package without a version matches any version."""
     places = where(parse_question(text), built_on_base.inventory)
 
     assert {place.image.application for place in places} == set(found)
@@ -181,8 +181,8 @@ def test_every_image_in_which_it_is_is_found(built_on_base, text, found):
         assert places[0].image.application == "hello" and places[0].running[0].environment == "staging"
 
 
-def test_what_is_built_on_a_base_of_a_base_is_found(fleet, make):
-    """A block of the lowest refuses it too, and sends whoever asks why here."""
+def test_where_finds_images_on_a_base_of_their_base(fleet, make):
+    """A block of the lowest base refuses them too."""
     fleet.curated(OTHER, "base/os")
     for application, own, base in (("base/python", BASE, OTHER), ("shop", "sha256:" + "e" * 64, BASE)):
         material = Material(name="base", digest=base, curated=True)
@@ -196,8 +196,8 @@ def test_what_is_built_on_a_base_of_a_base_is_found(fleet, make):
         assert [place.image.application for place in places] == ["base/os", "base/python", "shop"]
 
 
-def test_what_runs_is_found_though_the_registry_has_it_no_more(fleet):
-    """By what is still signed of it: somebody has to deploy another one."""
+def test_where_finds_running_image_that_left_the_registry(fleet):
+    """Its signed evidence remains, and somebody has to deploy another image."""
     ref = fleet.curated()
     fleet.deploy(ref)
     del fleet.registry.stored["curated/hello"][ref.digest]
@@ -211,8 +211,8 @@ def test_what_runs_is_found_though_the_registry_has_it_no_more(fleet):
     assert not_counted(fleet.inventory, parse_question("CVE-2026-1234")).startswith("1 image not scanned, or ")
 
 
-def test_what_runs_and_of_which_nothing_is_left_is_told_as_what_is_not_known(fleet):
-    """Its deployment record lies in another repository: neither an answer nor what it leaves out is without it."""
+def test_where_finds_running_image_without_evidence_by_digest(fleet):
+    """Its deployment record is in another repository, and it counts as an image without an SBOM."""
     ref = fleet.curated()
     fleet.deploy(ref)
     del fleet.registry.stored["curated/hello"], fleet.world.registry.held["curated/hello"]
@@ -222,8 +222,8 @@ def test_what_runs_and_of_which_nothing_is_left_is_told_as_what_is_not_known(fle
     assert [place.image for place in where(parse_question(ref.digest), fleet.inventory)] == [ref]
 
 
-def test_a_base_that_runs_as_a_front_is_found_though_it_is_gone(fleet, make):
-    """What a host shows of it is all that says so."""
+def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
+    """Only the host shows that it still runs."""
     ref = fleet.curated(BASE, "base/proxy")
     del fleet.registry.stored["curated/base/proxy"]
     fleet.refresh("base/proxy")
@@ -233,8 +233,8 @@ def test_a_base_that_runs_as_a_front_is_found_though_it_is_gone(fleet, make):
     assert (place.image, place.why) == (ref, "is that base; gone from the registry")
 
 
-def test_an_encrypted_copy_is_found_as_its_image(tmp_path):
-    """It is what runs, and what a host shows."""
+def test_where_finds_encrypted_copy_as_its_image(tmp_path):
+    """The copy is what runs and what a host shows."""
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
     inventory.put([entry(1, copies=(BASE,)), entry(2)])
 
@@ -244,16 +244,16 @@ def test_an_encrypted_copy_is_found_as_its_image(tmp_path):
     assert found == [[(ref, copied)], [(ref, copied)], [(ref, "is that image")]]
 
 
-def test_a_question_tells_what_was_understood():
-    """For people."""
+def test_question_text_shows_how_it_was_understood():
+    """The text is for people."""
     assert str(Question(kind=SearchKind.PACKAGE, name="zlib", version="1")) == "the package zlib in version 1"
 
 
 @pytest.mark.parametrize(
     "said", ["pkg:", "CVE-2026-1234", "openssl, libssl3", "base/python", "SUSE-SU-2026:1234-1", ""]
 )
-def test_what_is_no_package_is_looked_for_in_no_image(said):
-    """A rescan that looks at nothing would say that nothing is wrong."""
+def test_no_packages_lists_names_that_are_no_package(said):
+    """A rescan of no images would look as if nothing were wrong."""
     assert no_packages(["openssl", said, " zlib1g "]) == (said,)
     with pytest.raises(DeclarationInvalid, match="no package is called so"):
         refuse([said])
@@ -261,13 +261,13 @@ def test_what_is_no_package_is_looked_for_in_no_image(said):
 
 
 @pytest.mark.parametrize(("name", "packages"), [("DSA-5987", ["openssl"]), ("nonsense", []), ("openssl", [])])
-def test_what_is_no_advisory_is_not_announced(name, packages):
-    """A package alone, where the advisory was forgotten, would have every image looked at."""
+def test_require_advisory_refuses_other_names(name, packages):
+    """A package name without its advisory would start a rescan of every image."""
     with pytest.raises(DeclarationInvalid):
         require_advisory(name, packages)
 
 
 @pytest.mark.parametrize(("name", "packages"), [("DSA-5987-1", []), ("CVE-2026-1234", []), ("vendor7", ["zlib"])])
-def test_an_advisory_is_announced(name, packages):
-    """Also one of a vendor whose advisories nobody here knows, where the packages are named."""
+def test_require_advisory_accepts_known_or_vendor_advisory(name, packages):
+    """An unknown advisory of a vendor needs package names."""
     require_advisory(name, packages)

@@ -110,7 +110,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     name = f"hello-{uuid4().hex[:8]}"
     steps = AsyncMock(return_value=None)
     for part, stand_in in (
-        ("_known", lambda *_: None), ("journal", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
+        ("_known", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
         ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
         ("application_in", AsyncMock(return_value=name)),
     ):  # fmt: skip

@@ -69,8 +69,8 @@ async def test_snapshot_that_a_step_wrote_to_is_not_offered(machine, make, monke
     for name, stand_in in {
         "build": doing("build", built), "test": doing("test", SimpleNamespace(checks=())), "offer": offer,
         "check_name": nothing, "forget": lambda *_: None, "forget_tests": nothing,
-        "journal": lambda _: nullcontext(Story()), "turn": lambda _: nullcontext(()),
-        "snapshot_of": lambda *_: opened(tmp_path / "hello"), "beside": lambda *_: nullcontext(),
+        "report_run": lambda _: nullcontext(Story()), "run_lock": lambda _: nullcontext(()),
+        "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     for block in ("Tier", "Workbench", "ContainerHost"):
@@ -115,7 +115,7 @@ async def test_run_publishes_under_a_name_that_is_its_own(machine, monkeypatch, 
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", publish)
     for name, stand_in in {
-        "check_name": check_name, "build": build, "forget": lambda *_: None, "turn": lambda _: nullcontext(()),
+        "check_name": check_name, "build": build, "forget": lambda *_: None, "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)

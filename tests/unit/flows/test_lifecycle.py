@@ -82,7 +82,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
     for name, stand_in in (("plan", plan), ("apply", apply), ("needed_anywhere", needed),
                            ("built_on", built_on), ("publish", publish),
-                           ("sign_approval", sign), ("turn", Turn),
+                           ("sign_approval", sign), ("run_lock", Turn),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
     return done
@@ -123,7 +123,7 @@ async def test_nothing_of_an_application_is_admitted_or_deployed_while_its_image
 async def test_an_application_that_is_never_free_holds_up_no_other(run, monkeypatch):
     """It is told, and tried again with the same plan."""
     run.plan = planned(100, image(3, signed=False, repository="curated/shop"))
-    taken = lifecycle.turn
+    taken = lifecycle.run_lock
 
     def turn(name):
         if name == "curate hello":
@@ -329,7 +329,7 @@ async def test_what_somebody_decides_is_done_as_the_lifecycle(run, monkeypatch, 
         return "ruled"
 
     monkeypatch.setattr(rulings, "find_stored", find)
-    monkeypatch.setattr(rulings, "sign_decision", rule)
+    monkeypatch.setattr(rulings, "rule", rule)
 
     assert await getattr(rulings, act.value).fn("hello", "because", "ann") == "ruled"
     assert asked == [("hello", "lifecycle"), (ref(1), act, "ann", "because")]

@@ -50,9 +50,9 @@ def place(monkeypatch):
         (lifecycle, "_carried_out", carried_out),
         (tasks, "known_images", known),
         (tasks, "plan_of", planned),
-        (tasks, "present", lambda *_: SimpleNamespace(stock=lambda images, now: stock(*images))),
+        (tasks, "registry_reader", lambda *_: SimpleNamespace(stock=lambda images, now: stock(*images))),
         (tasks, "acreate_table_artifact", table),
-        (tasks, "approve", lambda plan, yes, *_, by, why, now: place.signed.append((plan, yes, by, why))),
+        (tasks, "approve_plan", lambda plan, yes, *_, by, why, now: place.signed.append((plan, yes, by, why))),
     ):
         monkeypatch.setattr(module, name, stand_in)
     return place

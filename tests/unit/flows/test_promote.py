@@ -102,7 +102,7 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
     async def do(**_):
         assert step in held
 
-    for name, stand_in in ((due, look), ("turn", turn), (does, AsyncMock(side_effect=do, return_value=None))):
+    for name, stand_in in ((due, look), ("run_lock", turn), (does, AsyncMock(side_effect=do, return_value=None))):
         monkeypatch.setattr(flows, name, stand_in)
     monkeypatch.setattr(flows, "find", AsyncMock(return_value=ref))
 
@@ -125,7 +125,7 @@ async def test_a_push_takes_the_newest_of_its_application_or_leaves_it_to_who_wa
         return Move(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
 
     stand_ins = (
-        ("turn", turn), ("next_turn", turn), ("due_at_curation", due), ("curate", curated),
+        ("run_lock", turn), ("next_run_lock", turn), ("due_at_curation", due), ("curate", curated),
         ("find", AsyncMock(return_value=ref)),
     )  # fmt: skip
     for name, stand_in in stand_ins:
@@ -149,7 +149,7 @@ async def test_a_pushs_evidence_is_waited_for_before_any_turn(monkeypatch, newes
         seen.append("offered")
 
     for name, stand_in in (
-        ("turn", turn), ("next_turn", turn), ("offered", waits), ("find", AsyncMock(return_value=ref)),
+        ("run_lock", turn), ("next_run_lock", turn), ("offered", waits), ("find", AsyncMock(return_value=ref)),
         ("due_at_curation", AsyncMock(return_value=Move(image=ref, why="it is vended"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)

@@ -22,7 +22,7 @@ def swept(machine, monkeypatch):
     found = []
     for block in (flows.Tier, flows.Workbench, flows.ContainerHost):
         monkeypatch.setattr(block, "aload", AsyncMock(return_value=SimpleNamespace(build_host="here")))
-    monkeypatch.setattr(flows, "forget_answer", lambda application, runs, *_: found.append((application, runs)))
+    monkeypatch.setattr(flows, "forget", lambda application, runs, *_: found.append((application, runs)))
     monkeypatch.setattr(flows.scratch, "sweep", tuple)
     return found
 
@@ -74,14 +74,14 @@ async def test_a_failure_for_one_application_keeps_no_other(swept, monkeypatch, 
             raise failure
         swept.append(application)
 
-    monkeypatch.setattr(flows, "forget_answer", forget)
+    monkeypatch.setattr(flows, "forget", forget)
     with pytest.raises(PartFailed) as told:
         await sweep()
 
     assert swept == [names[1]]
     kind = type(failure).__name__
     assert all(f"develop {name}: {kind}: no answer" in str(told.value) for name in names[::2])
-    monkeypatch.setattr(flows, "forget_answer", lambda application, *_: swept.append(application))
+    monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
     assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
 
 

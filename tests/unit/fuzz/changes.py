@@ -1,4 +1,4 @@
-"""What fuzz tests share: recorded documents, and documents with one thing changed."""
+"""Recorded documents for fuzz tests, and a strategy that changes one thing in a document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 ASSETS = Path(__file__).parents[2] / "assets"
-"""What grype 0.121.2, syft 1.57.0 and cosign 3.1.3 wrote, cut to a few packages."""
+"""Recorded output of grype 0.121.2, syft 1.57.0 and cosign 3.1.3, reduced to a few packages."""
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -24,7 +24,7 @@ def recorded(name: str) -> Any:
 
 
 def places(value: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Where something stands in a document, its root left out."""
+    """Return the path of every value in a document, without its root."""
     inside: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):
         inside = list(value.items())
@@ -35,7 +35,7 @@ def places(value: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | in
 
 @st.composite
 def changed(draw: st.DrawFn, document: Any) -> Any:
-    """The document, valid JSON still, with one thing in it left out, doubled, moved or made another."""
+    """Draw the document, still valid JSON, with one value removed, doubled, moved or replaced."""
     result = copy.deepcopy(document)
     *above, key = draw(st.sampled_from(places(document)))
     holder = result

@@ -1,4 +1,4 @@
-"""What cosign and syft really wrote: nothing that was changed verifies, and nothing but the named error comes out."""
+"""Changed output of cosign and syft never verifies, and raises only the documented error."""
 
 import base64
 import gzip
@@ -25,13 +25,13 @@ SYFT = recorded("syft.json")
 
 
 def believed(bundle):
-    """The statement that the key's owner is taken to have made."""
+    """Return the statement in the bundle if the signature of the key verifies, or None."""
     envelope = envelope_in(bundle)
     return read_statement(envelope, "here") if envelope and envelope.signed_by(KEY) else None
 
 
-def test_a_recorded_bundle_is_believed():
-    """Without this the tests below would prove nothing."""
+def test_recorded_bundle_is_verified():
+    """The tests below depend on this."""
     assert believed(BUNDLE) == SIGNED
 
 
@@ -41,8 +41,8 @@ def test_a_recorded_bundle_is_believed():
     st.sampled_from(["flip", "drop", "cut", "insert"]),
     st.integers(1, 255),
 )
-def test_a_bundle_with_any_byte_changed_says_what_was_signed_or_nothing(at, how, by):
-    """Flipped, left out, cut off or with one more."""
+def test_bundle_with_changed_byte_verifies_only_original_content(at, how, by):
+    """A byte is flipped, removed, cut off or inserted."""
     changes = {
         "flip": BUNDLE[:at] + bytes([BUNDLE[at] ^ by]) + BUNDLE[at + 1 :],
         "drop": BUNDLE[:at] + BUNDLE[at + 1 :],
@@ -55,15 +55,15 @@ def test_a_bundle_with_any_byte_changed_says_what_was_signed_or_nothing(at, how,
 
 @tries(300)
 @given(changed(json.loads(BUNDLE)))
-def test_a_bundle_with_any_part_changed_says_what_was_signed_or_nothing(document):
-    """Valid JSON still: another payload, type, signature, key or shape."""
+def test_bundle_with_changed_value_verifies_only_original_content(document):
+    """The bundle remains valid JSON with another payload, type, signature, key or shape."""
     assert believed(json.dumps(document).encode()) in (None, SIGNED)
 
 
 @tries(200)
 @given(changed(json.loads(SIGNED.bytes())))
-def test_a_statement_changed_before_it_is_put_back_is_not_signed(statement):
-    """The payload is changed, and the signature kept."""
+def test_bundle_with_changed_statement_does_not_verify(statement):
+    """The payload changes and the signature remains."""
     bundle = json.loads(BUNDLE)
     payload = json.dumps(statement, separators=(",", ":")).encode()
     bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
@@ -72,7 +72,7 @@ def test_a_statement_changed_before_it_is_put_back_is_not_signed(statement):
 
 
 def inventory(document, world):
-    """What is read of an SBOM of which the signed statement names exactly these bytes."""
+    """Return the packages of an SBOM whose signed statement names exactly these bytes."""
     content = json.dumps(document).encode()
     referrer = world.registry.attach(IMAGE, "application/vnd.syft+json", gzip.compress(content, mtime=0), {})
     said = references(referrer, hashlib.sha256(content).hexdigest())
@@ -80,7 +80,7 @@ def inventory(document, world):
 
 
 def references(referrer, sha256):
-    """What curation signs of an SBOM."""
+    """Return the SBOM predicate that curation signs."""
     syft = {
         "name": "syft",
         "mediaType": "application/vnd.syft+json",
@@ -96,15 +96,15 @@ def evidence(predicate):
     )
 
 
-def test_a_recorded_inventory_is_read(world):
-    """Every artifact, with its type."""
+def test_recorded_sbom_is_read(world):
+    """The result has every artifact with its type."""
     assert {each[:2] for each in inventory(SYFT, world)} == {("deb", "libapt-pkg6.0"), ("python", "salt")}
 
 
 @tries(300)
 @given(document=changed(SYFT) | JSON)
-def test_a_changed_inventory_is_read_or_refused(document):
-    """`EvidenceInvalid`, and no package is lost of what is read."""
+def test_changed_sbom_is_read_completely_or_refused(document):
+    """The only error is `EvidenceInvalid`, and no package is lost."""
     try:
         packages = inventory(document, World())
     except EvidenceInvalid:
@@ -113,8 +113,8 @@ def test_a_changed_inventory_is_read_or_refused(document):
 
 
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_is_packed_in_no_way_that_syft_does_is_refused(content):
-    """Bytes that are no gzip, or other bytes than were signed."""
+def test_sbom_with_other_bytes_is_refused(content):
+    """The bytes are no gzip, or differ from what was signed."""
     said = references("sha256:" + "b" * 64, "0" * 64)
 
     with pytest.raises(EvidenceInvalid, match="The SBOM that"):

@@ -1,4 +1,4 @@
-"""Evidence that a tier signed with one thing changed in it: a verdict, or a named error, and nothing else."""
+"""Signed evidence with one changed value gives a verdict or a documented error."""
 
 import json
 
@@ -24,7 +24,7 @@ CONFIDENTIAL = {
 
 
 def otherwise(predicate, name):
-    """The predicate with one thing changed, or any other."""
+    """Draw the predicate with one changed value, or any other predicate."""
     plain = json.loads(json.dumps({**predicate, "copy": CONFIDENTIAL} if name == "encryption" else predicate))
     anything = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
     return changed(plain) | anything if plain else anything
@@ -33,8 +33,8 @@ def otherwise(predicate, name):
 @pytest.mark.parametrize(("gate", "piece"), EVERY)
 @settings(tries(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_gate_decides_or_says_that_it_cannot(make, gate, piece, data):
-    """Whatever a signed predicate holds: a verdict, or that evidence is invalid or of the future."""
+def test_gate_judges_or_raises_documented_error(make, gate, piece, data):
+    """The error says that evidence is invalid or has a time in the future."""
     pieces = Judged(World(), make)
     for name, (signer, kind, predicate) in pieces.at(gate).items():
         said = data.draw(otherwise(predicate, name)) if name == piece else predicate
@@ -49,6 +49,6 @@ def test_a_gate_decides_or_says_that_it_cannot(make, gate, piece, data):
     assert str(verdict)
 
 
-def test_every_boundary_is_there():
-    """Or the list above would be of something else."""
+def test_every_gate_is_fuzzed():
+    """The list of evidence has to cover all gates."""
     assert {gate for gate, _ in EVERY} == set(Gate)

@@ -1,4 +1,4 @@
-"""Parsers and reference types, on anything: what is read is written the same, and the rest is the named error."""
+"""Parsers and reference types return an equal value after a round trip, or raise the documented error."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ digests = st.binary(min_size=32, max_size=32).map(lambda value: f"sha256:{value.
 
 
 @given(names, digests)
-def test_a_reference_is_read_as_it_is_written(name: str, digest: str) -> None:
-    """Also by another tier, in whose repository it has the same application."""
+def test_image_reference_survives_a_round_trip(name: str, digest: str) -> None:
+    """The repositories of all tiers have the same application name."""
     ref = ImageRef(repository=development_repository(name), digest=digest)
 
     assert ImageRef.parse(str(ref)) == ref == ImageRef.parse(f"  {ref}\n")
@@ -41,8 +41,8 @@ def test_a_reference_is_read_as_it_is_written(name: str, digest: str) -> None:
 
 @pytest.mark.parametrize(("kind", "form"), [(Digest, DIGEST), (Repository, rf"{COMPONENT}(?:/{COMPONENT})*")])
 @given(data=st.data())
-def test_a_digest_and_a_repository_are_nothing_but_that(kind: object, form: str, data: st.DataObject) -> None:
-    """Whole: no line's end after it, no other script's digits, no upper case."""
+def test_digest_and_repository_match_their_pattern_completely(kind: object, form: str, data: st.DataObject) -> None:
+    """A final line break, digits of another script and upper case are refused."""
     near = digests | names | st.from_regex(form)
     near = near | near.map(str.upper) | near.map(lambda each: f"{each}\n")
     text = data.draw(st.text(max_size=80) | near)
@@ -56,22 +56,22 @@ def test_a_digest_and_a_repository_are_nothing_but_that(kind: object, form: str,
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\d{1,5}\.\d{1,5}.*"))
-def test_any_text_is_a_version_or_the_lowest(text: str) -> None:
-    """What an engine says of itself may be anything."""
+def test_engine_version_of_any_text_is_read_or_zero(text: str) -> None:
+    """An engine may report any text as its version."""
     begins = re.match(r"(\d+)\.(\d+)", text)
 
     assert version_of(text) == (tuple(map(int, begins.groups())) if begins else (0, 0))
 
 
 @given(st.integers(0, 9999), st.integers(0, 9999), st.text(max_size=10))
-def test_a_version_is_read_whatever_follows(major: int, minor: int, rest: str) -> None:
-    """Distributions add words of their own."""
+def test_engine_version_ignores_suffix(major: int, minor: int, rest: str) -> None:
+    """Distributions add their own suffixes."""
     assert version_of(f"{major}.{minor}~{rest}") == (major, minor)
 
 
 @given(names, names)
-def test_a_register_knows_a_name_by_itself_before_its_pattern(name: str, other: str) -> None:
-    """And no other name by it."""
+def test_name_register_prefers_name_to_pattern(name: str, other: str) -> None:
+    """The entry of one name applies to no other name."""
     own, all_below = Holder(repository="own"), Holder(repository="all")
     register = NameRegister(names={name: own, f"{name}/*": all_below})
 
@@ -81,8 +81,8 @@ def test_a_register_knows_a_name_by_itself_before_its_pattern(name: str, other: 
 
 
 @given(st.text())
-def test_text_that_is_shown_is_shown_again_the_same(text: str) -> None:
-    """No control character, no direction, no line more than there were."""
+def test_plain_text_is_stable_and_without_control_characters(text: str) -> None:
+    """It adds no lines and no direction marks."""
     shown = plain_text(text)
 
     assert plain_text(shown) == shown and plain_text_lines(shown) == shown
@@ -94,8 +94,10 @@ def test_text_that_is_shown_is_shown_again_the_same(text: str) -> None:
 
 @tries(100)
 @given(name=st.text(max_size=10), version=st.text(max_size=10), codename=st.text(max_size=5))
-def test_any_distribution_is_known_or_not(starter: Path, name: str, version: str, codename: str) -> None:
-    """Whatever an image's os-release says, without an error."""
+def test_any_distribution_is_known_or_unknown_without_error(
+    starter: Path, name: str, version: str, codename: str
+) -> None:
+    """An os-release file may contain any text."""
     known = knows(starter, Distribution(name=name, version=version, codename=codename))
 
     assert not known or name.lower() in ("debian", "raspbian")
@@ -103,7 +105,7 @@ def test_any_distribution_is_known_or_not(starter: Path, name: str, version: str
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the starter's distributions."""
+    """Return a database with the distributions of the starter database."""
     directory = tmp_path_factory.mktemp("database")
     (directory / "6").mkdir()
     feed = read_feed(FEED).model_copy(update={"go": [], "python": []})

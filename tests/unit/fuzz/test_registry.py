@@ -1,4 +1,4 @@
-"""Manifests that anybody may push to the laptop's registry, and tokens that anybody may send for a page."""
+"""Arbitrary manifests and page tokens in the registry of the laptop."""
 
 import json
 
@@ -22,8 +22,8 @@ WHOLE = {
 
 @tries(300)
 @given(st.one_of(JSON, changed(WHOLE)))
-def test_whatever_a_manifest_says_its_image_is_described(manifest):
-    """A repository with one odd image is listed all the same."""
+def test_image_with_any_manifest_is_described(manifest):
+    """One odd image must not break the listing of its repository."""
     record = {
         "registryId": "000000000000",
         "repositoryName": "dev/app",
@@ -43,8 +43,8 @@ def test_whatever_a_manifest_says_its_image_is_described(manifest):
 
 @tries(300)
 @given(st.one_of(st.text(), st.text(alphabet="ABCDEabcde0123456789=-_")))
-def test_a_made_up_token_is_refused_or_read(token):
-    """By the API's own error."""
+def test_arbitrary_page_token_is_read_or_refused(token):
+    """The error is the one of the API."""
     try:
         found, _ = page(["1", "2"], lambda each: (each,), {"nextToken": token}, usual=10, most=10)
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""What the scanner really wrote, and what it might: all of it is read, or `ScannerFailed` and nothing else."""
+"""Any output of the scanner is read completely or raises `ScannerFailed`."""
 
 import json
 
@@ -21,8 +21,8 @@ def parse(text):
     return parse_report(text, database=DATABASE, packages=2, sbom=None, scanned=NOON)
 
 
-def test_a_recorded_report_is_read_whole():
-    """Every match is a finding, and the exploited one is known as that."""
+def test_recorded_report_is_read_completely():
+    """Every match is a finding, and the known exploited one is marked."""
     report = parse(json.dumps(GRYPE))
 
     assert len(report.findings) == len(GRYPE["matches"]) == 3
@@ -33,8 +33,8 @@ def test_a_recorded_report_is_read_whole():
 
 @tries(400)
 @given(changed(GRYPE))
-def test_a_changed_report_loses_no_match(document):
-    """It is read with as many findings as it has matches, and can be signed and read again, or it is no report."""
+def test_changed_report_keeps_every_match_or_is_refused(document):
+    """What is read can be signed and read again."""
     try:
         report = parse(json.dumps(document))
     except ScannerFailed:
@@ -44,23 +44,23 @@ def test_a_changed_report_loses_no_match(document):
 
 
 @given(JSON.map(json.dumps) | st.text(max_size=50) | st.integers(0, 5000).map(lambda n: json.dumps(GRYPE)[:n]))
-def test_what_has_another_shape_is_no_report(text):
-    """Valid JSON of the wrong shape, text, and a report that breaks off."""
+def test_report_of_other_shape_is_refused(text):
+    """The input is other JSON, text, or a truncated report."""
     with pytest.raises(ScannerFailed):
         parse(text)
 
 
 @pytest.fixture(scope="module")
 def scanner(tmp_path_factory):
-    """grype's answer, whatever it is asked."""
+    """Return a scanner whose grype always gives the recorded report."""
     tool = Program(tmp_path_factory.mktemp("grype"), "grype").does(stdout=json.dumps(GRYPE))
     return Grype(tool, {}, lambda: DATABASE, lambda distribution: True, lambda: NOON)
 
 
 @tries(40)
 @given(document=changed(SYFT) | JSON)
-def test_a_changed_inventory_is_scanned_or_refused(scanner, document):
-    """`ScannerFailed` where what syft wrote is not what it writes."""
+def test_changed_sbom_is_scanned_or_refused(scanner, document):
+    """The only error is `ScannerFailed`."""
     try:
         report = scanner.scan(Sbom(json.dumps(document).encode(), 2, "syft 1.57.0"))
     except ScannerFailed:

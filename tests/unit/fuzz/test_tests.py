@@ -1,4 +1,4 @@
-"""Test reports and runners' output, on anything: a count, or the named error."""
+"""Arbitrary test reports and output of test runners give a count or the documented error."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ texts = st.one_of(st.text(max_size=200), joined)
 
 
 @given(st.one_of(texts.map(lambda text: text.encode("utf-8", "replace")), st.binary(max_size=300)))
-def test_any_report_is_counted_or_refused(content: bytes) -> None:
-    """Of tests that failed there are never more than ran."""
+def test_any_test_report_is_counted_or_refused(content: bytes) -> None:
+    """The number of failed tests never exceeds the number that ran."""
     with contextlib.suppress(ReportInvalid):
         counts = read_report(content)
         assert 0 <= counts.failed <= counts.ran
@@ -32,16 +32,16 @@ def test_any_report_is_counted_or_refused(content: bytes) -> None:
 
 @pytest.mark.parametrize("name", RUNNERS)
 @given(output=texts)
-def test_any_output_of_a_runner_is_counted_or_not(name: str, output: str) -> None:
-    """Nothing else comes out."""
+def test_any_runner_output_is_counted_or_refused(name: str, output: str) -> None:
+    """There is no other result."""
     with contextlib.suppress(ReportInvalid):
         counts = RUNNERS[name].read(output)
         assert counts is None or (isinstance(counts, Counts) and counts.ran >= 0)
 
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=5), texts)
-def test_only_a_known_runner_shows_tests_by_what_is_printed(command: list[str], output: str) -> None:
-    """Whatever the words are."""
+def test_output_shows_tests_only_for_known_runner(command: list[str], output: str) -> None:
+    """The printed text alone proves nothing."""
     found = judge_tests(command, output, None, None, None)
 
     assert not found.shown or runner_of(command) is not None

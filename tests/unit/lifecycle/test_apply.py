@@ -1,4 +1,4 @@
-"""Carrying out a plan: what it says and nothing else, whatever happened meanwhile and wherever it was interrupted."""
+"""Applying a plan: it does what the plan says and nothing else, despite concurrent changes and interruptions."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ from tests.unit.lifecycle.test_plan import newest, stocks
 
 
 def carried_out(tonight, registry, present, block, journal):
-    """All of a plan, one repository after the other."""
+    """Apply a complete plan, one repository after the other."""
     needed, done, bases = needed_anywhere(tonight, present), [], None
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
@@ -44,7 +44,7 @@ def carried_out(tonight, registry, present, block, journal):
 
 
 class House:
-    """A stock, its plan, and the registry in which it is carried out."""
+    """A snapshot, its plan, and the registry in which the plan is applied."""
 
     def __init__(self, whole):
         self.plan, self.shelf, self.journal = plan_lifecycle(whole, RULES, NOW), Shelf(whole), Memory()
@@ -67,14 +67,14 @@ class House:
 
 @pytest.fixture
 def house():
-    """One to remove with a signature and an SBOM, one to archive, one to block."""
+    """Three images: one to delete with a signature and an SBOM, one to archive, one to block."""
     images = [*newest(1), image(2, 50, exploited=True), image(3, 400, signed=False)]
     parts = [part(11, subject=1), part(12, subject=11), part(21, subject=2)]
     return House(stock(*images, parts=parts, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
 
 
-def test_does_what_the_plan_says_and_nothing_else(house):
-    """Nothing is removed before what is attached to it; a block is signed before the image is closed."""
+def test_apply_does_exactly_what_the_plan_says(house):
+    """A manifest is deleted after its referrers, and a block is signed before the image is archived."""
     outcomes = house.outcomes()
 
     assert outcomes == {1: "done", 2: "done", 3: "done", 11: "done", 12: "done"}
@@ -87,8 +87,8 @@ def test_does_what_the_plan_says_and_nothing_else(house):
     assert [where for what, where in calls if what == "delete"] == [ref(12), ref(11), ref(1)]
 
 
-def test_says_what_came_of_each(house):
-    """With the plan's own reason."""
+def test_apply_reports_outcome_and_reason_of_each_step(house):
+    """The reason is that of the plan."""
     applied = house.apply()
 
     assert applied.plan == house.plan.digest
@@ -110,8 +110,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "number", "why"), CHANGES.values(), ids=CHANGES)
-def test_what_changed_is_skipped_with_its_reason_and_so_is_all_that_belongs_to_it(house, change, number, why):
-    """The plan rested on it."""
+def test_apply_skips_changed_manifest_and_its_referrers(house, change, number, why):
+    """The plan was based on the earlier state."""
     house.change(ref(number), **change)
 
     applied = house.apply()
@@ -132,8 +132,8 @@ def test_what_changed_is_skipped_with_its_reason_and_so_is_all_that_belongs_to_i
     (3, {"block": "bad"}, "it is blocked by ann on 2026-11-23 12:00 UTC: bad"),
     (2, {"excuse": "fine"}, "it was unblocked by ann on 2026-11-23 12:00 UTC: fine"),
 ])  # fmt: skip
-def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
-    """By signed statements, read again for each image."""
+def test_apply_skips_image_with_newer_lifecycle_decision(house, number, stand, why):
+    """The signed decisions are read again for each image."""
     house.shelf.stand[str(ref(number))] = stands(**stand)
 
     entries = {e.ref: e for e in house.apply().entries}
@@ -142,7 +142,7 @@ def test_what_somebody_said_meanwhile_is_heard(house, number, stand, why):
 
 
 def once_looked_at(house, number, monkeypatch, **acts):
-    """Somebody signs this right after it was read for the first time how an image stands; how often that is read."""
+    """Sign this decision after the first reading of the image status; return the list of readings."""
     read, asked = house.shelf.standing, []
 
     def standing(where):
@@ -152,7 +152,7 @@ def once_looked_at(house, number, monkeypatch, **acts):
             house.shelf.stand[str(where)] = stands(**acts)
         return found
 
-    monkeypatch.setattr(house.shelf, "image_status", standing)
+    monkeypatch.setattr(house.shelf, "standing", standing)
     return asked
 
 
@@ -160,8 +160,8 @@ def once_looked_at(house, number, monkeypatch, **acts):
     (1, {"hold": "audit"}, "it is held"), (1, {"block": "bad"}, "it is blocked"), (3, {"hold": "audit"}, "it is held"),
     (2, {"excuse": "fine"}, "it was unblocked"), (2, {"hold": "audit"}, "it is held"),
 ])  # fmt: skip
-def test_what_somebody_says_while_the_others_are_looked_at_is_heard(house, monkeypatch, number, acts, why):
-    """It is read once more just before it is done; before anything of an image goes."""
+def test_apply_heeds_decision_signed_during_the_checks(house, monkeypatch, number, acts, why):
+    """The status is read once more just before anything of the image changes."""
     before = dict(house.shelf.held)
     asked = once_looked_at(house, number, monkeypatch, **acts)
 
@@ -177,8 +177,8 @@ def test_what_somebody_says_while_the_others_are_looked_at_is_heard(house, monke
 @pytest.mark.parametrize(("meanwhile", "outcome"), [
     ({}, "done"), ({"block": "bad"}, "skipped"), ({"block": "bad", "rule": "block.revoked"}, "done"),
 ])  # fmt: skip
-def test_what_a_rule_blocked_is_removed_and_what_a_person_blocked_since_is_not(meanwhile, outcome):
-    """The plan knew of the rule's block."""
+def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcome):
+    """The plan considered the block by the rule."""
     refused = image(1, status="ARCHIVED", signed=False, passed=False)
     house = House(stock(*newest(), refused, standings={ref(1): stands(block="x", rule="block.refused")}))
     if meanwhile:
@@ -187,8 +187,8 @@ def test_what_a_rule_blocked_is_removed_and_what_a_person_blocked_since_is_not(m
     assert house.outcomes()[1] == outcome
 
 
-def test_that_a_block_was_lifted_while_the_others_are_looked_at_is_heard(monkeypatch):
-    """It is not closed again."""
+def test_apply_heeds_unblock_signed_during_the_checks(monkeypatch):
+    """The image is not archived again."""
     house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
     once_looked_at(house, 1, monkeypatch, excuse="fine")
 
@@ -196,16 +196,16 @@ def test_that_a_block_was_lifted_while_the_others_are_looked_at_is_heard(monkeyp
     assert house.shelf.calls == []
 
 
-def test_an_index_stays_where_somebody_holds_what_it_consists_of_while_the_others_are_looked_at(monkeypatch):
-    """It would go first."""
+def test_apply_keeps_index_whose_child_is_held_during_the_checks(monkeypatch):
+    """The index would be deleted first."""
     house = House(stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))]))
     once_looked_at(house, 2, monkeypatch, hold="x")
 
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
 
 
-def test_what_somebody_holds_while_other_images_are_removed_stays():
-    """Each is looked at before anything of it goes, and not only before all."""
+def test_apply_keeps_image_held_during_other_deletions():
+    """Each image is checked just before its own deletion."""
     parts = [*(part(n, subject=1) for n in range(1000, 1100)), part(60, subject=50)]
     house = House(stock(*newest(1, 50), parts=parts))
     house.shelf.watch = lambda: house.shelf.stand.update({str(ref(50)): stands(hold="audit")})
@@ -223,8 +223,8 @@ def test_what_somebody_holds_while_other_images_are_removed_stays():
     (2, {"exploited": ()}, "nothing in it is known to be exploited any more"),
     (3, {"signed": True}, "it is signed now"),
 ])  # fmt: skip
-def test_what_evidence_says_otherwise_by_now_is_heard(house, number, says, why):
-    """The inventory may have it late, or from whoever wrote to its database."""
+def test_apply_skips_image_whose_evidence_changed(house, number, says, why):
+    """The inventory may be out of date, or its database may have been changed."""
     house.shelf.says[ref(number)] = house.shelf.says[ref(number)].model_copy(update=says)
 
     entries = {e.ref: e for e in house.apply().entries}
@@ -233,8 +233,8 @@ def test_what_evidence_says_otherwise_by_now_is_heard(house, number, says, why):
     assert str(ref(number)) not in house.shelf.stand
 
 
-def test_a_removal_that_was_begun_is_finished_though_its_evidence_went_first(house):
-    """Whoever killed it, and whether it was written down: otherwise an image would be left without any."""
+def test_apply_finishes_interrupted_deletion_without_evidence(house):
+    """Otherwise an image would remain without its evidence."""
     del house.shelf.held[ref(12)], house.shelf.held[ref(11)]
     house.shelf.says[ref(1)] = Evidenced(signed=False, verdict="none")
 
@@ -242,8 +242,8 @@ def test_a_removal_that_was_begun_is_finished_though_its_evidence_went_first(hou
     assert ref(1) not in house.shelf.held
 
 
-def test_one_more_reason_for_the_same_is_no_other_evidence(house):
-    """It is blocked as it was planned."""
+def test_apply_ignores_additional_reason_for_same_verdict(house):
+    """The image is blocked as planned."""
     more = ("CVE-1", "CVE-2")
     house.shelf.says[ref(2)] = house.shelf.says[ref(2)].model_copy(update={"exploited": more})
 
@@ -254,14 +254,14 @@ BASE = "curated/base/python"
 
 
 def with_bases(*images, **others):
-    """These, and an old base that newer ones superseded."""
+    """Return a house with these images, an old base and newer bases that supersede it."""
     newer = [image(n, 160 - n, repository=BASE) for n in (60, 61, 62)]
     return House(stock(*images, *newest(), image(50, repository=BASE), *newer, **others))
 
 
 @pytest.mark.parametrize("change", ["held", "deployed", "pulled"])
-def test_a_base_stays_with_what_is_built_on_it(change):
-    """Also where both were to go, and the image turned out to stay."""
+def test_apply_keeps_base_of_image_that_turned_out_to_stay(change):
+    """The plan deletes both, but the image is skipped."""
     house = with_bases(image(1, bases=[50]))
     if change == "held":
         house.shelf.stand[str(ref(1))] = stands(hold="audit")
@@ -277,13 +277,13 @@ def test_a_base_stays_with_what_is_built_on_it(change):
     assert {ref(1), ref(50, BASE)} <= house.shelf.held.keys()
 
 
-def test_a_base_goes_with_what_was_built_on_it():
-    """After it."""
+def test_apply_deletes_base_with_image_built_on_it():
+    """Both are gone in the same run."""
     assert {n: with_bases(image(1, bases=[50])).outcomes()[n] for n in (1, 50)} == {1: "done", 50: "done"}
 
 
-def test_a_base_goes_a_night_after_the_base_that_is_built_on_it():
-    """That one may turn out to stay."""
+def test_apply_deletes_base_one_run_after_base_built_on_it():
+    """The base above may turn out to stay."""
     house = with_bases(image(51, repository=BASE, bases=[50]))
     held = with_bases(image(51, repository=BASE, bases=[50]))
     held.shelf.stand[str(ref(51, BASE))] = stands(hold="audit")
@@ -299,8 +299,8 @@ def dark(*_):
     raise EvidenceInvalid("damaged\nlook")
 
 
-def test_bases_stay_where_nobody_can_read_on_what_an_image_is_built(monkeypatch):
-    """Everything else is done; they are planned again the next night."""
+def test_apply_keeps_bases_if_provenance_is_unreadable(monkeypatch):
+    """Everything else is done, and the bases are planned again the next night."""
     house = with_bases(image(1))
     monkeypatch.setattr(house.shelf, "bases", dark)
 
@@ -309,8 +309,8 @@ def test_bases_stay_where_nobody_can_read_on_what_an_image_is_built(monkeypatch)
     assert (found[1], found[50]) == ("done", "skipped")
 
 
-def test_it_is_not_asked_on_what_images_are_built_where_no_base_is_taken_away(monkeypatch):
-    """One that has to be blocked is, whatever anybody can read."""
+def test_apply_reads_bases_only_if_it_deletes_a_base(monkeypatch):
+    """A block of a base needs no provenance."""
     house = House(stock(image(60, 98, repository=BASE), image(11, 50, repository=BASE, exploited=True)))
     monkeypatch.setattr(house.shelf, "bases", None)
 
@@ -318,8 +318,8 @@ def test_it_is_not_asked_on_what_images_are_built_where_no_base_is_taken_away(mo
 
 
 @pytest.mark.parametrize("became", ["blocked", "revoked", "archived", "unreadable", "gone"])
-def test_as_many_images_that_may_be_used_are_left_as_the_plan_leaves(house, monkeypatch, became):
-    """One that was to stay may not be used any more: what would take its place does not go either."""
+def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, became):
+    """An image that was to stay may have become unusable, so the older one must stay too."""
     newer, read = ref(900), house.shelf.evidenced
     if became == "blocked":
         house.shelf.stand[str(newer)] = stands(block="exploited")
@@ -338,8 +338,8 @@ def test_as_many_images_that_may_be_used_are_left_as_the_plan_leaves(house, monk
     assert entries[ref(2)].outcome is Outcome.DONE, "what is blocked is blocked all the same"
 
 
-def test_more_images_that_may_be_used_than_have_to_be_left_are_not_asked_for():
-    """Nor more than the plan left. What is archived nobody can use: an older one stays in its place."""
+def test_apply_requires_no_more_usable_images_than_the_plan():
+    """An archived image is not usable, so an older one stays in its place."""
     three = House(stock(*newest(1), image(2, pulled_at=ago(1))))
     three.shelf.stand[str(ref(900))] = stands(block="bad")
     one = House(stock(image(900, 300), image(901, 299, status="ARCHIVED"), image(1)))
@@ -348,8 +348,8 @@ def test_more_images_that_may_be_used_than_have_to_be_left_are_not_asked_for():
     assert one.plan.step(ref(1)).rule == "keep.newest"
 
 
-def test_what_somebody_excused_counts_among_those_that_may_be_used():
-    """Where that is taken back while the plan waits, an older one is all that is left."""
+def test_apply_counts_unblocked_images_as_usable():
+    """If they are blocked again meanwhile, the older image stays."""
     numbers = [900 + n for n in range(RULES.keep.newest)]
     excused = {ref(number): stands(excuse="no way to it") for number in numbers}
     house = House(stock(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
@@ -360,8 +360,8 @@ def test_what_somebody_excused_counts_among_those_that_may_be_used():
     assert house.outcomes()[1] == "skipped"
 
 
-def test_images_that_may_be_used_are_left_in_each_environment():
-    """What may be used in another takes no place there."""
+def test_apply_counts_usable_images_for_each_environment():
+    """An image that another environment can use does not count."""
     where = {"environments": ("production",)}
     house = House(stock(*newest(1), image(3, **where), *(image(n, 300 - n, **where) for n in (10, 11, 12))))
     house.shelf.stand[str(ref(11))] = stands(block="bad")
@@ -370,8 +370,8 @@ def test_images_that_may_be_used_are_left_in_each_environment():
 
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "held", "blocked", "held at last"])
-def test_what_vouches_for_an_image_that_is_gone_stays_where_that_is_needed_by_now(monkeypatch, meanwhile):
-    """Whoever pushes it again brings it back."""
+def test_apply_keeps_evidence_of_missing_image_needed_meanwhile(monkeypatch, meanwhile):
+    """Whoever pushes the image again needs its evidence."""
     house = House(stock(*newest(), parts=[part(11, subject=777), part(12, subject=11)]))
     if meanwhile == "deployed":
         house.shelf.signed.append(deployed(777, 0))
@@ -387,16 +387,16 @@ def test_what_vouches_for_an_image_that_is_gone_stays_where_that_is_needed_by_no
     assert {ref(11), ref(12)} <= house.shelf.held.keys()
 
 
-def test_what_vouches_for_an_image_that_nobody_needs_goes():
-    """It says something of nothing."""
+def test_apply_deletes_evidence_of_missing_image_nobody_needs():
+    """Such evidence describes nothing that exists."""
     house = House(stock(*newest(), parts=[part(11, subject=777)]))
 
     assert house.outcomes() == {11: "done"}
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])
-def test_a_base_stays_on_which_an_image_was_built_meanwhile(number, outcome):
-    """What nobody may pull any more is blocked all the same."""
+def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
+    """A blocked base is blocked all the same."""
     on = {"repository": "curated/base/hello"}
     images = [
         *(image(900 + n, 300 - n, **on) for n in range(RULES.keep.newest)),
@@ -411,8 +411,8 @@ def test_a_base_stays_on_which_an_image_was_built_meanwhile(number, outcome):
 @pytest.mark.parametrize(
     ("stand", "outcome"), [({"block": "bad"}, "done"), ({"excuse": "fine"}, "skipped"), ({}, "skipped")]
 )
-def test_what_a_signed_block_closes_again_stays_open_where_the_block_was_lifted(stand, outcome):
-    """Somebody unblocked it since; what stands needs no new statement."""
+def test_apply_archives_reopened_image_only_if_still_blocked(stand, outcome):
+    """Somebody may have unblocked it; an existing block needs no new statement."""
     house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
     house.shelf.stand[str(ref(1))] = stands(**stand)
 
@@ -424,8 +424,8 @@ def test_what_a_signed_block_closes_again_stays_open_where_the_block_was_lifted(
     [deployed(1, 0)], [deployed(1, 0.2), deployed(900, 0.1)], [deployed(900, 0, proxy=1)],
     [deployed(1, 0, environment="production", application="other")],
 ])  # fmt: skip
-def test_what_was_deployed_meanwhile_stays(house, more):
-    """It should run now, or is what ran before."""
+def test_apply_keeps_image_deployed_meanwhile(house, more):
+    """The image should run now, or is the rollback."""
     house.shelf.signed += more
 
     entries = {e.ref: e for e in house.apply().entries}
@@ -434,7 +434,7 @@ def test_what_was_deployed_meanwhile_stays(house, more):
     assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
 
 
-def test_what_is_deployed_while_the_plan_is_carried_out_stays():
+def test_apply_keeps_image_deployed_while_it_runs():
     """Deployments are read again before each repository."""
     whole = stock(
         *newest(1), *(image(n, 400 - n, repository="curated/aaa") for n in (50, 51, 52)),
@@ -447,8 +447,8 @@ def test_what_is_deployed_while_the_plan_is_carried_out_stays():
 
 
 @pytest.mark.parametrize("meanwhile", ["deployed", "named"])
-def test_what_becomes_a_front_while_other_proxies_are_removed_stays(meanwhile, monkeypatch):
-    """Whatever is deployed has one, and waits for none of this: it is looked at before each batch."""
+def test_apply_keeps_proxy_used_during_other_deletions(meanwhile, monkeypatch):
+    """A deployment does not wait for the plan, so each batch is checked."""
     monkeypatch.setattr(removing, "AT_ONCE", 1)
     repo = {"repository": PROXY, "environments": ()}
     old = [image(n, 500 - n, **repo) for n in (1, 2, 3)]
@@ -467,8 +467,8 @@ def test_what_becomes_a_front_while_other_proxies_are_removed_stays(meanwhile, m
     assert house.shelf.held[ref(2, PROXY)] == member(old[1])
 
 
-def test_a_proxy_that_an_environment_names_since_stays():
-    """Also before anything is deployed there."""
+def test_apply_keeps_proxy_named_by_environment_meanwhile():
+    """It stays even before the first deployment there."""
     repo = {"repository": PROXY, "environments": ()}
     house = House(stock(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
@@ -477,16 +477,16 @@ def test_a_proxy_that_an_environment_names_since_stays():
     assert house.outcomes() == {1: "skipped"}
 
 
-def test_what_is_attached_meanwhile_keeps_its_image(house):
-    """Somebody signed it, or scanned it: it is looked at again the next night."""
+def test_apply_keeps_image_with_new_referrer(house):
+    """The image was signed or scanned again, and the next plan considers it."""
     new = part(13, subject=1, days=0)
     house.shelf.held[new.ref] = new
 
     assert house.outcomes() == {1: "skipped", 2: "done", 3: "done", 11: "skipped", 12: "skipped"}
 
 
-def test_what_is_in_another_index_meanwhile_stays():
-    """An index that was pushed since names it."""
+def test_apply_keeps_child_of_new_index():
+    """An index that was pushed since lists it."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
     new = part(3, children=(2,), days=0, tags=("new",))
     house.shelf.held[new.ref] = new
@@ -494,8 +494,8 @@ def test_what_is_in_another_index_meanwhile_stays():
     assert house.outcomes() == {1: "done", 2: "skipped"}
 
 
-def test_an_index_stays_where_what_it_consists_of_does():
-    """It would be left alone without a name."""
+def test_apply_keeps_index_whose_child_is_held():
+    """The child would remain without a name."""
     whole = stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
     house = House(whole)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
@@ -503,8 +503,8 @@ def test_an_index_stays_where_what_it_consists_of_does():
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
 
 
-def test_an_index_stays_where_what_it_consists_of_lost_its_name_meanwhile():
-    """The plan leaves that alone, as it had one."""
+def test_apply_keeps_index_whose_child_lost_its_tag():
+    """The plan allowed the deletion because the child had a tag."""
     whole = stock(
         *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], standings={ref(2): stands(hold="x")}
     )
@@ -516,24 +516,24 @@ def test_an_index_stays_where_what_it_consists_of_lost_its_name_meanwhile():
     assert House(whole).outcomes() == {1: "done"}
 
 
-def test_that_we_looked_into_an_index_does_not_keep_it():
-    """ECR counts it as a pull, ours as anybody's."""
+def test_apply_deletes_index_although_reading_it_was_a_pull():
+    """ECR counts every pull, including that of the lifecycle."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
     house.change(ref(1), pulled_at=ago(0))
 
     assert house.outcomes() == {1: "done", 2: "done"}
 
 
-def test_an_index_goes_before_what_it_consists_of():
-    """ECR removes no child of an index that is there."""
+def test_apply_deletes_index_before_its_children():
+    """ECR does not delete a child of an existing index."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
 
     assert house.outcomes() == {1: "done", 2: "done", 3: "done"}
     assert house.shelf.calls[0] == ("delete", ref(1))
 
 
-def test_a_copy_is_closed_with_its_image_and_not_without_it():
-    """It is what is pulled of a confidential application."""
+def test_apply_archives_encrypted_copy_only_with_its_image():
+    """The copy is what is pulled of a confidential application."""
     whole = stock(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
     assert House(whole).outcomes() == {2: "done", 12: "done"}
 
@@ -542,8 +542,8 @@ def test_a_copy_is_closed_with_its_image_and_not_without_it():
     assert house.outcomes() == {2: "skipped", 12: "skipped"}
 
 
-def test_an_image_whose_copy_was_pulled_since_is_not_archived():
-    """Nothing else of a confidential application is ever pulled."""
+def test_apply_does_not_archive_image_whose_copy_was_pulled():
+    """Only the copy of a confidential application is ever pulled."""
     cold = (image(3, 400, signed=False), part(13, copy_of=3))
     house = House(stock(*newest(), cold[0], parts=cold[1:], deployments=[deployed(3, 399), *LATER]))
     assert house.plan.step(ref(3)).action is Action.ARCHIVE
@@ -559,12 +559,12 @@ LATER = [deployed(900, 100), deployed(901, 90)]
 
 
 def copied():
-    """One to block, and its copy, whose digest comes first."""
+    """Return a house with an image to block and its copy, whose digest sorts first."""
     return House(stock(*newest(), image(22, 500, exploited=True), parts=[part(12, copy_of=22)]))
 
 
-def test_a_copy_that_is_gone_is_not_closed():
-    """Its image is."""
+def test_apply_skips_missing_copy_and_blocks_its_image():
+    """A missing copy cannot be archived."""
     house = copied()
     del house.shelf.held[ref(12)]
 
@@ -574,8 +574,8 @@ def test_a_copy_that_is_gone_is_not_closed():
     assert (entries[ref(12)].outcome, entries[ref(12)].said) == (Outcome.SKIPPED, "it is not there any more")
 
 
-def test_a_copy_is_closed_after_its_image_and_only_where_that_was():
-    """It is tried again with it."""
+def test_apply_archives_copy_only_after_its_image_succeeded():
+    """After a failure both are tried again."""
     house = copied()
     house.shelf.broken[ref(22)] = AwsFailed("ECR said no\nlook")
 
@@ -590,8 +590,8 @@ def test_a_copy_is_closed_after_its_image_and_only_where_that_was():
     assert house.shelf.calls == [("block", ref(22)), ("archive", ref(22)), ("archive", ref(12))]
 
 
-def test_a_copy_is_closed_right_after_its_image():
-    """And not once all images are: there may be many."""
+def test_apply_archives_each_copy_right_after_its_image():
+    """With many images, a copy must not remain open until all are archived."""
     images = [image(n, 500, exploited=True) for n in (22, 23)]
     house = House(stock(*newest(), *images, parts=[part(12, copy_of=22), part(13, copy_of=23)]))
 
@@ -601,8 +601,8 @@ def test_a_copy_is_closed_right_after_its_image():
 
 
 @pytest.mark.parametrize("other", [image(1), image(23, 500, exploited=True)])
-def test_what_is_a_part_of_two_is_closed_once_nobody_can_use_either(other):
-    """Of one that goes, once that is gone; where one of them stays, it does."""
+def test_apply_archives_shared_child_after_both_owners_are_closed(other):
+    """If one of the owners stays open, the child stays open too."""
     images = [*newest(), image(22, 500, exploited=True), other]
     parts = [part(5), *(member(each, children=(digest(5),)) for each in images[2:])]
     house, held = House(stock(*images, parts=parts)), House(stock(*images, parts=parts))
@@ -615,8 +615,8 @@ def test_what_is_a_part_of_two_is_closed_once_nobody_can_use_either(other):
     assert held.shelf.held[ref(5)].stored.status is StorageStatus.ACTIVE
 
 
-def test_a_part_of_a_new_index_is_not_closed():
-    """Somebody pushed it since."""
+def test_apply_does_not_archive_copy_listed_in_new_index():
+    """The index was pushed after the plan."""
     house = copied()
     new = part(3, children=(12,), days=0, tags=("new",))
     house.shelf.held[new.ref] = new
@@ -625,8 +625,8 @@ def test_a_part_of_a_new_index_is_not_closed():
 
 
 @pytest.mark.parametrize("moved", [{}, {"status": "ACTIVE"}])
-def test_a_copy_stays_open_where_its_image_was_unblocked_before_a_killed_run_is_finished(moved):
-    """That opened both, or is about to."""
+def test_apply_keeps_copy_open_if_image_was_unblocked_meanwhile(moved):
+    """The unblock opens both, or is about to do so."""
     house = copied()
     house.shelf.dies_after = 2
     with pytest.raises(KeyboardInterrupt):
@@ -642,8 +642,8 @@ def test_a_copy_stays_open_where_its_image_was_unblocked_before_a_killed_run_is_
     ({"block": "bad"}, {}, "done"), ({"excuse": "fine"}, {}, "skipped"), ({"block": "bad", "hold": "x"}, {}, "done"),
     ({"block": "bad"}, {"status": "ACTIVE"}, "skipped"), ({"block": "bad"}, {"status": "ACTIVATING"}, "skipped"),
 ])  # fmt: skip
-def test_a_copy_of_what_was_blocked_before_is_closed_as_long_as_that_is(stand, moved, outcome):
-    """A run was killed between the two, or somebody pushed the copy again."""
+def test_apply_archives_copy_of_earlier_block_while_it_lasts(stand, moved, outcome):
+    """A run stopped between the two, or the copy was pushed again."""
     blocked = image(22, status="ARCHIVED")
     house = House(stock(*newest(), blocked, parts=[part(12, copy_of=22)], standings={ref(22): stands(block="bad")}))
     house.shelf.stand[str(ref(22))] = stands(**stand)
@@ -654,8 +654,8 @@ def test_a_copy_of_what_was_blocked_before_is_closed_as_long_as_that_is(stand, m
 
 
 @pytest.mark.parametrize(("stand", "outcome"), [({}, "done"), ({"hold": "audit"}, "skipped"), ({"block": "b"}, "done")])
-def test_a_copy_of_what_is_owed_is_closed_unless_somebody_holds_that(stand, outcome):
-    """It was archived before."""
+def test_apply_archives_copy_of_retained_image_unless_held(stand, outcome):
+    """The image is retained for an audit and already archived."""
     ran = [deployed(22, 399), deployed(900, 100), deployed(901, 90)]
     house = House(stock(*newest(), image(22, status="ARCHIVED"), parts=[part(12, copy_of=22)], deployments=ran))
     house.shelf.stand[str(ref(22))] = stands(**stand)
@@ -663,31 +663,31 @@ def test_a_copy_of_what_is_owed_is_closed_unless_somebody_holds_that(stand, outc
     assert house.outcomes() == {12: outcome}
 
 
-def test_what_is_gone_already_is_done(house):
-    """Somebody removed it; or the journal was lost."""
+def test_apply_reports_missing_image_as_done(house):
+    """It was deleted by somebody, or the journal was lost."""
     del house.shelf.held[ref(1)]
 
     assert house.outcomes()[1] == "done"
 
 
-def test_what_is_gone_is_not_closed(house):
-    """Nor is it said that it is blocked."""
+def test_apply_does_not_block_missing_image(house):
+    """No block is signed for it either."""
     del house.shelf.held[ref(2)]
 
     assert house.outcomes()[2] == "skipped"
     assert ("block", ref(2)) not in house.shelf.calls
 
 
-def test_what_is_archived_already_is_blocked_all_the_same(house):
-    """A cold image is no blocked one: no gate refuses it for being archived."""
+def test_apply_blocks_image_that_is_already_archived(house):
+    """A gate does not refuse an archived image for being archived."""
     house.change(ref(2), status="ARCHIVED")
 
     assert house.outcomes()[2] == "done"
     assert ("block", ref(2)) in house.shelf.calls
 
 
-def test_a_failure_is_told_by_its_code_and_what_comes_after_waits(house):
-    """Nothing is orphaned by it; carried out again, it is tried again."""
+def test_apply_reports_failure_code_and_fails_dependent_steps(house):
+    """Nothing loses its owner, and the next run tries again."""
     house.shelf.refuses[ref(11)] = "KmsError"
 
     applied = house.apply()
@@ -702,8 +702,8 @@ def test_a_failure_is_told_by_its_code_and_what_comes_after_waits(house):
     assert house.outcomes() == {1: "done", 2: "done", 3: "done", 11: "done", 12: "done"}
 
 
-def test_what_waits_for_what_waits_stays_too(house):
-    """Of a signature of a signature: nothing goes before what is attached to it, however long the chain is."""
+def test_apply_fails_whole_chain_of_referrers(house):
+    """Nothing is deleted before its referrers, however long the chain is."""
     house.shelf.refuses[ref(12)] = "KmsError"
 
     found = house.outcomes()
@@ -714,8 +714,8 @@ def test_what_waits_for_what_waits_stays_too(house):
     assert set(house.outcomes().values()) == {"done"}
 
 
-def test_what_says_of_which_image_a_copy_is_stays_with_the_copy():
-    """What is attached to the copy cannot go, so that the copy stays, and what names it."""
+def test_apply_keeps_evidence_of_copy_that_cannot_be_deleted():
+    """The copy stays because of its referrer, and so does the evidence that names it."""
     house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
     house.shelf.refuses[ref(13)] = "KmsError"
 
@@ -723,8 +723,8 @@ def test_what_says_of_which_image_a_copy_is_stays_with_the_copy():
     assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
 
 
-def test_an_image_is_not_stripped_where_something_that_is_attached_to_it_stays():
-    """Its other signatures stay with it."""
+def test_apply_keeps_all_evidence_of_image_with_one_that_stays():
+    """The image keeps its other signatures too."""
     house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, subject=1)]))
     house.shelf.held[ref(13)] = part(13, subject=11)
 
@@ -735,8 +735,8 @@ def test_an_image_is_not_stripped_where_something_that_is_attached_to_it_stays()
     assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
 
 
-def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
-    """One image that cannot be archived stops no other."""
+def test_apply_reports_error_code_and_continues(house):
+    """One image that cannot be archived does not stop the others."""
     house.shelf.broken[ref(3)] = AwsFailed("ECR said no\nlook")
 
     entries = {e.ref: e for e in house.apply().entries}
@@ -746,8 +746,8 @@ def test_an_error_is_told_by_its_code_and_the_rest_is_done(house):
     assert entries[ref(2)].outcome is Outcome.DONE
 
 
-def test_a_call_that_is_refused_ends_no_plan(house):
-    """What it was to remove failed, what comes after that stays, and other repositories are carried out."""
+def test_apply_continues_with_other_repositories_after_denied_call(house):
+    """The denied deletion and the steps that depend on it fail."""
     other = image(70, 50, repository="curated/zzz", exploited=True)
     house = House(stock(*newest(1), other, parts=[part(11, subject=1), part(12, subject=11)]))
 
@@ -766,8 +766,8 @@ def test_a_call_that_is_refused_ends_no_plan(house):
     assert set(house.outcomes().values()) == {"done"}
 
 
-def test_a_repository_that_cannot_be_read_ends_no_plan():
-    """Each of its steps failed; the others are done."""
+def test_apply_continues_after_unreadable_repository():
+    """Every step of that repository fails, and the others are done."""
     house = House(stock(*newest(1), image(70, 50, repository="curated/zzz", exploited=True)))
     read = house.shelf.members
 
@@ -782,8 +782,8 @@ def test_a_repository_that_cannot_be_read_ends_no_plan():
     assert house.outcomes() == {1: "done", 70: "done"}
 
 
-def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
-    """Nobody can read whether it is held; the rest is done, and it is tried again."""
+def test_apply_fails_step_if_image_status_is_unreadable(house, monkeypatch):
+    """The image may be held; the others are done, and the next run tries again."""
     read = house.shelf.standing
 
     def standing(where):
@@ -791,7 +791,7 @@ def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
             raise EvidenceInvalid("damaged\nlook")
         return read(where)
 
-    monkeypatch.setattr(house.shelf, "image_status", standing)
+    monkeypatch.setattr(house.shelf, "standing", standing)
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")
@@ -799,8 +799,8 @@ def test_of_what_cannot_be_told_nothing_is_taken(house, monkeypatch):
     assert entries[2].outcome is Outcome.DONE
 
 
-def test_a_copy_goes_before_what_says_of_which_image_it_is():
-    """Otherwise nobody could tell, should it end there."""
+def test_apply_deletes_copy_before_evidence_that_names_it():
+    """After an interruption the evidence still tells which image the copy belongs to."""
     house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
 
     house.apply()
@@ -809,8 +809,8 @@ def test_a_copy_goes_before_what_says_of_which_image_it_is():
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_what_says_what_a_copy_is_stays_where_the_copy_does_whose_image_is_gone(new):
-    """Somebody pulled it since, or pushed it."""
+def test_apply_keeps_evidence_of_copy_that_stays_without_image(new):
+    """The copy was pulled or pushed since."""
     copy = part(12, copy_of=777)
     house = House(stock(*newest(), parts=[part(11, subject=777), *([] if new else [copy])]))
     house.shelf.held[copy.ref] = copy
@@ -822,8 +822,8 @@ def test_what_says_what_a_copy_is_stays_where_the_copy_does_whose_image_is_gone(
     assert {ref(11), ref(12)} <= house.shelf.held.keys()
 
 
-def test_what_may_succeed_next_time_ends_it(house):
-    """The step is tried again, and goes on from what is done."""
+def test_apply_raises_for_retryable_error(house):
+    """The task runs again and continues after the finished steps."""
     house.shelf.broken[ref(3)] = AwsUnavailable("throttled\nlater")
 
     with pytest.raises(AwsUnavailable):
@@ -833,8 +833,8 @@ def test_what_may_succeed_next_time_ends_it(house):
     assert set(house.outcomes().values()) == {"done"}
 
 
-def test_a_skip_is_for_good(house):
-    """The plan does not rest on it any more, whatever comes after."""
+def test_apply_skips_a_step_forever(house):
+    """The step no longer has a valid basis, whatever changes later."""
     house.change(ref(1), tags=("other",))
     house.apply()
     house.change(ref(1), tags=("t1",))
@@ -845,8 +845,8 @@ def test_a_skip_is_for_good(house):
 @pytest.mark.parametrize("rule", ["age-out.superseded", "block.stands"])
 @pytest.mark.parametrize("belongs", [(), (digest(777),)])
 @pytest.mark.parametrize("stand", [{}, {"block": "bad"}, {"block": "bad", "hold": "audit"}])
-def test_what_is_in_use_is_not_removed_whatever_a_plan_says_of_it(house, rule, belongs, stand):
-    """That it goes with another, or that a block stands: whoever wrote that plan."""
+def test_apply_never_deletes_image_in_use(house, rule, belongs, stand):
+    """A manipulated rule or owner in the plan does not matter."""
     house.shelf.signed.append(deployed(1, 0))
     house.shelf.stand[str(ref(1))] = stands(**stand)
     steps = tuple(
@@ -859,8 +859,8 @@ def test_what_is_in_use_is_not_removed_whatever_a_plan_says_of_it(house, rule, b
     assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
 
 
-def test_no_evidence_of_what_stays_is_removed_whatever_a_plan_says_of_it(house):
-    """That what it belongs to goes, where that has no step; or that it belongs to another."""
+def test_apply_never_deletes_evidence_of_image_that_stays(house):
+    """A manipulated owner in the plan does not matter."""
     for belongs in (1, 777):
         steps = tuple(
             s.model_copy(update={"belongs_to": (digest(belongs),)}) for s in house.plan.steps if s.ref == ref(11)
@@ -876,8 +876,8 @@ def test_no_evidence_of_what_stays_is_removed_whatever_a_plan_says_of_it(house):
     ({"tags": ("release",)}, "its tags are release now"), ({"pushed_at": ago(1)}, "it was pushed again"),
     ({"pulled_at": ago(1)}, "it was pulled since"),
 ])  # fmt: skip
-def test_a_part_that_somebody_uses_since_stays(change, why):
-    """And the index that it is a part of, where nothing else names it."""
+def test_apply_keeps_child_used_meanwhile(change, why):
+    """Its index stays too if nothing else names the child."""
     house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
     house.change(ref(2), **change)
 
@@ -888,8 +888,8 @@ def test_a_part_that_somebody_uses_since_stays(change, why):
     assert (ref(1) in house.shelf.held) is ("tags" not in change)
 
 
-def test_a_part_that_is_deployed_or_held_since_stays():
-    """It is an image like another."""
+def test_apply_keeps_child_deployed_or_held_meanwhile():
+    """A child is an image like any other."""
     whole = stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
     for say in ("deployed", "held"):
         house = House(whole)
@@ -903,8 +903,8 @@ def test_a_part_that_is_deployed_or_held_since_stays():
         assert {ref(1), ref(2)} <= house.shelf.held.keys()
 
 
-def test_what_was_removed_and_pushed_again_keeps_what_belongs_to_it(house):
-    """The journal says what was done, and not what is there."""
+def test_apply_keeps_evidence_of_image_pushed_again(house):
+    """The journal says what was done, not what exists."""
     gone = {n: house.shelf.held[ref(n)] for n in (1, 11, 12)}
     house.apply()
     house.journal[:] = [e for e in house.journal if e.ref not in (ref(11), ref(12))]
@@ -918,16 +918,16 @@ def test_what_was_removed_and_pushed_again_keeps_what_belongs_to_it(house):
     assert house.outcomes()[1] == "skipped"
 
 
-def test_more_than_a_hundred_go_in_batches():
-    """As ECR takes them."""
+def test_apply_deletes_in_batches_of_100():
+    """ECR accepts at most 100 manifests in a request."""
     house = House(stock(*newest(1), parts=[part(n, subject=1) for n in range(1000, 1250)]))
 
     assert set(house.outcomes().values()) == {"done"}
     assert len(house.shelf.held) == 2
 
 
-def test_what_was_said_of_images_is_not_removed_even_where_a_plan_says_so(house):
-    """Whoever wrote that plan."""
+def test_apply_never_deletes_from_evidence_repository(house):
+    """A manipulated repository in the plan does not matter."""
     steps = tuple(
         s.model_copy(update={"ref": s.ref.moved_to("evidence/execution/hello")}) for s in house.plan.steps
     )  # fmt: skip
@@ -939,8 +939,8 @@ def test_what_was_said_of_images_is_not_removed_even_where_a_plan_says_so(house)
 
 @given(stocks(), st.integers(0, 12))
 @tries(40)
-def test_wherever_it_is_killed_it_ends_as_if_it_was_not(whole, after):
-    """And nothing is done twice."""
+def test_interrupted_apply_ends_like_uninterrupted_one(whole, after):
+    """Nothing is done twice."""
     once, twice = House(whole), House(whole)
     once.apply()
     twice.shelf.dies_after = after
@@ -949,7 +949,7 @@ def test_wherever_it_is_killed_it_ends_as_if_it_was_not(whole, after):
     except KeyboardInterrupt:
         twice.shelf.dies_after = None
         lost = [c for c in twice.shelf.calls if c[0] == "block"]
-        twice.shelf.calls = [c for c in twice.shelf.calls if c not in lost]  # signing again is told to be needless
+        twice.shelf.calls = [c for c in twice.shelf.calls if c not in lost]  # blocks may be signed again
         twice.apply()
 
     assert twice.shelf.held == once.shelf.held
@@ -960,8 +960,8 @@ def test_wherever_it_is_killed_it_ends_as_if_it_was_not(whole, after):
 
 @given(stocks())
 @tries(60)
-def test_nothing_is_orphaned_at_any_time(whole):
-    """After each removal: no referrer without its subject and no copy without its image that had one before."""
+def test_apply_never_leaves_orphans_between_deletions(whole):
+    """Every referrer keeps its subject and every copy its image, after each deletion."""
     house = House(whole)
 
     def orphans():
@@ -983,8 +983,8 @@ def test_nothing_is_orphaned_at_any_time(whole):
 
 @given(stocks())
 @tries(60)
-def test_what_the_plan_keeps_is_as_it_was(whole):
-    """To the last field."""
+def test_apply_does_not_change_what_the_plan_keeps(whole):
+    """Every field stays the same."""
     house = House(whole)
     before = dict(house.shelf.held)
     house.apply()
@@ -998,8 +998,8 @@ def entry(number, outcome=Outcome.DONE):
     return Entry(ref=ref(number), action=Action.ARCHIVE, outcome=outcome, code="c", said="s")
 
 
-def test_a_journal_outlives_whoever_wrote_it(tmp_path):
-    """In a file that only its user reads, in a directory that is made."""
+def test_file_journal_is_readable_by_another_process(tmp_path):
+    """Only its user can read it, and the directory is created."""
     path = tmp_path / "below" / "journal"
     FileJournal(path).add(entry(1))
     FileJournal(path).add(entry(2, Outcome.FAILED))
@@ -1009,8 +1009,8 @@ def test_a_journal_outlives_whoever_wrote_it(tmp_path):
     assert FileJournal(tmp_path / "none").entries() == ()
 
 
-def test_a_line_that_was_cut_off_was_not_written(tmp_path):
-    """And what is written after it is read."""
+def test_file_journal_ignores_truncated_line(tmp_path):
+    """Entries after the truncated line are read."""
     journal = FileJournal(tmp_path / "journal")
     journal.add(entry(1))
     journal.path.write_bytes(journal.path.read_bytes() + b'\n{"ref": {"repos')

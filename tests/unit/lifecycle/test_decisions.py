@@ -1,4 +1,4 @@
-"""Block, unblock, hold, release: signed first, then carried out, and needless twice."""
+"""Block, unblock, hold, release: signed first, then applied, and without effect if repeated."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ WHERE = "evidence/lifecycle/hello"
 
 
 class Registry:
-    """Repositories whose images are archived and restored; and what was ever deployed."""
+    """A fake registry that archives and restores images, with its deployments."""
 
     def __init__(self, world):
         self.world, self.errors, self.made, self.signed, self.subjects = world, {}, {}, [], {}
@@ -100,13 +100,13 @@ def registry(world):
 
 @pytest.fixture
 def heard():
-    """What was told, in its order."""
+    """Return the list of reported decisions, in order."""
     return []
 
 
 @pytest.fixture
 def say(world, make, registry, heard):
-    """Decide something about an image."""
+    """Return a function that decides about an image."""
 
     def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello", **asked):
         bench = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
@@ -118,7 +118,7 @@ def say(world, make, registry, heard):
 
 @pytest.fixture
 def copied(world, make):
-    """Curation signed that the second image is the encrypted copy of the first."""
+    """Sign as curation that the second image is the encrypted copy of the first."""
     copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
     record = {
         "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
@@ -132,8 +132,8 @@ def stands(world):
     return lambda number=1: image_status(read_image_status(ref(number), world.store(TierName.EXECUTION)).evidence)
 
 
-def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
-    """With who, why and when; tags and evidence stay."""
+def test_block_is_signed_and_image_archived(say, stands, registry):
+    """The statement names person, reason and time; tags and evidence remain."""
     ruled = say(Act.BLOCK)
 
     assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
@@ -143,8 +143,8 @@ def test_a_block_is_signed_and_the_image_closed(say, stands, registry):
     assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
 
 
-def test_what_is_signed_is_told_though_the_registry_fails_from_then_on(say, registry, heard, monkeypatch):
-    """Which image is meant was found out before that."""
+def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, heard, monkeypatch):
+    """The affected image is known from the listing before."""
     lists = iter([registry.images("curated/hello")] * 2)
     monkeypatch.setattr(registry, "images", lambda repository: next(lists, None) or fail())
 
@@ -155,8 +155,8 @@ def test_what_is_signed_is_told_though_the_registry_fails_from_then_on(say, regi
     assert (ruled.changed, ruled.curated, ruled.moved) == (True, True, ())
 
 
-def test_what_was_never_curated_is_named_as_whoever_lifts_the_block_has_to(say, registry):
-    """A digest alone is looked for among the curated images."""
+def test_block_of_uncurated_image_shows_complete_reference(say, registry):
+    """The unblock command looks up a digest alone only in curated repositories."""
     del registry.there["curated/hello"]
 
     image = f"dev/hello@{digest(1)}"
@@ -164,8 +164,8 @@ def test_what_was_never_curated_is_named_as_whoever_lifts_the_block_has_to(say, 
 
 
 @pytest.mark.parametrize(("act", "told"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
-def test_of_a_base_it_is_told_what_becomes_of_what_is_built_on_it(say, act, told):
-    """Nobody blocks one without asking; it is told also by a second try."""
+def test_decision_about_base_announces_rescan_of_images_on_it(say, act, told):
+    """The operator learns the effect, also from a repeated command."""
     if act is Act.UNBLOCK:
         say(Act.BLOCK, repository="curated/base/python")
     first, again = say(act, at=1, repository="curated/base/python"), say(act, at=2, repository="curated/base/python")
@@ -174,8 +174,8 @@ def test_of_a_base_it_is_told_what_becomes_of_what_is_built_on_it(say, act, told
     assert [("is judged anew by the rescan that this starts" in str(each)) for each in (first, again)] == [told, told]
 
 
-def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make, registry):
-    """It is what is pulled of a confidential application."""
+def test_encrypted_copy_is_archived_and_restored_with_its_image(say, world, make, registry):
+    """The copy is what is pulled of a confidential application."""
     copy = EncryptedCopy(plain=digest(1), encrypted=COPY.digest, wrapped_key="", key="k", context={})
     other = EncryptedCopy(plain=digest(9), encrypted=digest(3), wrapped_key="", key="k", context={})
     for each in (copy, other, None):
@@ -191,11 +191,8 @@ def test_the_encrypted_copy_is_closed_and_opened_with_its_image(say, world, make
     assert registry.archived() == set()
 
 
-def test_block_closes_the_digest_and_its_copy_under_every_name_and_unblock_opens_them(say, registry, copied):
-    """What development offered can be pulled like what curation keeps; anybody may push it as another application's.
-
-    Another digest stays as it is.
-    """
+def test_block_and_unblock_apply_to_digest_in_every_repository(say, registry, copied):
+    """Anybody can push the digest under another application; other digests stay as they are."""
     open_now = {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}
     registry.there |= {name: dict(open_now) for name in ("dev/hello", "dev/other", "curated/other", "other/hello")}
     elsewhere = {(name, digest(n)) for name in ("dev/hello", "dev/other", "curated/other") for n in (1, 2)}
@@ -213,8 +210,8 @@ def test_block_closes_the_digest_and_its_copy_under_every_name_and_unblock_opens
     assert all(held == open_now for held in registry.there.values())
 
 
-def test_block_is_raised_where_another_name_stays_open(say, registry, stands):
-    """The others are closed all the same."""
+def test_block_raises_if_digest_stays_open_in_one_repository(say, registry, stands):
+    """The other repositories are archived all the same."""
     registry.there |= {name: {digest(7): StorageStatus.ACTIVE} for name in ("dev/a", "dev/hello")}
     real = registry.status
     registry.status = lambda where: fail() if where.repository == "dev/a" else real(where)
@@ -225,15 +222,15 @@ def test_block_is_raised_where_another_name_stays_open(say, registry, stands):
     assert stands(7).block and registry.there["dev/hello"] == {digest(7): StorageStatus.ARCHIVED}
 
 
-def test_what_is_said_of_a_copy_is_said_of_its_image(say, stands, copied):
-    """An operator has the digest of what is pulled; no gate asks about that one."""
+def test_block_of_copy_blocks_its_image(say, stands, copied):
+    """An operator knows the digest that is pulled, but gates ask about the image."""
     ruled = say(Act.BLOCK, 2)
 
     assert (ruled.ref, ruled.moved) == (ref(1), (digest(1), digest(2)))
     assert stands(1).block and not stands(2).block
 
 
-def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
+def test_block_of_referrer_is_refused(say, stands, registry):
     """It would block nothing."""
     registry.subjects = {digest(2): digest(1)}
 
@@ -242,8 +239,8 @@ def test_nothing_is_said_of_what_is_attached_to_an_image(say, stands, registry):
     assert not stands(2).block and not registry.archived()
 
 
-def test_nothing_is_said_of_what_a_tag_attaches_to_an_image(say, stands, registry):
-    """As cosign signed before there were subjects."""
+def test_block_of_tag_attachment_is_refused(say, stands, registry):
+    """Older cosign versions attach signatures by tag."""
     registry.tags = {digest(2): (f"sha256-{digest(1)[7:]}.sig",)}
 
     with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
@@ -251,8 +248,8 @@ def test_nothing_is_said_of_what_a_tag_attaches_to_an_image(say, stands, registr
     assert not stands(2).block and not registry.archived()
 
 
-def test_what_is_damaged_keeps_nobody_from_blocking(say, stands, registry, monkeypatch):
-    """Neither evidence whose bytes are others, nor another manifest of the repository."""
+def test_block_succeeds_despite_damaged_manifest(say, stands, registry, monkeypatch):
+    """Neither damaged evidence nor another damaged manifest may prevent a block."""
 
     def damaged(*_):
         raise ImageDamaged("other content than its digest\nlook")
@@ -266,10 +263,8 @@ def test_what_is_damaged_keeps_nobody_from_blocking(say, stands, registry, monke
 @pytest.mark.parametrize(("record", "error"), [
     ({"verified": "2999-01-01T00:00:00Z"}, ClockWrong), ({"verified": "2026-11-24T12:00:00Z"}, EvidenceInvalid),
 ])  # fmt: skip
-def test_nothing_that_somebody_signed_keeps_anybody_from_blocking(
-    say, stands, heard, registry, world, make, record, error
-):
-    """The more an image is odd, the more it may be wanted away; what is to be archived with it cannot be told."""
+def test_block_is_signed_despite_unreadable_encryption_record(say, stands, heard, registry, world, make, record, error):
+    """A suspicious image may be the one to block; only its copies stay unknown."""
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
 
     with pytest.raises(error):
@@ -278,8 +273,8 @@ def test_nothing_that_somebody_signed_keeps_anybody_from_blocking(
     assert [each.moved for each in heard] == [(digest(1),)]
 
 
-def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, registry, world):
-    """A push brought it back; the first word stands."""
+def test_repeated_block_archives_reopened_image(say, stands, registry, world):
+    """A push reopened it, and the first statement remains."""
     say(Act.BLOCK)
     registry.there["curated/hello"][digest(1)] = StorageStatus.ACTIVE
 
@@ -292,10 +287,8 @@ def test_what_is_blocked_already_is_closed_again_where_it_is_open(say, stands, r
 
 
 @pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), AwsFailed("an index lists it\nwait")])
-def test_a_block_holds_and_is_told_where_the_image_cannot_be_archived(
-    say, stands, heard, registry, world, copied, error
-):
-    """It was signed first; its copy is archived all the same, and doing it again does the rest and nothing twice."""
+def test_block_is_signed_and_reported_if_archiving_fails(say, stands, heard, registry, world, copied, error):
+    """The copy is archived all the same, and a repeated command does only the rest."""
     registry.errors[digest(1)] = error
     registry.signed = [deployed(1, 9)]
     with pytest.raises(type(error)) as raised:
@@ -309,8 +302,8 @@ def test_a_block_holds_and_is_told_where_the_image_cannot_be_archived(
     assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
-def test_an_unblocking_is_told_where_the_image_cannot_be_restored(say, stands, heard, registry, copied):
-    """Its copy is restored all the same."""
+def test_unblock_is_reported_if_restoring_fails(say, stands, heard, registry, copied):
+    """The copy is restored all the same."""
     say(Act.BLOCK)
     registry.errors[digest(1)] = AwsFailed("no\nwait")
     with pytest.raises(AwsFailed):
@@ -319,8 +312,8 @@ def test_an_unblocking_is_told_where_the_image_cannot_be_restored(say, stands, h
     assert (heard[-1].act, heard[-1].moved) == (Act.UNBLOCK, (COPY.digest,))
 
 
-def test_the_first_error_is_raised_and_names_the_others(say, registry, copied):
-    """Who meets them may have to mend both."""
+def test_first_archiving_error_is_raised_with_notes_on_others(say, registry, copied):
+    """The operator may have to fix all of them."""
     registry.errors = {digest(1): AwsFailed("one\nwait"), COPY.digest: AwsFailed("two\nwait")}
 
     with pytest.raises(AwsFailed, match="one") as raised:
@@ -332,8 +325,8 @@ def test_the_first_error_is_raised_and_names_the_others(say, registry, copied):
     (EvidenceInvalid("a record of shop\nread it"), False), (EvidenceInvalid("a record of shop\nread it"), True),
     (ClockWrong("a record of shop\nset it"), False), (AwsUnavailable("a record of shop\nlater"), True),
 ])  # fmt: skip
-def test_a_record_that_cannot_be_read_hinders_no_block(say, stands, heard, registry, error, only_sign):
-    """It may be of any application. It is told; a plan archives what it signed, whatever comes of that."""
+def test_unreadable_deployment_record_does_not_prevent_block(say, stands, heard, registry, error, only_sign):
+    """The record may be of any application; the report mentions it."""
     registry.unreadable = error
 
     ruled = say(Act.BLOCK, only_sign=only_sign)
@@ -345,8 +338,8 @@ def test_a_record_that_cannot_be_read_hinders_no_block(say, stands, heard, regis
 
 
 @pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), ValueError("a mistake of ours")])
-def test_what_runs_is_raised_last_where_it_may_be_read_next_time(say, stands, heard, registry, error):
-    """The step is tried again; everything else is done by then. A mistake of ours is never passed over."""
+def test_deployment_error_is_raised_after_block_if_retryable(say, stands, heard, registry, error):
+    """Everything else is done first, and a programming error is never hidden."""
     registry.unreadable = error
 
     with pytest.raises(type(error)):
@@ -358,15 +351,15 @@ def test_what_runs_is_raised_last_where_it_may_be_read_next_time(say, stands, he
     assert say(Act.BLOCK, at=1).unread == ""
 
 
-def test_an_image_that_is_not_curated_yet_is_blocked_all_the_same(say, stands):
-    """There is nothing to close."""
+def test_uncurated_image_can_be_blocked(say, stands):
+    """There is nothing to archive."""
     assert say(Act.BLOCK, 7).moved == ()
     assert stands(7).block
     assert say(Act.BLOCK, repository="curated/never").changed
 
 
-def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
-    """Also where somebody archived it for another reason: it was said that it may be used."""
+def test_unblock_restores_image_and_records_excuse(say, stands, registry):
+    """The image is restored even if it was archived for another reason."""
     say(Act.BLOCK)
     ruled = say(Act.UNBLOCK, at=1, why="false alarm")
 
@@ -374,8 +367,8 @@ def test_an_unblocked_image_is_open_and_excused(say, stands, registry):
     assert (stands().block, stands().excuse.why) == (None, "false alarm")
 
 
-def test_indexes_that_stay_archived_are_named_with_how_to_restore_them(say, registry):
-    """What is archived cannot be read, so that nobody knows which of them a block closed."""
+def test_unblock_names_archived_indexes_with_restore_command(say, registry):
+    """An archived index cannot be read, so it is unknown which one the block archived."""
     registry.changes = {digest(n): {"media_type": INDEXES[0]} for n in (2, 4)}
     registry.there["dev/hello"] = {digest(n): StorageStatus.ACTIVE for n in (1, 2)}
     for name in ("curated/hello", "dev/hello"):
@@ -392,8 +385,8 @@ def test_indexes_that_stay_archived_are_named_with_how_to_restore_them(say, regi
     assert f"--repository-name dev/hello --image-id imageDigest={digest(2)} --target-storage" in str(unblocked)
 
 
-def test_how_it_is_taken_back_is_told(say):
-    """And after an unblocking, how an image comes back that a gate refused meanwhile: no promotion touches it."""
+def test_decision_report_shows_how_to_undo_it(say):
+    """After an unblock it shows how to promote an image that a gate refused meanwhile."""
     held, released = say(Act.HOLD), say(Act.RELEASE, at=1)
     say(Act.BLOCK, at=2)
     unblocked, again = say(Act.UNBLOCK, at=3), say(Act.UNBLOCK, at=4)
@@ -413,8 +406,8 @@ def test_how_it_is_taken_back_is_told(say):
 
 
 @pytest.mark.parametrize("act", [Act.HOLD, Act.RELEASE])
-def test_a_hold_moves_nothing(say, stands, registry, act):
-    """It is about what is taken away."""
+def test_hold_and_release_move_nothing(say, stands, registry, act):
+    """A hold only affects deletion and archiving."""
     say(Act.HOLD)
     registry.there["curated/hello"][digest(1)] = StorageStatus.ARCHIVED
     ruled = say(act, at=1)
@@ -423,8 +416,8 @@ def test_a_hold_moves_nothing(say, stands, registry, act):
     assert bool(stands().hold) is (act is Act.HOLD)
 
 
-def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make, registry):
-    """By the last signed record of each place; as a front too. Who cannot be read is unknown."""
+def test_block_report_lists_running_containers_with_owner(say, world, make, registry):
+    """The last record of each environment counts, also for a reverse proxy; an unreadable owner is unknown."""
     registry.signed = [
         deployed(1, 9).model_copy(update={"address": "http://127.0.0.1:1/"}),
         deployed(1, 8, environment="production"),
@@ -457,8 +450,8 @@ def test_a_block_lists_what_runs_from_the_image_and_whose_it_is(say, world, make
 
 
 @pytest.mark.parametrize(("yes", "act"), [(True, PlanAct.APPROVE), (False, PlanAct.REJECT)])
-def test_what_somebody_decided_about_a_plan_is_signed_about_that_plan(world, make, registry, yes, act):
-    """It says nothing of any image."""
+def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes, act):
+    """It affects no image."""
     plan = digest(77)
     approve_plan(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", why="looked at it", now=make.noon)
 

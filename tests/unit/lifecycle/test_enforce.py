@@ -1,4 +1,4 @@
-"""What is blocked and can be pulled is archived again, whoever brought it back and whatever it is called."""
+"""A blocked image that can be pulled is archived again, under every name."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ BASE = ref(1, "curated/base/python")
 
 
 class Registry:
-    """Repositories whose images are archived; what the lifecycle signs lies beside them."""
+    """A fake registry that archives images and lists the referrers of the lifecycle."""
 
     def __init__(self, world):
         self.world, self.there, self.copied, self.broken = world, {}, {}, {}
@@ -56,7 +56,7 @@ def registry(world):
 
 @pytest.fixture
 def say(world, make, registry):
-    """Decide about an image as the lifecycle does."""
+    """Return a function that signs a decision as the lifecycle does."""
 
     def said(act, where, at=0):
         when = make.noon + timedelta(seconds=at)
@@ -70,8 +70,8 @@ def enforced(world, registry):
     return lambda: enforce_blocks(registry, world.store(TierName.LIFECYCLE), registry)
 
 
-def test_blocked_image_is_archived_under_every_name(say, registry, enforced):
-    """Whoever may push brings it back by a push, and may push it as another application's."""
+def test_blocked_image_is_archived_in_every_repository(say, registry, enforced):
+    """Everyone with push access can push it again, also under another application."""
     names = ("curated/base/python", "dev/base/python", "dev/other")
     registry.there = {name: {digest(1): ACTIVE, digest(2): ACTIVE} for name in names}
     registry.there["dev/archived"] = {digest(1): ARCHIVED}
@@ -85,7 +85,7 @@ def test_blocked_image_is_archived_under_every_name(say, registry, enforced):
 
 
 def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
-    """Also where the image itself is archived."""
+    """The copy is archived even if the image already is."""
     registry.there = {"curated/base/python": {digest(1): ARCHIVED, digest(2): ACTIVE}}
     registry.copied = {BASE: (ref(2, "curated/base/python"),)}
     say(Act.BLOCK, BASE)
@@ -93,8 +93,8 @@ def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
     assert enforced().archived == (ref(2, "curated/base/python"),)
 
 
-def test_indexes_that_list_a_blocked_image_are_archived_before_it(say, registry, enforced):
-    """ECR archives nothing that an active index lists; whoever may push makes one, and another of that."""
+def test_index_of_blocked_image_is_archived_before_it(say, registry, enforced):
+    """ECR archives no child of an active index, and indexes may be nested."""
     registry.there = {"dev/a": {digest(n): ACTIVE for n in (1, 2, 3)}}
     image, index, outer = (ref(n, "dev/a") for n in (1, 2, 3))
     registry.indexes = {image: (index,), index: (outer,)}
@@ -104,8 +104,8 @@ def test_indexes_that_list_a_blocked_image_are_archived_before_it(say, registry,
 
 
 @pytest.mark.parametrize("acts", [(Act.BLOCK, Act.UNBLOCK), (Act.HOLD,)])
-def test_image_that_is_not_blocked_stays(say, registry, enforced, acts):
-    """What was said of it is about something else, or over."""
+def test_image_that_is_not_blocked_stays_active(say, registry, enforced, acts):
+    """A hold or a lifted block does not archive it."""
     registry.there = {"curated/base/python": {digest(1): ACTIVE}}
     for at, act in enumerate(acts):
         say(act, BASE, at)
@@ -113,8 +113,8 @@ def test_image_that_is_not_blocked_stays(say, registry, enforced, acts):
     assert enforced().archived == ()
 
 
-def test_block_of_before_there_was_a_place_for_all_names_holds_for_its_application(world, make, registry, enforced):
-    """As it was meant then."""
+def test_block_without_digest_statement_applies_to_its_application(world, make, registry, enforced):
+    """Earlier versions signed a block for one application only."""
     registry.there = {"curated/base/python": {digest(1): ACTIVE}, "curated/other": {digest(1): ACTIVE}}
     said = {"act": "block", "by": "ann", "why": "x", "at": make.noon.isoformat()}
     world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, said, make.noon)
@@ -122,8 +122,8 @@ def test_block_of_before_there_was_a_place_for_all_names_holds_for_its_applicati
     assert enforced().archived == (BASE,)
 
 
-def test_image_that_cannot_be_archived_is_reported_and_the_others_are_archived(say, registry, enforced):
-    """One index that lists it keeps nothing else open."""
+def test_image_that_cannot_be_archived_is_reported(say, registry, enforced):
+    """The other images are archived all the same."""
     registry.there = {name: {digest(1): ACTIVE} for name in ("dev/a", "dev/b", "dev/c")}
     registry.broken = {ref(1, "dev/b"): AwsFailed("an index lists it")}
     say(Act.BLOCK, BASE)
@@ -135,7 +135,7 @@ def test_image_that_cannot_be_archived_is_reported_and_the_others_are_archived(s
     assert f"  not archived: dev/b@{digest(1)}: an index lists it" in str(found)
 
 
-def test_image_of_which_the_block_cannot_be_read_is_reported(world, make, registry, enforced):
+def test_image_with_unreadable_block_is_reported(world, make, registry, enforced):
     """It may be blocked."""
     registry.there = {"dev/a": {digest(1): ACTIVE}}
     world.store(TierName.LIFECYCLE).attach(block_repository(digest(1)), LIFECYCLE, {"act": 7}, make.noon)
@@ -143,8 +143,8 @@ def test_image_of_which_the_block_cannot_be_read_is_reported(world, make, regist
     assert list(enforced().failed) == [f"dev/a@{digest(1)}"]
 
 
-def test_registry_that_cannot_be_listed_is_an_error(say, registry, enforced, monkeypatch):
-    """Nothing is known of what is open."""
+def test_registry_that_cannot_be_listed_raises(say, registry, enforced, monkeypatch):
+    """It is unknown which images can be pulled."""
 
     def images(_):
         raise RegistryFailed("no answer")
@@ -156,8 +156,8 @@ def test_registry_that_cannot_be_listed_is_an_error(say, registry, enforced, mon
         enforced()
 
 
-def test_plans_are_no_images(world, make, registry, enforced):
-    """What was decided about a plan lies there by its digest."""
+def test_decisions_about_plans_are_ignored(world, make, registry, enforced):
+    """Their repository contains plan digests, not image digests."""
     registry.there = {"dev/a": {digest(1): ACTIVE}}
     where = ImageRef(repository="evidence/lifecycle/plans", digest=digest(1))
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"act": 7}, make.noon)

@@ -1,4 +1,4 @@
-"""A plan: what it says of each image, and what it never does."""
+"""Lifecycle plans: what they decide about each image, and what they never do."""
 
 import json
 from datetime import timedelta
@@ -37,7 +37,7 @@ OLD = {"days": 400, "passed": True, "environments": ("staging",)}
 
 
 def planned(*images, rules=RULES, **others):
-    """Digest's number → action and rule."""
+    """Return action and rule of every step, by the number of its digest."""
     return {
         int(step.ref.digest[7:], 16): (step.action.value, step.rule)
         for step in plan_lifecycle(stock(*images, **others), rules, NOW).steps
@@ -45,12 +45,12 @@ def planned(*images, rules=RULES, **others):
 
 
 def newest(*numbers):
-    """Enough newer vended images that nothing older is kept for being new."""
+    """Return enough newer released images that no older one is kept as one of the newest."""
     return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
 
 
-def test_what_is_superseded_goes_with_everything_attached_to_it():
-    """Signature, SBOM, and what is attached to those."""
+def test_plan_deletes_superseded_image_with_its_referrers():
+    """Signature and SBOM go too, and what is attached to those."""
     parts = [part(11, subject=1), part(12, subject=11, days=1), part(21, subject=900)]
 
     found = planned(*newest(1), parts=parts)
@@ -61,8 +61,8 @@ def test_what_is_superseded_goes_with_everything_attached_to_it():
     assert found[900] == ("keep", "keep.newest")
 
 
-def test_newest_is_counted_for_each_environment_and_only_of_what_may_be_used():
-    """What was refused, is unsigned or blocked is no image to go back to."""
+def test_plan_keeps_newest_usable_images_of_each_environment():
+    """A refused, unsigned or blocked image is no rollback."""
     images = [
         image(1, 50),
         image(2, 60, passed=False, verdict_days=5),
@@ -78,16 +78,16 @@ def test_newest_is_counted_for_each_environment_and_only_of_what_may_be_used():
     assert {n for n, each in found.items() if each[1] == "keep.newest"} == {1, 5, 6}
 
 
-def test_what_serves_two_environments_is_kept_for_the_one_where_it_is_newer():
-    """Each has its own order."""
+def test_plan_keeps_image_that_is_newest_in_one_environment():
+    """Each environment has its own order."""
     both = image(1, 400, environments=("staging", "production"))
     found = planned(image(2, 300), image(3, 200), both)
 
     assert found[1] == ("keep", "keep.newest")
 
 
-def test_a_base_is_counted_by_its_name_alone():
-    """It runs nowhere."""
+def test_plan_counts_newest_bases_without_environment():
+    """A base runs nowhere."""
     bases = [image(n, 100 + n, repository="curated/base/python", environments=()) for n in (1, 2, 3)]
 
     assert {n for n, each in planned(*bases).items() if each[1] == "keep.newest"} == {1, 2}
@@ -109,15 +109,15 @@ def test_a_base_is_counted_by_its_name_alone():
         ([deployed(1, 399), deployed(900, 250), deployed(901, 240)], {1: "age-out.superseded"}),
     ],
 )
-def test_what_runs_or_ran_before_stays(deployments, rules):
-    """By signed records, in each environment, as a front too; what ran earlier is owed to an audit for its time."""
+def test_plan_keeps_running_and_rollback_images(deployments, rules):
+    """Signed records decide, also for the reverse proxy; an earlier image is retained for audits."""
     found = planned(*newest(1, 2), deployments=deployments)
 
     assert {n: found[n][1] for n in rules} == rules
 
 
-def test_a_front_that_a_host_shows_takes_no_deployments_place():
-    """It is seen later than what it fronts was deployed; what ran before that may be rolled back to."""
+def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
+    """A host shows the proxy later than the deployment, and it must not take the place of the rollback."""
     seen = [
         image(99, repository="curated/base/proxy", running=(running(99, 0),)),
         image(2, running=(running(2, 200),)),
@@ -134,8 +134,8 @@ def test_a_front_that_a_host_shows_takes_no_deployments_place():
 @pytest.mark.parametrize("deployments", [[], [deployed(1, 300), deployed(900, 190), deployed(901, 180)]])
 @pytest.mark.parametrize("of", ["itself", "its copy"])
 @pytest.mark.parametrize(("days", "rule"), [(1, "keep.floor"), (15, "keep.pushed"), (21, "")])
-def test_what_somebody_restored_is_left_as_if_it_was_pushed_then(deployments, of, days, rule):
-    """It is neither removed nor archived again the next night."""
+def test_plan_treats_restored_image_as_just_pushed(deployments, of, days, rule):
+    """It is neither deleted nor archived again the next night."""
     changes = {"restored_at": ago(days)}
     whole = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
 
@@ -144,8 +144,8 @@ def test_what_somebody_restored_is_left_as_if_it_was_pushed_then(deployments, of
     assert found[1][1] == (rule or ("archive.owed" if deployments else "age-out.superseded"))
 
 
-def test_a_pull_of_an_encrypted_copy_is_one_of_its_image():
-    """Execution pulls nothing else of a confidential application; the later of both counts."""
+def test_plan_counts_pull_of_encrypted_copy_for_its_image():
+    """Only the copy of a confidential application is pulled; the later pull counts."""
     for image_pulled, copy_pulled in ((None, 1), (300, 1), (1, 300)):
         own = {} if image_pulled is None else {"pulled_at": ago(image_pulled)}
         found = planned(*newest(), image(1, **own), parts=[part(11, copy_of=1, pulled_at=ago(copy_pulled))])
@@ -158,8 +158,8 @@ def test_a_pull_of_an_encrypted_copy_is_one_of_its_image():
     ([(90, False), (29, True), (20, False), (1, False)], "keep.no-rule"),
     ([(1, False), (31, False)], "age-out.refused"),
 ])  # fmt: skip
-def test_what_is_refused_goes_so_long_after_that_began(said, rule):
-    """The rescan says the same again every few days; a yes in between ends it."""
+def test_plan_deletes_refused_image_days_after_first_refusal(said, rule):
+    """The rescan repeats the refusal, and an admission in between ends the period."""
     one = image(1, signed=False)
     judged = [one.judgements[0].model_copy(update={"at": ago(days), "passed": yes}) for days, yes in said]
     rules = RULES.model_copy(update={
@@ -172,8 +172,8 @@ def test_what_is_refused_goes_so_long_after_that_began(said, rule):
     assert found[1][1] == rule
 
 
-def test_the_proxy_that_an_environment_names_stays():
-    """Whatever is deployed there next has it as its front; it is not blocked either."""
+def test_plan_keeps_reverse_proxy_named_by_environment():
+    """The next deployment there uses it, so it is not blocked either."""
     repo = {"repository": "curated/base/proxy", "environments": ()}
     proxies = [image(1, **repo), image(2, exploited=True, **repo), image(3, **repo)]
     newer = [image(n, 300 - n, **repo) for n in (10, 11)]
@@ -190,8 +190,8 @@ def test_the_proxy_that_an_environment_names_stays():
     assert stock(*proxies, *newer).digest != whole.digest
 
 
-def test_what_the_inventory_saw_running_stays_too():
-    """Also where no record was read."""
+def test_plan_keeps_image_that_inventory_saw_running():
+    """The rule also holds without a deployment record."""
     old = image(1, running=(running(1, 300),))
     gone = image(2, deployed=(running(2, 350),))
 
@@ -200,23 +200,23 @@ def test_what_the_inventory_saw_running_stays_too():
     assert (found[1][1], found[2][1]) == ("keep.in-use", "keep.rollback")
 
 
-def test_what_the_inventory_saw_hides_nothing_that_was_signed():
-    """Nor the other way round: it may be older, or know of more."""
+def test_plan_combines_inventory_and_deployment_records():
+    """Either may be older, or know more."""
     seen = [image(n, running=(running(n, 1),)) for n in (1, 2)]
     found = planned(*newest(3, 4), *seen, deployments=[deployed(3, 9), deployed(4, 8)])
 
     assert [found[n][1] for n in (1, 2, 3, 4)] == ["keep.in-use", "keep.in-use", "keep.rollback", "keep.in-use"]
 
 
-def test_of_one_that_runs_twice_the_inventory_counts_both():
-    """Two containers, of which records know the last."""
+def test_plan_keeps_both_of_two_running_images():
+    """Records know only the last of two containers."""
     found = planned(*newest(), image(1, running=(running(1, 300),)), image(2, running=(running(2, 200),)))
 
     assert (found[1][1], found[2][1]) == ("keep.in-use", "keep.in-use")
 
 
-def test_what_the_same_plan_blocks_is_none_that_may_be_used():
-    """What is older is kept in its place."""
+def test_plan_does_not_count_images_it_blocks_as_usable():
+    """An older image is kept in their place."""
     plan_of = plan_lifecycle(
         stock(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW
     )
@@ -230,8 +230,8 @@ def test_what_the_same_plan_blocks_is_none_that_may_be_used():
     (("base.blocked",), "blocked"), (("image.blocked",), "blocked"), (("image.blocked", "base.blocked"), "blocked"),
     (("base.blocked", "scan.high"), "failed"), ((), "failed"),
 ])  # fmt: skip
-def test_a_no_for_a_block_alone_is_none_for_the_rules(codes, verdict):
-    """It goes away with the block."""
+def test_refusal_for_block_only_is_not_a_failed_verdict(codes, verdict):
+    """The refusal ends with the block."""
     said = image(1, passed=False)
     reasons = [Reason(code=code, fact="f", remedy="r") for code in codes]
     said = said.model_copy(update={"judgements": (said.judgements[0].model_copy(update={"reasons": tuple(reasons)}),)})
@@ -239,8 +239,8 @@ def test_a_no_for_a_block_alone_is_none_for_the_rules(codes, verdict):
     assert Evidenced.of(said).verdict == verdict
 
 
-def test_what_holds_and_blocks_say_is_heard():
-    """A block that somebody's push undid is done again; what is archived stays as it is."""
+def test_plan_heeds_holds_and_blocks():
+    """A blocked image that was pushed again is blocked again, and an archived one stays archived."""
     images = [*newest(1, 2, 4), image(3, status="ARCHIVED")]
     standings = {ref(1): stands(hold="audit"), ref(2): stands(block="bad"), ref(3): stands(block="bad")}
 
@@ -249,8 +249,8 @@ def test_what_holds_and_blocks_say_is_heard():
     assert [found[n][1] for n in (1, 2, 3)] == ["keep.hold", "block.stands", "keep.blocked"]
 
 
-def test_what_a_rule_blocked_goes_when_another_would_have_removed_it():
-    """What a person blocked never does."""
+def test_plan_deletes_image_blocked_by_rule_if_another_rule_asks():
+    """An image that a person blocked is never deleted."""
     no = {"status": "ARCHIVED", "signed": False, "passed": False}
     standings = {ref(1): stands(block="refused", rule="block.refused"), ref(2): stands(block="bad")}
 
@@ -259,7 +259,7 @@ def test_what_a_rule_blocked_goes_when_another_would_have_removed_it():
     assert (found[1], found[2][1]) == (("age-out", "age-out.refused"), "keep.blocked")
 
 
-def test_what_somebody_unblocked_is_not_blocked_again():
+def test_plan_does_not_block_unblocked_image_again():
     """A person excused it."""
     found = planned(
         image(1, exploited=True), image(2, exploited=True), standings={ref(1): stands(excuse="false alarm")}
@@ -268,8 +268,8 @@ def test_what_somebody_unblocked_is_not_blocked_again():
     assert (found[1][1], found[2][1]) == ("keep.newest", "block.exploited")
 
 
-def test_a_base_of_what_stays_stays():
-    """It is blocked all the same, where it has to be: what runs does not need it to run."""
+def test_plan_keeps_base_of_image_that_stays():
+    """An exploited base is blocked all the same, because a running image does not need it."""
     bases = [image(n, repository="curated/base/python", environments=()) for n in (10, 12)]
     bases += [image(n, 100 + n, repository="curated/base/python", environments=()) for n in (1, 2)]
     bad = image(11, repository="curated/base/python", environments=(), exploited=True)
@@ -283,8 +283,8 @@ def test_a_base_of_what_stays_stays():
 
 
 @pytest.mark.parametrize("exploited", [True, False])
-def test_a_base_stays_as_long_as_anything_that_is_built_on_it_is_there(exploited):
-    """Also a base that stays for what is built on that itself, and one that is blocked."""
+def test_plan_keeps_base_while_anything_is_built_on_it(exploited):
+    """The rule also holds for a base of a base, and for one that is blocked."""
     of_bases = {"repository": BASE, "environments": ()}
     bases = [image(50, **of_bases), *(image(n, 100 + n, **of_bases) for n in (60, 61, 62))]
     bases.append(image(51, bases=(50,), exploited=exploited, **of_bases))
@@ -295,8 +295,8 @@ def test_a_base_stays_as_long_as_anything_that_is_built_on_it_is_there(exploited
     assert found[62] == ("age-out", "age-out.superseded")
 
 
-def test_nothing_is_taken_from_an_index_that_stays():
-    """Its children are what it is."""
+def test_plan_keeps_children_of_index_that_stays():
+    """An index consists of its children."""
     index, child = image(900, 30), image(1, tags=())
     parts = [member(index, children=(digest(1), digest(2))), part(2), part(3, subject=1)]
 
@@ -309,8 +309,8 @@ def test_nothing_is_taken_from_an_index_that_stays():
     )
 
 
-def test_an_index_goes_with_its_children_unless_one_of_them_stays():
-    """A child without a tag would be left alone."""
+def test_plan_keeps_index_if_untagged_child_stays():
+    """The child would remain without a name."""
     parts = [member(image(1), children=(digest(2),)), part(2), part(4)]
     found = planned(*newest(1), parts=parts)
     assert found[1][0] == found[2][0] == "age-out"
@@ -330,8 +330,8 @@ def test_an_index_goes_with_its_children_unless_one_of_them_stays():
 @pytest.mark.parametrize("child", [
     {"days": 5}, {"running": (running(2, 9),)}, {"status": "ACTIVATING"}, {"pulled_at": ago(1)},
 ])  # fmt: skip
-def test_what_nobody_knows_stays_where_what_it_consists_of_does(child):
-    """And what that is attached to: a child without a tag would be left alone."""
+def test_plan_keeps_unknown_index_if_untagged_child_stays(child):
+    """Its subject stays too, because the child would remain without a name."""
     parts = [part(10, subject=1, children=(2,)), part(11, subject=10)]
 
     found = planned(*newest(1), image(2, tags=(), **child), parts=parts)
@@ -340,8 +340,8 @@ def test_what_nobody_knows_stays_where_what_it_consists_of_does(child):
     assert found[2][0] == "keep"
 
 
-def test_what_nobody_knows_goes_where_what_it_consists_of_has_a_name():
-    """By the registry, whose word is newer than the inventory's."""
+def test_plan_deletes_unknown_index_if_staying_child_has_tag():
+    """The tags of the registry count, because they are newer than the inventory."""
     tagged = image(2, running=(running(2, 9),))
     untagged = member(tagged).model_copy(update={"stored": stored(2, tags=())})
 
@@ -353,8 +353,8 @@ def test_what_nobody_knows_goes_where_what_it_consists_of_has_a_name():
 
 
 @pytest.mark.parametrize("part_of", [{"subject": 10}, {"copy_of": 10}])
-def test_nothing_goes_from_under_what_is_attached_to_it_and_stays(part_of):
-    """An index that stays names that too; what would go is attached to what is gone, or to what goes."""
+def test_plan_keeps_subject_of_referrer_that_stays(part_of):
+    """An index that stays lists the referrer."""
     index, last = part(20, tags=("t",), children=(11,)), part(11, **part_of)
 
     for first in (part(10, subject=99), part(10, subject=1)):
@@ -364,8 +364,8 @@ def test_nothing_goes_from_under_what_is_attached_to_it_and_stays(part_of):
     assert found[1] == ("keep", "keep.needed")
 
 
-def test_a_base_that_nobody_knows_stays_with_what_is_built_on_it():
-    """It is a part of another, which stays with it; where that is blocked, it is closed all the same."""
+def test_plan_keeps_unknown_base_with_image_built_on_it():
+    """It is a child of an index that stays with it, and is archived with a blocked one."""
     newer = [image(n, 160 - n, repository=BASE) for n in (60, 61, 62)]
     app, child = image(900, 30, bases=(51,)), part(51, repository=BASE)
 
@@ -376,8 +376,8 @@ def test_a_base_that_nobody_knows_stays_with_what_is_built_on_it():
         assert (found[50][1], found[51][1]) == rules
 
 
-def test_what_is_only_guessed_to_be_a_part_is_kept_and_neither_goes_nor_is_closed_with_its_index():
-    """Nobody can read of what that consists. What has no name keeps it; what belongs to it for sure goes with it."""
+def test_plan_keeps_possible_children_of_unreadable_index():
+    """They are neither deleted nor archived with it; certain referrers are deleted with it."""
     shelved = image(1, status="ARCHIVED")
     index = member(shelved, children=(digest(2), digest(3), digest(4)), guessed=True)
     parts = [index, part(2, tags=("t",)), part(5, subject=1), part(6, children=(4,), subject=7), part(4)]
@@ -397,8 +397,8 @@ def test_what_is_only_guessed_to_be_a_part_is_kept_and_neither_goes_nor_is_close
     assert [both[n][0] for n in (1, 4, 5, 6, 7)] == ["age-out"] * 5
 
 
-def test_an_encrypted_copy_goes_and_is_closed_with_its_image():
-    """It is what is pulled of a confidential application; also where the inventory takes it for an image."""
+def test_plan_deletes_and_archives_encrypted_copy_with_image():
+    """The inventory may list the copy as an image."""
     copy = image(11, signed=False, passed=None)
     parts = [member(copy, copy_of=digest(1)), part(12, copy_of=2, tags=("x",)), part(13, copy_of=3)]
     images = [*newest(1), image(2, 50, exploited=True), image(3, 40)]
@@ -410,8 +410,8 @@ def test_an_encrypted_copy_goes_and_is_closed_with_its_image():
     assert (found[3][0], found[13][0]) == ("keep", "keep")
 
 
-def test_a_copy_of_what_was_closed_before_is_closed_again():
-    """A run was killed between the two, or somebody pushed the copy again; what is held stays as it is."""
+def test_plan_archives_copy_of_image_that_is_already_archived():
+    """A run stopped between the two, or the copy was pushed again; a held one stays."""
     shelved = [image(n, status="ARCHIVED") for n in (1, 2, 3, 4)]
     parts = [part(10 + n, copy_of=n) for n in (1, 2, 3, 4)] + [part(20, copy_of=1, status="ARCHIVED")]
     whole = stock(
@@ -433,8 +433,8 @@ def test_a_copy_of_what_was_closed_before_is_closed_again():
     assert found.over == ()
 
 
-def test_what_is_a_part_of_what_stays_open_too_is_not_closed():
-    """Its other owner can be pulled."""
+def test_plan_does_not_archive_child_of_open_index():
+    """The other index can still be pulled."""
     parts = [member(image(1, status="ARCHIVED"), children=(digest(5),)), part(6, children=(5,), tags=("t",)), part(5)]
 
     found = planned(*newest(), image(1, status="ARCHIVED"), parts=parts, standings={ref(1): stands(block="bad")})
@@ -443,8 +443,8 @@ def test_what_is_a_part_of_what_stays_open_too_is_not_closed():
     assert found[5] == ("keep", "keep.belongs")
 
 
-def test_what_belongs_to_nothing_any_more_goes_after_the_floor():
-    """A signature without an image; what may still be on its way stays."""
+def test_plan_deletes_orphans_after_minimum_age():
+    """A younger one may still be waiting for its image."""
     back = part(5, copy_of=98, restored_at=ago(13))
     young = part(2, subject=99, days=13)
     found = planned(parts=[part(1, subject=99), young, part(3, copy_of=99), part(4, subject=1), back])
@@ -458,8 +458,8 @@ def test_what_belongs_to_nothing_any_more_goes_after_the_floor():
     }
 
 
-def test_what_says_what_a_copy_is_stays_with_the_copy_once_their_image_is_gone():
-    """Otherwise the copy would be taken for an image that nobody admitted."""
+def test_plan_keeps_evidence_of_copy_whose_image_is_missing():
+    """Otherwise the copy would look like an image that no gate admitted."""
     copy, left = image(3, 10, signed=False, passed=None), part(1, subject=99)
 
     found = planned(*newest(), copy, parts=[member(copy, copy_of=digest(99)), left])
@@ -468,8 +468,8 @@ def test_what_says_what_a_copy_is_stays_with_the_copy_once_their_image_is_gone()
     assert planned(*newest(), parts=[part(3, copy_of=99), left])[1] == ("age-out", "age-out.orphaned")
 
 
-def test_what_is_left_of_an_image_that_is_gone_goes_though_the_inventory_knows_where_that_ran():
-    """Once it is owed to no audit any more."""
+def test_plan_deletes_orphans_of_image_after_audit_retention():
+    """The inventory still knows where the missing image ran."""
     gone = image(99, deployed=(running(99, 399),))
     ran = [running(n, d) for n, d in ((900, 250), (901, 240))]
     newer = [each.model_copy(update={"deployed": (seen,)}) for each, seen in zip(newest(), ran, strict=True)]
@@ -493,8 +493,8 @@ def test_what_is_left_of_an_image_that_is_gone_goes_though_the_inventory_knows_w
     ({"standings": {ref(99): stands(excuse="fine")}}, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("left", [part(1, subject=99), part(1, copy_of=99)])
-def test_what_vouches_for_an_image_that_is_gone_and_needed_stays(others, why, left):
-    """Whoever pushes it again brings it back, and its evidence has to be there."""
+def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
+    """Whoever pushes the image again needs its evidence."""
     untold = {"untold": others.pop("untold")} if "untold" in others else {}
     whole = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
     others |= untold
@@ -510,16 +510,16 @@ def test_what_vouches_for_an_image_that_is_gone_and_needed_stays(others, why, le
         assert (step.rule, found.step(ref(2)).rule) == ("age-out.orphaned", "age-out.orphaned")
 
 
-def test_what_was_said_of_images_is_never_taken_away():
-    """Whoever hands it in."""
+def test_plan_never_deletes_from_evidence_repository():
+    """The input of the plan does not matter."""
     where = {"repository": "evidence/execution/hello"}
     found = planned(*newest(), image(1, **where), parts=[part(2, subject=77, **where)])
 
     assert (found[1][1], found[2][1]) == ("keep.evidence", "keep.evidence")
 
 
-def test_what_the_registry_does_not_have_is_none_of_the_newest():
-    """Somebody removed it since: what is older is all that is left."""
+def test_plan_does_not_count_missing_images_as_newest():
+    """Only existing images can be used."""
     whole, there = stock(*newest(1, 2)), {ref(1), ref(2)}
     whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref in there)})
 
@@ -531,8 +531,8 @@ def test_what_the_registry_does_not_have_is_none_of_the_newest():
     assert [found.step(ref(n)).counted for n in (1, 2, 900, 901)] == [True, True, False, False]
 
 
-def test_what_the_registry_does_not_have_is_not_touched():
-    """The inventory may be older."""
+def test_plan_does_not_touch_image_missing_in_registry():
+    """The inventory may be out of date."""
     there, gone = image(1), image(2, tags=())
     found = plan_lifecycle(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
 
@@ -540,8 +540,8 @@ def test_what_the_registry_does_not_have_is_not_touched():
     assert found.step(ref(1)).rule == "keep.newest"
 
 
-def test_nothing_is_planned_in_a_repository_of_which_everything_is_gone():
-    """It is not as the inventory has it."""
+def test_plan_changes_nothing_in_repository_without_images():
+    """The repository differs completely from the inventory."""
     whole = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
 
     assert [(step.rule, step.evidenced) for step in plan_lifecycle(whole, RULES, NOW).steps] == [
@@ -549,14 +549,14 @@ def test_nothing_is_planned_in_a_repository_of_which_everything_is_gone():
     ] * 2
 
 
-def test_the_registrys_word_is_newer_than_the_inventorys():
-    """A tag that was taken away, a pull that was made since."""
+def test_plan_prefers_registry_to_inventory():
+    """A tag may have been removed or an image pulled since."""
     pulled = part(1, tags=("t",), pulled_at=ago(1))
     assert planned(*newest(1), parts=[pulled])[1] == ("keep", "keep.pulled")
 
 
-def test_limits_are_of_images_and_not_of_what_goes_with_them():
-    """Above one of them somebody has to approve the plan."""
+def test_plan_limits_count_images_without_their_referrers():
+    """A plan above a limit needs an approval."""
     images, parts = newest(1, 2, 3), [part(n, subject=1) for n in range(10, 50)]
 
     def over(**limits):
@@ -568,8 +568,8 @@ def test_limits_are_of_images_and_not_of_what_goes_with_them():
     assert over(count=9, share=0.59) == ("it changes 60% of curated/hello, and 59% need no approval",)
 
 
-def test_a_share_is_of_the_images_that_are_there():
-    """What is left of an image that is gone is none, nor is what nobody knows, nor what the inventory alone lists."""
+def test_plan_share_counts_images_in_the_registry():
+    """Orphans, unknown manifests and images of the inventory alone do not count."""
     left = [part(n, subject=99) for n in range(10, 50)] + [part(n) for n in range(50, 60)]
     gone = [image(n) for n in range(60, 70)]
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 2, "share": 0.5})})
@@ -581,15 +581,15 @@ def test_a_share_is_of_the_images_that_are_there():
     assert orphaned.over[0] == "it changes 42 images, and 2 need no approval"
 
 
-def test_nothing_to_change_is_above_no_limit():
-    """Not even above none."""
+def test_plan_without_changes_needs_no_approval():
+    """The rule holds even for limits of zero."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
     assert plan_lifecycle(stock(*newest()), rules, NOW).over == ()
 
 
-def test_a_step_tells_what_it_rests_on_and_what_guards_it():
-    """For whoever reads it, and for whoever carries it out."""
+def test_plan_step_shows_its_basis_and_guards():
+    """The reader and the apply step need them."""
     parts = [part(11, subject=1, size=5)]
     whole = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
     found = plan_lifecycle(whole, RULES, NOW)
@@ -606,8 +606,8 @@ def test_a_step_tells_what_it_rests_on_and_what_guards_it():
     assert found.step(ref(77)) is None
 
 
-def test_a_plan_names_what_it_was_made_of():
-    """Rules, stock and databases by digest, so that anybody can make it again."""
+def test_plan_names_its_inputs_by_digest():
+    """Anybody can make the plan again from rules, snapshot and databases."""
     whole = stock(*newest(1))
     found = plan_lifecycle(whole, RULES, NOW)
 
@@ -621,8 +621,8 @@ def test_a_plan_names_what_it_was_made_of():
     )
 
 
-def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
-    """The same of the same; and nobody changes it unnoticed."""
+def test_plan_file_is_stable_and_protected_by_digest(tmp_path):
+    """Equal plans have equal bytes, and a changed file is refused."""
     path, again = tmp_path / "plan.json", tmp_path / "again.json"
     write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
     write_plan(plan_lifecycle(stock(*reversed(newest(1))), RULES, NOW), again)
@@ -637,8 +637,8 @@ def test_a_plan_is_written_and_read_as_the_same_bytes(tmp_path):
         read_plan(path)
 
 
-def test_a_plan_of_an_older_version_is_refused(tmp_path):
-    """It does not say what has to stay."""
+def test_plan_file_of_older_version_is_refused(tmp_path):
+    """It does not say which images have to stay."""
     path = tmp_path / "plan.json"
     write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
     document = json.loads(path.read_text())
@@ -650,8 +650,8 @@ def test_a_plan_of_an_older_version_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no"])
-def test_what_is_no_plan_is_told(tmp_path, text):
-    """With how to make one."""
+def test_invalid_plan_file_is_refused(tmp_path, text):
+    """The message shows the command that makes a plan."""
     (tmp_path / "p.json").write_text(text)
 
     with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o plan\.json"):
@@ -660,8 +660,8 @@ def test_what_is_no_plan_is_told(tmp_path, text):
         read_plan(tmp_path / "none.json")
 
 
-def test_in_use_counts_an_applications_deployments_apart():
-    """One after the other in one environment is a history; beside each other they are two."""
+def test_in_use_separates_deployments_of_applications():
+    """Deployments of one application are a history; two applications run side by side."""
     history = [deployed(1, 9, proxy=7), deployed(2, 8, application="other"), deployed(3, 7), deployed(4, 6, proxy=9)]
 
     running_now, before = in_use(history, 1)
@@ -681,7 +681,7 @@ def test_in_use_counts_an_applications_deployments_apart():
 
 @st.composite
 def stocks(draw):
-    """Any stock: images of two applications and a base, what belongs to them or to each other, and what is said."""
+    """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
     numbers = range(1, draw(st.integers(2, 9)))
     days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
     names = st.sampled_from(["curated/hello", "curated/shop", "curated/base/python"])
@@ -736,7 +736,7 @@ def touched(found):
 
 
 def owners(whole, where):
-    """What a manifest belongs to, of what is there; but not itself."""
+    """Return the digests of existing manifests to which a manifest belongs, but not itself."""
     here = {m.ref.digest: m for m in whole.members if m.ref.repository == where.repository}
     me = here.get(where.digest)
     named = set(me.of) if me else set()
@@ -746,8 +746,8 @@ def owners(whole, where):
 
 @given(stocks())
 @tries(60)
-def test_no_plan_touches_what_is_guarded(whole):
-    """What runs, what a rollback may need, what is held, young or unreadable. Only a signed block closes such."""
+def test_plan_never_touches_guarded_image(whole):
+    """An image in use, held, young or unreadable is only archived by a signed block."""
     found = touched(plan_lifecycle(whole, RULES, NOW))
     running_now, before = in_use(whole.deployments, RULES.keep.rollback)
     for each in whole.images:
@@ -763,8 +763,8 @@ def test_no_plan_touches_what_is_guarded(whole):
 
 @given(stocks())
 @tries(60)
-def test_no_plan_takes_a_part_of_what_stays(whole):
-    """No child from under its index, no referrer from under its subject, no copy from its image."""
+def test_plan_never_deletes_part_of_what_stays(whole):
+    """A child needs its index, a referrer its subject and a copy its image."""
     found = plan_lifecycle(whole, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
     for step in gone:
@@ -773,8 +773,8 @@ def test_no_plan_takes_a_part_of_what_stays(whole):
 
 @given(stocks())
 @tries(60)
-def test_no_plan_leaves_an_orphan(whole):
-    """What belongs to what goes, goes; but for what has a name of its own, or belongs to something else."""
+def test_plan_never_leaves_orphans(whole):
+    """A manifest goes with its owners, unless it has a tag or another owner."""
     found = plan_lifecycle(whole, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
     known = {each.ref for each in whole.images}
@@ -786,8 +786,8 @@ def test_no_plan_leaves_an_orphan(whole):
 
 @given(stocks())
 @tries(40)
-def test_a_signed_block_is_never_undone_and_nothing_blocked_goes(whole):
-    """It is archived, or archived again."""
+def test_plan_only_keeps_or_blocks_blocked_image(whole):
+    """The plan never deletes it; an image that was reopened is archived again."""
     found = plan_lifecycle(whole, RULES, NOW)
     for each in whole.images:
         step = found.step(each.ref)
@@ -797,8 +797,8 @@ def test_a_signed_block_is_never_undone_and_nothing_blocked_goes(whole):
 
 @given(stocks())
 @tries(40)
-def test_a_base_of_what_stays_is_neither_removed_nor_archived(whole):
-    """Whatever keeps the image."""
+def test_plan_never_deletes_or_archives_base_of_image_that_stays(whole):
+    """The reason why the image stays does not matter."""
     found = plan_lifecycle(whole, RULES, NOW)
     actions = {step.ref: step for step in found.steps}
     stay = [i for i in whole.images if actions[i.ref].action is not Action.AGE_OUT]
@@ -810,8 +810,8 @@ def test_a_base_of_what_stays_is_neither_removed_nor_archived(whole):
 
 @given(stocks(), st.randoms(use_true_random=False))
 @tries(40)
-def test_the_same_is_planned_in_whichever_order_it_is_read(whole, random):
-    """To the last byte."""
+def test_plan_does_not_depend_on_order_of_input(whole, random):
+    """The plans are equal in every byte."""
     images, members = list(whole.images), list(whole.members)
     random.shuffle(images)
     random.shuffle(members)
@@ -820,8 +820,8 @@ def test_the_same_is_planned_in_whichever_order_it_is_read(whole, random):
     assert plan_lifecycle(again, RULES, NOW).model_dump_json() == plan_lifecycle(whole, RULES, NOW).model_dump_json()
 
 
-def test_the_builders_say_what_they_mean():
-    """A stock without standings says nothing of anybody."""
+def test_snapshot_builders_have_expected_defaults():
+    """A snapshot without decisions has empty image statuses."""
     assert stock(image(1)).standing(ref(1)) == ImageStatus()
     assert stored(1).digest == digest(1)
 
@@ -830,8 +830,8 @@ def test_the_builders_say_what_they_mean():
     {"images": [image(1, days=20).model_copy(update={"unreadable": "damaged"})]},
     {"parts": [part(1, days=20, tags=("t1",))]},
 ])  # fmt: skip
-def test_bases_stay_while_nobody_can_tell_on_which_one_an_image_is_built(dark):
-    """Its evidence cannot be read, or the inventory does not know it; it may run."""
+def test_plan_keeps_bases_if_base_of_an_image_is_unknown(dark):
+    """Its evidence is unreadable or the inventory does not know it, and it may run."""
     bases = [image(50, repository=BASE), *(image(n, 160 - n, repository=BASE) for n in (60, 61, 62))]
     assert planned(*newest(), *bases)[50] == ("age-out", "age-out.superseded")
 
@@ -840,8 +840,8 @@ def test_bases_stay_while_nobody_can_tell_on_which_one_an_image_is_built(dark):
     assert found[50] == ("keep", "keep.needed-base")
 
 
-def test_what_is_no_image_keeps_no_base():
-    """A referrer or a copy whose image is gone, and what nobody tagged."""
+def test_plan_does_not_keep_bases_for_manifests_without_image():
+    """These are referrers and copies of missing images, and untagged manifests."""
     bases = [image(50, repository=BASE), *(image(n, 160 - n, repository=BASE) for n in (60, 61, 62))]
     parts = [part(11, subject=777, tags=("x",), days=1), part(12, copy_of=777, tags=("y",), days=1), part(13, days=20)]
 

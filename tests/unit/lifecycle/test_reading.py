@@ -1,4 +1,4 @@
-"""What a plan looks at, read from the registry and from signed evidence."""
+"""The snapshot of a plan, read from the registry and from signed evidence."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +26,7 @@ registry, deployed = test_records.registry, test_records.deployed
 
 @pytest.fixture
 def read(world, registry, monkeypatch):
-    """The lifecycle's view; `there` is what ECR says, `content` what can be pulled of it."""
+    """Return the reader of the lifecycle; `there` is the listing of ECR, `content` what can be pulled."""
     view = RegistryReader(registry, registry, world.store(TierName.LIFECYCLE))
     registry.there, registry.content = {}, {}
     records = registry.manifest
@@ -35,9 +35,8 @@ def read(world, registry, monkeypatch):
     return view
 
 
-def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
-    """ECR says what a referrer is attached to; an index names its children, where it can be read. Where nobody can read
-    that, whatever may be one counts; an index is none of itself, and nothing that is attached is one."""
+def test_members_have_subjects_and_children_from_manifests(read, registry):
+    """Children of an index that cannot be read are guessed: neither the index itself nor referrers are among them."""
     attached, index = stored(2, subject=digest(1)), stored(3, media_type=INDEXES[0])
     shelved = stored(4, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
     registry.there["curated/hello"] = [stored(1), attached, index, shelved]
@@ -55,8 +54,8 @@ def test_what_belongs_to_what_is_read_from_the_manifests(read, registry):
     ("ARCHIVED", {"block": "bad"}, "keep.blocked"), ("ARCHIVED", {"block": "bad", "hold": "audit"}, "keep.blocked"),
     ("ACTIVATING", {"hold": "audit"}, "keep.restoring"), ("ACTIVATING", {}, "keep.restoring"),
 ])  # fmt: skip
-def test_what_an_index_that_is_closed_consists_of_stays_with_it(read, registry, status, acts, rule):
-    """Nobody can pull it to read that: what may be a part stays, with what vouches for it, and is not closed."""
+def test_possible_children_of_unreadable_index_stay_with_it(read, registry, status, acts, rule):
+    """An archived index cannot be pulled, so they stay with their evidence and are not archived."""
     index = {"media_type": INDEXES[0], "status": StorageStatus(status)}
     registry.there["curated/hello"] = [
         stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
@@ -72,7 +71,7 @@ def test_what_an_index_that_is_closed_consists_of_stays_with_it(read, registry, 
 
 
 def tagged(number, *about, end=".sig", more=()):
-    """What is attached to these by its tags."""
+    """Return a manifest whose tags attach it to these images."""
     return stored(number, tags=(*(f"sha256-{digest(each)[7:]}{end}" for each in about), *more))
 
 
@@ -81,9 +80,8 @@ def tagged(number, *about, end=".sig", more=()):
     (tagged(2, 1, more=("v1",)), ()), (tagged(2, 2), ()), (stored(2, tags=("sha256-12.sig",)), ()),
     (stored(2, tags=()), ()), (tagged(2, 1).model_copy(update={"subject": digest(9)}), (9,)),
 ])  # fmt: skip
-def test_what_a_manifest_is_attached_to_its_tags_may_say(read, registry, manifest, subjects):
-    """As cosign did before there were subjects. What has a name of its own is an image, and nothing is attached to
-    itself."""
+def test_member_has_subjects_from_cosign_tags(read, registry, manifest, subjects):
+    """Older cosign versions attach by tag; a manifest with another tag is an image, and none is its own referrer."""
     registry.there["curated/hello"] = [manifest]
 
     assert [each.subjects for each in read.members("curated/hello")] == [tuple(map(digest, subjects))]
@@ -93,8 +91,8 @@ def test_what_a_manifest_is_attached_to_its_tags_may_say(read, registry, manifes
     (1, 1, ("keep.pulled", "keep.belongs", "keep.belongs")), (None, 1, ("age-out.superseded",) * 3),
     (None, 900, ("keep.needed", "keep.belongs", "keep.belongs")),
 ])  # fmt: skip
-def test_what_is_attached_by_a_tag_stays_with_its_image_and_goes_with_it(read, registry, pulled, also, rules):
-    """The inventory takes it for an image that nobody admitted. What is attached to two images keeps both."""
+def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pulled, also, rules):
+    """The inventory lists it as an unadmitted image; one that is attached to two images keeps both."""
     one = stored(1, pulled_at=ago(pulled) if pulled else None)
     signature, shared = tagged(2, 1), tagged(3, 1, also, end=".sbom")
     registry.there["curated/hello"] = [*(each.stored for each in newest()), one, signature, shared]
@@ -107,8 +105,8 @@ def test_what_is_attached_by_a_tag_stays_with_its_image_and_goes_with_it(read, r
     assert found.over == ()
 
 
-def test_of_what_is_archived_evidence_says_what_it_is(read, registry, world, make):
-    """Nobody can pull it."""
+def test_archived_copy_is_identified_by_evidence(read, registry, world, make):
+    """An archived manifest cannot be pulled."""
     shelved = {"status": StorageStatus.ARCHIVED}
     registry.there["curated/hello"] = [stored(1, **shelved), stored(2, **shelved)]
     record = record_of(make, (1, 2))
@@ -121,7 +119,7 @@ def test_of_what_is_archived_evidence_says_what_it_is(read, registry, world, mak
 
 
 def record_of(make, copy=None):
-    """What curation signs about an image's encryption."""
+    """Return the encryption record that curation signs about an image."""
     copy = copy and EncryptedCopy(plain=digest(copy[0]), encrypted=digest(copy[1]), wrapped_key="", key="k", context={})
     return {
         "repository": "curated/hello", "type": "KMS", "key": "k", "rotates": True, "classification": "confidential",
@@ -136,11 +134,8 @@ DARK = [
 
 
 @pytest.mark.parametrize(("record", "code"), DARK)
-def test_what_may_be_a_copy_of_an_image_of_which_that_cannot_be_read_stays_with_it(
-    read, registry, world, make, record, code
-):
-    """What curation signed that it is encrypted is none, nor is another's copy; and no other repository is kept from
-    being planned."""
+def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, world, make, record, code):
+    """Manifests with a readable record are no possible copies, and other repositories are planned."""
     unsigned = {"signed": False, "passed": None}
     registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]}
     for number, said in ((1, record), (4, record_of(make, (4, 6)))):
@@ -159,8 +154,8 @@ def test_what_may_be_a_copy_of_an_image_of_which_that_cannot_be_read_stays_with_
         }  # fmt: skip
 
 
-def test_an_index_that_is_damaged_keeps_what_it_may_consist_of_and_stops_nothing_else(read, registry, monkeypatch):
-    """Nobody can tell what it names; no other repository is kept from being planned."""
+def test_damaged_index_keeps_its_possible_children(read, registry, monkeypatch):
+    """It is unknown what the index lists, and other repositories are planned."""
     index = stored(3, media_type=INDEXES[0])
     registry.there = {"curated/hello": [stored(1), index], "curated/shop": [stored(5)]}
     records = registry.manifest
@@ -180,8 +175,8 @@ def test_an_index_that_is_damaged_keeps_what_it_may_consist_of_and_stops_nothing
     assert [s.ref for s in found.changes] == [ref(5, "curated/shop")]
 
 
-def test_a_copy_has_no_copies_whatever_is_said_of_it(read, registry, world, make):
-    """It goes with its image, and takes nothing else along."""
+def test_copy_has_no_copies(read, registry, world, make):
+    """A record about a copy does not make another manifest its copy."""
     registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3)]}
     for number, said in ((1, record_of(make, (1, 2))), (2, DARK[0][0])):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
@@ -197,10 +192,10 @@ def test_a_copy_has_no_copies_whatever_is_said_of_it(read, registry, world, make
 @pytest.mark.parametrize(
     ("needed", "decided_by"), [("runs", "keep.orphaned"), ("held", "keep.orphaned"), ("", "age-out.orphaned")]
 )
-def test_a_copy_whose_image_is_gone_stays_with_what_is_owed_to_that(
+def test_copy_of_missing_image_stays_while_image_is_needed(
     read, registry, world, deployed, make, needed, decided_by, listed
 ):
-    """It is what runs of a confidential application. The inventory takes it for an image that nobody admitted."""
+    """The copy is what runs; the inventory lists it as an image that no gate admitted."""
     plain, left = test_records.FIRST, stored(11, subject=test_records.FIRST.digest)
     registry.there = {"curated/hello": [stored(2), left]}
     registry.ensure_repository = lambda *_, **__: None
@@ -220,8 +215,8 @@ def test_a_copy_whose_image_is_gone_stays_with_what_is_owed_to_that(
     assert found.step(ref(2)).evidenced is None
 
 
-def test_what_may_be_a_copy_of_an_image_that_is_gone_stays_where_that_cannot_be_read(read, registry, world, make):
-    """And what is attached to that; what curation signed that it is encrypted is none."""
+def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registry, world, make):
+    """Its evidence stays too; an image with a record of its own is no copy."""
     unsigned = {"signed": False, "passed": None}
     registry.there = {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]}
     for number, said in ((1, DARK[1][0]), (3, record_of(make))):
@@ -234,16 +229,16 @@ def test_what_may_be_a_copy_of_an_image_that_is_gone_stays_where_that_cannot_be_
     }  # fmt: skip
 
 
-def test_who_asks_for_the_copies_of_one_image_is_told_that_they_cannot_be_read(read, world, make):
-    """Whoever blocks it cannot close them."""
+def test_reading_copies_of_one_image_raises_if_record_unreadable(read, world, make):
+    """A block cannot archive copies that are not known."""
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, DARK[0][0], make.noon)
 
     with pytest.raises(ClockWrong):
         read.copies(ref(1))
 
 
-def test_every_deployment_that_was_signed_is_read(read, deployed):
-    """Also earlier ones, of every application; and with what fronts them."""
+def test_deployments_include_every_signed_record(read, deployed):
+    """Earlier records, all applications and reverse proxies are included."""
     deployed(after=2)
     deployed(test_records.SECOND, after=1, environment="production")
     other = ImageRef(repository="curated/shop", digest=digest(7))
@@ -262,8 +257,8 @@ def test_every_deployment_that_was_signed_is_read(read, deployed):
     assert [d.at for d in found] == sorted(d.at for d in found)
 
 
-def test_the_proxies_that_environments_name_are_read(read, registry):
-    """From their documents, each time."""
+def test_snapshot_contains_proxies_named_by_environments(read, registry):
+    """The environment documents are read each time."""
     named = {"staging": digest(1), "production": digest(1), "test": digest(2), "other": None}
     places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
     registry.there = {"curated/hello": [stored(1)]}
@@ -274,8 +269,8 @@ def test_the_proxies_that_environments_name_are_read(read, registry):
     assert read.proxies() == {}
 
 
-def test_a_record_of_another_application_counts_nowhere(read, deployed):
-    """It lies where that application's do not."""
+def test_deployment_record_in_wrong_repository_does_not_count(read, deployed):
+    """A record counts only in the repository of its application."""
     deployed(application="shop")
     where = ImageRef(repository="curated/hell", digest=digest(8))
 
@@ -285,8 +280,8 @@ def test_a_record_of_another_application_counts_nowhere(read, deployed):
     assert read.deployments("hello") == ()
 
 
-def test_what_evidence_says_of_an_image_is_read_anew(read, world, make):
-    """Whatever the inventory knows."""
+def test_evidence_summary_is_read_from_current_statements(read, world, make):
+    """The inventory does not matter."""
     curation, where = world.store(TierName.CURATION), ref(1)
     assert read.evidenced(where, stored(1)) == Evidenced(signed=False, verdict="none")
 
@@ -302,8 +297,8 @@ def test_what_evidence_says_of_an_image_is_read_anew(read, world, make):
     assert found == Evidenced(signed=True, verdict="failed", exploited=(report.findings[0].id,))
 
 
-def test_bases_are_read_on_which_what_is_there_is_built(read, registry, world, make):
-    """By what the builders signed."""
+def test_bases_are_read_from_provenance(read, registry, world, make):
+    """The provenance is signed by the builder."""
     registry.there = {"curated/hello": [stored(1), stored(2), stored(3)]}
     registry.repositories = lambda prefix: tuple(registry.there)
     for number, base in ((1, digest(71)), (2, digest(72))):
@@ -317,8 +312,8 @@ def test_bases_are_read_on_which_what_is_there_is_built(read, registry, world, m
 @pytest.mark.parametrize(("at", "code"), [
     ("2026-11-24T12:00:00Z", "evidence.invalid"), ("2999-01-01T00:00:00Z", "clock.wrong"),
 ])  # fmt: skip
-def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry, world, make, at, code):
-    """It may be held; the others are planned."""
+def test_image_with_unreadable_status_is_marked_unreadable(read, registry, world, make, at, code):
+    """It may be held; the other images are planned."""
     registry.there = {"curated/hello": [stored(1), stored(2)]}
     where = ref(1, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": at}, make.noon)
@@ -328,8 +323,8 @@ def test_an_image_of_which_nobody_can_read_how_it_stands_is_kept(read, registry,
     assert code in one.unreadable and two.unreadable == ""
 
 
-def test_how_an_image_stands_that_is_gone_is_read_where_something_is_left_of_it(read, registry, world, make):
-    """It may be held; what nobody can read of it is told."""
+def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry, world, make):
+    """It may be held, and an unreadable status is noted."""
     registry.there = {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]}
     registry.ensure_repository = lambda *_, **__: None
     sign_decision(ref(2), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
@@ -342,8 +337,8 @@ def test_how_an_image_stands_that_is_gone_is_read_where_something_is_left_of_it(
     assert whole.untold.keys() == {str(ref(3))} and "evidence.invalid" in whole.untold[str(ref(3))]
 
 
-def test_a_stock_is_whole(read, registry, world, deployed, make):
-    """Images, manifests, deployments, and of each image how it stands, where anything was said."""
+def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed, make):
+    """These are images, manifests, deployments and image statuses."""
     registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
     registry.content = {ref(1): {}, ref(2, "curated/shop"): {}}
     registry.ensure_repository = lambda *_, **__: None

@@ -1,4 +1,4 @@
-"""The rules: what each says of an image, in which order, and what does not load."""
+"""Lifecycle rules: their decisions, their order, and the documents that do not load."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ NIGHTLY = read_rules(SHIPPED, "nightly")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_rules_that_ship_do_what_their_tests_expect(name):
-    """And change nothing until somebody says so."""
+def test_shipped_rules_pass_their_tests(name):
+    """`read_rules` runs the tests beside the rules and fails if one does."""
     assert read_rules(SHIPPED, name).name == name
 
 
@@ -34,20 +34,20 @@ def test_the_rules_that_ship_do_what_their_tests_expect(name):
 @pytest.mark.parametrize(
     "bad", [{"exploited": ("CVE-1",)}, {"verdict": "failed", "signed": False}, {"tagged": False}, {"ran_days": 700}]
 )
-def test_no_rule_touches_what_is_guarded(guard, rule, bad):
-    """Whatever is wrong with it."""
+def test_guarded_image_is_kept_despite_any_rule(guard, rule, bad):
+    """A guard has precedence over every reason to delete, archive or block."""
     assert decide(Facts(**{**bad, **guard}), NIGHTLY).rule == rule
 
 
-def test_a_signed_block_is_stronger_than_a_guard():
-    """Somebody decided it; no gate lets it run again, so that nothing is taken from anybody."""
+def test_signed_block_has_precedence_over_guards():
+    """A person decided it, and no gate lets the image run again."""
     found = decide(Facts(blocked="by ann", runs=("production",), held="by bob", age_days=0), NIGHTLY)
 
     assert (found.action, found.rule) == (Action.BLOCK, "block.stands")
 
 
-def test_everything_that_guards_is_told():
-    """For whoever reads the plan."""
+def test_guards_lists_every_guard_of_an_image():
+    """The reader of the plan sees them all."""
     found = guards(Facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
 
     assert found == (
@@ -60,16 +60,16 @@ def test_everything_that_guards_is_told():
 
 
 @pytest.mark.parametrize(("days", "action"), [(13.9, Action.KEEP), (14, Action.AGE_OUT)])
-def test_the_floor_ends_on_its_day(days, action):
-    """Nothing else asks for it here."""
+def test_minimum_age_ends_on_its_last_day(days, action):
+    """No other rule keeps the image in this test."""
     rules = Rules(name="x", floor_days=14, keep={"pushed_days": 1}, age_out={"untagged_days": 1})
 
     assert decide(Facts(age_days=days, tagged=False), rules).action is action
 
 
 @pytest.mark.parametrize(("days", "action"), [(30, Action.KEEP), (30.1, Action.AGE_OUT)])
-def test_days_are_over_after_the_last(days, action):
-    """So many are allowed."""
+def test_age_rule_applies_after_its_days(days, action):
+    """The last allowed day still counts."""
     rules = Rules(name="x", floor_days=1, keep={"pushed_days": 1}, age_out={"untagged_days": 30})
 
     assert decide(Facts(age_days=days, tagged=False), rules).action is action
@@ -79,14 +79,14 @@ def test_days_are_over_after_the_last(days, action):
     (365, "ACTIVE", "archive.owed"), (365, "ARCHIVED", "keep.owed"), (366, "ARCHIVED", "age-out.not-pulled"),
     (None, "ACTIVE", "age-out.not-pulled"),
 ])  # fmt: skip
-def test_what_is_owed_is_archived_and_stays_so_for_its_time(ran, status, rule):
-    """Then it goes."""
+def test_retained_image_is_archived_until_retention_ends(ran, status, rule):
+    """Afterwards the image is deleted."""
     rules = Rules(name="x", floor_days=1, age_out={"not_pulled_days": 30})
 
     assert decide(Facts(ran_days=ran, status=status), rules).rule == rule
 
 
-def test_what_is_owed_and_refused_is_blocked_rather_than_removed():
+def test_retained_refused_image_is_blocked_and_not_deleted():
     """An audit may ask for it."""
     rules = Rules(name="x", floor_days=1, age_out={"refused_days": 30})
     refused = {"verdict": "failed", "verdict_days": 60}
@@ -96,8 +96,8 @@ def test_what_is_owed_and_refused_is_blocked_rather_than_removed():
 
 
 @pytest.mark.parametrize("rule", ["revoked", "exploited", "refused"])
-def test_what_is_not_to_be_blocked_is_not(rule):
-    """Each has its switch."""
+def test_block_rule_can_be_switched_off(rule):
+    """Each rule has its own switch."""
     bad = {
         "revoked": {"verdict": "failed", "rank": 1},
         "exploited": {"exploited": ("CVE-1",), "rank": 1},
@@ -108,22 +108,22 @@ def test_what_is_not_to_be_blocked_is_not(rule):
     assert decide(Facts(**bad), Rules(name="x", floor_days=1, block={rule: False})).rule == "keep.newest"
 
 
-def test_what_came_back_from_the_archive_lately_is_not_idle():
-    """However long ago somebody pulled it."""
+def test_restored_image_does_not_count_as_unused():
+    """The restoration counts, however long ago the last pull was."""
     rules = Rules(name="x", floor_days=1, archive={"not_pulled_days": 60}, keep={"pushed_days": 1})
 
     assert decide(Facts(age_days=59, pulled_days=100, ran_days=100), rules).rule == "keep.no-rule"
     assert decide(Facts(age_days=61, pulled_days=100, ran_days=100), rules).rule == "archive.cold"
 
 
-def test_without_a_rule_an_image_stays():
-    """Nothing is taken for want of a reason to keep it."""
+def test_image_without_matching_rule_is_kept():
+    """An image is deleted only for a reason."""
     assert decide(Facts(), Rules(name="x", floor_days=1)).rule == "keep.no-rule"
 
 
 @pytest.fixture
 def written(tmp_path):
-    """Rules that are written down, and what is expected of them; changed as a test says."""
+    """Return a function that writes rules and their tests, with changes."""
 
     def write(rules=None, tests=None):
         document = {"name": "own", "floor_days": 1, "block": {"revoked": False, "refused": False}, **(rules or {})}
@@ -141,19 +141,19 @@ def written(tmp_path):
     return write
 
 
-def test_rules_with_a_test_for_each_load(written):
-    """The name is the file's."""
+def test_rules_with_a_test_for_each_rule_load(written):
+    """The name of the rules is the name of the file."""
     assert read_rules(written(), "own").name == "own"
 
 
-def test_a_rule_that_no_test_is_about_does_not_load(written):
-    """Nobody would notice what it does."""
+def test_rules_without_a_test_for_each_rule_do_not_load(written):
+    """Nobody would notice what the untested rule does."""
     with pytest.raises(DeclarationInvalid, match=r"age-out\.untagged: no test is about it"):
         read_rules(written({"age_out": {"untagged_days": 3}}), "own")
 
 
-def test_rules_that_do_otherwise_than_expected_do_not_load(written):
-    """It says what was expected and what was found."""
+def test_rules_that_fail_their_test_do_not_load(written):
+    """The message shows the expected and the actual decision."""
     wrong = {"name": "a wish", "image": {}, "action": "archive", "rule": "archive.cold"}
 
     with pytest.raises(DeclarationInvalid, match=r"a wish: expected archive by archive\.cold, found keep by keep\.no-"):
@@ -166,19 +166,19 @@ def test_rules_that_do_otherwise_than_expected_do_not_load(written):
      {"limits": {"share": 2}}, {"purge": True}],
     ids=str,
 )  # fmt: skip
-def test_what_would_take_a_guard_away_does_not_load(written, change):
-    """Read as strictly as everything that people write."""
+def test_rules_without_a_required_guard_do_not_load(written, change):
+    """The document is checked strictly, with its line in the error."""
     with pytest.raises(DeclarationInvalid, match=r"own\.yaml:\d+"):
         read_rules(written(change), "own")
 
 
-def test_unknown_rules_are_told_with_those_there_are(written):
-    """A document of tests is none of them."""
+def test_unknown_rules_error_lists_existing_rules(written):
+    """A test document is not listed."""
     with pytest.raises(SettingInvalid, match="There are: own"):
         read_rules(written(), "other")
 
 
-def test_rules_go_by_one_name(written):
-    """The file's."""
+def test_rules_with_name_other_than_file_do_not_load(written):
+    """Rules have one name."""
     with pytest.raises(SettingInvalid, match="calls itself 'other'"):
         read_rules(written({"name": "other"}), "own")

@@ -1,4 +1,4 @@
-"""A block holds at every gate, and whatever else speaks for the image."""
+"""A block makes every gate refuse the image, whatever other evidence it has."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ OTHER_BASE = ImageRef(repository="curated/base/proxy", digest="sha256:" + "8" * 
 
 
 class Standing(Judged):
-    """The pieces of a good image, and what the lifecycle says of it."""
+    """The evidence of a good image, and the lifecycle decisions about it."""
 
     def good(self, gate, **provenance):
         for name, (signer, kind, predicate) in self.at(gate).items():
@@ -37,8 +37,8 @@ def pieces(world, make):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_what_is_blocked_is_refused_with_who_why_and_when(pieces, gate):
-    """For that reason alone; the statement is what the verdict rests on."""
+def test_gate_refuses_blocked_image_with_person_time_and_reason(pieces, gate):
+    """The block is the only reason, and its statement is among the evidence of the verdict."""
     pieces.good(gate)
     digest = pieces.say("block", where(gate))
 
@@ -53,8 +53,8 @@ def test_what_is_blocked_is_refused_with_who_why_and_when(pieces, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_what_is_unblocked_or_held_is_admitted(pieces, gate):
-    """A hold is about what is taken away."""
+def test_gate_admits_unblocked_and_held_image(pieces, gate):
+    """A hold only affects deletion, not promotion."""
     pieces.good(gate)
     pieces.say("block", where(gate))
     pieces.say("unblock", where(gate), at=1)
@@ -64,8 +64,8 @@ def test_what_is_unblocked_or_held_is_admitted(pieces, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_where_it_cannot_be_read_nothing_is_admitted(pieces, gate):
-    """Nor refused: nobody knows."""
+def test_gate_raises_when_image_status_is_unreadable(pieces, gate):
+    """A gate neither admits nor refuses an image whose status is unknown."""
     pieces.good(gate)
     pieces.say("unblock", where(gate), by=7)
 
@@ -74,8 +74,8 @@ def test_where_it_cannot_be_read_nothing_is_admitted(pieces, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_junk_beside_the_words_is_told(pieces, gate):
-    """It stops no image."""
+def test_gate_notes_invalid_referrer_of_image_status(pieces, gate):
+    """An invalid referrer must not stop an image."""
     pieces.good(gate)
     place = image_status_repository(where(gate))
     pieces.world.registry.attach(
@@ -94,8 +94,8 @@ def on(*materials):
 
 @pytest.mark.parametrize("name", ["curated/base/python", f"curated/base/python@{BASE.digest}"])
 @pytest.mark.parametrize("listed", [True, False])
-def test_what_is_built_with_a_blocked_base_is_refused(pieces, name, listed):
-    """Also where the base is archived, so that the registry does not list it."""
+def test_release_gate_refuses_image_built_with_blocked_base(pieces, name, listed):
+    """The rule also holds for an archived base, which the registry does not list."""
     pieces.good(Gate.RELEASE, **on((name, BASE.digest)))
     if listed:
         pieces.bases = (BASE,)
@@ -111,8 +111,8 @@ def test_what_is_built_with_a_blocked_base_is_refused(pieces, name, listed):
     assert "`cscm unblock`" in remedy
 
 
-def test_what_begins_with_a_blocked_base_is_refused(pieces):
-    """Whatever its build called it."""
+def test_release_gate_refuses_image_whose_layers_begin_with_blocked_base(pieces):
+    """The layers identify the base even if the provenance does not name it."""
     pieces.good(Gate.RELEASE)
     pieces.bases = (BASE,)
     pieces.vend(BASE, "openssl")
@@ -124,8 +124,8 @@ def test_what_begins_with_a_blocked_base_is_refused(pieces):
     assert [r.code for r in verdict.reasons] == ["base.blocked"]
 
 
-def test_a_blocked_base_under_another_name_is_found_by_its_digest(pieces):
-    """The registry lists what it is."""
+def test_release_gate_finds_renamed_blocked_base_by_digest(pieces):
+    """The registry lists the digest under the name of the base."""
     pieces.good(Gate.RELEASE, **on(("python:3", BASE.digest)))
     pieces.bases = (BASE,)
     pieces.vend(BASE, "openssl")
@@ -137,8 +137,8 @@ def test_a_blocked_base_under_another_name_is_found_by_its_digest(pieces):
     assert [r.code for r in verdict.reasons] == ["base.blocked"]
 
 
-def test_a_base_by_another_name_is_found_by_its_digest_whatever_the_build_says(pieces):
-    """Nobody has to say that it is curated; the deploy gate waits for no rescan."""
+def test_gates_find_blocked_base_by_digest_if_material_is_not_curated(pieces):
+    """The material need not be marked as curated, and the deploy gate does not wait for a rescan."""
     for gate in (Gate.RELEASE, Gate.DEPLOY):
         pieces.good(gate, materials=(Material(name="mirror.test/python", digest=BASE.digest, curated=False),))
     pieces.bases = (BASE,)
@@ -153,8 +153,8 @@ def test_a_base_by_another_name_is_found_by_its_digest_whatever_the_build_says(p
 
 @pytest.mark.parametrize("name", ["docker.io/library/Python", "registry.test/dev/base/python", f"python@{BASE.digest}"])
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
-def test_blocked_digest_that_went_into_a_build_is_found_whatever_the_build_calls_it(pieces, name, gate):
-    """Also where no curated repository holds it: development offers it in `dev/`, or another registry does."""
+def test_gates_refuse_blocked_digest_under_any_material_name(pieces, name, gate):
+    """The rule also holds for a digest that only `dev/` or another registry offers."""
     pieces.good(gate, **on((name, BASE.digest)))
     block = {"act": "block", "by": "ann", "why": "CVE-2026-1", "at": pieces.make.noon.isoformat()}
     said = pieces.attach(block_repository(BASE.digest), TierName.LIFECYCLE, LIFECYCLE, block)
@@ -167,8 +167,8 @@ def test_blocked_digest_that_went_into_a_build_is_found_whatever_the_build_calls
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_digest_that_was_blocked_under_another_name_is_refused(pieces, gate):
-    """Whoever may sign as development can offer a manifest as another application's."""
+def test_gate_refuses_digest_blocked_under_another_application(pieces, gate):
+    """Development can offer the same manifest under the name of another application."""
     pieces.good(gate)
     block = {"act": "block", "by": "ann", "why": "x", "at": pieces.make.noon.isoformat(), "image": "curated/other@x"}
     pieces.attach(block_repository(where(gate).digest), TierName.LIFECYCLE, LIFECYCLE, block)
@@ -176,8 +176,8 @@ def test_digest_that_was_blocked_under_another_name_is_refused(pieces, gate):
     assert [r.code for r in pieces.judged(gate).reasons] == ["image.blocked"]
 
 
-def test_another_base_that_is_blocked_stops_nobody(pieces, monkeypatch):
-    """Nor does one that was unblocked, or a held one."""
+def test_release_gate_ignores_blocked_unrelated_base(pieces, monkeypatch):
+    """An unblocked or held base does not stop an image either."""
     pieces.good(Gate.RELEASE, **on(("curated/base/python", BASE.digest)))
     monkeypatch.setitem(LAYERS, OTHER_BASE, ("sha256:" + "3" * 64,))
     pieces.bases = (OTHER_BASE,)
@@ -189,15 +189,15 @@ def test_another_base_that_is_blocked_stops_nobody(pieces, monkeypatch):
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
-def test_a_material_that_is_no_base_of_ours_is_asked_for_nowhere(pieces):
-    """It has no repository here."""
+def test_release_gate_ignores_material_from_another_registry(pieces):
+    """A material from another registry has no repository, and so no image status, here."""
     pieces.good(Gate.RELEASE, **on(("docker.io/library/Python", BASE.digest)))
 
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
-def test_what_is_built_on_what_is_built_on_a_blocked_base_is_refused(pieces):
-    """The layers of both are in it, and a blocked base is archived, so that nobody sees whose they are."""
+def test_release_gate_refuses_image_on_blocked_base_of_its_base(pieces):
+    """The image contains the layers of both bases, and a blocked base is archived, so its layers cannot be read."""
     pieces.good(Gate.RELEASE, **on(("curated/base/proxy", OTHER_BASE.digest)))
     pieces.attach(OTHER_BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/python", BASE.digest))))
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
@@ -209,8 +209,8 @@ def test_what_is_built_on_what_is_built_on_a_blocked_base_is_refused(pieces):
     assert [(r.code, r.fact.partition("@")[0]) for r in verdict.reasons] == [("base.blocked", "curated/base/python")]
 
 
-def test_a_base_is_not_one_of_its_own(pieces):
-    """It begins with its own layers, and is blocked as itself alone."""
+def test_release_gate_does_not_count_blocked_base_as_its_own_base(pieces):
+    """A base begins with its own layers, and is refused only because it is blocked itself."""
     pieces.good(Gate.RELEASE)
     pieces.bases = (where(Gate.RELEASE),)
     pieces.vend(where(Gate.RELEASE), "openssl", "zlib1g")
@@ -219,8 +219,8 @@ def test_a_base_is_not_one_of_its_own(pieces):
     assert [r.code for r in pieces.judged(Gate.RELEASE).reasons] == ["image.blocked"]
 
 
-def test_bases_that_name_each_other_are_looked_at_once(pieces):
-    """Whoever signs such a build ends nobody's gate."""
+def test_release_gate_stops_at_bases_that_name_each_other(pieces):
+    """Circular provenance must not keep the gate from a verdict."""
     pieces.good(Gate.RELEASE, **on(("curated/base/proxy", OTHER_BASE.digest)))
     pieces.attach(OTHER_BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/python", BASE.digest))))
     pieces.attach(BASE, DEV, PROVENANCE, pieces.make.provenance(built=on(("curated/base/proxy", OTHER_BASE.digest))))
@@ -228,8 +228,8 @@ def test_bases_that_name_each_other_are_looked_at_once(pieces):
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
-def test_a_base_whose_blocking_cannot_be_read_stops_what_is_built_on_it(pieces):
-    """It may be blocked."""
+def test_release_gate_raises_when_status_of_base_is_unreadable(pieces):
+    """A base of unknown status may be blocked."""
     pieces.good(Gate.RELEASE, **on(("curated/base/python", BASE.digest)))
     pieces.say("unblock", BASE, why=None)
 
@@ -237,8 +237,8 @@ def test_a_base_whose_blocking_cannot_be_read_stops_what_is_built_on_it(pieces):
         pieces.judged(Gate.RELEASE)
 
 
-def test_every_blocked_base_is_a_reason(pieces):
-    """In order, so that the same verdict is the same."""
+def test_release_gate_gives_sorted_reason_for_every_blocked_base(pieces):
+    """A fixed order makes equal verdicts compare as equal."""
     pieces.good(Gate.RELEASE, **on(("curated/base/python", BASE.digest), (OTHER_BASE.repository, OTHER_BASE.digest)))
     pieces.say("block", BASE)
     pieces.say("block", OTHER_BASE)
@@ -249,8 +249,8 @@ def test_every_blocked_base_is_a_reason(pieces):
     assert [r.fact.partition("@")[0] for r in verdict.reasons] == ["curated/base/proxy", "curated/base/python"]
 
 
-def test_a_refusal_is_said_anew_when_the_block_is_lifted(pieces):
-    """The verdict rests on the statement, so that another one is another verdict."""
+def test_gate_records_new_verdict_after_unblock(pieces):
+    """The verdict lists the status statements as evidence, so a new statement makes a new verdict."""
     pieces.good(Gate.INTAKE)
     store = pieces.world.store(CURATION)
     first = record(pieces.judged(Gate.INTAKE), pieces.dossier(Gate.INTAKE), store, pieces.make.noon)
@@ -261,8 +261,8 @@ def test_a_refusal_is_said_anew_when_the_block_is_lifted(pieces):
     assert first != again
 
 
-def test_development_cannot_unblock(pieces):
-    """Its word is not the lifecycle's."""
+def test_gate_ignores_unblock_signed_by_development(pieces):
+    """Only the lifecycle tier may change the image status."""
     pieces.good(Gate.INTAKE)
     pieces.say("block", where(Gate.INTAKE))
     place = image_status_repository(where(Gate.INTAKE))

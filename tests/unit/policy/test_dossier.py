@@ -1,4 +1,4 @@
-"""Dossiers: what counts is the newest signed word of the right tier, and broken evidence never admits."""
+"""Facts of the gates: the newest statement of the right tier counts, and broken evidence never admits an image."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def layers(ref):
 
 
 class Judged(Pieces):
-    """The pieces, and the gate that judges them."""
+    """The evidence of an image, and the gate that judges it."""
 
     bases = ()
 
@@ -64,7 +64,7 @@ class Judged(Pieces):
         return dossiers.curated(CURATED, "tag", Place("staging"), store, self.make.noon, bases=self.bases)
 
     def vend(self, base, *packages):
-        """A base that curation signed, with an SBOM of these packages."""
+        """Sign a base as curation, with an SBOM of these packages."""
         self.attach(base, CURATION, SIGNATURE, {})
         self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
 
@@ -78,7 +78,7 @@ def pieces(world, make):
 
 
 def names(gate):
-    """The pieces a boundary needs; the list is checked against the builder's below."""
+    """List the evidence that a gate needs; the first test compares it with what the builder makes."""
     development = ["provenance", "report on the source", *map(str, required("service"))]
     scanned = ["provenance", "encryption", "scan", "inventory"]
     return {
@@ -92,7 +92,7 @@ EVERY = [(gate, piece) for gate in Gate for piece in names(gate)]
 
 
 def never_admitted(pieces, gate):
-    """The gate refuses, or says that it cannot judge; it does not admit."""
+    """Return the codes of the refusal or of the error; fail if the gate admits the image."""
     try:
         verdict = pieces.judged(gate)
     except SupplyChainError as error:
@@ -102,8 +102,8 @@ def never_admitted(pieces, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_good_evidence_is_admitted(pieces, gate):
-    """Without this the tests below would prove nothing; and the list of pieces is whole."""
+def test_gate_admits_image_with_complete_evidence(pieces, gate):
+    """The refusals below depend on this, and on the complete list of evidence."""
     assert list(pieces.at(gate)) == names(gate)
     for piece in pieces.at(gate).values():
         pieces.attach(where(gate), *piece)
@@ -112,8 +112,8 @@ def test_good_evidence_is_admitted(pieces, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_junk_that_anybody_attaches_changes_no_verdict_and_is_told(pieces, gate, make):
-    """Whoever may push could otherwise stop every image."""
+def test_gate_ignores_and_notes_invalid_referrers(pieces, gate, make):
+    """Otherwise everyone with push access could stop every image."""
     for piece in pieces.at(gate).values():
         pieces.attach(where(gate), *piece)
     for n, content in enumerate((b"rubbish", make.signer().sign(about(where(gate), SUMMARY, {})))):
@@ -129,8 +129,8 @@ def test_junk_that_anybody_attaches_changes_no_verdict_and_is_told(pieces, gate,
 
 
 @pytest.mark.parametrize(("gate", "gone"), EVERY)
-def test_without_any_one_piece_the_image_is_refused(pieces, gate, gone):
-    """Each is needed, and the refusal says so."""
+def test_gate_refuses_image_with_one_piece_of_evidence_missing(pieces, gate, gone):
+    """Every piece is necessary, and each reason has a fact and a remedy."""
     for name, piece in pieces.at(gate).items():
         if name != gone:
             pieces.attach(where(gate), *piece)
@@ -204,8 +204,8 @@ BREAKS = [
 
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize(("gate", "which"), EVERY)
-def test_with_any_one_piece_broken_the_image_is_never_admitted(pieces, gate, which, broken):
-    """Whoever broke it, and however."""
+def test_gate_never_admits_image_with_one_broken_piece_of_evidence(pieces, gate, which, broken):
+    """The rule holds for every kind of damage to every piece."""
     for name, piece in pieces.at(gate).items():
         if name == which:
             broken(pieces, where(gate), piece)
@@ -216,16 +216,16 @@ def test_with_any_one_piece_broken_the_image_is_never_admitted(pieces, gate, whi
 
 
 @pytest.mark.parametrize(("gate", "which"), [pair for pair in EVERY if pair[1] != "signature"])
-def test_a_signed_statement_that_says_nothing_never_admits(pieces, gate, which):
-    """The right key over an empty predicate is not a yes. (cosign's signature has an empty one.)"""
+def test_gate_never_admits_empty_signed_predicate(pieces, gate, which):
+    """A valid signature over an empty predicate is no approval; only a cosign signature has an empty predicate."""
     for name, (signer, kind, predicate) in pieces.at(gate).items():
         pieces.attach(where(gate), signer, kind, {} if name == which else predicate)
 
     assert never_admitted(pieces, gate)
 
 
-def test_a_newer_failing_check_outweighs_an_older_passing_one_by_signed_time(pieces, make):
-    """The referrer's annotation is anybody's to write; the time in the statement is not."""
+def test_newer_failed_check_supersedes_older_passed_check(pieces, make):
+    """The signed time decides, because anybody can write the annotation of a referrer."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece, created="2030-01-01T00:00:00+00:00")
     failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon + timedelta(seconds=1)).predicate()
@@ -234,8 +234,8 @@ def test_a_newer_failing_check_outweighs_an_older_passing_one_by_signed_time(pie
     assert never_admitted(pieces, Gate.INTAKE) == ["tests.failed"]
 
 
-def test_an_older_failing_check_is_outweighed_by_a_newer_passing_one(pieces, make):
-    """The next attempt may succeed."""
+def test_newer_passed_check_supersedes_older_failed_check(pieces, make):
+    """A later attempt may succeed."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece, created="2000-01-01T00:00:00+00:00")
     failed = make.check(Check.TESTS, failed=("it broke",), at=make.noon - timedelta(seconds=1)).predicate()
@@ -245,8 +245,8 @@ def test_an_older_failing_check_is_outweighed_by_a_newer_passing_one(pieces, mak
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_the_report_that_was_made_last_counts(pieces, make, gate):
-    """By its own signed time."""
+def test_gate_uses_newest_scan_report_by_signed_time(pieces, make, gate):
+    """The annotation of the referrer does not decide which report is the newest."""
     for piece in pieces.at(gate).values():
         pieces.attach(where(gate), *piece, created="2030-01-01T00:00:00+00:00")
     signer = DEV if gate is Gate.INTAKE else CURATION
@@ -257,8 +257,8 @@ def test_the_report_that_was_made_last_counts(pieces, make, gate):
     assert code.endswith(".critical")
 
 
-def test_the_declaration_of_the_last_build_counts(pieces, make):
-    """A stricter owner is not outvoted by an older declaration."""
+def test_intake_gate_uses_declaration_of_newest_build(pieces, make):
+    """An older, more lenient declaration must not replace a stricter one."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
     medium = make.report(make.finding("medium")).predicate()
@@ -273,8 +273,8 @@ def test_the_declaration_of_the_last_build_counts(pieces, make):
 
 @pytest.mark.parametrize("place", [CURATED, ELSEWHERE], ids=["beside the image", "in curation's own repository"])
 @pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
-def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, gate, place):
-    """Wherever curation left it, and whatever the annotation says."""
+def test_later_refusal_of_gate_supersedes_its_earlier_admission(pieces, make, gate, place):
+    """The rule holds in each repository of curation, whatever the annotation says."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece, created="2030-01-01T00:00:00+00:00")
     no = pieces.verdict(gate, CURATED, yes=False, at=make.noon + timedelta(microseconds=1))
@@ -283,8 +283,8 @@ def test_a_later_no_of_a_gate_outweighs_its_earlier_yes(pieces, make, gate, plac
     assert never_admitted(pieces, Gate.DEPLOY) == [f"verdict.{gate}.refused"]
 
 
-def test_a_later_yes_of_a_gate_outweighs_its_earlier_no(pieces, make):
-    """What was mended may run."""
+def test_later_admission_of_gate_supersedes_its_earlier_refusal(pieces, make):
+    """An image whose problem was corrected may run."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece)
     no = pieces.verdict(Gate.RELEASE, CURATED, yes=False, at=make.noon - timedelta(days=1))
@@ -293,8 +293,8 @@ def test_a_later_yes_of_a_gate_outweighs_its_earlier_no(pieces, make):
     assert isinstance(pieces.judged(Gate.DEPLOY), Admitted)
 
 
-def test_a_no_that_another_tier_signed_does_not_count(pieces, make):
-    """Development cannot stop what curation vends, nor vend it."""
+def test_deploy_gate_ignores_refusal_signed_by_another_tier(pieces, make):
+    """Development can neither stop nor release what curation judges."""
     for piece in pieces.curated.values():
         pieces.attach(CURATED, *piece)
     no = pieces.verdict(Gate.RELEASE, CURATED, yes=False, at=make.noon + timedelta(days=1))
@@ -303,8 +303,8 @@ def test_a_no_that_another_tier_signed_does_not_count(pieces, make):
     assert isinstance(pieces.judged(Gate.DEPLOY), Admitted)
 
 
-def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
-    """Bases that are not curated, uncommitted changes, the revision."""
+def test_intake_facts_contain_what_provenance_records(pieces, make):
+    """The facts include uncurated bases, uncommitted changes and the source revision."""
     predicate = make.provenance(built={"uncurated": ("docker.io/python",), "source": make.source(dirty=True)})
     digest = pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
 
@@ -315,16 +315,16 @@ def test_what_the_build_recorded_is_in_the_dossier(pieces, make):
     assert dossier.image.evidence == (digest,)
 
 
-def test_without_provenance_the_source_is_unknown(world):
-    """And a guess is not made."""
+def test_intake_facts_have_unknown_source_without_provenance(world):
+    """The source is never guessed."""
     dossier = dossiers.candidate(OFFERED, world.store(CURATION), (), None)
 
     assert (dossier.manifest, dossier.source, dossier.uncurated) == (None, None, ())
     assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
 
 
-def test_what_boundary_2_admits_says_where_it_comes_from_and_may_run(pieces, make):
-    """As its provenance does; without any, nothing is known and it may run nowhere."""
+def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make):
+    """Without provenance the source is unknown and no environment is allowed."""
     store = pieces.world.store(EXECUTION)
     unknown = dossiers.curated(CURATED, "tag", Place("staging"), store, make.noon, bases=()).image
     pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
@@ -336,8 +336,8 @@ def test_what_boundary_2_admits_says_where_it_comes_from_and_may_run(pieces, mak
     assert (unknown.source.revision, unknown.environments) == ("none", ())
 
 
-def test_an_image_that_curation_signed_already_is_known_as_signed(pieces, make):
-    """Curation can be run again without another signature."""
+def test_release_facts_tell_whether_curation_signed_the_image(pieces, make):
+    """Curation can run again without a second signature."""
     store = pieces.world.store(CURATION)
     assert not dossiers.scanned(scanned_image(make), store, layers, ()).signed
     pieces.attach(CURATED, DEV, SIGNATURE, {})
@@ -369,8 +369,8 @@ def unset(predicate, *path):
     ],
     ids=".".join,
 )
-def test_signed_provenance_with_a_part_missing_is_an_error(pieces, path):
-    """The chain's own format, by another version: it is neither there nor missing."""
+def test_provenance_with_missing_field_is_invalid_evidence(pieces, path):
+    """An incomplete statement counts neither as present nor as missing."""
     pieces.attach(OFFERED, DEV, PROVENANCE, unset(pieces.development["provenance"][2], *path))
 
     with pytest.raises(EvidenceInvalid):
@@ -380,8 +380,8 @@ def test_signed_provenance_with_a_part_missing_is_an_error(pieces, path):
 @pytest.mark.parametrize(
     "value", [None, 7, "x", [], {"declaration": [], "source": []}, {"declaration": {"kind": "service"}, "source": 1}]
 )
-def test_signed_provenance_of_another_shape_is_an_error(pieces, value):
-    """Nothing of the wrong type comes out as something else than invalid evidence."""
+def test_provenance_with_wrong_type_is_invalid_evidence(pieces, value):
+    """A wrong type raises EvidenceInvalid and no other error."""
     predicate = json.loads(json.dumps(pieces.development["provenance"][2]))
     predicate["buildDefinition"]["externalParameters"] = value
     pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
@@ -392,8 +392,8 @@ def test_signed_provenance_of_another_shape_is_an_error(pieces, value):
 
 @pytest.mark.parametrize("kind", [TEST_RESULT, VULNERABILITIES])
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"check": "tests"}], ids=str)
-def test_signed_results_of_another_shape_are_an_error(pieces, kind, value):
-    """A result that cannot be read may have been a failure."""
+def test_check_or_report_with_wrong_type_is_invalid_evidence(pieces, kind, value):
+    """A result that cannot be read may be a failure."""
     pieces.attach(OFFERED, DEV, kind, {"cscm": value})
 
     with pytest.raises(EvidenceInvalid):
@@ -401,8 +401,8 @@ def test_signed_results_of_another_shape_are_an_error(pieces, kind, value):
 
 
 @pytest.mark.parametrize("kind", ["check", "report"])
-def test_a_result_whose_time_names_no_instant_is_an_error(pieces, make, kind):
-    """It could be neither before nor after another."""
+def test_check_or_report_with_time_without_zone_is_invalid_evidence(pieces, make, kind):
+    """Such a time cannot be compared with another one."""
     zoneless = make.noon.replace(tzinfo=None).isoformat()
     good, bad = (make.check(Check.TESTS).predicate(), make.check(Check.TESTS).predicate())
     bad["cscm"]["interval"] = {"started": zoneless, "finished": zoneless}
@@ -418,7 +418,7 @@ def test_a_result_whose_time_names_no_instant_is_an_error(pieces, make, kind):
 
 
 def _built_on_base(pieces):
-    """Everything the gate of curation asks for, of an image that begins with BASE; it need not say so itself."""
+    """Attach the evidence for the release gate, of an image that begins with BASE; its provenance names no base."""
     for piece in pieces.scanned.values():
         pieces.attach(CURATED, *piece)
     pieces.bases = (BASE,)
@@ -428,8 +428,8 @@ def _built_on_base(pieces):
     ("below", "verdict"),
     [(("openssl",), []), (("openssl", "libc6"), ["sbom.incomplete"]), (("openssl@2",), ["sbom.altered"])],
 )
-def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
-    """A Dockerfile that removes the package manager's records hides packages from every scan."""
+def test_release_gate_refuses_image_that_lacks_packages_of_its_base(pieces, below, verdict):
+    """A Dockerfile that removes the records of the package manager hides packages from every scan."""
     _built_on_base(pieces)
     pieces.vend(BASE, *below)
 
@@ -438,8 +438,8 @@ def test_what_the_base_has_must_be_found_in_the_image(pieces, below, verdict):
     assert [reason.code for reason in getattr(judged, "reasons", ())] == verdict
 
 
-def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, monkeypatch):
-    """A stage that only built something need not be found in the result."""
+def test_release_gate_ignores_base_whose_layers_are_not_in_the_image(pieces, monkeypatch):
+    """A build stage need not be part of the result."""
     _built_on_base(pieces)
     pieces.vend(BASE, "gcc")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
@@ -447,16 +447,16 @@ def test_a_base_that_the_image_does_not_begin_with_says_nothing_of_it(pieces, mo
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
-def test_a_base_without_a_signed_inventory_cannot_be_compared(pieces):
-    """What cannot be judged is not admitted."""
+def test_release_gate_raises_for_base_without_signed_sbom(pieces):
+    """An image that cannot be judged is not admitted."""
     _built_on_base(pieces)
     pieces.attach(BASE, CURATION, SIGNATURE, {})
 
     assert never_admitted(pieces, Gate.RELEASE) == "evidence.invalid"
 
 
-def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
-    """Whoever may push there would stop everybody; that the image begins like it is told."""
+def test_release_gate_ignores_and_notes_unsigned_base(pieces):
+    """Otherwise everyone with push access to the base repositories could stop every image."""
     _built_on_base(pieces)
     pieces.attach(BASE, DEV, SIGNATURE, {})
 
@@ -467,8 +467,8 @@ def test_what_lies_among_the_bases_and_nobody_signed_is_no_base(pieces):
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signed(pieces, signed):
-    """An index, or rubbish: of a base of ours nobody knows what begins with it, of others nobody asks."""
+def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, signed):
+    """An unsigned manifest that cannot be read is skipped, and the bases after it are still compared."""
     _built_on_base(pieces)
     pieces.vend(BASE, "what the image does not have")
     strange = ImageRef(repository="curated/base/strange", digest="sha256:" + "9" * 64)
@@ -488,8 +488,8 @@ def test_a_manifest_among_the_bases_that_cannot_be_read_counts_where_it_is_signe
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_a_base_that_is_gone_counts_where_it_is_signed(pieces, signed):
-    """It was removed just now, or its manifest was: nobody knows what begins with it; of others nothing is told."""
+def test_missing_base_raises_only_if_curation_signed_it(pieces, signed):
+    """It is unknown which images begin with a signed base that was removed; an unsigned one does not matter."""
     _built_on_base(pieces)
     if signed:
         pieces.vend(BASE, "openssl")
@@ -503,8 +503,8 @@ def test_a_base_that_is_gone_counts_where_it_is_signed(pieces, signed):
         assert dossiers.upon(CURATED, (BASE,), gone, pieces.world.store(CURATION)) == ([], ())
 
 
-def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
-    """Every image would begin with it."""
+def test_release_gate_ignores_base_without_layers(pieces, monkeypatch):
+    """Every image would begin with such a base."""
     _built_on_base(pieces)
     pieces.vend(BASE, "what the image does not have")
     monkeypatch.setitem(LAYERS, BASE, ())
@@ -512,8 +512,8 @@ def test_a_base_of_no_layers_says_nothing(pieces, monkeypatch):
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
 
 
-def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
-    """A base that is curated again is among the bases, perhaps without a record of its packages yet."""
+def test_release_gate_does_not_compare_base_with_itself(pieces, monkeypatch):
+    """A base that is curated again is among the bases, perhaps still without an SBOM."""
     _built_on_base(pieces)
     itself = CURATED.moved_to("curated/base/python")
     pieces.bases = (itself,)
@@ -523,7 +523,7 @@ def test_an_image_is_not_held_against_itself(pieces, monkeypatch):
 
 
 def _built_with(pieces, *materials):
-    """Everything the gate of curation asks for, of an image in whose build these took part."""
+    """Attach the evidence for the release gate, of an image in whose build these materials took part."""
     _built_on_base(pieces)
     provenance = pieces.make.provenance(built={"materials": materials, "finished": pieces.make.noon + timedelta(1)})
     pieces.attach(CURATED, DEV, PROVENANCE, provenance)
@@ -540,8 +540,8 @@ def _built_with(pieces, *materials):
     ],
     ids=str,
 )
-def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, material, layers, listed, noted):
-    """Its packages are judged where the SBOM lists them; one that nobody can find is told too."""
+def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, material, layers, listed, noted):
+    """Its packages are judged if the SBOM lists them; a base that cannot be found is noted too."""
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     _built_with(pieces, Material(**{**good, **material}))
     pieces.vend(BASE, *listed)
@@ -552,8 +552,8 @@ def test_a_base_of_which_something_was_copied_is_told(pieces, monkeypatch, mater
     assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
 
 
-def test_a_base_that_the_image_begins_with_is_not_told_as_one_it_copied_from(pieces):
-    """Also where the image lacks some of its packages, for which it is refused."""
+def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
+    """The rule also holds if the image lacks packages of the base, for which it is refused."""
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.vend(BASE, "openssl", "gcc")
 
@@ -562,8 +562,8 @@ def test_a_base_that_the_image_begins_with_is_not_told_as_one_it_copied_from(pie
     assert dossier.inherited and dossier.built_with == ()
 
 
-def test_a_provenance_that_does_not_name_what_took_part_cannot_be_read(pieces):
-    """What is curated among it is not guessed."""
+def test_release_gate_raises_for_provenance_with_unnamed_material(pieces):
+    """A material that is marked as curated needs a name."""
     _built_with(pieces)
     provenance = pieces.make.provenance(built={"finished": pieces.make.noon + timedelta(2)})
     provenance["buildDefinition"]["resolvedDependencies"] = [{"annotations": {"curated": True}}]
@@ -573,8 +573,8 @@ def test_a_provenance_that_does_not_name_what_took_part_cannot_be_read(pieces):
     assert never_admitted(pieces, Gate.RELEASE) == "evidence.invalid"
 
 
-def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
-    """The gate refuses it for want of an SBOM, and does not fail over it."""
+def test_release_gate_refuses_image_with_copied_base_and_no_sbom(pieces, monkeypatch):
+    """The missing SBOM is a reason to refuse, not an error of the gate."""
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     del pieces.scanned["inventory"]
     _built_with(pieces, Material(**good))
@@ -585,8 +585,8 @@ def test_without_an_inventory_what_was_copied_is_told_too(pieces, monkeypatch):
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_what_people_said_is_read_also_where_nobody_is_asked(pieces, make, required):
-    """A no counts there too. As execution signed it in its own repository; nowhere else is it looked for."""
+def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, required):
+    """A denial counts in every environment; only statements in the repository of execution are read."""
     said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "who": "Ada", "why": "so",
             "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
@@ -614,8 +614,8 @@ SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", 
         ({"digest": BASE.digest}, "evidence/execution/hello", EXECUTION, 60),
     ],
 )
-def test_the_longest_soak_where_it_has_to_have_been_well_is_read(pieces, make, changes, repository, signer, found):
-    """Of this digest in that environment, by execution's own key, whichever container it was; it is evidence."""
+def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, changes, repository, signer, found):
+    """The soak must be of this digest in that environment, signed by execution; any container counts."""
 
     def attach(seconds, where, by, **changes):
         times = {"since": make.noon.isoformat(), "until": (make.noon + timedelta(seconds=seconds)).isoformat()}
@@ -632,8 +632,8 @@ def test_the_longest_soak_where_it_has_to_have_been_well_is_read(pieces, make, c
     assert dossier.soak.evidence in dossier.evidence
 
 
-def test_an_image_that_lies_there_is_judged_by_the_same_evidence(pieces, make):
-    """A rescan knows nothing else of it."""
+def test_rescan_facts_equal_release_facts_of_the_same_image(pieces, make):
+    """A rescan judges the same evidence as the release gate."""
     for piece in pieces.at(Gate.RELEASE).values():
         pieces.attach(CURATED, *piece)
     store = pieces.world.store(EXECUTION)
@@ -649,15 +649,15 @@ DEBIAN = Identity(id="debian", version="12")
 
 
 def _examined(pieces, ref, **found):
-    """Curation's SBOM of an image, with what it found that no scanner judges."""
+    """Return curation's SBOM statement of an image, with this examination of content that no scanner judges."""
     reference = pieces.make.sbom(pieces.world.registry, ref, "openssl", "zlib1g")
     examination = Examination(**{"distribution": DEBIAN, **found}).model_dump(mode="json")
     return CURATION, SBOM, {**reference, "examination": examination}
 
 
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
-def test_what_no_scanner_judges_is_refused_at_both_gates(pieces, gate):
-    """By curation's own word, whatever development says of the image."""
+def test_gates_refuse_image_with_archive_that_scanner_cannot_read(pieces, gate):
+    """The examination by curation decides, not the evidence of development."""
     for name, piece in pieces.at(gate).items():
         pieces.attach(where(gate), *(_examined(pieces, CURATED, archives=(ZIP,)) if name == "inventory" else piece))
 
@@ -666,8 +666,8 @@ def test_what_no_scanner_judges_is_refused_at_both_gates(pieces, gate):
 
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
 @pytest.mark.parametrize("examination", [None, {"version": "0"}])
-def test_an_image_that_was_not_examined_as_today_is_refused(pieces, gate, examination):
-    """An SBOM of before says nothing of it."""
+def test_gates_refuse_image_without_current_examination(pieces, gate, examination):
+    """An SBOM of an earlier version says nothing about unscanned content."""
     for name, piece in pieces.at(gate).items():
         signer, kind, predicate = piece
         if name == "inventory":
@@ -678,8 +678,8 @@ def test_an_image_that_was_not_examined_as_today_is_refused(pieces, gate, examin
 
 
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
-def test_what_a_base_of_its_build_has_too_was_asked_of_its_owner(pieces, gate):
-    """The base by its digest in the build's materials; at the deploy gate nobody reads layers."""
+def test_archive_that_is_in_a_base_too_is_accepted(pieces, gate):
+    """The provenance names the base by digest, so that the deploy gate needs no layers."""
     pieces.bases = (BASE,)
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.attach(BASE, CURATION, SIGNATURE, {})
@@ -692,8 +692,8 @@ def test_what_a_base_of_its_build_has_too_was_asked_of_its_owner(pieces, gate):
     assert list(rules.archives_accepted(dossier)) == []
 
 
-def test_an_image_is_compared_with_the_distribution_of_the_base_below(pieces):
-    """Which is seen in its layers."""
+def test_release_facts_contain_distribution_of_base_in_the_layers(pieces):
+    """The gate compares the distribution of the image with that of the base."""
     pieces.bases = (BASE,)
     _built_with(pieces)
     pieces.attach(BASE, CURATION, SIGNATURE, {})
@@ -704,8 +704,8 @@ def test_an_image_is_compared_with_the_distribution_of_the_base_below(pieces):
     assert dossier.distributions == {str(BASE): Identity(id="debian", version="11")}
 
 
-def test_a_base_that_was_not_examined_is_compared_with_nothing(pieces):
-    """Its packages are; whoever curates it again examines it."""
+def test_release_facts_ignore_base_without_examination(pieces):
+    """Its packages are still compared, and the next curation of the base examines it."""
     pieces.bases = (BASE,)
     _built_with(pieces)
     pieces.attach(BASE, CURATION, SIGNATURE, {})

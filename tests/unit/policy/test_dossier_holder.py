@@ -1,4 +1,4 @@
-"""Whose a name is, as the dossier has it: by the register, and by what curation signed under the name before."""
+"""The holder of an application name comes from the register and from what curation signed under the name before."""
 
 import pytest
 
@@ -22,7 +22,7 @@ EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
 
 
 def _held_by(pieces, owner: str, path: str) -> None:
-    """An image that curation signed under the same name, built by `owner` from `path`."""
+    """Attach an image that curation signed under the same name, built by `owner` from `path`."""
     provenance = pieces.development["provenance"][2]
     external = provenance["buildDefinition"]["externalParameters"]
     mine = {
@@ -36,8 +36,8 @@ def _held_by(pieces, owner: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("owner", "path"), [("another team", None), (None, "elsewhere")])
-def test_a_name_belongs_to_whoever_was_admitted_under_it_first(pieces, owner, path):
-    """Nobody replaces another team's application, or a base that everybody builds on."""
+def test_intake_gate_refuses_name_first_used_by_another_source(pieces, owner, path):
+    """Nobody may replace the application of another team, or a base that others build on."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
@@ -49,8 +49,8 @@ def test_a_name_belongs_to_whoever_was_admitted_under_it_first(pieces, owner, pa
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
-def test_whoever_holds_a_name_goes_on_using_it(pieces):
-    """The next revision of the same application from the same place."""
+def test_intake_gate_admits_next_revision_of_same_source(pieces):
+    """The holder of a name keeps it for new revisions from the same source."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
@@ -62,8 +62,8 @@ def test_whoever_holds_a_name_goes_on_using_it(pieces):
     assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
 
 
-def test_a_reserved_name_is_not_free_for_the_first_who_asks(pieces):
-    """What the platform's owner wrote down counts before anything was ever admitted."""
+def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
+    """The register counts even if nothing was admitted under the name yet."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
 
@@ -72,8 +72,8 @@ def test_a_reserved_name_is_not_free_for_the_first_who_asks(pieces):
     assert [reason.code for reason in judge(dossier, POLICIES[Gate.INTAKE]).reasons] == ["name.taken"]
 
 
-def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
-    """The register comes before who was first."""
+def test_intake_gate_admits_new_owner_named_in_register(pieces):
+    """The register has precedence over the first user of the name."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
@@ -85,8 +85,8 @@ def test_a_name_is_handed_over_by_writing_its_new_owner_down(pieces):
     assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
 
 
-def test_an_image_that_nobody_signed_holds_no_name(pieces):
-    """What was stored and then refused gives no right to its name."""
+def test_unsigned_image_holds_no_name(pieces):
+    """An image that was stored and then refused gives no right to its name."""
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
     pieces.attach(EARLIER, *pieces.development["provenance"])
@@ -94,8 +94,8 @@ def test_an_image_that_nobody_signed_holds_no_name(pieces):
     assert dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None).holder is None
 
 
-def test_a_name_is_held_by_the_last_image_that_says_who_built_it(pieces):
-    """One that was signed without provenance settles nothing; what was signed before it does."""
+def test_holder_comes_from_newest_signed_image_with_provenance(pieces):
+    """A signed image without provenance is passed over."""
     silent = EARLIER.model_copy(update={"digest": "sha256:" + "f" * 64})
     pieces.attach(silent, CURATION, SIGNATURE, {})
     _held_by(pieces, "another team", ".")
@@ -106,8 +106,8 @@ def test_a_name_is_held_by_the_last_image_that_says_who_built_it(pieces):
     assert dossiers.holder((silent,), pieces.world.store(CURATION)) is None
 
 
-def test_an_image_that_nobody_signed_does_not_hide_the_one_before(pieces):
-    """A candidate that was refused is the newest in its repository, and is passed over."""
+def test_holder_passes_over_newer_unsigned_image(pieces):
+    """A refused candidate is the newest image in its repository and gives no right to the name."""
     refused = EARLIER.model_copy(update={"digest": "sha256:" + "f" * 64})
     pieces.attach(refused, *pieces.development["provenance"])
     _held_by(pieces, "another team", ".")

@@ -1,4 +1,4 @@
-"""`judge`: every rule is asked, every reason is kept, and nothing to judge by admits nothing."""
+"""`judge` asks every rule and keeps every reason, and admits nothing without a rule."""
 
 import hashlib
 
@@ -30,8 +30,8 @@ def policy(*rules, gate=Gate.INTAKE, version="1"):
     return Policy(gate, rules, version)
 
 
-def test_keeps_every_reason_of_every_rule_in_order():
-    """Whoever is refused learns everything at once."""
+def test_judge_keeps_all_reasons_in_order():
+    """A refused developer learns all reasons at once."""
     verdict = judge(dossier(), policy(refusing("a", "b"), refusing(), refusing("c")))
 
     assert isinstance(verdict, Refused)
@@ -39,8 +39,8 @@ def test_keeps_every_reason_of_every_rule_in_order():
     assert (verdict.image, verdict.gate) == (IMAGE, Gate.INTAKE)
 
 
-def test_admits_what_no_rule_objects_to():
-    """The image comes out as it went in, with the policy that admitted it."""
+def test_judge_admits_image_without_reasons():
+    """The verdict contains the image unchanged and the digest of the policy."""
     rules = policy(refusing())
     verdict = judge(dossier(), rules)
 
@@ -48,20 +48,20 @@ def test_admits_what_no_rule_objects_to():
     assert (verdict.image, verdict.policy, verdict.gate) == ("the image", rules.digest, Gate.INTAKE)
 
 
-def test_an_empty_policy_does_not_exist():
-    """It would admit everything."""
+def test_policy_without_rules_is_invalid():
+    """An empty policy would admit everything."""
     with pytest.raises(ValueError, match="admit everything"):
         policy()
 
 
-def test_a_refusal_has_a_reason():
-    """One without would tell nobody what to do."""
+def test_refusal_without_reasons_is_invalid():
+    """A refusal without a reason would tell nobody what to do."""
     with pytest.raises(ValidationError):
         Refused(image=IMAGE, gate=Gate.RELEASE, policy="sha256:" + "0" * 64, reasons=())
 
 
-def test_a_rule_that_cannot_judge_is_an_error():
-    """Never an admission."""
+def test_judge_raises_when_rule_fails():
+    """An error in a rule is never an admission."""
 
     def broken(_):
         raise RuntimeError("no answer")
@@ -70,8 +70,8 @@ def test_a_rule_that_cannot_judge_is_an_error():
         judge(dossier(), policy(broken))
 
 
-def test_the_digest_names_boundary_version_and_rules():
-    """Another policy has another digest; the same one has the same."""
+def test_policy_digest_covers_gate_version_and_rules():
+    """Different policies have different digests, and equal policies have equal ones."""
     rules = POLICIES[Gate.INTAKE].rules
 
     def digest(*rules, **changes):
@@ -88,8 +88,8 @@ def test_the_digest_names_boundary_version_and_rules():
     assert digest(*rules) == digests[0]
 
 
-def test_the_digest_is_the_same_on_every_machine_and_day():
-    """It stands in signed verdicts: SHA-256 of boundary, version and rules, a line each."""
+def test_policy_digest_is_stable_across_machines():
+    """Signed verdicts contain it: the SHA-256 of gate, version and rule names, one per line."""
 
     def rule(_):
         return ()
@@ -99,8 +99,8 @@ def test_the_digest_is_the_same_on_every_machine_and_day():
     assert policy(rule, rule, version="2").digest == f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
-def test_every_boundary_has_its_policy():
-    """There is no way across without one."""
+def test_every_gate_has_a_policy():
+    """An image cannot pass a gate without a policy."""
     assert set(POLICIES) == set(Gate)
     assert all(policy.gate is gate for gate, policy in POLICIES.items())
 
@@ -124,8 +124,8 @@ def test_every_boundary_has_its_policy():
         ),
     ],
 )
-def test_no_evidence_is_refused_at_every_boundary(gate, missing):
-    """With everything that is missing; without provenance nobody knows which checks there had to be."""
+def test_gate_lists_everything_missing_if_there_is_no_evidence(gate, missing):
+    """Without provenance the kind of the application is unknown, so no check is required."""
     verdict = judge(dossier(), POLICIES[gate])
 
     assert isinstance(verdict, Refused)
@@ -139,16 +139,16 @@ def test_no_evidence_is_refused_at_every_boundary(gate, missing):
         ({"source": source(dirty=True)}, "uncommitted"),
     ],
 )
-def test_an_admission_says_what_an_operator_should_know(changes, word):
-    """It passed all the same."""
+def test_admission_notes_uncurated_base_and_uncommitted_changes(changes, word):
+    """A note informs the operator and does not refuse the image."""
     verdict = judge(dossier(**changes), policy(refusing()))
 
     assert isinstance(verdict, Admitted)
     assert word in " ".join(verdict.notes)
 
 
-def test_an_admission_by_the_starter_database_says_so(make):
-    """It knows little; with the official one there is nothing to add."""
+def test_admission_notes_report_of_starter_database(make):
+    """The starter database knows few vulnerabilities; a report of the official one needs no note."""
     starter, official = (
         judge(dossier(report=make.report(kind=kind)), policy(refusing())) for kind in ("starter", "official")
     )
@@ -161,8 +161,8 @@ def test_an_admission_by_the_starter_database_says_so(make):
     ("starter", "official", True), ("official", "starter", False), (None, "starter", True), (None, "official", False),
     (None, None, False),
 ])  # fmt: skip
-def test_what_was_judged_is_the_image_and_before_it_is_scanned_its_source(make, image, source, told):
-    """At the intake gate there is no other report than the source's."""
+def test_note_on_starter_database_prefers_image_report_to_source_report(make, image, source, told):
+    """At the intake gate there is only the report on the source."""
     reports = {"report": image and make.report(kind=image), "source_report": source and make.report(kind=source)}
 
     verdict = judge(dossier(**reports), policy(refusing()))
@@ -171,8 +171,8 @@ def test_what_was_judged_is_the_image_and_before_it_is_scanned_its_source(make, 
 
 
 @pytest.mark.parametrize("codes", [(), ("a.b",)], ids=["admitted", "refused"])
-def test_what_does_not_count_is_told_whatever_the_answer(codes):
-    """Evidence that is missing may be among it, and somebody put it there."""
+def test_verdict_notes_evidence_that_was_left_out(codes):
+    """The left-out referrers may explain missing evidence, so both verdicts note them."""
     verdict = judge(dossier(left_out=("left out 3 of what is attached",)), policy(refusing(*codes)))
 
     assert verdict.notes == ("left out 3 of what is attached",)
@@ -180,8 +180,8 @@ def test_what_does_not_count_is_told_whatever_the_answer(codes):
         assert str(verdict).endswith("  note: left out 3 of what is attached")
 
 
-def test_a_refusal_tells_each_reason_with_its_remedy():
-    """As a person reads it."""
+def test_refusal_text_shows_every_reason_with_remedy():
+    """The text is for people."""
     text = str(judge(dossier(), policy(refusing("a.b", "c.d"))))
 
     assert str(IMAGE) in text

@@ -1,4 +1,4 @@
-"""What a gate judges by cannot be changed between reading and judging."""
+"""The values that gates judge cannot change between reading and judging."""
 
 import dataclasses
 import importlib
@@ -22,13 +22,13 @@ VALUES = [each for each in CLASSES if dataclasses.is_dataclass(each) or issubcla
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value.__qualname__)
-def test_a_value_stays_as_it_was_read(value):
-    """Whatever a rule is given, the next one is given the same."""
+def test_value_type_is_frozen(value):
+    """Every rule receives the same values."""
     frozen = value.model_config["frozen"] if issubclass(value, BaseModel) else value.__dataclass_params__.frozen
 
     assert frozen is True
 
 
-def test_these_are_the_values():
-    """Otherwise the test above would be about nothing."""
+def test_value_types_are_found():
+    """Without values the test above would prove nothing."""
     assert Dossier in VALUES and len(VALUES) > 20

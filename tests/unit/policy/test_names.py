@@ -1,4 +1,4 @@
-"""Whose a name is: the platform's register, and who came first."""
+"""The holder of an application name: the name register, and the source that used the name first."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ PLATFORM = Holder(kind="base", owner="platform", sources=("project",))
 FIRST = Holder(kind="service", owner="greetings", repository="https://git.example/hello", path=".")
 
 
-def test_a_pattern_covers_every_name_below_it_and_no_other():
-    """`base/*` is about base/python and base/team/python, not about base or basement."""
+def test_register_pattern_covers_only_names_below_it():
+    """`base/*` covers base/python and base/team/python, but not base or basement."""
     found = NameRegister(names={"base/*": PLATFORM})
 
     assert found.of("base/python") == found.of("base/team/python") == PLATFORM
@@ -23,8 +23,8 @@ def test_a_pattern_covers_every_name_below_it_and_no_other():
     assert found.of("basement/python") is None
 
 
-def test_the_nearest_entry_counts():
-    """A name's own entry comes before the pattern above it."""
+def test_register_prefers_most_specific_entry():
+    """The entry of a name has precedence over the pattern above it."""
     own, team = Holder(owner="runtime", repository="runtime"), Holder(owner="team", repository="team")
     found = NameRegister(names={"base/*": PLATFORM, "base/team/*": team, "base/python": own})
 
@@ -32,22 +32,22 @@ def test_the_nearest_entry_counts():
     assert found.of("base/team/x") == team
 
 
-def test_what_the_register_settles_comes_before_who_came_first():
-    """A hand-over names the new owner; what it leaves open stays as it was."""
+def test_register_entry_overrides_first_user():
+    """A handover replaces the owner; fields that it leaves open keep their values."""
     handed = Holder(owner="welcomes").over(FIRST)
 
     assert handed == Holder(kind="service", owner="welcomes", repository="https://git.example/hello", path=".")
 
 
 @pytest.mark.parametrize("change", [{"kind": "base"}, {"owner": "x"}, {"repository": "x"}, {"path": "x"}])
-def test_every_field_that_is_settled_has_to_agree(change):
-    """Another kind, team, repository or directory is somebody else."""
+def test_holder_rejects_source_that_differs_in_one_field(change):
+    """Another kind, owner, repository or path is another source."""
     assert FIRST.holds_for(FIRST)
     assert not FIRST.holds_for(FIRST.model_copy(update=change))
 
 
-def test_what_is_not_settled_need_not_agree():
-    """A register that names the owner alone leaves kind and place to the owner."""
+def test_holder_accepts_any_value_in_open_field():
+    """An entry with only an owner lets that owner choose kind and source."""
     assert Holder(owner="greetings").holds_for(FIRST)
     assert not Holder(owner="greetings").holds_for(FIRST.model_copy(update={"owner": "x"}))
     assert Holder().holds_for(FIRST)
@@ -67,8 +67,8 @@ def test_what_is_not_settled_need_not_agree():
     ],
     ids=str,
 )
-def test_a_holder_is_told_by_what_is_settled(holder, words):
-    """So that whoever is refused knows whom to ask."""
+def test_holder_text_names_the_fields_that_are_set(holder, words):
+    """A refused developer learns whom to ask."""
     assert str(holder) == words
 
 
@@ -77,8 +77,8 @@ def test_a_holder_is_told_by_what_is_settled(holder, words):
     [("a", False), ("ab", True), ("a/*", True), ("*", False), ("/*", False), ("a" * 128, True), ("a" * 129, False)],
     ids=lambda value: str(value)[:5],
 )
-def test_a_pattern_is_a_name_or_all_below_one(name, allowed):
-    """As long as a name may be; nothing reserves everything."""
+def test_register_key_is_a_name_or_a_prefix_pattern(name, allowed):
+    """A key is as long as a name at most, and no pattern covers all names."""
     if allowed:
         assert NameRegister(names={name: PLATFORM}).names
     else:
@@ -86,26 +86,26 @@ def test_a_pattern_is_a_name_or_all_below_one(name, allowed):
             NameRegister(names={name: PLATFORM})
 
 
-def test_the_project_reserves_its_bases():
-    """Nobody but the platform makes what everybody builds on, not even on the first day."""
+def test_project_register_reserves_base_names():
+    """Only the platform team may build bases, from the first day on."""
     assert read_register(PROJECT / "deployments/names.yaml").of("base/anything") == PLATFORM
 
 
-def test_without_a_register_nothing_is_judged(tmp_path):
-    """A file that got lost must not free every reserved name."""
+def test_missing_register_file_raises(tmp_path):
+    """A lost file must not free the reserved names."""
     with pytest.raises(SettingInvalid, match="does not exist"):
         read_register(tmp_path / "names.yaml")
 
 
-def test_a_listed_source_names_a_repository():
-    """An empty one names none, and would hold for whatever comes from nowhere."""
+def test_named_source_requires_a_repository():
+    """An empty repository would match sources without one."""
     assert NamedSource(repository="r").path is None
     with pytest.raises(ValidationError, match="at least 1 character"):
         NamedSource(repository="")
 
 
-def test_an_entry_that_settles_nothing_is_an_error(tmp_path):
-    """It would read as a reservation and be none."""
+def test_register_rejects_entry_without_fields(tmp_path):
+    """Such an entry would look like a reservation and reserve nothing."""
     (tmp_path / "names.yaml").write_text("names:\n  hello: {}\n")
 
     with pytest.raises(DeclarationInvalid, match="given to nobody"):
@@ -113,8 +113,8 @@ def test_an_entry_that_settles_nothing_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["base/python", "base/team/python", "upstream/debian"])
-def test_names_below_base_and_upstream_are_held_by_no_source_unless_listed(name):
-    """Whoever writes `kind: base` and `owner: platform` into a declaration does not become the platform."""
+def test_unlisted_names_below_base_and_upstream_are_reserved(name):
+    """A declaration with `kind: base` and `owner: platform` does not prove who wrote it."""
     held = NameRegister(names={}).of(name)
     asks = Holder(kind="base", owner="platform", repository="https://git.example/hello", path=".")
 
@@ -122,8 +122,8 @@ def test_names_below_base_and_upstream_are_held_by_no_source_unless_listed(name)
 
 
 @pytest.mark.parametrize("name", ["base", "basement/x", "upstream", "hello", "team/base/x"])
-def test_other_names_are_free_until_somebody_is_admitted(name):
-    """Only the prefixes are reserved."""
+def test_other_names_are_free_until_first_use(name):
+    """Only the reserved prefixes are closed."""
     held = NameRegister(names={}).of(name)
 
     assert held is None
@@ -134,8 +134,8 @@ def test_other_names_are_free_until_somebody_is_admitted(name):
     ("repository", "path", "taken"),
     [("r", "python", False), ("r", "other", True), ("s", "python", True), ("any", "x", False), ("other", "x", True)],
 )
-def test_a_reserved_name_is_for_the_listed_sources(repository, path, taken):
-    """Each listed source by its repository, and by its path where one is listed; kind and owner still count."""
+def test_reserved_name_admits_only_listed_sources(repository, path, taken):
+    """A source matches by repository, and by path if one is listed; kind and owner must match too."""
     listed = (NamedSource(repository="r", path="python"), NamedSource(repository="any"))
     held = Holder(kind="base", owner="platform", sources=listed)
     asks = Holder(kind="base", owner="platform", repository=repository, path=path)
@@ -144,8 +144,8 @@ def test_a_reserved_name_is_for_the_listed_sources(repository, path, taken):
     assert name_reasons("base/python", held, asks.model_copy(update={"owner": "x"}))
 
 
-def test_project_is_the_repository_of_the_checkout():
-    """Every path in it; and no source at all where what is built lies outside of it."""
+def test_project_source_means_repository_of_the_checkout():
+    """It covers every path in the checkout, and no source if the build lies outside of it."""
     asks = Holder(kind="base", owner="platform", repository="chain", path="bases/python")
 
     assert name_reasons("base/python", PLATFORM.with_project("chain"), asks) == ()
@@ -155,8 +155,8 @@ def test_project_is_the_repository_of_the_checkout():
     assert FIRST.with_project("chain") == FIRST
 
 
-def test_listed_sources_come_before_the_source_that_came_first():
-    """A fresh clone has another remote, and is listed all the same."""
+def test_listed_sources_override_source_of_first_user():
+    """A fresh clone has another remote and is still listed."""
     earlier = Holder(kind="base", owner="platform", repository="old", path="bases/python")
     held = PLATFORM.with_project("new").over(earlier)
 
@@ -164,16 +164,16 @@ def test_listed_sources_come_before_the_source_that_came_first():
     assert not held.holds_for(earlier)
 
 
-def test_listed_sources_leave_kind_and_owner_as_they_were():
-    """They say where it is built, and not what it is."""
+def test_listed_sources_keep_kind_and_owner_of_first_user():
+    """Listed sources say where a name is built, not what it is."""
     listed = Holder(sources=(NamedSource(repository="new"),))
 
     assert listed.over(FIRST) == listed.model_copy(update={"kind": "service", "owner": "greetings"})
 
 
 @pytest.mark.parametrize("name", ["base/*", "team/*", "base/python", "upstream/debian", "team/x"])
-def test_a_reserved_prefix_has_to_list_sources(name):
-    """Kind and owner are what a declaration says of itself: alone they reserve nothing."""
+def test_reserved_prefix_requires_listed_sources(name):
+    """Kind and owner come from the declaration itself, so they alone reserve nothing."""
     with pytest.raises(ValidationError, match="no source is listed"):
         NameRegister(names={"team/*": Holder(repository="team"), name: Holder(kind="base", owner="platform")})
 
@@ -181,8 +181,8 @@ def test_a_reserved_prefix_has_to_list_sources(name):
 
 
 @pytest.mark.parametrize("name", ["hello", "team", "teams/x"])
-def test_another_name_may_be_handed_over_by_kind_or_owner_alone(name):
-    """Who came first settles the rest."""
+def test_unreserved_name_can_be_handed_over_by_owner_alone(name):
+    """The first user of the name determines the other fields."""
     handed = Holder(owner="welcomes")
 
     assert NameRegister(names={"team/*": Holder(repository="team"), name: handed}).of(name) == handed

@@ -1,4 +1,4 @@
-"""A refusal as people read it."""
+"""The text of a refusal."""
 
 import pytest
 
@@ -18,8 +18,8 @@ IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
     ],
     ids=["image", "application"],
 )
-def test_a_refusal_says_of_what_it_is_why_and_what_would_help(subject, words):
-    """One reason after the other, and what does not count at the end."""
+def test_refusal_text_shows_subject_reasons_remedies_and_notes(subject, words):
+    """Each reason is followed by its remedy, and the notes come last."""
     reason = Reason(code="name.taken", fact="it is another's", remedy="use your own")
     refused = Refused(**subject, gate=Gate.INTAKE, policy=DIGEST, reasons=(reason,), notes=("left out 1",))
 

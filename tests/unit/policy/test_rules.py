@@ -1,4 +1,4 @@
-"""Every rule once as it passes and once as it refuses."""
+"""Every rule of the gates: a case that passes and a case that refuses."""
 
 import inspect
 from datetime import timedelta
@@ -30,7 +30,7 @@ KEY = "arn:aws:kms:eu-west-1:1:key/s"
 
 @pytest.fixture
 def dossier(make):
-    """A dossier that every rule passes; keyword arguments break it."""
+    """Return a function that builds facts which pass every rule; keyword arguments change them."""
 
     def build(**changes):
         manifest = changes.get("manifest", make.manifest())
@@ -98,13 +98,13 @@ def verdicts(make, **results):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_no_rule_objects_to_what_is_good(dossier, gate):
-    """Otherwise the refusals below would prove nothing."""
+def test_gate_accepts_good_facts(dossier, gate):
+    """The refusals below depend on this."""
     assert not isinstance(judge(dossier(), POLICIES[gate]), Refused)
 
 
-def test_each_severity_is_counted_by_itself(make):
-    """Of what else there is nothing is told for it."""
+def test_limits_count_each_severity_separately(make):
+    """A reason names only findings of its own severity."""
     found = [make.finding("low", id="CVE-1"), make.finding("critical", id="CVE-2"), make.finding("low", id="CVE-3")]
 
     reasons = list(over_limits(make.report(*found), Limits(critical=0, high=0, medium=0, unknown=0), "scan"))
@@ -115,7 +115,7 @@ def test_each_severity_is_counted_by_itself(make):
 
 
 def test_every_rule_is_in_a_policy():
-    """A rule that no gate asks is none."""
+    """A rule that no gate asks has no effect."""
     written = {
         name
         for name, value in inspect.getmembers(rules, inspect.isgeneratorfunction)
@@ -126,13 +126,13 @@ def test_every_rule_is_in_a_policy():
     assert written == asked
 
 
-def test_without_signed_provenance_nothing_is_known(dossier):
-    """Neither who built it nor what its owner accepts."""
+def test_provenance_signed_refuses_missing_provenance(dossier):
+    """Without provenance neither the builder nor the limits of the owner are known."""
     assert codes(rules.provenance_signed, dossier(manifest=None)) == ["provenance.missing"]
 
 
-def test_the_declaration_is_of_this_application(dossier, make):
-    """A lenient application's evidence does not serve a strict one."""
+def test_application_names_match_refuses_other_application(dossier, make):
+    """Evidence of a lenient application must not serve a strict one."""
     assert codes(rules.application_names_match, dossier(manifest=make.manifest(name="other"))) == [
         "provenance.other-application"
     ]
@@ -140,16 +140,16 @@ def test_the_declaration_is_of_this_application(dossier, make):
 
 
 @pytest.mark.parametrize("which", required("service"))
-def test_a_service_needs_every_check(dossier, make, which):
-    """One that nobody made has not been passed."""
+def test_required_checks_present_refuses_service_with_missing_check(dossier, make, which):
+    """A check that did not run has not passed."""
     made = tuple(make.check(each) for each in required("service") if each is not which)
 
     assert codes(rules.required_checks_present, dossier(checks=made)) == [f"{which}.missing"]
 
 
 @pytest.mark.parametrize("which", required("base"))
-def test_a_base_needs_its_own_checks(dossier, make, which):
-    """It has a command in place of tests and probe."""
+def test_required_checks_present_refuses_base_with_missing_check(dossier, make, which):
+    """A base has a command check in place of tests and probe."""
     made = tuple(make.check(each) for each in required("base") if each is not which)
 
     assert codes(rules.required_checks_present, dossier(manifest=make.base(), checks=made)) == [f"{which}.missing"]
@@ -157,24 +157,24 @@ def test_a_base_needs_its_own_checks(dossier, make, which):
 
 
 @pytest.mark.parametrize("unknown", ["manifest", "source", "holder"])
-def test_a_name_is_nobodys_while_builder_or_holder_are_unknown(dossier, make, unknown):
-    """Without provenance another rule refuses; without a holder whoever is admitted first becomes it."""
+def test_name_belongs_to_source_passes_if_builder_or_holder_is_unknown(dossier, make, unknown):
+    """Another rule refuses missing provenance; a name without a holder goes to the first admitted source."""
     known = {"source": make.source(), "holder": Holder(owner="somebody else")}
 
     assert codes(rules.name_belongs_to_source, dossier(**known)) == ["name.taken"]
     assert codes(rules.name_belongs_to_source, dossier(**{**known, unknown: None})) == []
 
 
-def test_no_checks_at_all_miss_each_one(dossier):
-    """Nothing to check is not a pass."""
+def test_required_checks_present_refuses_each_check_if_there_is_none(dossier):
+    """An empty list of checks is not a pass."""
     assert codes(rules.required_checks_present, dossier(checks=())) == [
         f"{each}.missing" for each in required("service")
     ]
 
 
 @pytest.mark.parametrize("which", Check)
-def test_every_failure_of_a_check_is_a_reason(dossier, make, which):
-    """With a remedy of that check; a warning is none."""
+def test_checks_passed_gives_reason_for_every_failure(dossier, make, which):
+    """Each reason has the remedy of its check, and a warning is no reason."""
     failed = make.check(which, passed=("fine",), failed=("one", "two"), warned=("three",))
 
     reasons = list(rules.checks_passed(dossier(checks=(failed,))))
@@ -183,14 +183,14 @@ def test_every_failure_of_a_check_is_a_reason(dossier, make, which):
     assert all(r.remedy == CHECKS[which].remedy for r in reasons)
 
 
-def test_a_check_that_looked_at_nothing_is_a_reason(dossier, make):
-    """It says neither yes nor no."""
+def test_checks_passed_refuses_check_without_results(dossier, make):
+    """A check that examined nothing has not passed; a warning counts as a result."""
     assert codes(rules.checks_passed, dossier(checks=(make.check(Check.TESTS, passed=()),))) == ["tests.empty"]
     assert codes(rules.checks_passed, dossier(checks=(make.check(Check.TESTS, warned=("w",)),))) == []
 
 
-def test_the_sources_vulnerabilities_are_held_against_the_limits(dossier, make):
-    """The dependencies' report, not the image's."""
+def test_source_within_limits_judges_the_source_report(dossier, make):
+    """The report on the image does not count for this rule."""
     bad = make.report(make.finding("critical"))
 
     assert codes(rules.source_within_limits, dossier(source_report=bad)) == ["dependencies.critical"]
@@ -198,26 +198,26 @@ def test_the_sources_vulnerabilities_are_held_against_the_limits(dossier, make):
 
 
 @pytest.mark.parametrize("kind", ["manifest", "base"])
-def test_without_a_report_on_the_source_nothing_is_within_limits(dossier, make, kind):
-    """That the check was made does not say what it found."""
+def test_source_within_limits_refuses_missing_source_report(dossier, make, kind):
+    """A check that ran does not say what the scan found."""
     bare = dossier(manifest=getattr(make, kind)(), source_report=None)
 
     assert codes(rules.source_within_limits, bare) == ["dependencies.report-missing"]
 
 
-def test_an_inventory_has_to_be_there(dossier):
-    """Without one nobody can say later what is inside."""
+def test_sbom_complete_refuses_missing_sbom(dossier):
+    """Without an SBOM nobody can say later what the image contains."""
     assert codes(rules.sbom_complete, dossier()) == []
     assert codes(rules.sbom_complete, dossier(inventory=None)) == ["sbom.missing"]
 
 
-def test_an_inventory_of_nothing_is_refused(dossier):
-    """A scan of it finds nothing, whatever the image holds."""
+def test_sbom_complete_refuses_empty_sbom(dossier):
+    """A scan of an empty SBOM finds nothing, whatever the image contains."""
     assert codes(rules.sbom_complete, dossier(inventory=frozenset())) == ["sbom.empty"]
 
 
-def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
-    """So that its owner sees what the Dockerfile removed."""
+def test_sbom_complete_names_hidden_packages_of_the_base(dossier):
+    """The owner learns which packages the Dockerfile hides."""
     openssl = ("deb", "openssl", "pkg:deb/openssl@3")
     below = frozenset({openssl, ("deb", "libc6", "")})
     (reason,) = rules.sbom_complete(dossier(inherited=below))
@@ -230,16 +230,16 @@ def test_the_packages_of_the_base_that_are_hidden_are_named(dossier):
 @pytest.mark.parametrize(
     "purl", ["pkg:deb/openssl@2", "pkg:deb/openssl@3?upstream=other", "pkg:deb/other/openssl@3", ""]
 )
-def test_a_package_of_the_base_that_passes_for_another_is_named(dossier, purl):
-    """A scanner would look for the other one's vulnerabilities."""
+def test_sbom_complete_refuses_altered_package_of_the_base(dossier, purl):
+    """The scanner would look up the vulnerabilities of another package."""
     (reason,) = rules.sbom_complete(dossier(inherited=frozenset({("deb", "openssl", purl)})))
 
     assert reason.code == "sbom.altered" and "openssl" in reason.fact
 
 
 @pytest.mark.parametrize(("version", "code"), [(None, "sbom.incomplete"), ("2", "sbom.altered")])
-def test_ten_packages_are_named_and_all_are_counted(dossier, version, code):
-    """A reason is read by a person."""
+def test_sbom_complete_names_ten_packages_and_counts_all(dossier, version, code):
+    """A reason has to stay readable."""
     names = [f"lib{n:02}" for n in range(11)]
     found = {("deb", name, f"pkg:deb/{name}@{version}") for name in names if version}
     below = frozenset(("deb", name, f"pkg:deb/{name}@1") for name in names)
@@ -260,20 +260,20 @@ def test_ten_packages_are_named_and_all_are_counted(dossier, version, code):
         (-timedelta(minutes=5, seconds=1), True),
     ],
 )
-def test_a_scan_is_good_for_the_days_that_are_declared(dossier, make, after, old):
-    """What is older has to be looked at again; what is from the future has no age."""
+def test_scan_up_to_date_refuses_scan_older_than_declared_days(dossier, make, after, old):
+    """A scan from the future, beyond the tolerance of five minutes, is refused too."""
     assert codes(rules.scan_up_to_date, dossier(now=make.noon + after)) == (["scan.old"] if old else [])
     longer = make.manifest(limits={"scan_days": 8})
     assert codes(rules.scan_up_to_date, dossier(now=make.noon + timedelta(days=8), manifest=longer)) == []
 
 
-def test_without_a_clock_no_scan_is_current(dossier):
-    """What cannot be judged is not admitted."""
+def test_scan_up_to_date_refuses_without_current_time(dossier):
+    """The age of a scan is unknown without a clock."""
     assert codes(rules.scan_up_to_date, dossier(now=None)) == ["scan.old"]
 
 
-def test_the_image_is_scanned_and_within_limits(dossier, make):
-    """No scan is a reason, and so is what it found."""
+def test_findings_within_limits_judges_the_image_report(dossier, make):
+    """A missing scan is a reason too; the report on the source does not count."""
     bad = make.report(make.finding("critical"))
 
     assert codes(rules.image_scanned, dossier(report=None)) == ["scan.missing"]
@@ -283,8 +283,8 @@ def test_the_image_is_scanned_and_within_limits(dossier, make):
 
 @pytest.mark.parametrize("severity", Severity)
 @pytest.mark.parametrize(("limit", "found", "refused"), [(0, 0, False), (0, 1, True), (2, 2, False), (2, 3, True)])
-def test_a_limit_is_the_number_that_is_accepted(make, severity, limit, found, refused):
-    """For every severity, Unknown too: as many are accepted, one more is not."""
+def test_limits_accept_findings_up_to_the_limit(make, severity, limit, found, refused):
+    """The rule holds for every severity, including Unknown."""
     limits = Limits(**{severity.value: limit})
     report = make.report(*[make.finding(severity)] * found)
 
@@ -292,8 +292,8 @@ def test_a_limit_is_the_number_that_is_accepted(make, severity, limit, found, re
 
 
 @pytest.mark.parametrize("severity", Severity)
-def test_a_limit_of_null_accepts_any_number(make, severity):
-    """But of that severity only."""
+def test_limit_of_null_accepts_any_number_of_findings(make, severity):
+    """It applies to its own severity only."""
     every = {each.value: 0 for each in Severity} | {severity.value: None}
     report = make.report(*[make.finding(severity)] * 1000, *[make.finding(each) for each in Severity])
 
@@ -303,8 +303,8 @@ def test_a_limit_of_null_accepts_any_number(make, severity):
 
 
 @pytest.mark.parametrize("severity", Severity)
-def test_what_is_known_to_be_exploited_is_never_accepted(make, severity):
-    """Whatever its severity and the limits say."""
+def test_limits_never_accept_known_exploited_finding(make, severity):
+    """The rule holds for every severity and every limit."""
     limits = Limits(**{each.value: None for each in Severity})
     report = make.report(make.finding(severity, known_exploited=True), make.finding(severity, id="CVE-2026-0002"))
 
@@ -314,8 +314,8 @@ def test_what_is_known_to_be_exploited_is_never_accepted(make, severity):
     assert "CVE-2026-0001" in reason.fact and "3.0.2" in reason.remedy
 
 
-def test_a_reason_names_the_findings_and_how_many_have_a_fix(make):
-    """The first ones, and how many more there are."""
+def test_limits_reason_names_findings_and_counts_fixes(make):
+    """It names the first findings and counts the others."""
     findings = [make.finding(id=f"CVE-2026-{n:04}", fixed_in=("2",) if n < 3 else ()) for n in range(8)]
 
     (reason,) = over_limits(make.report(*findings), Limits(), "scan")
@@ -325,15 +325,15 @@ def test_a_reason_names_the_findings_and_how_many_have_a_fix(make):
     assert reason.remedy.startswith("for 3 of them there is a fix")
 
 
-def test_an_exploited_finding_without_a_fix_has_to_go(make):
-    """There is nothing to raise it to."""
+def test_limits_remedy_is_removal_if_no_fix_exists(make):
+    """Without a fixed version there is nothing to upgrade to."""
     (reason, *_) = over_limits(make.report(make.finding(known_exploited=True, fixed_in=())), Limits(), "scan")
 
     assert reason.remedy == "remove openssl; no fix is published"
 
 
-def test_the_first_version_that_has_a_fix_is_named(make):
-    """It is the smallest step."""
+def test_limits_remedy_names_first_fixed_version(make):
+    """The first fixed version is the smallest upgrade."""
     (reason, *_) = over_limits(
         make.report(make.finding(known_exploited=True, fixed_in=("3.0.2", "3.1.0"))), Limits(), "scan"
     )
@@ -342,8 +342,8 @@ def test_the_first_version_that_has_a_fix_is_named(make):
 
 
 @pytest.mark.parametrize(("count", "more"), [(4, None), (5, None), (6, 1), (7, 2)])
-def test_five_findings_are_named_and_the_others_counted(make, count, more):
-    """A reason is read by a person."""
+def test_limits_reason_names_five_findings_and_counts_the_rest(make, count, more):
+    """A reason has to stay readable."""
     findings = [make.finding(id=f"CVE-2026-{n:04}") for n in range(count)]
 
     (reason,) = over_limits(make.report(*findings), Limits(), "scan")
@@ -352,22 +352,22 @@ def test_five_findings_are_named_and_the_others_counted(make, count, more):
     assert reason.fact.endswith(f"; and {more} more" if more else "(high, fixed in 3.0.2)")
 
 
-def test_encryption_is_evidence_of_curations_own(dossier):
-    """Development's word about curation's repository counts for nothing."""
+def test_encrypted_at_rest_requires_record_signed_by_curation(dossier):
+    """A statement of development about the repository of curation does not count."""
     assert codes(rules.encrypted_at_rest, dossier(evidence=())) == ["encryption.missing"]
     assert codes(rules.encrypted_at_rest, dossier(evidence=(encryption(signer="development"),))) == [
         "encryption.missing"
     ]
 
 
-def test_a_record_of_encryption_that_cannot_be_read_is_an_error(dossier):
-    """It is neither a yes nor a no."""
+def test_encrypted_at_rest_raises_for_unreadable_record(dossier):
+    """An unreadable record proves neither encryption nor its absence."""
     with pytest.raises(EvidenceInvalid):
         codes(rules.encrypted_at_rest, dossier(evidence=(encryption(type="none"),)))
 
 
-def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
-    """A copy of this image, not of another; what is not confidential needs none."""
+def test_encrypted_at_rest_requires_encrypted_copy_if_confidential(dossier, make):
+    """The copy must be of this image; an image that is not confidential needs none."""
     secret = make.manifest(classification="confidential")
 
     def asked(record):
@@ -383,8 +383,8 @@ def test_what_is_confidential_has_an_encrypted_copy(dossier, make):
     assert codes(rules.encrypted_at_rest, dossier()) == []
 
 
-def test_execution_wants_curations_signature(dossier):
-    """Verdicts alone do not do."""
+def test_signature_present_refuses_unsigned_image(dossier):
+    """Verdicts do not replace the signature of curation."""
     assert codes(rules.signature_present, dossier(signed=False)) == ["signature.missing"]
     assert codes(rules.signature_present, dossier(signed=True)) == []
 
@@ -396,31 +396,31 @@ def test_execution_wants_curations_signature(dossier):
         ({"intake": False, "release": True}, ["verdict.intake.refused"]),
         ({"intake": True, "release": False}, ["verdict.release.refused"]),
         ({"intake": True}, ["verdict.release.missing"]),
-        ({"curation": True}, ["verdict.intake.missing"]),
+        ({"release": True}, ["verdict.intake.missing"]),
         ({"deploy": True}, ["verdict.intake.missing", "verdict.release.missing"]),
         ({}, ["verdict.intake.missing", "verdict.release.missing"]),
     ],
     ids=str,
 )
-def test_execution_wants_the_yes_of_both_gates_before(dossier, make, results, missing):
-    """A no, or none, is a reason."""
+def test_earlier_verdicts_passed_requires_both_earlier_gates(dossier, make, results, missing):
+    """A refusal and a missing verdict are both reasons."""
     assert codes(rules.earlier_verdicts_passed, dossier(verdicts=verdicts(make, **results))) == missing
 
 
-def test_a_base_never_runs(dossier, make):
-    """It is built upon."""
+def test_environment_declared_refuses_base(dossier, make):
+    """A base is built upon and never deployed."""
     assert codes(rules.environment_declared, dossier(manifest=make.base())) == ["placement.not-a-service"]
 
 
 @pytest.mark.parametrize(("environment", "reasons"), [("staging", []), ("production", ["placement.not-declared"])])
-def test_a_service_runs_where_its_owner_says(dossier, environment, reasons):
-    """And nowhere else."""
+def test_environment_declared_refuses_undeclared_environment(dossier, environment, reasons):
+    """A service runs only in the environments that its owner declares."""
     assert codes(rules.environment_declared, dossier(place=Place(environment))) == reasons
 
 
 @pytest.mark.parametrize("place", [None, *map(Place, ("", "stag", "staging2"))])
-def test_a_name_like_a_declared_environments_will_not_do(dossier, place):
-    """Names are compared whole."""
+def test_environment_declared_compares_whole_names(dossier, place):
+    """A prefix or an extension of a declared name does not match."""
     assert codes(rules.environment_declared, dossier(place=place)) == ["placement.not-declared"]
 
 
@@ -436,8 +436,8 @@ LATER = Place("production", soak=SoakAsked("staging", 3600))
         (7200, None),
     ],
 )
-def test_what_was_not_well_elsewhere_for_long_enough_is_refused_and_told_why(dossier, make, seconds, told):
-    """With where, and for how long it has to be."""
+def test_soak_completed_refuses_missing_or_short_soak(dossier, make, seconds, told):
+    """The reason names the environment, the required time and the time reached."""
     soak = None if seconds is None else SignedValue(well_for(make, seconds), make.noon, encryption())
 
     reasons = list(rules.soak_completed(dossier(place=LATER, soak=soak)))
@@ -455,13 +455,13 @@ def well_for(make, seconds):
 
 
 @pytest.mark.parametrize("place", [None, Place("staging")])
-def test_nobody_asks_for_a_soak_where_nothing_comes_before(dossier, place):
-    """The first environment takes what curation vends."""
+def test_soak_completed_passes_if_no_soak_is_required(dossier, place):
+    """The first environment takes every released image."""
     assert codes(rules.soak_completed, dossier(place=place)) == []
 
 
-def test_deploy_gate_asks_for_the_soak(dossier):
-    """By hand, too."""
+def test_deploy_gate_requires_soak(dossier):
+    """The rule also holds for a deployment by hand."""
     refused = judge(dossier(place=LATER), POLICIES[Gate.DEPLOY])
 
     assert "soak.missing" in [reason.code for reason in refused.reasons]
@@ -479,8 +479,8 @@ UNKNOWN = Distribution(name="slitaz", version="5")
         (None, "of which the scan does not tell whether the database knows it"),
     ],
 )
-def test_packages_that_the_database_knows_nothing_about_are_not_judged(dossier, make, distribution, told):
-    """No finding in them says nothing; the owner may accept that, and the verdict says it."""
+def test_distribution_supported_refuses_unknown_distribution(dossier, make, distribution, told):
+    """A scan without findings proves nothing there; the owner may accept that, and the verdict notes it."""
     said = dossier(report=make.report(distribution=distribution))
     accepting = make.manifest(limits={"unknown_distribution": True})
     accepted = dossier(report=said.report, manifest=accepting)
@@ -494,8 +494,8 @@ def test_packages_that_the_database_knows_nothing_about_are_not_judged(dossier, 
 
 
 @pytest.mark.parametrize("distribution", [UNKNOWN, Distribution(name=""), None])
-def test_without_packages_of_a_distribution_it_need_not_be_known(dossier, make, distribution):
-    """A program by itself, as Go makes it."""
+def test_distribution_supported_passes_without_distribution_packages(dossier, make, distribution):
+    """An image may contain only a static program, for example of Go."""
     apart = frozenset({("go-module", "golang.org/x/net", "")})
 
     assert (
@@ -504,8 +504,8 @@ def test_without_packages_of_a_distribution_it_need_not_be_known(dossier, make, 
     )
 
 
-def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
-    """Not twice: without scan, SBOM or declaration nothing is said of the distribution."""
+def test_distribution_supported_passes_if_other_evidence_is_missing(dossier, make):
+    """A missing scan, SBOM or declaration is the reason of another rule."""
     said = {"report": make.report(distribution=UNKNOWN)}
 
     assert codes(rules.distribution_supported, dossier(report=None)) == []
@@ -514,8 +514,8 @@ def test_what_is_missing_is_told_by_its_own_rule(dossier, make):
     assert codes(rules.distribution_supported, dossier(**said)) == ["scan.distribution-unknown"]
 
 
-def test_a_denial_is_told_with_who_and_why(dossier, make):
-    """Where the environment does not ask, nobody's yes is needed, and a no is heard."""
+def test_approval_given_refuses_denial_with_person_and_reason(dossier, make):
+    """A denial counts in every environment; only some environments require an approval."""
     said = Approval(
         environment="staging", digest=DIGEST, decision="denied", who="Ada", why="not today", decided=make.noon
     )
@@ -542,15 +542,15 @@ def accepting(make, what, at):
     return make.manifest(limits={"unjudged": [{"what": what, "at": [at], "reason": "it is well"}]})
 
 
-def test_an_image_that_nobody_examined_is_refused(dossier):
-    """An SBOM alone does not tell what it leaves out; where there is none, that is the reason."""
+def test_image_examined_refuses_image_without_examination(dossier):
+    """An SBOM does not tell what it leaves out; a missing SBOM is the reason of another rule."""
     assert codes(rules.image_examined, dossier(examination=None)) == ["sbom.not-examined"]
     assert codes(rules.image_examined, dossier(examination=None, inventory=None)) == []
     assert codes(rules.image_examined, dossier()) == []
 
 
-def test_an_image_that_engines_unpack_differently_is_refused(dossier, make):
-    """No owner may accept it: what was judged is not what would run."""
+def test_layers_match_base_refuses_ambiguous_layers(dossier, make):
+    """The owner cannot accept it, because the judged content may differ from what runs."""
     differs = dossier(examination=Examination(conflicts=("a/su is written through the link a",)))
 
     assert codes(rules.layers_match_base, differs) == ["sbom.layers-differ"]
@@ -572,8 +572,8 @@ def test_an_image_that_engines_unpack_differently_is_refused(dossier, make):
         (DEBIAN, None, False, "", True),
     ],
 )
-def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, accepted, refused):
-    """Neither its os-release nor another file says otherwise, unless the owner accepts that very file."""
+def test_distribution_matches_base_refuses_other_distribution(dossier, make, own, below, lie, accepted, refused):
+    """Neither os-release nor another file may contradict the base, unless the owner accepts that very file."""
     judged = dossier(
         examination=Examination(distribution=own, contradictions=(LIE,) if lie else ()),
         distributions={"curated/base/python@sha256:0": below},
@@ -583,8 +583,8 @@ def test_an_image_is_of_its_bases_distribution(dossier, make, own, below, lie, a
     assert codes(rules.distribution_matches_base, judged) == (["sbom.distribution-differs"] if refused else [])
 
 
-def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, make):
-    """An owner accepts one kind of thing at a time."""
+def test_distribution_matches_base_ignores_acceptance_of_archive(dossier, make):
+    """An owner accepts one kind of content at a time."""
     judged = dossier(
         examination=Examination(distribution=DEBIAN),
         distributions={"base": BUSTER},
@@ -594,8 +594,8 @@ def test_an_archive_at_the_place_of_os_release_accepts_no_distribution(dossier, 
     assert codes(rules.distribution_matches_base, judged) == ["sbom.distribution-differs"]
 
 
-def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
-    """Another rule refuses that."""
+def test_distribution_matches_base_passes_without_examination(dossier):
+    """A missing examination or declaration is the reason of another rule."""
     assert codes(rules.distribution_matches_base, dossier(examination=None)) == []
     assert codes(rules.distribution_matches_base, dossier(manifest=None)) == []
 
@@ -607,8 +607,8 @@ def test_nothing_is_said_of_a_distribution_that_nobody_looked_for(dossier):
         (rules.archives_accepted, Examination(archives=(ZIP,)), "archive", "/srv/*", "sbom.archives"),
     ],
 )
-def test_what_no_scanner_judges_is_refused_unless_it_is_accepted(dossier, make, rule, found, what, path, code):
-    """By the owner; or an archive by the base, whose own owner was asked. A database may be another than the base's."""
+def test_unscanned_content_is_refused_unless_accepted(dossier, make, rule, found, what, path, code):
+    """The owner accepts it, or the base has the same archive; a second database in the base does not help."""
     other = "archive" if what == "database" else "database"
 
     assert codes(rule, dossier(examination=found)) == [code]
@@ -618,16 +618,16 @@ def test_what_no_scanner_judges_is_refused_unless_it_is_accepted(dossier, make, 
     assert codes(rule, dossier()) == [] == codes(rule, dossier(examination=None)) == codes(rule, dossier(manifest=None))
 
 
-def test_archives_that_are_not_listed_cannot_be_accepted(dossier, make):
-    """Nobody knows which they are."""
+def test_archives_accepted_refuses_unlisted_archives(dossier, make):
+    """An owner cannot accept archives that are not known."""
     many = Examination(archives=(ZIP,), unlisted=2)
     (reason,) = rules.archives_accepted(dossier(examination=many, manifest=accepting(make, "archive", "/srv/*")))
 
     assert reason.fact == "2 archives in which no scanner looks: more than are listed"
 
 
-def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
-    """Each with where it is; what the base has too is not told again."""
+def test_verdict_notes_unscanned_content_that_owner_accepts(dossier, make):
+    """Each note has a path; content that the base has too is not noted again."""
     limits = [
         {"what": "archive", "at": ["/srv/*"], "reason": "pictures"},
         {"what": "database", "at": ["/opt/x"], "reason": "a chroot"},
@@ -649,8 +649,8 @@ def test_a_verdict_says_what_its_owner_accepts_as_not_judged(dossier, make):
     assert judge(dossier(examination=found, examined_bases=(found,)), POLICIES[Gate.INTAKE]).notes == ()
 
 
-def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
-    """Neither in the image nor in a base of the same is anything to accept."""
+def test_verdict_notes_accepted_absence_of_distribution(dossier, make):
+    """The image or a base may have no distribution; a base with the same one needs no note."""
     accepting_it = accepting(make, "distribution", "/etc/os-release")
     for own, bases, notes in (
         (None, {"base": DEBIAN, "other": None}, ["it is of no distribution, and base of debian 12"]),
@@ -661,8 +661,8 @@ def test_a_verdict_says_where_there_is_no_distribution(dossier, make):
         assert found == tuple(f"not judged, which its owner accepts: {note}" for note in notes)
 
 
-def test_what_nobody_accepted_is_not_told_as_accepted(dossier, make):
-    """Whatever a policy makes of it; without a declaration nobody accepted anything."""
+def test_verdict_does_not_note_unaccepted_content_as_accepted(dossier, make):
+    """Without a declaration the owner accepts nothing, whatever the policy is."""
     found = Examination(distribution=DEBIAN, archives=(ZIP,), databases=(DPKG,), contradictions=(LIE,))
     lenient = Policy(Gate.RELEASE, (rules.image_scanned,), "1")
 
@@ -670,8 +670,8 @@ def test_what_nobody_accepted_is_not_told_as_accepted(dossier, make):
     assert judge(dossier(examination=found, distributions={"base": BUSTER}, manifest=None), lenient).notes == ()
 
 
-def test_no_tests_are_missed_where_none_are_asked_for(dossier, make):
-    """A base has a check command of its own."""
+def test_verdict_of_base_has_no_note_about_tests(dossier, make):
+    """A base has a command check in place of tests."""
     judged = dossier(manifest=make.base(), ref=ImageRef(repository="curated/base/python", digest=DIGEST))
 
     assert judge(judged, POLICIES[Gate.INTAKE]).notes == ()
@@ -705,15 +705,15 @@ def numbered(kind, start):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_reason_names_the_first_and_counts_all(dossier, rule, found, words):
-    """It is read by people, and has to be of use to them."""
+def test_reason_names_first_items_and_counts_all(dossier, rule, found, words):
+    """A reason has to stay readable."""
     (reason,) = rule(dossier(examination=Examination(**found)))
 
     assert reason.fact.endswith(words)
 
 
-def test_a_reason_says_of_which_distribution_each_is(dossier):
-    """The image, and the base where it is another."""
+def test_distribution_matches_base_names_both_distributions(dossier):
+    """The reason names a base only if its distribution differs."""
     bases = {"base": BUSTER, "other": DEBIAN}
     (reason,) = rules.distribution_matches_base(
         dossier(examination=Examination(distribution=DEBIAN), distributions=bases)
@@ -722,8 +722,8 @@ def test_a_reason_says_of_which_distribution_each_is(dossier):
     assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
 
 
-def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
-    """It is read by people."""
+def test_verdict_limits_number_of_notes(dossier, make):
+    """A verdict has to stay readable, so it counts the remaining notes."""
     archives = tuple(ZIP.model_copy(update={"path": f"/srv/{number:02}"}) for number in range(25))
     judged = dossier(examination=Examination(archives=archives), manifest=accepting(make, "archive", "/srv/*"))
 
@@ -742,8 +742,8 @@ def test_a_verdict_names_so_many_and_counts_the_rest(dossier, make):
         ({}, False),
     ],
 )
-def test_an_environment_may_ask_for_tests_that_are_shown(dossier, make, details, shown):
-    """Elsewhere it is a note: the chain does not know every runner."""
+def test_tests_reported_refuses_unproven_tests_if_required(dossier, make, details, shown):
+    """Elsewhere it is a note, because the chain does not know every test runner."""
     checks = (make.check(Check.PROBE), make.check(Check.TESTS, details=details))
     asks, not_shown = Place("staging", tests_shown=True), "it is not shown that anything was tested (tests.not-shown)"
 
@@ -754,8 +754,8 @@ def test_an_environment_may_ask_for_tests_that_are_shown(dossier, make, details,
     assert (not_shown in judge(dossier(checks=checks), POLICIES[Gate.DEPLOY]).notes) is not shown
 
 
-def test_a_failed_or_another_check_shows_no_tests(dossier, make):
-    """Whatever its details say."""
+def test_tests_reported_ignores_failed_or_other_checks(dossier, make):
+    """The details of such a check do not prove that tests ran."""
     asks = Place("staging", tests_shown=True)
     good = {TESTED: {"shown": True, "by": "pytest", "ran": 1}}
     for check in (

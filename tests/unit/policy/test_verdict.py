@@ -1,4 +1,4 @@
-"""A verdict kept is read back by the next gate."""
+"""A recorded verdict can be read by the next gate."""
 
 from datetime import timedelta
 
@@ -20,8 +20,8 @@ REASON = Reason(code="a.b", fact="f", remedy="r")
 
 
 @pytest.mark.parametrize("reasons", [(), (REASON,)], ids=["admitted", "refused"])
-def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world, make, reasons):
-    """Yes and no alike, with the policy and every reason."""
+def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
+    """Admissions and refusals are recorded in the same way."""
     store = world.store(TierName.CURATION)
     dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=(), source=make.source(dirty=True))
     policy = Policy(Gate.INTAKE, (lambda _: reasons,), "1")
@@ -47,15 +47,15 @@ def test_a_verdict_is_signed_where_the_tier_says_about_the_image_it_judged(world
     (Gate.DEPLOY, True, ["evidence/execution/hello"]),
     (Gate.DEPLOY, False, ["evidence/execution/hello"]),
 ])  # fmt: skip
-def test_a_verdict_lies_where_the_tier_that_gives_it_may_write(gate, admitted, repositories):
-    """Beside the image, where that is its own by then, else in its repository for evidence; there each no, too."""
+def test_verdict_places_are_repositories_the_tier_may_write(gate, admitted, repositories):
+    """A refusal always goes to the evidence repository, where the lifecycle does not delete it."""
     for ref in (IMAGE, CURATED):
         places = verdict_places(ref, gate, admitted=admitted)
         assert places == tuple(map(IMAGE.moved_to, repositories))
 
 
-def test_a_no_is_still_known_where_somebody_removed_what_lies_beside_the_image(world, make, kept):
-    """The lifecycle may do that, and moves no image forward by it."""
+def test_refusal_survives_deletion_beside_the_image(world, make, kept):
+    """The lifecycle may delete referrers of the image, and must not promote it by doing so."""
     kept()
     beside = kept((REASON,), at=60)
     store = world.store(TierName.EXECUTION)
@@ -70,8 +70,8 @@ def test_a_no_is_still_known_where_somebody_removed_what_lies_beside_the_image(w
 
 
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
-def test_a_no_of_which_one_half_was_never_written_is_made_whole(world, kept, lost):
-    """A run was killed between the two, or the registry did not answer: the next one says the same in both places."""
+def test_refusal_is_written_again_where_one_copy_is_missing(world, kept, lost):
+    """A run may stop between the two writes; the next run completes them with the same predicate."""
     first = kept((REASON,))
     world.registry.held[lost.repository].clear()
 
@@ -83,8 +83,8 @@ def test_a_no_of_which_one_half_was_never_written_is_made_whole(world, kept, los
     assert again == found[0].digest and (again == first) is (lost == ELSEWHERE)
 
 
-def test_a_verdict_names_the_evidence_it_rests_on(world, make):
-    """By digest, so that anybody can judge again."""
+def test_verdict_lists_its_evidence_by_digest(world, make):
+    """Anybody can repeat the verdict from the same evidence."""
     dev = world.store(TierName.DEVELOPMENT)
     digest = dev.attach(IMAGE, SUMMARY, {}, make.noon)
     dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
@@ -100,7 +100,7 @@ def test_a_verdict_names_the_evidence_it_rests_on(world, make):
 
 @pytest.fixture
 def kept(world, make):
-    """Judge and keep the verdict; by default the same way every time."""
+    """Return a function that judges and records a verdict; by default it is the same verdict every time."""
 
     def run(reasons=(), evidence=(), at=0, version="1", gate=Gate.RELEASE, known=True, environment=None):
         store = world.store(TierName.CURATION)
@@ -119,8 +119,8 @@ def evidence(world, make, kind="x", signer=TierName.DEVELOPMENT):
     return tuple(e for e in store.verified(CURATED, signer) if e.digest == digest)
 
 
-def test_the_same_verdict_on_the_same_evidence_is_kept_once(world, make, kept):
-    """A second run finds it, and adds nothing."""
+def test_same_verdict_on_same_evidence_is_recorded_once(world, make, kept):
+    """A second run finds the verdict and adds nothing."""
     seen = evidence(world, make)
 
     assert kept(evidence=seen) == kept(evidence=seen, at=60)
@@ -129,15 +129,15 @@ def test_the_same_verdict_on_the_same_evidence_is_kept_once(world, make, kept):
 @pytest.mark.parametrize(
     "change", [{"reasons": (REASON,)}, {"version": "2"}, {"evidence": ()}, {"environment": "production"}], ids=str
 )
-def test_another_verdict_or_policy_or_evidence_is_kept_too(world, make, kept, change):
-    """What changed is told, with its own time."""
+def test_verdict_is_recorded_again_if_an_input_changes(world, make, kept, change):
+    """A changed result, policy, evidence or environment makes a new verdict with its own time."""
     seen = evidence(world, make)
 
     assert kept(evidence=seen) != kept(**{"evidence": seen, "at": 60, **change})
 
 
-def test_a_verdict_says_for_which_environment_it_was_asked(kept, world):
-    """What one takes, another may not."""
+def test_verdict_records_its_environment(kept, world):
+    """Another environment may judge differently."""
     kept(environment="production")
     kept(at=1)
 
@@ -145,15 +145,15 @@ def test_a_verdict_says_for_which_environment_it_was_asked(kept, world):
     assert sorted(each.predicate["cscm"]["environment"] for each in found) == ["", "production"]
 
 
-def test_a_yes_after_a_no_is_kept_although_there_was_a_yes_before(kept):
-    """The last one counts, so that it has to be the last one again."""
+def test_admission_after_refusal_is_recorded_again(kept):
+    """The newest verdict counts, so the earlier admission is not enough."""
     first, _, last = kept(), kept((REASON,), at=1), kept(at=2)
 
     assert first != last
 
 
-def test_a_yes_that_a_no_overtook_is_not_kept(kept, world):
-    """It was given before, on less; kept now it would outweigh the no. The other way round nothing is lost."""
+def test_admission_superseded_by_refusal_is_not_recorded(kept, world):
+    """It rests on older evidence and would supersede the refusal; a late refusal does no harm."""
     kept()
     kept((REASON,), at=1)
 
@@ -169,16 +169,16 @@ def test_a_yes_that_a_no_overtook_is_not_kept(kept, world):
     kept(at=6, gate=Gate.INTAKE, known=False)
 
 
-def test_of_several_verdicts_the_last_is_the_one_that_stands(kept):
-    """Whoever asks for it is not given the one before."""
+def test_last_verdict_is_returned_if_there_are_several(kept):
+    """A caller must not receive a superseded verdict."""
     _, last = kept((REASON,)), kept(at=1)
 
     assert kept(at=2) == last
 
 
 @pytest.mark.parametrize("words", ["nyn", "yny", "nyyn", "ynny"])
-def test_whatever_was_said_in_between_the_last_word_is_the_last(world, make, kept, words):
-    """A no of the intake gate lies in another repository than its yes: each repeats what it said before the other."""
+def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, kept, words):
+    """Refusals and admissions of the intake gate lie in different repositories, and each may repeat an earlier one."""
     for hours, word in enumerate(words):
         kept((REASON,) if word == "n" else (), at=3600 * hours, gate=Gate.INTAKE)
 
@@ -188,8 +188,8 @@ def test_whatever_was_said_in_between_the_last_word_is_the_last(world, make, kep
 
 
 @pytest.mark.parametrize("back", [1, 60, 299])
-def test_a_clock_that_was_set_back_hides_no_verdict(world, make, kept, back):
-    """The new one is of a later time than the one that it replaces, and no later than it has to be."""
+def test_verdict_after_clock_set_back_is_the_newest(world, make, kept, back):
+    """Its time is moved one microsecond after the verdict that it replaces."""
     kept(at=240)
     kept((REASON,), at=240 - back)
 
@@ -203,15 +203,15 @@ def test_a_clock_that_was_set_back_hides_no_verdict(world, make, kept, back):
     (SUMMARY, TierName.CURATION, True), (SIGNATURE, TierName.CURATION, True),
     (SUMMARY, TierName.DEVELOPMENT, False), ("x", TierName.CURATION, False),
 ])  # fmt: skip
-def test_what_a_gate_concluded_itself_is_no_ground_for_its_verdict(world, make, kept, kind, signer, same):
-    """Otherwise every verdict would be another one than the one before."""
+def test_own_verdict_or_signature_is_not_evidence_of_a_verdict(world, make, kept, kind, signer, same):
+    """Otherwise every repeated verdict would differ from the one before."""
     first = kept()
 
     assert (kept(evidence=evidence(world, make, kind, signer), at=60) == first) is same
 
 
-def test_a_statement_that_only_reads_like_a_verdict_is_none(world, make, kept):
-    """It is of another type: the verdict is kept as one."""
+def test_statement_of_other_type_does_not_count_as_verdict(world, make, kept):
+    """Only the predicate type makes a verdict, so the gate records its own."""
     first = kept()
     store = world.store(TierName.CURATION)
     (verdict,) = store.verified(CURATED, TierName.CURATION)
@@ -224,8 +224,8 @@ def test_a_statement_that_only_reads_like_a_verdict_is_none(world, make, kept):
     assert first == verdict.digest
 
 
-def test_beside_a_statement_of_the_future_nothing_is_concluded(world, make, kept):
-    """A deployment that was recorded so would count as the last one: it is told before another one starts."""
+def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, kept):
+    """A statement with a later time would wrongly count as the newest one."""
     ahead = world.now + timedelta(hours=1)
     world.store(TierName.CURATION).attach(CURATED, DEPLOYMENT, {"deployedAt": ahead.isoformat()}, make.noon)
 
@@ -234,7 +234,7 @@ def test_beside_a_statement_of_the_future_nothing_is_concluded(world, make, kept
 
 
 class Repositories:
-    """What was made."""
+    """A fake registry that records the repositories it creates."""
 
     def __init__(self):
         self.made = []
@@ -248,8 +248,8 @@ class Repositories:
     (Gate.RELEASE, [("evidence/curation/hello", True, None)]),
     (Gate.DEPLOY, [("evidence/execution/hello", True, None)]),
 ])  # fmt: skip
-def test_a_refusal_is_kept_at_once_and_an_admission_by_the_step_that_it_lets_happen(world, make, gate, made):
-    """Beside an image of the judge's own no repository has to be made."""
+def test_decide_records_refusals_only(world, make, gate, made):
+    """The step after an admission records it, together with its effect."""
     tier = TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION
     store, ref = world.store(tier), IMAGE if gate is Gate.INTAKE else CURATED
     dossier, asked = Dossier(image="x", ref=ref, manifest=None, evidence=()), Repositories()

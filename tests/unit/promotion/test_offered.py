@@ -26,7 +26,9 @@ def test_an_image_without_provenance_may_still_get_it(chain):
     assert (move.to, move.waits) == ("", True)
 
 
-@pytest.mark.parametrize(("gate", "why"), [(Gate.INTAKE, "intake: x.y"), (Gate.RELEASE, "curation: x.y")])
+@pytest.mark.parametrize(
+    ("gate", "why"), [(Gate.INTAKE, "the intake gate: x.y"), (Gate.RELEASE, "the release gate: x.y")]
+)
 def test_an_image_that_was_refused_stays_where_it_is(chain, gate, why):
     """A second event asks no gate again."""
     chain.offer(1)

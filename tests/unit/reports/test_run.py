@@ -86,7 +86,7 @@ def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_whe
         "| high | 1 | 1 |",
         "| low | 1 | 0 |",
         "| unknown | 0 | 0 |",
-        "**Admitted** at intake",
+        "**Admitted** at the intake gate",
         "a note",
         "| tests | PASSED | 1.0 s | 41 tests |",
         "http://127.0.0.1:8080/",
@@ -105,7 +105,7 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
 
     page = unescaped(run_report_page(story(verdicts=(refused,), running=())))
 
-    assert "**Refused** at curation" in page and "for 3 reasons:" in page
+    assert "**Refused** at the release gate" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
     assert "note: left out 3 of it" in page and "more" not in page
     assert "Nowhere from this run" in page
@@ -154,7 +154,9 @@ def test_an_admission_says_which_rules_held(story):
     known = Admitted(image="x", gate=policy.gate, policy=policy.digest)
     old = Admitted(image="x", gate=policy.gate, policy=POLICY)
 
-    assert "every rule held: not blocked, provenance signed, names agree" in run_report_page(story(verdicts=(known,)))
+    assert "every rule held: image not blocked, provenance signed, application names match" in run_report_page(
+        story(verdicts=(known,))
+    )
     assert "every rule held" not in run_report_page(story(verdicts=(old,)))
 
 

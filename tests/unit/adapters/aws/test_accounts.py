@@ -1,4 +1,4 @@
-"""The policies that ship, and how documents are filled and compared."""
+"""Tests of the shipped IAM policies, and of how policy documents are filled in and compared."""
 
 import json
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ def listed(value):
 
 
 def allows(tier, action, resource):
-    """Whether the tier's policy allows it; it holds nothing but plain Allow statements."""
+    """Return whether the policy of the tier allows the action; check that it has only Allow statements."""
     statements = fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
     assert {statement["Effect"] for statement in statements} == {"Allow"}
     return any(
@@ -48,16 +48,16 @@ def may(tier, action):
 
 
 @pytest.mark.parametrize("action", [PUSH, "ecr:CreateRepository", "ecr:InitiateLayerUpload"])
-def test_each_tier_writes_only_what_is_its_own(action):
-    """The boundaries are held by AWS, not by the program."""
+def test_each_tier_writes_only_its_own_repositories(action):
+    """AWS enforces the boundaries between tiers, not this program."""
     assert may("development", action) == {"dev/a"}
     assert may("curation", action) == {"curated/a", "curated/base/python", "evidence/curation/a"}
     assert may("execution", action) == {"evidence/execution/a"}
     assert may("lifecycle", action) == {"evidence/lifecycle/a"}
 
 
-def test_each_tier_reads_what_it_has_to_judge():
-    """Execution sees no image that was not curated; development sees what was, for it holds the names."""
+def test_each_tier_reads_the_repositories_it_has_to_verify():
+    """Execution reads no image that is not curated; development also reads curated images and lifecycle evidence."""
     assert may("development", PULL) == {"dev/a", "curated/a", "curated/base/python", "evidence/lifecycle/a"}
     assert may("curation", PULL) == {
         "dev/a",
@@ -76,8 +76,8 @@ def test_each_tier_reads_what_it_has_to_judge():
     assert may("lifecycle", PULL) == set(PLACES) - {"x/a"}
 
 
-def test_only_the_lifecycle_takes_images_away_and_nobody_takes_evidence():
-    """It removes only curated ones, and archives what is blocked under every name: what was said of it outlives it."""
+def test_only_lifecycle_deletes_or_archives_images_and_none_evidence():
+    """Lifecycle deletes curated images only and archives blocked images everywhere; the evidence outlives them."""
     images = {"curated/a", "curated/base/python"}
 
     assert {tier: may(tier, "ecr:BatchDeleteImage") for tier in TierName if may(tier, "ecr:BatchDeleteImage")} == {
@@ -89,8 +89,8 @@ def test_only_the_lifecycle_takes_images_away_and_nobody_takes_evidence():
 
 
 @pytest.mark.parametrize("tier", list(TierName))
-def test_nobody_may_loosen_anything(tier):
-    """No wildcards, no deletion of more than images, no change of mutability, lifecycle or permissions."""
+def test_policies_grant_no_wildcard_and_no_administrative_action(tier):
+    """No tier may delete anything but images, or change mutability, lifecycle rules or permissions."""
     actions = {
         action
         for statement in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
@@ -107,16 +107,16 @@ def test_nobody_may_loosen_anything(tier):
 
 
 @pytest.mark.parametrize("tier", list(TierName))
-def test_a_tier_signs_with_its_own_key_only(tier):
-    """By the key's ARN, as AWS asks, and by the alias's, as the emulator asks."""
+def test_each_tier_signs_with_its_own_key_only(tier):
+    """AWS checks the ARN of the key; the emulator checks the ARN of the alias."""
     alias = "arn:aws:kms:eu-west-1:123456789012:alias/cscm-"
 
     assert allows(tier, "kms:Sign", VALUES["SIGNING_KEY"])
     assert [name for name in (*TierName, "storage", "content") if allows(tier, "kms:Sign", alias + name)] == [tier]
 
 
-def test_a_condition_is_one_that_the_action_has():
-    """Under it any other is allowed nothing (KMS Developer Guide, "condition keys")."""
+def test_policy_conditions_are_supported_by_their_actions():
+    """An action denies everything under a condition key it does not support (KMS Developer Guide, "condition keys")."""
     every = [each for tier in TierName for each in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]]
     (only,) = [each for each in every if "Condition" in each]
 
@@ -124,8 +124,8 @@ def test_a_condition_is_one_that_the_action_has():
     assert set(listed(only["Action"])) <= {"kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"}
 
 
-def test_confidential_content_is_closed_by_curation_and_opened_by_execution():
-    """Neither can do the other's part."""
+def test_content_key_encrypts_for_curation_and_decrypts_for_execution():
+    """Neither tier can do the part of the other."""
     key = VALUES["CONTENT_KEY"]
 
     assert [tier for tier in TierName if allows(tier, "kms:Encrypt", key)] == [TierName.CURATION]
@@ -133,16 +133,16 @@ def test_confidential_content_is_closed_by_curation_and_opened_by_execution():
 
 
 @pytest.mark.parametrize("text", ['{"Resource": "${UNKNOWN}"}', "{", "[]"])
-def test_a_policy_that_cannot_be_filled_is_refused(tmp_path, text):
-    """A placeholder that stays would match nothing, or anything."""
+def test_fill_refuses_policy_with_unknown_placeholder_or_bad_json(tmp_path, text):
+    """A placeholder that remains would match nothing, or too much."""
     (tmp_path / "policy.json").write_text(text)
 
     with pytest.raises(DeclarationInvalid, match=r"policy\.json"):
         fill(tmp_path / "policy.json", VALUES)
 
 
-def test_a_signing_key_denies_everyone_but_its_role():
-    """Also to those to whom IAM would allow everything."""
+def test_key_policy_denies_signing_to_all_but_its_role():
+    """The denial also holds for principals to whom IAM allows every action."""
     role = "arn:aws:iam::123456789012:role/cscm-curation"
 
     deny = key_policy("123456789012", role)["Statement"][1]
@@ -154,8 +154,8 @@ def test_a_signing_key_denies_everyone_but_its_role():
     ]
 
 
-def test_documents_are_compared_by_content():
-    """AWS gives some as text; spaces and order of keys say nothing."""
+def test_same_compares_policies_by_content():
+    """AWS returns some documents as text, in which spaces and the order of keys have no meaning."""
     wanted = key_policy("123456789012", None)
 
     assert same(json.dumps(wanted, indent=4, sort_keys=True), wanted)
@@ -163,8 +163,8 @@ def test_documents_are_compared_by_content():
     assert not same(None, wanted)
 
 
-def test_lost_or_damaged_keys_are_no_keys(tmp_path):
-    """So that new ones are made."""
+def test_read_keys_returns_nothing_for_missing_or_damaged_file(tmp_path):
+    """New keys are then created."""
     (tmp_path / "keys.json").write_text('{"development": {"access_key_id"')
 
     assert read_keys(tmp_path / "keys.json") == {}
@@ -172,8 +172,8 @@ def test_lost_or_damaged_keys_are_no_keys(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, '{"access_key_id": "AKIA", "secret": "topsecret"}'])
-def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
-    """With what to do; there is no well-known key to fall back to."""
+def test_missing_or_damaged_root_key_is_reported_without_its_secret(tmp_path, text):
+    """The message names the remedy, because there is no default key to fall back to."""
     file = tmp_path / "root-key.json"
     if text:
         file.write_text(text)
@@ -184,8 +184,8 @@ def test_a_lost_or_damaged_root_key_is_told_without_its_secret(tmp_path, text):
     assert "topsecret" not in str(told.value)
 
 
-def test_the_bridge_may_carry_messages_and_nothing_else():
-    """It reads no image, signs nothing, and makes no queue. What it only looked at it shows again."""
+def test_bridge_policy_allows_only_message_transfer():
+    """The bridge reads no image, signs nothing and creates no queue; it may make inspected messages visible again."""
     values = {**VALUES, "PUSHED_QUEUE": "arn:q", "DEAD_QUEUE": "arn:d"}
     carries, looks = fill(POLICIES / "bridge.json", values)["Statement"]
 
@@ -196,8 +196,8 @@ def test_the_bridge_may_carry_messages_and_nothing_else():
     assert looks["Resource"] == "arn:d"
 
 
-def test_only_its_rule_fills_the_queue():
-    """Not every rule of everybody's account (the confused deputy)."""
+def test_queue_policy_admits_only_its_own_rule():
+    """A rule of another account must not fill the queue (confused deputy)."""
     (statement,) = queue_policy("arn:q", "arn:rule")["Statement"]
 
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
@@ -215,6 +215,6 @@ def test_only_its_rule_fills_the_queue():
         ('{"a": 1}', '{"a": 2}', False),
     ],
 )
-def test_attributes_of_queues_are_compared_by_what_they_say(found, wanted, same):
-    """Otherwise each start would set them again."""
+def test_alike_compares_queue_attributes_by_content(found, wanted, same):
+    """A comparison by text would set the attributes again at each start."""
     assert alike(found, wanted) is same

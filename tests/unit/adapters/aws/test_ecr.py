@@ -1,4 +1,4 @@
-"""ECR through the real boto3, its answers stubbed as botocore's service model has them."""
+"""Tests of the ECR adapter with the real boto3; the responses are stubbed according to botocore's service model."""
 
 import base64
 import json
@@ -57,23 +57,23 @@ def images(*pairs):
     }
 
 
-def test_a_token_is_fetched_once_as_long_as_it_is_good(ecr, stub):
-    """Twelve hours; every call would be many."""
+def test_credentials_reuse_valid_token(ecr, stub):
+    """A token is valid for twelve hours, so a request for each call would be wasteful."""
     stub.add_response("get_authorization_token", token())
 
     assert ecr.credentials() == ecr.credentials() == ("AWS", "secret")
 
 
-def test_a_token_is_fetched_anew_before_it_ends(ecr, stub):
-    """A long push must not outlive it."""
+def test_credentials_renew_token_before_it_expires(ecr, stub):
+    """A token must not expire during a long push."""
     stub.add_response("get_authorization_token", token("old", timedelta(seconds=MARGIN - 5)))
     stub.add_response("get_authorization_token", token("new"))
 
     assert [ecr.credentials()[1], ecr.credentials()[1]] == ["old", "new"]
 
 
-def test_tools_get_the_credentials_in_a_private_file_that_goes_away(ecr, stub):
-    """Never in their arguments."""
+def test_docker_config_is_private_and_removed_after_use(ecr, stub):
+    """Tools read the credentials from a file and never from their arguments."""
     stub.add_response("get_authorization_token", token())
 
     with ecr.docker_config() as directory:
@@ -92,8 +92,10 @@ def test_tools_get_the_credentials_in_a_private_file_that_goes_away(ecr, stub):
         (False, None, "MUTABLE", {"encryptionType": "AES256"}),
     ],
 )
-def test_makes_a_repository_from_the_template_when_there_is_none(ecr, stub, immutable, key, mutability, encryption):
-    """Immutable and under the tier's key where curation asks."""
+def test_ensure_repository_creates_missing_one_with_requested_settings(
+    ecr, stub, immutable, key, mutability, encryption
+):
+    """Curation asks for immutable tags and for the key of its tier."""
     stub.add_client_error("describe_repositories", "RepositoryNotFoundException")
     wanted = {
         "repositoryName": "curated/hello",
@@ -105,15 +107,15 @@ def test_makes_a_repository_from_the_template_when_there_is_none(ecr, stub, immu
     ecr.ensure_repository("curated/hello", immutable=immutable, key=key)
 
 
-def test_leaves_a_repository_that_is_there(ecr, stub):
-    """Its encryption is for the gates to judge."""
+def test_ensure_repository_leaves_existing_one_unchanged(ecr, stub):
+    """The gates check the encryption of an existing repository."""
     stub.add_response("describe_repositories", repositories("curated/hello"), {"repositoryNames": ["curated/hello"]})
 
     ecr.ensure_repository("curated/hello", immutable=True, key="alias/storage")
 
 
-def test_two_that_make_the_same_repository_do_not_disturb_each_other(ecr, stub):
-    """The second finds it made."""
+def test_ensure_repository_tolerates_concurrent_creation(ecr, stub):
+    """The second creator finds the repository already created."""
     stub.add_client_error("describe_repositories", "RepositoryNotFoundException")
     stub.add_client_error("create_repository", "RepositoryAlreadyExistsException")
 
@@ -121,8 +123,8 @@ def test_two_that_make_the_same_repository_do_not_disturb_each_other(ecr, stub):
 
 
 @pytest.mark.parametrize("operation", ["describe_repositories", "create_repository"])
-def test_a_role_that_may_not_make_repositories_is_told_so(ecr, stub, operation):
-    """At either call."""
+def test_ensure_repository_raises_access_denied(ecr, stub, operation):
+    """Either of the two calls may be denied."""
     if operation == "create_repository":
         stub.add_client_error("describe_repositories", "RepositoryNotFoundException")
     stub.add_client_error(operation, "AccessDeniedException", http_status_code=400)
@@ -139,8 +141,8 @@ def test_a_role_that_may_not_make_repositories_is_told_so(ecr, stub, operation):
         (None, ("AES256", None)),
     ],
 )
-def test_says_how_a_repository_is_encrypted(ecr, stub, configuration, expected):
-    """Without a word of it, it is not with a key of ours."""
+def test_encryption_returns_type_and_key(ecr, stub, configuration, expected):
+    """A repository without an encryption configuration is not encrypted with a key of ours."""
     more = {"encryptionConfiguration": configuration} if configuration else {}
     stub.add_response("describe_repositories", repositories("curated/hello", **more))
 
@@ -148,24 +150,24 @@ def test_says_how_a_repository_is_encrypted(ecr, stub, configuration, expected):
 
 
 @pytest.mark.parametrize(("answer", "expected"), [("IMMUTABLE", True), ("MUTABLE", False), (None, False)])
-def test_says_whether_a_tag_can_move(ecr, stub, answer, expected):
-    """In doubt it can."""
+def test_immutable_is_true_only_for_immutable_repository(ecr, stub, answer, expected):
+    """A missing answer counts as mutable."""
     more = {"imageTagMutability": answer} if answer else {}
     stub.add_response("describe_repositories", repositories("curated/hello", **more))
 
     assert ecr.immutable("curated/hello") is expected
 
 
-def test_a_repository_that_is_not_there_is_missing(ecr, stub):
-    """Not badly encrypted."""
+def test_encryption_raises_not_found_for_missing_repository(ecr, stub):
+    """A missing repository is not a badly encrypted one."""
     stub.add_client_error("describe_repositories", "RepositoryNotFoundException")
 
     with pytest.raises(ImageNotFound, match="curated/hello"):
         ecr.encryption("curated/hello")
 
 
-def test_lists_the_tags_of_an_image(ecr, stub):
-    """Sorted; none where it has none."""
+def test_tags_returns_sorted_tags_of_image(ecr, stub):
+    """An image without tags gives an empty tuple."""
     stub.add_response("describe_images", images((DIGEST, 0)))
     stub.add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
 
@@ -174,8 +176,8 @@ def test_lists_the_tags_of_an_image(ecr, stub):
 
 
 @pytest.mark.parametrize("code", ["ImageNotFoundException", "RepositoryNotFoundException"])
-def test_an_image_that_is_not_there_has_no_tags_to_list(ecr, stub, code):
-    """That is an error, not an empty list."""
+def test_tags_raises_not_found_for_missing_image(ecr, stub, code):
+    """A missing image is an error, not an empty list."""
     stub.add_client_error("describe_images", code)
 
     with pytest.raises(ImageNotFound):
@@ -183,7 +185,7 @@ def test_an_image_that_is_not_there_has_no_tags_to_list(ecr, stub, code):
 
 
 class Holding:
-    """ECR as far as it is asked which repositories hold an image; several at once."""
+    """Fake of ECR that answers which repositories hold an image, for several callers at once."""
 
     def __init__(self, **held):
         self.held = held
@@ -208,23 +210,23 @@ class Holding:
 
 
 @pytest.mark.parametrize("begins", [DIGEST, DIGEST[:19]])
-def test_finds_an_image_in_every_repository_that_holds_it(begins):
-    """By all of its digest or as much as tables show, below the prefix only, archived or not; that is no pull of it."""
+def test_having_finds_image_in_every_repository_below_prefix(begins):
+    """The full or shortened digest is accepted, archived images are found, and nothing is pulled."""
     ecr = Ecr(Holding(c=[OTHER], b=[OTHER, DIGEST], a=[DIGEST], gone=None), "registry.test")
 
     assert ecr.having(begins, "dev/") == tuple(ImageRef(repository=f"dev/{name}", digest=DIGEST) for name in "ab")
 
 
-def test_lists_repositories_of_every_page(ecr, stub):
-    """Sorted, below the prefix."""
+def test_repositories_reads_all_pages(ecr, stub):
+    """The names are sorted and limited to the prefix."""
     stub.add_response("describe_repositories", {**repositories("dev/b", "xx"), "nextToken": "t"})
     stub.add_response("describe_repositories", repositories("dev/a", "dev"), {"nextToken": "t"})
 
     assert ecr.repositories("dev/") == ("dev/a", "dev/b")
 
 
-def test_lists_images_of_every_page_the_last_pushed_first(ecr, stub):
-    """Tagged ones."""
+def test_newest_first_reads_all_pages_and_sorts_by_push_time(ecr, stub):
+    """Only tagged images are requested."""
     wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED"}}
     stub.add_response("describe_images", {**images((DIGEST, 0)), "nextToken": "t"}, wanted)
     stub.add_response("describe_images", images((OTHER, 1)), {**wanted, "nextToken": "t"})
@@ -232,16 +234,16 @@ def test_lists_images_of_every_page_the_last_pushed_first(ecr, stub):
     assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [OTHER, DIGEST]
 
 
-def test_archived_images_are_listed_where_they_are_asked_for(ecr, stub):
-    """ECR lists what can be pulled, unless it is asked for the rest."""
+def test_newest_first_includes_archived_images_on_request(ecr, stub):
+    """ECR lists only images that can be pulled, unless the filter asks for any status."""
     wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED", "imageStatus": "ANY"}}
     stub.add_response("describe_images", images((DIGEST, 0), (OTHER, 1)), wanted)
 
     assert [ref.digest for ref in ecr.newest_first("curated/hello", archived=True)] == [OTHER, DIGEST]
 
 
-def test_what_has_no_tag_is_no_image_also_where_the_filter_is_ignored(ecr, stub):
-    """An emulator lists referrers too; reading each as an image would cost a call apiece."""
+def test_newest_first_skips_untagged_manifests_if_filter_is_ignored(ecr, stub):
+    """An emulator also lists referrers, and reading each as an image would cost a call."""
     answer = images((DIGEST, 0), (OTHER, 1))
     del answer["imageDetails"][1]["imageTags"]
     stub.add_response("describe_images", answer)
@@ -249,8 +251,8 @@ def test_what_has_no_tag_is_no_image_also_where_the_filter_is_ignored(ecr, stub)
     assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [DIGEST]
 
 
-def test_a_repository_that_is_not_there_holds_no_images(ecr, stub):
-    """A base that was never made."""
+def test_missing_repository_lists_no_images(ecr, stub):
+    """The repository of a base or of evidence may never have been created."""
     stub.add_client_error("describe_images", "RepositoryNotFoundException")
 
     assert ecr.newest_first("curated/base/python") == ()
@@ -258,7 +260,7 @@ def test_a_repository_that_is_not_there_holds_no_images(ecr, stub):
     assert ecr.pushed("evidence/execution/never") == ()
 
 
-def test_lists_every_manifest_tagged_or_not(ecr, stub):
+def test_pushed_lists_tagged_and_untagged_manifests(ecr, stub):
     """Referrers have no tags."""
     stub.add_response(
         "describe_images", images((DIGEST, 0), (OTHER, 1)), {"repositoryName": "evidence/execution/hello"}
@@ -289,8 +291,8 @@ CALLS = {
         ("InvalidParameterException", 400, AwsFailed),
     ],
 )
-def test_an_error_of_ecr_is_the_same_everywhere(ecr, stub, operation, call, code, status, error):
-    """None comes out as boto3's own, and none as an empty answer."""
+def test_ecr_error_raises_same_exception_from_every_call(ecr, stub, operation, call, code, status, error):
+    """No call raises an exception of boto3 or returns an empty result instead."""
     stub.add_client_error(operation, code, http_status_code=status)
 
     with pytest.raises(error) as caught:

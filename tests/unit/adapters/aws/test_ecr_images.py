@@ -1,4 +1,4 @@
-"""What becomes of images in ECR, through the real boto3, its answers stubbed as botocore's service model has them."""
+"""Tests of the ECR calls for the image lifecycle with the real boto3; the responses are stubbed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -44,8 +44,8 @@ def asked(target):
     return {"repositoryName": "curated/hello", "imageId": {"imageDigest": A}, "targetStorageClass": target}
 
 
-def test_tells_everything_of_every_image_on_every_page(ecr, stub):
-    """Also what is archived: a plan that does not see it would have it pushed again."""
+def test_images_returns_all_details_of_all_pages(ecr, stub):
+    """Archived images are included, because a plan without them would push them again."""
     wanted = {"repositoryName": "curated/hello", "filter": {"imageStatus": "ANY"}}
     archived = detail(
         A,
@@ -79,23 +79,23 @@ def test_tells_everything_of_every_image_on_every_page(ecr, stub):
 
 
 @pytest.mark.parametrize("status", list(StorageStatus))
-def test_says_whether_an_image_can_be_pulled(ecr, stub, status):
-    """Asked by name, so that an archived one is told too."""
+def test_status_returns_storage_status_of_image(ecr, stub, status):
+    """The request names the digest, so that an archived image is answered too."""
     wanted = {"repositoryName": "curated/hello", "imageIds": [{"imageDigest": A}]}
     stub.add_response("describe_images", {"imageDetails": [detail(A, imageStatus=status)]}, wanted)
 
     assert ecr.status(REF) is status
 
 
-def test_archives_an_image(ecr, stub):
-    """By its digest."""
+def test_archive_requests_archive_storage_class(ecr, stub):
+    """The request names the digest of the image."""
     stub.add_response("update_image_storage_class", {"imageStatus": "ARCHIVED"}, asked("ARCHIVE"))
 
     ecr.archive(REF)
 
 
-def test_begins_to_restore_an_image(ecr, stub):
-    """The caller has to wait until it is there."""
+def test_restore_requests_standard_storage_class(ecr, stub):
+    """The restoration has only begun, so the caller has to wait for it."""
     stub.add_response("update_image_storage_class", {"imageStatus": "ACTIVATING"}, asked("STANDARD"))
 
     assert ecr.restore(REF) is StorageStatus.ACTIVATING
@@ -113,8 +113,8 @@ UNSUPPORTED = "ImageStorageClassUpdateNotSupportedException"
     ],
     ids=["archived", "active", "activating"],
 )
-def test_what_is_so_already_is_no_error(ecr, stub, call, status):
-    """A run that was interrupted is done again; AWS refuses the second time."""
+def test_storage_class_change_succeeds_if_already_done(ecr, stub, call, status):
+    """An interrupted run is repeated, and AWS refuses the second request."""
     stub.add_client_error("update_image_storage_class", UNSUPPORTED)
     stub.add_response("describe_images", {"imageDetails": [detail(A, imageStatus=status)]})
 
@@ -130,8 +130,8 @@ def test_what_is_so_already_is_no_error(ecr, stub, call, status):
     ],
     ids=["active", "activating", "archived"],
 )
-def test_what_is_refused_and_not_so_is_an_error(ecr, stub, call, status):
-    """What can still be pulled must not count as archived."""
+def test_storage_class_change_fails_if_refused_and_not_done(ecr, stub, call, status):
+    """An image that can still be pulled must not count as archived."""
     stub.add_client_error("update_image_storage_class", UNSUPPORTED)
     stub.add_response("describe_images", {"imageDetails": [detail(A, imageStatus=status)]})
 
@@ -139,8 +139,8 @@ def test_what_is_refused_and_not_so_is_an_error(ecr, stub, call, status):
         call(ecr)
 
 
-def test_deletes_images_and_says_what_is_still_there(ecr, stub):
-    """By AWS's code and words, in the order that was asked for."""
+def test_delete_returns_result_for_each_digest(ecr, stub):
+    """A failure carries the code and the reason of AWS, in the order of the request."""
     wanted = {"repositoryName": "curated/hello", "imageIds": [{"imageDigest": A}, {"imageDigest": B}]}
     failed = {
         "imageId": {"imageDigest": A},
@@ -156,8 +156,8 @@ def test_deletes_images_and_says_what_is_still_there(ecr, stub):
     )
 
 
-def test_deletes_no_more_than_a_hundred_at_once(ecr, stub):
-    """AWS takes no more."""
+def test_delete_sends_at_most_100_digests_per_request(ecr, stub):
+    """AWS accepts no more than 100."""
     digests = [f"sha256:{number:064x}" for number in range(250)]
     for at in (0, 100, 200):
         ids = [{"imageDigest": digest} for digest in digests[at : at + 100]]
@@ -166,13 +166,13 @@ def test_deletes_no_more_than_a_hundred_at_once(ecr, stub):
     assert [each.name for each in ecr.delete("curated/hello", digests)] == digests
 
 
-def test_nothing_to_delete_asks_nothing(ecr):
+def test_delete_of_nothing_makes_no_request(ecr):
     """AWS would refuse the empty list."""
     assert ecr.delete("curated/hello", []) == ()
 
 
-def test_what_aws_says_nothing_of_does_not_count_as_deleted(ecr, stub):
-    """Nothing said is not nothing there."""
+def test_delete_fails_for_digest_missing_in_response(ecr, stub):
+    """A digest that the response does not mention must not count as deleted."""
     stub.add_response("batch_delete_image", {"failures": []})
 
     with pytest.raises(AwsFailed, match=A):
@@ -191,16 +191,16 @@ CALLS = {
     ("code", "status", "error"),
     [("AccessDeniedException", 400, AccessDenied), ("ServerException", 500, AwsUnavailable)],
 )
-def test_a_list_that_is_not_given_is_no_empty_one(ecr, stub, code, status, error):
-    """Somebody would take everything for gone."""
+def test_images_raises_if_listing_fails(ecr, stub, code, status, error):
+    """An empty list would make the caller treat every image as deleted."""
     stub.add_client_error("describe_images", code, http_status_code=status)
 
     with pytest.raises(error):
         ecr.images("a/b")
 
 
-def test_a_repository_that_is_not_there_holds_nothing(ecr, stub):
-    """ECR says so itself."""
+def test_images_of_missing_repository_is_empty(ecr, stub):
+    """ECR itself reports that the repository does not exist."""
     stub.add_client_error("describe_images", "RepositoryNotFoundException", http_status_code=400)
 
     assert ecr.images("a/b") == ()
@@ -217,8 +217,8 @@ def test_a_repository_that_is_not_there_holds_nothing(ecr, stub):
         ("InvalidParameterException", 400, AwsFailed),
     ],
 )
-def test_an_error_of_ecr_is_the_same_everywhere(ecr, stub, operation, call, code, status, error):
-    """None comes out as boto3's own, and none as an empty answer."""
+def test_ecr_error_raises_same_exception_from_every_call(ecr, stub, operation, call, code, status, error):
+    """No call raises an exception of boto3 or returns an empty result instead."""
     stub.add_client_error(operation, code, http_status_code=status)
 
     with pytest.raises(error) as caught:

@@ -1,4 +1,4 @@
-"""The IAM documents give each role what its code calls and nothing else."""
+"""Tests that the IAM documents grant each role the actions that its code calls, and no others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REGISTRY = {
     "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer",
     "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
 }  # fmt: skip
-"""What ECR asks for where the registry's HTTP API is called; its tags are never listed."""
+"""Actions that ECR checks for calls of the registry's HTTP API; the code never lists tags there."""
 COSIGN = {"kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"}
 ECR_ITSELF = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}
-"""What ECR does with the storage key for whoever makes a repository (User Guide, "Encryption at rest")."""
+"""Actions that ECR performs with the storage key for the creator of a repository (User Guide, "Encryption at rest")."""
 FILES = {"ecr": ("ecr.py", "ecr_images.py"), "kms": ("kms.py",), "sqs": ("sqs.py",)}
 CALL = re.compile(r"client\.(?:get_paginator\(\"(\w+)\"|(?!get_paginator)(\w+)\()")
 READ = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"}
@@ -53,11 +53,12 @@ REPOSITORIES: dict[str, dict[str, set[str]]] = {
     },
     "bridge": {},
 }
-"""Role → repositories → what it may do there. Only the lifecycle changes storage classes, and nobody in `evidence/`."""
+"""Map of role to repositories to allowed actions; only lifecycle changes storage classes, and no role does in
+`evidence/`."""
 
 
 def made() -> set[str]:
-    """Every action that the code asks AWS for."""
+    """Return every action that the code requests from AWS."""
     found = set(REGISTRY | COSIGN | ECR_ITSELF)
     for service, files in FILES.items():
         for each in files:
@@ -79,8 +80,8 @@ DOCUMENTS = sorted((ROOT / POLICIES).glob("*.json"))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_role_is_given_no_action_that_the_code_does_not_call(path: Path) -> None:
-    """Nor a pattern of actions, nor anything but allowances."""
+def test_role_is_granted_only_actions_that_the_code_calls(path: Path) -> None:
+    """A document has no wildcard actions and only Allow statements."""
     given = {action for each in statements(path) for action in listed(each["Action"])}
 
     assert given <= made()
@@ -88,8 +89,8 @@ def test_role_is_given_no_action_that_the_code_does_not_call(path: Path) -> None
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_role_may_do_in_repositories_what_the_table_says(path: Path) -> None:
-    """Exactly."""
+def test_role_is_granted_exactly_the_tabled_repository_actions(path: Path) -> None:
+    """The table is compared for equality, so that a missing action fails too."""
     found: dict[str, set[str]] = {}
     for each in statements(path):
         for resource in listed(each["Resource"]):
@@ -100,13 +101,13 @@ def test_role_may_do_in_repositories_what_the_table_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
-def test_role_may_do_in_all_repositories_nothing_but_find_them(path: Path) -> None:
-    """A token and the list."""
+def test_role_may_only_list_and_log_in_for_all_repositories(path: Path) -> None:
+    """Only the login token and the list of repositories need the resource `*`."""
     anywhere = {action for each in statements(path) if each["Resource"] == "*" for action in listed(each["Action"])}
 
     assert anywhere <= {"ecr:DescribeRepositories", "ecr:GetAuthorizationToken"}
 
 
-def test_every_role_has_a_row() -> None:
-    """A document that nobody looks at gives what nobody knows."""
+def test_every_iam_document_has_a_row_in_the_table() -> None:
+    """A document without a row would not be checked."""
     assert {path.stem for path in DOCUMENTS} == set(REPOSITORIES)

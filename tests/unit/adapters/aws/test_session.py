@@ -1,4 +1,4 @@
-"""AWS's errors in our words, and what a tier's session gives to tools."""
+"""Tests of how AWS errors are translated, and of what the session of a tier gives to tools."""
 
 import boto3
 import pytest
@@ -6,8 +6,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
-from supply_chain.adapters.aws.session import CONFIG, AwsSession, error_code, translated
 
+from supply_chain.adapters.aws.session import CONFIG, AwsSession, error_code, translated
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong
 
 SECRET = "secret-access-key-of-the-user"
@@ -46,8 +46,8 @@ def client_error(code, status=400):
     ],
     ids=lambda value: getattr(value, "__name__", str(value)[:60]),
 )
-def test_an_error_of_boto3_becomes_ours(error, expected):
-    """Only what may pass by itself is tried again, and every one says what was being done."""
+def test_translated_maps_boto3_error_to_own_exception(error, expected):
+    """Only transient errors are retryable, and each message names the failed operation."""
     with pytest.raises(AwsFailed if expected is not AccessDenied else AccessDenied) as caught, translated("make tea"):
         raise error
 
@@ -57,34 +57,34 @@ def test_an_error_of_boto3_becomes_ours(error, expected):
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"])
-def test_every_way_of_saying_later_is_tried_again(code):
-    """AWS's services do not agree on a word."""
+def test_translated_treats_every_throttling_code_as_retryable(code):
+    """AWS services use different codes for throttling."""
     with pytest.raises(AwsUnavailable), translated("make tea"):
         raise client_error(code)
 
 
-def test_other_errors_pass():
-    """A mistake of ours is not AWS's."""
+def test_translated_passes_other_exceptions():
+    """A programming error must not look like an AWS error."""
     with pytest.raises(ZeroDivisionError), translated("make tea"):
         raise ZeroDivisionError
 
 
-def test_knows_awss_own_code():
-    """And answers with nothing where there is none."""
+def test_error_code_returns_code_of_aws():
+    """An error without a code gives the empty string."""
     assert error_code(client_error("RepositoryNotFoundException")) == "RepositoryNotFoundException"
     assert error_code(ClientError({}, "Operation")) == ""
 
 
-def test_a_client_speaks_to_the_endpoint_of_its_block():
-    """And to AWS itself where the block names none; no call is made for that."""
+def test_client_uses_configured_endpoint():
+    """Without a configured endpoint the client uses AWS itself; the test makes no request."""
     assert SESSION.client("ecr").meta.endpoint_url == "http://127.0.0.1:9"
     real = AwsSession("a", "b", "arn:aws:iam::1:role/x", "eu-west-1").client("ecr")
     assert real.meta.endpoint_url == "https://api.ecr.eu-west-1.amazonaws.com"
     assert real.meta.region_name == "eu-west-1"
 
 
-def test_the_users_key_is_only_good_for_assuming_the_role(monkeypatch):
-    """Tools get the role's credentials, for a while; the user's secret is never among them."""
+def test_environment_holds_role_credentials_and_not_the_users_secret(monkeypatch):
+    """Tools get temporary credentials of the role only."""
     sts = boto3.client("sts", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
     answer = {
         "AccessKeyId": "ASIAROLE000000000",
@@ -106,8 +106,8 @@ def test_the_users_key_is_only_good_for_assuming_the_role(monkeypatch):
     assert SECRET not in environment.values()
 
 
-def test_a_role_that_may_not_be_assumed_is_access_denied(monkeypatch):
-    """Said before any tool runs."""
+def test_environment_raises_access_denied_if_role_cannot_be_assumed(monkeypatch):
+    """The error is raised before any tool starts."""
     sts = boto3.client("sts", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
     monkeypatch.setattr(AwsSession, "_sts", lambda self, service, **kwargs: sts)
     with Stubber(sts) as stub:
@@ -116,13 +116,13 @@ def test_a_role_that_may_not_be_assumed_is_access_denied(monkeypatch):
             AwsSession("a", "b", "arn:aws:iam::1:role/x", "eu-west-1").environment()
 
 
-def test_a_secret_does_not_show():
-    """A session may be printed, or end up in an error report."""
+def test_session_text_hides_secret():
+    """A session may be printed or be part of an error report."""
     assert SECRET not in repr(SESSION) and SECRET not in str(SESSION)
 
 
-def test_calls_have_timeouts_and_retries():
-    """A step cannot hang on AWS."""
+def test_clients_have_timeouts_and_retries():
+    """A step must not hang on AWS."""
     assert isinstance(CONFIG, Config)
     assert CONFIG.connect_timeout <= 10 and CONFIG.read_timeout <= 60
     assert SESSION.client("ecr").meta.config.retries["mode"] == "standard"
@@ -136,8 +136,8 @@ def test_calls_have_timeouts_and_retries():
         ("RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
     ],
 )
-def test_a_wrong_clock_is_told_from_a_wrong_role(code, message):
-    """AWS answers both with 403."""
+def test_translated_distinguishes_wrong_clock_from_denied_role(code, message):
+    """AWS answers both with status 403."""
     error = ClientError(
         {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Operation"
     )
@@ -149,8 +149,8 @@ def test_a_wrong_clock_is_told_from_a_wrong_role(code, message):
     ("code", "attempts", "again"),
     [("ExpiredTokenException", 1, 0), ("ExpiredToken", 1, 0), ("ExpiredToken", 2, None), ("AccessDenied", 1, None)],
 )
-def test_credentials_whose_time_is_over_are_got_anew_once(code, attempts, again):
-    """By the same call, made again."""
+def test_expired_credentials_are_renewed_once(code, attempts, again):
+    """The call that failed is repeated with the new credentials."""
     session = AwsSession("a", "b", "arn:aws:iam::1:role/x", "eu-west-1")
     credentials = session._session.get_credentials()
     credentials._frozen_credentials = "those that are over"

@@ -1,4 +1,4 @@
-"""SQS as the bridge uses it: what is asked, what comes back, and how its errors are told."""
+"""Tests of the SQS adapter of the bridge: its requests, its results and its errors."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from supply_chain.promotion.bridge import UNTOLD, Message
 
 
 class Sqs:
-    """Gives these batches, one for each call, and then nothing; an error instead where there is one."""
+    """Fake of SQS that returns one batch for each call and then nothing; a batch that is an exception is raised."""
 
     def __init__(self, *batches):
         self.batches, self.asked, self.shown, self.unseen = list(batches), [], [], {}
@@ -53,8 +53,8 @@ def given(number, reason=None, sent=0, receipt=None):
     }
 
 
-def test_a_patient_receive_waits_at_the_queue():
-    """Otherwise an idle bridge would ask again and again."""
+def test_receive_with_patience_uses_long_polling():
+    """Without long polling an idle bridge would poll continuously."""
     sqs = Sqs([given(1, sent=60)])
     queue = SqsQueue(sqs, "url")
 
@@ -66,9 +66,9 @@ def test_a_patient_receive_waits_at_the_queue():
     assert [asked["WaitTimeSeconds"] for asked in sqs.asked] == [5, 0]
 
 
-def test_all_messages_are_seen_once_the_oldest_first():
-    """A queue gives ten at once, and gives some again, with another receipt that is the good one from then on; what it
-    gave up itself has no reason of ours."""
+def test_all_returns_each_message_once_oldest_first():
+    """SQS returns ten at once and may repeat one, whose newer receipt is valid; a message that SQS gave up has no
+    reason."""
     first, second = [given(2, "why", sent=9), given(1, sent=3)], [given(3, "other", sent=5), given(1, sent=3)]
     sqs = Sqs(first, second, [given(2, "why", sent=9, receipt="new")])
 
@@ -79,8 +79,8 @@ def test_all_messages_are_seen_once_the_oldest_first():
 
 
 @pytest.mark.parametrize("between", [[], [given(1)]], ids=["nothing", "nothing new"])
-def test_one_answer_with_nothing_new_is_no_end(between):
-    """SQS asks some of its servers where it does not wait, and may give little of much where it does."""
+def test_all_continues_after_one_batch_without_new_messages(between):
+    """SQS may query only some of its servers and may return few of many messages."""
     batches = [given(n) for n in range(10)], between, [given(n) for n in range(10, 15)], between, [given(15)]
     sqs = Sqs(*batches)
 
@@ -91,16 +91,16 @@ def test_one_answer_with_nothing_new_is_no_end(between):
     assert all(asked["WaitTimeSeconds"] > 0 for asked in sqs.asked)
 
 
-def test_an_empty_queue_is_looked_at_for_some_seconds_alone():
-    """A person waits for it."""
+def test_all_polls_empty_queue_for_a_few_seconds_only():
+    """A person waits for the answer."""
     sqs = Sqs()
 
     assert SqsQueue(sqs, "url").all() == ()
     assert sum(asked["WaitTimeSeconds"] for asked in sqs.asked) <= 4 and sqs.shown == []
 
 
-def test_what_was_only_looked_at_is_shown_again():
-    """It is out of sight for long enough to read the rest, and at once there for whoever sends it through again."""
+def test_all_makes_messages_visible_again():
+    """Messages are invisible long enough to read the rest, and are then available to be sent again."""
     sqs = Sqs([given(n) for n in range(10)], [given(n) for n in range(10, 12)])
 
     SqsQueue(sqs, "url").all()
@@ -109,8 +109,8 @@ def test_what_was_only_looked_at_is_shown_again():
     assert all(asked["VisibilityTimeout"] >= 60 for asked in sqs.asked)
 
 
-def test_what_others_see_or_deleted_by_now_stays_so():
-    """It took longer than they were out of sight; any other error is told."""
+def test_all_ignores_messages_already_visible_or_deleted():
+    """The visibility timeout may have passed meanwhile; any other error is raised."""
     sqs = Sqs([given(1), given(2), given(3)])
     sqs.unseen = {"r1": "AWS.SimpleQueueService.MessageNotInflight", "r2": "ReceiptHandleIsInvalid"}
 
@@ -120,8 +120,8 @@ def test_what_others_see_or_deleted_by_now_stays_so():
         SqsQueue(sqs, "url").all()
 
 
-def test_what_was_looked_at_is_shown_again_also_where_the_rest_cannot_be_read():
-    """Otherwise it would seem to have gone."""
+def test_all_makes_messages_visible_again_if_reading_fails():
+    """Otherwise the messages would seem to be lost."""
     sqs = Sqs([given(1)], EndpointConnectionError(endpoint_url="http://x"))
 
     with pytest.raises(AwsUnavailable):
@@ -130,8 +130,8 @@ def test_what_was_looked_at_is_shown_again_also_where_the_rest_cannot_be_read():
     assert sqs.shown == ["r1"]
 
 
-def test_a_reason_goes_with_the_message():
-    """None where there is none: SQS takes no empty attribute."""
+def test_send_attaches_reason_as_message_attribute():
+    """Without a reason there is no attribute, because SQS accepts no empty one."""
     sqs = Sqs()
     SqsQueue(sqs, "url").send("body", "why")
     SqsQueue(sqs, "url").send("body")
@@ -140,8 +140,8 @@ def test_a_reason_goes_with_the_message():
     assert sqs.asked[1] == {"QueueUrl": "url", "MessageBody": "body", "MessageAttributes": {}}
 
 
-def test_a_message_is_deleted_by_its_receipt():
-    """Its id would not do."""
+def test_delete_uses_receipt_of_message():
+    """SQS does not delete by the id of a message."""
     sqs = Sqs()
     SqsQueue(sqs, "url").delete(Message(id="m", receipt="r", body="b"))
 
@@ -155,19 +155,19 @@ def test_a_message_is_deleted_by_its_receipt():
         (ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage"), AccessDenied),
     ],
 )
-def test_sqss_errors_are_ours(error, told):
-    """So that the bridge knows what to wait for."""
+def test_receive_translates_sqs_errors(error, told):
+    """The type of the error tells the bridge whether to wait."""
     with pytest.raises(told):
         SqsQueue(Sqs(error), "url").receive(patient=False)
 
 
-def test_messages_are_counted_also_those_that_are_out_of_sight():
-    """Somebody looks at them; they are there."""
+def test_count_includes_messages_in_flight():
+    """A message that somebody inspects is still in the queue."""
     assert SqsQueue(Sqs(), "url").count() == 5
 
 
-def test_what_somebody_else_received_since_is_theirs_to_delete():
-    """The bridge would otherwise try for ever; any other error is told."""
+def test_delete_ignores_message_received_by_another_consumer():
+    """The bridge would otherwise retry for ever; any other error is raised."""
     sqs = Sqs()
     sqs.unseen = {"r1": "AWS.SimpleQueueService.ReceiptHandleIsInvalid", "r2": "AccessDenied"}
 

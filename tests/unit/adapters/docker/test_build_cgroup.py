@@ -1,4 +1,4 @@
-"""The control group of a build: which files are written, and what is read of them."""
+"""Tests of the control group of a build: which files are written, and what is read from them."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ OWNER = "0123456789ab"
 
 
 def rmdir(group):
-    """As the kernel does it: a group's files go with it, and one with a process or a group in it stays."""
+    """Remove a directory as the kernel removes a group: fail if it has a process or a group in it."""
     processes = group / "cgroup.procs"
     if any(each.is_dir() for each in group.iterdir()) or (processes.is_file() and processes.read_text()):
         raise OSError(errno.EBUSY, "Device or resource busy", str(group))
@@ -26,7 +26,7 @@ def rmdir(group):
 
 @pytest.fixture(params=["v1", "v2"])
 def group(request, tmp_path, monkeypatch):
-    """A group below a tree like the kernel's."""
+    """Return a group below a directory tree like that of the kernel."""
     monkeypatch.setattr(Path, "rmdir", rmdir)
     if request.param == "v2":
         (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
@@ -37,8 +37,8 @@ def group(request, tmp_path, monkeypatch):
     return BuildCgroup("0123", OWNER, tmp_path)
 
 
-def test_limits_are_written_where_the_kernel_reads_them(group):
-    """By the names of the version that it serves."""
+def test_limit_writes_the_files_of_the_cgroup_version(group):
+    """The names and units differ between cgroup versions 1 and 2."""
     assert group.limit(LIMITS)
 
     written = {file.name: file.read_text() for file in group.root.rglob(f"cscm.build/{OWNER}/0123/*")}
@@ -55,8 +55,8 @@ def test_limits_are_written_where_the_kernel_reads_them(group):
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_counters_begin_at_nothing_and_limits_are_all_set_again(group, running):
-    """What an earlier build reached says nothing of this one; a group in which one runs stays, with its limits."""
+def test_limit_resets_counters_unless_a_build_runs(group, running):
+    """The counters of an earlier build say nothing about this one; a group with a running build keeps its counters."""
     group.limit(LIMITS)
     pids = group.directory("pids")
     (pids / "pids.events").write_text("max 1\n")
@@ -70,15 +70,15 @@ def test_counters_begin_at_nothing_and_limits_are_all_set_again(group, running):
     assert (group.directory("memory") / name).read_text() == str(2**29)
 
 
-def test_a_kernel_that_takes_none_is_told(tmp_path):
-    """As where the user is not root, or the engine is elsewhere."""
+def test_limit_returns_false_if_kernel_refuses(tmp_path):
+    """The user may not be root, or the engine may run elsewhere."""
     (tmp_path / "memory").write_text("no directory")
 
     assert not BuildCgroup("0123", OWNER, tmp_path).limit(LIMITS)
 
 
-def test_what_was_reached_is_read_from_the_counters(group):
-    """Of the group's own steps, which have groups below it."""
+def test_reached_reads_counters_of_the_group_and_its_steps(group):
+    """BuildKit creates a group for each step below the group of the build."""
     group.limit(LIMITS)
     assert group.reached() == ""
 
@@ -97,8 +97,8 @@ def test_what_was_reached_is_read_from_the_counters(group):
     assert group.reached() == "processes"
 
 
-def test_one_process_of_each_step_is_found(group):
-    """Which is enough to see what its step wrote."""
+def test_processes_returns_one_process_of_each_step(group):
+    """One process is enough to measure what its step wrote."""
     for name, content in (("a", "12\n13\n"), ("b", "14\n"), ("c", "")):
         (group.directory("pids") / "buildkit" / name).mkdir(parents=True)
         (group.directory("pids") / "buildkit" / name / "cgroup.procs").write_text(content)
@@ -106,8 +106,8 @@ def test_one_process_of_each_step_is_found(group):
     assert sorted(group.processes()) == [12, 14]
 
 
-def test_builds_that_run_are_counted_by_their_steps(group):
-    """Two steps of a build are one build; a group that is left, and another owner's, is none."""
+def test_running_counts_builds_and_not_steps(group):
+    """Two steps of a build count once; an empty group and a group of another owner do not count."""
     for owner, key, step, content in (
         (OWNER, "0123", "a", "12\n"),
         (OWNER, "0123", "b", "13\n"),
@@ -123,8 +123,8 @@ def test_builds_that_run_are_counted_by_their_steps(group):
     assert (group.running(), running_builds("other", group.root), running_builds("none", group.root)) == (2, 1, 0)
 
 
-def test_groups_of_builds_that_are_over_go(group):
-    """The kernel removes an empty one, with its files; one in which something runs stays, and so does another's."""
+def test_remove_groups_removes_only_empty_groups_of_the_owner(group):
+    """The kernel refuses to remove a group in which a process runs."""
     for controller in ("memory", "pids"):
         (group.directory(controller) / "buildkit/x").mkdir(parents=True, exist_ok=True)
     running = group.directory("pids").with_name("4567")
@@ -139,8 +139,8 @@ def test_groups_of_builds_that_are_over_go(group):
     assert running.exists() and others.exists()
 
 
-def test_last_group_takes_the_directory_above_with_it(group):
-    """Nothing of ours stays where no supply chain builds any more."""
+def test_remove_groups_removes_parent_directory_of_last_group(group):
+    """No directory stays behind after the last supply chain has been removed."""
     group.directory("memory").mkdir(parents=True)
 
     remove_groups(OWNER, group.root)
@@ -149,14 +149,14 @@ def test_last_group_takes_the_directory_above_with_it(group):
 
 
 @pytest.mark.parametrize(("owner", "name"), [("", "/cscm.build/0123"), ("../x", "/cscm.build/---x/0123")])
-def test_owner_leads_nowhere_else(owner, name):
-    """An engine that one supply chain has for itself has no owner; any other text is a part of a name."""
+def test_group_name_keeps_owner_within_one_path_component(owner, name):
+    """An engine of a single supply chain has no owner; any other text must not lead to another path."""
     assert group_name("0123", owner) == name
     assert str(BuildCgroup("0123", owner, Path("/g")).directory("pids")) == f"/g/pids{name}"
 
 
-def test_group_that_goes_while_it_is_looked_at_ends_no_look(tmp_path, monkeypatch):
-    """A step ends at any time; the guard looks on at the others."""
+def test_group_that_disappears_during_a_check_is_ignored(tmp_path, monkeypatch):
+    """A step may end at any time, and the guard continues with the others."""
     group = BuildCgroup("0123", OWNER, tmp_path)
     for name in ("a", "b"):
         place = group.directory("pids") / "buildkit" / name
@@ -181,8 +181,8 @@ def test_group_that_goes_while_it_is_looked_at_ends_no_look(tmp_path, monkeypatc
     ids=errno.errorcode.get,
 )
 @pytest.mark.parametrize("what", [(os, "scandir"), (Path, "read_text")], ids=["listing", "reading"])
-def test_what_cannot_be_read_is_not_taken_for_nothing(group, monkeypatch, what, error, gone):
-    """A group that is gone has no step, and has reached nothing; of any other nobody knows."""
+def test_unreadable_group_raises_unless_it_is_gone(group, monkeypatch, what, error, gone):
+    """A removed group has no steps and reached no limit; the state of any other unreadable group is unknown."""
     group.limit(LIMITS)
     for controller, name in (("pids", "cgroup.procs"), ("pids", "pids.events"), ("memory", "memory.events")):
         (group.directory(controller) / name).write_text("7\n")

@@ -1,4 +1,4 @@
-"""Build contexts: the snapshot's own, or a copy with the root filesystem that a base declares."""
+"""Tests of build contexts: the snapshot itself, or a copy with the root filesystem that a base declares."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def never(*_):
 
 
 @pytest.mark.parametrize("kind", ["manifest", "base"])
-def test_without_a_root_filesystem_the_snapshot_itself_is_built(make, snapshot, kind):
+def test_build_context_without_rootfs_is_the_snapshot(make, snapshot, kind):
     """No copy is made."""
     taken = snapshot(getattr(make, kind)())
 
@@ -26,8 +26,8 @@ def test_without_a_root_filesystem_the_snapshot_itself_is_built(make, snapshot, 
         assert place == taken.context
 
 
-def test_a_base_gets_its_root_filesystem_in_a_copy(make, snapshot):
-    """The snapshot stays as it is."""
+def test_build_context_with_rootfs_is_a_copy(make, snapshot):
+    """The snapshot stays unchanged."""
     asked = []
 
     def rootfs(wanted, target, epoch, work):
@@ -43,8 +43,8 @@ def test_a_base_gets_its_root_filesystem_in_a_copy(make, snapshot):
     assert not (taken.context / "rootfs.tar").exists()
 
 
-def test_a_copy_is_gone_when_the_root_filesystem_cannot_be_made(make, snapshot, tmp_path, monkeypatch):
-    """And when the build fails, for the same reason."""
+def test_build_context_copy_is_removed_if_rootfs_fails(make, snapshot, tmp_path, monkeypatch):
+    """A failed build removes the copy in the same way."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -57,8 +57,8 @@ def test_a_copy_is_gone_when_the_root_filesystem_cannot_be_made(make, snapshot, 
     assert list(temporary.iterdir()) == []
 
 
-def test_a_root_filesystem_takes_the_place_of_a_link_of_its_name(make, snapshot, tmp_path):
-    """It is not written to where the link leads."""
+def test_build_context_rootfs_replaces_symlink_of_same_name(make, snapshot, tmp_path):
+    """The root filesystem must not be written to the target of the symbolic link."""
     taken = snapshot(make.base(rootfs={"packages": ["python3"]}))
     (tmp_path / "outside").write_text("of the machine")
     (taken.context / "rootfs.tar").symlink_to(tmp_path / "outside")

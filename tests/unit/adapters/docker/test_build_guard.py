@@ -1,4 +1,4 @@
-"""The guard of a build: what counts as broken, and what becomes of the build then."""
+"""Tests of the guard of a build: what counts as exceeded, and how the build then ends."""
 
 import contextlib
 import errno
@@ -40,24 +40,24 @@ def group(tmp_path, monkeypatch):
 
 @pytest.fixture
 def disk(monkeypatch):
-    """A file system with 100 GiB free, of which a test takes."""
+    """Return a file system with 100 GiB free, which a test may reduce."""
     found = SimpleNamespace(f_bavail=100 * 2**30, f_frsize=1, f_files=1000, f_favail=1000)
     monkeypatch.setattr(free_space, "statvfs", lambda _: found)
     return found
 
 
 def never():
-    """The build goes on."""
+    """Return that the build is not over."""
     return False
 
 
 def guarded(limits, storage, build):
-    """As a builder does it: the limits once, then the build."""
+    """Run a build as a builder does: set the limits once, then guard the build."""
     return build_guard.guarded(ORDER, limited_group(ORDER.key, "", limits), limits, storage, build)
 
 
 def a_step(group, name):
-    """Runs, as the kernel tells it."""
+    """Create the group of a running step, as the kernel shows it."""
     step = group.directory("pids") / "buildkit" / name
     step.mkdir(parents=True)
     (step / "cgroup.procs").write_text("1\n")
@@ -68,13 +68,13 @@ def sleeping():
 
 
 def too_many(group):
-    """The kernel counted a process that could not be made."""
+    """Let the counter of the kernel show that a process could not be created."""
     group.directory("pids").mkdir(parents=True, exist_ok=True)
     (group.directory("pids") / "pids.events").write_text("max 1\n")
 
 
-def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
-    """At once, and told as what it is."""
+def test_guard_ends_build_that_exceeds_process_limit(group):
+    """The commands of the build end at once, and the error names the limit."""
 
     def build():
         too_many(group)
@@ -84,16 +84,16 @@ def test_a_build_that_breaks_a_limit_is_ended_with_its_commands(group):
         guarded(LIMITS, (), build)
 
 
-def test_a_build_ends_before_the_engines_disk_is_full(group, tmp_path):
-    """Whoever filled it: nothing that is written then would be whole."""
+def test_guard_ends_build_before_engine_disk_is_full(group, tmp_path):
+    """It does not matter who filled the disk: what is written to a full disk is incomplete."""
     scarce = LIMITS.model_copy(update={"reserve": 2**60})
 
     with pytest.raises(BuildLimitExceeded, match="have to stay"):
         guarded(scarce, (tmp_path,), sleeping)
 
 
-def test_a_cancelled_run_ends_as_cancelled(group):
-    """The guard's own cancellation ends with that of the run."""
+def test_guard_raises_cancelled_for_cancelled_run(group):
+    """The cancellation of the guard follows that of the run."""
     outer = Cancellation()
     token = current.set(outer)
 
@@ -109,8 +109,8 @@ def test_a_cancelled_run_ends_as_cancelled(group):
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("no such file"), ValueError("no number"), KeyError("f")], ids=repr)
-def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, error):
-    """Nobody would see what it uses; its own error would be another."""
+def test_guard_ends_build_that_it_cannot_watch(group, monkeypatch, tmp_path, error):
+    """Without the watch nobody would see what the build uses."""
 
     def unreadable(_):
         raise error
@@ -122,8 +122,8 @@ def test_a_build_that_cannot_be_watched_is_ended(group, monkeypatch, tmp_path, e
 
 
 @pytest.mark.parametrize("unreadable", ["buildkit", "root"])
-def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreadable):
-    """What the kernel does not tell is not nothing."""
+def test_guard_ends_build_whose_steps_are_unreadable(group, monkeypatch, unreadable):
+    """An unreadable group must not count as an empty one."""
     listed, compared = os.scandir, Path.samefile
 
     def refused(other):
@@ -145,8 +145,8 @@ def test_a_build_whose_steps_cannot_be_seen_is_ended(group, monkeypatch, unreada
         guarded(LIMITS, (), build)
 
 
-def test_what_a_group_without_limits_says_ends_no_build(group, monkeypatch):
-    """Another user than root may not look at the steps, and their group has counted for others."""
+def test_guard_ignores_counters_of_group_without_limits(group, monkeypatch):
+    """A user other than root may not read the steps, and the group may have counted for other builds."""
 
     def refused(process, proc):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -159,8 +159,8 @@ def test_what_a_group_without_limits_says_ends_no_build(group, monkeypatch):
     assert (guard.look(), guard.walk(), guard.explain("exit code: 137")) == ("", "", "")
 
 
-def test_a_limit_that_goes_while_it_is_looked_at_ends_no_build(group):
-    """The kernel has removed the group between two files of it: a step's end is no failure."""
+def test_guard_ignores_memory_file_that_disappears(group):
+    """The kernel may remove a group between two reads when a step ends."""
     memory = group.directory("memory")
     memory.mkdir(parents=True, exist_ok=True)
     (memory / "memory.max_usage_in_bytes").write_text("100")
@@ -168,8 +168,8 @@ def test_a_limit_that_goes_while_it_is_looked_at_ends_no_build(group):
     assert BuildGuard(group, LIMITS, None).look() == ""
 
 
-def test_limits_that_cannot_be_set_are_logged(group, tmp_path, caplog):
-    """The build runs without them, as the documentation says; whoever reads its log sees it."""
+def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
+    """The build runs without limits, as documented, and the log says so."""
     (tmp_path / "memory").write_text("no directory")
     done = Done(0, "", "", 1.0)
 
@@ -179,8 +179,8 @@ def test_limits_that_cannot_be_set_are_logged(group, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("words", "limited"), [("exit code: 137", True), ("exit code: 1", False)])
-def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
-    """A compiler that fails near its limit has failed for another reason."""
+def test_guard_names_memory_only_if_a_step_was_killed(group, words, limited):
+    """A compiler that fails near its memory limit failed for another reason."""
 
     def build():
         memory = group.directory("memory")
@@ -196,8 +196,8 @@ def test_memory_is_named_only_where_it_ended_a_step(group, words, limited):
         assert guarded(LIMITS, (), build).stderr == words
 
 
-def test_a_build_that_took_too_long_is_told_as_that(group):
-    """Unless a limit explains it."""
+def test_guard_passes_timeout_of_build(group):
+    """A limit that explains the timeout would take precedence."""
 
     def build():
         raise ToolTimedOut("too long\nraise it")
@@ -206,15 +206,15 @@ def test_a_build_that_took_too_long_is_told_as_that(group):
         guarded(LIMITS, (), build)
 
 
-def test_a_good_build_is_left_alone(group, tmp_path):
-    """With enough of everything."""
+def test_guard_returns_result_of_build_within_limits(group, tmp_path):
+    """A build within its limits is not disturbed."""
     done = Done(0, "", "", 1.0)
 
     assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
 
 
-def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
-    """Not what lies below its layer, in memory, or in mounts that it can only read."""
+def test_written_bytes_counts_upper_layer_and_writable_cache_mounts(tmp_path):
+    """Lower layers, memory file systems and read-only mounts do not count."""
     upper, proc = tmp_path / "upper layer", tmp_path / "proc"
     cache, hidden = proc / "7/root/var/cache", proc / "7/root/ro"
     (proc / "self/root").mkdir(parents=True)
@@ -240,8 +240,8 @@ def test_what_a_step_writes_is_its_layer_and_its_caches(tmp_path):
     assert written_bytes(9, 4096, never, proc) == 0, "a step that has not begun has the mounts of the host"
 
 
-def test_a_process_that_has_ended_has_written_nothing(tmp_path):
-    """Also where nobody has waited for it yet; what cannot be read of one that runs is an error."""
+def test_written_bytes_of_ended_process_is_zero(tmp_path):
+    """A zombie counts as ended; an unreadable running process is an error."""
     with subprocess.Popen(["true"]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
         assert written_bytes(ended.pid, 4096, never) == 0
@@ -253,8 +253,8 @@ def test_a_process_that_has_ended_has_written_nothing(tmp_path):
         written_bytes(7, 4096, never, tmp_path)
 
 
-def test_too_much_written_breaks_the_limit(group, monkeypatch):
-    """All running steps together."""
+def test_guard_adds_written_bytes_of_all_steps(group, monkeypatch):
+    """The limit applies to all running steps together."""
     monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: 40 * 2**20)
     guard = BuildGuard(group, LIMITS, None)
     a_step(group, "a")
@@ -264,8 +264,8 @@ def test_too_much_written_breaks_the_limit(group, monkeypatch):
     assert "written more than 64 MiB" in guard.walk()
 
 
-def test_too_much_written_is_looked_at_twice(group, monkeypatch):
-    """A step that just changes its root has the host's mounts for a moment."""
+def test_guard_measures_excess_twice_before_it_ends_build(group, monkeypatch):
+    """A step that changes its root shows the mounts of the host for a moment."""
     monkeypatch.setattr(build_guard, "INTERVAL", 0)
     found = iter([2**40, 0])
     monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: next(found))
@@ -274,8 +274,8 @@ def test_too_much_written_is_looked_at_twice(group, monkeypatch):
     assert BuildGuard(group, LIMITS, None).walk() == ""
 
 
-def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk):
-    """As where the engine unpacks an archive, a step removes files that it has open, or its root is another."""
+def test_guard_ends_build_if_free_space_falls(group, disk):
+    """Unpacked archives, deleted open files and another root are invisible in the layers of the steps."""
 
     def build():
         disk.f_bavail -= LIMITS.disk + MARGIN + 1
@@ -286,13 +286,13 @@ def test_free_space_that_goes_ends_a_build_whose_steps_show_nothing(group, disk)
 
 
 class Endless:
-    """Empty files without end, all in one directory or each in one below the last; to look at them takes time."""
+    """Fake of an endless number of empty files, in one directory or each in a directory below the last."""
 
     def __init__(self, deep):
         self.deep = deep
         self.begun, self.left = threading.Event(), threading.Event()
         self.most = 500
-        """Files that are looked at once the build has left; who goes on to the last one does not stop."""
+        """Number of files that may still be read after the build has ended; a walk to the last one does not stop."""
 
     def scandir(self, path):
         return contextlib.nullcontext(itertools.islice(self.entries(), 1 if self.deep else None))
@@ -315,15 +315,15 @@ class Endless:
 
 @pytest.fixture(params=[False, True], ids=["wide", "deep"])
 def endless(request, monkeypatch):
-    """What a step has written."""
+    """Return the endless files that a step has written."""
     files, listed = Endless(request.param), os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: (files.scandir if str(path) == files.path else listed)(path))
     monkeypatch.setattr(build_guard, "_written_places", lambda process, proc: [Path(files.path)])
     return files
 
 
-def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, endless):
-    """Files that are many make it slow; free space is looked at all the while."""
+def test_guard_sees_loss_of_free_space_during_endless_walk(group, disk, endless):
+    """Many files make the walk slow, so free space is checked in parallel."""
 
     def build():
         a_step(group, "a")
@@ -339,8 +339,8 @@ def test_a_walk_without_end_hides_no_loss_of_free_space(group, disk, endless):
     assert endless.most
 
 
-def test_a_build_that_is_over_waits_for_no_walk(group, endless):
-    """Empty files take no bytes at which it would end."""
+def test_guard_does_not_wait_for_walk_after_build_ends(group, endless):
+    """Empty files take no bytes, so the size limit would never end the walk."""
     done = Done(0, "", "", 1.0)
 
     def build():

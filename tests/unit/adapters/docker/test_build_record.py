@@ -1,4 +1,4 @@
-"""BuildKit's provenance in both of SLSA's versions, as engines wrote it."""
+"""Tests of reading BuildKit's provenance in both SLSA versions, as real engines wrote it."""
 
 import copy
 
@@ -69,8 +69,8 @@ V1 = {
 
 
 @pytest.mark.parametrize("predicate", [V02, V1], ids=["v0.2", "v1"])
-def test_both_versions_say_the_same(predicate):
-    """Materials, sources, and what each command was given, by name."""
+def test_parse_record_reads_both_slsa_versions_alike(predicate):
+    """The record names the materials, the sources and what each command had access to."""
     found = parse_record({KEY: predicate})
 
     assert (found.frontend, found.arguments) == ("dockerfile.v0", {"build-arg:X": "1"})
@@ -86,16 +86,16 @@ def test_both_versions_say_the_same(predicate):
     assert found.operations.others == {"file": 1} and found.operations.caches == {"ns//c"}
 
 
-def test_enumerations_are_read_by_name_too():
-    """As protobuf's own JSON has them."""
+def test_parse_record_accepts_enumeration_names():
+    """The JSON encoding of protobuf writes names instead of numbers."""
     predicate = copy.deepcopy(V02)
     predicate["buildConfig"]["llbDefinition"][1]["op"]["Op"]["exec"]["network"] = "HOST"
 
     assert parse_record({KEY: predicate}).operations.execs[0].network == "host"
 
 
-def test_an_image_of_nothing_has_a_record_without_steps():
-    """FROM scratch, and no more."""
+def test_parse_record_accepts_empty_image_without_steps():
+    """An image that is only `FROM scratch` has neither materials nor steps."""
     nothing = {"invocation": {"parameters": {"frontend": "dockerfile.v0"}}}
 
     found = parse_record({KEY: nothing})
@@ -118,7 +118,7 @@ def test_an_image_of_nothing_has_a_record_without_steps():
     ],
     ids=str,
 )
-def test_a_record_that_cannot_be_read_fails_the_build(metadata):
-    """It is never taken for one that says nothing."""
+def test_parse_record_refuses_unreadable_record(metadata):
+    """An unreadable record must never pass as an empty one."""
     with pytest.raises(BuildMaterialsDiffer, match="cannot be read"):
         parse_record(metadata)

@@ -1,4 +1,4 @@
-"""What is asked of docker, and what is made of its answers."""
+"""Tests of the requests to docker and buildx, and of how their answers are interpreted."""
 
 import contextlib
 import gzip
@@ -73,7 +73,7 @@ esac; done
 
 
 def image(size):
-    """An OCI archive of an image whose one layer has a file of so many zeros."""
+    """Return an OCI archive of an image with one layer, which has one file of `size` zeros."""
     blobs = {}
 
     def blob(content):
@@ -117,8 +117,8 @@ def order(**changes):
     return BuildOrder(**{**{name: getattr(ORDER, name) for name in BuildOrder.__dataclass_fields__}, **changes})
 
 
-def test_builds_what_is_ordered_and_loads_it(docker):
-    """By arguments, each in one piece; the digest is BuildKit's own."""
+def test_build_passes_order_to_buildx_and_loads_result(docker):
+    """Each argument is a word of its own, and the digest is the one that BuildKit reports."""
     builder, recorded = docker()
 
     assert builder.build(ORDER)[0].digest == DIGEST
@@ -143,8 +143,8 @@ def test_builds_what_is_ordered_and_loads_it(docker):
 
 
 @pytest.mark.parametrize("where", ["context", "fetched"])
-def test_an_archive_for_the_engines_own_memory_is_refused_before_the_build(docker, tmp_path, where):
-    """Be it the application's, or fetched; where nothing unpacks it, it is a file like others."""
+def test_build_refuses_archive_that_exhausts_engine_memory(docker, tmp_path, where):
+    """The archive may be part of the source or fetched; an archive that no ADD unpacks is an ordinary file."""
     window = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
     packer = zstandard.ZstdCompressor(compression_params=window).compressobj()
     for name in ("context", "fetched"):
@@ -160,8 +160,8 @@ def test_an_archive_for_the_engines_own_memory_is_refused_before_the_build(docke
     assert builder.build(order(**changes, unpacks=False))
 
 
-def test_build_gives_buildkit_the_bytes_that_were_read(docker):
-    """From a directory of its own, with an ignore file that leaves out nothing; and the record comes back."""
+def test_build_gives_buildkit_the_dockerfile_bytes_of_the_order(docker):
+    """The Dockerfile is in its own directory with an empty ignore file, and the record of the build is returned."""
     builder, recorded = docker()
 
     (built,) = builder.build(ORDER)
@@ -174,8 +174,8 @@ def test_build_gives_buildkit_the_bytes_that_were_read(docker):
     assert built.record.materials[0].digest == DIGEST
 
 
-def test_build_allows_buildkit_exactly_what_was_resolved(docker):
-    """The context, images by digest, and what was fetched; everything else is denied first."""
+def test_build_policy_allows_only_resolved_sources(docker):
+    """The policy denies all sources first, and then allows the context, images by digest and fetched files."""
     builder, recorded = docker()
 
     builder.build(ORDER)
@@ -203,11 +203,11 @@ touch "$here/counted"
 until [ -e "$here/both" ]; do sleep 0.02; done
 exit 1
 """
-"""A build whose step reached the limit of processes before the build of the tests' stage began."""
+"""A build whose step reaches the process limit before the build of the test stage begins."""
 
 
-def test_build_of_the_tests_leaves_what_the_images_build_reached(docker, tmp_path, monkeypatch):
-    """They share a control group: set up twice, its counters would be gone, and with them why the build ended."""
+def test_stage_build_keeps_counters_of_image_build(docker, tmp_path, monkeypatch):
+    """Both builds share a control group; a second setup would reset the counters that explain why the first ended."""
     groups = tmp_path / "groups"
     monkeypatch.setattr(build_guard, "BuildCgroup", lambda key, owner: BuildCgroup(key, owner, groups))
     monkeypatch.setattr(build_guard, "INTERVAL", 60.0)
@@ -227,8 +227,8 @@ def test_build_of_the_tests_leaves_what_the_images_build_reached(docker, tmp_pat
         builder.build(ORDER, order(target="test", reproducible=False))
 
 
-def test_an_image_that_is_larger_than_declared_is_not_loaded(docker):
-    """What is sparse where it was made takes all of its room in the engine."""
+def test_build_refuses_image_larger_than_declared(docker):
+    """A sparse file takes its full size in the engine, so the image is not loaded."""
     builder, recorded = docker()
     (recorded.directory / "image").write_bytes(image(ORDER.max_size))
 
@@ -237,8 +237,8 @@ def test_an_image_that_is_larger_than_declared_is_not_loaded(docker):
     assert [call[0] for call in recorded.calls] == ["build"]
 
 
-def test_an_image_whose_layers_cannot_be_read_is_not_loaded(docker):
-    """Nobody knows how large it is."""
+def test_build_refuses_image_with_unreadable_layers(docker):
+    """The size of such an image is unknown, so it is not loaded."""
     builder, recorded = docker()
     (recorded.directory / "image").write_text("no archive")
 
@@ -248,8 +248,8 @@ def test_an_image_whose_layers_cannot_be_read_is_not_loaded(docker):
 
 
 @pytest.mark.parametrize(("size", "most"), [(2**20, 1536), (2**30, 4608)])
-def test_loading_that_takes_the_engines_disk_is_ended(docker, tmp_path, monkeypatch, size, most):
-    """By the guard that ends a build; a larger image that is declared may take more."""
+def test_load_is_ended_if_it_takes_too_much_disk(docker, tmp_path, monkeypatch, size, most):
+    """The guard of the build also guards the load; a larger declared size permits more."""
     builder, recorded = docker(f'[ "$1" = load ] && {{ touch "$here/loading"; exec sleep 5; }}\n{WRITES}')
 
     def disk(_):
@@ -264,16 +264,16 @@ def test_loading_that_takes_the_engines_disk_is_ended(docker, tmp_path, monkeypa
         replace(builder, limits=LIMITS, storage=(Path("/engine"),)).build(order(max_size=size))
 
 
-def test_build_without_a_record_of_buildkit_is_not_used(docker):
-    """Nobody knows what went in."""
+def test_build_without_buildkit_record_is_refused(docker):
+    """Without the record the materials are unknown."""
     builder, _ = docker(metadata=json.dumps({"containerimage.digest": DIGEST}))
 
     with pytest.raises(BuildMaterialsDiffer, match="cannot be read"):
         builder.build(ORDER)
 
 
-def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
-    """Unpacked, and with the times that its layers have."""
+def test_local_build_writes_directly_into_engine_store(docker):
+    """An image that only runs here is unpacked and keeps the times of its layers."""
     builder, recorded = docker()
 
     assert builder.build(order(reproducible=False))[0].digest == DIGEST
@@ -293,8 +293,8 @@ def test_what_is_run_here_alone_goes_straight_into_the_engines_store(docker):
     ],
     ids=["plain", "stage", "no network", "fresh", "certificates"],
 )
-def test_settings_are_the_profiles_and_stay_out_of_layers(docker, settings, changes, there, absent):
-    """Certificates are mounted as a secret; a network beyond BuildKit's own is asked for by name."""
+def test_build_settings_come_from_profile_and_stay_out_of_layers(docker, settings, changes, there, absent):
+    """Certificates are mounted as a secret, and network access is an explicit option."""
     builder, recorded = docker(**settings)
 
     builder.build(order(**changes))
@@ -312,8 +312,8 @@ def test_settings_are_the_profiles_and_stay_out_of_layers(docker, settings, chan
     ],
     ids=["no stage", "a step's own words", "another stage"],
 )
-def test_a_stage_that_is_not_there_is_the_declarations_mistake(docker, said, error):
-    """And a step of the stage that finds something missing is the build's."""
+def test_build_reports_missing_stage_as_invalid_declaration(docker, said, error):
+    """Output of a step that reads alike is a failure of the build."""
     builder, _ = docker(stderr=said, status=1)
 
     with pytest.raises(error):
@@ -334,16 +334,16 @@ ERROR: failed to build: failed to solve: process "/bin/sh -c pip install x" did 
 """
 
 
-def test_a_step_that_fails_is_told_with_its_last_words(docker):
-    """Why it failed; what it prints decides nothing."""
+def test_failed_build_reports_last_output_of_failed_step(docker):
+    """The output of the step explains the failure but does not classify it."""
     builder, _ = docker(stderr=FAILED, status=1)
 
     with pytest.raises(BuildFailed, match=r"last said: Collecting x \| denied by policy, CERTIFICATE_VERIFY_FAILED\n"):
         builder.build(ORDER)
 
 
-def test_a_build_that_fails_tells_its_last_error(docker):
-    """And nothing is loaded."""
+def test_failed_build_reports_last_error_and_loads_nothing(docker):
+    """Only the build command has been called."""
     builder, recorded = docker(stderr="#5 ok\nERROR: failed to solve: no such file\nexit\n", status=1)
 
     with pytest.raises(BuildFailed, match="no such file"):
@@ -370,8 +370,8 @@ def test_a_build_that_fails_tells_its_last_error(docker):
         ('ERROR: failed to load LLB: source "git://x" denied by policy: source denied by policy', DockerfileRefused),
     ],
 )
-def test_what_is_not_the_builds_own_fault_is_told_apart(docker, said, error):
-    """Each has another remedy."""
+def test_build_classifies_failures_outside_the_build(docker, said, error):
+    """Each of them has another remedy."""
     with pytest.raises(error) as caught:
         docker(stderr=said, status=1)[0].build(ORDER)
     assert type(caught.value) is error
@@ -381,15 +381,15 @@ def test_what_is_not_the_builds_own_fault_is_told_apart(docker, said, error):
     ("said", "error"),
     [("Cannot connect to the Docker daemon", EngineUnavailable), ("invalid archive", BuildFailed)],
 )
-def test_an_image_that_the_engine_does_not_take_is_not_built(docker, said, error):
-    """Built, and nowhere."""
+def test_build_fails_if_engine_does_not_load_image(docker, said, error):
+    """The image was built but is not in the engine."""
     builder, _ = docker(f'[ "$1" = load ] && {{ echo "{said}" >&2; exit 1; }}\n{WRITES}')
     with pytest.raises(error, match=said):
         builder.build(ORDER)
 
 
-def test_a_build_that_says_nothing_failed_all_the_same(docker):
-    """There is always a message."""
+def test_failed_build_without_output_has_a_message(docker):
+    """An error always has a message."""
     with pytest.raises(BuildFailed, match="it said nothing"):
         docker(status=1)[0].build(ORDER)
 
@@ -398,20 +398,20 @@ def test_a_build_that_says_nothing_failed_all_the_same(docker):
     "metadata",
     ["", "{", "{}", "[]", "7", '{"containerimage.digest": null}', '{"containerimage.digest": "latest"}'],
 )
-def test_a_build_that_does_not_name_its_image_failed(docker, metadata):
-    """A digest is not guessed."""
+def test_build_fails_if_metadata_names_no_digest(docker, metadata):
+    """A digest is never guessed."""
     with pytest.raises(BuildFailed, match="which image"):
         docker(metadata=metadata)[0].build(ORDER)
 
 
-def test_a_build_that_hangs_is_ended(docker):
-    """After the time that the application declares."""
+def test_build_that_exceeds_its_timeout_is_ended(docker):
+    """The application declares the timeout."""
     with pytest.raises(ToolTimedOut):
         docker("exec sleep 60")[0].build(order(timeout=0.2))
 
 
-def test_pushes_under_a_tag_and_goes_on_with_the_registrys_digest(docker):
-    """The local name for the push is taken away again."""
+def test_push_returns_digest_of_registry(docker):
+    """The local tag for the push is removed again."""
     builder, recorded = docker("")
 
     assert builder.push("cscm.local/hello:run", "dev/hello", "t") == DIGEST
@@ -435,8 +435,8 @@ def test_pushes_under_a_tag_and_goes_on_with_the_registrys_digest(docker):
         ("", RegistryUnavailable),
     ],
 )
-def test_why_nothing_was_pushed(docker, said, error):
-    """A role that may not is not tried again."""
+def test_push_classifies_failures(docker, said, error):
+    """A denied push is not retried."""
     builder, _ = docker(f'[ "$1" = push ] && {{ echo "{said}" >&2; exit 1; }}')
 
     with pytest.raises(error) as caught:
@@ -444,28 +444,28 @@ def test_why_nothing_was_pushed(docker, said, error):
     assert type(caught.value) is error
 
 
-def test_an_image_that_is_not_there_after_its_push_is_a_failure(docker):
-    """Whatever docker said."""
+def test_push_fails_if_registry_does_not_have_the_image(docker):
+    """The exit status of docker alone is no proof."""
     builder, _ = docker("", answer=lambda request: httpx.Response(404))
 
     with pytest.raises(RegistryFailed, match="not there after its push"):
         builder.push("local", "dev/hello", "t")
 
 
-def test_knows_the_versions_that_decide_a_build(docker):
-    """For the provenance."""
+def test_versions_names_engine_and_buildx(docker):
+    """The provenance records both."""
     assert docker()[0].versions() == {"buildx": "1.2.3", "engine": "29.0"}
 
 
-def test_the_first_docker_client_on_path_is_taken(tmp_path):
-    """It needs no plugin: buildx is a tool of its own."""
+def test_find_client_returns_first_docker_on_path(tmp_path):
+    """No plugin is needed, because buildx is a separate tool."""
     (tmp_path / "docker").write_text("#!/bin/sh\n")
     (tmp_path / "docker").chmod(0o755)
 
     assert find_client(f"{tmp_path / 'nothing'}:{tmp_path}") == tmp_path / "docker"
 
 
-def test_without_a_docker_client_the_packages_are_named(tmp_path):
-    """Both distributions of it."""
+def test_find_client_names_packages_if_docker_is_missing(tmp_path):
+    """The message names the packages of both distributions of the client."""
     with pytest.raises(EngineUnsuitable, match=r"docker-cli(.|\n)*docker-ce-cli"):
         find_client(str(tmp_path))

@@ -1,6 +1,6 @@
-"""What the reader is asked, and what is made of its answers.
+"""Tests of the requests to the Dockerfile reader, and of how its answers are interpreted.
 
-That it reads as BuildKit does is tested in tests/integration/dockerfile.
+The tests in tests/integration/dockerfile verify that it reads as BuildKit does.
 """
 
 import base64
@@ -25,8 +25,8 @@ def reader(program):
     return make
 
 
-def test_a_dockerfile_is_handed_over_byte_by_byte(reader):
-    """Through standard input; nothing of it is an argument."""
+def test_read_passes_dockerfile_bytes_through_standard_input(reader):
+    """No part of the Dockerfile is an argument."""
     made, recorded = reader(stdout=json.dumps(ANSWER))
     content = b"\xef\xbb\xbfFROM a\r\n\x00\xff"
 
@@ -47,8 +47,8 @@ def test_a_dockerfile_is_handed_over_byte_by_byte(reader):
 
 
 @pytest.mark.parametrize(("stdout", "status"), [("", 0), ("{", 0), ('{"targets": 1}', 0), ("", 2)])
-def test_an_answer_that_is_none_is_no_reading(reader, stdout, status):
-    """Neither is a reader that fails."""
+def test_read_raises_tool_failed_for_invalid_answer(reader, stdout, status):
+    """A reader that exits with an error fails too."""
     with pytest.raises(ToolFailed):
         reader(stdout=stdout, status=status)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
@@ -63,36 +63,36 @@ def test_an_answer_that_is_none_is_no_reading(reader, stdout, status):
         ("", "runtime: goroutine stack exceeds 1000000000-byte limit\nfatal error: stack overflow\n"),
     ],
 )
-def test_a_dockerfile_that_takes_too_much_memory_is_refused(reader, script, stderr):
-    """Whether Go's runtime or the kernel ends the reader."""
+def test_read_refuses_dockerfile_that_exhausts_memory(reader, script, stderr):
+    """Either the Go runtime or the kernel ends the reader."""
     with pytest.raises(DockerfileRefused, match="more memory"):
         reader(script, stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
 
 @pytest.mark.parametrize("name", ["ABRT", "SEGV", "TERM"])
-def test_reader_ended_by_another_signal_has_failed(reader, name):
-    """A fault of the reader's, of which no Dockerfile is told to shorten its variables."""
+def test_read_raises_tool_failed_if_reader_ends_by_other_signal(reader, name):
+    """Such a signal is a fault of the reader, so the message must not blame the Dockerfile."""
     with pytest.raises(ToolFailed, match="ended with status -"):
         reader(f"kill -{name} $$")[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
 
 @pytest.mark.parametrize("stderr", ["panic: out of memory", "cannot allocate memory", "fatal error: deadlock"])
-def test_a_reader_that_fails_otherwise_has_failed(reader, stderr):
-    """The Dockerfile is not blamed for it, and the reader's words are passed on."""
+def test_read_raises_tool_failed_with_output_of_reader(reader, stderr):
+    """Any other failure does not blame the Dockerfile."""
     with pytest.raises(ToolFailed, match=stderr):
         reader(stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
 
-def test_an_ignore_file_is_handed_over_with_the_paths(reader):
-    """Each as it is, also those that are no UTF-8."""
+def test_left_out_passes_ignore_file_and_paths_unchanged(reader):
+    """Paths that are not UTF-8 are passed as bytes."""
     made, recorded = reader(stdout=b"a\0b\xff\0")
 
     assert made.left_out(b"*\n!x\0", ["a", "b\udcff", "x"]) == {"a", "b\udcff"}
     assert (recorded.directory / "asked").read_bytes() == b"5\n*\n!x\0a\0b\xff\0x"
 
 
-def test_an_ignore_file_that_cannot_be_read_is_told(reader):
-    """No file is taken for left out or kept by a guess."""
+def test_left_out_raises_for_invalid_ignore_file(reader):
+    """A guess could add or drop a file of the context."""
     made, _ = reader(status=1, stderr="bad pattern")
 
     with pytest.raises(SourceInvalid, match="bad pattern"):

@@ -1,4 +1,4 @@
-"""The Docker SDK's words and errors, translated."""
+"""Tests of how answers and errors of the Docker SDK are translated."""
 
 import contextlib
 import inspect
@@ -86,7 +86,7 @@ INSPECTED = {
 
 
 class Listing:
-    """An engine that gives up a list as often as it is told."""
+    """Fake of an engine whose list fails as often as the test says."""
 
     def __init__(self, gone: int) -> None:
         self.gone = gone
@@ -131,13 +131,13 @@ def api_error(message: str, status: int = 500) -> APIError:
         ("connect", DockerException("Error while fetching server API version"), EngineUnavailable),
     ],
 )
-def test_an_error_keeps_its_meaning(doing, error, expected):
-    """The same trouble has the same name, whatever engine words it comes in."""
+def test_translated_maps_engine_error_to_own_exception(doing, error, expected):
+    """The same problem has the same exception, however the engine words it."""
     assert type(translated(error, doing)) is expected
 
 
 class Creating:
-    """An SDK's client that shows what it was asked to create."""
+    """Fake of an SDK client that records the options of a new container."""
 
     def __init__(self):
         self.containers, self.api, self.asked = self, SimpleNamespace(timeout=1), {}
@@ -148,8 +148,8 @@ class Creating:
 
 
 @pytest.mark.parametrize(("largest", "ulimits"), [(None, []), (4096, [("fsize", 4096, 4096)])])
-def test_a_file_grows_as_far_as_its_container_may(largest, ulimits):
-    """By the kernel's own limit; where none is asked for, the engine's own holds."""
+def test_create_limits_file_size_if_requested(largest, ulimits):
+    """The kernel enforces the limit; without a request the default of the engine applies."""
     client = Creating()
 
     DockerEngine(client).create(
@@ -159,8 +159,8 @@ def test_a_file_grows_as_far_as_its_container_may(largest, ulimits):
     assert [(u.name, u.soft, u.hard) for u in client.asked.get("ulimits", [])] == ulimits
 
 
-def test_no_error_of_the_sdk_is_left_untranslated():
-    """Each class of the SDK's errors becomes one of the chain's, with what to do next."""
+def test_translated_handles_every_error_class_of_the_sdk():
+    """Each class becomes an exception of this project, with a remedy on the second line."""
     classes = [c for _, c in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(c, DockerException)]
     assert len(classes) > 10
     for each in classes:
@@ -171,8 +171,8 @@ def test_no_error_of_the_sdk_is_left_untranslated():
         assert "\n" in str(told)
 
 
-def test_reads_a_container():
-    """Everything a container can be compared by is read, without the engine's spelling."""
+def test_container_from_reads_inspected_container():
+    """All properties that containers are compared by are read and normalised."""
     found = container_from(INSPECTED)
 
     assert found.name == "staging-hello-1"
@@ -191,8 +191,8 @@ def test_reads_a_container():
     assert found.profile.writable == ("/tmp",)
 
 
-def test_a_container_without_limits_is_read_as_such():
-    """What the engine leaves out is the weakest, never the hardened."""
+def test_container_from_reads_missing_limits_as_weakest():
+    """A value that the engine omits must never count as hardened."""
     bare = {**INSPECTED, "HostConfig": {}, "Config": {}, "Mounts": None, "NetworkSettings": {}}
 
     profile = container_from(bare).profile
@@ -201,8 +201,8 @@ def test_a_container_without_limits_is_read_as_such():
     assert (profile.read_only, profile.no_new_privileges, profile.dropped) == (False, False, ())
 
 
-def test_no_new_privileges_can_be_switched_off():
-    """The option's name alone does not mean that it is on."""
+def test_container_from_reads_disabled_no_new_privileges():
+    """The name of the option alone does not mean that it is on."""
     host = {**INSPECTED["HostConfig"], "SecurityOpt": ["no-new-privileges:false"]}
 
     assert not container_from({**INSPECTED, "HostConfig": host}).profile.no_new_privileges
@@ -218,20 +218,20 @@ def test_no_new_privileges_can_be_switched_off():
         (["/sbin", "/sbin/init"], ["/sbin", "/sbin/init"]),
     ],
 )
-def test_the_mount_point_of_the_engines_init_is_no_change(paths, left):
-    """And nothing hides behind it."""
+def test_without_init_removes_only_mount_point_of_engine_init(paths, left):
+    """No other path may hide behind the init process that the engine mounts."""
     changes = [Change(kind="added", path=path) for path in paths]
 
     assert [each.path for each in without_init(changes)] == left
 
 
-def test_reads_an_image_without_a_configuration():
-    """An image may say nothing at all."""
+def test_image_from_reads_image_without_configuration():
+    """An image may have no configuration at all."""
     assert image_from({"Id": DIGEST, "Config": None}).command == ()
 
 
-def test_reads_the_names_of_an_image_that_was_pulled_by_digest():
-    """Engines tell such a name as a tag or as no tag at all; one without a name has none."""
+def test_named_from_reads_names_of_image_pulled_by_digest():
+    """Engines report such a name as a tag or as a digest only; an image without a name has none."""
     by_digest = [f"registry.test/app@{DIGEST}"]
 
     for tags in (by_digest, [], None):
@@ -239,8 +239,8 @@ def test_reads_the_names_of_an_image_that_was_pulled_by_digest():
     assert named_from({"Id": DIGEST, "RepoTags": [], "RepoDigests": []}) == (DIGEST, ())
 
 
-def test_reads_processes():
-    """Rows of ps."""
+def test_processes_from_reads_rows_of_ps():
+    """The rows have the columns of `ps`."""
     (process,) = processes_from({"Titles": [], "Processes": [["7", "1", "10001", "/app serve --port 8080"]]})
 
     assert (process.pid, process.uid, process.command) == (7, 10001, "/app serve --port 8080")
@@ -255,8 +255,8 @@ TCP = [
 ]
 
 
-def test_reads_listening_sockets():
-    """Listening ones only, in both families, without the engine's own name server."""
+def test_listening_returns_listening_sockets_of_both_families():
+    """The name server of the engine does not count."""
     assert listening(TCP) == (
         Listener(address="127.0.0.1", port=8080),
         Listener(address="::", port=8082),
@@ -264,8 +264,8 @@ def test_reads_listening_sockets():
     )
 
 
-def test_sockets_of_another_process_are_not_taken_for_the_containers(tmp_path):
-    """On another machine than the engine's, the same number is another process: then nothing is known."""
+def test_listeners_of_refuses_process_of_another_host(tmp_path):
+    """If the engine runs on another machine, the same number is another process here."""
     net = tmp_path / "4" / "net"
     net.mkdir(parents=True)
     (net / "tcp").write_text("header\n" + TCP[0])
@@ -279,29 +279,30 @@ def test_sockets_of_another_process_are_not_taken_for_the_containers(tmp_path):
     assert listeners_of(container, tmp_path)
 
 
-def test_sockets_that_cannot_be_read_are_no_pass(tmp_path):
-    """A container without a process here has not been looked at."""
+def test_listeners_of_refuses_container_without_process(tmp_path):
+    """A container without a local process has not been checked, so the check must not pass."""
     with pytest.raises(CheckNotMade):
         listeners_of(container_from(INSPECTED), tmp_path)
 
 
 @pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])
-def test_a_list_that_an_image_went_from_is_asked_for_again(gone: int) -> None:
-    """Removed by another run: the engine gives up the whole list, of which the rest is as it was."""
+def test_listed_retries_if_an_image_disappears(gone: int) -> None:
+    """Another run may remove an image, and the engine then fails the whole list."""
     engine = Listing(gone)
     assert listed(engine, "hello") == [{"Id": DIGEST}]
     assert engine.asked == ["hello"] * (gone + 1)
 
 
-def test_a_list_that_is_never_made_is_an_error() -> None:
+def test_listed_raises_after_the_last_attempt() -> None:
+    """The number of attempts is bounded."""
     engine = Listing(LISTINGS)
     with pytest.raises(docker.errors.NotFound):
         listed(engine)
     assert engine.asked == [None] * LISTINGS
 
 
-def test_health_check_of_an_image_is_not_run():
-    """Its execs would hide those of others, and push them out of what the engine keeps."""
+def test_create_disables_health_check_of_image():
+    """Its execs would hide those of others and push them out of the events that the engine keeps."""
     client = Creating()
 
     DockerEngine(client).create(
@@ -316,7 +317,7 @@ CHANGE = b'{"Path": "/data/a", "Kind": 1}'
 
 @pytest.fixture
 def answering():
-    """Makes an engine that lists a container's changes so, with how much of the list it could send."""
+    """Return a factory of engines that list the given changes, and of the parts of the list that were sent."""
     servers = []
 
     def make(parts, status=200):
@@ -357,13 +358,13 @@ def answering():
 @pytest.mark.parametrize(
     ("listed", "paths"), [(b"null", []), (b"[%s,%s]" % (CHANGE, CHANGE), ["/data/a", "/data/a"])], ids=["none", "two"]
 )
-def test_changes_of_a_container_are_read(answering, listed, paths):
-    """As the engine lists them."""
+def test_changes_returns_paths_in_order_of_the_engine(answering, listed, paths):
+    """An engine answers `null` if there are none."""
     assert [each.path for each in answering([listed])[0].changes("c")] == paths
 
 
-def test_a_list_of_changes_is_read_no_further_than_its_bound(answering):
-    """A container may write millions of files; a list that was cut would hide what comes after."""
+def test_changes_stops_reading_at_its_bound(answering):
+    """A container may write millions of files, and a truncated list would hide the rest."""
     parts = itertools.chain([b"[" + CHANGE], itertools.repeat(b"," + CHANGE * 1000, 3000), [b"]"])
     engine, sent = answering(parts)
 
@@ -381,7 +382,7 @@ def test_a_list_of_changes_is_read_no_further_than_its_bound(answering):
     ],
     ids=["gone", "failed", "cut off"],
 )
-def test_changes_that_are_not_listed_are_an_error(answering, status, said, error):
-    """Of the engine's, or of a container that somebody removed."""
+def test_changes_raises_if_engine_does_not_list_them(answering, status, said, error):
+    """The engine may fail, or somebody may have removed the container."""
     with pytest.raises(error):
         answering([said], status)[0].changes("c")

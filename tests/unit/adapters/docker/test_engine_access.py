@@ -1,4 +1,4 @@
-"""What an engine's answers say of what a container reaches, and of what was done with it."""
+"""Tests of what the engine reports about the access of a container and about actions on it."""
 
 from datetime import UTC, datetime
 
@@ -15,8 +15,8 @@ def access(*, mounts=(), device_of=None, private_cgroups=True, **host):
     return access_from(attrs, device_of or {}, private_cgroups=private_cgroups)
 
 
-def test_container_as_anybody_starts_it_reaches_nothing():
-    """Of what it is and where it comes from, all the same."""
+def test_access_of_default_container_is_empty():
+    """The identity and the image of the container are read in any case."""
     found = access(CapAdd=["CAP_CHOWN"], SecurityOpt=["no-new-privileges:true", "seccomp=default"])
 
     assert (found.name, found.image, found.status) == ("staging-hello-1", INSPECTED["Image"], "exited")
@@ -39,8 +39,8 @@ def test_container_as_anybody_starts_it_reaches_nothing():
         ({"MaskedPaths": [], "ReadonlyPaths": []}, {"unconfined": ("/proc/kcore is open", "/proc/sys is open")}),
     ],
 )
-def test_what_a_container_was_given_is_read(host, reached):
-    """And nothing else."""
+def test_access_from_reads_granted_privileges(host, reached):
+    """The result contains nothing but the granted privilege."""
     found = access(**host).model_dump(exclude_defaults=True)
 
     assert {
@@ -48,13 +48,13 @@ def test_what_a_container_was_given_is_read(host, reached):
     } == reached
 
 
-def test_with_the_first_version_of_cgroups_all_share_their_namespace():
-    """Nobody asked for that."""
+def test_access_from_ignores_shared_cgroup_namespace_of_version_1():
+    """With cgroup version 1 all containers share the namespace, so nobody asked for it."""
     assert access(CgroupnsMode="host", private_cgroups=False).host_namespaces == ()
 
 
-def test_directory_of_the_host_is_read_from_mounts_and_volumes():
-    """A volume may stand for one."""
+def test_access_from_reads_host_paths_of_mounts_and_volumes():
+    """A volume may be a bind mount of a host directory."""
     mounts = [
         {"Type": "bind", "Source": "/etc", "Destination": "/x"},
         {"Type": "volume", "Name": "disguised", "Destination": "/y"},
@@ -71,8 +71,8 @@ def event(number, action, kind="container"):
     return {"Type": kind, "Action": action, "Actor": {"ID": "c" * 64}, "timeNano": number}
 
 
-def test_events_that_let_somebody_in_are_read():
-    """With the whole command, which may hold colons."""
+def test_history_from_reads_exec_and_attach_events():
+    """The full command is kept, including colons."""
     at = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 10**9
     found = history_from(
         [event(at, "exec_create: sh"), event(at + 1, "exec_start: sh -c 'a: b'"), event(at + 2, "start"),
@@ -86,13 +86,13 @@ def test_events_that_let_somebody_in_are_read():
 
 
 @pytest.mark.parametrize(("after", "new", "complete"), [(0, 2, True), (5, 1, True), (4, 2, False), (9, 0, False)])
-def test_what_is_new_is_what_is_later_and_all_of_it_where_the_event_before_is_still_there(after, new, complete):
-    """An engine that was restarted, or had many events, does not know that one any more."""
+def test_history_is_complete_if_last_known_event_is_still_listed(after, new, complete):
+    """An engine that restarted or had many events no longer lists the event that was read last."""
     found = history_from([event(5, "attach"), event(7, "attach")], after)
 
     assert (len(found.actions), found.complete, found.last) == (new, complete, max(after, 7))
 
 
-def test_engine_without_events_knows_nothing():
-    """It was started just now."""
+def test_history_without_events_is_complete_only_at_first_read():
+    """An engine without events has just been started."""
     assert history_from([], 0).complete and not history_from([], 5).complete

@@ -1,4 +1,4 @@
-"""Free space on the engine's file system: what may go while something runs, and what has to stay."""
+"""Tests of the free space of the engine: how much a build may take, and how much has to remain."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ CONTAINERD = Path("/containerd")
 
 @pytest.fixture
 def disk(monkeypatch):
-    """A file system with 100 GiB free, in blocks of 4 KiB."""
+    """Return a file system with 100 GiB free in blocks of 4 KiB."""
     found = SimpleNamespace(f_bavail=100 * GIB // 4096, f_frsize=4096, f_files=1_000_000, f_favail=900_000)
     monkeypatch.setattr(free_space, "statvfs", lambda _: found)
     return found
@@ -28,13 +28,13 @@ def leave(disk, size):
     disk.f_bavail = size // 4096
 
 
-def test_what_others_may_use_is_free(disk):
-    """Not the blocks that are root's alone."""
+def test_free_bytes_excludes_blocks_reserved_for_root(disk):
+    """Only the blocks that unprivileged users may use count."""
     assert free_bytes(ENGINE) == 100 * GIB
 
 
-def test_a_build_may_take_its_limit_and_the_margin(disk):
-    """From what was free when it began."""
+def test_build_may_take_its_limit_and_the_margin(disk):
+    """The reference is the space that was free when the build started."""
     space = FreeSpace((ENGINE,), LIMITS)
     assert space.look() == ""
 
@@ -48,8 +48,8 @@ def test_a_build_may_take_its_limit_and_the_margin(disk):
 
 
 @pytest.mark.parametrize(("builds", "most"), [(0, 10_752), (1, 10_752), (2, None), (3, None)])
-def test_each_build_that_runs_may_take_its_limit(disk, builds, most):
-    """What went can be another's; of a build none of whose steps runs, the limit counts all the same."""
+def test_each_running_build_may_take_its_limit(disk, builds, most):
+    """Another build may have taken the space; a build without a running step still counts once."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: builds)
     space.look()
 
@@ -59,8 +59,8 @@ def test_each_build_that_runs_may_take_its_limit(disk, builds, most):
 
 
 @pytest.mark.parametrize(("image", "builds", "most"), [(1, 1, 10), (4, 1, 16), (16, 0, 64), (16, 1, 64), (16, 3, 84)])
-def test_a_large_image_may_lie_there_four_times_while_it_is_made(disk, image, builds, most):
-    """One that a declaration may ask for can be built; what others may take does not grow with it."""
+def test_build_may_take_four_times_its_image_size(disk, image, builds, most):
+    """A large declared image can be built, and the allowance for other builds does not grow with it."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: builds, image * GIB)
     space.look()
 
@@ -81,8 +81,8 @@ def test_a_large_image_may_lie_there_four_times_while_it_is_made(disk, image, bu
     ],
     ids=["lost", "reserve", "inodes"],
 )
-def test_each_place_in_which_images_may_lie_is_looked_at(disk, monkeypatch, place, changes, told):
-    """A containerd of the system's own keeps them on another file system than the engine's."""
+def test_every_storage_location_of_images_is_checked(disk, monkeypatch, place, changes, told):
+    """A containerd of the system may keep images on another file system than the engine."""
     space = FreeSpace((ENGINE, CONTAINERD), LIMITS)
     assert space.look() == ""
 
@@ -92,8 +92,8 @@ def test_each_place_in_which_images_may_lie_is_looked_at(disk, monkeypatch, plac
     assert re.match(told, space.look()) and f"({place})" in space.look()
 
 
-def test_the_reserve_stays_however_many_builds_run(disk):
-    """Whoever takes it."""
+def test_reserve_remains_free_for_any_number_of_builds(disk):
+    """It does not matter who takes the space."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: 100)
     leave(disk, 3 * GIB)
     assert space.look() == ""
@@ -102,8 +102,8 @@ def test_the_reserve_stays_however_many_builds_run(disk):
     assert "only 1024 MiB are free" in space.look()
 
 
-def test_empty_files_take_inodes_that_have_to_stay(disk):
-    """Without them nobody makes a file, however many bytes are free."""
+def test_empty_files_must_leave_reserve_of_inodes(disk):
+    """Without inodes no file can be created, however many bytes are free."""
     space = FreeSpace((ENGINE,), LIMITS)
     disk.f_favail = 50_000
     assert space.look() == ""
@@ -112,8 +112,8 @@ def test_empty_files_take_inodes_that_have_to_stay(disk):
     assert "only 49999 inodes are free" in space.look() and "5% have to stay" in space.look()
 
 
-def test_a_file_system_that_counts_no_inodes_has_enough(disk):
-    """As btrfs does."""
+def test_file_system_without_inode_count_has_enough_inodes(disk):
+    """An example is btrfs."""
     disk.f_files = disk.f_favail = 0
 
     assert FreeSpace((ENGINE,), LIMITS).look() == ""

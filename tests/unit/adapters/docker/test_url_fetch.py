@@ -1,4 +1,4 @@
-"""Files by URL: from public hosts alone, also after a redirect, and with the checksum that is declared."""
+"""Tests of fetching files by URL: only from public hosts, also after a redirect, and with the declared checksum."""
 
 import contextlib
 import datetime
@@ -29,7 +29,7 @@ SUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 def certificate(directory):
-    """A key and a certificate for files.test, other.test and 127.0.0.1."""
+    """Create a key and a certificate for files.test, other.test and 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "files.test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -53,10 +53,8 @@ def certificate(directory):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serves `answers` (path → status, headers, body) by https; files.test is taken for a public host there.
-
-    An answer may also be a function that writes to the connection.
-    """
+    """Serve `answers` (path to status, headers, body, or to a function that writes to the connection) by HTTPS;
+    files.test counts as a public host."""
     certificate(tmp_path)
     answers, asked = {}, []
 
@@ -65,7 +63,7 @@ def server(tmp_path, monkeypatch):
             asked.append((self.headers["Host"], self.path))
             answer = answers.get(self.path, (404, {}, b""))
             if callable(answer):
-                with contextlib.suppress(OSError):  # the client has gone
+                with contextlib.suppress(OSError):  # the client has closed the connection
                     answer(self.wfile)
                 return
             status, headers, body = answer
@@ -100,8 +98,8 @@ def get(tmp_path, url, checksum=SUM, timeout=30, allowance=None, name="fetched",
     return target.read_bytes()
 
 
-def test_fetch_writes_what_has_the_declared_checksum(server, tmp_path):
-    """Readable by its owner alone, as BuildKit gives it."""
+def test_fetch_writes_file_with_declared_checksum(server, tmp_path):
+    """Only the owner can read the file, as with BuildKit."""
     port, answers, asked = server
     answers["/a"] = (200, {}, CONTENT)
 
@@ -111,7 +109,7 @@ def test_fetch_writes_what_has_the_declared_checksum(server, tmp_path):
 
 
 def test_fetch_follows_redirects_among_public_hosts(server, tmp_path):
-    """By https, also to a path."""
+    """The redirects use HTTPS and may name a path only."""
     port, answers, _ = server
     answers["/a"] = (302, {"Location": "/b"}, b"")
     answers["/b"] = (307, {"Location": f"https://files.test:{port}/c"}, b"")
@@ -140,8 +138,8 @@ def test_fetch_follows_redirects_among_public_hosts(server, tmp_path):
         ("https://files.test:PORT/\xe9", FetchFailed),
     ],
 )
-def test_fetch_follows_no_redirect_away_from_public_https(server, tmp_path, location, error):
-    """The content would have had the checksum."""
+def test_fetch_refuses_redirect_to_other_than_public_https(server, tmp_path, location, error):
+    """The redirect is refused even if the content would match the checksum."""
     port, answers, asked = server
     answers["/a"] = (302, {"Location": location.replace("PORT", str(port))}, b"")
     answers["/c"] = (200, {}, CONTENT)
@@ -152,7 +150,7 @@ def test_fetch_follows_no_redirect_away_from_public_https(server, tmp_path, loca
 
 
 def test_fetch_connects_to_the_address_that_was_checked(server, tmp_path):
-    """A name that resolves to the loopback the second time is not asked a second time."""
+    """A second resolution could return the loopback address (DNS rebinding)."""
     port, answers, asked = server
     answers["/a"] = (200, {}, CONTENT)
 
@@ -169,8 +167,8 @@ def test_fetch_connects_to_the_address_that_was_checked(server, tmp_path):
         ((200, {}, CONTENT), {"most": 3}, "more than 3 bytes"),
     ],
 )
-def test_fetch_fails_on_anything_else(server, tmp_path, answer, settings, why):
-    """Another content, none, or too much of it."""
+def test_fetch_fails_for_wrong_missing_or_too_large_content(server, tmp_path, answer, settings, why):
+    """The message names the reason."""
     port, answers, _ = server
     answers["/a"] = answer
 
@@ -178,8 +176,8 @@ def test_fetch_fails_on_anything_else(server, tmp_path, answer, settings, why):
         get(tmp_path, f"https://files.test:{port}/a", **settings)
 
 
-def test_another_checksum_is_not_named(server, tmp_path):
-    """A declaration would learn from it what a host answers this machine, and nobody else."""
+def test_fetch_does_not_reveal_checksum_of_other_content(server, tmp_path):
+    """The author of a declaration could learn from it what a host answers only this machine."""
     port, answers, _ = server
     answers["/a"] = (200, {}, b"other")
 
@@ -190,7 +188,7 @@ def test_another_checksum_is_not_named(server, tmp_path):
 
 
 def in_pieces(start, piece, end, then=lambda: None):
-    """An answer that is never silent for long, and complete after three seconds."""
+    """Return an answer that sends something every 0.05 seconds and is complete after three seconds."""
 
     def answer(file):
         file.write(start)
@@ -212,8 +210,8 @@ PIECES = [
 
 
 @pytest.mark.parametrize("pieces", PIECES)
-def test_fetch_ends_with_its_time(server, tmp_path, pieces):
-    """However often the server sends something, also before its answer begins."""
+def test_fetch_ends_at_its_timeout(server, tmp_path, pieces):
+    """The server may send something again and again, even before the response begins."""
     port, answers, _ = server
     answers["/a"] = in_pieces(*pieces)
 
@@ -222,8 +220,8 @@ def test_fetch_ends_with_its_time(server, tmp_path, pieces):
 
 
 @pytest.mark.parametrize("pieces", PIECES)
-def test_fetch_ends_with_its_run(server, tmp_path, pieces):
-    """With the next bytes that come after it was cancelled."""
+def test_fetch_ends_when_its_run_is_cancelled(server, tmp_path, pieces):
+    """The next received bytes end the fetch."""
     port, answers, _ = server
     scope = Cancellation()
     answers["/a"] = in_pieces(*pieces, then=scope.cancel)
@@ -236,15 +234,15 @@ def test_fetch_ends_with_its_run(server, tmp_path, pieces):
         current.reset(token)
 
 
-def test_fetch_waits_for_no_handshake_longer_than_its_time(server, tmp_path):
-    """The kernel accepts the connection, and nobody ever answers on it."""
+def test_fetch_timeout_includes_tls_handshake(server, tmp_path):
+    """The kernel accepts the connection, but no server ever answers."""
     why = "not fetched in the time that a build may take"
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(FetchFailed, match=why):
         get(tmp_path, f"https://files.test:{silent.getsockname()[1]}/a", timeout=0.5)
 
 
-def test_the_files_of_a_build_share_one_allowance(server, tmp_path):
-    """Each of them alone would be small enough."""
+def test_fetches_of_one_build_share_an_allowance(server, tmp_path):
+    """Each of the files alone would be small enough."""
     port, answers, _ = server
     answers["/a"] = (200, {}, CONTENT)
     allowance = BuildRules(2 * len(CONTENT))
@@ -256,8 +254,8 @@ def test_the_files_of_a_build_share_one_allowance(server, tmp_path):
     assert (tmp_path / "three").read_bytes() == b""
 
 
-def test_fetch_keeps_the_reserve_free(server, tmp_path):
-    """In the file system that it writes to."""
+def test_fetch_keeps_disk_reserve_free(server, tmp_path):
+    """The reserve applies to the file system of the target."""
     port, answers, _ = server
     answers["/a"] = (200, {}, CONTENT)
 
@@ -267,15 +265,15 @@ def test_fetch_keeps_the_reserve_free(server, tmp_path):
     assert (tmp_path / "more").read_bytes() == b""
 
 
-def test_fetch_fails_where_nobody_answers(server, tmp_path):
-    """With the address."""
+def test_fetch_fails_if_connection_is_refused(server, tmp_path):
+    """The message names the URL."""
     with pytest.raises(FetchFailed, match="cannot be fetched"):
         get(tmp_path, "https://files.test:1/a")
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"])
-def test_public_addresses_are_public(address):
-    """Also those that carry a public IPv4 address."""
+def test_is_public_accepts_public_addresses(address):
+    """This includes IPv6 addresses that embed a public IPv4 address."""
     assert is_public(address)
 
 
@@ -285,13 +283,13 @@ def test_public_addresses_are_public(address):
      "224.0.0.1", "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "ff02::1",
      "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "", "x"],
 )  # fmt: skip
-def test_other_addresses_are_not_public(address):
-    """Loopback, link-local, private, shared, multicast, documentation, and IPv6 that carries such an IPv4 address."""
+def test_is_public_refuses_special_addresses(address):
+    """Examples are loopback, link-local, private, shared, multicast and documentation, also embedded in IPv6."""
     assert not is_public(address)
 
 
-def test_a_host_is_public_if_all_of_its_addresses_are():
-    """One of two is enough to be refused; none at all is no address."""
+def test_public_addresses_refuses_host_with_any_private_address():
+    """A host without an address is an error too."""
     assert public_addresses("a", 443, lambda host, port: ["1.1.1.1", "1.0.0.1"]) == ("1.1.1.1", "1.0.0.1")
     with pytest.raises(DockerfileRefused, match=r"a, which is 10\.0\.0\.1"):
         public_addresses("a", 443, lambda host, port: ["1.1.1.1", "10.0.0.1"])

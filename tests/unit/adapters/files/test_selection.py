@@ -1,14 +1,15 @@
-"""The files that a check looks at."""
+"""Tests of the selection of files that a check reads."""
 
 import os
 from pathlib import Path
 
 import pytest
+
 from supply_chain.adapters.files.selection import bytes_below, files_below, portions, told
 
 
-def test_links_are_not_followed(tmp_path: Path):
-    """Neither out of the directory nor in a circle; what they lead to inside is read where it lies."""
+def test_files_below_does_not_follow_links(tmp_path: Path):
+    """Links may lead out of the directory or in a circle; a target inside is read at its own path."""
     for name in ("b", "deep/er/a", "deep/c"):
         (tmp_path / "context" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "context" / name).touch()
@@ -22,8 +23,10 @@ def test_links_are_not_followed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, FileNotFoundError])
-def test_what_cannot_be_looked_at_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]):
-    """A directory may become a file meanwhile, or nobody's; the rest counts."""
+def test_bytes_below_skips_unreadable_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+):
+    """A directory may be replaced or become unreadable meanwhile; the other files still count."""
     for name in ("here/a", "deep/er/b", "closed/c"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 8192)
@@ -40,15 +43,15 @@ def test_what_cannot_be_looked_at_takes_nothing(tmp_path: Path, monkeypatch: pyt
     assert 4096 < bytes_below(tmp_path, 4096) < 16384
 
 
-def test_no_file_looks_like_an_option():
-    """And a command line is never too long."""
+def test_portions_splits_file_names_and_protects_leading_dashes():
+    """A command line has a maximum length, and a name must not be read as an option."""
     assert [len(part) for part in portions([str(n) for n in range(2500)])] == [1000, 1000, 500]
     assert list(portions(["--exclude"])) == [["./--exclude"]]
     assert list(portions([])) == []
 
 
-def test_files_are_told_in_a_sentence():
-    """Counted; none for none."""
+def test_told_counts_and_lists_files_in_one_sentence():
+    """An empty list gives no sentence."""
     assert told("file", "not read", ["a"]) == ("1 file not read: a",)
     assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
     assert told("file", "not read", []) == ()

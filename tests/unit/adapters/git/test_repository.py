@@ -1,4 +1,4 @@
-"""A git repository is data: whatever it says, nothing runs, and nothing outside of it is read."""
+"""Tests that a git repository is treated as data: nothing in it is run, and nothing outside of it is read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def head(repository):
     return git(repository, "rev-parse", "HEAD")
 
 
-# nothing runs
+# Nothing in a repository is run.
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def marker(tmp_path):
 
 @pytest.fixture
 def hostile(repository, marker, tmp_path, monkeypatch):
-    """A repository of which everything that git would run makes a file."""
+    """Return a repository in which everything that git could run creates the marker file."""
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}\ncat\n")
     program.chmod(0o755)
@@ -86,8 +86,8 @@ def hostile(repository, marker, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("revision", [None, "HEAD", "main~1"])
-def test_nothing_in_a_repository_is_run(hostile, marker, revision):
-    """Whatever its configuration, its attributes, its hooks, the user's files and the environment say."""
+def test_take_snapshot_runs_nothing_from_repository(hostile, marker, revision):
+    """Configuration, attributes, hooks, files of the user and the environment are all hostile."""
     (hostile / "file").write_text("changed")
 
     source(hostile, revision)
@@ -95,8 +95,8 @@ def test_nothing_in_a_repository_is_run(hostile, marker, revision):
     assert not marker.exists()
 
 
-def test_git_itself_would_have_run_it(hostile, marker):
-    """Otherwise the test above shows nothing."""
+def test_git_status_would_run_hostile_programs(hostile, marker):
+    """This proves that the hostile repository of the test above is effective."""
     (hostile / "file").write_text("changed")
 
     with contextlib.suppress(subprocess.CalledProcessError):
@@ -105,8 +105,8 @@ def test_git_itself_would_have_run_it(hostile, marker):
     assert marker.exists()
 
 
-def test_environment_does_not_change_what_is_read(repository, head, tmp_path, monkeypatch):
-    """A run's revision is that of the directory it was given."""
+def test_take_snapshot_ignores_git_environment_variables(repository, head, tmp_path, monkeypatch):
+    """The revision must be that of the directory that was given."""
     other = make_repository(tmp_path / "another")
     write(other / "hello", {"file": "two"})
     commit(other)
@@ -117,7 +117,7 @@ def test_environment_does_not_change_what_is_read(repository, head, tmp_path, mo
     assert source(repository / "hello").revision == head
 
 
-# what a repository says of itself
+# What a repository says about itself.
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_environment_does_not_change_what_is_read(repository, head, tmp_path, mo
     ],
 )
 def test_remote_is_recorded_without_credentials(repository, remote, shown):
-    """They would be in signed provenance for ever."""
+    """Credentials would stay in signed provenance for ever."""
     assert _without_credentials(remote) == shown
     git(repository, "remote", "add", "origin", remote)
     assert source(repository / "hello").repository == shown
@@ -176,8 +176,8 @@ def test_remote_is_recorded_without_credentials(repository, remote, shown):
         "user:secret@example.org/shop.git",
     ],
 )
-def test_remote_whose_password_has_no_clear_end_is_refused(repository, remote):
-    """And the message does not print it."""
+def test_remote_with_ambiguous_password_is_refused(repository, remote):
+    """The message does not print the password."""
     git(repository, "remote", "add", "origin", remote)
 
     with pytest.raises(SourceInvalid, match="may end a password") as refused:
@@ -187,7 +187,7 @@ def test_remote_whose_password_has_no_clear_end_is_refused(repository, remote):
 
 @pytest.mark.parametrize("bad", ["\0", "\x1b[31m", "\x7f", "\\n", "\u202e", "\u2028"])
 def test_remote_with_control_characters_is_refused(repository, bad):
-    """It is in signed provenance, in annotations and in the arguments of commands."""
+    """The remote appears in signed provenance, in annotations and in arguments of commands."""
     with (repository / ".git/config").open("a") as config:
         config.write(f'[remote "origin"]\n\turl = "https://example.org/a{bad}b"\n')
 
@@ -195,8 +195,8 @@ def test_remote_with_control_characters_is_refused(repository, bad):
         source(repository / "hello")
 
 
-def test_configuration_of_other_files_is_not_read(repository, tmp_path):
-    """What it includes is the machine's."""
+def test_included_configuration_files_are_not_read(repository, tmp_path):
+    """An included file belongs to the machine."""
     write(tmp_path, {"included": '[remote "origin"]\n\turl = https://example.org/evil.git\n'})
     for key in ("include.path", "includeIf.gitdir:/**.path"):
         git(repository, "config", key, str(tmp_path / "included"))
@@ -207,16 +207,16 @@ def test_configuration_of_other_files_is_not_read(repository, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"), [("core.worktree", "/"), ("core.bare", "true"), ("core.repositoryformatversion", "1")]
 )
-def test_configuration_does_not_say_where_the_files_are(repository, head, key, value):
-    """The directory does."""
+def test_configuration_does_not_change_location_of_files(repository, head, key, value):
+    """The given directory alone decides where the files are."""
     git(repository, "config", key, value)
 
     found = source(repository / "hello")
     assert (found.path, found.revision, found.dirty) == ("hello", head, False)
 
 
-def test_replacements_and_grafts_are_not_followed(repository, head):
-    """They are of this working copy alone; the revision names the commit that was made."""
+def test_replacements_and_grafts_are_ignored(repository, head):
+    """They exist only in this clone, and the revision names the original commit."""
     write(repository / "hello", {"file": "evil"})
     evil = commit(repository)
     git(repository, "replace", head, evil)
@@ -227,8 +227,8 @@ def test_replacements_and_grafts_are_not_followed(repository, head):
         assert snapshot.source.revision == head
 
 
-def test_shallow_clone_ends_where_it_was_cut(repository, tmp_path):
-    """What is before is not missing."""
+def test_shallow_clone_is_read(repository, tmp_path):
+    """Commits before the boundary do not count as missing."""
     write(repository / "other", {"file": "two"})
     head = commit(repository, GIT_COMMITTER_DATE="1700009999 +0000")
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{repository}", tmp_path / "shallow")
@@ -238,8 +238,8 @@ def test_shallow_clone_ends_where_it_was_cut(repository, tmp_path):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_packed_repository_is_read_as_a_loose_one(repository, packed):
-    """Deltas and packed references among it."""
+def test_packed_and_loose_repositories_are_read_alike(repository, packed):
+    """This includes deltas and packed references."""
     for n in range(60):
         write(repository / "hello", {"file": "line\n" * 500 + str(n)})
         commit(repository, str(n))
@@ -253,8 +253,8 @@ def test_packed_repository_is_read_as_a_loose_one(repository, packed):
             assert (snapshot.context / "file").read_text().endswith(content)
 
 
-def test_work_tree_of_git_is_read(repository, head, tmp_path):
-    """`git worktree` makes a file of `.git`, and the repository names the work tree in turn."""
+def test_linked_work_tree_is_read(repository, head, tmp_path):
+    """`git worktree` creates a file `.git`, and the repository names the work tree in turn."""
     git(repository, "worktree", "add", "-q", "-b", "side", tmp_path / "linked")
 
     found = source(tmp_path / "linked/hello")
@@ -264,8 +264,8 @@ def test_work_tree_of_git_is_read(repository, head, tmp_path):
     assert source(repository / "hello").revision == head
 
 
-def test_application_that_looks_like_a_bare_repository_is_part_of_the_one_around(repository, tmp_path):
-    """Its files are an application's, and say nothing of git."""
+def test_application_like_a_bare_repository_belongs_to_outer_one(repository, tmp_path):
+    """Its files are files of an application and do not count as a repository."""
     hello = repository / "hello"
     shutil.copytree(make_repository(tmp_path / "another") / ".git", hello, dirs_exist_ok=True)
     head = commit(repository)
@@ -273,12 +273,12 @@ def test_application_that_looks_like_a_bare_repository_is_part_of_the_one_around
     assert (source(hello).revision, source(hello).dirty) == (head, False)
 
 
-# what belongs to somebody else
+# Files that belong to another repository.
 
 
 @pytest.fixture
 def victim(tmp_path):
-    """Another repository on the machine, whose files nobody handed over."""
+    """Return another repository on the machine, which the caller was not given."""
     return make_repository(tmp_path / "victim")
 
 
@@ -308,7 +308,7 @@ def linked_objects(attacker, victim):
 
 
 def common_directory(attacker, victim):
-    """As a work tree of git's, with a directory of its own that names another repository's."""
+    """Imitate a linked work tree whose own directory names the repository of another."""
     fake = attacker.parent / "fake/worktrees/x"
     write(fake, {"commondir": f"{victim}/.git", "gitdir": f"{attacker}/.git", "HEAD": "ref: refs/heads/main\n"})
     (attacker / ".git").write_text(f"gitdir: {fake}\n")
@@ -333,7 +333,7 @@ def linked_references(attacker, victim):
      common_directory],
 )  # fmt: skip
 def test_commit_of_another_repository_is_not_read(tmp_path, victim, steal):
-    """Whoever names its id, and whichever way leads there."""
+    """The id is known, and each parameter is another way to reach the objects."""
     head = git(victim, "rev-parse", "HEAD")
     write(tmp_path / "attacker", APPLICATION)
     steal(tmp_path / "attacker", victim)
@@ -347,8 +347,8 @@ def test_commit_of_another_repository_is_not_read(tmp_path, victim, steal):
         source(tmp_path / "attacker", head)
 
 
-def test_borrowed_objects_are_named(tmp_path, victim):
-    """A clone that shares them says what to do, rather than that objects are missing."""
+def test_borrowed_objects_are_reported_with_remedy(tmp_path, victim):
+    """A shared clone must not be reported as damaged."""
     git(tmp_path, "clone", "-q", "--shared", victim, tmp_path / "clone")
 
     with pytest.raises(SourceInvalid, match="borrows objects"):
@@ -356,7 +356,7 @@ def test_borrowed_objects_are_named(tmp_path, victim):
 
 
 def test_repository_of_another_user_is_refused(repository, monkeypatch):
-    """As one that lies above by chance, such as /tmp/.git."""
+    """Such a repository may lie above by chance, for example /tmp/.git."""
     real = os.fstat
 
     def fstat(file):
@@ -372,11 +372,11 @@ def test_repository_of_another_user_is_refused(repository, monkeypatch):
         source(repository / "hello")
 
 
-# what is damaged, forged or of another form
+# Damaged, forged and unsupported repositories.
 
 
-def test_object_that_is_not_what_its_id_says_is_refused(repository, head):
-    """A revision would name what was never committed under it."""
+def test_object_with_wrong_content_for_its_id_is_refused(repository, head):
+    """Otherwise a revision would name content that was never committed."""
     blob = git(repository, "rev-parse", "HEAD:hello/file")
     place = repository / ".git/objects" / blob[:2] / blob[2:]
     place.chmod(0o644)
@@ -388,8 +388,8 @@ def test_object_that_is_not_what_its_id_says_is_refused(repository, head):
 
 @pytest.mark.parametrize("what", ["", "^{tree}", ":hello/file"])
 @pytest.mark.parametrize("content", [None, b"", b"rubbish", zlib.compress(b"blob 9999999999\0x"), zlib.compress(b"x")])
-def test_object_that_cannot_be_read_is_named(repository, head, what, content):
-    """With what to do about it."""
+def test_unreadable_object_is_reported_with_remedy(repository, head, what, content):
+    """The message names `git fsck` or the size limit."""
     oid = git(repository, "rev-parse", f"HEAD{what}")
     place = repository / ".git/objects" / oid[:2] / oid[2:]
     place.unlink()
@@ -400,8 +400,8 @@ def test_object_that_cannot_be_read_is_named(repository, head, what, content):
         source(repository / "hello", "HEAD")
 
 
-def test_object_larger_than_the_limit_is_not_unpacked(repository, monkeypatch):
-    """Neither loose, nor in a pack, nor as a delta that makes it."""
+def test_object_larger_than_limit_is_not_unpacked(repository, monkeypatch):
+    """The limit holds for loose objects, packed objects and results of deltas."""
     base = "".join(f"{n}\n" for n in range(20_000))
     for n in range(3):
         write(repository / "hello", {"file": base + str(n)})
@@ -416,8 +416,8 @@ def test_object_larger_than_the_limit_is_not_unpacked(repository, monkeypatch):
             source(repository / "hello", revision)
 
 
-def test_pack_that_says_to_be_huge_is_not_unpacked(repository):
-    """A few bytes would take all of the memory."""
+def test_pack_that_declares_huge_object_is_not_unpacked(repository):
+    """A few bytes could otherwise take all memory."""
     git(repository, "gc", "-q", "--prune=now")
     (pack,) = (repository / ".git/objects/pack").glob("*.pack")
     pack.chmod(0o644)
@@ -439,8 +439,8 @@ def test_pack_that_says_to_be_huge_is_not_unpacked(repository):
         ("x" * 2_000_000, "more than"),
     ],
 )
-def test_repository_of_another_form_is_refused(repository, config, why):
-    """Rather than read as if it had no commits."""
+def test_repository_in_unsupported_format_is_refused(repository, config, why):
+    """It must not be read as a repository without commits."""
     (repository / ".git/config").write_text(config)
 
     with pytest.raises(SourceInvalid, match=why):
@@ -448,7 +448,7 @@ def test_repository_of_another_form_is_refused(repository, config, why):
 
 
 def tree_of(repository, *entries):
-    """A commit of a tree that git itself would not make."""
+    """Commit a tree that git itself would not create."""
     content = b"".join(b"%s %s\0%s" % (mode, name, bytes.fromhex(oid)) for mode, name, oid in entries)
     raw = repository / "raw"
     raw.write_bytes(content)
@@ -457,8 +457,8 @@ def tree_of(repository, *entries):
 
 
 @pytest.mark.parametrize("name", [b"..", b".", b"a/b", b"file"])
-def test_tree_that_names_what_is_no_file_of_it_is_refused(repository, name):
-    """Or one name twice, of which readers take either."""
+def test_tree_with_invalid_or_duplicate_name_is_refused(repository, name):
+    """Readers differ in which of two equal names they use."""
     blob = git(repository, "rev-parse", "HEAD:hello/file")
     names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
     made = tree_of(repository, *names, (b"100644", name, blob))
@@ -467,8 +467,8 @@ def test_tree_that_names_what_is_no_file_of_it_is_refused(repository, name):
         source(repository, made)
 
 
-def test_name_that_no_file_system_holds_is_refused(repository):
-    """A megabyte in git is a megabyte for each file below it: these few bytes would be gigabytes of paths."""
+def test_name_too_long_for_file_systems_is_refused(repository):
+    """A long name is repeated in the path of each file below it, so a few bytes could take gigabytes."""
     entries = {each: git(repository, "rev-parse", f"HEAD:hello/{each}") for each in APPLICATION}
     many = tree_of(repository, *((b"100644", b"%04d" % n, entries["file"]) for n in range(1500)))
     below = git(repository, "rev-parse", f"{many}^{{tree}}")
@@ -479,8 +479,8 @@ def test_name_that_no_file_system_holds_is_refused(repository):
         source(repository, made)
 
 
-def test_directory_of_more_names_than_fit_into_memory_is_refused(repository, monkeypatch):
-    """Before they are read: 256 MiB of them take gigabytes."""
+def test_directory_with_too_many_names_is_refused(repository, monkeypatch):
+    """The directory is refused before it is read, because 256 MiB of names take gigabytes of memory."""
     blob = git(repository, "rev-parse", "HEAD:hello/file")
     names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
     made = tree_of(repository, *names, *((b"100644", b"x%04d" % n, blob) for n in range(1500)))
@@ -492,8 +492,8 @@ def test_directory_of_more_names_than_fit_into_memory_is_refused(repository, mon
         source(repository, made)
 
 
-def test_trees_on_the_way_to_the_dockerfile_count_as_listed(repository, monkeypatch):
-    """All that are read stay in memory, also those of no file of the context."""
+def test_trees_on_path_to_dockerfile_count_towards_limit(repository, monkeypatch):
+    """All trees that are read stay in memory, also those outside the context."""
     build = "build: {dockerfile: a/b/Dockerfile, context: c}\n"
     files = {"supply-chain.yaml": APPLICATION["supply-chain.yaml"] + build, "a/b/Dockerfile": "FROM scratch\n"}
     above = {f"{directory}/{n}": "" for directory in ("a", "a/b") for n in range(30)}
@@ -507,8 +507,8 @@ def test_trees_on_the_way_to_the_dockerfile_count_as_listed(repository, monkeypa
         source(repository / "hello", made)
 
 
-def test_git_directory_in_a_commit_is_left_out(repository):
-    """git makes no such commit; a program can."""
+def test_git_directory_inside_commit_is_left_out(repository):
+    """git does not create such a commit, but another program can."""
     blob = git(repository, "rev-parse", "HEAD:hello/file")
     names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
     made = tree_of(repository, (b"100644", b".GIT", blob), (b"100644", b".git", blob), *names)
@@ -517,8 +517,8 @@ def test_git_directory_in_a_commit_is_left_out(repository):
         assert {path.name for path in snapshot.context.iterdir()} == set(APPLICATION)
 
 
-def test_commit_of_an_impossible_time_is_built(repository):
-    """At the nearest one that a file can have."""
+def test_commit_with_impossible_time_is_read(repository):
+    """The time is replaced by the nearest possible one."""
     tree = git(repository, "rev-parse", "HEAD^{tree}")
     raw = repository / "raw"
     raw.write_text(f"tree {tree}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> -99999999999999999 +0000\n\nx\n")
@@ -527,8 +527,8 @@ def test_commit_of_an_impossible_time_is_built(repository):
     assert source(repository / "hello", made).committed == 0
 
 
-def test_very_deep_tree_is_refused(repository):
-    """A path of a hundred directories is none that a person makes."""
+def test_tree_deeper_than_100_directories_is_refused(repository):
+    """The limit holds for commits and for working copies."""
     write(repository / "hello", {"/".join(["d"] * 150) + "/file": ""})
     made = commit(repository)
 
@@ -542,8 +542,8 @@ DAMAGED = ("objects/pack/*.pack", "objects/pack/*.idx", "objects/??/*", "HEAD", 
 
 @tries(150)
 @given(st.integers(0, 10**9), st.binary(min_size=1, max_size=6), st.sampled_from(DAMAGED))
-def test_damaged_repository_is_an_error_and_never_another_content(tmp_path_factory, place, damage, what):
-    """Whatever bytes of it are others."""
+def test_damaged_repository_raises_or_yields_original_content(tmp_path_factory, place, damage, what):
+    """The bytes of any file of the repository may be wrong."""
     top = _sample(tmp_path_factory)
     with Damaged(top, what, place, damage):
         try:
@@ -558,7 +558,7 @@ _SAMPLES: dict = {}
 
 
 def _sample(factory):
-    """One repository for all examples: it takes a while to make."""
+    """Return one repository for all examples, because it takes a while to create."""
     if not _SAMPLES:
         top = make_repository(factory.mktemp("sample") / "shop")
         for n in range(5):
@@ -571,7 +571,7 @@ def _sample(factory):
 
 
 class Damaged:
-    """A file of a repository with some other bytes in it, until the block ends."""
+    """Context manager that overwrites some bytes of a file of the repository until the block ends."""
 
     def __init__(self, top, what, place, damage):
         found = sorted((top / ".git").glob(what))
@@ -591,8 +591,8 @@ class Damaged:
         self.path.write_bytes(content)
 
 
-def test_delta_of_itself_ends(repository):
-    """A chain that leads back is no chain."""
+def test_delta_based_on_itself_is_refused(repository):
+    """A circular chain of deltas must not loop for ever."""
     git(repository, "gc", "-q", "--prune=now")
     (pack,) = (repository / ".git/objects/pack").glob("*.pack")
     (index,) = (repository / ".git/objects/pack").glob("*.idx")
@@ -602,7 +602,7 @@ def test_delta_of_itself_ends(repository):
     at = names.index(head, 8 + 1024)
     offset = struct.unpack(">L", names[8 + 1024 + count * 24 + (at - 8 - 1024) // 20 * 4 :][:4])[0]
     data = bytearray(pack.read_bytes())
-    body = bytes([0x74]) + head + zlib.compress(b"\x01\x01\x01x")  # a reference delta of 4 bytes, of itself
+    body = bytes([0x74]) + head + zlib.compress(b"\x01\x01\x01x")  # a reference delta of 4 bytes, based on itself
     data[offset : offset + len(body)] = body
     pack.chmod(0o644)
     pack.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The snapshot of an application: of its files as they are, or of a commit's, and what it says of itself."""
+"""Tests of the snapshot of an application, taken from the working copy or from a commit, and of its source record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def source(directory, revision=None):
 
 
 def contents(directory, revision=None):
-    """Path → content of what is in the context; of a link, where it leads."""
+    """Return a map of path to content of the files in the context; for a symbolic link, its target."""
     with taken(directory, revision) as snapshot:
         found = [p for p in snapshot.context.rglob("*") if p.is_symlink() or p.is_file()]
         texts = {
@@ -55,8 +55,8 @@ def hello(repository):
     return repository / "hello"
 
 
-def test_declaration_is_read_by_the_rules_of_a_snapshot(hello):
-    """Of the commit or of the working copy, and never through a link: a run waits by the name that it says."""
+def test_declaration_is_read_from_commit_or_working_copy_without_links(hello):
+    """A run acquires its lock by the declared name before it takes the snapshot."""
     revision = git(hello, "rev-parse", "HEAD")
     declared = (hello / "supply-chain.yaml").read_text()
     (hello / "supply-chain.yaml").write_text(declared.replace("name: hello", "name: other"))
@@ -72,13 +72,13 @@ def test_declaration_is_read_by_the_rules_of_a_snapshot(hello):
 
 @pytest.fixture
 def plain(tmp_path):
-    """An application outside of git."""
+    """Return an application outside of git."""
     write(tmp_path / "plain", APPLICATION)
     return tmp_path / "plain"
 
 
-def test_snapshot_holds_declaration_dockerfile_and_context(hello):
-    """Each in its place, so that the build reads no ignore file again and no Dockerfile out of the context."""
+def test_snapshot_has_declaration_dockerfile_and_context_apart(hello):
+    """The build reads no ignore file again and no Dockerfile from the context."""
     write(hello, {".dockerignore": "secret\nDockerfile\n", "secret": "x", "deep/er/file": "two"})
 
     with taken(hello) as snapshot:
@@ -95,8 +95,8 @@ def test_snapshot_holds_declaration_dockerfile_and_context(hello):
     assert not snapshot.directory.exists()
 
 
-def test_what_changes_in_working_copy_has_no_effect(hello):
-    """Neither a file that is written to, nor one that is swapped for a link."""
+def test_snapshot_is_unaffected_by_changes_of_working_copy(hello):
+    """Neither a changed file nor a file replaced by a symbolic link has an effect."""
     with taken(hello) as snapshot:
         (hello / "file").write_text("evil")
         (hello / "Dockerfile").unlink()
@@ -105,8 +105,8 @@ def test_what_changes_in_working_copy_has_no_effect(hello):
         assert snapshot.dockerfile.read_text() == APPLICATION["Dockerfile"]
 
 
-def test_clean_directory_is_its_commit(repository, hello):
-    """Path below the repository's root, revision, and when it last changed."""
+def test_clean_directory_has_path_revision_and_time_of_commit(repository, hello):
+    """The path is relative to the root of the repository."""
     found = source(hello)
 
     assert (found.path, found.repository, found.revision) == ("hello", "shop", git(repository, "rev-parse", "HEAD"))
@@ -163,7 +163,7 @@ def stage_and_hide(hello):
 
 
 def clean_by_filter(hello):
-    """git itself says that nothing changed, as the filter gives back what was committed."""
+    """Let git see no change, because the filter returns the committed content."""
     write(hello.parent, {".git/info/attributes": "file filter=x\n"})
     git(hello, "config", "filter.x.clean", "echo -n one")
     (hello / "file").write_text("two")
@@ -177,16 +177,16 @@ def clean_by_filter(hello):
     ],
     ids=lambda act: act.__qualname__.partition(".")[0],
 )  # fmt: skip
-def test_source_is_dirty_where_snapshot_is_not_what_commit_holds(repository, hello, act):
-    """Whatever git was told to overlook; and only the application that changed."""
+def test_source_is_dirty_if_snapshot_differs_from_commit(repository, hello, act):
+    """No setting of git can hide a change, and another application of the repository stays clean."""
     act(hello)
 
     assert source(hello).dirty
     assert not source(repository / "other").dirty
 
 
-def test_source_is_clean_where_only_what_ignore_file_leaves_out_differs(repository, hello):
-    """It is no part of what is built. The commit alone decides: not the index, and not the time of a file."""
+def test_source_is_clean_if_only_ignored_files_differ(repository, hello):
+    """Ignored files are not built; the commit alone decides, not the index or the times of files."""
     write(hello, {".dockerignore": "local\n"})
     commit(repository)
     write(hello, {"local/notes": "", "local/deep/er": ""})
@@ -197,7 +197,7 @@ def test_source_is_clean_where_only_what_ignore_file_leaves_out_differs(reposito
 
 
 def test_committed_is_time_of_last_change_of_directory(repository, hello):
-    """A commit elsewhere does not make another image."""
+    """A commit elsewhere in the repository must not change the image."""
     write(repository / "other", {"file": "two"})
     commit(repository, GIT_COMMITTER_DATE="1700009999 +0000")
 
@@ -205,8 +205,8 @@ def test_committed_is_time_of_last_change_of_directory(repository, hello):
     assert source(repository / "other").committed == 1700009999
 
 
-def test_committed_follows_parent_that_holds_the_same(repository, hello):
-    """As git simplifies history: a branch that changed and changed back is not looked at."""
+def test_committed_follows_parent_with_same_content(repository, hello):
+    """As in the history simplification of git, a branch that changed and reverted a file does not count."""
     git(repository, "checkout", "-q", "-b", "side")
     write(hello, {"file": "two"})
     commit(repository, GIT_COMMITTER_DATE="1700000500 +0000")
@@ -221,8 +221,8 @@ def test_committed_follows_parent_that_holds_the_same(repository, hello):
     assert source(hello).committed == expected == 1700000000
 
 
-def test_outside_of_git_there_is_no_revision(plain):
-    """And it is dirty."""
+def test_source_outside_of_git_has_no_revision_and_is_dirty(plain):
+    """The files then have the oldest possible time."""
     found = source(plain)
 
     assert (found.repository, found.revision, found.dirty, found.committed) == ("plain", "none", True, 0)
@@ -230,16 +230,16 @@ def test_outside_of_git_there_is_no_revision(plain):
         assert (snapshot.context / "file").stat().st_mtime == OLDEST
 
 
-def test_repository_without_commit_has_no_revision(plain):
-    """The same as outside."""
+def test_source_in_repository_without_commit_has_no_revision(plain):
+    """The result is the same as outside of git."""
     git(plain, "init", "-q")
 
     assert source(plain).revision == "none"
 
 
 @pytest.mark.parametrize("name", ["HEAD~1", "main~1", "main^", "@~", "full", "short", "tag", "annotated^{commit}"])
-def test_revision_is_taken_from_commit(repository, hello, name):
-    """Whatever the working copy holds, under any name that git knows."""
+def test_snapshot_of_revision_is_taken_from_commit(repository, hello, name):
+    """The working copy does not matter, and every notation of git for a revision works."""
     first = git(repository, "rev-parse", "HEAD")
     git(repository, "tag", "tag")
     git(repository, "tag", "-m", "x", "annotated")
@@ -258,27 +258,27 @@ def test_revision_is_taken_from_commit(repository, hello, name):
                  "../../etc/passwd", "refs/../HEAD", "config", "HEAD@{0}"]
 )  # fmt: skip
 def test_revision_that_names_no_commit_is_refused(hello, revision):
-    """Options, trees and files of git's directory among it."""
+    """Examples are options, trees and files of the git directory."""
     with pytest.raises(SourceInvalid, match="has no revision"):
         source(hello, revision)
 
 
 def test_revision_outside_of_git_is_refused(plain):
-    """There is none."""
+    """Outside of git there are no revisions."""
     with pytest.raises(SourceInvalid, match="has no revision"):
         source(plain, "HEAD")
 
 
-def test_revision_without_application_is_refused(repository):
-    """It may have been added later."""
+def test_revision_without_the_application_is_refused(repository):
+    """The application may have been added later."""
     write(repository / "later", APPLICATION)
 
     with pytest.raises(SourceInvalid, match="later is not in revision"):
         source(repository / "later", "HEAD")
 
 
-def test_bare_repository_can_be_built_at_a_revision(repository, tmp_path):
-    """As the hook of a server does."""
+def test_bare_repository_is_read_at_a_revision(repository, tmp_path):
+    """The hook of a git server builds in this way."""
     write(repository, APPLICATION)
     head = commit(repository)
     git(tmp_path, "clone", "-q", "--bare", repository, tmp_path / "bare.git")
@@ -287,8 +287,8 @@ def test_bare_repository_can_be_built_at_a_revision(repository, tmp_path):
     assert contents(tmp_path / "bare.git", "main")["hello/file"] == "one"
 
 
-def test_commit_and_clean_checkout_give_same_digest(repository, hello, tmp_path):
-    """Also in another clone, packed, at other times and with another umask."""
+def test_commit_and_clean_checkout_have_same_digest(repository, hello, tmp_path):
+    """Clones, packs, times of files and the umask do not matter."""
     write(hello, {"program": "#!/bin/sh\n", "deep/file": "x", "binary": "\0\1"})
     (hello / "program").chmod(0o755)
     (hello / "link").symlink_to("deep/file")
@@ -311,8 +311,8 @@ def test_commit_and_clean_checkout_give_same_digest(repository, hello, tmp_path)
     assert len({each.snapshot for each in found}) == 1
 
 
-def test_modes_and_times_are_those_of_git(repository, hello):
-    """They come into the image, whose digest must not depend on who built it."""
+def test_files_of_snapshot_have_modes_and_times_of_git(repository, hello):
+    """Modes and times become part of the image, whose digest must not depend on who builds it."""
     write(hello, {"program": "#!/bin/sh\n", "deep/file": "x"})
     (hello / "program").chmod(0o700)
     (hello / "file").chmod(0o600)
@@ -328,7 +328,7 @@ def test_modes_and_times_are_those_of_git(repository, hello):
 
 
 def test_git_directories_are_never_part_of_a_snapshot(repository, hello):
-    """At no level, whatever the ignore file says, and however it is written."""
+    """This holds at every level and for every content of the ignore file."""
     write(hello, {".dockerignore": "!.git\n!**/.git\n", "vendored/.git/config": "x", "vendored/file": "y"})
     write(repository, APPLICATION)
 
@@ -337,7 +337,7 @@ def test_git_directories_are_never_part_of_a_snapshot(repository, hello):
 
 
 def test_ignored_files_are_not_read(hello):
-    """They may be anything."""
+    """Ignored files may be symbolic links, pipes or names that are not UTF-8."""
     write(hello, {".dockerignore": "local\n*.pipe\n"})
     (hello / "local").mkdir()
     (hello / "local" / "link").symlink_to("/etc/passwd")
@@ -347,8 +347,8 @@ def test_ignored_files_are_not_read(hello):
     assert set(contents(hello)) == {".dockerignore", "file"}
 
 
-def test_names_are_relative_to_the_context(hello):
-    """As the ignore file and the Dockerfile see them; the digests are of paths below the application."""
+def test_snapshot_names_are_relative_to_context_or_application(hello):
+    """The ignore file and the Dockerfile use names below the context; the digests use paths below the application."""
     write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{context: src, dockerfile: build/Dockerfile}}\n",
                   "build/Dockerfile": "FROM scratch\n", "src/a": "", "src/b": "",
                   "src/.dockerignore": "b\n"})  # fmt: skip
@@ -359,12 +359,12 @@ def test_names_are_relative_to_the_context(hello):
         assert set(snapshot.entries) == {"supply-chain.yaml", "build/Dockerfile", "src/a", "src/.dockerignore"}
 
 
-# links, special files and names
+# Links, special files and names.
 
 
 @pytest.mark.parametrize("target", ["file", "deep/er", "./deep/../file", "deep/back/file", "missing/file", "deep/.."])
-def test_link_that_stays_inside_is_kept(repository, hello, target):
-    """Also one whose target the build makes; and the commit's is the same link."""
+def test_link_inside_the_context_is_kept(repository, hello, target):
+    """The target may be created by the build, and the link of the commit is the same."""
     write(hello, {"deep/er": ""})
     (hello / "deep/back").symlink_to("..")
     (hello / "link").symlink_to(target)
@@ -388,7 +388,7 @@ def test_link_that_stays_inside_is_kept(repository, hello, target):
 )
 @pytest.mark.parametrize("committed", [False, True])
 def test_link_that_leaves_the_context_is_refused(repository, hello, target, why, committed):
-    """A reader that follows it would read something of the machine; also by way of another link."""
+    """A reader that follows it, also by way of another link, would read files of the machine."""
     write(hello, {"deep/er/x": ""})
     (hello / "deep/back").symlink_to("..")
     (hello / "deep/round").symlink_to("../link")
@@ -400,7 +400,7 @@ def test_link_that_leaves_the_context_is_refused(repository, hello, target, why,
 
 
 def test_hard_links_become_independent_files(hello):
-    """Nothing of the working copy is shared."""
+    """The snapshot shares no file with the working copy."""
     os.link(hello / "file", hello / "same")
 
     with taken(hello) as snapshot:
@@ -419,7 +419,7 @@ def make_socket(path):
 @pytest.mark.parametrize("make", [make_pipe, make_socket])
 @pytest.mark.parametrize("name", ["special", "deep/special"])
 def test_special_file_is_refused(hello, make, name):
-    """It has no content of its own, and reading it may wait forever."""
+    """A special file has no content, and reading it may block for ever."""
     (hello / "deep").mkdir()
     make(hello / name)
 
@@ -433,8 +433,8 @@ def test_special_file_is_refused(hello, make, name):
      ("stra\u00dfe", "STRASSE"), ("x/\u212b", "x/\u00c5")],
 )  # fmt: skip
 @pytest.mark.parametrize("committed", [False, True])
-def test_names_that_collide_are_refused(repository, hello, one, other, committed):
-    """By case or Unicode normalization; of directories too."""
+def test_colliding_names_are_refused(repository, hello, one, other, committed):
+    """Names of files and directories may not differ only in case or Unicode normalisation."""
     write(hello, {one: "1", other: "2"})
     revision = commit(repository) if committed else None
 
@@ -444,8 +444,8 @@ def test_names_that_collide_are_refused(repository, hello, one, other, committed
 
 @pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x1b[2Jb", "a\x7f", "a\u2028b", "a\u202eb", "a\x85b"])
 @pytest.mark.parametrize("committed", [False, True])
-def test_name_that_cannot_be_told_is_refused(repository, hello, name, committed):
-    """No UTF-8, or control characters: it would be another name in a report."""
+def test_name_that_cannot_be_printed_is_refused(repository, hello, name, committed):
+    """A name that is not UTF-8 or has control characters would look different in a report."""
     write(hello, {f"deep/{name}": ""})
     revision = commit(repository) if committed else None
 
@@ -455,8 +455,8 @@ def test_name_that_cannot_be_told_is_refused(repository, hello, name, committed)
 
 @pytest.mark.parametrize("which", ["supply-chain.yaml", "Dockerfile", "Dockerfile.dockerignore", ".dockerignore"])
 @pytest.mark.parametrize("committed", [False, True])
-def test_link_in_place_of_what_says_how_to_build_is_refused(repository, hello, which, committed):
-    """BuildKit resolves it otherwise than a check."""
+def test_link_instead_of_build_file_is_refused(repository, hello, which, committed):
+    """BuildKit resolves such a link differently than a check does."""
     (hello / "elsewhere").write_text(APPLICATION.get(which, ""))
     (hello / which).unlink(missing_ok=True)
     (hello / which).symlink_to("elsewhere")
@@ -468,8 +468,8 @@ def test_link_in_place_of_what_says_how_to_build_is_refused(repository, hello, w
 
 @pytest.mark.parametrize("declared", ["{dockerfile: way/Dockerfile}", "{context: way}", "{context: way/deep}"])
 @pytest.mark.parametrize("committed", [False, True])
-def test_link_on_the_way_to_dockerfile_or_context_is_refused(repository, hello, declared, committed):
-    """Also where it stays inside."""
+def test_link_on_path_to_dockerfile_or_context_is_refused(repository, hello, declared, committed):
+    """The link is refused even if it stays inside the application."""
     write(
         hello,
         {"supply-chain.yaml": f"{DECLARATION}build: {declared}\n", "real/Dockerfile": "FROM a", "real/deep/x": ""},
@@ -482,7 +482,7 @@ def test_link_on_the_way_to_dockerfile_or_context_is_refused(repository, hello, 
 
 
 def test_submodule_is_refused(repository, hello):
-    """Its files are in no commit of this repository; both as they are and at a revision."""
+    """The files of a submodule are in no commit of this repository."""
     git(hello, "-c", "protocol.file.allow=always", "submodule", "add", "-q", repository, "module")
     commit(repository)
 
@@ -491,8 +491,8 @@ def test_submodule_is_refused(repository, hello):
             source(hello, revision)
 
 
-def test_submodule_that_is_left_out_is_none_of_the_build(repository, hello):
-    """As the message says."""
+def test_ignored_submodule_is_accepted(repository, hello):
+    """The error message for a submodule recommends this."""
     write(hello, {".dockerignore": "module\n"})
     git(hello, "-c", "protocol.file.allow=always", "submodule", "add", "-q", repository, "module")
     head = commit(repository)
@@ -500,8 +500,8 @@ def test_submodule_that_is_left_out_is_none_of_the_build(repository, hello):
     assert (source(hello).dirty, source(hello, head).dirty) == (False, False)
 
 
-def test_lfs_pointer_stays_a_pointer(repository, hello):
-    """Nothing is fetched for it, at a revision."""
+def test_lfs_pointer_is_not_replaced(repository, hello):
+    """Nothing is fetched for the pointer of a revision."""
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 5\n"
     write(hello, {"model": pointer, ".gitattributes": "model filter=lfs diff=lfs merge=lfs -text\n"})
     head = commit(repository)
@@ -509,7 +509,7 @@ def test_lfs_pointer_stays_a_pointer(repository, hello):
     assert contents(hello, head)["model"] == pointer
 
 
-# sizes
+# Limits of size.
 
 
 @pytest.mark.parametrize(
@@ -518,8 +518,8 @@ def test_lfs_pointer_stays_a_pointer(repository, hello):
      ("MAX_SIZE", 2, "too large"), ("MAX_DEPTH", 2, "directories deep"), ("MAX_IGNORE", 2, "more than 0 KiB")],
 )  # fmt: skip
 @pytest.mark.parametrize("committed", [False, True])
-def test_more_than_a_limit_is_refused(repository, hello, monkeypatch, limit, value, why, committed):
-    """Files, directories and bytes are bounded."""
+def test_application_beyond_a_limit_is_refused(repository, hello, monkeypatch, limit, value, why, committed):
+    """The numbers of files, directories and bytes are bounded."""
     write(hello, {"a/b/c": "x", "a/d": "", ".dockerignore": "none\n"})
     revision = commit(repository) if committed else None
     for module in (rules, adapter):
@@ -528,11 +528,11 @@ def test_more_than_a_limit_is_refused(repository, hello, monkeypatch, limit, val
         source(hello, revision)
 
 
-# what changes while it is read
+# Changes while the snapshot is taken.
 
 
 class Swapping:
-    """An ignore matcher during which somebody changes the working copy, after it was listed."""
+    """Ignore matcher that changes the working copy after its files were listed."""
 
     def __init__(self, act):
         self.act = act
@@ -548,8 +548,8 @@ def race(hello, act):
         return {p.name: p.read_text() for p in snapshot.context.rglob("*") if p.is_file()}
 
 
-def test_file_swapped_for_link_while_reading_is_refused(hello, tmp_path):
-    """Nothing outside is read, also where it is as large."""
+def test_file_replaced_by_link_while_reading_is_refused(hello, tmp_path):
+    """No file outside is read, even if it has the same size."""
     (tmp_path / "secret").write_text("two")
 
     def act():
@@ -560,9 +560,9 @@ def test_file_swapped_for_link_while_reading_is_refused(hello, tmp_path):
         race(hello, act)
 
 
-def test_directory_swapped_for_link_while_reading_is_refused(hello, tmp_path):
-    """Neither at its own level nor below."""
-    write(tmp_path / "outside", {"file": "secret", "er/file": ""})  # as large
+def test_directory_replaced_by_link_while_reading_is_refused(hello, tmp_path):
+    """Neither the directory nor a directory below it is followed."""
+    write(tmp_path / "outside", {"file": "secret", "er/file": ""})  # files of the same size
 
     def act():
         if not (hello / "deep").is_symlink():
@@ -573,8 +573,8 @@ def test_directory_swapped_for_link_while_reading_is_refused(hello, tmp_path):
         race(hello, act)
 
 
-def test_file_swapped_for_pipe_while_reading_is_refused(hello):
-    """And not waited for."""
+def test_file_replaced_by_pipe_while_reading_is_refused(hello):
+    """Reading does not wait for the pipe."""
 
     def act():
         (hello / "file").unlink()
@@ -585,7 +585,7 @@ def test_file_swapped_for_pipe_while_reading_is_refused(hello):
 
 
 def test_file_that_grows_while_reading_is_refused(hello):
-    """Its digest would be of neither."""
+    """The digest would match neither the old nor the new content."""
     with pytest.raises(SourceInvalid, match="file changed while it was read"):
         race(hello, lambda: (hello / "file").write_text("longer than before"))
 
@@ -652,8 +652,8 @@ ACTS = [
 
 @pytest.mark.parametrize("context", [".", "src"])
 @pytest.mark.parametrize("act", ACTS)
-def test_snapshot_that_something_wrote_to_is_not_offered(hello, context, act):
-    """Its digests would be of something else; one that nobody wrote to is as it was."""
+def test_verify_snapshot_refuses_modified_snapshot(hello, context, act):
+    """A modified copy no longer matches its digests; an unmodified one passes."""
     write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{context: {context}}}\n"})
     place = hello / context
     ignore = "supply-chain.yaml\n"
@@ -668,19 +668,19 @@ def test_snapshot_that_something_wrote_to_is_not_offered(hello, context, act):
             verify_snapshot(snapshot)
 
 
-# declarations
+# Declarations.
 
 
-def test_directory_without_application_is_an_error(tmp_path):
-    """As for anybody who reads it."""
+def test_directory_without_application_is_refused(tmp_path):
+    """A missing directory and a too long name are refused in the same way."""
     for directory in (tmp_path, tmp_path / "missing", tmp_path / ("x" * 300)):
         with pytest.raises(DeclarationInvalid):
             source(directory)
 
 
 @pytest.mark.parametrize("link", ["shop", "shop/hello"])
-def test_link_in_the_path_of_the_application_is_refused(tmp_path, hello, link):
-    """Whoever may change it would choose what the chain reads, which reads more than they do."""
+def test_link_in_path_of_application_is_refused(tmp_path, hello, link):
+    """Whoever may change the link could choose which files the supply chain reads with its greater rights."""
     place = tmp_path / "teams" / link
     place.parent.mkdir(parents=True)
     place.symlink_to({"shop": hello.parent, "shop/hello": hello}[link])
@@ -689,8 +689,8 @@ def test_link_in_the_path_of_the_application_is_refused(tmp_path, hello, link):
         source(tmp_path / "teams/shop/hello")
 
 
-def test_declaration_that_is_its_own_dockerfile_is_refused(hello):
-    """It would be both, and is neither."""
+def test_declaration_that_names_itself_as_dockerfile_is_refused(hello):
+    """One file cannot be both."""
     write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{dockerfile: ./supply-chain.yaml}}\n"})
 
     with pytest.raises(DeclarationInvalid, match="names itself"):
@@ -698,8 +698,8 @@ def test_declaration_that_is_its_own_dockerfile_is_refused(hello):
 
 
 @pytest.mark.parametrize("committed", [False, True])
-def test_dockerfile_that_is_missing_is_named(repository, hello, committed):
-    """With the key that names it."""
+def test_missing_dockerfile_is_reported(repository, hello, committed):
+    """The rule holds for the working copy and for a commit."""
     (hello / "Dockerfile").unlink()
     revision = commit(repository) if committed else None
 
@@ -710,8 +710,8 @@ def test_dockerfile_that_is_missing_is_named(repository, hello, committed):
 @pytest.mark.parametrize(
     ("what", "why"), [("Dockerfile", "not a file, but a directory"), ("supply-chain.yaml", "not a file")]
 )
-def test_directory_in_place_of_a_text_is_named(hello, what, why):
-    """A pipe is not waited for either."""
+def test_directory_instead_of_file_is_reported(hello, what, why):
+    """The message names the kind of the entry."""
     (hello / what).unlink()
     (hello / what).mkdir()
 
@@ -719,15 +719,15 @@ def test_directory_in_place_of_a_text_is_named(hello, what, why):
         source(hello)
 
 
-def test_context_that_is_no_directory_is_named(hello):
-    """With the key that names it."""
+def test_context_that_is_no_directory_is_reported(hello):
+    """The message names the key `build.context`."""
     for context in ("file", "missing"):
         write(hello, {"supply-chain.yaml": f"{DECLARATION}build: {{context: {context}}}\n"})
         with pytest.raises(DeclarationInvalid, match=r"build\.context"):
             source(hello)
 
 
-# properties
+# Properties.
 
 names = st.text(st.sampled_from("abé-_. x"), min_size=1, max_size=4).filter(lambda name: name.strip(". ") != "")
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
@@ -735,7 +735,7 @@ trees = st.dictionaries(paths, st.tuples(st.text(max_size=20), st.booleans()), m
 
 
 def plant(directory, tree):
-    """Write what can be written: a name is a file or a directory, and none collides with another."""
+    """Write the files whose paths do not collide with each other."""
     for path, (content, executable) in tree.items():
         with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
             write(directory, {path: content})
@@ -744,8 +744,8 @@ def plant(directory, tree):
 
 @tries(40)
 @given(trees)
-def test_same_tree_gives_same_digest_wherever_it_lies(tmp_path_factory, tree):
-    """And another content another one; of the commit that holds it, the same."""
+def test_equal_trees_have_equal_digests_in_any_place(tmp_path_factory, tree):
+    """A commit of the same tree has the same digest, and another content has another one."""
     place = tmp_path_factory.mktemp("trees")
     for name in ("one", "two"):
         write(place / name, APPLICATION)
@@ -762,8 +762,8 @@ def test_same_tree_gives_same_digest_wherever_it_lies(tmp_path_factory, tree):
         assert source(place / "one").snapshot != one.source.snapshot
 
 
-def test_origin_is_the_directory_that_was_copied_whatever_its_path_stands_for_later(hello, tmp_path, monkeypatch):
-    """Whose name and whose caches these are is decided by it: a path that is swapped meanwhile decides nothing."""
+def test_origin_is_the_copied_directory_even_if_path_is_replaced(hello, tmp_path, monkeypatch):
+    """The origin decides about the name and the caches, so a replaced path must have no effect."""
     other = tmp_path / "project"
     other.mkdir()
     moved = hello.with_name("moved")

@@ -1,4 +1,4 @@
-"""Taking a snapshot ends: after its time, after its bytes, and when the run is cancelled."""
+"""Tests that taking a snapshot ends at its deadline, at its byte limit, or when the run is cancelled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.repositories import APPLICATION, commit, git, make_repository
 
 
 def ticking():
-    """A clock on which a second passes whenever it is asked."""
+    """Return a clock that advances by one second at each call."""
     return itertools.count().__next__
 
 
@@ -41,13 +41,13 @@ def repository(tmp_path):
 
 @pytest.fixture
 def plain(tmp_path):
-    """An application outside of git."""
+    """Return an application outside of git."""
     write(tmp_path / "plain/hello", APPLICATION)
     return tmp_path / "plain"
 
 
 def refusal(repository, revision, seconds):
-    """What the snapshot is refused for; "" where it is taken."""
+    """Return the message of the refusal, or the empty string if the snapshot is taken."""
     budget = Budget(ticking(), seconds)
     try:
         with take_snapshot(repository / "hello", revision, ignored, budget) as snapshot:
@@ -58,8 +58,8 @@ def refusal(repository, revision, seconds):
 
 
 @pytest.mark.parametrize("revision", [None, "side"])
-def test_snapshot_past_its_deadline_is_refused_at_every_step(repository, revision):
-    """However far it is: no step passes the deadline unseen, and none takes it for another error or for dirty."""
+def test_snapshot_past_its_deadline_is_refused_in_every_phase(repository, revision):
+    """No step may ignore the deadline or report it as another error or as dirty."""
     messages = list(itertools.takewhile(bool, (refusal(repository, revision, n) for n in itertools.count())))
 
     for phase in Phase:
@@ -68,16 +68,16 @@ def test_snapshot_past_its_deadline_is_refused_at_every_step(repository, revisio
     assert all("took more than" in each for each in messages)
 
 
-def test_files_that_are_left_out_are_listed_until_the_deadline(plain):
-    """No file of a large directory is read, and each is looked at."""
+def test_ignored_files_count_towards_the_deadline(plain):
+    """Ignored files are not read, but each of them is listed and matched."""
     write(plain / "hello", {".dockerignore": "many\n!many/1\n", **{f"many/{n}": "" for n in range(50)}})
 
     assert "listing the files" in refusal(plain, None, 40)
     assert not refusal(plain, None, 200)
 
 
-def test_large_file_is_copied_until_the_deadline(plain):
-    """A slow disk may need longer for one file than there is for all."""
+def test_copying_of_large_file_stops_at_the_deadline(plain):
+    """On a slow disk a single file may take longer than the whole budget."""
     (plain / "hello/large").touch()
     os.truncate(plain / "hello/large", 50 * 1024**2)
 
@@ -85,8 +85,8 @@ def test_large_file_is_copied_until_the_deadline(plain):
     assert not refusal(plain, None, 200)
 
 
-def test_snapshot_has_minutes_and_its_files_size_at_least():
-    """A commit may hold as many bytes as a working copy."""
+def test_default_budget_exceeds_a_minute_and_the_maximum_size():
+    """A commit may contain as many bytes as a working copy."""
     assert Budget().seconds == MAX_SECONDS >= 60
     assert Budget().size == MAX_READ > MAX_SIZE
 
@@ -98,8 +98,8 @@ def opened(repository, budget):
         yield found
 
 
-def test_long_history_ends_at_the_deadline(repository):
-    """A commit after the other, none of which changed the application."""
+def test_long_history_stops_at_the_deadline(repository):
+    """None of the many commits changed the application."""
     for n in range(20):
         write(repository / "other", {"file": str(n)})
         commit(repository)
@@ -108,8 +108,8 @@ def test_long_history_ends_at_the_deadline(repository):
         found.last_change(git(repository, "rev-parse", "HEAD"))
 
 
-def test_bytes_of_git_objects_are_limited(repository):
-    """A root directory of megabytes, once for each commit."""
+def test_bytes_read_from_git_objects_are_limited(repository):
+    """A large root directory is read again for each commit."""
     write(repository, {f"{n}-{'x' * 200}": "" for n in range(100)})
     for n in range(20):
         write(repository / "other", {"file": str(n)})
@@ -123,8 +123,8 @@ def test_bytes_of_git_objects_are_limited(repository):
                 found.last_change(head)
 
 
-def test_used_up_bytes_are_not_an_unknown_revision_and_not_dirty(repository):
-    """Both are found out by reading objects, and both overlook objects that cannot be read."""
+def test_used_up_bytes_are_reported_as_such(repository):
+    """They must not look like an unknown revision or a dirty source, whose code tolerates unreadable objects."""
     outcomes = set()
     for size in itertools.count(0, 100):
         try:
@@ -137,8 +137,8 @@ def test_used_up_bytes_are_not_an_unknown_revision_and_not_dirty(repository):
     assert outcomes == {"GiB", "False"}
 
 
-def test_unchanged_directories_are_read_once(repository):
-    """Those above the application, however many commits left them alone."""
+def test_unchanged_parent_directories_are_read_once(repository):
+    """The number of commits that did not change them does not matter."""
     write(repository, {f"above/{n}-{'x' * 200}": "" for n in range(100)})
     write(repository, {"above/app/file": ""})
     commit(repository)
@@ -152,8 +152,8 @@ def test_unchanged_directories_are_read_once(repository):
         assert found is not None and found.last_change(head) == 1700000000
 
 
-def test_long_chain_of_deltas_ends_at_the_deadline(repository):
-    """One object of a pack may need thousands of others."""
+def test_long_delta_chain_stops_at_the_deadline(repository):
+    """One object of a pack may depend on thousands of others."""
     for n in range(40):
         write(repository / "hello", {"file": "".join(f"{n} {m}\n" if m < n else f"{m}\n" for m in range(2000))})
         commit(repository, str(n))
@@ -173,8 +173,8 @@ def test_long_chain_of_deltas_ends_at_the_deadline(repository):
     assert all(read(oid, 1000) for oid in blobs)
 
 
-def test_link_in_a_commit_as_large_as_a_file_is_refused_at_once(repository):
-    """All links are held in memory until they are copied; a file is not."""
+def test_huge_link_target_in_commit_is_refused_at_once(repository):
+    """All link targets stay in memory until they are copied, unlike files."""
     blob = repository / "blob"
     blob.write_text("x/" * 100_000)
     oid = git(repository, "hash-object", "-w", blob)
@@ -187,8 +187,8 @@ def test_link_in_a_commit_as_large_as_a_file_is_refused_at_once(repository):
         pass
 
 
-def test_cancelled_run_ends_at_the_next_step(repository):
-    """While it lists, and before it says what is wrong with what it found."""
+def test_cancelled_run_stops_at_the_next_step(repository):
+    """The cancellation takes precedence over errors in the files."""
     (repository / "hello/out").symlink_to("/etc/passwd")
     write(repository / "hello", {".dockerignore": "nothing\n"})
     scope = Cancellation()
@@ -202,8 +202,8 @@ def test_cancelled_run_ends_at_the_next_step(repository):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\udcffb"])
-def test_directory_whose_name_stands_for_a_remote_is_printed_as_it_is(tmp_path: Path, name):
-    """It would be in signed provenance."""
+def test_directory_name_with_control_characters_is_refused(tmp_path: Path, name):
+    """Without a remote the name of the directory would appear in signed provenance."""
     for make in (write_plain, make_repository):
         directory = tmp_path / make.__name__ / name
         make(directory)

@@ -1,4 +1,4 @@
-"""Archives that ADD unpacks: whatever asks for too much of the engine's own memory is refused before the build."""
+"""Tests that archives for ADD are refused before the build if the engine needs too much memory to unpack them."""
 
 import gzip
 import lzma
@@ -17,12 +17,12 @@ SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0skip"
 
 
 def xz(size):
-    """An archive with a dictionary of so many MiB."""
+    """Return an xz archive with a dictionary of `size` MiB."""
     return lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": size * 1024**2}])
 
 
 def zstd(log, content=TEXT):
-    """An archive with a window of 2^log bytes, which a stream of unknown size has."""
+    """Return a zstd archive of unknown size with a window of 2^log bytes."""
     made = zstandard.ZstdCompressor(
         compression_params=zstandard.ZstdCompressionParameters(window_log=log, write_content_size=False)
     ).compressobj()
@@ -52,16 +52,16 @@ BOMBS = {"xz": lzma.compress(bytes(MOST + 1)), "zstd": zstd(20, bytes(MOST + 1))
 
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
-def test_what_takes_little_memory_is_left_to_the_builder(tmp_path, content):
-    """So is what is no whole archive: BuildKit says what is wrong with it."""
+def test_check_archives_accepts_archive_that_needs_little_memory(tmp_path, content):
+    """A damaged archive is accepted too, because BuildKit reports what is wrong with it."""
     (tmp_path / "a").write_bytes(content)
 
     check_archives(tmp_path, MOST)
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
-def test_a_dictionary_that_is_too_large_is_refused(tmp_path, content):
-    """Wherever in the file it is asked for, and whatever the file's name."""
+def test_check_archives_refuses_too_large_dictionary(tmp_path, content):
+    """Neither the position in the file nor the name of the file matters."""
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "a\nb").write_bytes(content)
 
@@ -70,23 +70,23 @@ def test_a_dictionary_that_is_too_large_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
-def test_an_archive_that_is_larger_than_the_image_may_be_is_refused(tmp_path, content):
-    """No more of it is unpacked than that."""
+def test_check_archives_refuses_archive_larger_than_the_image(tmp_path, content):
+    """The archive is unpacked only up to the limit."""
     (tmp_path / "a").write_bytes(content)
 
     with pytest.raises(BuildLimitExceeded, match="unpacks to more than the 4 MiB"):
         check_archives(tmp_path, MOST)
 
 
-def test_links_and_pipes_are_left_alone(tmp_path):
-    """A link leads to another file of the context, or nowhere."""
+def test_check_archives_skips_symlinks_and_pipes(tmp_path):
+    """A symbolic link leads to another file of the context or outside of it."""
     (tmp_path / "link").symlink_to("/proc/self/mem")
     os.mkfifo(tmp_path / "pipe")
 
     check_archives(tmp_path, MOST)
 
 
-def test_a_cancelled_run_stops_to_unpack(tmp_path):
+def test_check_archives_stops_if_run_is_cancelled(tmp_path):
     """A large archive takes minutes."""
     (tmp_path / "a").write_bytes(GOOD["xz -9"])
     scope = Cancellation()

@@ -1,4 +1,4 @@
-"""What reading an image may cost."""
+"""Tests of the budget for reading an image."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from supply_chain.adapters.process.command import Cancellation
 from supply_chain.errors import Cancelled
 
 
-def test_reading_that_takes_too_much_is_ended():
-    """At its next checkpoint, and at every one after it."""
+def test_checkpoint_raises_after_processor_time_is_used_up():
+    """Every later checkpoint raises as well."""
     seconds = [5.0]
     budget = Budget(clock=lambda: seconds[-1])
     seconds.append(5.0 + MAX_SECONDS)
@@ -20,8 +20,8 @@ def test_reading_that_takes_too_much_is_ended():
             budget.checkpoint()
 
 
-def test_reading_ends_with_its_run():
-    """Whatever time is left."""
+def test_checkpoint_raises_if_run_is_cancelled():
+    """The remaining time does not matter."""
     scope = Cancellation()
     budget = Budget(scope=scope)
     budget.checkpoint()

@@ -1,4 +1,4 @@
-"""Whom an image says to be, and which package managers keep records in it."""
+"""Tests of how the distribution of an image and its package databases are found."""
 
 import io
 import tarfile
@@ -51,8 +51,8 @@ def examined(files, links=None, conflicts=()):
         ({}, {}, None),
     ],
 )
-def test_an_image_is_of_the_distribution_that_the_kernel_finds(files, links, who):
-    """/etc/os-release before /usr/lib/os-release, links followed (os-release(5))."""
+def test_distribution_is_read_from_os_release(files, links, who):
+    """/etc/os-release comes before /usr/lib/os-release, and symbolic links are followed (os-release(5))."""
     found = examined(files, links).distribution
 
     assert (str(found) if found else None) == who
@@ -81,13 +81,13 @@ def test_an_image_is_of_the_distribution_that_the_kernel_finds(files, links, who
         ({"/etc/os-release": DEBIAN + "#" * HEAD}, ["/etc/os-release"]),
     ],
 )
-def test_files_that_name_another_distribution_contradict(files, where):
-    """A release file of another one, or of another version; the packages' own manager."""
+def test_contradiction_is_a_file_that_names_another_distribution(files, where):
+    """Release files of another distribution or version count, and databases of another package manager."""
     assert [each.path for each in examined(files).contradictions] == where
 
 
-def test_an_os_release_that_leads_nowhere_contradicts():
-    """Somebody may put another one there later."""
+def test_dangling_os_release_link_is_a_contradiction():
+    """Somebody could create the target later."""
     assert [each.path for each in examined({}, {"/etc/os-release": "gone"}).contradictions] == ["/etc/os-release"]
 
 
@@ -112,13 +112,13 @@ def test_an_os_release_that_leads_nowhere_contradicts():
         ({}, []),
     ],
 )
-def test_records_besides_the_distributions_own_are_a_second_database(files, others):
-    """Wherever they are, by their content; several files of one manager in its place are one database."""
+def test_package_records_elsewhere_are_a_second_database(files, others):
+    """Databases are found by content; several files of one manager in its directory are one database."""
     assert [each.path for each in examined(files).databases] == others
 
 
-def test_a_database_that_is_linked_elsewhere_is_a_second_one():
-    """Scanners look in the place itself."""
+def test_linked_package_database_is_a_second_database():
+    """Scanners read the usual path itself."""
     found = examined({"/opt/db/status": RECORD}, {"/var/lib/dpkg": "/opt/db"})
 
     assert [each.path for each in found.databases] == ["/opt/db"]
@@ -132,8 +132,8 @@ def jar(*names):
     return buffer.getvalue()
 
 
-def test_archives_are_told_but_those_that_the_scanner_opens():
-    """syft opens Java's by their names, and finds Java's packages in them."""
+def test_archives_are_reported_unless_the_scanner_opens_them():
+    """syft opens Java archives by their file name and finds the packages in them."""
     wheel = jar("flask-0.1.dist-info/METADATA")
     found = examined(
         {"/a/app.jar": jar("A.class"), "/a/b.jar": wheel, "/a/picture.png": jar(), "/a/\udcff": b"hsqs" + bytes(90)}
@@ -146,8 +146,8 @@ def test_archives_are_told_but_those_that_the_scanner_opens():
     ]
 
 
-def test_more_than_are_listed_are_counted(monkeypatch):
-    """A list does not grow without end, and nothing is left out without a word."""
+def test_findings_beyond_the_list_limit_are_counted(monkeypatch):
+    """The list is bounded, and omitted findings are reported as a number."""
     monkeypatch.setattr("supply_chain.adapters.image.distribution.MOST_LISTED", 2)
     found = examined({f"/{number}": b"hsqs" + bytes(90) for number in range(5)}, conflicts=["x"])
 
@@ -155,8 +155,8 @@ def test_more_than_are_listed_are_counted(monkeypatch):
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_as_assignments(text):
-    """The last of a name counts, quotes or none."""
+def test_assignments_accepts_any_text(text):
+    """The last assignment of a name counts, with or without quotes."""
     found = assignments(text)
 
     assert all(name == name.upper() for name in found)

@@ -1,4 +1,4 @@
-"""What a file is, by its content: whatever it is called."""
+"""Tests of how the type of a file is found by its content, whatever its name."""
 
 import bz2
 import functools
@@ -33,7 +33,7 @@ from supply_chain.adapters.image.file_content import (
 
 
 def tar(*names, size=0):
-    """A tar archive with files of so many bytes."""
+    """Return a tar archive with files of `size` bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in names or ("package/METADATA",):
@@ -57,12 +57,12 @@ def kind(content):
 
 
 def noise(size):
-    """Bytes that do not compress."""
+    """Return `size` bytes that do not compress."""
     return random.Random(1).randbytes(size)
 
 
 def ended(content, at, value):
-    """The zip archive with other bytes in the record at its end."""
+    """Return the zip archive with other bytes in its end-of-central-directory record."""
     end = content.rfind(b"PK\x05\x06")
     return content[: end + at] + value + content[end + at + len(value) :]
 
@@ -152,8 +152,8 @@ ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_an_archive_is_seen_by_what_is_in_it(content, form):
-    """Appended to a program, or compressed; an empty one and a static library are none."""
+def test_archive_is_recognised_by_its_content(content, form):
+    """The archive may be appended to a program or compressed; an empty archive and a static library do not count."""
     assert kind(content) == form
 
 
@@ -162,8 +162,8 @@ def test_an_archive_is_seen_by_what_is_in_it(content, form):
     st.sampled_from([b"", b"PK\x05\x06", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"]),
 )
 @example(b"", b"")
-def test_any_content_is_of_some_kind(content, start):
-    """Nothing is raised, whatever it is."""
+def test_read_file_accepts_any_content(content, start):
+    """No content raises an exception."""
     keeper = Keeper(io.BytesIO())
     content = start + content
 
@@ -173,8 +173,8 @@ def test_any_content_is_of_some_kind(content, start):
     assert keeper.read(found) == content
 
 
-def test_a_large_file_is_not_kept():
-    """Memory and disk hold what is small."""
+def test_keeper_keeps_only_small_files():
+    """Memory and disk use stay bounded."""
     keeper = Keeper(io.BytesIO())
     large = b"x" * (HEAD + 1)
 
@@ -182,8 +182,8 @@ def test_a_large_file_is_not_kept():
     assert keeper.read(read_file(io.BytesIO(b"small"), 5, keeper, secrets=False)) == b"small"
 
 
-def test_what_unpacks_without_end_is_not_unpacked():
-    """A gibibyte of zeros in a mebibyte."""
+def test_decompression_bomb_is_not_unpacked():
+    """A mebibyte may unpack to a gibibyte of zeros."""
     bomb = zstandard.compress(bytes(64 * 1024 * 1024))
     assert kind(bomb) == "" and kind(gzip.compress(bytes(64 * 1024 * 1024))) == ""
 
@@ -207,8 +207,8 @@ RECORD = b"Package: apt\nStatus: install ok installed\nVersion: 2\nArchitecture:
         (b"", ""),
     ],
 )
-def test_records_of_a_package_manager_are_seen(content, manager):
-    """Wherever the file lies."""
+def test_package_database_is_recognised_by_its_content(content, manager):
+    """The path of the file does not matter."""
     assert database_in(content) == manager
 
 
@@ -263,8 +263,8 @@ PEM = "private key"
         (b"password = hunter2, ghost_story, xoxo-hugs, npm_config", []),
     ],
 )
-def test_known_forms_of_secrets_are_seen(content, kinds):
-    """What makers give as examples, and a program that looks for keys, hold none."""
+def test_known_secret_formats_are_found(content, kinds):
+    """Documented example keys and programs that search for keys contain no secret."""
     assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
     assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
 
@@ -282,11 +282,11 @@ SECRETS = {
     "private key": "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3BlbnNz" * 20,
 }
 AROUND = ("", "x", "_", "7", "NAME")
-"""What stands in the columns beside it, or nothing."""
+"""Values of the neighbouring columns; the empty string means none."""
 
 
 def database(rows, encoding="UTF-8"):
-    """The file of an SQLite database with one table."""
+    """Return the file content of an SQLite database with one table."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"PRAGMA encoding = '{encoding}'")
         connection.execute(f"CREATE TABLE t ({', '.join(f'c{n}' for n in range(len(rows[0])))})")
@@ -296,15 +296,15 @@ def database(rows, encoding="UTF-8"):
 
 
 def kinds(content):
-    """The kinds of secrets that are found in a file, and in what is compressed in it."""
+    """Return the kinds of secrets found in a file and in its compressed parts."""
     found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
     return {kind for _, kind in (*found.secrets, *found.packed)}
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
-def test_secret_in_a_database_is_seen(name, secret, encoding):
-    """SQLite writes columns one after the other, and before the first a byte that tells its length."""
+def test_secret_in_database_is_found(name, secret, encoding):
+    """SQLite writes columns without separators, after a header that holds their lengths."""
     for before in AROUND:
         for after in AROUND:
             for row in [(secret,), (before, secret), (secret, after), (before, secret, after)]:
@@ -314,23 +314,23 @@ def test_secret_in_a_database_is_seen(name, secret, encoding):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items(), ids=SECRETS)
-def test_secret_in_a_pickle_is_seen(name, secret, protocol):
-    """It has a text's length before it and what to do with it behind it."""
+def test_secret_in_pickle_is_found(name, secret, protocol):
+    """A pickle has the length before a text and an opcode after it."""
     for each in (secret, secret.encode(), [secret], {"key": secret, "other": "a"}, ("A", secret, "A")):
         assert len(kinds(pickle.dumps(each, protocol))) == 1, name
 
 
 @pytest.mark.parametrize("kind", ["AKIA", "ASIA"])
-def test_aws_key_is_none_amid_longer_words(kind):
-    """Base64 holds the same letters now and then, and so do tables of names."""
+def test_aws_key_inside_longer_words_is_ignored(kind):
+    """Base64 and tables of names contain such letters by chance."""
     table = b"ENDSWITHAKATHISTISLOWERSTROKE" + kind.encode() + b"NHORIZONTALLYAGGRAVATEDLYOTHERSYMBOLSANDMORE"
 
     assert kinds(table) == kinds(b"\0" + table + b"\0") == set()
 
 
 @pytest.mark.parametrize(("before", "after"), [("NAME", "AB3X" * 10), ("AB3X" * 10, "NAME")])
-def test_aws_key_beside_one_long_word_is_seen(before, after):
-    """As a secret key or a digest is, in the next column."""
+def test_aws_key_beside_one_long_word_is_found(before, after):
+    """The next column may contain a secret key or a digest."""
     assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
 
 
@@ -345,8 +345,8 @@ AWS_KEY = {"aws_secret_access_key": "wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234"}
         database([(*each, "next") for each in AWS_KEY.items()]),
     ],
 )
-def test_aws_key_after_its_name_is_seen(content):
-    """In records too, and not in a program, where names stand one after the other."""
+def test_aws_secret_key_after_its_name_is_found(content):
+    """Records count as well; in a program names merely follow each other."""
     assert kinds(content) == {"AWS key"}
     assert kinds(b"\0aws_secret" + b"_access_keytokenTTLReadTimeoutRetriesOnDeleteOnCreate\0") == set()
 
@@ -356,8 +356,8 @@ WIDE = [f"utf-{size}-{order}" for size in (16, 32) for order in ("le", "be")]
 
 @pytest.mark.parametrize("encoding", WIDE)
 @pytest.mark.parametrize("before", [b"", b"x", b"\0", b"\xff\0\xff", b"\n\n\xff\xff"])
-def test_secret_in_wide_letters_is_seen_wherever_it_is(encoding, before):
-    """Without a byte order mark, and in a binary file, on its line."""
+def test_secret_in_utf16_or_utf32_is_found_on_its_line(encoding, before):
+    """No byte order mark is needed, and the text may be in a binary file."""
     for name, secret in SECRETS.items():
         content = before + f"é\n{secret}".encode(encoding) + b"\xff\xff\0\0"
         found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
@@ -365,8 +365,8 @@ def test_secret_in_wide_letters_is_seen_wherever_it_is(encoding, before):
 
 
 @pytest.mark.parametrize("encoding", WIDE)
-def test_text_in_wide_letters_is_a_text(encoding):
-    """What is called a password is looked for in it, and numbers in so many bytes are none."""
+def test_utf16_and_utf32_text_counts_as_text(encoding):
+    """Passwords are searched in it; binary numbers of the same width are no text."""
     text, numbers = "clé: il n'y a rien à voir\n".encode(encoding), bytes(64) + b"\x01\x02\0\x03" * 16
 
     assert len(readings(text)) == 2 and "rien" in readings(text)[1]
@@ -376,7 +376,7 @@ def test_text_in_wide_letters_is_a_text(encoding):
 
 
 def png(chunk, content):
-    """A PNG image of no size with a chunk."""
+    """Return an empty PNG image with one extra chunk."""
     parts = [(chunk, content), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in parts
@@ -392,7 +392,7 @@ def deflated(*texts, method=zipfile.ZIP_DEFLATED, name="META-INF/MANIFEST.MF", d
 
 
 class Unseekable(io.RawIOBase):
-    """Where a zip archive is written in one go, with sizes behind the content."""
+    """Stream without seek, so that a zip archive has the sizes after the content."""
 
     def __init__(self, target):
         self._target = target
@@ -427,8 +427,8 @@ PACKED = {
 
 
 @pytest.mark.parametrize("content", PACKED.values(), ids=PACKED)
-def test_secret_in_what_is_compressed_is_seen(content):
-    """By its line there."""
+def test_secret_in_compressed_content_is_found(content):
+    """The line is counted in the unpacked content."""
     assert TOKEN not in content
     found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
 
@@ -437,24 +437,24 @@ def test_secret_in_what_is_compressed_is_seen(content):
     assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).packed == ()
 
 
-def test_private_key_in_a_java_class_is_of_a_library():
-    """netty has one, and every application that is built with it; in another file it is the application's own."""
+def test_private_key_in_java_class_is_ignored():
+    """The netty library contains such a key; in any other file it belongs to the application."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16
 
     assert kinds(deflated(key + TOKEN, name="io/netty/OpenSsl.class")) == {"GitHub token"}
     assert kinds(deflated(b"x", key + TOKEN, name="x.class")) == {PEM, "GitHub token"}
 
 
-def test_no_more_is_unpacked_than_is_searched():
-    """Of what is compressed, and of an entry."""
+def test_unpacking_stops_at_the_search_limit():
+    """The limit applies to compressed files and to each entry of an archive."""
     many = b"x" * file_content.UNPACKED
     for content in (gzip.compress(many + b"\n" + TOKEN), deflated(many + b"\n" + TOKEN)):
         assert kinds(content) == set()
 
 
 @pytest.mark.parametrize("before", [0, 1, file_content.CHUNK - 20, file_content.CHUNK, 3 * file_content.CHUNK - 5])
-def test_a_secret_between_two_pieces_is_seen_on_its_line(before):
-    """A file is read in pieces."""
+def test_secret_across_two_chunks_is_found_on_its_line(before):
+    """A file is read in chunks."""
     content = b"\n" * before + TOKEN + b"\n" * 100
 
     found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
@@ -464,8 +464,8 @@ def test_a_secret_between_two_pieces_is_seen_on_its_line(before):
 
 
 @pytest.mark.parametrize(("first", "size"), [(b"\0", 3 * 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
-def test_a_large_file_is_searched_to_its_end(first, size):
-    """No filler hides what comes after it."""
+def test_large_file_is_searched_to_its_end(first, size):
+    """Padding must not hide a secret behind it."""
     content = first * size + b" " + TOKEN
 
     found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
@@ -473,8 +473,8 @@ def test_a_large_file_is_searched_to_its_end(first, size):
     assert (found.secrets, found.text) == (((1, "GitHub token"),), first == b"x")
 
 
-def test_many_secrets_of_one_kind_hide_none_of_another():
-    """Private keys may be a package's examples; a token after them is not."""
+def test_many_secrets_of_one_kind_do_not_hide_another_kind():
+    """Private keys may be the examples of a package; a token behind them is not."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
     content = key * (2 * file_content.MOST_SECRETS) + TOKEN
 
@@ -483,8 +483,8 @@ def test_many_secrets_of_one_kind_hide_none_of_another():
     assert len(found) == file_content.MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
 
 
-def test_a_node_program_with_an_application_in_it_is_one():
-    """The program itself holds the same words, with another ending."""
+def test_node_program_with_embedded_application_is_an_archive():
+    """The plain node program contains the same marker with another ending."""
     for ending, form in ((b"1", "Node.js application"), (b"0", "")):
         content = ELF + b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:" + ending
         assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive == form

@@ -1,4 +1,4 @@
-"""Paths resolved as the kernel does it, and layers applied as containerd does."""
+"""Tests that paths are resolved as the kernel does, and that layers are applied as containerd does."""
 
 import io
 import os
@@ -63,8 +63,9 @@ def paths(files):
         ("/empty", None),
     ],
 )
-def test_a_path_leads_where_the_kernel_finds_it(path, real):
-    """Links in the middle, `..` after a link, above the root, loops, and links to nothing (path_resolution(7))."""
+def test_resolve_follows_path_as_kernel_does(path, real):
+    """This covers links in the middle, `..` after a link or above the root, loops and dangling links
+    (path_resolution(7))."""
     files = laid(
         [
             entry("usr/lib/os-release"),
@@ -85,8 +86,8 @@ def test_a_path_leads_where_the_kernel_finds_it(path, real):
     assert (found[0] if found else None) == real
 
 
-def test_a_link_itself_is_had_without_following_it():
-    """Its way is followed all the same."""
+def test_resolve_without_follow_returns_the_link_itself():
+    """Links in the directories of the path are still followed."""
     files = laid([entry("a/f"), link("b", "a"), link("a/l", "f")])
 
     assert files.resolve("/b/l", follow=False)[0] == "/a/l"
@@ -117,8 +118,8 @@ for path in sys.argv[2:]:
 
 @tries(60)
 @given(entries, st.lists(ways, min_size=1, max_size=5))
-def test_resolves_paths_as_the_kernel_in_a_chroot(tmp_path_factory, members, asked):
-    """The same files in a directory, and the kernel asked in a process whose root that is."""
+def test_resolve_agrees_with_kernel_in_a_chroot(tmp_path_factory, members, asked):
+    """The same files are created in a directory, and a process with that root asks the kernel."""
     files = laid(members)
     root = tmp_path_factory.mktemp("root")
     inodes = {"/": root.stat().st_ino}
@@ -141,24 +142,24 @@ def test_resolves_paths_as_the_kernel_in_a_chroot(tmp_path_factory, members, ask
         assert (inodes[found[0]] if found else 0) == inode, path
 
 
-def test_a_layer_writes_through_its_own_links():
-    """And not under the name that it uses; that engines differ about it is remembered."""
+def test_layer_entry_through_link_of_same_layer_is_a_conflict():
+    """The entry is written to the target of the link, which engines handle differently."""
     files = laid([directory("usr/bin"), link("a", "/usr/bin"), entry("a/su")], [entry("a/.wh.su")])
 
     assert "/usr/bin/su" in paths(files)
     assert files.conflicts == ["a/su is written through the link a", "a/.wh.su is written through the link a"]
 
 
-def test_a_layer_that_needs_a_directory_where_a_link_is_replaces_it():
-    """containerd on overlayfs unpacks it beside the layers below; others would follow the link."""
+def test_layer_directory_replaces_link_of_lower_layer():
+    """containerd with overlayfs replaces the link; other engines would follow it."""
     files = laid([entry("usr/bin/x"), link("a", "usr/bin")], [entry("a/su")])
 
     assert paths(files) == ["/a", "/usr", "/usr/bin", "/usr/bin/x", "/a/su"]
     assert files.conflicts == ["a/su is written through the link a"]
 
 
-def test_a_directory_that_a_layer_lists_replaces_a_link_everywhere():
-    """`COPY --link` makes such layers: engines agree."""
+def test_listed_layer_directory_replaces_link_without_conflict():
+    """`COPY --link` creates such layers, and engines agree about them."""
     files = laid([entry("usr/bin/x"), link("a", "usr/bin")], [directory("a"), entry("a/su")])
 
     assert "/a/su" in paths(files) and files.conflicts == []
@@ -182,8 +183,8 @@ def test_a_directory_that_a_layer_lists_replaces_a_link_everywhere():
     ],
     ids=lambda layers: " | ".join(",".join(each.name for each in layer) for layer in layers),
 )
-def test_what_engines_refuse_or_unpack_differently_is_told(layers):
-    """An image whose files depend on the engine is no image that was judged."""
+def test_layers_that_engines_treat_differently_are_conflicts(layers):
+    """The files that were checked must not depend on the engine."""
     assert laid(*layers).conflicts
 
 
@@ -198,20 +199,20 @@ def test_what_engines_refuse_or_unpack_differently_is_told(layers):
         [[entry("./"), entry("./a"), entry("/b"), entry("x/../c")]],
     ],
 )
-def test_ordinary_layers_are_not_in_conflict(layers):
-    """As BuildKit and others write them."""
+def test_ordinary_layers_have_no_conflicts(layers):
+    """BuildKit and other builders write such layers."""
     assert laid(*layers).conflicts == []
 
 
-def test_names_of_one_file_share_its_mode():
-    """The last entry's mode is the file's, under whichever name it came."""
+def test_hard_links_share_the_mode_of_the_last_entry():
+    """The mode belongs to the file, not to one of its names."""
     files = laid([entry("a"), entry("b", tarfile.LNKTYPE, "a", mode=0o4755)])
 
     assert files.resolve("/a")[1] is files.resolve("/b")[1]
     assert stat.filemode(files.resolve("/a")[1].mode | stat.S_IFREG) == "-rwsr-xr-x"
 
 
-def test_a_hidden_name_leaves_the_other_one():
+def test_whiteout_of_one_hard_link_keeps_the_other():
     """A hard link is a name, not a copy."""
     files = laid([entry("a"), entry("b", tarfile.LNKTYPE, "a")], [entry(".wh.a")])
 
@@ -221,34 +222,34 @@ def test_a_hidden_name_leaves_the_other_one():
 @pytest.mark.parametrize(
     "member", [entry("a\0b"), entry("x" * 5000), entry("d/" * 300 + "f"), entry("a", b"Z"), entry(".wh...")]
 )
-def test_what_no_file_can_be_is_no_layer(member):
-    """Neither is one that would take for ever."""
+def test_layer_with_impossible_entry_is_refused(member):
+    """This includes names that would take too long to process."""
     with pytest.raises(LayerInvalid):
         laid([member])
 
 
-def test_more_files_than_are_read_are_no_layer(monkeypatch):
-    """Memory does not grow with what somebody packs."""
+def test_layer_with_too_many_entries_is_refused(monkeypatch):
+    """The memory use must not depend on the image."""
     monkeypatch.setattr(filesystem, "MOST_ENTRIES", 3)
     with pytest.raises(LayerInvalid, match="more than 3 files"):
         laid([entry(str(number)) for number in range(4)])
 
 
-def test_conflicts_are_remembered_up_to_a_bound():
-    """One is enough."""
+def test_conflicts_are_recorded_up_to_a_limit():
+    """One conflict is enough for a refusal."""
     files = laid([link("l", "/")], [entry(f"l/{number}") for number in range(300)])
 
     assert len(files.conflicts) == filesystem.MOST_CONFLICTS
 
 
-def test_a_name_that_is_no_text_can_be_shown():
-    """Bytes and control characters as escapes."""
+def test_printable_escapes_bytes_and_control_characters():
+    """A name may not be valid text."""
     assert printable("/a\udcff\n\u202e") == "/a\\xff\\n\\u202e"
 
 
 @given(st.binary(max_size=1500))
 def test_any_archive_is_read_or_refused(content):
-    """Whatever the entries are."""
+    """No content raises an unexpected exception."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             laid(list(archive))

@@ -1,4 +1,4 @@
-"""Layers laid one upon the other, as a container would see them, and never more read than is asked for."""
+"""Tests that layers are combined as a container sees them, and that reading them is bounded."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", 
 
 
 def holding(archive):
-    """An engine whose one image is saved as this archive."""
+    """Return an engine whose only image is saved as this archive."""
     engine = MemoryEngine()
     engine.add("image", archive=archive)
     return engine
@@ -48,7 +48,7 @@ def entry(name, mode=0o755, kind=tarfile.REGTYPE, size=0, to="", **headers):
 
 
 def layer(*members):
-    """A layer's archive, of entries with the files' contents where they are not zeros."""
+    """Return the archive of a layer; a member without content is filled with zeros."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for member in members:
@@ -61,7 +61,7 @@ ARM, X86 = 183, 62
 
 
 def program(name, machine, mode=0o755, kind=2, order="little", start=b"\x7fELF", size=600):
-    """A file that begins as the System V ABI, "ELF Header", says."""
+    """Return a file that begins with an ELF header (System V ABI, "ELF Header")."""
     way = {"little": 1, "big": 2}[order]
     ident = start + bytes((2, way, 1)) + bytes(9)
     content = (ident + kind.to_bytes(2, order) + machine.to_bytes(2, order)).ljust(size, b"x")[:size]
@@ -69,7 +69,7 @@ def program(name, machine, mode=0o755, kind=2, order="little", start=b"\x7fELF",
 
 
 def engine(*unpacked, kind="gzip", config=None, changed=None):
-    """An engine with an image of these layers; `changed` makes one of its blobs another."""
+    """Return an engine with an image of these layers; `changed` may replace its blobs."""
     blobs = {}
 
     def blob(content, media_type):
@@ -119,8 +119,8 @@ def rights(*unpacked, **kwargs):
     ],
     ids=lambda each: each.name if isinstance(each, tarfile.TarInfo) else "",
 )
-def test_names_what_gives_more_rights(member, why):
-    """Files with the set-user and set-group bits or capabilities, and devices; no directories, no links by name."""
+def test_more_rights_lists_setuid_setgid_capabilities_and_devices(member, why):
+    """Directories and symbolic links do not count."""
     assert rights(layer(member)) == why
 
 
@@ -145,19 +145,19 @@ SU = entry("bin/su", 0o4755)
         ([SU, entry("bin/.wh.su")], ["/bin/su"]),
     ],
 )
-def test_a_layer_hides_what_lies_below_it_and_nothing_of_its_own(above, left):
-    """Files in place of files, whiteouts and opaque ones (OCI image 1.1, "Whiteouts")."""
+def test_layer_hides_files_of_lower_layers_only(above, left):
+    """Replacements and whiteouts never hide entries of their own layer (OCI image 1.1, "Whiteouts")."""
     assert list(rights(layer(SU), layer(*above))) == left
 
 
-def test_what_a_later_layer_brings_back_is_there():
-    """The last one counts."""
+def test_file_restored_by_later_layer_is_present():
+    """The last layer counts."""
     assert list(rights(layer(SU), layer(entry("bin/.wh.su")), layer(SU))) == ["/bin/su"]
 
 
 @pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
-def test_reads_layers_as_they_are_stored(kind):
-    """Compressed or not, as OCI and as Docker name them."""
+def test_layers_are_read_in_every_stored_form(kind):
+    """Layers may be compressed or not, with media types of OCI or of Docker."""
     pack = {"docker": gzip.compress, "tar+zstd": zstandard.compress}.get(kind, bytes)
     stored = [pack(layer(SU))]
 
@@ -173,16 +173,16 @@ def test_reads_layers_as_they_are_stored(kind):
         ({"config": {}}, ""),
     ],
 )
-def test_tells_the_platform_and_the_digest(config, platform):
-    """As the configuration says; the digest is the manifest's."""
+def test_contents_name_platform_and_manifest_digest(config, platform):
+    """The platform is read from the configuration of the image."""
     found = read_contents(engine(layer(), config=config), "image", MIB)
 
     assert found.platform == platform
     assert found.digest.startswith("sha256:")
 
 
-def test_the_size_is_of_all_layers_unpacked():
-    """Also of what a later layer hides."""
+def test_size_is_the_sum_of_all_unpacked_layers():
+    """Files that a later layer hides count as well."""
     found = read_contents(engine(layer(entry("a", size=1000)), layer(entry("a", size=3000))), "image", MIB)
 
     assert 4000 <= found.size <= 4000 + 2 * 512
@@ -197,15 +197,15 @@ def test_the_size_is_of_all_layers_unpacked():
     ],
     ids=["one file", "two layers", "many files"],
 )
-def test_more_than_it_may_have_is_not_read(unpacked):
-    """Whatever it packs to."""
+def test_read_contents_returns_none_for_too_large_image(unpacked):
+    """The compressed size does not matter."""
     assert read_contents(engine(*unpacked), "image", MIB) is None
 
 
 @pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
 @pytest.mark.parametrize(("most", "larger"), [(5024, False), (5023, True)])
-def test_the_size_of_an_archive_is_that_of_all_its_layers_unpacked(tmp_path, kind, most, larger):
-    """Every member has a header; what its content is, is not looked at."""
+def test_is_larger_measures_all_unpacked_layers(tmp_path, kind, most, larger):
+    """Each member counts with its header, and the content is not inspected."""
     unpacked = [layer(entry("a", size=1000)), layer(entry("a", size=3000))]
     pack = {"gzip": bytes, "docker": gzip.compress, "tar": bytes, "tar+zstd": zstandard.compress}[kind]
     (content,) = engine(*map(pack, unpacked), kind=kind).archives.values()
@@ -214,8 +214,8 @@ def test_the_size_of_an_archive_is_that_of_all_its_layers_unpacked(tmp_path, kin
     assert is_larger(tmp_path / "image.tar", most) is larger
 
 
-def test_what_unpacks_without_end_is_not_measured_to_its_end(tmp_path):
-    """The first member says that it is too large; none of its content is there."""
+def test_is_larger_trusts_declared_size_of_a_member(tmp_path):
+    """The declared size alone is too large, so the content need not be read."""
     head = tarfile.TarInfo("zeros")
     head.size = 2**40
     (content,) = engine(head.tobuf()).archives.values()
@@ -224,13 +224,13 @@ def test_what_unpacks_without_end_is_not_measured_to_its_end(tmp_path):
     assert is_larger(tmp_path / "image.tar", MIB)
 
 
-def test_an_archive_that_is_larger_than_its_image_may_be_is_not_kept():
-    """The engine stops in the middle."""
+def test_archive_larger_than_the_limit_is_not_kept():
+    """The engine stops saving at the limit."""
     assert read_contents(holding(b"\0" * (layers.SLACK + MIB + 1)), "image", MIB) is None
 
 
-def test_what_unpacks_without_end_is_not_unpacked(monkeypatch):
-    """A file of a gibibyte in a kilobyte, and a header that long."""
+def test_decompression_bomb_is_not_unpacked(monkeypatch):
+    """A tiny archive may declare a huge file or a huge header."""
     huge = entry("x")
     huge.size = 1 << 40
     header = entry("x", kind=tarfile.XHDTYPE)
@@ -241,8 +241,8 @@ def test_what_unpacks_without_end_is_not_unpacked(monkeypatch):
         read_contents(engine(header.tobuf() + b"\0" * 1024), "image", MIB)
 
 
-def test_so_many_files_with_more_rights_that_nobody_remembers_them_are_an_error(monkeypatch):
-    """A bound that nothing honest comes near."""
+def test_too_many_files_with_more_rights_are_an_error(monkeypatch):
+    """No ordinary image comes near the limit."""
     monkeypatch.setattr(layers, "MANY", 3)
     with pytest.raises(CheckNotMade, match="more than 3 files that"):
         read_contents(engine(layer(*(entry(f"{n}", 0o4755) for n in range(4)))), "image", MIB)
@@ -279,15 +279,15 @@ def test_so_many_files_with_more_rights_that_nobody_remembers_them_are_an_error(
         "no archive",
     ],
 )
-def test_what_cannot_be_read_is_no_answer(broken):
-    """A layer that was not looked at may hold anything."""
+def test_unreadable_image_raises_check_not_made(broken):
+    """A layer that was not read may contain anything."""
     with pytest.raises(CheckNotMade, match="cannot be read"):
         read_contents(broken, "image", MIB)
 
 
 @given(st.binary(max_size=2000), st.booleans())
-def test_any_bytes_in_a_layer_are_read_or_are_no_answer(content, wrapped):
-    """`CheckNotMade` is all that may come out."""
+def test_any_layer_content_is_read_or_raises_check_not_made(content, wrapped):
+    """No content raises another exception."""
     start = SU.tobuf() if wrapped else b""
     try:
         read_contents(engine(start + content, kind="tar"), "image", MIB)
@@ -339,14 +339,14 @@ def foreign(*unpacked, **kwargs):
         "a link",
     ],
 )
-def test_names_programs_for_another_machine(file, found):
-    """By the program's own header; a script, a library that nobody may run and an object file are no programs."""
+def test_foreign_lists_programs_for_another_machine(file, found):
+    """The ELF header decides; scripts, libraries that are not executable and object files do not count."""
     assert foreign(layer(entry("a", size=3), file, entry("z", size=3))) == found
 
 
 @pytest.mark.parametrize("kind", ["gzip", "docker", "tar"])
-def test_what_the_configuration_says_is_what_the_programs_are_held_against(kind):
-    """A builder writes there what was asked for, whatever it built."""
+def test_foreign_compares_programs_with_configured_architecture(kind):
+    """A builder writes the requested platform into the configuration, whatever it built."""
     of_arm, both = {"os": "linux", "architecture": "arm64"}, layer(program("arm", ARM), program("x86", X86))
     stored = gzip.compress(both) if kind == "docker" else both
 
@@ -355,8 +355,8 @@ def test_what_the_configuration_says_is_what_the_programs_are_held_against(kind)
     assert foreign(stored, kind=kind, config={"os": "linux"}) == (2, {"/arm": "AArch64", "/x86": "x86-64"})
 
 
-def test_a_second_name_of_a_program_is_of_its_machine_too():
-    """A hard link holds nothing itself; where the first name is gone, the second is still there."""
+def test_hard_link_to_program_is_listed_with_its_machine():
+    """A hard link has no content of its own and remains if the first name is removed."""
     linked = entry("usr/bin/y", kind=tarfile.LNKTYPE)
     linked.linkname = "./bin/x"
 
@@ -366,14 +366,14 @@ def test_a_second_name_of_a_program_is_of_its_machine_too():
 
 
 @pytest.mark.parametrize("above", [program("bin/x", X86), entry("bin/.wh.x"), entry("bin/.wh..wh..opq"), entry("bin")])
-def test_a_program_that_a_later_layer_hides_is_not_there(above):
-    """As with files that give more rights."""
+def test_program_hidden_by_later_layer_is_not_listed(above):
+    """The same rule holds for files with more rights."""
     assert foreign(layer(program("bin/x", ARM)), layer(above))[1] == {}
     assert foreign(layer(above), layer(program("bin/x", ARM)))[1] == {"/bin/x": "AArch64"}
 
 
-def test_a_program_can_be_both_for_another_machine_and_of_more_rights():
-    """Each is told."""
+def test_program_may_be_foreign_and_have_more_rights():
+    """Both findings are reported."""
     found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
 
     assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
@@ -386,8 +386,8 @@ def text(name, content):
     return entry(name, 0o644, size=len(content)), content
 
 
-def test_a_secret_is_seen_in_whichever_layer():
-    """What a later layer hides is in the image all the same; what the source holds was searched there."""
+def test_secret_is_found_in_every_layer():
+    """A hidden file is still in the image; files that the check of the source has searched are omitted."""
     hidden, known = text("opt/hidden", b"first\n" + TOKEN), text("opt/known", b"x" + b"\n" + TOKEN + b"\n")
     made = engine(layer(hidden, known), layer(entry("opt/.wh.hidden")))
     digest = hashlib.sha256(known[1]).hexdigest()
@@ -399,8 +399,8 @@ def test_a_secret_is_seen_in_whichever_layer():
     assert others == ("/opt/hidden:2: GitHub token",)
 
 
-def test_secret_is_seen_though_later_layer_puts_searched_file_in_its_place():
-    """The same path, line and kind; whoever pulls the image has the first one all the same."""
+def test_secret_is_found_if_searched_file_replaces_it():
+    """Path, line and kind are the same, but the first file can still be pulled."""
     written, copied = text("opt/settings", TOKEN), text("opt/settings", TOKEN + b"\n")
     digest = hashlib.sha256(copied[1]).hexdigest()
 
@@ -418,8 +418,8 @@ def test_secret_is_seen_though_later_layer_puts_searched_file_in_its_place():
     ],
     ids=["small text", "binary", "large text"],
 )
-def test_secret_of_the_context_is_left_out_only_where_the_check_secrets_reads_it(tmp_path, content, found):
-    """What that check does not read is nobody's finding but this one's."""
+def test_context_secret_is_omitted_only_if_check_secrets_read_it(tmp_path, content, found):
+    """A file that the check `secrets` does not read has to be reported here."""
     (tmp_path / "dump").write_bytes(content)
 
     read = read_contents(
@@ -437,8 +437,8 @@ def test_secret_of_the_context_is_left_out_only_where_the_check_secrets_reads_it
         (".usr/share/x.pem", "/.usr/share/x.pem"),
     ],
 )
-def test_secret_is_told_where_its_file_lies(name, path):
-    """A name that only begins like a package's directory is none of a package."""
+def test_secret_is_reported_with_normalised_path(name, path):
+    """A path that merely begins like the directory of a package is not exempt."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
 
     found = read_contents(engine(layer(text(name, key))), "image", MIB).secrets
@@ -446,8 +446,8 @@ def test_secret_is_told_where_its_file_lies(name, path):
     assert found == (f"{path}:1: private key",)
 
 
-def test_a_secret_in_the_configuration_is_seen():
-    """A variable, and what the build was given."""
+def test_secret_in_image_configuration_is_found():
+    """Examples are environment variables and build arguments in the history."""
     config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": f"ARG T={TOKEN.decode()}"}]}
 
     assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
@@ -461,15 +461,15 @@ ESCAPED = "".join(f"\\u{letter:04x}" for letter in TOKEN)
     [f'"Env": ["{ESCAPED}"]', f'"Env": ["a\\t{TOKEN.decode()}"]', f'"{ESCAPED}": 1', f'"Cmd": "{ESCAPED}", "Cmd": ""'],
     ids=["escaped", "after a tab", "name", "twice"],
 )
-def test_secret_in_the_configuration_is_seen_however_json_writes_it(written):
-    """JSON has escapes, and gives an object two members of one name."""
+def test_secret_in_configuration_is_found_in_any_json_notation(written):
+    """JSON has escapes and permits duplicate names in an object."""
     config = f'{{"os": "linux", "architecture": "amd64", {written}}}'
 
     assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
 
 
-def test_secret_in_a_name_is_seen():
-    """Of a file that is hidden too, of a directory, and what a link leads to; the finding does not repeat it."""
+def test_secret_in_file_name_is_found():
+    """Hidden files and link targets count as well, and the finding does not repeat the secret."""
     token = TOKEN.decode()
     names = [text("a", b""), entry(f"opt/{token}.txt"), entry("link", kind=tarfile.SYMTYPE, to=token)]
 
@@ -491,7 +491,7 @@ MARKED = {
     **{f"{mark!r} before text": mark + WORDS for mark in MARKS},
     **{f"{mark!r} before more text": mark + WORDS + b"#" for mark in MARKS},
 }
-"""Texts that begin with a byte order mark, which says the truth or not."""
+"""Texts that begin with a byte order mark, which may be wrong."""
 
 
 UNMARKED = {
@@ -501,8 +501,8 @@ UNMARKED = {
 
 
 @pytest.mark.parametrize("written", (MARKED | UNMARKED).values(), ids=MARKED | UNMARKED)
-def test_text_in_whatever_encoding_is_searched(written):
-    """For known forms, and for what is called a password."""
+def test_text_in_any_unicode_encoding_is_searched(written):
+    """Known formats of secrets are found, and the text is kept for the search for passwords."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
 
     assert found.secrets == ("/opt/a.reg:2: GitHub token",)
@@ -530,8 +530,8 @@ FILES = {
 }
 
 
-def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, monkeypatch):
-    """What one of them leaves to the other is found there."""
+def test_every_context_file_is_searched_by_at_least_one_check(tmp_path, monkeypatch):
+    """A file that one check leaves to the other is found by the other."""
     monkeypatch.setattr(secrets, "LARGEST", MOST)
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
@@ -545,8 +545,8 @@ def test_each_file_of_the_context_is_searched_by_one_check_at_least(tmp_path, mo
     assert sorted(found) == sorted(FILES)
 
 
-def test_small_texts_that_no_package_brought_are_searched_by_words():
-    """Neither what the source holds, nor packages, nor what speaks of nothing secret."""
+def test_small_texts_of_the_application_are_kept_for_password_search():
+    """Files of the source, files of packages and texts without a suspicious word are omitted."""
     word = b"password = hunter2"
     made = engine(
         layer(
@@ -567,8 +567,8 @@ def test_small_texts_that_no_package_brought_are_searched_by_words():
     assert dict(found.texts) == {"/opt/app.conf": word}
 
 
-def test_texts_that_are_not_searched_are_told(monkeypatch):
-    """One that is too large, and what comes after those that are searched; no filler of a package or the source."""
+def test_unsearched_texts_are_reported(monkeypatch):
+    """Texts that are too large or exceed the total are reported, unless they belong to a package or the source."""
     word = b"password = hunter2\n"
     filler, large = word + b"#" * 1000, word * (HEAD // len(word) + 1)
     monkeypatch.setattr(layers, "MOST_TEXTS", 2 * len(word))
@@ -587,8 +587,8 @@ def test_texts_that_are_not_searched_are_told(monkeypatch):
     assert found.unsearched == ("/a/two", "/b/large")
 
 
-def test_two_names_that_look_alike_hide_no_text():
-    """Names that are no UTF-8 are told as escapes."""
+def test_files_with_equal_printable_names_hide_no_text():
+    """A byte that is not UTF-8 is printed as an escape and may look like another name."""
     word = b"password = hunter2"
 
     found = read_contents(engine(layer(text("a\udcff", word), text("a\\xff", word + b"3"))), "image", MIB)
@@ -596,8 +596,8 @@ def test_two_names_that_look_alike_hide_no_text():
     assert (list(found.texts), found.unsearched) == (["/a\\xff"], ("/a\\xff",))
 
 
-def test_global_headers_are_refused():
-    """Python's reader applies them to every file, and engines ignore them."""
+def test_layer_with_global_path_header_is_refused():
+    """Python applies global headers to every file, and container engines ignore them."""
     header = tarfile.TarInfo.create_pax_global_header({"path": "elsewhere"})
 
     with pytest.raises(CheckNotMade, match="global headers"):
@@ -606,8 +606,8 @@ def test_global_headers_are_refused():
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_names_and_names_that_are_no_text_are_read(form):
-    """As GNU and POSIX write them."""
+def test_long_and_undecodable_names_are_read(form):
+    """Both the GNU and the POSIX format are supported."""
     names = ["d/" * 60 + "su", "\udcff" * 120]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
@@ -618,7 +618,7 @@ def test_long_names_and_names_that_are_no_text_are_read(form):
 
 
 class Shelf:
-    """A registry with the layers of one image."""
+    """Fake of a registry with the layers of one image."""
 
     def __init__(self, *unpacked, kind="tar"):
         self.blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in unpacked}
@@ -638,8 +638,8 @@ class Shelf:
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
 
-def test_an_image_in_a_registry_is_examined():
-    """By the same function as one in the engine."""
+def test_examine_image_reads_image_from_registry():
+    """The result equals that for an image in the engine."""
     release = text("etc/os-release", b"ID=debian\nVERSION_ID=12\n")
     zipped = text("srv/picture.png", b"hsqs" + bytes(100))
 
@@ -650,20 +650,20 @@ def test_an_image_in_a_registry_is_examined():
 
 
 @pytest.mark.parametrize("shelf", [Shelf(b"rubbish" * 100), Shelf(layer(), kind="tar+encrypted")])
-def test_an_image_whose_layers_cannot_be_read_is_not_examined(shelf):
-    """That is no answer, neither yes nor no."""
+def test_examine_image_fails_for_unreadable_layers(shelf):
+    """An unreadable image must not pass as examined."""
     with pytest.raises(ScannerFailed, match="cannot be read"):
         examine_image(shelf, REF)
 
 
 def saved(tmp_path, *unpacked, **kwargs):
-    """The archive of an image with these layers."""
+    """Return the path of the archive of an image with these layers."""
     assert engine(*unpacked, **kwargs).save("image", tmp_path / "image.tar", 10 * MIB)
     return tmp_path / "image.tar"
 
 
-def test_reading_that_takes_too_long_is_no_answer(tmp_path, monkeypatch):
-    """Small files can be made to take hours of a processor."""
+def test_reading_beyond_its_time_budget_fails(tmp_path, monkeypatch):
+    """Small files can be made to take hours of processor time."""
     image = layer(text("a", b"a"))
     archive = saved(tmp_path, image)
     monkeypatch.setattr(image_budget, "MAX_SECONDS", -1)
@@ -684,8 +684,8 @@ def test_reading_that_takes_too_long_is_no_answer(tmp_path, monkeypatch):
         (".tar+gzip", gzip.compress(b"") * 10_000 + gzip.compress(layer())),
     ],
 )
-def test_reading_ends_with_its_run(kind, content):
-    """After one look at the layer, where much comes of what was read and where nothing does."""
+def test_reading_stops_when_its_run_is_cancelled(kind, content):
+    """Reading stops within one layer, whether it unpacks to much or to nothing."""
     with Cancellation().nested() as scope:
 
         class Packed(io.BytesIO):
@@ -698,8 +698,8 @@ def test_reading_ends_with_its_run(kind, content):
             layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
 
 
-def test_nothing_is_counted_after_a_cancellation(tmp_path):
-    """Nor read, from the engine."""
+def test_cancelled_run_reads_no_image(tmp_path):
+    """Neither the size nor the content is read."""
     image = layer(text("a", b"a"))
     archive = saved(tmp_path, image)
 
@@ -711,8 +711,8 @@ def test_nothing_is_counted_after_a_cancellation(tmp_path):
             read_contents(engine(image), "image", MIB)
 
 
-def test_texts_are_not_looked_at_after_a_cancellation():
-    """They may be as many as the files."""
+def test_cancelled_run_inspects_no_texts():
+    """There may be as many texts as files."""
     word = b"password = hunter2"
 
     with Cancellation().nested() as scope, pytest.raises(Cancelled):
@@ -721,15 +721,15 @@ def test_texts_are_not_looked_at_after_a_cancellation():
         )
 
 
-def test_a_larger_image_than_is_read_is_not_examined(monkeypatch):
-    """It may hold anything."""
+def test_examine_image_fails_for_too_large_image(monkeypatch):
+    """The part that is not read may contain anything."""
     monkeypatch.setattr(layers, "LARGEST_IMAGE", 1000)
     with pytest.raises(ScannerFailed):
         examine_image(Shelf(layer(entry("a", size=2000))), REF)
 
 
-def test_private_keys_that_packages_bring_are_their_examples():
-    """Go's and others' are published; a token of somebody is none, wherever it lies."""
+def test_private_key_in_package_directory_is_ignored():
+    """Packages ship published example keys; a token is always reported."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
     places = (
         "usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem",
@@ -750,7 +750,7 @@ def test_private_keys_that_packages_bring_are_their_examples():
 
 
 def header(name, kind=tarfile.REGTYPE, size=0, mode=0o4755, fields=(), magic=b"ustar\x0000"):
-    """A header as it lies in an archive; `fields` are bytes that are written at places of it."""
+    """Return a tar header as it is stored; `fields` are pairs of offset and bytes to overwrite."""
     made = bytearray(entry(name, mode, kind, size).tobuf(tarfile.USTAR_FORMAT))
     made[257:265], made[156:157] = magic, kind
     for at, content in ((0, name.encode()), *fields):
@@ -766,7 +766,7 @@ def extended(content, kind=tarfile.XHDTYPE, padding=b"", magic=b"ustar\x0000"):
 
 
 def record(text):
-    """A pax record, which begins with its own length."""
+    """Return a pax record, which begins with its own length."""
     return next(each for n in range(999) if len(each := b"%d %s\n" % (n, text.encode())) == n)
 
 
@@ -813,8 +813,8 @@ GNU_SETUID = header("usr/bin/su", magic=b"ustar  \0")
         "size after a zero byte", "prefix of GNU's", "prefix of no format", "star's", "sparse file", "negative size",
     ],
 )  # fmt: skip
-def test_layer_is_refused_that_engines_read_otherwise(unpacked):
-    """Go's archive/tar makes another file of these, such as `usr/bin/su` with more rights."""
+def test_layer_that_engines_read_differently_is_refused(unpacked):
+    """Go's archive/tar reads another file from these layers, such as `usr/bin/su` with more rights."""
     with pytest.raises(CheckNotMade, match="LayerInvalid"):
         read_contents(engine(unpacked + bytes(1024)), "image", MIB)
 
@@ -833,6 +833,6 @@ def test_layer_is_refused_that_engines_read_otherwise(unpacked):
     ],
     ids=["POSIX", "GNU", "extended", "long name", "two long names", "prefix", "large user", "spaces"],
 )
-def test_layer_is_read_however_tools_write_it(unpacked):
-    """What POSIX and GNU describe."""
+def test_layer_in_posix_or_gnu_format_is_read(unpacked):
+    """All variants that POSIX and GNU describe are supported."""
     assert list(rights(header("usr/", tarfile.DIRTYPE) + unpacked + bytes(1024))) == ["/usr/bin/su"]

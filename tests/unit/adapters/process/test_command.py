@@ -1,4 +1,4 @@
-"""The runner: commands end, with all that they started, and their output stays within bounds."""
+"""Tests of the command runner: commands and all that they start end, and their output stays within bounds."""
 
 import contextlib
 import contextvars
@@ -35,11 +35,11 @@ GRANDCHILD = "sh -c 'echo $$ > {0}.tmp; mv {0}.tmp {0}; trap \"\" TERM; while :;
 
 
 def gone(pid: int) -> bool:
-    """Whether no process has this number, or only one that waits to be reaped."""
+    """Return whether no process has this number, or only a zombie."""
     for _ in range(100):
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):  # the latter where it went between open and read
+        except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if the process ends between open and read
             return True
         if state == "Z":
             return True
@@ -55,23 +55,23 @@ def pid_in(path: Path) -> int:
     raise AssertionError("the grandchild did not start")
 
 
-def test_gives_output_and_status():
-    """Both streams apart, and how long it took."""
+def test_run_returns_both_streams_status_and_duration():
+    """Standard output and standard error are kept apart."""
     done = SH.run("-c", "echo out; echo err >&2; exit 3", timeout=10, check=False)
 
     assert (done.stdout, done.stderr, done.status) == ("out\n", "err\n", 3)
     assert 0 < done.seconds < 10
 
 
-def test_a_status_other_than_zero_is_an_error_with_what_the_tool_said():
-    """Unless the caller asks for the status."""
+def test_run_raises_tool_failed_with_stderr_for_nonzero_status():
+    """A caller that handles the status itself passes `check=False`."""
     with pytest.raises(ToolFailed, match="status 4: it is broken"):
         SH.run("-c", "echo it is broken >&2; exit 4", timeout=10)
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_full_disk_is_the_reason_whatever_the_program_made_of_it(stream):
-    """Also where the caller looks at the status; one that ended well found room."""
+def test_run_reports_full_disk_whichever_stream_names_it(stream):
+    """The reason counts even if the caller handles the status; a command that succeeded had enough space."""
     says = f"echo other >&2; echo 'write /tmp/x: No space left on device' >&{stream}"
     with pytest.raises(DiskFull, match="write /tmp/x: No space"):
         SH.run("-c", f"{says}; exit 1", timeout=10, check=False)
@@ -79,16 +79,16 @@ def test_a_full_disk_is_the_reason_whatever_the_program_made_of_it(stream):
     assert SH.run("-c", says, timeout=10).status == 0
 
 
-def test_arguments_are_never_read_by_a_shell():
-    """Whatever stands in them arrives as it is."""
+def test_run_passes_arguments_without_a_shell():
+    """Special characters in an argument must arrive unchanged."""
     words = ["$(id)", "; id", "a  b", "*", "'\"", "", "é\n"]
     done = PYTHON.run("-c", "import sys; print(sys.argv[1:])", *words, timeout=20)
 
     assert done.stdout.strip() == repr(words)
 
 
-def test_what_is_set_where_we_run_configures_no_tool():
-    """What is in no argument and no cache must not silence a finding; what a command is given, it gets."""
+def test_run_does_not_pass_tool_settings_from_own_environment():
+    """A setting that is in no argument and no cache key must not suppress a finding."""
     ours = {"PATH": "/usr/bin:/bin", "HOME": "/home/x", "HTTPS_PROXY": "http://proxy", "SSL_CERT_FILE": "/ca.pem",
             "DOCKER_CONFIG": "/docker", "DOCKER_HOST": "unix:///x", "GRYPE_DB_UPDATE_URL": "http://mirror",
             "GIT_CONFIG_COUNT": "0"}  # fmt: skip
@@ -108,8 +108,8 @@ def test_what_is_set_where_we_run_configures_no_tool():
     assert not set(theirs) & set(got)
 
 
-def test_a_run_that_was_given_another_environment_gives_commands_that(monkeypatch):
-    """A copy of a warm process, of which plumbum was imported long before."""
+def test_inherit_passes_changed_environment_to_commands(monkeypatch):
+    """A process forked by the prefork server imported plumbum before its environment was set."""
     monkeypatch.setenv("HTTPS_PROXY", "http://mine")
     try:
         command.inherit()
@@ -121,14 +121,14 @@ def test_a_run_that_was_given_another_environment_gives_commands_that(monkeypatc
 
 
 @pytest.mark.parametrize("path", ["/nothing/there", "/etc/hostname", "/etc"])
-def test_a_program_that_is_missing_is_named(path):
-    """Also one that may not be executed."""
+def test_run_names_program_that_cannot_be_started(path):
+    """This includes a file that is not executable."""
     with pytest.raises(ToolMissing, match="nosuch cannot be started"):
         Tool("nosuch", Path(path), "1").run(timeout=1)
 
 
-def test_a_timeout_ends_the_command_and_its_grandchildren(tmp_path):
-    """Even those that ignore the first signal."""
+def test_timeout_ends_command_and_its_grandchildren(tmp_path):
+    """This includes processes that ignore SIGTERM."""
     note = tmp_path / "pid"
 
     with pytest.raises(ToolTimedOut, match="within 1 s"):
@@ -137,8 +137,8 @@ def test_a_timeout_ends_the_command_and_its_grandchildren(tmp_path):
     assert gone(pid_in(note))
 
 
-def test_a_command_is_asked_to_end_before_it_is_ended(tmp_path):
-    """It can take back what it has half done."""
+def test_timeout_gives_command_time_to_clean_up(tmp_path):
+    """The command receives SIGTERM first, so that it can undo unfinished work."""
     tidy = f"trap 'sleep 0.3; touch {tmp_path}/tidied; exit' TERM; while :; do sleep 0.05; done"
 
     with pytest.raises(ToolTimedOut):
@@ -147,8 +147,8 @@ def test_a_command_is_asked_to_end_before_it_is_ended(tmp_path):
     assert (tmp_path / "tidied").exists()
 
 
-def test_a_command_that_ignores_the_first_signal_is_ended(tmp_path):
-    """Within the grace and no later."""
+def test_timeout_kills_command_that_ignores_sigterm(tmp_path):
+    """SIGKILL follows after the grace period."""
     started = time.monotonic()
 
     with pytest.raises(ToolTimedOut):
@@ -157,8 +157,8 @@ def test_a_command_that_ignores_the_first_signal_is_ended(tmp_path):
     assert time.monotonic() - started < 0.3 + command.GRACE + 2
 
 
-def test_what_a_command_leaves_running_is_ended(tmp_path):
-    """A step that is over has no process left, and the caller does not wait for one."""
+def test_background_processes_end_with_their_command(tmp_path):
+    """A finished step leaves no process behind, and the caller does not wait for one."""
     note = tmp_path / "pid"
     started = time.monotonic()
 
@@ -170,15 +170,15 @@ def test_what_a_command_leaves_running_is_ended(tmp_path):
 
 
 @pytest.mark.parametrize("does", ["sleep 30", "while :; do echo flood; done"], ids=["waits", "floods"])
-def test_a_process_that_left_its_group_holds_up_nobody(tmp_path, does):
-    """It keeps the command's pipes open; the command is over all the same, and nothing waits for the stranger."""
+def test_process_in_another_group_does_not_delay_the_caller(tmp_path, does):
+    """Such a process keeps the pipes of the command open, but the command is over."""
     note = tmp_path / "pid"
     left = f"setsid sh -c 'echo $$ > {note}.tmp; mv {note}.tmp {note}; {does}' <&0 &"
     started = time.monotonic()
     try:
         done = SH.run("-c", f"{left} while [ ! -e {note} ]; do sleep 0.02; done; exit 0", timeout=20)
     finally:
-        with contextlib.suppress(ProcessLookupError):  # one that floods ends when nobody reads it
+        with contextlib.suppress(ProcessLookupError):  # a process that floods ends when nobody reads its output
             os.kill(pid_in(note), signal.SIGKILL)
 
     assert done.status == 0
@@ -186,8 +186,8 @@ def test_a_process_that_left_its_group_holds_up_nobody(tmp_path, does):
     assert not [each for each in threading.enumerate() if each.daemon and "run" in each.name]
 
 
-def test_what_it_says_between_a_look_and_its_end_is_kept():
-    """The reader looked, found nothing, and was held up until the command was over (on a busy machine it is)."""
+def test_output_written_just_before_the_end_is_kept():
+    """On a busy machine the reader may resume only after the command has ended."""
     read, write = os.pipe()
     over, looks, kept = threading.Event(), iter([False]), command._Kept(100)
 
@@ -204,8 +204,8 @@ def test_what_it_says_between_a_look_and_its_end_is_kept():
     assert kept.text() == "its report"
 
 
-def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
-    """From another thread, while it runs."""
+def test_cancellation_ends_command_and_its_grandchildren(tmp_path):
+    """Another thread cancels while the command runs."""
     note, scope, caught = tmp_path / "pid", Cancellation(), []
 
     def step():
@@ -225,8 +225,8 @@ def test_cancelling_ends_the_command_and_its_grandchildren(tmp_path):
     assert gone(pid)
 
 
-def test_nothing_starts_to_run_after_a_cancellation(tmp_path):
-    """The next command of a cancelled step is ended at once."""
+def test_cancelled_step_runs_no_further_command(tmp_path):
+    """The next command of a cancelled step ends at once."""
     scope = Cancellation()
     scope.cancel()
 
@@ -242,8 +242,8 @@ def test_nothing_starts_to_run_after_a_cancellation(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_waiting_ends_with_the_cancellation():
-    """A poll sleeps no longer than its run lives."""
+def test_wait_ends_with_the_cancellation():
+    """A polling loop must not outlive its run."""
     scope = Cancellation()
     scope.wait(0.01)
     threading.Timer(0.1, scope.cancel).start()
@@ -255,21 +255,21 @@ def test_waiting_ends_with_the_cancellation():
     assert time.monotonic() - started < 5
 
 
-def test_without_a_cancellation_there_is_one_that_never_comes():
-    """Code that waits need not ask."""
+def test_default_cancellation_is_never_cancelled():
+    """Code that waits needs no special case outside a run."""
     assert not cancellation().cancelled
     cancellation().wait(0)
 
 
-def test_independent_parts_start_at_once():
-    """Each waits for the other here, so one after the other would never end."""
+def test_all_at_once_runs_parts_in_parallel():
+    """Each part waits for the other, so a sequential execution would time out."""
     barrier = threading.Barrier(2, timeout=10)
 
     assert sorted(all_at_once(barrier.wait, barrier.wait)) == [0, 1]
 
 
-def test_a_part_that_fails_is_told_after_the_others_ended():
-    """So that the next `cscm up` finds what did succeed."""
+def test_all_at_once_raises_after_all_parts_ended():
+    """The next `cscm up` then finds the results of the parts that succeeded."""
     finished = threading.Event()
 
     def fails():
@@ -285,8 +285,8 @@ def test_a_part_that_fails_is_told_after_the_others_ended():
     assert finished.is_set()
 
 
-def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
-    """Ctrl-C does not leave a download or a build behind."""
+def test_interrupt_ends_the_commands_of_all_parts(monkeypatch):
+    """Ctrl-C must leave no download and no build behind."""
     started, scopes = threading.Event(), []
 
     def builds():
@@ -305,8 +305,8 @@ def test_an_interrupt_ends_the_commands_of_all_parts(monkeypatch):
     assert scopes[0].cancelled
 
 
-def test_parts_of_a_part_are_ended_with_it(monkeypatch):
-    """The tools that are fetched at once are one part of what `cscm up` does at once."""
+def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
+    """The parallel downloads of tools are one part of the parallel work of `cscm up`."""
     started, said = threading.Event(), []
 
     def builds():
@@ -330,8 +330,8 @@ def test_parts_of_a_part_are_ended_with_it(monkeypatch):
     assert said == ["ended", "ended"]
 
 
-def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):
-    """Whatever exception comes, Prefect's among them."""
+def test_exception_in_caller_leaves_no_process(tmp_path, monkeypatch):
+    """Any exception counts, including the ones that Prefect raises to stop a run."""
     note = tmp_path / "pid"
 
     class Terminated(BaseException):
@@ -350,8 +350,8 @@ def test_an_interrupted_caller_leaves_no_process(tmp_path, monkeypatch):
     assert gone(pid_in(note))
 
 
-def test_a_hundred_megabytes_of_output_are_kept_in_bounds():
-    """Head and tail stay, and what lies between is counted."""
+def test_output_of_100_megabytes_is_truncated_in_the_middle():
+    """Head and tail are kept, and the omitted bytes are counted."""
     script = (
         "import sys; w = sys.stdout.write; w('first\\n'); [w('x' * 1048575 + '\\n') for _ in range(100)]; w('last\\n')"
     )
@@ -363,15 +363,15 @@ def test_a_hundred_megabytes_of_output_are_kept_in_bounds():
     assert f"{100 * 1048576 + 11 - 64 * 1024} bytes left out" in done.stdout
 
 
-def test_output_without_an_end_of_line_is_kept_in_bounds():
-    """A line may be longer than memory."""
+def test_output_without_line_end_is_truncated():
+    """A single line may be larger than memory."""
     done = PYTHON.run("-c", "import sys; sys.stdout.write('x' * (20 * 1024 * 1024))", timeout=60, keep=1024)
 
     assert len(done.stdout) < 1100
 
 
 @pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
-def test_head_and_tail_are_what_was_first_and_last(sizes):
+def test_kept_output_is_head_and_tail_without_overlap(sizes):
     """Nothing is lost as long as it fits, and nothing is repeated."""
     kept, whole = _Kept(3), b""
     for n, size in enumerate(sizes):
@@ -382,8 +382,8 @@ def test_head_and_tail_are_what_was_first_and_last(sizes):
     assert kept.dropped == max(0, len(whole) - 6)
 
 
-def test_a_flood_on_one_stream_does_not_stop_the_other():
-    """A tool that fills stderr before it writes a word to stdout goes on."""
+def test_flood_on_stderr_does_not_block_stdout():
+    """Both pipes are read at the same time."""
     script = "import sys; sys.stderr.write('e\\n' * 500000); sys.stderr.flush(); print('answer')"
 
     done = PYTHON.run("-c", script, timeout=60, quiet=True, keep=4096)
@@ -391,21 +391,21 @@ def test_a_flood_on_one_stream_does_not_stop_the_other():
     assert done.stdout == "answer\n"
 
 
-def test_a_command_has_nothing_to_read():
-    """Or it would wait for somebody to type."""
+def test_command_reads_empty_standard_input():
+    """Otherwise a command could wait for somebody to type."""
     assert SH.run("-c", "cat", timeout=20).stdout == ""
 
 
-def test_standard_output_goes_to_a_file_where_that_is_asked(tmp_path):
-    """And is not kept."""
+def test_run_writes_standard_output_to_requested_file(tmp_path):
+    """The output is then not kept in memory."""
     done = SH.run("-c", "echo report; echo said >&2", timeout=10, stdout_to=tmp_path / "report")
 
     assert (tmp_path / "report").read_text() == "report\n"
     assert (done.stdout, done.stderr) == ("", "said\n")
 
 
-def test_the_environment_is_added_to_and_secrets_in_it_are_not_logged(caplog):
-    """Arguments are logged; the environment is not."""
+def test_command_environment_is_extended_and_not_logged(caplog):
+    """Arguments are logged; values of the environment may be secrets."""
     caplog.set_level(logging.DEBUG)
     tool = SH.with_environment(FIRST="1").with_environment(SECRET="hunter2")
 
@@ -417,8 +417,8 @@ def test_the_environment_is_added_to_and_secrets_in_it_are_not_logged(caplog):
     assert SH.environment == {}
 
 
-def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
-    """While it comes."""
+def test_run_logs_command_and_output_unless_quiet(caplog):
+    """The lines are logged as they arrive."""
     caplog.set_level(logging.INFO)
     SH.run("-c", "echo loud >&2", timeout=10)
     assert "$ sh -c" in caplog.text and "loud" in [record.message for record in caplog.records]
@@ -428,8 +428,8 @@ def test_a_command_and_what_it_says_are_in_the_log_unless_it_is_quiet(caplog):
     assert caplog.text == ""
 
 
-def test_a_flood_of_lines_does_not_flood_the_log(caplog):
-    """The first ones are there, and that there are more; whoever listens hears all."""
+def test_log_is_limited_for_a_flood_of_lines(caplog):
+    """The log holds the first lines and a note that more followed; the callback receives all lines."""
     caplog.set_level(logging.INFO)
     heard = []
 
@@ -445,8 +445,8 @@ def test_a_flood_of_lines_does_not_flood_the_log(caplog):
     assert "rest is not in the log" in caplog.records[-1].getMessage()
 
 
-def test_what_a_command_says_cannot_control_the_terminal_that_shows_the_log(caplog):
-    """Nor the command itself, whose arguments hold names."""
+def test_log_replaces_control_characters(caplog):
+    """Neither output nor arguments may control the terminal that shows the log."""
     caplog.set_level(logging.INFO)
 
     SH.run("-c", "printf '\\033[31mred\\007\\n' >&2", "a\x1b[2Jb\nc", timeout=10)
@@ -455,8 +455,8 @@ def test_what_a_command_says_cannot_control_the_terminal_that_shows_the_log(capl
     assert not CONTROL.search("".join(r.getMessage() for r in caplog.records))
 
 
-def test_lines_are_told_whole_and_in_order():
-    """Also the last one without an end, and one that is longer than a chunk."""
+def test_on_line_receives_complete_lines_in_order():
+    """This includes a last line without a line end and a line longer than one chunk."""
     told = []
     script = (
         "import sys; w = sys.stdout.write; [w(f'{n}\\n') for n in range(50000)]; w('\\n' + 'x' * 200000 + '\\nend')"
@@ -468,20 +468,20 @@ def test_lines_are_told_whole_and_in_order():
     assert "".join(told[50000:]) == "x" * 200000 + "end" and told[-1] == "end"
 
 
-def test_the_directory_is_the_one_that_is_asked_for(tmp_path):
-    """And the caller's own otherwise."""
+def test_run_uses_requested_working_directory(tmp_path):
+    """The default is the working directory of the caller."""
     assert SH.run("-c", "pwd -P", timeout=10, cwd=tmp_path).stdout.strip() == str(tmp_path.resolve())
 
 
-def test_bytes_that_are_no_text_do_not_stop_it():
-    """They are shown as what they are not."""
+def test_run_accepts_output_that_is_not_utf8():
+    """Bytes that cannot be decoded are replaced."""
     done = SH.run("-c", r"printf '\377\376ok'", timeout=10)
 
     assert done.stdout.endswith("ok")
 
 
-def test_memory_of_a_command_and_of_what_it_starts_is_limited():
-    """What it reads may be made to take all of it."""
+def test_memory_limit_applies_to_command_and_its_children():
+    """Untrusted input may make a tool use all memory."""
     takes = "x = bytearray(2**30); print('taken')"
     waits = (
         "import resource, subprocess, sys, time\n"
@@ -496,8 +496,8 @@ def test_memory_of_a_command_and_of_what_it_starts_is_limited():
     assert done.stdout == "" and done.stderr.count("MemoryError") == 2
 
 
-def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
-    """Nobody may raise it."""
+def test_memory_limit_is_capped_by_the_callers_own_limit():
+    """A process may not raise its hard limit."""
     script = "from tests.unit.adapters.process.test_command import PYTHON; import resource, sys\n"
     script += "resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))\n"
     script += "print(PYTHON.run('-c', 'import time; time.sleep(0.2)', timeout=60, memory=2**33).status)"
@@ -506,8 +506,8 @@ def test_a_limit_of_memory_stays_below_that_of_whoever_asks():
 
 
 @pytest.mark.parametrize("part", ["resource.prlimit", "os.pidfd_open", "guardian.guarding"])
-def test_a_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
-    """Where the system refuses that its memory is limited, its end is seen, or its guardian is told."""
+def test_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
+    """The system may refuse the memory limit, the process descriptor or the registration with the guardian."""
     note = tmp_path / "pid"
 
     def refused(*_):
@@ -521,8 +521,8 @@ def test_a_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
     assert gone(pid_in(note))
 
 
-def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
-    """With all that it started; one that is over is not looked at."""
+def test_exception_in_watch_ends_command_and_its_children(tmp_path, monkeypatch):
+    """A command that has ended is not watched any more."""
     monkeypatch.setattr(command, "WATCH", 0.05)
     note, looks = tmp_path / "pid", []
 
@@ -540,8 +540,8 @@ def test_what_a_look_at_a_command_raises_ends_it(tmp_path, monkeypatch):
     assert "late" not in looks
 
 
-def test_slow_looks_at_a_command_take_little_of_its_time(monkeypatch):
-    """And its timeout holds all the same."""
+def test_slow_watch_takes_little_of_the_running_time(monkeypatch):
+    """The timeout of the command still holds."""
     clock, looked = [0.0], [0.0]
 
     def passes(seconds):

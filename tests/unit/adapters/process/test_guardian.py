@@ -1,4 +1,4 @@
-"""A process that is killed takes its commands with it."""
+"""Tests that the commands of a killed process end with it."""
 
 import os
 import signal
@@ -38,8 +38,8 @@ def eventually(holds):
     return found
 
 
-def test_commands_and_what_they_started_end_with_a_process_that_is_killed(tmp_path):
-    """kill -9 leaves it no time to end them itself."""
+def test_guardian_ends_commands_of_killed_process_and_their_children(tmp_path):
+    """SIGKILL leaves the process no time to end its commands itself."""
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path / "pid")])
     notes = [tmp_path / "pid1", tmp_path / "pid2"]
     eventually(lambda: all(note.exists() for note in notes))
@@ -56,8 +56,8 @@ def group() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "1234"], start_new_session=True)
 
 
-def test_a_group_that_is_not_guarded_any_more_is_left_alone():
-    """Its number may be another's by then."""
+def test_guardian_leaves_group_that_is_no_longer_guarded():
+    """The group number may belong to another process by then."""
     mine, other = Guardian(), group()
     with mine.guarding(other.pid):
         pass
@@ -72,8 +72,8 @@ def test_a_group_that_is_not_guarded_any_more_is_left_alone():
     other.wait()
 
 
-def test_a_guardian_that_was_ended_is_replaced():
-    """The new one knows what the old one knew."""
+def test_guardian_that_was_killed_is_replaced():
+    """The new guardian knows all groups that the old one guarded."""
     mine, first, second = Guardian(), group(), group()
     with mine.guarding(first.pid):
         os.kill(mine._process.pid, signal.SIGKILL)

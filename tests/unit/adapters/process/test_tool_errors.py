@@ -1,4 +1,4 @@
-"""What tools say where a registry, AWS or the engine is the reason; each sentence is one that a tool really printed."""
+"""Tests of how tool output is classified; each sentence was printed by a real tool."""
 
 import pytest
 
@@ -25,8 +25,8 @@ from supply_chain.adapters.process import tool_errors as told
         "https response error StatusCode: 429, api error ThrottlingException",
     ],
 )
-def test_what_may_pass_is_told(said):
-    """It is tried again."""
+def test_passing_recognises_transient_errors(said):
+    """A transient error is retried."""
     assert told.passing(said) and not told.denied(said) and not told.skewed(said)
 
 
@@ -41,26 +41,26 @@ def test_what_may_pass_is_told(said):
         "no basic auth credentials",
     ],
 )
-def test_what_a_role_may_not_do_is_told(said):
-    """Trying again does not help."""
+def test_denied_recognises_missing_permissions(said):
+    """A retry does not help."""
     assert told.denied(said) and not told.passing(said)
 
 
 @pytest.mark.parametrize("said", ["manifest unknown", "NAME_UNKNOWN: name unknown", "repository does not exist"])
-def test_what_is_not_there_is_told(said):
-    """Neither an outage nor a denial."""
+def test_absent_recognises_missing_images_and_repositories(said):
+    """A missing image is neither an outage nor a denial."""
     assert told.absent(said) and not told.passing(said) and not told.denied(said)
 
 
 @pytest.mark.parametrize("said", ["Signature expired: now", "Signature not yet current", "RequestTimeTooSkewed"])
-def test_a_wrong_clock_is_told(said):
-    """AWS takes five minutes."""
+def test_skewed_recognises_wrong_clock(said):
+    """AWS tolerates a difference of five minutes."""
     assert told.skewed(said) and not told.passing(said)
 
 
 @pytest.mark.parametrize("said", ["cp: No space left on device", "write /x/data: no space left on device: unknown"])
-def test_a_full_disk_is_told(said):
-    """Whichever program found it."""
+def test_full_recognises_full_disk(said):
+    """Any program may report it."""
     assert told.full(said) and not told.passing(said)
 
 
@@ -73,8 +73,8 @@ def test_a_full_disk_is_told(said):
         "rpc error: code = Unavailable desc = closing transport due to: connection error",
     ],
 )
-def test_an_engine_that_went_away_is_told(said):
-    """Whatever it did meanwhile is not finished."""
+def test_engine_lost_recognises_unreachable_docker_engine(said):
+    """Whatever the engine was doing is not finished."""
     assert told.engine_lost(said)
 
 
@@ -89,7 +89,7 @@ def test_an_engine_that_went_away_is_told(said):
         "",
     ],
 )
-def test_anything_else_is_none_of_these(said):
-    """A digest holds any digits, and a failed build is the build's."""
+def test_other_output_matches_no_tool_error(said):
+    """A digest or a name may contain the digits of a status, and a failed build is an error of the build."""
     reasons = (told.passing, told.denied, told.absent, told.skewed, told.engine_lost, told.full)
     assert not any(reason(said) for reason in reasons)

@@ -1,4 +1,4 @@
-"""The registry's client, against answers of every kind."""
+"""Tests of the registry client against responses of every kind."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ REF = ImageRef(repository="dev/hello", digest=digest_of(IMAGE))
 
 
 class Server:
-    """A registry in memory: what OCI distribution 1.1 asks of one, as far as the client goes."""
+    """Fake registry in memory that implements the part of OCI distribution 1.1 that the client uses."""
 
     def __init__(self):
         self.manifests = {("dev/hello", REF.digest): (IMAGE, MANIFEST)}
@@ -110,19 +110,19 @@ def always(status, **kwargs):
     return client(lambda request: httpx.Response(status, **kwargs))
 
 
-def test_resolves_a_tag_and_knows_when_there_is_none(server):
-    """Once; from then on only the digest counts."""
+def test_digest_of_resolves_tag_or_returns_none(server):
+    """After that only the digest is used."""
     assert client(server).digest_of("dev/hello", "1") == REF.digest
     assert client(server).digest_of("dev/hello", "2") is None
 
 
-def test_resolves_a_tag_where_the_registry_names_no_digest():
-    """Then from the content."""
+def test_digest_of_computes_digest_if_registry_sends_none():
+    """The digest is computed from the content of the manifest."""
     assert always(200, content=IMAGE).digest_of("dev/hello", "1") == REF.digest
 
 
-def test_every_request_carries_the_roles_credentials(server):
-    """Fresh ones, as the role gives them."""
+def test_every_request_carries_credentials_of_the_role(server):
+    """The credentials are those that the role provides."""
     client(server).has(REF)
 
     expected = "Basic " + base64.b64encode(b"AWS:secret").decode()
@@ -130,16 +130,16 @@ def test_every_request_carries_the_roles_credentials(server):
     assert str(server.seen[0].url).startswith("https://registry.test/v2/")
 
 
-def test_reads_a_manifest_and_a_blob(server):
-    """Whole, and checked."""
+def test_manifest_and_blob_are_read_from_their_repository(server):
+    """An image in another repository does not count as present."""
     assert client(server).manifest(REF)["layers"] == []
     assert client(server).blob("dev/hello", digest_of(b"c")) == b"c"
     assert client(server).has(REF)
     assert not client(server).has(REF.moved_to("dev/other"))
 
 
-def test_what_lies_under_a_digest_is_asked_for_once(server):
-    """Each step reads the same evidence again; what is attached is asked each time, for there may be more."""
+def test_content_of_a_digest_is_requested_once(server):
+    """Each step reads the same evidence; the list of referrers is requested each time, because it may grow."""
     digest = client(server).attach(REF, TYPE, b"said", {})
     registry = client(server)
     server.seen.clear()
@@ -152,8 +152,8 @@ def test_what_lies_under_a_digest_is_asked_for_once(server):
     assert asked == [REF.digest, digest, digest_of(b"said"), REF.digest, REF.digest]
 
 
-def test_what_would_fill_the_memory_is_read_anew(server):
-    """A run's memory does not grow with what is attached to an image."""
+def test_content_beyond_the_memory_limit_is_read_again(server):
+    """The memory of a run must not grow with the evidence of an image."""
     digest = client(server).attach(REF, TYPE, b"said", {})
     registry = client(server, memory=InProcess(room=3))
 
@@ -165,8 +165,8 @@ def test_what_would_fill_the_memory_is_read_anew(server):
     )
 
 
-def test_content_that_is_not_its_digest_is_damage(server):
-    """Whoever changed it."""
+def test_content_that_does_not_match_its_digest_is_refused(server):
+    """It does not matter who changed the content."""
     server.manifests["dev/hello", REF.digest] = (IMAGE + b" ", MANIFEST)
     server.blobs["dev/hello", digest_of(b"c")] = b"d"
 
@@ -182,8 +182,8 @@ def test_content_that_is_not_its_digest_is_damage(server):
     ("content", "size", "whole"),
     [(b"c", 1, True), (b"c", 2, False), (b"c", 0, False), (b"d", 1, False), (b"", 1, False)],
 )
-def test_a_blob_is_verified_by_digest_and_size(content, size, whole):
-    """Both have to agree."""
+def test_verify_blob_checks_digest_and_size(content, size, whole):
+    """Both have to match."""
     registry = always(200, content=content)
     if whole:
         registry.verify_blob("dev/hello", digest_of(b"c"), size)
@@ -195,8 +195,8 @@ def test_a_blob_is_verified_by_digest_and_size(content, size, whole):
 @pytest.mark.parametrize(
     ("content", "size", "whole"), [(b"c", 1, True), (b"d", 1, False), (b"c", 2, False), (b"cc", 1, False)]
 )
-def test_a_blob_is_downloaded_by_digest_and_size(tmp_path, content, size, whole):
-    """What is another is no layer, however much of it there is."""
+def test_download_checks_digest_and_size(tmp_path, content, size, whole):
+    """Other content is not accepted as a layer, whatever its size."""
     registry, target = always(200, content=content), tmp_path / "blob"
     if whole:
         registry.download("dev/hello", digest_of(b"c"), target, size)
@@ -237,8 +237,8 @@ CALLS = {
         (405, RegistryFailed),
     ],
 )
-def test_a_status_is_the_same_error_everywhere(call, status, error):
-    """Only what may pass by itself is tried again."""
+def test_status_raises_same_exception_from_every_call(call, status, error):
+    """Only transient errors are retryable."""
     with pytest.raises(error) as caught:
         call(always(status, text="it said so"))
 
@@ -250,8 +250,8 @@ def test_a_status_is_the_same_error_everywhere(call, status, error):
 @pytest.mark.parametrize(
     "failure", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.WriteError]
 )
-def test_a_registry_that_does_not_answer_is_unavailable(call, failure):
-    """Whatever way it fails to."""
+def test_registry_without_response_is_unavailable(call, failure):
+    """Every kind of connection failure is treated alike."""
 
     def broken(request):
         raise failure("no answer")
@@ -261,7 +261,7 @@ def test_a_registry_that_does_not_answer_is_unavailable(call, failure):
 
 
 class Breaking(httpx.SyncByteStream):
-    """An answer whose connection ends in its midst."""
+    """Response whose connection ends in the middle of the body."""
 
     def __iter__(self):
         yield b"{"
@@ -269,8 +269,8 @@ class Breaking(httpx.SyncByteStream):
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, "answer"])
-def test_what_is_only_read_is_read_again_where_a_connection_breaks(server, failure):
-    """One that the registry closed meanwhile, or this process's own pool; what is written is left to the step."""
+def test_broken_connection_repeats_reads_and_not_writes(server, failure):
+    """A pooled connection may have been closed meanwhile; the step decides whether to repeat a write."""
     asked = []
 
     def breaking(request):
@@ -294,28 +294,28 @@ def test_what_is_only_read_is_read_again_where_a_connection_breaks(server, failu
 
 
 @pytest.mark.parametrize("name", ["manifest", "blob", "verify_blob", "layer", "bundle", "content", "copy_referrer"])
-def test_what_is_not_there_is_called_missing(name):
-    """Apart from damage and from failure."""
+def test_missing_content_raises_image_not_found(name):
+    """Missing content is neither damaged nor a failure of the registry."""
     with pytest.raises(ImageNotFound):
         CALLS[name](always(404))
 
 
-def test_a_repository_that_does_not_exist_holds_no_referrers(server):
-    """NAME_UNKNOWN says so."""
+def test_missing_repository_has_no_referrers(server):
+    """The registry answers NAME_UNKNOWN."""
     assert client(server).referrers(REF.moved_to("evidence/curation/hello")) == ()
 
 
 @pytest.mark.parametrize(
     "body", [{"text": "404 page not found"}, {"json": {"errors": [{"code": "UNSUPPORTED"}]}}, {"text": ""}], ids=str
 )
-def test_a_registry_without_referrers_cannot_say(body):
-    """No endpoint is not no evidence."""
+def test_registry_without_referrers_api_is_an_error(body):
+    """A missing endpoint must not read as missing evidence."""
     with pytest.raises(ImageNotFound):
         always(404, **body).referrers(REF)
 
 
-def test_reads_referrers_of_every_page(server):
-    """In pages of any size."""
+def test_referrers_reads_all_pages(server):
+    """The page size does not matter."""
     registry = client(server)
     attached = {registry.attach(REF, TYPE, bytes([n]), {"n": str(n)}) for n in range(7)}
     for page in (1, 3, 7, 100):
@@ -326,8 +326,8 @@ def test_reads_referrers_of_every_page(server):
 
 
 @pytest.mark.parametrize("link", ["/v2/dev/hello/referrers/x?from=1", "referrers/x?from=1", "?from=1"])
-def test_follows_a_link_as_a_browser_would(link):
-    """RFC 8288: relative to the page it stands on."""
+def test_next_page_link_is_resolved_relative_to_its_page(link):
+    """RFC 8288 requires this."""
     seen = []
 
     def answer(request):
@@ -341,8 +341,8 @@ def test_follows_a_link_as_a_browser_would(link):
     assert [request.url for request in seen][1:] == [expected]
 
 
-def test_credentials_are_not_carried_to_another_host():
-    """A link that leads away is not followed."""
+def test_link_to_another_host_is_refused():
+    """The credentials must not be sent to another host."""
     seen = []
 
     def answer(request):
@@ -354,8 +354,8 @@ def test_credentials_are_not_carried_to_another_host():
     assert seen == ["registry.test"]
 
 
-def test_pages_that_lead_in_a_circle_end():
-    """A registry cannot keep a run busy for ever."""
+def test_circular_page_links_are_refused():
+    """A registry must not keep a run busy for ever."""
 
     def answer(request):
         link = f'</v2/dev/hello/referrers/{REF.digest}>; rel="next"'
@@ -380,8 +380,8 @@ def test_pages_that_lead_in_a_circle_end():
     ],
     ids=lambda body: body[:40].decode(),
 )
-def test_a_list_of_referrers_that_is_none_is_a_failure(body):
-    """Part of the evidence is not all of it."""
+def test_invalid_list_of_referrers_is_an_error(body):
+    """A part of the evidence must not pass as all of it."""
     with pytest.raises(RegistryFailed):
         always(200, content=body).referrers(REF)
 
@@ -390,8 +390,8 @@ def test_a_list_of_referrers_that_is_none_is_a_failure(body):
     "body",
     [b"{}", b'{"manifests": null}', b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": null}]}'],
 )
-def test_what_a_list_of_referrers_may_leave_out(body):
-    """Annotations and types are optional."""
+def test_list_of_referrers_may_omit_optional_fields(body):
+    """Annotations and artifact types are optional."""
     assert len(always(200, content=body).referrers(REF)) == body.count(b"digest")
 
 
@@ -407,8 +407,8 @@ def test_what_a_list_of_referrers_may_leave_out(body):
         (TYPE, {"a": json.loads("[" * 300 + "]" * 300)}, (TYPE, {})),
     ],
 )
-def test_what_an_author_writes_of_a_referrer_does_not_spoil_the_list(artifact_type, annotations, kept):
-    """Not every registry looks at it; what is no text is left out, and the others are listed."""
+def test_invalid_fields_of_a_referrer_are_dropped(artifact_type, annotations, kept):
+    """Some registries do not validate them, and the other referrers still have to be listed."""
     mine = {"digest": digest_of(b"1"), "artifactType": artifact_type, "annotations": annotations}
     other = {"digest": digest_of(b"2"), "artifactType": TYPE, "annotations": {"a": "b"}}
 
@@ -417,8 +417,8 @@ def test_what_an_author_writes_of_a_referrer_does_not_spoil_the_list(artifact_ty
     assert [(r.artifact_type, r.annotations) for r in found] == [kept, (TYPE, {"a": "b"})]
 
 
-def test_attaches_content_that_comes_back(server):
-    """As the only layer of a manifest about the image."""
+def test_attached_content_is_read_back(server):
+    """The content is the only layer of a manifest whose subject is the image."""
     registry = client(server)
 
     digest = registry.attach(REF, TYPE, b"evidence", {"a": "b"})
@@ -429,8 +429,8 @@ def test_attaches_content_that_comes_back(server):
     assert (manifest["artifactType"], manifest["layers"][0]["mediaType"]) == (TYPE, TYPE)
 
 
-def test_attaches_to_an_image_that_is_not_in_the_repository(server):
-    """What a tier says about another's image lies in a repository of its own."""
+def test_attach_accepts_subject_in_another_repository(server):
+    """A tier stores its evidence about the image of another tier in its own repository."""
     elsewhere = REF.moved_to("evidence/curation/hello")
 
     client(server).attach(elsewhere, TYPE, b"no", {}, media_type="text/plain")
@@ -440,8 +440,8 @@ def test_attaches_to_an_image_that_is_not_in_the_repository(server):
     assert (manifest["subject"]["digest"], manifest["layers"][0]["mediaType"]) == (REF.digest, "text/plain")
 
 
-def test_a_blob_that_is_there_is_not_sent_again(server):
-    """Its digest says that it is the same."""
+def test_existing_blob_is_not_uploaded_again(server):
+    """The digest proves that the content is the same."""
     registry = client(server)
     registry.push_blob("dev/hello", b"x")
     before = len(server.seen)
@@ -450,8 +450,8 @@ def test_a_blob_that_is_there_is_not_sent_again(server):
     assert [request.method for request in server.seen[before:]] == ["HEAD"]
 
 
-def test_copies_a_referrer_byte_for_byte(server):
-    """The signature in it stays good, and so does its digest."""
+def test_copied_referrer_is_identical(server):
+    """The signature and the digest stay valid."""
     registry = client(server)
     digest = registry.attach(REF, TYPE, b"evidence", {"a": "b"})
 
@@ -462,14 +462,14 @@ def test_copies_a_referrer_byte_for_byte(server):
 
 
 def named(server, content, media_type=MANIFEST):
-    """A referrer whose manifest is this, as anybody who may push can make it."""
+    """Store a referrer with this manifest, as anybody with push permission can, and return its reference."""
     content = content if isinstance(content, bytes) else json.dumps(content).encode()
     server.manifests["dev/hello", digest_of(content)] = (content, media_type)
     return ImageRef(repository="dev/hello", digest=digest_of(content))
 
 
 def artifact(**changes):
-    """A manifest laid out as evidence is, but for the changes."""
+    """Return a manifest in the layout of evidence, with changes."""
     return {
         "config": {"digest": digest_of(b"{}"), "size": 2},
         "layers": [{"digest": digest_of(b"c"), "size": 1}],
@@ -501,8 +501,8 @@ NONE = [
 
 
 @pytest.mark.parametrize("manifest", NONE, ids=lambda m: str(m)[:60])
-def test_a_referrer_that_is_not_one_piece_of_evidence_is_none(server, manifest):
-    """Anybody who may push can write such a manifest: it is left out where it was not asked for, else damage."""
+def test_manifest_in_another_layout_is_no_evidence(server, manifest):
+    """Anybody with push permission can write one, so a listing skips it, and a direct request fails."""
     ref = named(server, manifest)
 
     assert isinstance(client(server).layer(ref), NotEvidence)
@@ -522,24 +522,24 @@ JSON = st.recursive(
 
 @given(st.binary(max_size=200) | JSON | st.builds(lambda c, v: artifact(**c, x=v), st.dictionaries(
     st.sampled_from(["config", "layers", "mediaType", "subject"]), JSON), JSON))  # fmt: skip
-def test_whatever_manifest_a_stranger_pushes_is_read_or_left_out(manifest):
-    """No other error, and never anything but a layer that can be read."""
+def test_any_pushed_manifest_is_read_or_skipped(manifest):
+    """No other exception is raised, and the layer can always be read."""
     server = Server()
     layer = client(server).layer(named(server, manifest))
 
     assert isinstance(layer, NotEvidence) or (re.fullmatch("sha256:[0-9a-f]{64}", layer.digest) and layer.size >= 0)
 
 
-def test_a_bundle_is_what_its_digest_says_or_an_error(server):
-    """A registry that changes it is not a stranger's doing."""
+def test_bundle_must_match_its_digest(server):
+    """Changed content is a fault of the registry, not of whoever pushed."""
     assert client(server).bundle("dev/hello", digest_of(b"c")) == b"c"
     server.blobs["dev/hello", digest_of(b"c")] = b"d"
     with pytest.raises(ImageDamaged):
         client(server).bundle("dev/hello", digest_of(b"c"))
 
 
-def test_content_that_the_registry_says_it_does_not_have_is_left_out():
-    """A manifest can outlive what it names; only the registry's own word for it counts."""
+def test_bundle_is_no_evidence_only_if_registry_reports_unknown_blob():
+    """A manifest may outlive its blob; any other 404 response is an error."""
     gone = always(404, json={"errors": [{"code": "BLOB_UNKNOWN"}]})
     assert isinstance(gone.bundle("dev/hello", digest_of(b"c")), NotEvidence)
 
@@ -548,8 +548,8 @@ def test_content_that_the_registry_says_it_does_not_have_is_left_out():
             always(404, **body).bundle("dev/hello", digest_of(b"c"))
 
 
-def test_a_listed_manifest_that_is_not_there_is_an_error(server):
-    """The registry contradicts itself; what else it does not say nobody knows."""
+def test_missing_listed_manifest_is_an_error(server):
+    """The registry contradicts itself, so its list cannot be trusted."""
     with pytest.raises(ImageNotFound):
         client(server).layer(ImageRef(repository="dev/hello", digest=digest_of(b"none")))
 
@@ -557,8 +557,8 @@ def test_a_listed_manifest_that_is_not_there_is_an_error(server):
 LARGE = b"x" * (SMALL + 1)
 
 
-def test_what_is_larger_than_evidence_is_left_out_unread(server):
-    """The registry says so beforehand; nobody waits for gigabytes."""
+def test_content_larger_than_evidence_is_skipped_unread(server):
+    """The registry announces the size, so gigabytes need not be read."""
     ref = named(server, artifact(layers=[{"digest": digest_of(LARGE), "size": 1}]))
     server.blobs["dev/hello", digest_of(LARGE)] = LARGE
 
@@ -569,7 +569,7 @@ def test_what_is_larger_than_evidence_is_left_out_unread(server):
 
 
 class Endless(httpx.SyncByteStream):
-    """A body that goes on, and counts how much of it was taken."""
+    """Body that is very long and counts how much of it was read."""
 
     def __init__(self):
         self.taken = 0
@@ -584,8 +584,8 @@ BOUNDED = ["digest_of", "manifest", "blob", "bundle", "layer", "referrers", "con
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_a_registry_that_sends_more_than_it_should_is_an_error(name):
-    """Reading ends where it is too much, whatever was announced; and it is never taken for junk."""
+def test_response_beyond_its_limit_is_an_error(name):
+    """Reading stops at the limit, whatever size was announced, and the content is not skipped as junk."""
     body = Endless()
 
     with pytest.raises((RegistryFailed, ImageDamaged)):
@@ -594,8 +594,8 @@ def test_a_registry_that_sends_more_than_it_should_is_an_error(name):
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_of_a_failure_only_the_beginning_is_read(status):
-    """Enough to say what it was."""
+def test_only_the_beginning_of_an_error_response_is_read(status):
+    """The beginning is enough for the error message."""
     body = Endless()
 
     with pytest.raises((RegistryFailed, ImageNotFound)):
@@ -603,8 +603,8 @@ def test_of_a_failure_only_the_beginning_is_read(status):
     assert body.taken < 5
 
 
-def test_a_body_that_breaks_off_is_no_answer():
-    """Half of a list, a manifest or a statement is none."""
+def test_truncated_response_is_an_error():
+    """A part of a list, of a manifest or of a statement must not be used."""
 
     class Broken(httpx.SyncByteStream):
         def __iter__(self):
@@ -616,16 +616,16 @@ def test_a_body_that_breaks_off_is_no_answer():
             CALLS[name](client(lambda request: httpx.Response(200, stream=Broken())))
 
 
-def test_what_could_not_be_read_again_is_not_attached(server):
-    """Evidence that is left out for its size would be no evidence."""
+def test_attach_refuses_content_too_large_to_be_read(server):
+    """Evidence that is skipped for its size would be useless."""
     with pytest.raises(RegistryFailed, match="at most"):
         client(server).attach(REF, TYPE, LARGE, {})
     assert len(server.manifests) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no json", b"[" * 100_000])
-def test_a_manifest_that_is_no_json_is_damage(server, content):
-    """Its digest may fit all the same."""
+def test_manifest_that_is_no_json_is_refused(server, content):
+    """Its digest may match nevertheless."""
     server.manifests["dev/hello", digest_of(content)] = (content, MANIFEST)
 
     with pytest.raises(ImageDamaged):
@@ -633,7 +633,7 @@ def test_a_manifest_that_is_no_json_is_damage(server, content):
 
 
 class Hesitant:
-    """Answers with each of these in turn, and then as a registry does."""
+    """Fake registry that gives some prepared responses first."""
 
     def __init__(self, server, *answers):
         self.server, self.answers, self.waited = server, list(answers), []
@@ -653,8 +653,8 @@ def in_seconds(seconds):
     ("said", "waited"),
     [(None, 0.5), ("2", 2.0), (" 30 ", 30.0), ("0", None), ("soon", 0.5), ("-1", 0.5)],
 )
-def test_a_registry_that_asks_for_patience_is_asked_again(server, caplog, said, waited):
-    """After as long as it says, and the log says why."""
+def test_client_waits_and_retries_as_the_registry_asks(server, caplog, said, waited):
+    """The header `Retry-After` sets the delay, and the log gives the reason."""
     headers = {} if said is None else {"Retry-After": said}
     hesitant = Hesitant(server, httpx.Response(429, headers=headers, text="slowly"))
 
@@ -665,8 +665,8 @@ def test_a_registry_that_asks_for_patience_is_asked_again(server, caplog, said, 
     assert "answered 429" in caplog.text and "slowly" in caplog.text
 
 
-def test_a_date_is_waited_for_too(server):
-    """RFC 9110 allows both; one that is over is not waited for."""
+def test_retry_after_may_be_a_date(server):
+    """RFC 9110 permits a date; a date in the past causes no delay."""
     hesitant = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(10)}))
     assert hesitant.client().has(REF)
     over = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(-10)}))
@@ -676,8 +676,8 @@ def test_a_date_is_waited_for_too(server):
     assert over.waited == []
 
 
-def test_patience_has_an_end(server):
-    """Of tries, and of what a registry may ask for."""
+def test_retries_and_delays_are_limited(server):
+    """Both the number of attempts and the accepted delay are bounded."""
     never = Hesitant(server, *[httpx.Response(503)] * 4)
     with pytest.raises(RegistryUnavailable, match="answered 503"):
         never.client().has(REF)
@@ -689,8 +689,8 @@ def test_patience_has_an_end(server):
     assert long.waited == []
 
 
-def test_what_may_have_been_written_is_not_written_again_here(server):
-    """After a failure half-way the step looks first; who asked for patience did nothing."""
+def test_write_is_repeated_only_if_registry_did_nothing(server):
+    """After a failure the step checks first what was written; status 429 means that nothing was."""
     failing = Hesitant(server, httpx.Response(500))
     with pytest.raises(RegistryUnavailable):
         failing.client().push_manifest("dev/hello", b"{}", MANIFEST)
@@ -703,8 +703,8 @@ def test_what_may_have_been_written_is_not_written_again_here(server):
 @pytest.mark.parametrize(
     "over", [httpx.Response(401), httpx.Response(403, text="Your authorization token has expired.")]
 )
-def test_a_token_whose_time_is_over_is_renewed_once(server, over):
-    """And no longer tried where a new one is refused too."""
+def test_expired_token_is_renewed_once(server, over):
+    """A refusal of the new token, or for another reason, is final."""
     renewed = []
     assert Hesitant(server, over).client(renew=lambda: renewed.append(1)).has(REF)
     with pytest.raises(AccessDenied):

@@ -1,4 +1,4 @@
-"""Kept content: this user's own, small, and forgotten when nobody asks for it."""
+"""Tests that cached content belongs to this user, is small, and is removed if it is unused."""
 
 import os
 import time
@@ -22,29 +22,29 @@ def file_in(kept):
     return file
 
 
-def test_gives_back_content_and_media_type_of_a_path(kept):
-    """And nothing for the same digest in another repository, where this role may not read."""
+def test_cache_returns_content_and_media_type_of_path(kept):
+    """The same digest in another repository is not returned, because the role may not be allowed to read there."""
     assert kept.get(PATH) == (b"one\ntwo", "text/plain")
     assert kept.get(PATH.replace("hello", "other")) is None
 
 
-def test_what_is_large_is_not_kept(kept):
-    """A fleet's SBOMs would fill the disk."""
+def test_cache_does_not_store_large_content(kept):
+    """The SBOMs of a whole fleet would fill the disk."""
     kept.keep("sbom", b"x" * (LARGEST + 1), "")
     kept.keep("report", b"x" * LARGEST, "")
 
     assert kept.get("sbom") is None and kept.get("report") is not None
 
 
-def test_what_others_can_write_is_none(kept):
-    """It is read from the registry again."""
+def test_cache_ignores_file_writable_for_others(kept):
+    """The content is then read from the registry again."""
     file_in(kept).chmod(0o606)
 
     assert kept.get(PATH) is None
 
 
-def test_what_nobody_asked_for_in_a_week_is_removed(kept):
-    """What was read again since is not: reading it tells that it is of use."""
+def test_cache_removes_content_unused_for_a_week(kept):
+    """Reading content marks it as used."""
     old = time.time() - UNUSED - 60
     kept.keep("gone", b"", "")
     for file in kept.directory.glob("*/*"):
@@ -56,16 +56,16 @@ def test_what_nobody_asked_for_in_a_week_is_removed(kept):
     assert kept.get(PATH) and kept.get("gone") is None
 
 
-def test_what_does_not_belong_there_is_passed_over(kept):
-    """An editor's file, or one that is gone by now: a night's work is not lost for it."""
+def test_forget_unused_ignores_foreign_files(kept):
+    """A file of an editor or a file that just disappeared must not fail the nightly run."""
     (kept.directory / ".nfs0").write_text("x")
     kept.forget_unused()
 
     assert kept.get(PATH)
 
 
-def test_nothing_to_forget_where_nothing_was_kept(tmp_path):
-    """The first night."""
+def test_forget_unused_without_cache_directory_does_nothing(tmp_path):
+    """This is the case at the first nightly run."""
     KeptContent(tmp_path / "content").forget_unused()
 
     assert not (tmp_path / "content").exists()

@@ -1,4 +1,4 @@
-"""What is said about Python sources: by recorded reports, and by bandit itself."""
+"""Tests of the check of Python sources, with recorded reports and with bandit itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def now() -> datetime:
 
 
 def report(*results: dict[str, Any], errors: tuple[dict[str, str], ...] = (), nosec: int = 0) -> str:
-    """bandit's JSON about one file."""
+    """Return a report of bandit about one file."""
     metrics = {"././app.py": {"loc": 7, "nosec": nosec, "skipped_tests": 0}, "_totals": {"loc": 7, "nosec": nosec}}
     return json.dumps({"errors": errors, "generated_at": "", "metrics": metrics, "results": results})
 
@@ -37,8 +37,8 @@ def finding(severity: str, filename: str = "./app.py", test_id: str = "B602") ->
 
 
 @pytest.mark.parametrize("severity", ["MEDIUM", "HIGH"])
-def test_medium_and_high_fail(severity: str):
-    """Each with its place, so that it can be found."""
+def test_medium_and_high_findings_fail_the_check(severity: str):
+    """Each finding names its file and line."""
     _, warned, failed = judged([parse_report(report(finding(severity)))])
 
     assert warned == ()
@@ -46,8 +46,8 @@ def test_medium_and_high_fail(severity: str):
 
 
 @pytest.mark.parametrize("severity", ["LOW", "UNDEFINED"])
-def test_low_warns(severity: str):
-    """It is told and refuses nothing."""
+def test_low_and_undefined_findings_warn(severity: str):
+    """They are reported but refuse nothing."""
     _, warned, failed = judged([parse_report(report(finding(severity)))])
 
     assert (len(warned), failed) == (1, ())
@@ -55,43 +55,43 @@ def test_low_warns(severity: str):
 
 @pytest.mark.parametrize("name", ["./tests/test_app.py", "./test_app.py", "./app/tests/helpers.py", "./conftest.py"])
 def test_asserts_in_tests_are_no_finding(name: str):
-    """They are what tests are made of."""
+    """Tests consist of assertions."""
     _, warned, failed = judged([parse_report(report(finding("LOW", name, "B101")))])
 
     assert (warned, failed) == ((), ())
 
 
 @pytest.mark.parametrize("name", ["./app.py", "./attests/app.py", "./latest_app.py"])
-def test_asserts_elsewhere_warn(name: str):
-    """Optimised bytecode has no asserts, so that no check may be one."""
+def test_asserts_outside_of_tests_warn(name: str):
+    """Optimised bytecode has no assertions, so no check may depend on one."""
     _, warned, _ = judged([parse_report(report(finding("LOW", name, "B101")))])
 
     assert len(warned) == 1
 
 
-def test_a_file_bandit_could_not_read_fails():
-    """Nothing is known of it, and that is not in its favour."""
+def test_file_that_bandit_cannot_read_fails_the_check():
+    """An unread file must not count as clean."""
     _, _, failed = judged([parse_report(report(errors=({"filename": "./app.py", "reason": "syntax error"},)))])
 
     assert failed == ("app.py: not looked at: syntax error",)
 
 
-def test_what_comments_silence_is_told():
-    """An inline exception is the author's to make and everybody's to see."""
+def test_findings_silenced_by_comments_are_reported():
+    """The author may silence a finding, but everybody has to see it."""
     _, warned, _ = judged([parse_report(report(nosec=2))])
 
     assert warned == ("app.py: comments silence 2 findings",)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"results": []}', "Traceback"])
-def test_no_report_is_no_answer(text: str):
-    """What cannot be read is neither a pass nor a failure."""
+def test_unreadable_report_raises_check_not_made(text: str):
+    """Such a report is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="bandit's report"):
         parse_report(text)
 
 
-def test_finds_what_is_dangerous(tmp_path: Path):
-    """bandit itself, on a file in a directory below."""
+def test_scan_source_finds_dangerous_call(tmp_path: Path):
+    """The test runs bandit on a file in a subdirectory."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("import subprocess\nsubprocess.run(input(), shell=True)\n")
 
@@ -101,8 +101,8 @@ def test_finds_what_is_dangerous(tmp_path: Path):
     assert [line.split(": ")[:2] for line in result.failed] == [["app/main.py:2", "high"]]
 
 
-def test_fails_on_a_syntax_error(tmp_path: Path):
-    """bandit leaves such a file out and says so only in its report."""
+def test_scan_source_fails_for_syntax_error(tmp_path: Path):
+    """bandit skips such a file and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
 
     assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not looked at")
@@ -113,8 +113,8 @@ def test_fails_on_a_syntax_error(tmp_path: Path):
     [".venv/a.py", "node_modules/a.py", ".git/a.py", ".github/a.py", "CVS/a.py", "a.svn.py", "x.egg/a.py", ".tox/a.py",
      "__pycache__/a.py", "build/a.py", ".hidden.py", "-a.py", "a b.py", "é.py", "a.pyw"],
 )  # fmt: skip
-def test_reads_python_wherever_it_lies(tmp_path: Path, name: str):
-    """bandit has directories and names that it leaves out without a word; the image takes them all."""
+def test_scan_source_reads_python_in_every_directory(tmp_path: Path, name: str):
+    """bandit silently excludes some directories and names, but the image contains them."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("eval(input())\n")
 
@@ -125,8 +125,8 @@ def test_reads_python_wherever_it_lies(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/env python3", "#!/usr/bin/python3.11 -I", "#!/opt/venv/bin/python"])
-def test_reads_programs_that_ask_for_python(tmp_path: Path, first: str):
-    """Python needs no suffix to run."""
+def test_scan_source_reads_scripts_with_python_shebang(tmp_path: Path, first: str):
+    """Python needs no suffix to run a file."""
     (tmp_path / "entrypoint").write_text(f"{first}\neval(input())\n")
     (tmp_path / "run.sh").write_text("#!/bin/sh\npython -c pass\n")
 
@@ -135,8 +135,8 @@ def test_reads_programs_that_ask_for_python(tmp_path: Path, first: str):
     assert (result.details, len(result.failed)) == ({"files": 1}, 1)
 
 
-def test_compiled_and_packed_python_is_named(tmp_path: Path):
-    """It runs as well as any other, and bandit cannot read it."""
+def test_scan_source_reports_compiled_and_packed_python(tmp_path: Path):
+    """Such files can be run, and bandit cannot read them."""
     for name in ("old.pyc", "lib.whl", "app.pyz", "fine.py"):
         (tmp_path / name).write_bytes(b"")
 
@@ -146,8 +146,8 @@ def test_compiled_and_packed_python_is_named(tmp_path: Path):
     assert result.warned == ("3 compiled or packed files not read: app.pyz, lib.whl, old.pyc",)
 
 
-def test_a_file_that_bandit_says_nothing_of_fails(tmp_path: Path):
-    """Whatever its reason may be."""
+def test_scan_source_fails_for_file_missing_in_report(tmp_path: Path):
+    """The reason for the omission does not matter."""
     (tmp_path / "app.py").write_text("")
     (tmp_path / "other.py").write_text("")
     silent = tmp_path / "bandit"
@@ -159,16 +159,16 @@ def test_a_file_that_bandit_says_nothing_of_fails(tmp_path: Path):
     assert result.failed == ("other.py: not looked at: bandit says nothing of it",)
 
 
-def test_only_what_was_read_is_counted_as_read(tmp_path: Path):
-    """A broken file is among the failures, and not among the files that passed."""
+def test_scan_source_counts_only_files_that_were_read(tmp_path: Path):
+    """A broken file is listed as failed and not counted as passed."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
     (tmp_path / "fine.py").write_text("print('fine')\n")
 
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 1 lines in 1 files",)
 
 
-def test_says_that_there_is_no_python(tmp_path: Path):
-    """A Go service has none, and passes as that."""
+def test_scan_source_passes_without_python_files(tmp_path: Path):
+    """An example is a Go service."""
     (tmp_path / "main.go").write_text("package main\n")
 
     result = scan_source(BANDIT, tmp_path, now)
@@ -176,16 +176,16 @@ def test_says_that_there_is_no_python(tmp_path: Path):
     assert (result.outcome, result.passed) == (Outcome.PASSED, ("no Python sources",))
 
 
-def test_an_application_cannot_bring_its_own_configuration(tmp_path: Path):
-    """A `.bandit` in the sources does not make bandit blind."""
+def test_scan_source_ignores_configuration_of_application(tmp_path: Path):
+    """A file `.bandit` in the sources must not disable a test."""
     (tmp_path / ".bandit").write_text("[bandit]\nskips = B307\n")
     (tmp_path / "app.py").write_text("eval(input())\n")
 
     assert scan_source(BANDIT, tmp_path, now).outcome is Outcome.FAILED
 
 
-def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
-    """A program that ends with another status has checked nothing."""
+def test_scan_source_raises_check_not_made_if_bandit_crashes(tmp_path: Path):
+    """Any other exit status means that nothing was checked."""
     (tmp_path / "app.py").write_text("")
     crashing = tmp_path / "bandit"
     crashing.write_text("#!/bin/sh\necho broken >&2\nexit 2\n")
@@ -195,8 +195,8 @@ def test_a_bandit_that_crashes_gives_no_answer(tmp_path: Path):
         scan_source(Tool("bandit", crashing, "1"), tmp_path, now)
 
 
-def test_memory_is_limited(program, tmp_path: Path):
-    """What it reads may be made to take all of it."""
+def test_scan_source_limits_memory_of_bandit(program, tmp_path: Path):
+    """Untrusted input may make a tool use all memory."""
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "app.py").write_text("")
 
@@ -204,8 +204,8 @@ def test_memory_is_limited(program, tmp_path: Path):
         scan_source(program("bandit").does(asks), tmp_path, now)
 
 
-def test_a_source_that_is_too_large_to_be_read_fails(tmp_path: Path):
-    """Each byte of one takes hundreds of memory, and nothing is known of it; its owner may review it."""
+def test_scan_source_fails_for_too_large_file_unless_reviewed(tmp_path: Path):
+    """bandit needs hundreds of bytes of memory for each byte; the owner may review the file instead."""
     (tmp_path / "large.py").write_text("#" * (LARGEST + 1))
 
     result = scan_source(BANDIT, tmp_path, now)

@@ -1,4 +1,4 @@
-"""What is asked of cosign, and what is made of its answers. The real one is asked in tests/integration."""
+"""Tests of the calls of cosign and of how its answers are interpreted; tests/integration runs the real program."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ WRITES_A_BUNDLE = 'while [ $# -gt 0 ]; do [ "$1" = --bundle ] && printf bundle >
 
 @pytest.fixture
 def asked(program, docker_config):
-    """A cosign that does what the test says; gives the adapter and the program's record of its calls."""
+    """Return a factory of adapters whose cosign behaves as the test says, together with the record of its calls."""
     recorded = program("cosign")
 
     def cosign(*args, insecure=False, **kwargs):
@@ -43,8 +43,8 @@ CALLS = {
 }
 
 
-def test_signs_exactly_the_statement_with_the_tiers_key(asked, tmp_path):
-    """And gives back the bundle that cosign wrote."""
+def test_sign_passes_statement_and_key_and_returns_bundle(asked, tmp_path):
+    """The statement is signed byte for byte with the key of the tier."""
     script = f'cp "$3" {tmp_path}/signed; {WRITES_A_BUNDLE}'
     cosign, recorded = asked(script)
 
@@ -56,8 +56,8 @@ def test_signs_exactly_the_statement_with_the_tiers_key(asked, tmp_path):
     assert (tmp_path / "signed").read_bytes() == STATEMENT.bytes()
 
 
-def test_signing_asks_nothing_of_the_internet(asked, tmp_path):
-    """No transparency log and no timestamp authority: both configurations are there, and empty."""
+def test_sign_image_contacts_no_internet_service(asked, tmp_path):
+    """The signing configuration and the trusted root are empty: no transparency log, no timestamp authority."""
     copies = "; ".join(
         f'[ "$1" = --{name} ] && cp "$2" {tmp_path}/{name}' for name in ("signing-config", "trusted-root")
     )
@@ -70,8 +70,8 @@ def test_signing_asks_nothing_of_the_internet(asked, tmp_path):
     assert json.loads(SIGNING_CONFIG)["rekorTlogConfig"] == {}
 
 
-def test_an_image_is_signed_and_verified_by_digest(asked):
-    """With the role's registry credentials, and plain HTTP only where the block says so."""
+def test_image_is_signed_and_verified_by_digest(asked):
+    """Registry credentials of the role are used, and plain HTTP only if the block permits it."""
     for insecure in (False, True):
         cosign, recorded = asked(insecure=insecure)
         cosign.sign_image(REF)
@@ -82,8 +82,8 @@ def test_an_image_is_signed_and_verified_by_digest(asked):
             assert ("--allow-insecure-registry" in call) is insecure
 
 
-def test_a_signature_is_told_from_an_attestation(asked):
-    """Any statement by the key would verify; what signing says and verifying asks for is the same."""
+def test_image_signature_is_distinguished_from_attestation(asked):
+    """Any statement by the key would verify otherwise, so the same annotation is signed and required."""
     cosign, recorded = asked()
     cosign.sign_image(REF)
     cosign.verify_image(REF, "public key")
@@ -92,8 +92,8 @@ def test_a_signature_is_told_from_an_attestation(asked):
     assert said == wanted
 
 
-def test_verifying_uses_the_public_key_and_nothing_else(asked, tmp_path):
-    """As anybody would."""
+def test_verify_image_uses_only_the_public_key(asked, tmp_path):
+    """Anybody can verify an image in this way."""
     cosign, recorded = asked(f'while [ $# -gt 0 ]; do [ "$1" = --key ] && cp "$2" {tmp_path}/key; shift; done')
 
     cosign.verify_image(REF, "the public key")
@@ -102,8 +102,8 @@ def test_verifying_uses_the_public_key_and_nothing_else(asked, tmp_path):
     assert "awskms" not in " ".join(recorded.calls[0])
 
 
-def test_an_image_whose_signature_does_not_verify_is_an_error(asked):
-    """It is not vended."""
+def test_verify_image_raises_for_missing_signature(asked):
+    """Such an image is not released."""
     cosign, _ = asked(stderr="Error: no signatures found", status=10)
 
     with pytest.raises(SignatureFailed, match="no signatures found"):
@@ -127,16 +127,16 @@ def test_an_image_whose_signature_does_not_verify_is_an_error(asked):
         ("something else", SignatureFailed),
     ],
 )
-def test_why_nothing_was_signed(asked, call, said, error):
-    """The role, the key, or something else; each has another remedy."""
+def test_signing_failure_raises_exception_for_its_cause(asked, call, said, error):
+    """The role, the key, the network and the clock each need another remedy."""
     cosign, _ = asked(stderr=said, status=1)
 
     with pytest.raises(error, match=said[:20]):
         CALLS[call](cosign)
 
 
-def test_success_without_a_bundle_is_no_signature(asked):
-    """What was not written was not signed."""
+def test_sign_fails_if_cosign_writes_no_bundle(asked):
+    """An exit status of zero alone is no signature."""
     cosign, _ = asked()
 
     with pytest.raises(SignatureFailed):
@@ -144,8 +144,8 @@ def test_success_without_a_bundle_is_no_signature(asked):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_cosign_that_is_missing_or_hangs_is_an_error(asked, call, monkeypatch):
-    """Never a no, and never a yes."""
+def test_missing_or_hanging_cosign_raises(asked, call, monkeypatch):
+    """The answer must be neither "signed" nor "not signed"."""
     cosign, recorded = asked("exec sleep 60")
     monkeypatch.setattr("supply_chain.adapters.tools.cosign.TIMEOUT", 0.2)
     with pytest.raises(ToolTimedOut):
@@ -157,8 +157,8 @@ def test_a_cosign_that_is_missing_or_hangs_is_an_error(asked, call, monkeypatch)
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_nothing_stays_in_the_temporary_directory(asked, call, tmp_path, monkeypatch):
-    """Neither keys nor statements."""
+def test_cosign_leaves_no_temporary_files(asked, call, tmp_path, monkeypatch):
+    """Keys and statements must not stay behind."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -167,8 +167,8 @@ def test_nothing_stays_in_the_temporary_directory(asked, call, tmp_path, monkeyp
     assert list(temporary.iterdir()) == []
 
 
-def test_credentials_are_asked_for_at_each_signature(asked):
-    """Those of an hour ago may be over; verifying needs none."""
+def test_credentials_are_requested_for_each_signature(asked):
+    """Older credentials may have expired; verification needs none."""
     cosign, recorded = asked(WRITES_A_BUNDLE)
     turns = iter(("first", "second"))
     cosign = dataclasses.replace(cosign, environment=lambda: {"AWS_SESSION_TOKEN": next(turns)})
@@ -181,8 +181,8 @@ def test_credentials_are_asked_for_at_each_signature(asked):
     assert tokens == ["first", "second", None]
 
 
-def test_a_registry_that_is_down_says_nothing_about_a_signature(asked):
-    """It is there or not, and nobody knows."""
+def test_verify_image_reports_unavailable_registry(asked):
+    """An outage does not mean that the signature is missing."""
     cosign, _ = asked(stderr='Get "http://registry.test/v2/": dial tcp: connect: connection refused', status=1)
 
     with pytest.raises(RegistryUnavailable):

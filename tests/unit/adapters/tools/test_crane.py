@@ -1,4 +1,4 @@
-"""What is asked of crane, and what is made of its answers."""
+"""Tests of the calls of crane and of how its answers are interpreted."""
 
 import pytest
 
@@ -11,8 +11,8 @@ TRICKY = ImageRef(repository="dev/hello", digest="sha256:" + "403" * 2 + "500503
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-def test_copies_by_digest_under_a_tag(program, docker_config, insecure):
-    """Within one registry, with the role's credentials."""
+def test_copy_passes_digest_and_target_tag(program, docker_config, insecure):
+    """The copy stays within one registry and uses the credentials of the role."""
     recorded = program("crane")
 
     Crane(recorded.does(), "registry.test", docker_config, insecure).copy(REF, "curated/hello", "3f2a1c0-aaaa")
@@ -23,8 +23,8 @@ def test_copies_by_digest_under_a_tag(program, docker_config, insecure):
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
 
 
-def test_an_images_files_are_written_where_that_is_asked(program, docker_config, tmp_path):
-    """And are not kept in memory, however large it is."""
+def test_export_writes_files_of_image_to_requested_path(program, docker_config, tmp_path):
+    """The content is not kept in memory, however large it is."""
     recorded = program("crane")
 
     Crane(recorded.does("echo files"), "registry.test", docker_config).export(REF, tmp_path / "image.tar")
@@ -48,8 +48,8 @@ def test_an_images_files_are_written_where_that_is_asked(program, docker_config,
         ("TAG_INVALID: the tag cannot be moved", RegistryFailed),
     ],
 )
-def test_why_nothing_was_copied(program, docker_config, tmp_path, ref, said, error):
-    """Only what may pass by itself is tried again; the digits of a digest are no status."""
+def test_failure_of_crane_raises_exception_for_its_cause(program, docker_config, tmp_path, ref, said, error):
+    """Only transient errors are retryable, and digits of a digest are not read as a status."""
     tool = program("crane").does(stderr=f"Error: copying registry.test/{ref}: {said}", status=1)
 
     with pytest.raises(error) as caught:
@@ -61,8 +61,8 @@ def test_why_nothing_was_copied(program, docker_config, tmp_path, ref, said, err
     assert said in str(caught.value) and str(ref) in str(caught.value)
 
 
-def test_an_image_in_another_registry_has_a_configuration(program):
-    """Asked without credentials, for the platform that is built."""
+def test_read_upstream_config_returns_configuration_for_platform(program):
+    """The request carries no credentials."""
     recorded = program("crane")
     address = f"docker.io/library/python@{REF.digest}"
 
@@ -81,8 +81,8 @@ def test_an_image_in_another_registry_has_a_configuration(program):
         ("", "TOOMANYREQUESTS: later", 1, RegistryUnavailable),
     ],
 )
-def test_a_registry_that_does_not_answer_is_no_missing_base(program, stdout, stderr, status, error):
-    """The one may pass by itself; the other wants another base."""
+def test_read_upstream_config_distinguishes_outage_from_missing_base(program, stdout, stderr, status, error):
+    """An outage may pass by itself; a missing base needs another declaration."""
     with pytest.raises(error, match=r"(?s)docker\.io/python.*curated base"):
         read_upstream_config(
             program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python", "linux/amd64"

@@ -1,4 +1,4 @@
-"""What is asked of grype, and what is made of its answers."""
+"""Tests of the calls of grype and of how its answers are interpreted."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ def grype(program):
     return make
 
 
-def test_matches_the_inventory_and_says_with_which_database(grype, tmp_path):
-    """The SBOM of record, with the workbench's database and no other."""
+def test_scan_matches_sbom_and_names_its_database(grype, tmp_path):
+    """The stored SBOM is matched against the configured database only."""
     scanner, recorded = grype(script=f'cp "${{1#sbom:}}" {tmp_path}/matched', stdout=json.dumps(REPORT))
 
     report = scanner.scan(SBOM)
@@ -64,8 +64,8 @@ CLAIMED = {
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm", "apk", "alpm", "portage"])
-def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp_path, kind):
-    """A distribution's record that an image brings along must not hide what it says it owns."""
+def test_package_claimed_by_distribution_package_is_matched_alone_too(grype, tmp_path, kind):
+    """A package record that an image brings along must not hide the files that it claims to own."""
     alone = {**REPORT["matches"][0], "artifact": {"name": "django", "version": "4.2", "type": "python"}}
     found = json.dumps({**REPORT, "matches": [alone]})
     script = (
@@ -83,16 +83,16 @@ def test_a_package_whose_files_another_claims_is_matched_all_the_same(grype, tmp
     assert json.loads((tmp_path / "matched.1").read_text())["artifacts"] == [CLAIMED["artifacts"][1]]
 
 
-def test_without_a_claim_the_inventory_is_matched_once(grype):
-    """Twice would take twice as long, and find the same."""
+def test_sbom_without_ownership_is_matched_once(grype):
+    """A second scan would take as long and find the same."""
     scanner, recorded = grype(stdout=json.dumps(REPORT))
     scanner.scan(Sbom(json.dumps({**CLAIMED, "artifactRelationships": []}).encode(), 2, "syft 1.2.3"))
 
     assert len(recorded.calls) == 1
 
 
-def test_what_a_language_claims_is_matched_once(grype):
-    """Whoever claims is there in both cases: without the distribution's packages nothing more would be found."""
+def test_package_claimed_by_language_package_is_matched_once(grype):
+    """Without distribution packages a second scan would find nothing more."""
     artifacts = [{"id": "a", "type": "python", "name": "django"}, {"id": "b", "type": "python", "name": "other"}]
     scanner, recorded = grype(stdout=json.dumps(REPORT))
     scanner.scan(Sbom(json.dumps({**CLAIMED, "artifacts": artifacts}).encode(), 2, "syft 1.2.3"))
@@ -101,8 +101,8 @@ def test_what_a_language_claims_is_matched_once(grype):
 
 
 @pytest.mark.parametrize(("kind", "alone"), [("python", [["b"]]), ("deb", [["b"], ["b"]])])
-def test_a_binary_that_anybody_claims_is_matched_by_itself(grype, tmp_path, kind, alone):
-    """grype passes over it, whoever says that it owns the file."""
+def test_claimed_binary_is_matched_by_itself(grype, tmp_path, kind, alone):
+    """grype skips a binary that any package claims to own."""
     scanner, recorded = grype(script=f'cp "${{1#sbom:}}" {tmp_path}/matched.$n', stdout=json.dumps(REPORT))
     artifacts = [{"id": "a", "type": kind, "name": "x"}, {"id": "b", "type": "binary", "name": "python"}]
     scanner.scan(Sbom(json.dumps({**CLAIMED, "artifacts": artifacts}).encode(), 2, "syft 1.2.3"))
@@ -111,8 +111,8 @@ def test_a_binary_that_anybody_claims_is_matched_by_itself(grype, tmp_path, kind
     assert [[each["id"] for each in artifacts] for artifacts in matched] == alone
 
 
-def test_what_a_setting_ignored_makes_no_report(grype):
-    """A finding that somebody silenced is not one that is not there."""
+def test_scan_fails_if_grype_ignored_matches(grype):
+    """A silenced finding must not pass as a missing one."""
     scanner, _ = grype(stdout=json.dumps({**REPORT, "ignoredMatches": REPORT["matches"]}))
 
     with pytest.raises(ScannerFailed, match="ignored 1 matches"):
@@ -124,14 +124,14 @@ def test_what_a_setting_ignored_makes_no_report(grype):
     ["", "{}", json.dumps(REPORT)[:-20], b"\xff\xfe", json.dumps(REPORT).encode() + b"\xff"],
     ids=["nothing", "empty", "cut", "binary", "binary at the end"],
 )
-def test_success_without_a_whole_report_is_a_failure(grype, stdout):
-    """The image is neither clean nor dirty."""
+def test_scan_fails_for_incomplete_report(grype, stdout):
+    """An exit status of zero alone does not prove that the image was scanned."""
     with pytest.raises(ScannerFailed):
         grype(stdout=stdout)[0].scan(SBOM)
 
 
-def test_a_report_of_a_scanner_that_failed_is_not_read(grype):
-    """It may be whole and still not be all."""
+def test_scan_fails_if_grype_fails_despite_complete_report(grype):
+    """A complete report may still omit findings."""
     with pytest.raises(ScannerFailed, match="it broke"):
         grype(stdout=json.dumps(REPORT), stderr="it broke", status=2)[0].scan(SBOM)
 
@@ -145,28 +145,28 @@ def test_a_report_of_a_scanner_that_failed_is_not_read(grype):
         "unable to open: file is not a database",
     ],
 )
-def test_a_database_that_cannot_be_used_is_told_apart(grype, said):
-    """It has another remedy than a scanner that broke."""
+def test_scan_reports_unusable_database(grype, said):
+    """An unusable database needs another remedy than a failed scanner."""
     with pytest.raises(DatabaseUnusable):
         grype(stderr=f"ERROR {said}", status=1)[0].scan(SBOM)
 
 
-def test_a_database_that_was_replaced_meanwhile_makes_no_report(grype):
-    """Nobody could say which one the verdict rests on."""
+def test_scan_fails_if_database_was_replaced_meanwhile(grype):
+    """The verdict has to name the database it is based on."""
     with pytest.raises(DatabaseUnusable, match="replaced"):
         grype(FIRST, SECOND, stdout=json.dumps(REPORT))[0].scan(SBOM)
 
 
-def test_a_grype_that_hangs_is_ended(grype, monkeypatch):
-    """After its timeout."""
+def test_grype_is_ended_at_its_timeout(grype, monkeypatch):
+    """A scan must not hang."""
     monkeypatch.setattr("supply_chain.adapters.tools.grype.TIMEOUT", 0.2)
 
     with pytest.raises(ToolTimedOut):
         grype(script="exec sleep 60")[0].scan(SBOM)
 
 
-def test_says_whether_the_database_knows_the_distribution(grype):
-    """As grype took it, with the release's name from the inventory; grype itself finds nothing and does not tell."""
+def test_report_says_whether_database_knows_the_distribution(grype):
+    """The lookup includes the codename; grype itself finds nothing for an unknown distribution and does not say so."""
     asked = []
     sbom = Sbom(b'{"artifacts": [], "distro": {"id": "debian", "versionCodename": "bookworm"}}', 7, "syft 1.2.3")
     scanner, _ = grype(stdout=json.dumps(REPORT), knows=lambda distribution: bool(asked.append(distribution)))
@@ -177,8 +177,8 @@ def test_says_whether_the_database_knows_the_distribution(grype):
     assert asked == [found]
 
 
-def test_what_names_no_distribution_is_none_that_is_known(grype):
-    """Nothing is looked up for it."""
+def test_report_without_distribution_counts_as_unknown(grype):
+    """The database is not asked."""
     scanner, _ = grype(stdout=json.dumps({**REPORT, "distro": {"name": "", "version": "", "idLike": None}}))
 
     assert scanner.scan(SBOM).distribution == Distribution(name="", known=False)

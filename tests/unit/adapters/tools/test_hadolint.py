@@ -1,4 +1,4 @@
-"""What is said about a Dockerfile: by recorded reports, and by hadolint itself."""
+"""Tests of the check of a Dockerfile, with recorded reports and with hadolint itself."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def finding(level: str, line: int = 1, code: str = "DL4000") -> dict[str, object
 
 
 @pytest.mark.parametrize("level", ["error", "warning"])
-def test_errors_and_warnings_fail(level: str):
-    """A rule that hadolint calls a warning is still a rule."""
+def test_errors_and_warnings_fail_the_check(level: str):
+    """A rule that hadolint rates as a warning is still a rule."""
     _, warned, failed = parse_report(json.dumps([finding(level)]), "FROM scratch\n")
 
     assert (warned, failed) == ((), ("line 1: It is wrong (DL4000)",))
 
 
 @pytest.mark.parametrize("level", ["info", "style"])
-def test_the_rest_warns(level: str):
-    """Matters of taste are told and refuse nothing."""
+def test_info_and_style_findings_warn(level: str):
+    """Matters of style are reported but refuse nothing."""
     _, warned, failed = parse_report(json.dumps([finding(level)]), "FROM scratch\n")
 
     assert (warned, failed) == (("line 1: It is wrong (DL4000)",), ())
 
 
 @pytest.mark.parametrize("line", ["FROM curated/base/python AS build", "from --platform=linux/amd64 curated/base/x"])
-def test_a_curated_base_needs_no_tag(line: str):
-    """The build pins it to its digest, which is more than a tag could say."""
+def test_curated_base_needs_no_tag(line: str):
+    """The build pins the base by digest, which is more precise than a tag."""
     passed, warned, failed = parse_report(json.dumps([finding("warning", code="DL3006")]), line)
 
     assert (warned, failed) == ((), ())
@@ -52,28 +52,28 @@ def test_a_curated_base_needs_no_tag(line: str):
 
 @pytest.mark.parametrize("line", ["FROM python", "FROM example.com/curated/base/python", "FROM curated/basement"])
 def test_any_other_base_needs_a_tag(line: str):
-    """Only the curated repositories' bases are pinned by the build."""
+    """The build pins only bases of the curated repositories."""
     _, _, failed = parse_report(json.dumps([finding("warning", code="DL3006")]), line)
 
     assert len(failed) == 1
 
 
-def test_what_a_comment_silences_is_told():
-    """An inline exception is the author's to make and everybody's to see."""
+def test_findings_silenced_by_comments_are_reported():
+    """The author may silence a rule, but everybody has to see it."""
     _, warned, _ = parse_report("[]", "FROM scratch\n# hadolint ignore=DL3002,DL3006\nUSER root\n")
 
     assert warned == ("line 2: a comment silences DL3002,DL3006",)
 
 
 @pytest.mark.parametrize("report", ["", "{}", "[{}]", '[{"code": "DL1"}]', "hadolint: cannot"])
-def test_no_report_is_no_answer(report: str):
-    """What cannot be read is neither a pass nor a failure."""
+def test_unreadable_report_raises_check_not_made(report: str):
+    """Such a report is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="hadolint's report"):
         parse_report(report, "FROM scratch\n")
 
 
-def test_a_clean_dockerfile_passes(tmp_path: Path):
-    """hadolint itself finds nothing in it."""
+def test_clean_dockerfile_passes(tmp_path: Path):
+    """The test runs hadolint itself."""
     (tmp_path / "Dockerfile").write_text("FROM curated/base/python\nUSER 10001:10001\n")
 
     result = lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
@@ -82,8 +82,8 @@ def test_a_clean_dockerfile_passes(tmp_path: Path):
     assert result.tools == {"hadolint": "2"}
 
 
-def test_what_is_no_dockerfile_fails(tmp_path: Path):
-    """hadolint's own words say where it stopped understanding."""
+def test_unparsable_dockerfile_fails(tmp_path: Path):
+    """The output of hadolint shows the line it could not parse."""
     (tmp_path / "Dockerfile").write_text("FROM scratch\nFETCH everything\n")
 
     result = lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
@@ -92,8 +92,8 @@ def test_what_is_no_dockerfile_fails(tmp_path: Path):
     assert "line 2: unexpected" in result.failed[0]
 
 
-def test_a_configuration_found_on_the_way_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An application cannot bring a configuration that makes hadolint blind."""
+def test_configuration_of_application_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An application must not disable rules by its own configuration."""
     (tmp_path / ".hadolint.yaml").write_text("ignored: [DL3000]\n")
     (tmp_path / "Dockerfile").write_text("FROM curated/base/python\nWORKDIR app\n")
     monkeypatch.chdir(tmp_path)
@@ -103,14 +103,14 @@ def test_a_configuration_found_on_the_way_decides_nothing(tmp_path: Path, monkey
     assert result.failed == ("line 2: Use absolute WORKDIR (DL3000)",)
 
 
-def test_a_dockerfile_that_is_not_there_is_no_answer(tmp_path: Path):
-    """hadolint fails, and so nothing was checked."""
+def test_missing_dockerfile_raises_check_not_made(tmp_path: Path):
+    """hadolint fails, so nothing was checked."""
     with pytest.raises(CheckNotMade, match="hadolint ended with status"):
         lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
 
 
-def test_memory_is_limited(program, tmp_path: Path):
-    """One line that expands variables thousands of times takes gigabytes."""
+def test_memory_of_hadolint_is_limited(program, tmp_path: Path):
+    """A single line that expands variables thousands of times takes gigabytes."""
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
 

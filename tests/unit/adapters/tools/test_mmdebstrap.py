@@ -1,4 +1,4 @@
-"""What is made of mmdebstrap's failures; `test_rootfs.py` has what is made of its packages."""
+"""Tests of how failures of mmdebstrap are handled; `test_rootfs.py` tests how its packages are processed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ WANTED = Rootfs(suite="trixie", packages=("python3",))
 
 
 def played(directory: Path, script: str) -> Tool:
-    """mmdebstrap, played by a script that is called with the same arguments."""
+    """Return a script that replaces mmdebstrap and receives the same arguments."""
     path = directory / "mmdebstrap"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return Tool("mmdebstrap", path, "1.3.5")
 
 
-def test_a_suite_that_cannot_be_had_is_an_error(tmp_path: Path):
-    """What mmdebstrap says is passed on; there is no root filesystem."""
+def test_make_rootfs_passes_on_error_of_mmdebstrap(tmp_path: Path):
+    """No root filesystem is written."""
     tool = played(tmp_path, "echo 'E: cannot find suite' >&2; exit 1")
 
     with pytest.raises(ToolFailed, match="cannot find suite"):
@@ -33,8 +33,8 @@ def test_a_suite_that_cannot_be_had_is_an_error(tmp_path: Path):
     assert not (tmp_path / "rootfs.tar").exists()
 
 
-def test_without_root_it_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The usual reason for a failure is one that can be put right."""
+def test_make_rootfs_without_root_names_missing_user_namespaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """This is the usual reason for a failure, and the operator can correct it."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     tool = played(tmp_path, "echo 'E: unable to pick chroot mode' >&2; exit 1")
 
@@ -42,16 +42,16 @@ def test_without_root_it_says_what_is_needed(tmp_path: Path, monkeypatch: pytest
         make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
 
 
-def test_nothing_fetched_is_no_root_filesystem(tmp_path: Path):
-    """An empty image would be built without complaint."""
+def test_make_rootfs_fails_if_no_packages_were_fetched(tmp_path: Path):
+    """An empty image would otherwise be built without an error."""
     tool = played(tmp_path, 'for last; do :; done; cd / && tar cf "$last" --files-from /dev/null')
 
     with pytest.raises(BuildFailed, match="fetched no packages"):
         make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
 
 
-def test_asks_for_what_was_declared(tmp_path: Path):
-    """Suite and packages are the declaration's; the mirrors are not named."""
+def test_make_rootfs_requests_declared_suite_and_packages(tmp_path: Path):
+    """Mirrors are not part of the declaration."""
     tool = played(tmp_path, f'echo "$@" > {tmp_path}/asked; exit 1')
     with pytest.raises(ToolFailed):
         make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")

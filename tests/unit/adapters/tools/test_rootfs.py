@@ -1,4 +1,4 @@
-"""How Debian packages become one root filesystem."""
+"""Tests of how Debian packages are combined into one root filesystem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Members = dict[str, bytes | tarfile.TarInfo]
 
 
 def tar(members: Members) -> tarfile.TarFile:
-    """A package's part, as dpkg-deb gives it: paths begin with ./, files are from the future."""
+    """Return the data part of a package as dpkg-deb writes it, with paths below ./ and times after the epoch."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as made:
         for name, value in members.items():
@@ -43,7 +43,7 @@ def package(name: str = "thing", fields: str = "", sums: str = "") -> Package:
 
 @pytest.fixture
 def written(tmp_path: Path):
-    """A function that writes a root of one package with these members and reads it again."""
+    """Return a function that writes a root filesystem of one package with these members and opens it."""
 
     def write(members: Members, of: Package | None = None) -> tarfile.TarFile:
         root = Rootfs(EPOCH)
@@ -66,8 +66,8 @@ def content(root: tarfile.TarFile, name: str) -> bytes:
     [("./lib/x/libc.so", "usr/lib/x/libc.so"), ("bin/dash", "usr/bin/dash"), ("./usr/bin/env", "usr/bin/env"),
      ("lib64/ld.so", "usr/lib64/ld.so"), ("./library/x", "library/x"), ("etc/lib/x", "etc/lib/x")],
 )  # fmt: skip
-def test_directories_are_merged(path: str, place: str):
-    """What lies in /bin, /sbin or /lib lies in /usr."""
+def test_merged_moves_paths_below_usr(path: str, place: str):
+    """Files in /bin, /sbin and /lib belong into /usr (merged-usr)."""
     assert merged(path) == place
 
 
@@ -77,13 +77,13 @@ def test_directories_are_merged(path: str, place: str):
      ("lib/a.so", "../usr/lib/b.so", "b.so"), ("sbin/x", "../bin/y", "../bin/y"),
      ("usr/lib/a", "../../lib/b", "../../lib/b")],
 )  # fmt: skip
-def test_links_still_lead_where_they_led(path: str, target: str, place: str):
-    """A relative link that moved has another way to go."""
+def test_merged_link_keeps_target_of_moved_link(path: str, target: str, place: str):
+    """A relative link needs another target after its move."""
     assert merged_link(path, target) == place
 
 
-def test_the_root_is_merged_whatever_the_packages_bring(written):
-    """A directory of the old kind in a package does not replace the link."""
+def test_root_has_merged_usr_links_whatever_packages_contain(written):
+    """A directory in a package must not replace the link."""
     root = written({"bin": entry(tarfile.DIRTYPE), "bin/tool": b"#!", "lib": entry(tarfile.SYMTYPE, "elsewhere")})
 
     assert {name: root.getmember(name).linkname for name in ("bin", "sbin", "lib", "lib64")} == {
@@ -93,8 +93,8 @@ def test_the_root_is_merged_whatever_the_packages_bring(written):
     assert content(root, "usr/bin/tool") == b"#!"
 
 
-def test_the_same_packages_give_the_same_bytes(tmp_path: Path):
-    """Whatever the order in which a package lists its files."""
+def test_equal_packages_give_equal_bytes(tmp_path: Path):
+    """The order in which a package lists its files does not matter."""
     members: Members = {"usr/share/b": b"b", "usr/share/a": b"a", "etc/c": b"c"}
     made = []
     for number, order in enumerate((members, dict(reversed(members.items())))):
@@ -107,8 +107,8 @@ def test_the_same_packages_give_the_same_bytes(tmp_path: Path):
     assert made[0] == made[1]
 
 
-def test_no_file_is_newer_than_the_epoch_and_owners_are_numbers(written):
-    """SOURCE_DATE_EPOCH's specification: later times are clamped."""
+def test_times_are_clamped_to_epoch_and_owners_are_numeric(written):
+    """The specification of SOURCE_DATE_EPOCH requires that later times are clamped."""
     owned = entry(tarfile.DIRTYPE)
     owned.uid, owned.gid, owned.uname = 7, 8, "someone"
     root = written({"var/spool/own": owned, "etc/x": b"x"})
@@ -118,8 +118,8 @@ def test_no_file_is_newer_than_the_epoch_and_owners_are_numbers(written):
     assert (root.getmember("var/spool/own").uid, root.getmember("var/spool/own").gid) == (7, 8)
 
 
-def test_what_two_packages_bring_the_first_keeps(tmp_path: Path):
-    """One path is in the tar once."""
+def test_first_package_keeps_path_of_two_packages(tmp_path: Path):
+    """A path occurs only once in the archive."""
     root = Rootfs(EPOCH)
     root.add_package(package("first"), tar({"etc/x": b"first"}))
     root.add_package(package("second"), tar({"etc/x": b"second"}))
@@ -130,8 +130,8 @@ def test_what_two_packages_bring_the_first_keeps(tmp_path: Path):
         assert content(made, "etc/x") == b"first"
 
 
-def test_hard_links_follow_their_files(written):
-    """A reader of the tar has to know the file before the link, and under its new path."""
+def test_hard_links_follow_their_target_in_the_archive(written):
+    """A reader has to know the file, under its new path, before the link."""
     root = written({"bin/a-link": entry(tarfile.LNKTYPE, "./bin/file"), "bin/file": b"content"})
 
     assert root.getmember("usr/bin/a-link").linkname == "usr/bin/file"
@@ -139,8 +139,8 @@ def test_hard_links_follow_their_files(written):
     assert content(root, "usr/bin/a-link") == b"content"
 
 
-def test_documentation_stays_out_and_copyright_stays_in(written):
-    """A container reads no manual, but licences ask to be kept."""
+def test_documentation_is_removed_except_copyright_files(written):
+    """A container needs no manuals, but licences require their text to be kept."""
     root = written(
         {
             "usr/share/doc/thing/README": b"r",
@@ -155,8 +155,8 @@ def test_documentation_stays_out_and_copyright_stays_in(written):
     assert kept == {"usr/share/doc/thing/copyright"}
 
 
-def test_scanners_find_the_package(written):
-    """Its paragraph, and the checksums of what was kept, under the paths it has here."""
+def test_package_record_is_written_for_scanners(written):
+    """It has the control paragraph and the checksums of the remaining files under their new paths."""
     sums = "aa  lib/x.so\nbb  usr/share/man/x.1\n"
     root = written({"lib/x.so": b"x"}, package(sums=sums))
 
@@ -164,14 +164,14 @@ def test_scanners_find_the_package(written):
     assert content(root, "var/lib/dpkg/status.d/thing.md5sums") == b"aa  usr/lib/x.so\n"
 
 
-def test_devices_are_refused(written):
-    """An image has none, and a package that brings one is not what was meant."""
+def test_package_with_device_is_refused(written):
+    """An image must not contain devices."""
     with pytest.raises(BuildFailed, match="dev/null is a device"):
         written({"dev/null": entry(tarfile.CHRTYPE)})
 
 
-def test_installation_scripts_are_made_up_for(written):
-    """Nobody runs them: users, name service, certificates and the shell are made here."""
+def test_results_of_installation_scripts_are_created(written):
+    """No script is run, so users, name service, certificates and the shell are created directly."""
     root = written(
         {
             "usr/share/ca-certificates/mozilla/B.crt": b"b\n",
@@ -187,13 +187,13 @@ def test_installation_scripts_are_made_up_for(written):
     assert root.getmember("usr/bin/sh").linkname == "dash"
 
 
-def test_no_shell_where_none_was_asked_for(written):
-    """A runtime base has none."""
+def test_root_without_dash_has_no_shell(written):
+    """A runtime base contains no shell."""
     assert "usr/bin/sh" not in written({"etc/x": b"x"}).getnames()
 
 
-def test_what_only_installation_needs_is_left_out():
-    """Not dpkg, nor what nothing but dpkg needs."""
+def test_needed_omits_dpkg_and_its_own_dependencies():
+    """Packages that only the installation needs are left out."""
     fetched = [
         package("python3", "Pre-Depends: python3-minimal (= 3)\nDepends: libpython3 (= 3),\n libssl3 | libssl4\n"),
         package("python3-minimal", "Depends: dpkg (>= 1.13), libz\n"),
@@ -209,15 +209,15 @@ def test_what_only_installation_needs_is_left_out():
     assert needed(["python3"], fetched) == {"python3", "python3-minimal", "libpython3", "libssl3t64", "zlib1g"}
 
 
-def test_what_is_asked_for_by_name_is_never_left_out():
-    """A declared package that is silently not there would be a riddle."""
+def test_needed_keeps_declared_package():
+    """A declared package must never be omitted silently."""
     fetched = [package("openssl", "Depends: libssl3\n"), package("libssl3"), package("dpkg")]
 
     assert needed(["openssl"], fetched) == {"openssl", "libssl3"}
 
 
-def test_a_package_is_read_from_its_control_part():
-    """Fields may run over several lines, and names carry versions and architectures."""
+def test_package_is_read_from_its_control_archive():
+    """Fields may span several lines, and names may have versions and architectures."""
     read = Package.read(
         tar({"control": b"Package: a\nVersion: 1\nDepends: b:any (>= 2),\n c\nSize: 1\n", "md5sums": b"aa  x\n"})
     )
@@ -225,7 +225,7 @@ def test_a_package_is_read_from_its_control_part():
     assert (read.name, read.version, read.needs, read.sums) == ("a", "1", {"b", "c"}, "aa  x\n")
 
 
-def test_a_package_without_a_name_is_refused():
-    """Something else was fetched."""
+def test_package_without_name_is_refused():
+    """The fetched file is then no package."""
     with pytest.raises(BuildFailed, match="no field Package"):
         _ = Package("Version: 1\n", "").name

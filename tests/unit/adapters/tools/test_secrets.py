@@ -1,4 +1,4 @@
-"""What is found in a build context that should not be there, by detect-secrets itself."""
+"""Tests of the search for secrets in a build context, with detect-secrets itself."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from supply_chain.evidence.checks import Check, Outcome
 DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
 
 FAKE = "made-up-" + "f4k3-0123"
-"""Opens nothing; put together here so that this file does not look as if it held one."""
+"""Invalid password, assembled here so that this file itself contains no match."""
 
 
 def now() -> datetime:
     return datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
-    """Evidence is kept and shown; the secret must not be in it."""
+def test_finding_names_place_and_kind_but_not_the_secret(tmp_path: Path):
+    """Evidence is stored and displayed, so it must not contain the secret."""
     (tmp_path / "app.ini").write_text(f"[db]\npassword = {FAKE}\n")
 
     result = find_secrets(DETECT, tmp_path, now)
@@ -56,18 +56,18 @@ def test_says_where_and_of_what_kind_but_not_what(tmp_path: Path):
         ("", ()),
     ],
 )
-def test_known_forms_of_secrets_are_seen_in_what_a_program_prints(text: str, kinds: tuple[str, ...]):
-    """And what only looks random is not; a comment in a log excuses nothing."""
+def test_kinds_finds_known_formats_in_program_output(text: str, kinds: tuple[str, ...]):
+    """Text that merely looks random is no finding, and a comment in a log excuses nothing."""
     assert SecretSearch(DETECT).kinds(text) == kinds
 
 
-def test_checks_that_search_are_made_again_when_more_is_looked_for():
-    """The version of looking stands among their tools, as among those of the check secrets."""
+def test_search_version_is_among_the_tools_of_each_check():
+    """A new version of the search makes earlier check results outdated."""
     assert SecretSearch(DETECT).tools == tools_of(DETECT) == {"detect-secrets": "1", "secrets": SECRETS_VERSION}
 
 
-def test_looks_at_files_git_does_not_know(tmp_path: Path):
-    """A build takes them all the same."""
+def test_find_secrets_reads_files_unknown_to_git(tmp_path: Path):
+    """The build copies such files nevertheless."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "-untracked.py").write_text(f'password = "{FAKE}"\n')
 
@@ -82,8 +82,8 @@ def test_looks_at_files_git_does_not_know(tmp_path: Path):
         f'password = "{FAKE}"  # pragma:allowlist-secret\n',
     ],
 )
-def test_what_a_comment_declares_to_be_none_is_told(tmp_path: Path, text: str):
-    """An inline exception is the author's to make and everybody's to see; an empty file disturbs nothing."""
+def test_finding_excused_by_comment_is_reported_as_warning(tmp_path: Path, text: str):
+    """The author may excuse a line, but everybody has to see it; an empty file causes no error."""
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "app.py").write_text(text)
 
@@ -93,8 +93,8 @@ def test_what_a_comment_declares_to_be_none_is_told(tmp_path: Path, text: str):
     assert result.warned == ("app.py:1: Secret Keyword, which a comment declares to be none",)
 
 
-def test_an_exception_for_one_line_excuses_no_other(tmp_path: Path):
-    """Each line has its own."""
+def test_comment_for_one_line_excuses_no_other_line(tmp_path: Path):
+    """Each finding needs a comment of its own."""
     (tmp_path / "app.py").write_text(
         f'# pragma: allowlist nextline secret\npassword = "{FAKE}"\nother_password = "{FAKE}2"\n'
     )
@@ -111,12 +111,12 @@ LEFT_OUT = {
     "an npm token": (f"npm_{'a1B2' * 9}", "npm token"),
     "a fine-grained GitHub token": (f"github_pat_{'a1B2_' * 12}", "GitHub token"),
 }
-"""What detect-secrets does not report."""
+"""Secrets that detect-secrets does not report."""
 
 
 @pytest.mark.parametrize(("line", "kind"), LEFT_OUT.values(), ids=LEFT_OUT)
-def test_known_forms_that_detect_secrets_leaves_out_fail(tmp_path: Path, line: str, kind: str):
-    """The check content leaves them to this one, in files of the context."""
+def test_known_formats_missed_by_detect_secrets_fail(tmp_path: Path, line: str, kind: str):
+    """The check of the image content relies on this check for files of the context."""
     (tmp_path / "app.py").write_text(f"# settings\n{line}\n")
 
     result = find_secrets(DETECT, tmp_path, now)
@@ -134,8 +134,8 @@ def test_known_forms_that_detect_secrets_leaves_out_fail(tmp_path: Path, line: s
         ("<!-- pragma: allowlist nextline secret -->\r\n{}\r\n", 2),
     ],
 )
-def test_comment_excuses_a_known_form_as_any_other(tmp_path: Path, text: str, at: int):
-    """It is told all the same."""
+def test_comment_excuses_known_format_as_well(tmp_path: Path, text: str, at: int):
+    """The finding is still reported as a warning."""
     (tmp_path / "app.txt").write_bytes(text.format(LEFT_OUT["an npm token"][0]).encode())
 
     result = find_secrets(DETECT, tmp_path, now)
@@ -145,23 +145,23 @@ def test_comment_excuses_a_known_form_as_any_other(tmp_path: Path, text: str, at
 
 
 @pytest.mark.parametrize("text", ["x = 1 # pragma: allowlist nextline secret\n{}\n", "# pragma: allowlist\n{}\n"])
-def test_another_comment_excuses_no_known_form(tmp_path: Path, text: str):
-    """What stands behind code, as detect-secrets has it, and what does not speak of secrets."""
+def test_comment_elsewhere_excuses_no_known_format(tmp_path: Path, text: str):
+    """The comment stands behind code, as detect-secrets defines it, or does not mention secrets."""
     (tmp_path / "app.txt").write_text(text.format(LEFT_OUT["an npm token"][0]))
 
     assert find_secrets(DETECT, tmp_path, now).failed == ("app.txt:2: npm token",)
 
 
-def test_what_both_see_in_a_line_is_one_finding(tmp_path: Path):
-    """By detect-secrets' name, and with all that either sees."""
+def test_findings_of_both_searches_in_one_line_are_merged(tmp_path: Path):
+    """The names of detect-secrets are used, and no kind is lost."""
     token, key = f"ghp_{'a1B2' * 9}", LEFT_OUT["a Google API key"][0]
     (tmp_path / "app.ini").write_text(f"[a]\ntoken = {token} {key}\n")
 
     assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:2: GitHub Token, Google API key",)
 
 
-def test_many_excused_places_hide_no_other(tmp_path: Path):
-    """Of one form, in one file."""
+def test_many_excused_lines_do_not_hide_another_finding(tmp_path: Path):
+    """All lines are in one file and have the same kind of secret."""
     line = LEFT_OUT["an npm token"][0]
     (tmp_path / "a.txt").write_text(f"{line}  # pragma: allowlist secret\n" * MOST_SECRETS + line)
 
@@ -175,8 +175,8 @@ NAMES = (
 
 
 @pytest.mark.parametrize("names", [*((name,) for name in NAMES), NAMES])
-def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str, ...]):
-    """detect-secrets leaves some out by their names, without a word; the image takes them all."""
+def test_find_secrets_reads_text_files_of_every_name(tmp_path: Path, names: tuple[str, ...]):
+    """detect-secrets silently excludes some names, but the image contains them."""
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f'password = "{FAKE}"\n')
@@ -185,15 +185,15 @@ def test_reads_every_text_whatever_it_is_called(tmp_path: Path, names: tuple[str
 
 
 @pytest.mark.parametrize("name", [".env", ".env.local", "prod.env"])
-def test_a_password_in_an_environment_file_needs_no_quotes(tmp_path: Path, name: str):
-    """Nor is it an INI file, of which a name may be there once; the check content leaves it to this one."""
+def test_password_in_environment_file_needs_no_quotes(tmp_path: Path, name: str):
+    """Such a file is no INI file either, because names may repeat; the check of the content relies on this."""
     (tmp_path / name).write_text(f"LEVEL=1\nLEVEL=2\nDB_PASSWORD={FAKE}\n")
 
     assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:3: Secret Keyword",)
 
 
-def test_reads_what_lies_beside_the_context(tmp_path: Path):
-    """The Dockerfile and the declaration end in the image's configuration and in the provenance."""
+def test_find_secrets_reads_files_beside_the_context(tmp_path: Path):
+    """The Dockerfile and the declaration become part of the image configuration and of the provenance."""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "Dockerfile").write_text(f'ENV PASSWORD="{FAKE}"\n')
@@ -204,16 +204,16 @@ def test_reads_what_lies_beside_the_context(tmp_path: Path):
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_reads_texts_in_other_encodings(tmp_path: Path, encoding: str):
-    """A letter of another alphabet does not hide what stands beside it."""
+def test_find_secrets_reads_text_in_other_encodings(tmp_path: Path, encoding: str):
+    """A letter outside of ASCII must not hide the text beside it."""
     mark = "\ufeff" if encoding.startswith("utf") else ""
     (tmp_path / "app.ini").write_bytes(f"{mark}[db]\n# clé\npassword = {FAKE}\n".encode(encoding))
 
     assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:3: Secret Keyword",)
 
 
-def test_a_byte_order_mark_hides_nothing(tmp_path: Path):
-    """It is two to four bytes at the beginning of any file; what follows need not be as it says."""
+def test_byte_order_mark_hides_no_secret(tmp_path: Path):
+    """Any file may begin with these bytes, whatever the encoding of the rest."""
     text = f"\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n".encode()
     for kind, mark in enumerate(MARKS):
         for size, more in enumerate((b"", b"#", b"##", b"###", b"\0")):
@@ -227,8 +227,8 @@ def test_a_byte_order_mark_hides_nothing(tmp_path: Path):
 
 @pytest.mark.parametrize("letter", ["", "é"], ids=["utf-8 too", "no utf-8"])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_a_text_in_wide_letters_without_a_mark_is_read(tmp_path: Path, encoding: str, letter: str):
-    """It has zero bytes beside each letter."""
+def test_utf16_and_utf32_text_without_mark_is_read(tmp_path: Path, encoding: str, letter: str):
+    """Such a text has zero bytes beside each letter."""
     text = f"[db{letter}]\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n"
     (tmp_path / "app.ini").write_bytes(text.encode(encoding))
 
@@ -238,8 +238,8 @@ def test_a_text_in_wide_letters_without_a_mark_is_read(tmp_path: Path, encoding:
     assert result.warned == ()
 
 
-def test_a_comment_excuses_however_the_file_can_be_read(tmp_path: Path):
-    """Each reading has the comment in the same line."""
+def test_comment_excuses_finding_in_every_reading_of_a_file(tmp_path: Path):
+    """Each decoding has the comment in the same line."""
     (tmp_path / "app.txt").write_bytes(f"{LEFT_OUT['an npm token'][0]} # pragma: allowlist secret\n".encode("utf-16"))
 
     result = find_secrets(DETECT, tmp_path, now)
@@ -247,8 +247,8 @@ def test_a_comment_excuses_however_the_file_can_be_read(tmp_path: Path):
     assert (result.failed, len(result.warned)) == ((), 1)
 
 
-def test_a_digest_in_a_lock_file_is_no_secret_and_a_secret_in_one_is(tmp_path: Path):
-    """What is full of digests is looked through for known forms only, and is named."""
+def test_lock_file_is_searched_for_known_formats_only(tmp_path: Path):
+    """A digest in a lock file is no secret; a known format in it is one, and the result names the lock file."""
     digest = "sha512-" + "kF9zA1+bQ2/cW3eR4tY5uI6oP7aS8dF9gH0jK1lZ2xC3vB4nM5qW6eR7tY8uI9oP0aS1dF2gH3jK4lZ5xC6vBg=="
     for name in ("package-lock.json", "other.json"):
         (tmp_path / name).write_text(f'{{\n"integrity": "{digest}",\n"token": "ghp_{"a1B2" * 9}"\n}}\n')
@@ -264,8 +264,8 @@ def test_a_digest_in_a_lock_file_is_no_secret_and_a_secret_in_one_is(tmp_path: P
     )
 
 
-def test_names_what_it_could_not_read(tmp_path: Path):
-    """detect-secrets leaves it out without a word; the result does not, and has not passed."""
+def test_unread_files_are_reported_as_warning(tmp_path: Path):
+    """detect-secrets omits them silently, and the check must not pass."""
     (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff")
     (tmp_path / "data.csv").write_bytes(b"1,2\n" * (LARGEST // 4 + 1))
     (tmp_path / "app.py").write_text("print('fine')\n")
@@ -277,8 +277,8 @@ def test_names_what_it_could_not_read(tmp_path: Path):
     assert result.details == {"files": 3, "binary": ["logo.png"], "large": ["data.csv"]}
 
 
-def test_many_files_are_named_by_the_first_of_them(tmp_path: Path):
-    """And counted."""
+def test_long_list_of_unread_files_is_shortened(tmp_path: Path):
+    """The sentence gives the total number."""
     for n in range(100):
         (tmp_path / f"{n:02}.bin").write_bytes(b"\0\xff")
 
@@ -288,8 +288,8 @@ def test_many_files_are_named_by_the_first_of_them(tmp_path: Path):
     assert sentence.endswith("19.bin, and 80 more")
 
 
-def test_nothing_of_a_context_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Secrets are in it."""
+def test_find_secrets_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The files may contain secrets."""
     temporary = tmp_path / "temporary"
     (tmp_path / "context").mkdir()
     temporary.mkdir()
@@ -300,13 +300,13 @@ def test_nothing_of_a_context_stays_behind(tmp_path: Path, monkeypatch: pytest.M
     assert list(temporary.iterdir()) == []
 
 
-def test_an_empty_context_has_not_passed(tmp_path: Path):
-    """Nothing to look at is not the same as nothing found."""
+def test_empty_context_does_not_pass(tmp_path: Path):
+    """A search of nothing must not pass as a search without findings."""
     assert find_secrets(DETECT, tmp_path, now).outcome is Outcome.WARNED
 
 
-def test_a_place_is_told_once():
-    """Several detectors can see one secret."""
+def test_places_in_merges_findings_of_one_line():
+    """Several detectors may match the same secret."""
     report = """{"results": {"a.ini": [
         {"type": "Secret Keyword", "line_number": 4, "hashed_secret": "…"},
         {"type": "AWS Access Key", "line_number": 4, "hashed_secret": "…"},
@@ -316,14 +316,14 @@ def test_a_place_is_told_once():
 
 
 @pytest.mark.parametrize("report", ["", "[]", "{}", '{"results": []}'])
-def test_no_report_is_no_answer(report: str):
-    """What cannot be read is neither a pass nor a failure."""
+def test_unreadable_report_raises_check_not_made(report: str):
+    """Such a report is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="detect-secrets' report"):
         places_in(report)
 
 
-def test_files_of_an_image_are_searched_by_what_things_are_called():
-    """By path and line; no comment excuses, which nobody would tell of, and what only looks random is none."""
+def test_in_files_finds_passwords_in_files_of_an_image():
+    """Findings name path and line, comments excuse nothing, and random text alone is no finding."""
     files = {
         "/opt/app.conf": f"# settings\npassword = {FAKE}\n".encode(),
         "/opt/app.py": f'secret_key = "{FAKE}"\n'.encode(),
@@ -339,8 +339,8 @@ def test_files_of_an_image_are_searched_by_what_things_are_called():
     assert SecretSearch(DETECT).in_files({}) == ()
 
 
-def test_it_takes_as_many_processes_on_each_host(program, tmp_path: Path):
-    """The limit of memory is of each; by itself it takes one for each core."""
+def test_detect_secrets_uses_two_processes_on_every_host(program, tmp_path: Path):
+    """The memory limit holds for each process, and the default is one process per core."""
     context = tmp_path / "context"
     context.mkdir()
     for name in ("app.py", "other.py"):
@@ -351,8 +351,8 @@ def test_it_takes_as_many_processes_on_each_host(program, tmp_path: Path):
     assert find_secrets(DETECT, context, now).passed == ("detect-secrets read 2 files",)
 
 
-def test_memory_is_limited(program, tmp_path: Path):
-    """What it reads may be made to take all of it."""
+def test_memory_of_detect_secrets_is_limited(program, tmp_path: Path):
+    """Untrusted input may make a tool use all memory."""
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "app.py").write_text("")
 

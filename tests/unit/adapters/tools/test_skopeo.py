@@ -1,4 +1,4 @@
-"""What the skopeo adapter makes of skopeo's files, statuses and words; skopeo itself is played by a script."""
+"""Tests of how the adapter handles the files, statuses and errors of skopeo, which a script replaces."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ IMAGE = ImageRef(repository="curated/secret", digest=digest_of(BYTES))
 
 
 def layout(directory: Path, manifest: dict[str, Any], *blobs: bytes) -> Path:
-    """What skopeo writes: the manifest in its own spelling, and blobs."""
+    """Write an OCI layout as skopeo does: the manifest in skopeo's own formatting, and the blobs."""
     (directory / "blobs/sha256").mkdir(parents=True)
     content = json.dumps(manifest, separators=(",", ":")).encode()
     for blob in (content, *blobs):
@@ -97,7 +97,7 @@ def no_credentials(directory: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def played(tmp_path: Path) -> Skopeo:
-    """A skopeo that answers one encrypted manifest, notes what it is given, and fails with the words in `says`."""
+    """Return a skopeo that serves one encrypted manifest, records its input and fails with the text in `says`."""
     program = tmp_path / "skopeo"
     program.write_text(SCRIPT)
     program.chmod(0o755)
@@ -111,7 +111,7 @@ def copy(tmp_path: Path, played: Skopeo) -> ImageRef:
     return IMAGE.model_copy(update={"digest": digest_of((tmp_path / "manifest").read_bytes())})
 
 
-def test_a_new_key_fits_what_kms_wraps_and_is_never_the_same(played: Skopeo) -> None:
+def test_new_key_is_unique_and_small_enough_for_kms(played: Skopeo) -> None:
     """KMS encrypts at most 4096 bytes."""
     first, second = played.new_key(), played.new_key()
 
@@ -119,10 +119,8 @@ def test_a_new_key_fits_what_kms_wraps_and_is_never_the_same(played: Skopeo) -> 
     assert len(first) <= 4096
 
 
-def test_the_private_key_is_in_a_private_file_and_gone_afterwards(
-    played: Skopeo, copy: ImageRef, tmp_path: Path
-) -> None:
-    """Only this user can read it while skopeo runs; it is in no argument; a failure removes it too."""
+def test_private_key_is_in_private_file_and_removed_afterwards(played: Skopeo, copy: ImageRef, tmp_path: Path) -> None:
+    """Only this user can read it, no argument contains it, and it is removed after a failure too."""
     with pytest.raises(ToolFailed):
         played.decrypt(copy, copy, KEY, tmp_path / "image.tar")
 
@@ -133,10 +131,10 @@ def test_the_private_key_is_in_a_private_file_and_gone_afterwards(
     assert not Path(seen["path"]).parent.exists()
 
 
-def test_the_private_key_lies_in_memory_where_the_machine_has_such_a_place(
+def test_private_key_is_stored_in_memory_if_possible(
     played: Skopeo, copy: ImageRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is none, it lies in a private temporary directory."""
+    """Without a file system in memory a private temporary directory is used."""
     places = []
     (tmp_path / "memory").mkdir()
     for memory in (tmp_path / "memory", tmp_path / "none"):
@@ -149,8 +147,8 @@ def test_the_private_key_lies_in_memory_where_the_machine_has_such_a_place(
     assert places[1] not in (tmp_path / "memory", tmp_path / "none")
 
 
-def test_the_roles_credentials_reach_skopeo_in_a_file(played: Skopeo, copy: ImageRef, tmp_path: Path) -> None:
-    """An insecure registry is spoken to without TLS only where the block says so."""
+def test_skopeo_reads_credentials_of_role_from_a_file(played: Skopeo, copy: ImageRef, tmp_path: Path) -> None:
+    """TLS verification is disabled only if the block permits it."""
     for insecure in (True, False):
         role = Skopeo(played.tool, played.host, played.docker_config, insecure)
         with pytest.raises(ToolFailed):
@@ -173,10 +171,10 @@ def test_the_roles_credentials_reach_skopeo_in_a_file(played: Skopeo, copy: Imag
         ("panic: out of ideas", ToolFailed),
     ],
 )
-def test_what_skopeo_says_becomes_an_error_with_a_name(
+def test_skopeo_failure_raises_exception_for_its_cause(
     played: Skopeo, copy: ImageRef, tmp_path: Path, says: str, error: type[SupplyChainError]
 ) -> None:
-    """A wrong key, no permission, no image and no registry are told apart; only the last is tried again."""
+    """A wrong key, a denial, a missing image and an outage are distinguished; only an outage is retryable."""
     (tmp_path / "says").write_text(f'time="2026-11-24" level=fatal msg="{says}"')
 
     with pytest.raises(SupplyChainError, match="skopeo could not copy") as raised:
@@ -186,14 +184,14 @@ def test_what_skopeo_says_becomes_an_error_with_a_name(
     assert raised.value.retryable is (error is RegistryUnavailable)
 
 
-def test_a_manifest_that_is_not_its_digest_is_damaged(played: Skopeo, tmp_path: Path) -> None:
-    """A registry that answers with another manifest is not believed."""
+def test_manifest_that_does_not_match_its_digest_is_refused(played: Skopeo, tmp_path: Path) -> None:
+    """The registry returned another manifest."""
     with pytest.raises(ImageDamaged):
         played.decrypt(IMAGE, IMAGE, KEY, tmp_path / "image.tar")
 
 
-def test_what_was_unwrapped_has_to_be_a_private_key(played: Skopeo, copy: ImageRef, tmp_path: Path) -> None:
-    """Anything else is said to be unusable before skopeo is asked."""
+def test_unwrapped_key_that_is_no_private_key_is_refused(played: Skopeo, copy: ImageRef, tmp_path: Path) -> None:
+    """The error is raised before skopeo starts."""
     with pytest.raises(KeyUnusable):
         played.decrypt(copy, copy, b"no key", tmp_path / "image.tar")
 
@@ -207,8 +205,8 @@ def test_what_was_unwrapped_has_to_be_a_private_key(played: Skopeo, copy: ImageR
     ],
     ids=["plain", "no layers", "one of two plain"],
 )
-def test_a_copy_with_a_plain_layer_or_none_is_not_encrypted(manifest: dict[str, Any]) -> None:
-    """skopeo exits 0 whether it encrypted or not; the media types tell."""
+def test_fully_encrypted_refuses_plain_layer_or_no_layer(manifest: dict[str, Any]) -> None:
+    """skopeo exits with status 0 in any case, so the media types decide."""
     with pytest.raises(ImageDamaged, match="not encrypted"):
         fully_encrypted(IMAGE, manifest)
 
@@ -222,14 +220,14 @@ def test_a_copy_with_a_plain_layer_or_none_is_not_encrypted(manifest: dict[str, 
     ],
     ids=["index", "no layers", "docker"],
 )
-def test_an_image_that_could_not_be_had_back_is_unsuitable(manifest: dict[str, Any]) -> None:
-    """An index, an empty image and Docker's own format are refused with what to build instead."""
+def test_unsuitable_refuses_image_that_cannot_be_restored(manifest: dict[str, Any]) -> None:
+    """An index, an empty image and the format of Docker are refused with the remedy."""
     with pytest.raises(ImageUnsuitable, match="oci-mediatypes"):
         unsuitable(IMAGE, manifest)
 
 
-def test_the_same_blobs_under_another_spelling_of_the_manifest_are_the_same_content(tmp_path: Path) -> None:
-    """skopeo writes manifests anew; configuration and layers decide."""
+def test_same_content_accepts_reformatted_manifest(tmp_path: Path) -> None:
+    """skopeo rewrites manifests, so the configuration and the layers decide."""
     same_content(IMAGE, SIGNED, layout(tmp_path / "layout", SIGNED, b"content", b"{}"))
 
 
@@ -244,13 +242,13 @@ def test_the_same_blobs_under_another_spelling_of_the_manifest_are_the_same_cont
     ],
     ids=["other layer", "other configuration", "still encrypted", "layer missing", "layer twice"],
 )
-def test_other_content_is_damaged(tmp_path: Path, manifest: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
-    """Whatever was decrypted has to be what is signed, all of it and in its order."""
+def test_same_content_refuses_other_content(tmp_path: Path, manifest: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
+    """The decrypted layers have to be exactly the signed ones in their order."""
     with pytest.raises(ImageDamaged):
         same_content(IMAGE, SIGNED, layout(tmp_path / "layout", manifest, *blobs))
 
 
-def test_a_blob_that_is_not_its_digest_is_damaged(tmp_path: Path) -> None:
+def test_same_content_refuses_blob_that_does_not_match_its_digest(tmp_path: Path) -> None:
     """The name of a file proves nothing."""
     directory = layout(tmp_path / "layout", SIGNED, b"content", b"{}")
     (directory / "blobs/sha256" / digest_of(b"content")[7:]).write_bytes(b"CONTENT")
@@ -259,8 +257,8 @@ def test_a_blob_that_is_not_its_digest_is_damaged(tmp_path: Path) -> None:
         same_content(IMAGE, SIGNED, directory)
 
 
-def test_the_archive_holds_the_signed_manifest_and_nothing_else(tmp_path: Path) -> None:
-    """Its index names the signed digest; skopeo's own manifest is not in it."""
+def test_pack_writes_signed_manifest_and_its_blobs_only(tmp_path: Path) -> None:
+    """The index names the signed digest, and the manifest of skopeo is not included."""
     directory = layout(tmp_path / "layout", SIGNED, b"content", b"{}")
     (tmp_path / "manifest").write_bytes(BYTES)
 

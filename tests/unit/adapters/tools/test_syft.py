@@ -1,4 +1,4 @@
-"""What is asked of syft, and what is made of its answers."""
+"""Tests of the calls of syft and of how its answers are interpreted."""
 
 import json
 
@@ -31,8 +31,8 @@ def syft(program, docker_config):
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-def test_an_image_is_read_from_the_registry_by_digest_in_three_formats(syft, insecure):
-    """With the role's credentials, Go symbols, and without asking for updates."""
+def test_of_image_reads_registry_by_digest_in_three_formats(syft, insecure):
+    """The environment has the credentials of the role, enables Go symbols and disables the update check."""
     adapter, recorded = syft(insecure=insecure)
 
     sboms = adapter.of_image(REF)
@@ -47,8 +47,8 @@ def test_an_image_is_read_from_the_registry_by_digest_in_three_formats(syft, ins
     assert environment["SYFT_GOLANG_CAPTURE_SYMBOLS"] == "all"
 
 
-def test_a_directory_needs_no_credentials(syft, tmp_path):
-    """Nothing of the registry is in its environment."""
+def test_of_directory_uses_no_credentials(syft, tmp_path):
+    """The environment contains nothing about the registry."""
     adapter, recorded = syft()
 
     adapter.of_directory(tmp_path)
@@ -58,8 +58,8 @@ def test_a_directory_needs_no_credentials(syft, tmp_path):
 
 
 @pytest.mark.parametrize("inventory", ["", "{", "[]", "{}", "7", '{"artifacts": 7}', '{"artifacts": null}', "\x00"])
-def test_an_inventory_that_cannot_be_read_is_none(syft, inventory):
-    """Without one nothing can be matched, and the image is neither clean nor dirty."""
+def test_unreadable_sbom_raises_scanner_failed(syft, inventory):
+    """Without an SBOM nothing can be matched, so the image is neither clean nor vulnerable."""
     adapter, _ = syft(inventory=inventory)
 
     with pytest.raises(ScannerFailed):
@@ -69,16 +69,16 @@ def test_an_inventory_that_cannot_be_read_is_none(syft, inventory):
 @pytest.mark.parametrize(
     "kwargs", [{"status": 1, "stderr": "it broke"}, {"script": ""}], ids=["failed", "wrote nothing"]
 )
-def test_no_whole_set_of_formats_is_no_inventory(syft, kwargs):
-    """Also where syft says that it is content."""
+def test_incomplete_set_of_formats_raises_scanner_failed(syft, kwargs):
+    """The exit status of syft alone proves nothing."""
     adapter, _ = syft(**kwargs)
 
     with pytest.raises(ScannerFailed, match=r"curated/hello|it broke"):
         adapter.of_image(REF)
 
 
-def test_more_packages_than_anybody_installs_are_not_judged(syft, monkeypatch):
-    """Records of packages can be written; every gate and every rescan would read them all."""
+def test_of_image_refuses_too_many_packages(syft, monkeypatch):
+    """Package records can be forged, and every gate and every rescan would read them all."""
     adapter, _ = syft(inventory=json.dumps({"artifacts": [{}] * 4}))
     monkeypatch.setattr("supply_chain.adapters.tools.syft.MAX_PACKAGES", 3)
 
@@ -86,8 +86,8 @@ def test_more_packages_than_anybody_installs_are_not_judged(syft, monkeypatch):
         adapter.of_image(REF)
 
 
-def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
-    """The step is worth another try; of a directory no registry is asked."""
+def test_unavailable_registry_is_no_scanner_failure(syft, tmp_path):
+    """The step is retryable; a scan of a directory uses no registry."""
     adapter, _ = syft(status=1, stderr="GET http://registry.test/v2/: unexpected status code 503 Service Unavailable")
 
     with pytest.raises(RegistryUnavailable):
@@ -97,8 +97,8 @@ def test_a_registry_that_is_down_is_no_failure_of_the_scanner(syft, tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_UNPACKED", 1024**2), ("RESERVE", 2**62)])
-def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch, limit, value):
-    """An archive of archives takes any amount of the disk that all runs share."""
+def test_syft_is_ended_if_it_unpacks_too_much(syft, monkeypatch, limit, value):
+    """Nested archives may fill the disk that all runs share."""
     monkeypatch.setattr(f"supply_chain.adapters.tools.syft.{limit}", value)
     monkeypatch.setattr("supply_chain.adapters.process.command.WATCH", 0.1)
 
@@ -106,8 +106,8 @@ def test_a_syft_that_unpacks_without_end_is_ended(syft, monkeypatch, limit, valu
         syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].of_image(REF)
 
 
-def test_a_syft_that_hangs_is_ended(syft, monkeypatch):
-    """After its timeout."""
+def test_syft_is_ended_at_its_timeout(syft, monkeypatch):
+    """A scan must not hang."""
     monkeypatch.setattr("supply_chain.adapters.tools.syft.TIMEOUT", 0.2)
 
     with pytest.raises(ToolTimedOut):

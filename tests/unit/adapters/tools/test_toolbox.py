@@ -1,4 +1,4 @@
-"""Tools are found, fetched from a local server, checked, continued and, failing that, built."""
+"""Tests that tools are found, downloaded from a local server, verified, resumed and, if necessary, built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PINS = Path(__file__).parents[4] / "deployments/tools.yaml"
 
 
 def program(version: str) -> bytes:
-    """A program that says its version, large enough to be cut in two."""
+    """Return a program that prints its version and is large enough to be cut in two."""
     return f"#!/bin/sh\necho tool version {version}\nexit 0\n".encode() + b"#" * 600_000
 
 
@@ -41,7 +41,7 @@ def archive(member: str, content: bytes) -> bytes:
 
 @dataclass
 class Releases:
-    """A server of releases: what it has, where it cuts a connection, and what it was asked."""
+    """Server of releases, with its files, the points where it cuts a connection, and the requests it received."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Releases:
         self.files[f"{base}/checksums.txt"] = f"{'0' * 64}  other\n{digest}  {asset}\n".encode()
 
     def fetched(self) -> list[str | None]:
-        """The ranges in which the assets, not the checksums, were asked for."""
+        """Return the byte ranges of all requests for assets other than checksum files."""
         return [part for path, part in self.asked if not path.endswith("checksums.txt")]
 
 
 @pytest.fixture
 def releases() -> Iterator[Releases]:
-    """The server, on a port of its own."""
+    """Serve the releases on a free port."""
     state = Releases()
 
     class Handler(BaseHTTPRequestHandler):
@@ -118,7 +118,7 @@ def pin(name: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def boxed(releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Toolbox]:
-    """Makes a toolbox of the given pins on the local server; nothing but the system is on PATH."""
+    """Return a factory of toolboxes with the given pins on the local server; PATH contains only the system."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(download, "PAUSE", 0.0)
 
@@ -134,14 +134,14 @@ def no_build(pin: GoPin, directory: Path, progress: Callable[[str], None]) -> Pa
 
 
 def build(pin: GoPin, directory: Path, progress: Callable[[str], None]) -> Path:
-    """Stands for `go install`."""
+    """Stand in for `go install`."""
     built = directory / pin.package.rsplit("/", 1)[-1]
     built.write_bytes(program(pin.version))
     return built
 
 
-def test_release_archive_is_fetched_checked_and_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """A tool that is missing comes from its project's release and works."""
+def test_release_archive_is_downloaded_verified_and_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """A missing tool is taken from the release of its project."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     said: list[str] = []
 
@@ -152,7 +152,7 @@ def test_release_archive_is_fetched_checked_and_run(boxed: Callable[..., Toolbox
     assert said[-1] == "alpha: ready"
 
 
-def test_release_that_is_a_bare_program_is_fetched(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+def test_release_that_is_a_bare_program_is_downloaded(boxed: Callable[..., Toolbox], releases: Releases) -> None:
     """Some projects release the program itself."""
     releases.publish("beta", "beta-linux", program("1.2.0"))
 
@@ -161,8 +161,8 @@ def test_release_that_is_a_bare_program_is_fetched(boxed: Callable[..., Toolbox]
     assert tool.run("version", timeout=5).status == 0
 
 
-def test_second_run_asks_for_nothing(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """What is here is not fetched again."""
+def test_second_run_makes_no_request(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """An installed tool is not downloaded again."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     boxed({"alpha": pin("alpha")}).ensure()
     releases.asked.clear()
@@ -172,10 +172,10 @@ def test_second_run_asks_for_nothing(boxed: Callable[..., Toolbox], releases: Re
     assert releases.asked == []
 
 
-def test_wrong_checksum_stops_names_both_and_builds_nothing(
+def test_wrong_checksum_fails_and_builds_nothing(
     boxed: Callable[..., Toolbox], releases: Releases, tmp_path: Path
 ) -> None:
-    """Damage or an attack is never worked around."""
+    """Damage or an attack must not be worked around; the error names both checksums."""
     content = archive("alpha", program("1.2.0"))
     releases.publish("alpha", "alpha.tar.gz", content, listed="ab" * 32)
 
@@ -188,8 +188,8 @@ def test_wrong_checksum_stops_names_both_and_builds_nothing(
     assert list((tmp_path / "tools").rglob("alpha")) == []
 
 
-def test_checksum_in_the_pin_file_counts_too(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """A release that was replaced together with its checksum file is noticed."""
+def test_checksum_in_pin_file_is_verified_too(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """A release that was replaced together with its checksum file is detected."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     files = {_platform(): {"name": "alpha.tar.gz", "member": "alpha", "sha256": "cd" * 32}}
 
@@ -197,8 +197,8 @@ def test_checksum_in_the_pin_file_counts_too(boxed: Callable[..., Toolbox], rele
         boxed({"alpha": pin("alpha", files=files)}).ensure()
 
 
-def test_cut_connection_is_continued_in_the_same_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """A short interruption costs only what had not come yet."""
+def test_interrupted_download_resumes_in_the_same_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """Only the missing bytes are requested."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     releases.cuts = [200_000]
 
@@ -207,8 +207,8 @@ def test_cut_connection_is_continued_in_the_same_run(boxed: Callable[..., Toolbo
     assert releases.fetched() == [None, "bytes=200000-"]
 
 
-def test_cut_connection_is_continued_by_the_next_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """Whoever runs again after an outage does not begin again."""
+def test_interrupted_download_resumes_in_the_next_run(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """A new run after an outage does not start from the beginning."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     releases.cuts = [100_000, 100_000, 100_000]
     box = boxed({"alpha": pin("alpha")})
@@ -222,8 +222,8 @@ def test_cut_connection_is_continued_by_the_next_run(boxed: Callable[..., Toolbo
     assert box.find("alpha").run("version", timeout=5).status == 0
 
 
-def test_part_of_another_file_is_not_continued(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """Two halves of two releases never make a whole."""
+def test_partial_download_of_another_file_is_not_resumed(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """Parts of two releases must never be combined."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.1.9")))
     releases.cuts = [100_000, 100_000, 100_000]
     box = boxed({"alpha": pin("alpha")})
@@ -236,10 +236,10 @@ def test_part_of_another_file_is_not_continued(boxed: Callable[..., Toolbox], re
 
 
 @pytest.mark.parametrize("case", ["no such release", "no checksum", "no network", "no such platform"])
-def test_tool_is_built_when_no_release_can_be_had(
+def test_tool_is_built_if_no_release_is_available(
     case: str, boxed: Callable[..., Toolbox], releases: Releases, tmp_path: Path
 ) -> None:
-    """Where releases are out of reach Go's module proxy may not be; it is said that this is done."""
+    """The module proxy of Go may be reachable even so, and the progress output says that the tool is built."""
     pins = {"alpha": pin("alpha")}
     if case == "no checksum":
         releases.publish("alpha", "other.tar.gz", b"")
@@ -266,10 +266,10 @@ def test_tool_is_built_when_no_release_can_be_had(
         ("go version devel +1234 linux/amd64", "of an unknown version"),
     ],
 )
-def test_without_a_go_that_can_build_the_one_to_install_is_named(
+def test_go_install_names_required_go_version(
     says: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Debian 12's own Go cannot read the modules of the tools, and says so in a way nobody understands."""
+    """The Go of Debian 12 is too old for the tools, and its own error is hard to understand."""
     monkeypatch.setattr(install, "GO_PLACE", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     if says:
@@ -280,10 +280,10 @@ def test_without_a_go_that_can_build_the_one_to_install_is_named(
         install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, str)
 
 
-def test_program_that_is_not_the_pinned_version_is_not_installed(
+def test_program_of_another_version_is_not_installed(
     boxed: Callable[..., Toolbox], releases: Releases, tmp_path: Path
 ) -> None:
-    """A pin says which program runs; a file's name does not."""
+    """The version that the program prints decides, not the name of the file."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.3.0")))
 
     with pytest.raises(ToolFailed, match=r"was to be 1\.2\.0 but says it is 1\.3\.0"):
@@ -292,8 +292,8 @@ def test_program_that_is_not_the_pinned_version_is_not_installed(
     assert list((tmp_path / "tools").rglob("alpha")) == []
 
 
-def test_two_runs_at_once_get_one_whole_program(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """Two flows that start together must not write into each other's files."""
+def test_concurrent_runs_download_a_tool_once(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """Two flow runs that start together must not write to the same file."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
     versions: list[str] = []
 
@@ -310,8 +310,8 @@ def test_two_runs_at_once_get_one_whole_program(boxed: Callable[..., Toolbox], r
     assert len(releases.fetched()) == 1
 
 
-def test_one_failure_lets_the_others_finish(boxed: Callable[..., Toolbox], releases: Releases) -> None:
-    """What came whole is there the next time."""
+def test_failed_tool_does_not_stop_the_others(boxed: Callable[..., Toolbox], releases: Releases) -> None:
+    """Complete tools are available in the next run."""
     releases.publish("alpha", "alpha.tar.gz", b"damaged", listed="0" * 64)
     releases.publish("beta", "beta.tar.gz", archive("beta", program("1.2.0")))
     box = boxed({"alpha": pin("alpha"), "beta": pin("beta")})
@@ -323,10 +323,10 @@ def test_one_failure_lets_the_others_finish(boxed: Callable[..., Toolbox], relea
 
 
 @pytest.mark.parametrize(("version", "fits"), [("1.1.0", True), ("1.10.2", True), ("1.0.9", False), ("2.0.0", False)])
-def test_program_on_path_is_used_when_its_version_fits(
+def test_program_on_path_is_used_if_its_version_is_in_range(
     version: str, fits: bool, boxed: Callable[..., Toolbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the machine has is used, but only if the chain was tried with it."""
+    """Only versions that were tested with the supply chain are in range."""
     box = boxed({"alpha": pin("alpha")})
     own = tmp_path / "bin/alpha"
     own.parent.mkdir()
@@ -344,7 +344,7 @@ def test_program_on_path_is_used_when_its_version_fits(
             box.find("alpha")
 
 
-def test_program_is_asked_for_its_version_once_and_again_when_it_changed(
+def test_version_of_program_is_cached_until_the_file_changes(
     boxed: Callable[..., Toolbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Finding a tool is cheap, and an update is noticed."""
@@ -363,8 +363,8 @@ def test_program_is_asked_for_its_version_once_and_again_when_it_changed(
     assert asked.read_text().count("asked") == 2
 
 
-def test_missing_packages_are_installed_in_one_go(boxed: Callable[..., Toolbox], tmp_path: Path) -> None:
-    """The distribution's package manager is asked once for all of them."""
+def test_missing_packages_are_installed_together(boxed: Callable[..., Toolbox], tmp_path: Path) -> None:
+    """The package manager is called once for all of them."""
     installed: list[Sequence[str]] = []
     pins = {
         name: {
@@ -387,7 +387,7 @@ def test_missing_packages_are_installed_in_one_go(boxed: Callable[..., Toolbox],
 
 
 def test_shipped_pins_are_complete() -> None:
-    """Each Go tool has a release for both platforms, and builds from the repository that it is released from."""
+    """Each Go tool has a release for both platforms and is built from the repository that releases it."""
     pins = Pins.load(PINS)
 
     assert set(pins.tools) == {*SAID, "ps"}
@@ -415,8 +415,8 @@ SAID = {
 
 
 @pytest.mark.parametrize("name", sorted(SAID))
-def test_version_is_read_from_what_each_tool_prints(name: str) -> None:
-    """The patterns of the pin file fit what the tools print (recorded)."""
+def test_version_patterns_match_recorded_output_of_tools(name: str) -> None:
+    """The patterns are those of the shipped pin file."""
     said, version = SAID[name]
 
     found = re.search(Pins.load(PINS).tools[name].version_pattern, said, re.MULTILINE)
@@ -429,8 +429,8 @@ def test_version_is_read_from_what_each_tool_prints(name: str) -> None:
     ("key", "value"),
     [("version_pattern", "no group"), ("version", "latest"), ("repository", "https://x/y"), ("chekcsums", "x")],
 )
-def test_pin_file_with_a_mistake_is_refused(key: str, value: str, tmp_path: Path) -> None:
-    """A misspelt pin must not mean no pin."""
+def test_invalid_pin_file_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    """A misspelt key must not read as a missing one."""
     file = tmp_path / "tools.yaml"
     file.write_text(yaml.safe_dump({"tools": {"alpha": pin("alpha", **{key: value})}}))
 
@@ -447,7 +447,7 @@ SOURCE = {
 
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The sources of a program of this project."""
+    """Return the directory with the sources of a program of this project."""
     monkeypatch.setattr(install, "ADAPTERS", tmp_path)
     directory = tmp_path / "a_program"
     directory.mkdir()
@@ -456,10 +456,10 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def test_a_program_of_ours_is_built_again_only_if_its_sources_change(
+def test_own_program_is_rebuilt_only_if_its_sources_change(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A test of it is no source; one of that name on PATH is never taken."""
+    """Test files do not count as sources, and a program of the same name on PATH is never used."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/reader").write_text("#!/bin/sh\necho 1.2.0\n")
     (tmp_path / "bin/reader").chmod(0o755)
@@ -486,10 +486,10 @@ def test_a_program_of_ours_is_built_again_only_if_its_sources_change(
     assert box.report()[0].origin == "source"
 
 
-def test_a_program_of_ours_is_built_by_the_pinned_go_from_copies(
+def test_own_program_is_built_from_copies_by_the_pinned_go(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its own go.sum, which Go may not change, and the version in it."""
+    """Go may not change go.sum, and the version is compiled in."""
     work = tmp_path / "work"
     work.mkdir()
     (tmp_path / "go").write_text(
@@ -513,8 +513,8 @@ def test_a_program_of_ours_is_built_by_the_pinned_go_from_copies(
         install.go_build(one, work, lambda line: None)
 
 
-def test_the_readers_sources_are_part_of_the_project() -> None:
-    """With the checksums of every module that they need."""
+def test_dockerfile_reader_sources_are_part_of_the_project() -> None:
+    """go.sum has the checksums of all required modules."""
     one = Pins.load(PINS).tools["dockerfile-reader"]
     assert isinstance(one, SourcePin)
 

@@ -1,4 +1,4 @@
-"""Kept reports: whole, this user's own, and of the very key that is asked for."""
+"""Tests that the report cache returns only complete reports of this user for exactly the requested key."""
 
 import pytest
 
@@ -24,8 +24,8 @@ def file_in(kept):
     return file
 
 
-def test_gives_back_what_was_kept(kept, report):
-    """And nothing for another key."""
+def test_cache_returns_report_only_for_its_key(kept, report):
+    """The directory is accessible only for its owner."""
     key = Key.made(report)
 
     assert kept.get(key) == report
@@ -33,8 +33,8 @@ def test_gives_back_what_was_kept(kept, report):
     assert kept.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_file_under_another_name_is_none(kept, report, make):
-    """Whoever copies a clean report over another's gains nothing."""
+def test_cache_ignores_report_under_the_name_of_another(kept, report, make):
+    """A clean report copied over another one must have no effect."""
     other = report.model_copy(update={"sbom": "sha256:" + "c" * 64})
     kept.put(Key.made(other), other)
     first, second = (next(kept.directory.glob(f"*/{Key.made(each).name}.json")) for each in (report, other))
@@ -44,8 +44,8 @@ def test_a_file_under_another_name_is_none(kept, report, make):
 
 
 @pytest.mark.parametrize("change", ["cut", "empty", "link", "open to others"])
-def test_what_is_not_whole_or_not_ours_is_none(kept, report, tmp_path, change):
-    """It is scanned again, as if nothing were there."""
+def test_cache_ignores_damaged_or_foreign_file(kept, report, tmp_path, change):
+    """The image is then scanned again, as if nothing were cached."""
     file = file_in(kept)
     if change == "cut":
         file.write_bytes(file.read_bytes()[:-5])
@@ -60,16 +60,16 @@ def test_what_is_not_whole_or_not_ours_is_none(kept, report, tmp_path, change):
     assert kept.get(Key.made(report)) is None
 
 
-def test_a_directory_that_others_can_write_to_is_not_used(kept, report):
-    """What is found there may be signed."""
+def test_cache_refuses_directory_writable_for_others(kept, report):
+    """A cached report may be signed."""
     kept.directory.chmod(0o777)
 
     with pytest.raises(SettingInvalid, match="Others can write"):
         kept.put(Key.made(report), report)
 
 
-def test_reports_of_databases_that_are_gone_are_removed(kept, report):
-    """Nobody asks for them any more."""
+def test_cache_removes_reports_of_other_databases(kept, report):
+    """Reports of an old database are never requested again."""
     newer = report.model_copy(update={"database": report.database.model_copy(update={"digest": "xxh64:9"})})
     kept.put(Key.made(newer), newer)
     kept.forget_others("xxh64:9")
