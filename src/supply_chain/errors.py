@@ -278,8 +278,8 @@ class RegistryFailed(SupplyChainError):
 class RegistryUnavailable(RegistryFailed):
     """The registry did not answer, or asked the client to try again later.
 
-    Do nothing while a step repeats the request, three times. If it still fails, look at `cscm status`, start the
-    registry, and run the step again.
+    Wait for the three retries of the step. If they fail too, look at `cscm status`, start the registry, and run the
+    step again.
     """
 
     code = "registry.unavailable"
@@ -318,8 +318,8 @@ class InventoryFailed(SupplyChainError):
 class InventoryUnavailable(InventoryFailed):
     """The inventory's database did not answer, or was busy with other requests.
 
-    Do nothing while a step repeats the request, three times. If it still fails, start the database, or correct its
-    address in the block `inventory`.
+    Wait for the three retries of the step. If they fail too, start the database, or correct its address in the block
+    `inventory`.
     """
 
     code = "inventory.unavailable"
@@ -338,8 +338,8 @@ class AwsFailed(SupplyChainError):
 class AwsUnavailable(AwsFailed):
     """AWS did not answer, or throttled the request. The same request may succeed later.
 
-    Do nothing while a step repeats the request, three times. If it still fails, check the endpoint in the tier's block
-    and that this machine can reach it.
+    Wait for the three retries of the step. If they fail too, check the endpoint in the tier's block and that this
+    machine can reach it.
     """
 
     code = "aws.unavailable"
@@ -369,8 +369,8 @@ class DiskFull(SupplyChainError):
 class EngineUnavailable(SupplyChainError):
     """The container engine did not answer.
 
-    Do nothing while a step repeats the request, three times. If it still fails, start the engine (`cscm up` on a
-    laptop), and run the step again.
+    Wait for the three retries of the step. If they fail too, start the engine (`cscm up` on a laptop), and run the step
+    again.
     """
 
     code = "engine.unavailable"
