@@ -15,24 +15,27 @@ from supply_chain.adapters.aws.sqs import SqsQueue
 
 
 class Bridge(Setting):
-    """Whose role carries what ECR says of pushes to Prefect, and from where."""
+    """The role and the queues with which the bridge carries ECR's push events to Prefect."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Bridge"
     _block_type_slug: ClassVar[str] = "supply-chain-bridge"
     _description: ClassVar[str] = (
-        "The AWS role that carries messages about pushed images out of a queue to Prefect, and its two queues."
+        "The AWS role of the bridge, which carries messages about pushed images to Prefect, and its two queues."
     )
 
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="A key that may do nothing but assume the role below; with the region, and an endpoint where "
-        "AWS is reached at another address than its own.",
+        description="An access key that may only assume the role below, with the region. Give an endpoint only if AWS "
+        "is reached at another address than its own.",
     )
     role_arn: str = Field(
-        title="Role", description="ARN of the bridge's role. It may receive, delete and send on its two queues."
+        title="Role",
+        description="ARN of the bridge's role. The role may receive, delete and send messages in its two queues.",
     )
-    pushed: str = Field(title="Queue", description="URL of the SQS queue that the EventBridge rule fills.")
-    dead: str = Field(title="Dead-letter queue", description="URL of the queue for what nobody could read.")
+    pushed: str = Field(
+        title="Queue", description="URL of the SQS queue to which the EventBridge rule sends push events."
+    )
+    dead: str = Field(title="Dead-letter queue", description="URL of the queue for messages that cannot be read.")
 
     @cached_property
     def session(self) -> AwsSession:

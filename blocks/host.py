@@ -20,60 +20,63 @@ CONTAINERD = Path("/var/lib/containerd")
 
 
 class ContainerHost(Setting):
-    """The Docker engine that an environment's containers run on."""
+    """The Docker engine that runs builds, or the containers of an environment."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Container Host"
     _block_type_slug: ClassVar[str] = "supply-chain-container-host"
-    _description: ClassVar[str] = "The Docker engine that builds run on, or that an environment's containers run on."
+    _description: ClassVar[str] = "The Docker engine that runs builds, or the containers of an environment."
 
     docker: DockerHost = Field(
-        title="Docker host", description="The engine's address, such as unix:///var/run/docker.sock."
+        title="Docker host", description="The address of the engine, such as unix:///var/run/docker.sock."
     )
 
     owner: str = Field(
         default="",
         title="Owner",
-        description="What is made on the engine carries this name, and what carries another is left alone. "
-        "Empty where no other supply chain uses the engine.",
+        description="The label of everything that this supply chain makes in the engine. Objects with another label "
+        "are left alone. Empty if no other supply chain uses the engine.",
     )
 
     hosted: bool = Field(
         default=False,
         title="Hosted builder",
-        description="Whether this is a host for builds alone, which nobody works on and no developer administers. Its "
-        "builds then earn SLSA Build Level 2; docs/explanation/slsa.md says what else that asks for.",
+        description="Whether this host only runs builds: nobody works on it, and no developer administers it. Its "
+        "builds then reach SLSA Build Level 2; docs/explanation/slsa.md lists the other requirements.",
     )
 
     build_cpus: float | None = Field(
         default=None,
         gt=0,
         title="Build processors",
-        description="Processors that all steps of a build may use together, such as 1.5; empty: all. Where processors "
-        "are short, builds get a quarter of what everything else gets.",
+        description="The number of processors that all steps of a build use together at most, such as 1.5; empty: all. "
+        "If the processors are busy, builds get a quarter of what everything else gets.",
     )
     build_memory: int | None = Field(
         default=None,
         ge=64,
         title="Build memory",
-        description="MiB of memory for all steps of a build; empty: half of the host's.",
+        description="The memory limit of all steps of a build together, in MiB; empty: half of the host's memory.",
     )
     build_processes: int = Field(
-        default=2048, ge=16, title="Build processes", description="Processes and threads for all steps of a build."
+        default=2048,
+        ge=16,
+        title="Build processes",
+        description="The largest number of processes and threads of all steps of a build together.",
     )
     build_disk: int = Field(
         default=10 * 1024,
         ge=64,
         title="Build disk",
-        description="MiB that the running steps of a build may have written, their caches included, and by which each "
-        "build that runs may lower the free space on the engine's disk, or by four times its `build.max_size`, "
-        "whichever is more.",
+        description="The disk limit of a build, in MiB. The running steps of the build write at most this much, their "
+        "caches included. Each running build lowers the free space on the engine's disk by at most this much or four "
+        "times its `build.max_size`, whichever is more.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
         ge=0,
         title="Disk reserve",
-        description="MiB that have to stay free on the engine's disk, and with them 5 % of its inodes; builds end "
-        "before.",
+        description="The free space that has to remain on the engine's disk, in MiB. Builds are ended before less than "
+        "this, or less than 5 % of the inodes, is free.",
     )
 
     @cached_property

@@ -11,15 +11,15 @@ from supply_chain.adapters.database import SqlInventory, open_inventory
 
 
 class Inventory(Setting):
-    """The database that holds what is known of every curated image. It can be made anew at any time."""
+    """The database with the known facts about every curated image. It can be rebuilt at any time."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Inventory"
     _block_type_slug: ClassVar[str] = "supply-chain-inventory"
-    _description: ClassVar[str] = "The database of every curated image: made from the registry and the hosts."
+    _description: ClassVar[str] = "The database of all curated images, made from the registry and the container hosts."
 
     address: SecretStr = Field(
         title="Address",
-        description="sqlite:////absolute/path, or postgresql+psycopg://USER@HOST/DATABASE with its password.",
+        description="sqlite:////absolute/path, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
     )
 
     def open(self) -> SqlInventory:

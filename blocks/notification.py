@@ -11,12 +11,12 @@ from supply_chain.text import plain_text_lines
 
 
 class LogNotification(NotificationBlock):
-    """Tells in the run's own log: for a laptop, whose owner reads it."""
+    """Notifications in the run's own log, for a laptop whose owner reads it."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Log"
     _block_type_slug: ClassVar[str] = "supply-chain-log"
     _description: ClassVar[str] = (
-        "Notifications in the log of the run that sends them. Name another block where people wait."
+        "Notifications in the log of the run that sends them. Use another block if people have to be reached."
     )
 
     async def notify(self, body: str, subject: str | None = None) -> None:

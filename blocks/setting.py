@@ -12,7 +12,7 @@ from supply_chain.errors import SettingInvalid
 
 
 class Setting(Block):
-    """A block of the project's own."""
+    """Base class of the project's blocks."""
 
     @classmethod
     async def aload(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:

@@ -28,44 +28,48 @@ from supply_chain.model.tier import TierName
 
 
 class Tier(Setting):
-    """One tier of the supply chain: the role it acts in, its registry, its keys, the keys it trusts."""
+    """The identity of one tier: its AWS role, its registry, its keys, and the public keys that it trusts."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Tier"
     _block_type_slug: ClassVar[str] = "supply-chain-tier"
     _description: ClassVar[str] = (
-        "The identity of one tier: the AWS role it acts in, its registry and KMS keys, and the public keys it trusts."
+        "The identity of one tier: its AWS role, its registry, its KMS keys, and the public keys that it trusts."
     )
 
     tier: Literal["development", "curation", "execution", "lifecycle"] = Field(
-        title="Tier", description="Which tier this is; lifecycle is none, and has an identity of its own all the same."
+        title="Tier",
+        description="The name of the tier. The lifecycle is not a tier, but has an identity of its own too.",
     )
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="A key that may do nothing but assume the role below; with the region, and an endpoint where "
-        "AWS is reached at another address than its own. Once chosen among blocks, choose it again whenever you edit "
-        "this one in the UI, which otherwise saves the mask of the secret in place of the secret.",
+        description="An access key that may only assume the role below, with the region. Give an endpoint only if AWS "
+        "is reached at another address than its own. If these credentials are a block, choose that block again "
+        "whenever you edit this one in the UI; otherwise the UI saves the mask of the secret instead of the secret.",
     )
-    role_arn: str = Field(title="Role", description="ARN of the role this tier acts in. No two tiers share one.")
+    role_arn: str = Field(title="Role", description="ARN of the role of this tier. Each tier has a role of its own.")
     registry: str = Field(
-        title="Registry", description="Host of the ECR registry, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com."
+        title="Registry",
+        description="The host of the ECR registry, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com.",
     )
     insecure_registry: bool = Field(
-        default=False, title="Plain HTTP", description="Only for a registry on this machine's loopback."
+        default=False,
+        title="Plain HTTP",
+        description="Whether the registry uses HTTP. Only for a registry on this machine's loopback address.",
     )
     signing_key: str = Field(
-        title="Signing key", description="The tier's own asymmetric KMS key, as alias/… or ARN; it signs evidence."
+        title="Signing key", description="The tier's own asymmetric KMS key, as alias/… or ARN. It signs evidence."
     )
     trusted_keys: dict[str, str] = Field(
         title="Trusted public keys",
-        description="Tier → public key (PEM) whose signatures this tier believes, and after it any that it had before.",
+        description="Tier → the public key (PEM) that this tier trusts, followed by earlier keys of that tier.",
     )
     storage_key: str | None = Field(
-        default=None, title="Storage key", description="Curation: the KMS key that its repositories are encrypted with."
+        default=None, title="Storage key", description="Only curation: the KMS key that encrypts its repositories."
     )
     content_key: str | None = Field(
         default=None,
         title="Content key",
-        description="The KMS key that wraps the keys of confidential images: curation encrypts, execution decrypts.",
+        description="The KMS key that wraps the keys of confidential images. Curation encrypts, execution decrypts.",
     )
 
     @cached_property

@@ -37,60 +37,59 @@ memory.
 
 
 class Workbench(Setting):
-    """What a machine needs to run the chain: tools, vulnerability database, build settings."""
+    """Tools, vulnerability database and build settings of a machine that runs the chain."""
 
     _block_type_name: ClassVar[str] = "Supply Chain Workbench"
     _block_type_slug: ClassVar[str] = "supply-chain-workbench"
     _description: ClassVar[str] = "Tools, vulnerability database and build settings of the machine that runs the chain."
 
-    project: str = Field(title="Project", description="Directory of the project, with deployments/ in it.")
-    tools: str = Field(title="Tools", description="Directory that holds the pinned tools.")
-    database: str = Field(title="Vulnerability database", description="Directory that holds grype's database.")
+    project: str = Field(title="Project", description="The directory of the project, which contains deployments/.")
+    tools: str = Field(title="Tools", description="The directory of the pinned tools.")
+    database: str = Field(title="Vulnerability database", description="The directory of grype's database.")
     results: str | None = Field(
         default=None,
         title="Results",
-        description="Directory of this user's own, where reports of scans and what was read of evidence are kept, so "
-        "that none is made or read twice; empty: `results` beside the vulnerability database. It can be removed at any "
-        "time.",
+        description="The directory of the cache of scan reports and of evidence that was read. It has to belong to "
+        "this user, and can be removed at any time. Empty: `results` next to the vulnerability database.",
     )
     build_host: str = Field(
         default="laptop",
         title="Build host",
-        description="Name of the container host block whose engine builds and tests images.",
+        description="The name of the container host block whose engine builds and tests images.",
     )
     build_network: Literal["default", "none"] = Field(
         default="default",
         title="Build network",
-        description="The network that build steps see: the bridge of the engine, or none.",
+        description="The network of build steps: the engine's bridge, or none.",
     )
     ca_bundle: str | None = Field(
         default=None,
         title="CA bundle",
-        description="Certificates that build steps trust, mounted as a secret and never part of a layer.",
+        description="The certificates that build steps trust. They are mounted as a secret, never part of a layer.",
     )
     bases: dict[str, str] = Field(
         default_factory=dict,
         title="Upstream bases",
-        description="Curated base → upstream image by digest that takes its place.",
+        description="Curated base → the upstream image, by digest, that replaces it.",
     )
     registries: tuple[str, ...] = Field(
         default=REGISTRIES,
         title="Upstream registries",
-        description="Registries from which applications may declare images (`build.fetch.images`). The engine follows "
-        "wherever a registry sends it: list none that a developer controls.",
+        description="The registries from which applications may declare images (`build.fetch.images`). The engine "
+        "follows every redirect of a registry: do not list a registry that a developer controls.",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
         title="Lifecycle",
-        description="Whether lifecycle/nightly only plans what is aged out, archived and blocked, or carries it out.",
+        description="Whether lifecycle/nightly only plans what to remove, archive and block, or also applies the plan.",
     )
 
     notify: str = Field(
         default="supply-chain-log/operators",
         title="Notification",
-        description="The notification block through which owners and operators are told, as type/name: "
-        "slack-webhook/operators. The one that is there on a laptop writes into the run's log.",
+        description="The block that notifies owners and operators, as type/name, such as slack-webhook/operators. The "
+        "default writes into the run's log.",
     )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Flow `bases`: take each internal base image through the chain, unless a curated one exists."""
+"""Flow `bases`: build and release each internal base image, unless a released one exists."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from supply_chain.policy.outcome import Refused
 
 @flow(name="bases", flow_run_name="bases")
 async def bases(names: list[str], project: str, fresh: bool = False) -> list[ImageRef] | Refused:
-    """Make the internal base images, or say which curated ones are there.
+    """Take the internal base images through the chain, and return the released images.
 
     Args:
-        names: Names below bases/, such as python.
+        names: Names of directories in bases/, such as python.
         project: The project's directory.
-        fresh: Make them anew, also where a curated one is there.
+        fresh: Build a base again even if a released image of it exists.
     """
     tier = await Tier.aload("development")
     workbench: Workbench = await Workbench.aload("workbench")

@@ -1,4 +1,4 @@
-"""Flow `chain`: run the three tiers one after the other."""
+"""Flow `chain`: run the flows of the three tiers one after the other."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ async def chain(
     ref: str = "",
     pushed: str = "",
 ) -> CuratedImage | Deployment | Refused | PromotionFreeze | None:
-    """Take an application from its source to a running, watched container; a base, to where others build on it.
+    """Take an application from its source to a monitored container; a base image is released and not deployed.
 
     Args:
-        path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
-        revision: A git commit to build instead of the files as they are.
-        environment: Where to deploy, instead of the first environment that the application declares.
-        fresh: Do every step again, also those that signed evidence proves.
-        by_event: Nobody asked for it by hand: in a freeze it offers what it built, and ends as Frozen.
-        ref: The branch or tag that was pushed, refs/heads/main: a later push of it stands for this one.
-        pushed: When it was pushed, 2026-11-27T12:00:00+00:00.
+        path: The application's directory, with its supply-chain.yaml, on the worker's machine, such as /srv/hello.
+        revision: The git commit to build. If empty, the directory's current files are built.
+        environment: The environment to deploy to. If empty, the first one that the application declares.
+        fresh: Repeat every step, even if signed evidence proves that it is done.
+        by_event: Whether an event started the run. A promotion freeze then ends it before the next gate, as Frozen.
+        ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
+        pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
     """
     with in_a_chain():
         if by_event and (later := await later_push(path, ref, pushed)):

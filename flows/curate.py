@@ -1,4 +1,4 @@
-"""Flow `curate`: intake gate, store, encrypt, scan, release gate and sign; the result is released by digest."""
+"""Flow `curate`: judge, store, encrypt, scan and sign an image, which is then released by its digest."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tasks.store import store
 
 @flow(name="curate", flow_run_name=by_image)
 async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
-    """Take an offered image through the intake gate; store, encrypt, scan and sign it.
+    """Judge an offered image at the intake gate, then store, encrypt, scan, judge again and sign it.
 
     Args:
-        image: The image that development offered, as dev/hello@sha256:… or by its digest alone.
-        fresh: Do every step again, also those that signed evidence proves.
+        image: The image that development offered: dev/hello@sha256:… or only its digest.
+        fresh: Repeat every step, even if signed evidence proves that it is done.
     """
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, OFFERED, tier)

@@ -1,4 +1,4 @@
-"""Flow `morning`: write the daily report of what happened, what waits and what to do."""
+"""Flow `morning`: write the daily report for the operators."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.daily_report import look_back
 
 @flow(name="morning", flow_run_name="morning")
 async def morning(hours: int = 24) -> DailyReport:
-    """Write the operators' page: what ran, what changed, what waits for somebody, what failed and what to do.
+    """Write the daily report: runs, changes, what waits for a person, what failed and what to do about it.
 
     Args:
-        hours: How far to look back.
+        hours: The number of hours to report on.
     """
     night = await look_back(now(), hours, await Workbench.aload("workbench"))
     await acreate_markdown_artifact(key="morning", markdown=daily_report_page(night), description=night.headline)

@@ -1,4 +1,4 @@
-"""Flow `develop`: build, test and offer an image. It is the least strict tier, and the first for every image."""
+"""Flow `develop`: build, check and offer an image. This is the first and least strict tier."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tasks.test import test
 
 @flow(name="develop", flow_run_name=by_path)
 async def develop(path: str, revision: str | None = None, fresh: bool = False) -> Candidate | Refused:
-    """Build an application, make every check, and offer the image with its signed evidence.
+    """Build an application, run every check, and offer the image to curation with its signed evidence.
 
     Args:
-        path: The application's directory, with its supply-chain.yaml, on the machine that runs this: /srv/hello.
-        revision: A git commit to build instead of the files as they are.
-        fresh: Do every step again, also those that signed evidence proves.
+        path: The application's directory, with its supply-chain.yaml, on the worker's machine, such as /srv/hello.
+        revision: The git commit to build. If empty, the directory's current files are built.
+        fresh: Repeat every step, even if signed evidence proves that it is done.
     """
     tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
     host = await ContainerHost.aload(workbench.build_host)

@@ -1,4 +1,4 @@
-"""Flow `execute`: deploy gate, deploy and monitor. It is the strictest tier."""
+"""Flow `execute`: judge an image at the deploy gate, deploy and monitor it. This is the strictest tier."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tasks.monitor import monitor
 
 @flow(name="execute", flow_run_name=by_image)
 async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | Refused:
-    """Take a curated image through the deploy gate, start it, and look whether it runs as it should.
+    """Judge a curated image at the deploy gate, deploy it, and check that it runs as it should.
 
     Args:
-        image: The image that curation signed, as curated/hello@sha256:… or by its digest alone.
-        environment: Where to run it: the name of a document in deployments/environments.
-        fresh: Replace the container also where the same runs already.
+        image: The image that curation signed: curated/hello@sha256:… or only its digest.
+        environment: The environment to deploy to: the name of a document in deployments/environments.
+        fresh: Replace the container even if the same image already runs.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = workbench.environment(environment)

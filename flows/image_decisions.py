@@ -1,4 +1,4 @@
-"""Flows `block`, `unblock`, `hold` and `release`: sign a person's decision about an image, and apply it at once."""
+"""Flows `block`, `unblock`, `hold`, `release` and `enforce`: sign and apply lifecycle decisions about images."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ from tasks.lifecycle import rule
 
 @flow(name="block", flow_run_name=by_image)
 async def block(image: str, why: Words, by: Words) -> DecisionResult:
-    """Refuse an image at every gate and to whoever pulls it, from now on; what runs from it is listed.
+    """Block an image: every gate refuses it and nobody can pull it. The result lists what runs from it.
 
     Args:
-        image: The image, as curated/hello@sha256:… or by its digest alone.
-        why: Why. It is signed, and every refusal says it.
-        by: Who decides it. It is signed.
+        image: The image: curated/hello@sha256:… or only its digest.
+        why: The reason. It is signed, and every refusal quotes it.
+        by: The name of the person who decides. It is signed.
     """
     return await _rule(image, Act.BLOCK, why, by)
 
 
 @flow(name="unblock", flow_run_name=by_image)
 async def unblock(image: str, why: Words, by: Words) -> DecisionResult:
-    """Lift a block: the gates judge the image by its evidence again, and it can be pulled within minutes.
+    """Lift a block: the gates judge the image by its evidence again, and within minutes it can be pulled.
 
     Args:
-        image: The image, as curated/hello@sha256:… or by its digest alone.
-        why: Why. It is signed.
-        by: Who decides it. It is signed.
+        image: The image: curated/hello@sha256:… or only its digest.
+        why: The reason. It is signed.
+        by: The name of the person who decides. It is signed.
     """
     return await _rule(image, Act.UNBLOCK, why, by)
 
 
 @flow(name="hold", flow_run_name=by_image)
 async def hold(image: str, why: Words, by: Words) -> DecisionResult:
-    """Keep an image from the lifecycle: nothing of it is removed or archived.
+    """Hold an image: the lifecycle removes and archives nothing of it.
 
     Args:
-        image: The image, as curated/hello@sha256:… or by its digest alone.
-        why: Why. It is signed.
-        by: Who decides it. It is signed.
+        image: The image: curated/hello@sha256:… or only its digest.
+        why: The reason. It is signed.
+        by: The name of the person who decides. It is signed.
     """
     return await _rule(image, Act.HOLD, why, by)
 
 
 @flow(name="release", flow_run_name=by_image)
 async def release(image: str, why: Words, by: Words) -> DecisionResult:
-    """End a hold: the lifecycle's rules decide about the image again.
+    """End a hold: the lifecycle's rules apply to the image again.
 
     Args:
-        image: The image, as curated/hello@sha256:… or by its digest alone.
-        why: Why. It is signed.
-        by: Who decides it. It is signed.
+        image: The image: curated/hello@sha256:… or only its digest.
+        why: The reason. It is signed.
+        by: The name of the person who decides. It is signed.
     """
     return await _rule(image, Act.RELEASE, why, by)
 
 
 @flow(name="enforce", flow_run_name="enforce blocks")
 async def enforce() -> Enforced:
-    """Archive every blocked image that a push brought back, under whatever name somebody pushed it."""
+    """Archive every blocked image that was pushed again, under any name."""
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await enforce_blocks(tier, workbench)
     if found.failed:

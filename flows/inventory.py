@@ -27,12 +27,14 @@ READER = "lifecycle"
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
 ) -> tuple[Reconciled, ...]:
-    """Hold the inventory against the registry and the hosts. Images that cannot be read end the run as Unreadable.
+    """Reconcile the inventory with the registry and the container hosts.
+
+    The run ends as Unreadable if an image cannot be read.
 
     Args:
-        application: The name of one application; all of them when it is empty.
-        image: An image of an application, in its place; as events tell it, curated/hello@sha256:…
-        rebuild: Read all of it anew, also what did not change; what was known of an image stays until it is read.
+        application: The name of one application. If empty, all applications.
+        image: Instead of the name, an image of the application, such as curated/hello@sha256:…
+        rebuild: Read unchanged images again too. The facts about an image stay until it is read.
     """
     tier, workbench, kept = await asyncio.gather(
         Tier.aload(READER), Workbench.aload("workbench"), Inventory.aload("inventory")
@@ -53,10 +55,10 @@ async def inventory(
 
 @flow(name="where", flow_run_name="where {question}")
 async def where(question: str) -> tuple[Place, ...]:
-    """List the curated images in which something is, what runs first.
+    """List the curated images that contain a vulnerability, a package, an image or a base; running ones first.
 
     Args:
-        question: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
+        question: What to look for: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
     kept = await Inventory.aload("inventory")
     found, known = await places_of(question, kept), await known_as_of(question, kept)
@@ -68,7 +70,7 @@ async def where(question: str) -> tuple[Place, ...]:
 
 @flow(name="explain", flow_run_name="explain {digest}")
 async def explain(digest: str) -> tuple[Explanation, ...]:
-    """Tell the whole story of an image: what happened, why, what runs from it, and what hangs on it.
+    """Show the history of an image: what happened and why, what runs from it, and what depends on it.
 
     Args:
         digest: The image's digest, or at least its first 12 digits.

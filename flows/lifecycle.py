@@ -1,4 +1,4 @@
-"""Flow `lifecycle`: plan what is removed, archived and blocked, and apply the plan; above a limit, after approval."""
+"""Flow `lifecycle`: plan which images are removed, archived or blocked, and apply the plan."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ PATIENCE = 7 * 24 * 3600
 
 
 class Approval(RunInput):
-    """What an operator fills in when a suspended run is resumed."""
+    """The form that an operator fills in to resume a suspended run."""
 
-    approve: bool = Field(default=False, description="Carry the plan out? It is this run's artifact lifecycle-plan.")
-    by: Words = Field(description="Who decides it. It is signed.")
-    why: Words = Field(description="Why. It is signed.")
+    approve: bool = Field(default=False, description="Apply the plan? It is this run's artifact lifecycle-plan.")
+    by: Words = Field(description="The name of the person who decides. It is signed.")
+    why: Words = Field(description="The reason. It is signed.")
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
 async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Applied | Plan | None:
-    """Plan by the rules; carry the plan out where it is under its limits, or once somebody approved it.
+    """Make a plan by the rules and apply it; a plan above its limits is applied only after a person approves it.
 
     Args:
         rules: The name of a document in deployments/lifecycle.
-        dry_run: Only plan. Empty means as the profile says.
+        dry_run: Make the plan but do not apply it. If empty, the workbench block decides.
     """
     if due := _missed():
         return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later one plans anew", None)
@@ -136,7 +136,7 @@ async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
 
 @flow(name="lifecycle plan", flow_run_name="lifecycle plan by {rules}")
 async def plan_only(rules: str = "nightly") -> Plan:
-    """Plan, and change nothing.
+    """Make a plan by the rules; change nothing.
 
     Args:
         rules: The name of a document in deployments/lifecycle.
@@ -147,13 +147,13 @@ async def plan_only(rules: str = "nightly") -> Plan:
 
 @flow(name="lifecycle apply", flow_run_name="lifecycle apply")
 async def apply_only(path: str, by: str, why: str, digest: str | None = None) -> Applied:
-    """Carry out a plan that somebody read, and sign their approval where it is above its limits.
+    """Apply a plan that a person has read. If it is above its limits, sign the approval first.
 
     Args:
-        path: The file of the plan, as `cscm lifecycle plan -o` wrote it.
-        by: Who decided it.
-        why: Why.
-        digest: Of the plan that was read; another one that lies there by now is not carried out.
+        path: The file of the plan, which `cscm lifecycle plan -o` wrote.
+        by: The name of the person who decides.
+        why: The reason.
+        digest: The digest of the plan that was read. If the file holds another plan by now, nothing is applied.
     """
     found = read_plan(Path(path))
     if digest not in (None, found.digest):

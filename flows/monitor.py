@@ -1,4 +1,4 @@
-"""Flow `monitor`: compare what runs with what should run, on a schedule and on demand."""
+"""Flow `monitor`: compare what runs with what should run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.monitor import monitor as watch
 
 @flow(name="monitor", flow_run_name="monitor")
 async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
-    """Hold what runs against the signed records of deployments. Deviations end the run as Drifted.
+    """Compare what runs with the signed deployment records. The run ends as Drifted if there are deviations.
 
     Args:
-        environment: The name of one environment; all of them when it is empty.
+        environment: The name of one environment. If empty, all environments.
     """
     tier = await Tier.aload("execution")
     workbench = await Workbench.aload("workbench")

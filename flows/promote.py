@@ -1,4 +1,4 @@
-"""Flow `promote`: take one image through its next gate, because of an event; a repeated event changes nothing."""
+"""Flows `promote` and `approve`: promote one image through its next gate, and sign an approval decision."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ CHAIN = 2 * 3600
 async def promote(
     image: str, after: str | None = None, newest: bool = False
 ) -> CuratedImage | Deployment | Refused | Move | PromotionFreeze:
-    """Take one image across its next boundary: an offered one to curation, a curated one to its next environment.
+    """Promote one image through its next gate: an offered image to curation, a curated one to its next environment.
 
-    Where there is nothing to do, it ends as Unneeded and says why: also after an event that came twice or late.
-    During a freeze it ends as Frozen; when that is over, the next reconcile starts it again.
+    If there is nothing to do, the run ends as Unneeded with the reason, for example after a repeated or late event.
+    During a promotion freeze it ends as Frozen; after the freeze, the next reconcile starts it again.
 
     Args:
-        image: dev/hello@sha256:… as it was pushed, or curated/hello@sha256:… as it was released.
-        after: The environment in which a curated image soaked; empty for the first that it declares.
-        newest: Of an offered image, take the newest of its application that was offered: a push stands for all before.
+        image: The offered image (dev/hello@sha256:…) or the released image (curated/hello@sha256:…).
+        after: The environment in which a curated image soaked. If empty, it goes to the first that it declares.
+        newest: Take the newest offered image of the application instead, because one push covers all before it.
     """
     await _sign_answers(image)
     if freeze := await active_freeze():
@@ -139,14 +139,14 @@ def unneeded(move: Move) -> Move:
 
 @flow(name="approve", flow_run_name=by_image)
 async def approve(image: str, environment: str, who: Words, why: Words, deny: bool = False) -> Approval:
-    """Sign a person's decision about a curated image in an environment, without a promotion that asks for it.
+    """Sign a person's approval or denial of a curated image in an environment, before a promotion asks for it.
 
     Args:
-        image: The image that curation signed, as curated/hello@sha256:… or by its digest alone.
-        environment: The environment that it is about: the name of a document in deployments/environments.
-        who: Your name. It is recorded as you write it; nothing here proves it.
-        why: One sentence. It stands in the signed statement.
-        deny: Say no: it is not deployed there, also where somebody said yes before.
+        image: The image that curation signed: curated/hello@sha256:… or only its digest.
+        environment: The environment to decide about: the name of a document in deployments/environments.
+        who: Your name. It is recorded as you write it and is not verified.
+        why: The reason, in one sentence. It is part of the signed statement.
+        deny: Deny the deployment. A denial overrides an earlier approval.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = workbench.environment(environment)

@@ -31,16 +31,17 @@ def looks(tier: str, *, shallow: bool) -> tuple[bool, ...]:
 async def reconcile(
     tier: Literal["curation", "execution"], shallow: bool = False
 ) -> tuple[Move, ...] | PromotionFreeze:
-    """Look at what should have gone on to a tier and did not, and start it: the newest image of each application.
+    """Find promotions to a tier that no event started, and start them, for the newest image of each application.
 
-    To curation: images in dev/* that were offered and not judged. To execution: curated ones that were deployed
-    nowhere, and soaked ones that did not go to their next environment. What a gate or a person refused stays where
-    it is. An application of which a signed statement cannot be read ends the run as Unreadable, after all others.
+    For curation, these are images in dev/* that were offered and not judged. For execution, these are curated images
+    that are deployed nowhere, and soaked images that did not go to their next environment. An image that a gate or a
+    person refused is not promoted. If a signed statement of an application cannot be read, the run ends as
+    Unreadable, after it has handled all others.
 
     Args:
-        tier: Whose images they would become; it is looked as this tier, and as no other.
-        shallow: Look at the last images of each application alone, as when many pushes came at once; after the look of
-            another such run, so that a run that waits stands for all that come meanwhile.
+        tier: The tier that the images are promoted to. The run uses only its identity.
+        shallow: Look only at the last images of each application, for example after many pushes at once. The run waits
+            for another such run to end, so that one waiting run covers all later ones.
     """
     async with run_lock(lock_name("reconcile", tier), LONGEST_LOOK) if shallow else nullcontext():
         return await _reconcile(tier, shallow=shallow)

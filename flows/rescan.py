@@ -30,10 +30,10 @@ NIGHT = 12 * 3600
 
 @flow(name="rescan", flow_run_name=by_parameters)
 async def rescan(packages: list[str] | None = None) -> Rescanned:
-    """Match every curated image's SBOM with the database of this moment; sign and judge anew what changed.
+    """Match the SBOM of every curated image with the current vulnerability database; sign and judge what changed.
 
     Args:
-        packages: Only images that carry one of these: openssl, openssl@3.0.1 or a package URL. Empty: all images.
+        packages: Only images with one of these: openssl, openssl@3.0.1 or a package URL. If empty, all images.
     """
     only, strange = packages_among(packages or ())
     tier, workbench, inventory = await asyncio.gather(

@@ -22,12 +22,14 @@ from tasks.respond import gathered, stopped
 
 @flow(name="respond", flow_run_name=by_image)
 async def respond(image: str, happened: str, facts: list[Any] | None = None) -> Response:
-    """Say what runs from an image that was blocked, judged anew or drifted, what that stops, and tell its owner.
+    """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
+
+    Runs that promote a blocked image are cancelled.
 
     Args:
-        image: The image as the event names it, such as curated/hello@sha256:…
+        image: The image that the event names, such as curated/hello@sha256:…
         happened: The event, such as cscm.image.blocked.
-        facts: What the event says besides: deviations or reasons, each with its code and fact.
+        facts: The event's deviations or reasons, each with its code and fact.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     ref = ImageRef.parse(image)
@@ -44,10 +46,10 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
 
 @flow(name="alert", flow_run_name="alert {about}")
 async def alert(about: str, what: str, remedy: str) -> None:
-    """Tell whoever operates the chain that something in it did not go as it should.
+    """Notify the operators of a problem in the chain itself.
 
     Args:
-        about: What it is about: a run, a deployment, a worker.
+        about: What has the problem: a run, a deployment or a worker.
         what: What happened.
         remedy: What to do.
     """

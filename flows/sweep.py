@@ -1,4 +1,4 @@
-"""Flow `sweep`: remove what killed runs left on this machine, within minutes and without waiting for a next run."""
+"""Flow `sweep`: remove what killed runs left on this machine, without waiting for the next run of an application."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SHORTLY = 1.0
 
 @flow(name="sweep", flow_run_name="sweep")
 async def sweep() -> tuple[str, ...]:
-    """Give back the turns of runs of this machine that were killed, and remove what they left in the engine.
+    """Release the locks of killed runs of this machine, and remove what these runs left in the engine.
 
-    The next run of an application does the same; this is for where none comes. It touches nothing of a run that
-    lives. Temporary directories that nobody locks are removed, too. Returns the turns that were given back.
+    The next run of an application does the same, but there may be none. Live runs are not affected. Temporary
+    directories that no process locks are removed too. Return the names of the released locks.
 
-    Raises `PartFailed` where some could not be cleared, once all others are: the next sweep tries those again.
+    Raise `PartFailed` if some could not be released, after all others are; the next sweep tries these again.
     """
     await in_thread(scratch.sweep)
     given_back, failed = [], list[str]()

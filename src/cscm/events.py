@@ -24,9 +24,16 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 @click.command()
-@click.option("--alive", type=NewFile(), help="Touch this file whenever the queue was read.")
+@click.option("--alive", type=NewFile(), help="Touch this file after each read of the queue.")
 def bridge(alive: Path | None) -> None:
-    """Carry pushes that ECR tells of to Prefect, until ended. Safe to end and to run twice."""
+    """Carry ECR's push events to Prefect until stopped.
+
+    It can be stopped at any time, and two may run at once.
+
+    \b
+    Example:
+      cscm bridge --alive /tmp/bridge-alive
+    """
     settings = _settings()
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - import Prefect only after its environment is set
 
@@ -45,16 +52,25 @@ def bridge(alive: Path | None) -> None:
 
 @click.group()
 def events() -> None:
-    """Announce an advisory; see what the bridge could not read, send it through again, or delete one of it."""
+    """Announce advisories, and handle messages that the bridge could not read.
+
+    \b
+    Example:
+      cscm events dead
+    """
 
 
 @events.command()
 @click.argument("name", metavar="ADVISORY")
 @click.argument("packages", nargs=-1)
 def advisory(name: str, packages: tuple[str, ...]) -> None:
-    """Announce ADVISORY, such as DSA-5987-1: rescan the images that carry one of PACKAGES, or all.
+    """Announce ADVISORY, which rescans the images that contain one of PACKAGES.
 
-    A package is a name, name@version or a package URL.
+    Without PACKAGES, all images are rescanned. A package is a name, name@version or a package URL.
+
+    \b
+    Example:
+      cscm events advisory DSA-5987-1 openssl
     """
     require_advisory(name, packages)
     refuse(no_packages(packages))
@@ -70,7 +86,14 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
 @events.command()
 @as_json
 def dead(as_json: bool) -> None:
-    """List what lies in the dead-letter queue, with the reason. It stays there for 14 days."""
+    """List the messages in the dead-letter queue, each with its reason.
+
+    A message stays there for 14 days.
+
+    \b
+    Example:
+      cscm events dead
+    """
     found = _settings().dead_letters().all()
     if as_json:
         click.echo(_json_of(found))
@@ -82,10 +105,17 @@ def dead(as_json: bool) -> None:
 
 @events.command(name="replay")
 @click.argument("message", required=False, metavar="[ID]")
-@click.option("--all", "everything", is_flag=True, help="Send all of them.")
+@click.option("--all", "everything", is_flag=True, help="Send all messages again.")
 @as_json
 def replayed(message: str | None, everything: bool, as_json: bool) -> None:
-    """Send the dead message ID (its beginning is enough), or all, through the bridge again."""
+    """Send the dead message ID, or all dead messages, through the bridge again.
+
+    The beginning of the ID is enough.
+
+    \b
+    Example:
+      cscm events replay --all
+    """
     if bool(message) == everything:
         raise click.UsageError("Name one message by its ID, or say --all.")
     settings = _settings()
@@ -100,12 +130,16 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
 
 @events.command(name="discard")
 @click.argument("message", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def discarded(message: str, yes: bool, as_json: bool) -> None:
-    """Print the dead message ID (its beginning is enough), and delete it, whatever its reason: nothing keeps it then.
+    """Print the dead message ID, and delete it for good.
 
-    The newest image of its application is found by `reconcile` all the same.
+    The beginning of the ID is enough. `reconcile` still finds the newest image of the application.
+
+    \b
+    Example:
+      cscm events discard 0a1b2c3d
     """
     dead = _settings().dead_letters()
     chosen = dead_message(dead, message)

@@ -30,7 +30,12 @@ WIDEST = 60
 @click.argument("application", required=False)
 @as_json
 def images(application: str | None, as_json: bool) -> None:
-    """List the curated images, of APPLICATION or of all, the last push first."""
+    """List the curated images of APPLICATION or of all applications, the last push first.
+
+    \b
+    Example:
+      cscm images hello
+    """
     kept = _inventory()
     if application and application not in kept.applications():
         raise ImageNotFound(
@@ -54,7 +59,15 @@ def images(application: str | None, as_json: bool) -> None:
 @click.argument("question")
 @as_json
 def where(question: str, as_json: bool) -> None:
-    """List the images in which QUESTION is: CVE-…, package[@version], a package URL, a digest, base/NAME."""
+    """List the curated images that contain QUESTION; running images come first.
+
+    QUESTION is a vulnerability (CVE-…), package[@version], a package URL, a digest, or base/NAME.
+
+    \b
+    Example:
+      cscm where CVE-2026-1234
+      cscm where zlib1g@1:1.2.13
+    """
     asked, kept = parse_question(question), _inventory()
     found = places_of(asked, kept)
     if as_json:
@@ -70,7 +83,14 @@ def where(question: str, as_json: bool) -> None:
 @click.argument("digest", type=Image())
 @as_json
 def explain(digest: str, as_json: bool) -> None:
-    """Tell what happened to the image DIGEST and why, what runs from it and what hangs on it."""
+    """Show the history of the image DIGEST.
+
+    The history has each event with its reason, what runs from the image, and what depends on it.
+
+    \b
+    Example:
+      cscm explain 3fb1a90c7d2e
+    """
     found = explained(digest, _inventory())
     click.echo(json_of(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
 

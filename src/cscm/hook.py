@@ -23,13 +23,25 @@ exit 0
 
 @click.group()
 def hook() -> None:
-    """Start a chain on every push."""
+    """Start a chain on every git push.
+
+    \b
+    Example:
+      cscm hook install .
+    """
 
 
 @hook.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def install(path: Path) -> None:
-    """Write the hook for the application in PATH: pre-push in a clone, post-receive in a bare repository."""
+    """Write the git hook for the application in PATH.
+
+    The hook is pre-push in a clone, and post-receive in a bare repository.
+
+    \b
+    Example:
+      cscm hook install .
+    """
     home = use_prefect()
     where, name = hooks_of(path.resolve())
     target = where / name

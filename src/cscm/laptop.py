@@ -31,7 +31,12 @@ def progress_line() -> Callable[[str], None]:
 
 @click.command()
 def up() -> None:
-    """Start the supply chain of this machine, or what of it does not run."""
+    """Start the supply chain of this machine, or those of its parts that do not run.
+
+    \b
+    Example:
+      cscm up
+    """
     from cscm_laptop import laptop  # noqa: PLC0415 - without it, the other commands start faster
 
     home = Home.find()
@@ -73,7 +78,14 @@ def _tell_of(database: Any, told: Path) -> None:
 
 @click.command()
 def down() -> None:
-    """Stop what `cscm up` started, and nothing else. State stays, deployed containers run on."""
+    """Stop what `cscm up` started, and nothing else.
+
+    State is kept, and deployed containers continue to run.
+
+    \b
+    Example:
+      cscm down
+    """
     from cscm_laptop import laptop  # noqa: PLC0415
 
     laptop.down(Home.find(), progress_line())
@@ -82,7 +94,12 @@ def down() -> None:
 @click.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Show which parts run, where and since when."""
+    """Show which parts run, at which address and since when.
+
+    \b
+    Example:
+      cscm status --json
+    """
     from cscm_laptop import laptop  # noqa: PLC0415
 
     home = Home.find()
@@ -100,7 +117,14 @@ def status(as_json: bool) -> None:
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """List every part: found, wanted, ok or the remedy. Exits 1 when something is not ok; a note is."""
+    """Check every part, and print what is found, what is wanted and the remedy.
+
+    The exit status is 1 if a part is not ok. A note is ok.
+
+    \b
+    Example:
+      cscm doctor
+    """
     from cscm_laptop.doctor import examine  # noqa: PLC0415
 
     home = Home.find()
@@ -118,16 +142,21 @@ def doctor(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--left-by",
     "lost",
     metavar="OWNER",
-    help="Remove only what a lost supply chain left in the engine, and as root its firewall rules; its name is in the "
-    "message that led here.",
+    help="Remove only what the lost supply chain OWNER left in the engine and, as root, its firewall rules. The error "
+    "message that names this option also names OWNER.",
 )
 def reset(yes: bool, lost: str | None) -> None:
-    """Stop everything and remove it: state, tools, database, and what this chain runs in the engine."""
+    """Stop everything and remove it: state, tools, database, and what this chain runs in the engine.
+
+    \b
+    Example:
+      cscm reset
+    """
     from cscm_laptop import laptop  # noqa: PLC0415
 
     if lost:

@@ -16,11 +16,19 @@ from supply_chain.reports import plan_lines
 from supply_chain.text import plain_text_lines
 
 RULINGS = {
-    "block": "Refuse IMAGE (curated/NAME@sha256:… or a digest) at every gate and to whoever pulls it, from now on.",
-    "unblock": "Lift a block: the gates judge IMAGE by its evidence again, and it can be pulled within minutes.",
-    "hold": "Keep IMAGE from the lifecycle: nothing of it is removed or archived.",
-    "release": "End a hold: the rules decide about IMAGE again.",
+    "block": "Block IMAGE: from now on, every gate refuses it and nobody can pull it.",
+    "unblock": "Lift a block of IMAGE: the gates judge it again, and within minutes it can be pulled.",
+    "hold": "Hold IMAGE: the lifecycle removes and archives nothing of it.",
+    "release": "End a hold of IMAGE: the lifecycle's rules apply to it again.",
 }
+HELP = """{about}
+
+IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+\b
+Example:
+  cscm {name} 3fb1a90c7d2e --why "Ticket 4711"
+"""
 
 
 def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
@@ -30,17 +38,28 @@ def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
 
 @click.group()
 def lifecycle() -> None:
-    """Plan what is aged out, archived and blocked, and carry a plan out."""
+    """Plan which images are removed, archived or blocked, and apply a plan.
+
+    \b
+    Example:
+      cscm lifecycle plan -o plan.json
+      cscm lifecycle apply plan.json
+    """
 
 
 @lifecycle.command()
 @click.option("-o", "--output", type=NewFile(), help="Write the plan to this file.")
 @click.option("--rules", default="nightly", show_default=True, shell_complete=_rules_there,
-              help="The rules to plan by: a document in deployments/lifecycle.")  # fmt: skip
+              help="Plan by these rules, a document in deployments/lifecycle.")  # fmt: skip
 @as_json
 @verbose
 def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
-    """Say what the rules come to now. Nothing is changed."""
+    """Make a plan by the rules; change nothing.
+
+    \b
+    Example:
+      cscm lifecycle plan -o plan.json
+    """
     found: Plan = result_of("flows.lifecycle:plan_only", verbose, rules=rules)
     if output:
         write_plan(found, output)
@@ -49,15 +68,19 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
 
 @lifecycle.command()
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @by
-@click.option("--why", default="", help="Why, where the plan is above its limits. It is signed.")
+@click.option("--why", default="", help="The reason, required if the plan is above its limits. It is signed.")
 @as_json
 @verbose
 def apply(plan: Path, yes: bool, by: str, why: str, as_json: bool, verbose: bool) -> None:
-    """Do what PLAN says and nothing else, as far as what it rested on still holds.
+    """Apply the steps of PLAN, and do nothing else.
 
-    Interrupted, it is finished by the same command.
+    A step is skipped if its preconditions no longer hold. After an interruption, run the same command again.
+
+    \b
+    Example:
+      cscm lifecycle apply plan.json
     """
     found = read_plan(plan)
     if found.over and not why:
@@ -70,9 +93,9 @@ def apply(plan: Path, yes: bool, by: str, why: str, as_json: bool, verbose: bool
 
 
 def _ruling(name: str, about: str) -> click.Command:
-    @click.command(name=name, help=about)
+    @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
-    @click.option("--why", type=Words(), required=True, help="Why. It is signed, and told to whoever meets it.")
+    @click.option("--why", type=Words(), required=True, help="The reason. It is signed, and shown with the decision.")
     @by
     @as_json
     @verbose

@@ -39,7 +39,15 @@ class Cli(click.Group):
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="container-supply-chain", prog_name="cscm")
 def main() -> None:
-    """Take code across three tiers until it runs as a watched container."""
+    """Build, curate, deploy and monitor container images.
+
+    Each step leaves signed evidence, and gates judge an image by it.
+
+    \b
+    Example:
+      cscm up
+      cscm chain examples/hello
+    """
 
 
 for command in (
@@ -69,22 +77,29 @@ def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[s
 
 
 environments = _offered(_environments_there)
-fresh = click.option("--fresh", is_flag=True, help="Do every step again, also those that signed evidence proves.")
+fresh = click.option("--fresh", is_flag=True, help="Repeat every step, even if signed evidence proves that it is done.")
 
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--revision", help="Build this git commit instead of the files as they are.")
+@click.option("--revision", help="Build this git commit instead of the current files.")
 @click.option(
     "--environment",
-    help="Deploy here instead of to the first environment the application declares.",
+    help="Deploy to this environment instead of the first one that the application declares.",
     shell_complete=environments,
 )
 @fresh
 @as_json
 @verbose
 def chain(path: Path, revision: str | None, environment: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
-    """Take the application in PATH through all three tiers."""
+    """Build, curate and deploy the application in PATH.
+
+    A base image is not deployed.
+
+    \b
+    Example:
+      cscm chain examples/hello --environment staging
+    """
     if revision is None:
         read_manifest(path)
     where = str(path.resolve())
@@ -93,12 +108,17 @@ def chain(path: Path, revision: str | None, environment: str | None, fresh: bool
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--revision", help="Build this git commit instead of the files as they are.")
+@click.option("--revision", help="Build this git commit instead of the current files.")
 @fresh
 @as_json
 @verbose
 def develop(path: Path, revision: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
-    """Build, test and offer the application in PATH."""
+    """Build and check the application in PATH, and offer its image to curation.
+
+    \b
+    Example:
+      cscm develop examples/hello
+    """
     if revision is None:
         read_manifest(path)
     run("flows.develop:develop", as_json, verbose, path=str(path.resolve()), revision=revision, fresh=fresh)
@@ -110,50 +130,83 @@ def develop(path: Path, revision: str | None, fresh: bool, as_json: bool, verbos
 @as_json
 @verbose
 def curate(image: str, fresh: bool, as_json: bool, verbose: bool) -> None:
-    """Admit, store, encrypt, scan and sign IMAGE (dev/NAME@sha256:… or a digest)."""
+    """Judge, store, encrypt, scan and sign IMAGE.
+
+    IMAGE is dev/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm curate 3fb1a90c7d2e
+    """
     run("flows.curate:curate", as_json, verbose, image=image, fresh=fresh)
 
 
 @main.command()
 @click.argument("image", type=Image())
-@click.option("--environment", required=True, help="Where to run it.", shell_complete=environments)
+@click.option("--environment", required=True, help="Deploy to this environment.", shell_complete=environments)
 @fresh
 @as_json
 @verbose
 def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: bool) -> None:
-    """Admit and deploy IMAGE (curated/NAME@sha256:… or a digest)."""
+    """Judge IMAGE for an environment, and deploy it there.
+
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm execute 3fb1a90c7d2e --environment staging
+    """
     run("flows.execute:execute", as_json, verbose, image=image, environment=environment, fresh=fresh)
 
 
 @main.command()
 @click.argument("image", type=Image())
-@click.option("--environment", required=True, help="Where it may run, or not.", shell_complete=environments)
-@click.option("--who", type=Words(), required=True, help="Your name, recorded as you write it.")
-@click.option("--why", type=Words(), required=True, help="One sentence; it stands in the signed statement.")
-@click.option("--deny", is_flag=True, help="Say no, also where somebody said yes before.")
+@click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
+@click.option("--who", type=Words(), required=True, help="Your name. It is recorded as you write it.")
+@click.option("--why", type=Words(), required=True, help="The reason, in one sentence. It is signed.")
+@click.option("--deny", is_flag=True, help="Deny the deployment. A denial overrides an earlier approval.")
 @as_json
 @verbose
 def approve(image: str, environment: str, who: str, why: str, deny: bool, as_json: bool, verbose: bool) -> None:
-    """Sign your decision about IMAGE (curated/NAME@sha256:… or a digest) in an environment."""
+    """Sign your approval or denial of IMAGE for an environment.
+
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm approve 3fb1a90c7d2e --environment production --who "Ann Lee" --why "Load test passed"
+    """
     run("flows.promote:approve", as_json, verbose, image=image, environment=environment, who=who, why=why, deny=deny)
 
 
 @main.command()
-@click.option("--environment", help="Look at this environment only.", shell_complete=environments)
+@click.option("--environment", help="Check only this environment.", shell_complete=environments)
 @as_json
 @verbose
 def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
-    """Compare what runs with what should run."""
+    """Compare what runs with the signed deployment records.
+
+    \b
+    Example:
+      cscm monitor --environment staging
+    """
     run("flows.monitor:monitor", as_json, verbose, environment=environment)
 
 
 @main.command()
 @click.argument("application", required=False)
-@click.option("--rebuild", is_flag=True, help="Read all of it anew, also what did not change.")
+@click.option("--rebuild", is_flag=True, help="Read unchanged images again too.")
 @as_json
 @verbose
 def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bool) -> None:
-    """Hold the inventory against the registry and the hosts, for APPLICATION or for all."""
+    """Reconcile the inventory with the registry and the container hosts.
+
+    With APPLICATION, only its images are read.
+
+    \b
+    Example:
+      cscm inventory hello
+    """
     run("flows.inventory:inventory", as_json, verbose, application=application, rebuild=rebuild)
 
 
@@ -162,17 +215,32 @@ def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bo
 @as_json
 @verbose
 def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
-    """Match every curated image with the vulnerability database; with PACKAGES, those that carry one of them."""
+    """Match curated images with the current vulnerability database.
+
+    With PACKAGES, only images that contain one of them. A package is a name, name@version or a package URL.
+
+    \b
+    Example:
+      cscm rescan
+      cscm rescan openssl@3.0.1
+    """
     run("flows.rescan:rescan", as_json, verbose, packages=list(packages))
 
 
 @main.command()
-@click.option("--fresh", is_flag=True, help="Make them anew, also where a curated one is there.")
+@click.option("--fresh", is_flag=True, help="Build a base again even if a released image of it exists.")
 @click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(Home.find().project)))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:
-    """Make the internal base images NAMES (default: those every laptop needs) through the chain."""
+    """Build and release the internal base images NAMES.
+
+    Without NAMES, these are the bases that every laptop needs.
+
+    \b
+    Example:
+      cscm bases python python-build
+    """
     project = Home.find().project
     there = _bases_there(project)
     if unknown := [name for name in names if name not in there]:
@@ -182,7 +250,12 @@ def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> 
 
 @main.command()
 def schema() -> None:
-    """Print the JSON Schema of supply-chain.yaml."""
+    """Print the JSON Schema of supply-chain.yaml.
+
+    \b
+    Example:
+      cscm schema > supply-chain.schema.json
+    """
     click.echo(json.dumps(json_schema(), indent=2))
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from supply_chain.evidence.approval import MOST_WORDS
 from supply_chain.model.image import HEXADECIMAL, PATH
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def user() -> str:
@@ -72,7 +72,7 @@ by = click.option(
     type=Words(),
     default=user,
     show_default="you",
-    help="Who decides it; where the decision is signed, with it.",
+    help="The name of the person who decides. If the decision is signed, the name is signed with it.",
 )
 
 

@@ -18,14 +18,26 @@ TIER = click.argument("tier", type=click.Choice([tier.value for tier in TierName
 @click.command()
 @TIER
 def key(tier: str) -> None:
-    """Print the public key (PEM) of TIER, which the execution tier trusts."""
+    """Print the public key (PEM) of TIER that the execution tier trusts.
+
+    \b
+    Example:
+      cscm key curation > curation.pub
+    """
     click.echo(_block(TierName.EXECUTION).trusted_key(tier).strip())
 
 
 @click.command()
 @TIER
 def registry_token(tier: str) -> None:
-    """Print a password with which `docker login --username AWS` acts as TIER for 12 hours."""
+    """Print a registry password for the role of TIER, valid for 12 hours.
+
+    Its user name is AWS.
+
+    \b
+    Example:
+      cscm registry-token execution | docker login --username AWS --password-stdin REGISTRY
+    """
     click.echo(_block(TierName(tier)).ecr.credentials()[1])
 
 

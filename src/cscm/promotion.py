@@ -12,10 +12,17 @@ from supply_chain.text import plain_text
 
 
 @click.command()
-@click.option("--why", type=Words(), required=True, help="Why. Every promotion that waits tells it.")
+@click.option("--why", type=Words(), required=True, help="The reason. Every promotion that waits shows it.")
 @by
 def freeze(why: str, by: str) -> None:
-    """Let promotions by events wait until `cscm thaw`. Chains, curate and execute by hand go on."""
+    """Stop promotions by events until `cscm thaw`.
+
+    The commands `chain`, `curate` and `execute` still work.
+
+    \b
+    Example:
+      cscm freeze --why "The registry is being moved"
+    """
     use_prefect()
     from orchestration.clock import now  # noqa: PLC0415 - import Prefect only after its environment is set
     from orchestration.promotion_freeze import set_freeze as start  # noqa: PLC0415
@@ -28,7 +35,12 @@ def freeze(why: str, by: str) -> None:
 
 @click.command()
 def thaw() -> None:
-    """End a freeze: promotions go on, and the next reconcile finds what was missed."""
+    """End a freeze: promotions continue, and the next reconcile starts missed ones.
+
+    \b
+    Example:
+      cscm thaw
+    """
     use_prefect()
     from orchestration.promotion_freeze import lift_freeze as end  # noqa: PLC0415
 

@@ -22,10 +22,14 @@ from supply_chain.errors import SettingInvalid
 
 @click.command()
 def register() -> None:
-    """Tell the Prefect server that PREFECT_API_URL names of blocks, deployments, automations and views.
+    """Register deployments, automations, views and types of blocks on a Prefect server.
 
-    Run again at any time: what is there and differs is corrected, and deployments that prefect.yaml declares no more
-    are removed. The values of blocks stay as they are.
+    PREFECT_API_URL is the address of the server. Run the command again at any time: it corrects what differs, and
+    removes deployments that prefect.yaml no longer declares. It keeps the values of blocks.
+
+    \b
+    Example:
+      PREFECT_API_URL=https://prefect.example.com/api cscm register
     """
     if "PREFECT_API_URL" not in os.environ:
         raise SettingInvalid(

@@ -19,14 +19,14 @@ from supply_chain.text import plain_text, plain_text_lines
 
 REFUSED = 3
 EXIT = {
-    0: "Done. Also of `monitor`, whatever it found: read its deviations.",
-    1: "An error, told with its code; an interruption; of `doctor`, a part that is not well; a question answered no.",
-    2: "A wrong call, told with how to call it.",
-    REFUSED: "A gate refused the image, told with every reason.",
+    0: "Success. `monitor` also ends with 0 if it finds deviations; they are in its result.",
+    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a question answered no.",
+    2: "A wrong call; the message says how to call the command.",
+    REFUSED: "A gate refused the image; every reason is printed.",
 }
 """The meaning of each exit status of a command."""
 
-verbose = click.option("-v", "--verbose", is_flag=True, help="Show the whole log, not the steps alone.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show the complete log, not only the steps.")
 
 
 class _Terminal(logging.Handler):

@@ -1,7 +1,7 @@
-"""Every error a user can meet: what happened, what it means, what to do next.
+"""All errors that a user can see; each docstring has the cause and its meaning, a blank line, and the remedy.
 
-A refusal is not an error: it is an answer (`supply_chain.policy.outcome.Refused`). An error means that no
-answer could be had, and therefore that nothing was admitted.
+A refusal is not an error but an answer of a gate (`supply_chain.policy.outcome.Refused`). An error means that there is
+no answer, and therefore that nothing was admitted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from supply_chain.text import plain_text_lines
 
 
 class SupplyChainError(Exception):
-    """Base of all errors; each subclass carries a stable, published code."""
+    """Base class of all errors; each subclass has a stable, published code."""
 
     code: ClassVar[str] = "cscm.error"
     retryable: ClassVar[bool] = False
@@ -22,54 +22,55 @@ class SupplyChainError(Exception):
 
 
 class DeclarationInvalid(SupplyChainError):
-    """What a person wrote (a declaration, a profile, a policy) cannot be read as what it must be.
+    """A file that a person wrote, such as a declaration, a profile or a policy, is invalid. Nothing was started.
 
-    The message names file, line and column. Correct what stands there; nothing was started.
+    Correct the file at the line and column that the message names, and run the command again.
     """
 
     code = "declaration.invalid"
 
 
 class SourceInvalid(SupplyChainError):
-    """The source cannot be taken as it is: it breaks a rule for what is built, or its git repository cannot be read.
+    """The source breaks a rule for what can be built, or its git repository cannot be read.
 
-    The message names the path and the rule, and what to do. docs/explanation/source.md lists the rules.
+    Correct the path that the message names; the message says which rule it breaks and what to do.
+    docs/explanation/source.md lists the rules.
     """
 
     code = "source.invalid"
 
 
 class SettingInvalid(SupplyChainError):
-    """What an operator configured does not hold together.
+    """A setting of the operator is missing, invalid or contradicts another setting.
 
-    Correct the block, the environment, the profile or the register that the message names.
+    Correct the block, the environment, the profile or the name register that the message names.
     """
 
     code = "setting.invalid"
 
 
 class ToolMissing(SupplyChainError):
-    """A program the chain needs is not on this machine.
+    """A program that the chain needs is not installed on this machine.
 
-    Run `cscm doctor`: it says what is missing and how to get it. `cscm up` installs what it can.
+    Run `cscm doctor`: it lists what is missing and how to get it. `cscm up` installs what it can.
     """
 
     code = "tool.missing"
 
 
 class ToolFailed(SupplyChainError):
-    """A program ended without the answer it was asked for.
+    """A program ended without the result that it was run for.
 
-    Read the program's own output, whole in the run's log. Correct what it names, and run the step again.
+    Read the program's complete output in the run's log, correct what it names, and run the step again.
     """
 
     code = "tool.failed"
 
 
 class ToolTimedOut(SupplyChainError):
-    """A program was ended because it took longer than it may.
+    """A program exceeded its timeout and was stopped.
 
-    Look at its last output in the log. If the work is really that long, raise the timeout: of a build,
+    Read the program's last output in the log. If the work needs more time, raise the timeout; for a build, this is
     `build.timeout` in supply-chain.yaml.
     """
 
@@ -77,143 +78,147 @@ class ToolTimedOut(SupplyChainError):
 
 
 class Cancelled(SupplyChainError):
-    """The run was cancelled; the command was ended with everything it started.
+    """The run was cancelled. Its current command was stopped with every process that it had started.
 
-    Nothing, if you cancelled it. Start the run again; what was proven before is not done again.
+    Do nothing if you cancelled it. Otherwise start the run again; it does not repeat steps that are already proven.
     """
 
     code = "run.cancelled"
 
 
 class BuildFailed(SupplyChainError):
-    """The image could not be built, so there is nothing to judge.
+    """The image could not be built, so there is no image to judge.
 
-    Read the build's output in the run's log, correct the Dockerfile or the code, and build again.
+    Read the build's output in the run's log, correct the Dockerfile or the code, and build again with
+    `cscm develop PATH`.
     """
 
     code = "build.failed"
 
 
 class DockerfileRefused(SupplyChainError):
-    """The Dockerfile asks for what a build may not have; nothing was built.
+    """The Dockerfile asks for something that a build may not have. Nothing was built.
 
-    The message names the line or the source, and what to write instead. What a build may fetch besides curated bases
-    is declared in `build.fetch`.
+    Change the line or the source that the message names; the message says what to write instead. Declare in
+    `build.fetch` what the build needs to fetch besides curated bases.
     """
 
     code = "dockerfile.refused"
 
 
 class BuildMaterialsDiffer(SupplyChainError):
-    """BuildKit took in or ran something else than the Dockerfile was read to ask for; the image is not used.
+    """BuildKit used or ran something that the chain did not read from the Dockerfile. The image is not used.
 
-    Report it: the reading and the engine's BuildKit differ. Try a newer engine, or write the Dockerfile more plainly.
+    Report this: the chain and the engine's BuildKit read the Dockerfile differently. Try a newer engine, or write the
+    Dockerfile in a simpler form.
     """
 
     code = "build.materials-differ"
 
 
 class FetchFailed(SupplyChainError):
-    """A file that a Dockerfile adds by its URL cannot be had as it is declared.
+    """A file that the Dockerfile adds by its URL cannot be fetched as it is declared.
 
-    Check the URL and its checksum in `build.fetch.urls`. Hosts in private and local networks are not asked.
+    Check the URL and its checksum in `build.fetch.urls`. Do not use a host in a private or local network: the chain
+    sends it no request.
     """
 
     code = "build.fetch-failed"
 
 
 class BuildLimitExceeded(SupplyChainError):
-    """A build used more of its host than a build may, and was ended; or its image is larger than declared.
+    """A build exceeded its limits on the host and was stopped, or its image is larger than declared.
 
-    Look at what its steps do. If the work needs that much, raise the limit in the block of the container host
-    (`build_memory`, `build_processes`, `build_disk`), or make room on the engine's disk. A larger image is declared
-    with `build.max_size`.
+    Look at what the steps of the build do. If they need that much, raise the limit in the block of the container host
+    (`build_memory`, `build_processes`, `build_disk`), or free space on the engine's disk. For a larger image, raise
+    `build.max_size` in supply-chain.yaml.
     """
 
     code = "build.limit"
 
 
 class BaseMissing(SupplyChainError):
-    """A base image that a Dockerfile names cannot be had.
+    """A base image that the Dockerfile names is not available, or is blocked.
 
-    Make our own bases with `cscm bases`, or name an upstream image by digest that this machine can reach.
+    Make the project's own bases with `cscm bases`, or name by digest an upstream image that this machine can reach. If
+    the base is blocked, use another one.
     """
 
     code = "base.missing"
 
 
 class CheckNotMade(SupplyChainError):
-    """A check could not be carried out; that is neither a pass nor a failure.
+    """A check could not be carried out. This is neither a pass nor a failure.
 
-    Correct what the message names (a tool, a file, an engine elsewhere), and run `cscm develop` again.
+    Correct what the message names (a tool, a file, a remote engine), and run `cscm develop PATH` again.
     """
 
     code = "check.not-made"
 
 
 class ScannerFailed(SupplyChainError):
-    """No whole report, so the image is neither clean nor dirty.
+    """The scanner gave no complete report, so it is unknown whether the image has findings.
 
-    Check the scanner and its database with `cscm doctor`, then run the step again.
+    Check the scanner and its database with `cscm doctor`, and run the step again.
     """
 
     code = "scanner.failed"
 
 
 class RescanIncomplete(SupplyChainError):
-    """Some images could not be judged; all others were, and what is new about them is signed.
+    """Some images could not be judged. All others were judged, and what is new about them is signed.
 
-    The message names each image with its own error. Do what that one says, and start the rescan again: it goes
-    on with what is missing.
+    Resolve the error of each image that the message names, and start the rescan again with `cscm rescan`. It continues
+    with the missing images.
     """
 
     code = "rescan.incomplete"
 
 
 class DatabaseUnusable(SupplyChainError):
-    """The vulnerability database is missing, damaged or too old to judge with.
+    """The vulnerability database is missing, damaged or too old, so no image can be judged with it.
 
-    Run `cscm up`: it gets the database anew, or makes the starter database where the network allows none.
+    Run `cscm up`: it gets the database again, or makes the starter database if the network does not allow the download.
     """
 
     code = "scanner.database-unusable"
 
 
 class DatabaseOutdated(SupplyChainError):
-    """The vulnerability database knows less than the one by which this image was scanned last.
+    """The vulnerability database knows less than the one that this image was last scanned with.
 
-    Get a newer one (`cscm up`) on the machine that scans, and run the step again. A scan with this one would count for
-    nothing: what is known already is not forgotten.
+    Get a newer database with `cscm up` on the machine that scans, and run the step again. A scan with the older
+    database does not count, because known findings are not forgotten.
     """
 
     code = "scanner.database-outdated"
 
 
 class EvidenceInvalid(SupplyChainError):
-    """Evidence is there but cannot be read or verified; it proves nothing.
+    """Evidence exists but cannot be read or verified, so it proves nothing.
 
-    Find out what wrote it (`cosign tree IMAGE` lists what is attached), have an administrator remove it from the
-    registry, and run the step again. `--fresh` is only for provenance, SBOM and scans of an older version of the
-    chain, of which the newest counts.
+    List what is attached with `cosign tree IMAGE` and find out what wrote it. Have an administrator remove it from the
+    registry, and run the step again. Use `--fresh` only for provenance, SBOM and scans from an older version of the
+    chain: of these, the newest counts.
     """
 
     code = "evidence.invalid"
 
 
 class EvidenceFlooded(EvidenceInvalid):
-    """More is attached to an image that is no evidence than is read, so that nobody knows what its evidence is.
+    """The image has more attachments that are no evidence than the chain reads, so its evidence is unknown.
 
-    It says nothing of any other image. Find out who attached it (`cosign tree IMAGE` lists it), have an administrator
-    remove it from the registry, and run the step again; or push the image anew, under another digest.
+    Find out who attached them (`cosign tree IMAGE` lists them), have an administrator remove them from the registry,
+    and run the step again. Or push the image again under another digest. Other images are not affected.
     """
 
     code = "evidence.flooded"
 
 
 class GateOvertaken(SupplyChainError):
-    """A gate said no to the image after this run had read what it judges by.
+    """A gate refused the image after this run had read the evidence, so this run may not admit it.
 
-    Run the same again: the image is judged by what is known now, and the reasons are told.
+    Run the same again: the gate judges the image by what is known now, and states the reasons.
     """
 
     code = "gate.overtaken"
@@ -223,26 +228,29 @@ class GateOvertaken(SupplyChainError):
 class SignatureFailed(SupplyChainError):
     """A signature could not be made or could not be verified.
 
-    Look at cosign and KMS with `cscm doctor`, find out what changed, and run the curation tier again.
+    Check cosign and KMS with `cscm doctor`, find out what changed, and run the curation tier again with
+    `cscm curate IMAGE`.
     """
 
     code = "signature.failed"
 
 
 class ImageNotFound(SupplyChainError):
-    """The registry holds no such image.
+    """The registry or the inventory has no such image.
 
-    Take the digest from the run that made the image, and run the tier before first.
+    Take the digest from the run that made the image, or from `cscm images`. If no run made it, run the previous tier
+    first.
     """
 
     code = "image.not-found"
 
 
 class ImageArchived(SupplyChainError):
-    """An image is archived, so that nobody can pull it, and no block says that it has to be.
+    """The image is archived, so nobody can pull it, although no block requires that.
 
-    An image that was unblocked comes back within 20 minutes (ECR): run the step again. Otherwise find out who archived
-    it, and restore it: `aws ecr update-image-storage-class --target-storage-class STANDARD`.
+    If the image was unblocked just now, wait until ECR restores it (up to 20 minutes), and run the step again.
+    Otherwise find out who archived it, and restore it: `aws ecr update-image-storage-class --repository-name NAME
+    --image-id imageDigest=DIGEST --target-storage-class STANDARD`.
     """
 
     code = "image.archived"
@@ -250,27 +258,28 @@ class ImageArchived(SupplyChainError):
 
 
 class ImageDamaged(SupplyChainError):
-    """What the registry holds is not what its digest says.
+    """The content in the registry does not match the image's digest, or is not one valid image.
 
-    Do not use it. Look at the registry's storage and at who can write to it, then build and push it again.
+    Do not use it. Check the registry's storage and who can write to it, and then build and push the image again.
     """
 
     code = "image.damaged"
 
 
 class RegistryFailed(SupplyChainError):
-    """The registry refused or could not carry out what was asked.
+    """The registry refused a request or could not complete it.
 
-    Read the registry's own words in the message, and look at its log.
+    Read the registry's answer in the message, and look at the registry's log.
     """
 
     code = "registry.failed"
 
 
 class RegistryUnavailable(RegistryFailed):
-    """The registry did not answer, or asked to come back later.
+    """The registry did not answer, or asked the client to try again later.
 
-    A step asks again, three times. Then see `cscm status`, start the registry, and run the step again.
+    Wait for the three retries of the step. If they fail too, look at `cscm status`, start the registry, and run the
+    step again.
     """
 
     code = "registry.unavailable"
@@ -278,37 +287,39 @@ class RegistryUnavailable(RegistryFailed):
 
 
 class AccessDenied(SupplyChainError):
-    """The tier's role may not do this; that is usually the point of having roles.
+    """The tier's role has no permission for this request. Usually this is intended: each role has few permissions.
 
-    Give the tier the role and the keys of its own: deployments/iam/ says what each role may do.
+    Give the tier its own role and its own keys. deployments/iam/ lists what each role may do.
     """
 
     code = "access.denied"
 
 
 class KeyUnusable(SupplyChainError):
-    """A key is missing, disabled, of the wrong kind, or does not rotate.
+    """A key is missing, disabled, of the wrong kind, or not rotated.
 
-    Enable the key in KMS or turn its rotation on, as the message says, or name the right key in the tier's block.
+    Do what the message says: enable the key in KMS (`aws kms enable-key --key-id KEY`), turn on its rotation
+    (`aws kms enable-key-rotation --key-id KEY`), or name the right key in the tier's block.
     """
 
     code = "key.unusable"
 
 
 class InventoryFailed(SupplyChainError):
-    """The inventory's database refused what was asked of it.
+    """The inventory's database refused a request.
 
-    Read the database's own words in the message. Nothing is lost with the inventory: `cscm inventory --rebuild`
-    makes it anew from the registry and the hosts.
+    Read the database's answer in the message. If the database is lost, nothing else is: `cscm inventory --rebuild`
+    makes the inventory again from the registry and the container hosts.
     """
 
     code = "inventory.failed"
 
 
 class InventoryUnavailable(InventoryFailed):
-    """The inventory's database did not answer, or others kept it busy.
+    """The inventory's database did not answer, or was busy with other requests.
 
-    A step asks again, three times. Then start the database, or correct its address in the block `inventory`.
+    Wait for the three retries of the step. If they fail too, start the database, or correct its address in the block
+    `inventory`.
     """
 
     code = "inventory.unavailable"
@@ -316,18 +327,19 @@ class InventoryUnavailable(InventoryFailed):
 
 
 class AwsFailed(SupplyChainError):
-    """AWS answered with an error that has no better name here.
+    """AWS answered with an error that has no code of its own here.
 
-    Read AWS's own words in the message; check region, endpoint and credentials in the tier's block.
+    Read the answer of AWS in the message, and check region, endpoint and credentials in the tier's block.
     """
 
     code = "aws.failed"
 
 
 class AwsUnavailable(AwsFailed):
-    """AWS did not answer, or throttled; the same call may succeed later.
+    """AWS did not answer, or throttled the request. The same request may succeed later.
 
-    A step asks again, three times. Then check the endpoint in the tier's block and that it can be reached.
+    Wait for the three retries of the step. If they fail too, check the endpoint in the tier's block and that this
+    machine can reach it.
     """
 
     code = "aws.unavailable"
@@ -335,19 +347,20 @@ class AwsUnavailable(AwsFailed):
 
 
 class ClockWrong(SupplyChainError):
-    """The clock of this machine, or the one of whoever signed evidence, is wrong: nothing can be told by age.
+    """The clock of this machine, or of a machine that signed evidence, is wrong, so no age is certain.
 
-    Set the clocks of both by one time server and run the step again. Evidence of the future that is left is
-    removed from the registry by an administrator, or waited for, and made again by the tier that signed it.
+    Set both clocks from one time server, and run the step again. If evidence with a time in the future is left, wait
+    until that time or have an administrator remove the evidence from the registry, and make it again with the tier that
+    signed it.
     """
 
     code = "clock.wrong"
 
 
 class DiskFull(SupplyChainError):
-    """There is no space left where the chain, or a program that it runs, has to write.
+    """The disk is full where the chain, or a program that it runs, has to write.
 
-    Make room there (temporary files go to TMPDIR, images to the engine's own directory), and run the step again.
+    Free space there (temporary files are in TMPDIR, images in the engine's own directory), and run the step again.
     """
 
     code = "disk.full"
@@ -356,7 +369,8 @@ class DiskFull(SupplyChainError):
 class EngineUnavailable(SupplyChainError):
     """The container engine did not answer.
 
-    A step asks again, three times. Then start the engine (`cscm up` on a laptop) and run the step again.
+    Wait for the three retries of the step. If they fail too, start the engine (`cscm up` on a laptop), and run the step
+    again.
     """
 
     code = "engine.unavailable"
@@ -364,72 +378,77 @@ class EngineUnavailable(SupplyChainError):
 
 
 class EngineUnsuitable(SupplyChainError):
-    """The container engine lacks what the chain needs.
+    """The container engine lacks something that the chain needs.
 
-    Install Docker Engine 26.1 or later and its client, with the containerd image store; see `cscm doctor`.
+    Install Docker Engine 26.1 or later and its client, with the containerd image store. `cscm doctor` lists what is
+    missing.
     """
 
     code = "engine.unsuitable"
 
 
 class DeploymentFailed(SupplyChainError):
-    """The new container did not become ready; the one before it, if any, still serves.
+    """The new container did not become ready. The previous container, if there is one, still serves.
 
-    Read the container's last words in the message, correct the application, and deploy again.
+    Read the container's last output in the message, correct the application, and deploy it again with
+    `cscm chain PATH`.
     """
 
     code = "deployment.failed"
 
 
 class PortBusy(SupplyChainError):
-    """Something else listens where a part of the chain has to.
+    """Another program already listens on an address that a part of the chain needs.
 
-    Stop it, or give the application (deployments/environments/) or the part (the profile) another port.
+    Stop that program, or choose another port: for an application in deployments/environments/, for a part of the chain
+    in the profile.
     """
 
     code = "port.busy"
 
 
 class DownloadFailed(SupplyChainError):
-    """A download did not arrive whole or is not what it should be.
+    """A download is incomplete, or is not the expected file.
 
-    Check the network and the mirror, and run it again; a file that is not what its checksum says is never used.
+    Check the network and the mirror, and run the command again. A file with a wrong checksum is never used.
     """
 
     code = "download.failed"
 
 
 class PartFailed(SupplyChainError):
-    """A part of the laptop's supply chain did not start or did not answer.
+    """A part of the supply chain, such as Prefect's server, did not start or did not answer as expected.
 
-    Read the end of its log in the message, correct what it complains about, and run `cscm up` again.
+    Read the end of its log in the message, correct what it reports, and run `cscm up` again.
     """
 
     code = "part.failed"
 
 
 class EngineFailed(SupplyChainError):
-    """The container engine refused or could not carry out what was asked.
+    """The container engine refused a request or could not complete it.
 
-    Read the engine's own words in the message, and look at its log.
+    Read the engine's answer in the message, and look at the engine's log.
     """
 
     code = "engine.failed"
 
 
 class PlanUnfinished(SupplyChainError):
-    """Part of a lifecycle plan could not be carried out; what was done is done, and nothing was left half done.
+    """Some steps of a lifecycle plan failed. Completed steps stay done, and no step is left half done.
 
-    Correct what the codes in the message name, and carry the same plan out again: it goes on from what is left.
+    Resolve the errors whose codes the message lists, and apply the same plan again with `cscm lifecycle apply PLAN`. It
+    continues with the remaining steps.
     """
 
     code = "lifecycle.unfinished"
 
 
 class ApplicationBusy(SupplyChainError):
-    """Images of an application were being admitted or deployed for as long as a plan waited to remove some.
+    """Runs admitted or deployed images of the application for as long as a lifecycle plan waited for them.
 
-    Carry the same plan out again when they are through; look in the UI for a run of the application that hangs.
+    Apply the same plan again when these runs have ended, with `cscm lifecycle apply PLAN`. Look in the UI for a run of
+    the application that hangs.
     """
 
     code = "lifecycle.busy"
@@ -438,25 +457,26 @@ class ApplicationBusy(SupplyChainError):
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 
-    Find out who removed it, and deploy the application again.
+    Find out who removed it, and deploy the application again with `cscm execute IMAGE --environment ENVIRONMENT`.
     """
 
     code = "engine.container-gone"
 
 
 class ImageUnsuitable(SupplyChainError):
-    """The image is whole, but of a form that the step cannot work with.
+    """The image is not damaged, but has a format that the step cannot work with.
 
-    Build it for one platform as one OCI image, as the message says.
+    Build it as one OCI image for one platform, as the message says.
     """
 
     code = "image.unsuitable"
 
 
 class ImageGone(EngineFailed):
-    """An image that was there a moment ago was removed before a container was made of it.
+    """An image was removed from the engine before a container could be made from it.
 
-    A step pulls it again. If that happens often, find out what removes images from the engine.
+    Do nothing if it happens once: the step pulls the image again. If it happens often, find out what removes images
+    from the engine.
     """
 
     code = "engine.image-gone"
@@ -464,28 +484,30 @@ class ImageGone(EngineFailed):
 
 
 class ProgramNotStarted(EngineFailed):
-    """The container is there, but the program it should run is not, or may not be executed.
+    """The container exists, but the program that it should run is missing or cannot be executed.
 
-    Correct the entry point in the Dockerfile: the file has to exist in the image and be executable by its user.
+    Correct the entry point in the Dockerfile: the file has to exist in the image, and its user has to be able to
+    execute it.
     """
 
     code = "engine.program-not-started"
 
 
 class EventUnreadable(SupplyChainError):
-    """A message is not what it should tell of: not JSON, of another shape, or about something else.
+    """A message is not JSON, has an unexpected form, or is about something else.
 
-    It lies in the dead-letter queue, with the reason: `cscm events dead` lists it. Correct who sends it, and
-    `cscm events replay --all` sends it through again; `cscm events discard ID` deletes what is of no use.
+    List the message with its reason with `cscm events dead`; it is in the dead-letter queue. Correct the sender, and
+    process the messages again with `cscm events replay --all`. Delete a useless message with `cscm events discard ID`.
     """
 
     code = "event.unreadable"
 
 
 class EventNotTaken(SupplyChainError):
-    """Prefect did not take an event, so that what it tells of was not announced yet.
+    """Prefect did not accept an event, so what it reports is not announced yet.
 
-    Nothing is lost: the bridge tries again until it is taken. See whether Prefect's server runs (`cscm status`).
+    Check with `cscm status` that Prefect's server runs. Nothing is lost: the bridge tries again until Prefect accepts
+    the event.
     """
 
     code = "event.not-taken"
@@ -493,4 +515,4 @@ class EventNotTaken(SupplyChainError):
 
 
 UNREADABLE = (EvidenceInvalid, ImageDamaged, ClockWrong)
-"""Errors that say of one image that it, or what is signed about it, cannot be read; others can."""
+"""Errors about one image: it, or what is signed about it, cannot be read. Other images can still be read."""

@@ -36,8 +36,8 @@ def test_chain_form_describes_its_parameters(ui: Ui, hello: str, careless: str) 
 
     ui.shows(
         "path The application's directory, with its supply-chain.yaml",
-        "revision (Optional) A git commit to build instead of the files as they are.",
-        "environment (Optional) Where to deploy",
+        "revision (Optional) The git commit to build. If empty, the directory's current files are built.",
+        "environment (Optional) The environment to deploy to",
     )
 
 

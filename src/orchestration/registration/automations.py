@@ -27,23 +27,28 @@ Line = Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)]
 class Trigger(Model):
     """The events that an automation waits for."""
 
-    expect: tuple[Line, ...] = Field(min_length=1, description="names of events")
-    match: dict[str, str] = Field(description="label of the event's resource → what it has to be; * at its end is any")
-    match_related: dict[str, str | tuple[str, ...]] = Field(
-        default_factory=dict, description="the same of a resource that the event is related to; one of several"
+    expect: tuple[Line, ...] = Field(min_length=1, description="the names of the events")
+    match: dict[str, str] = Field(
+        description="label of the event's resource → its required value; a final * stands for any text"
     )
-    within: int = Field(default=0, ge=0, description="seconds for which more of the same are not told again")
+    match_related: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="label of a related resource → its required value, or a list of possible values",
+    )
+    within: int = Field(
+        default=0, ge=0, description="the time in seconds for which further events of the same are not reported again"
+    )
     for_each: Line = Field(
         default="prefect.resource.id",
-        description="the label that tells whether two events are of the same, of the event's resource or of one it is "
-        "related to: `related:deployment:prefect.resource.id`",
+        description="the label by which two events are of the same, of the event's resource or of a related one: "
+        "`related:deployment:prefect.resource.id`",
     )
 
 
 class Telling(Model):
-    """What is told. What stands in `{{ }}` is filled in from the event."""
+    """The text of the notification. Expressions in `{{ }}` are replaced by values from the event."""
 
-    about: Line = Field(description="what it is about, of the event: `{{ event.resource.name }}`")
+    about: Line = Field(description="what the event is about: `{{ event.resource.name }}`")
     what: Line = Field(description="what happened, in a few words")
     remedy: Line = Field(description="what to do")
 
@@ -58,10 +63,10 @@ class Telling(Model):
 class Automation(Model):
     """One document of `deployments/automations/`."""
 
-    name: Line = Field(description="as Prefect shows it; another automation of this name is replaced")
-    description: Line = Field(description="for people")
-    trigger: Trigger = Field(description="when it tells")
-    tell: Telling = Field(description="what it tells")
+    name: Line = Field(description="the name in Prefect; an existing automation with this name is replaced")
+    description: Line = Field(description="the description in Prefect, for people")
+    trigger: Trigger = Field(description="when it notifies")
+    tell: Telling = Field(description="the text of the notification")
 
 
 def read_automations(directory: Path) -> tuple[Automation, ...]:

@@ -107,31 +107,35 @@ HttpsUrl = Annotated[
 
 
 class Fetch(Model):
-    """What a build may fetch besides curated bases. BuildKit refuses everything else."""
+    """What a build may download besides curated bases. BuildKit refuses everything else."""
 
     images: tuple[PinnedImage, ...] = Field(
         default=(),
         max_length=32,
-        description="upstream images by digest, as in docker.io/library/python:3.13@sha256:…; the Dockerfile names one "
-        "by its digest, or by the tag that stands here",
+        description="upstream images by digest, such as docker.io/library/python:3.13@sha256:…; the Dockerfile names "
+        "an image by its digest, or by the tag that is given here",
     )
     urls: dict[HttpsUrl, Digest] = Field(
         default_factory=dict,
         max_length=64,
         description="https URLs that the Dockerfile adds, each with the SHA-256 of its content: "
-        "{'https://example.com/a.tgz': 'sha256:…'}; ADD names the same checksum",
+        "{'https://example.com/a.tgz': 'sha256:…'}; ADD has to give the same checksum",
     )
 
 
 class Build(Model):
-    """How the image is built: BuildKit, from a Dockerfile."""
+    """How BuildKit builds the image from a Dockerfile."""
 
     context: Inside = Field(default=".", description="the build context, relative to the application's directory")
-    dockerfile: Inside = Field(default="Dockerfile", description="relative to the application's directory")
-    platform: Literal["linux/amd64", "linux/arm64"] = Field(default="linux/amd64", description="one image is of one")
-    timeout: int = Field(default=900, ge=10, le=7200, description="seconds a build may take")
+    dockerfile: Inside = Field(
+        default="Dockerfile", description="the Dockerfile, relative to the application's directory"
+    )
+    platform: Literal["linux/amd64", "linux/arm64"] = Field(
+        default="linux/amd64", description="the platform of the image"
+    )
+    timeout: int = Field(default=900, ge=10, le=7200, description="the longest time of a build, in seconds")
     max_size: Size = Field(
-        default=1024**3, le=16 * 1024**3, description="bytes the image may have, all of its layers unpacked"
+        default=1024**3, le=16 * 1024**3, description="the largest size of the unpacked image, in bytes"
     )
     fetch: Fetch = Fetch()
 
@@ -139,21 +143,23 @@ class Build(Model):
 
 
 class Test(Model):
-    """The application's own tests, run in a stage of its build with no network."""
+    """The application's own tests, run in a stage of its build without a network."""
 
     __test__ = False
 
     stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
-        default="test", description="the Dockerfile's stage that holds the tests"
+        default="test", description="the stage of the Dockerfile that contains the tests"
     )
-    command: Command = Field(description="the program that runs the tests and its arguments; there is no shell")
+    command: Command = Field(description="the program that runs the tests, and its arguments; no shell is used")
     report: Absolute | None = Field(
         default=None,
-        description="the file in the image of the test stage that the command writes its report to: JUnit XML, TAP, or "
-        "the output of `go test -json`; null: what the command prints is read",
+        description="the file in the image of the test stage to which the command writes its report: JUnit XML, TAP, "
+        "or the output of `go test -json`; null: the command's output is the report",
     )
-    timeout: int = Field(default=300, ge=5, le=3600, description="seconds the tests may take")
-    memory: Size | None = Field(default=None, description="bytes the tests may use; null: as many as the application")
+    timeout: int = Field(default=300, ge=5, le=3600, description="the longest time of the tests, in seconds")
+    memory: Size | None = Field(
+        default=None, description="the memory limit of the tests, in bytes; null: that of the application"
+    )
 
     @field_validator("report")
     @classmethod
@@ -162,45 +168,52 @@ class Test(Model):
 
 
 class Probe(Model):
-    """How anybody sees that the application is ready: an HTTP request answered with 2xx."""
+    """The readiness check: an HTTP request that is answered with 2xx."""
 
-    port: int = Field(ge=1024, le=65535, description="where the application listens, on all addresses")
+    port: int = Field(ge=1024, le=65535, description="the port on which the application listens, on all addresses")
     path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/._~-]*$", max_length=256)] = Field(
-        default="/", description="what is asked for by GET"
+        default="/", description="the path of the GET request"
     )
-    start_timeout: int = Field(default=30, ge=1, le=600, description="seconds until it must be ready")
-    stop_timeout: int = Field(default=5, ge=1, le=60, description="seconds it may take to stop on SIGTERM")
+    start_timeout: int = Field(default=30, ge=1, le=600, description="the longest time until it is ready, in seconds")
+    stop_timeout: int = Field(
+        default=5, ge=1, le=60, description="the longest time from SIGTERM to its end, in seconds"
+    )
 
 
 class Runtime(Model):
-    """What the container may do; everything else is taken away."""
+    """The permissions and limits of the container; everything else is denied."""
 
-    uid: int = Field(default=10001, ge=1, le=65535, description="the user it runs as; never 0")
-    read_only_root: Literal[True] = Field(default=True, description="its image's files cannot be changed")
+    uid: int = Field(default=10001, ge=1, le=65535, description="the id of the user that it runs as; never 0")
+    read_only_root: Literal[True] = Field(default=True, description="the files of its image cannot be changed")
     writable: tuple[Absolute, ...] = Field(
-        default=(), max_length=16, description="paths the application writes to, in memory"
+        default=(), max_length=16, description="paths that the application can write to; they are kept in memory"
     )
     capabilities: tuple[Literal["NET_BIND_SERVICE", "CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE"], ...] = Field(
-        default=(), description="Linux capabilities it keeps"
+        default=(), description="the Linux capabilities that it keeps"
     )
     environment: dict[Variable, Setting] = Field(
         default_factory=dict,
         max_length=64,
-        description="variables it needs wherever it runs, never secrets; an environment's own come on top",
+        description="variables that it needs in every environment, never secrets; an environment can override them",
     )
     ports: tuple[Port, ...] = Field(
-        default=(), max_length=16, description="ports it listens on besides its probe's, for its environment alone"
+        default=(),
+        max_length=16,
+        description="further ports on which it listens, which only its own environment can reach",
     )
     init: bool = Field(
-        default=False, description="a small first process passes signals on, where the program does not act on SIGTERM"
+        default=False,
+        description="start a small init process that forwards signals, for a program that does not react to SIGTERM",
     )
-    memory: Size = Field(default=128 * 1024**2, description="bytes it may use; also written as 128MiB or 1GiB")
-    pids: int = Field(default=64, ge=1, le=4096, description="processes and threads it may have")
+    memory: Size = Field(
+        default=128 * 1024**2, description="its memory limit, in bytes; also written as 128MiB or 1GiB"
+    )
+    pids: int = Field(default=64, ge=1, le=4096, description="its largest number of processes and threads")
     cpu: float = Field(
         default=1.0,
         ge=0.01,
         le=64,
-        description="processors it may use, such as 0.5; no more than its host has",
+        description="the number of processors that it can use, such as 0.5; at most those of its host",
     )
 
     @field_validator("writable")
@@ -210,7 +223,7 @@ class Runtime(Model):
 
 
 Limit = Annotated[
-    Annotated[int, Field(ge=0)] | None, Field(description="how many findings are accepted; null: any number")
+    Annotated[int, Field(ge=0)] | None, Field(description="the number of findings that are accepted; null: any number")
 ]
 
 
@@ -221,37 +234,40 @@ Justification = Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length
 
 
 class Unjudged(Model):
-    """What no scanner judges in the image, and that the owner accepts all the same."""
+    """Content of the image that no scanner judges and that the owner accepts."""
 
     what: UnjudgedKind = Field(
-        description="archive: files inside of an archive; database: a second package database; distribution: a file "
-        "that names another distribution than os-release does, or an os-release that differs from the base's"
+        description="archive: files inside an archive; database: a second package database; distribution: a file "
+        "that names another distribution than os-release, or an os-release that differs from the one of the base"
     )
     at: tuple[ImagePath, ...] = Field(
-        min_length=1, max_length=256, description="paths as the gate names them; /directory/* for all below it"
+        min_length=1, max_length=256, description="paths as the gate reports them; /directory/* for all paths below it"
     )
-    reason: Justification = Field(description="why that is acceptable; it stands in the evidence")
+    reason: Justification = Field(description="why this is acceptable; it is part of the evidence")
 
 
 class Limits(Model):
-    """How many findings of each severity the owner accepts. Beyond that, the image is refused."""
+    """The number of findings of each severity that the owner accepts. An image with more is refused."""
 
     critical: Limit = 0
     high: Limit = 0
     medium: Limit = 20
     low: Limit = None
     negligible: Limit = None
-    unknown: Limit = Field(default=20, description="findings for which nobody has published a severity")
+    unknown: Limit = Field(
+        default=20,
+        description="the number of findings without a published severity that are accepted; null: any number",
+    )
     unknown_distribution: bool = Field(
         default=False,
-        description="whether an image may be of a distribution that the vulnerability database knows nothing about, "
-        "so that its packages are not judged",
+        description="whether the image may be of a distribution that the vulnerability database does not know, so that "
+        "its packages are not judged",
     )
     unjudged: tuple[Unjudged, ...] = Field(
-        default=(), max_length=64, description="what no scanner judges in the image and may be in it all the same"
+        default=(), max_length=64, description="content of the image that no scanner judges and that is accepted"
     )
-    kev: Literal[0] = Field(default=0, description="known exploited: never accepted")
-    scan_days: int = Field(default=7, ge=1, le=30, description="days after which a scan says nothing any more")
+    kev: Literal[0] = Field(default=0, description="known exploited vulnerabilities (KEV) are never accepted")
+    scan_days: int = Field(default=7, ge=1, le=30, description="the number of days for which a scan is valid")
 
 
 Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
@@ -259,14 +275,16 @@ Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max
 
 
 class Review(Model):
-    """Findings that somebody looked at and takes for none, in code that cannot be marked itself."""
+    """Findings that a person reviewed and found harmless, in code that cannot be marked itself."""
 
     check: Literal["secrets", "source", "content"] = Field(description="the check that finds them")
     at: tuple[Place, ...] = Field(
-        min_length=1, max_length=256, description="file:line, as a finding is told; another line is another finding"
+        min_length=1,
+        max_length=256,
+        description="file:line, as the finding is reported; another line is another finding",
     )
     reason: Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)] = Field(
-        description="why they are none; it stands in the evidence"
+        description="why the findings are harmless; it is part of the evidence"
     )
 
 
@@ -274,44 +292,44 @@ class Common(Model):
     """Fields that every declaration has."""
 
     name: Name = Field(description="a repository name, such as hello or base/python")
-    owner: Word = Field(description="the team that answers for it")
+    owner: Word = Field(description="the team that is responsible for it")
     classification: Classification = Classification.INTERNAL
     build: Build = Build()
     limits: Limits = Limits()
     reviewed: tuple[Review, ...] = Field(
-        default=(), max_length=64, description="findings in the source that count as warnings"
+        default=(), max_length=64, description="findings in the source or the image that count only as warnings"
     )
 
 
 class Service(Common):
     """An application that runs and answers requests."""
 
-    kind: Literal["service"] = Field(description="it runs")
+    kind: Literal["service"] = Field(description="an application that runs")
     test: Test
     probe: Probe
     runtime: Runtime = Runtime()
     environments: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")], ...], Field(max_length=16)
-    ] = Field(default=("staging",), description="where it runs; the chain deploys to the first")
+    ] = Field(default=("staging",), description="the environments in which it runs; the chain deploys to the first")
 
 
 class Rootfs(Model):
-    """A root filesystem made of Debian's packages, which the Dockerfile finds as `rootfs.tar`."""
+    """A root filesystem made of Debian packages, available to the Dockerfile as `rootfs.tar`."""
 
     suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = Field(
-        default="bookworm", description="Debian's release, by its code name"
+        default="bookworm", description="the code name of the Debian release"
     )
     packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = Field(
-        description="what is in it, with all that these depend on"
+        description="the packages in it; their dependencies are added"
     )
 
 
 class Base(Common):
     """An image that others are built on: checked, curated and released, never deployed."""
 
-    kind: Literal["base"] = Field(description="others are built on it")
+    kind: Literal["base"] = Field(description="an image that others are built on")
     rootfs: Rootfs | None = None
-    check: Command = Field(description="a command that must succeed in the image, in place of a probe")
+    check: Command = Field(description="a command that has to succeed in the image; it replaces the probe")
     runtime: Runtime = Runtime()
 
     @property

@@ -183,7 +183,7 @@ def test_views_of_the_runs_are_linked(make):
 
 def test_every_error_has_its_remedy():
     """Also one that is only told by its base; what is no error of ours is told as such."""
-    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("A step asks again")
+    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Wait for the three retries of the step")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
     assert "A crash leaves nothing half-done" in remedy("")
 
