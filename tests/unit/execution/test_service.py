@@ -1,5 +1,4 @@
-"""take_into_service: signs the verdict first, supplies the image by its classification and records the deployment last.
-"""
+"""take_into_service: signs the verdict first, supplies the image by classification and records the deployment last."""
 
 import time
 from collections.abc import Callable

@@ -157,8 +157,7 @@ def test_number_of_runs_is_independent_of_number_of_pushes(steps, lasts):
 
 @pytest.mark.parametrize("applications", [1, 40, 1000])
 def test_thousand_pushes_give_few_runs_and_do_not_delay_others(applications):
-    """One team pushes 1,000 times to one or more applications; a single push of another team is still decided in time.
-    """
+    """One team pushes 1,000 times; a single push of another team is still decided in time."""
     simulation = Simulation(lasts=60)
     bridge = bridge_of(simulation)
     for number in range(1000):
