@@ -339,9 +339,7 @@ async def test_environment_can_require_soak_in_other_environment(subject, make, 
         ("approved", EXECUTION, "production", ["approval.missing"]),
     ],
 )
-async def test_environment_can_require_signed_approval(
-    subject, make, decision, signer, environment, codes
-):
+async def test_environment_can_require_signed_approval(subject, make, decision, signer, environment, codes):
     """Execution must have signed it for this digest and environment."""
     subject.environment = Environment(name="staging", approval="required")
     subject.good(Gate.DEPLOY)
