@@ -341,9 +341,7 @@ EXECUTED = ("cscm_laptop.emulator", "supply_chain.adapters.database.migrations.e
 
 @pytest.mark.parametrize("package", ["supply_chain", "cscm", "flows", "tasks", "blocks"])
 def test_every_module_can_be_imported(package: str) -> None:
-    """This includes modules that no test imports. The emulator has its own environment, and only Alembic can import its
-    scripts.
-    """
+    """This includes modules that no test imports, but neither the emulator nor the scripts of Alembic."""
     top = importlib.import_module(package)
     names = [m.name for m in pkgutil.walk_packages(top.__path__, f"{package}.")]
     imported = [importlib.import_module(n) for n in names if not n.startswith(EXECUTED)]

@@ -109,9 +109,7 @@ class World:
 
 @pytest.fixture
 def project(tmp_path, make, world):
-    """Return a function that builds an application with a given Dockerfile and returns the image and the recorded
-    calls.
-    """
+    """Return a function that builds an application from a Dockerfile and returns the image and the recorded calls."""
     numbers = itertools.count(1)
     store = world.store(TierName.DEVELOPMENT)
 

@@ -37,9 +37,7 @@ class Registry:
         return tuple(name for name in self.world.registry.held if name.startswith(prefix))
 
     def pushed(self, repository):
-        """Each entry was pushed one second after signing; `ahead` maps a signing time to the lead of the signer's
-        clock.
-        """
+        """Each entry was pushed one second after signing; `ahead` maps a signing time to the lead of its clock."""
         held = self.world.registry.held.get(repository, {}).items()
         signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
         times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
@@ -187,7 +185,7 @@ def test_should_run_reads_only_recent_records(deployed, expected, registry):
         ("production", image(32).digest),
         ("staging", image(39).digest),
     ]
-    assert len(registry.asked) == 40 - 32 + 1  # and the one after which nothing can be newer
+    assert len(registry.asked) == 40 - 32 + 1  # plus the one after which no record can be newer
 
 
 def test_should_run_finds_old_record_of_other_environment(deployed, expected):

@@ -203,7 +203,7 @@ def test_serving_deployment_is_recorded_even_if_run_is_cancelled(around, world, 
     sign = EcdsaSigner.sign
 
     def signed(signer, *payload):
-        cancellation().wait(0)  # as the signer's command, which is ended with its run
+        cancellation().wait(0)  # like the command of the signer, which ends with its run
         return sign(signer, *payload)
 
     monkeypatch.setattr(EcdsaSigner, "sign", signed)

@@ -1,6 +1,4 @@
-"""A lifecycle plan that waits for approval on a Prefect server: suspended, then resumed with the form and the same
-plan.
-"""
+"""A lifecycle plan that waits for approval on a Prefect server is resumed with the form and the same plan."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace

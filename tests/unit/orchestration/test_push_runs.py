@@ -24,7 +24,7 @@ def nothing():
 
 @pytest.fixture
 async def push(machine, monkeypatch):
-    """A function that makes the run of a push so many minutes after noon; the last one is the run that asks."""
+    """Return a function that creates the run of a push a number of minutes after noon."""
     async with get_client() as client:
         made = await client.create_deployment(
             await client.create_flow(nothing), uuid4().hex, parameter_openapi_schema={}
@@ -32,7 +32,6 @@ async def push(machine, monkeypatch):
         monkeypatch.setattr(pushes, "deployment", SimpleNamespace(id=str(made)))
 
         async def one(minutes, state=None, path=PATH, ref=REF, pushed=None):
-            """Return a function that creates the run of a push a number of minutes after noon."""
             pushed = pushed or (NOON + timedelta(minutes=minutes)).isoformat()
             given = {"path": path, "ref": ref, "pushed": pushed}
             run = await client.create_flow_run_from_deployment(made, parameters=given)

@@ -19,7 +19,7 @@ from supply_chain.reports.text import artifact_key
 
 @pytest.fixture
 def pages(monkeypatch):
-    """The artifacts that are written, by key."""
+    """The published artifacts by key."""
     written = {}
 
     def keep(kind):

@@ -184,7 +184,7 @@ def test_redelivered_announced_message_is_deleted_without_new_event():
 
 
 class Picky(Queue):
-    """A dead-letter queue that takes no reason, or nothing at all."""
+    """A dead-letter queue that refuses messages with a reason, or all messages."""
 
     takes: bool = True
     error: type = AwsFailed

@@ -20,9 +20,10 @@ VISIBLE = 30.0
 
 @dataclass
 class Simulation:
-    """A registry, a queue, Prefect and a clock. A promotion takes `lasts` seconds, and begins `late` s after its event.
+    """A registry, a queue, Prefect and a clock.
 
-    A promotion decides on the newest image that its application has when it begins; a catch-up run on that of all.
+    A promotion begins `late` seconds after its event and takes `lasts` seconds. It decides on the newest image of its
+    application at its beginning, and a catch-up run on the newest image of each application.
     """
 
     lasts: float = 60.0

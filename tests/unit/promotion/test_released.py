@@ -216,7 +216,7 @@ def test_image_must_be_judged_later_if_running_one_left_registry(chain):
     assert chain.missed() == ()
     chain.vend(3, hour=1)
     assert chain.onward(3).to == "staging"
-    chain.running["staging"] = 4  # of which no record is there
+    chain.running["staging"] = 4  # an image without a deployment record
     assert "nobody can tell which is newer" in chain.onward(3).why
 
 

@@ -160,7 +160,7 @@ def test_equal_failures_are_listed_once(make):
 
 
 def test_names_and_messages_are_escaped(make):
-    """They come from outside."""
+    """Names and messages are external text."""
     told = daily_report_page(
         morning(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no"))
     )

@@ -26,7 +26,7 @@ async def told(machine, monkeypatch, make):
 
     monkeypatch.setattr(module.Block, "aload", load)
     monkeypatch.setattr(module, "now", lambda: clock[0])
-    monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is everybody's
+    monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is shared
     return SimpleNamespace(heard=heard, clock=clock, workbench=SimpleNamespace(notify="kind/name"))
 
 
