@@ -1,7 +1,7 @@
-"""What several unit tests share: builders of the model's values, and stand-ins that keep what they are given.
+"""Shared parts of the unit tests: builders of model values, and test doubles that record their input.
 
-The stand-in for the signing tool really signs (ECDSA over DSSE's pre-authentication encoding), so that
-a test fails wherever a signature is not verified.
+The test double of the signing tool really signs (ECDSA over DSSE's pre-authentication encoding), so that
+a test fails if a signature is not verified.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
 SEARCH = int(os.environ.get("CSCM_SEARCH", "0"))
-"""How many times as many examples are tried, others in each run; 0: as many as written, always the same ones."""
+"""Factor for the number of random examples; 0 means the written number with the same examples in each run."""
 
 
 def tries(examples: int) -> settings:
-    """As many examples as notice what was ever broken; `make test-fuzz` looks for what nobody thought of."""
-    # no deadline: how long one takes says nothing where others work too
+    """Return settings with a number of examples that found all known faults; `make test-fuzz` tries more."""
+    # no deadline, because the duration depends on other work of the machine
     return settings(max_examples=examples * max(SEARCH, 1), derandomize=not SEARCH, deadline=None)
 
 
@@ -63,13 +63,13 @@ def digest_of(content: bytes) -> Digest:
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE v1, "PAE(type, body)"."""
+    """Return the pre-authentication encoding of DSSE v1, "PAE(type, body)"."""
     return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
 
 
 @dataclass
 class EcdsaSigner:
-    """Signs as cosign does, with a key of its own."""
+    """Signs as cosign does, with its own key."""
 
     private: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
@@ -88,7 +88,7 @@ class EcdsaSigner:
         return self.sign_bytes(statement.bytes())
 
     def sign_bytes(self, payload: bytes, payload_type: str = PAYLOAD, hint: str | None = None) -> bytes:
-        """A bundle with any payload; the store must bear what a tier signs by mistake."""
+        """Return a bundle with any payload; the store must handle what a tier signs by mistake."""
         signature = self.private.sign(pae(payload_type, payload), ec.ECDSA(hashes.SHA256()))
         return json.dumps(
             {
@@ -105,7 +105,7 @@ class EcdsaSigner:
 
 @dataclass
 class MemoryReferrers:
-    """A registry's referrers: repository → digest → (subject, artifact type, content, annotations)."""
+    """The referrers of a registry: repository → digest → (subject, artifact type, content, annotations)."""
 
     held: dict[str, dict[Digest, tuple[Digest, str, bytes, dict[str, str]]]] = field(default_factory=dict)
 
@@ -141,19 +141,19 @@ class MemoryReferrers:
         return next(content for _, _, content, _ in self.held[repository].values() if digest_of(content) == digest)
 
     def change(self, repository: str, digest: Digest, content: bytes) -> None:
-        """Other content under the same name, as a damaged or hostile registry would have."""
+        """Replace content under the same digest, as a damaged or hostile registry would."""
         about, kind, _, annotations = self.held[repository][digest]
         self.held[repository][digest] = (about, kind, content, annotations)
 
 
 @dataclass
 class World:
-    """A registry, a key for every tier, and what each tier sees of it."""
+    """A registry, a key for every tier, and the evidence store of each tier."""
 
     registry: MemoryReferrers = field(default_factory=MemoryReferrers)
     signers: dict[TierName, EcdsaSigner] = field(default_factory=lambda: {tier: EcdsaSigner() for tier in TierName})
     now: datetime = NOON + timedelta(days=3650)
-    """What the clock says; late, so that no test's evidence is of the future unless it wants that."""
+    """The time of the clock; it is late, so that evidence is of the future only if a test wants that."""
 
     def store(self, tier: TierName) -> EvidenceStore:
         trusted = {name: signer.public for name, signer in self.signers.items()}
@@ -186,7 +186,7 @@ def _bytes(text: str) -> bytes:
 
 
 def snapshot(directory: Path, **changes: Any) -> Snapshot:
-    """A snapshot of a small application in `directory`, by what it declares, its Dockerfile, and `files`."""
+    """Return a snapshot of a small application in `directory`, with its manifest, Dockerfile and `files`."""
     files = {FILE: "the declaration", "Dockerfile": "FROM scratch\n", **changes.pop("files", {})}
     declared = changes.pop("manifest", manifest())
     entries = {
@@ -258,7 +258,7 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
 def sbom_reference(
     registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
 ) -> dict[str, Any]:
-    """Attach an SBOM that lists these packages, and says what `more` does; the predicate that names it."""
+    """Attach an SBOM with these packages and the keys of `more`, and return the predicate that refers to it."""
     artifacts = [{"type": kind, "name": name.partition("@")[0], "purl": f"pkg:{kind}/{name}"} for name in packages]
     listed = json.dumps({"artifacts": artifacts, **more}).encode()
     referrer = registry.attach(subject, "application/vnd.syft+json", gzip.compress(listed, mtime=0), {})
@@ -273,13 +273,13 @@ def sbom_reference(
 
 @dataclass
 class Program:
-    """A program in the shape of a tool: it writes down how it was called, and does what the test says."""
+    """A program in place of a tool: it records its calls and behaves as the test says."""
 
     directory: Path
     name: str
 
     def does(self, script: str = "", *, stdout: str | bytes = "", stderr: str = "", status: int = 0) -> Tool:
-        """The program, doing this from now on; `script` is sh, and may end it with another status."""
+        """Set the behavior of the program and return it as a tool; `script` is sh and may set another exit status."""
         (self.directory / "stdout").write_bytes(stdout.encode() if isinstance(stdout, str) else stdout)
         (self.directory / "stderr").write_text(stderr)
         path = self.directory / self.name
@@ -309,7 +309,7 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], Program]:
-    """Make a program by name."""
+    """Return a function that creates a program by name."""
 
     def named(name: str) -> Program:
         directory = tmp_path / f"program-{name}"
@@ -321,7 +321,7 @@ def program(tmp_path: Path) -> Callable[[str], Program]:
 
 @pytest.fixture
 def docker_config(tmp_path: Path) -> Callable[[], AbstractContextManager[Path]]:
-    """A directory with a registry's credentials, gone afterwards as the real one is."""
+    """Return a context manager for a directory with registry credentials, which is removed afterwards."""
 
     @contextlib.contextmanager
     def config() -> Iterator[Path]:
@@ -337,14 +337,14 @@ def docker_config(tmp_path: Path) -> Callable[[], AbstractContextManager[Path]]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of this run's, the same for all of pytest's workers."""
+    """A directory of this test run that all pytest workers share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session", autouse=True)
 def at_work(shared: Path) -> Iterator[IO[str]]:
-    """A file that each worker has a lock on from its first test to its last: who has it alone is the last one."""
+    """A file that each worker locks from its first to its last test; the last worker can lock it exclusively."""
     with (shared / "at-work").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield file
@@ -352,7 +352,7 @@ def at_work(shared: Path) -> Iterator[IO[str]]:
 
 @pytest.fixture(scope="session")
 def prefect_server(shared: Path, at_work: IO[str]) -> Iterator[str]:
-    """The address of Prefect's test harness. The first worker to need it starts it, for all, and ends it after all."""
+    """The address of Prefect's test server, which the first worker that needs it starts and finally ends."""
     from prefect.events.worker import EventsWorker  # noqa: PLC0415 - most tests need none of it
     from prefect.settings import get_current_settings, temporary_settings  # noqa: PLC0415
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
@@ -369,11 +369,11 @@ def prefect_server(shared: Path, at_work: IO[str]) -> Iterator[str]:
             print(address, end="", file=file, flush=True)
         fcntl.flock(file, fcntl.LOCK_UN)
         yield address
-        EventsWorker.drain_all()  # while there is still somebody to take them
+        EventsWorker.drain_all()  # while the server still runs
 
 
 def quiet(home: Path) -> dict[Any, Any]:
-    """Prefect's settings for a machine of its own, of which nobody outside hears."""
+    """Return Prefect's settings for a separate machine without logging to the API and analytics."""
     from prefect.settings import (  # noqa: PLC0415
         PREFECT_HOME,
         PREFECT_LOGGING_TO_API_ENABLED,
@@ -385,7 +385,7 @@ def quiet(home: Path) -> dict[Any, Any]:
 
 @pytest.fixture
 def machine(prefect_server: str, tmp_path: Path) -> Iterator[Callable[[str], AbstractContextManager[Any]]]:
-    """A test's machine, which is a client of Prefect's server; and a function that is for a while on another."""
+    """Make the test a client of Prefect's server, and return a function that switches to another machine."""
     from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
     def named(name: str) -> AbstractContextManager[Any]:
@@ -397,13 +397,13 @@ def machine(prefect_server: str, tmp_path: Path) -> Iterator[Callable[[str], Abs
 
 @pytest.fixture
 def world() -> World:
-    """A registry and every tier's key."""
+    """A registry and the keys of all tiers."""
     return World()
 
 
 @pytest.fixture
 def make() -> SimpleNamespace:
-    """Builders: each gives a good value; keyword arguments change it."""
+    """Builders that return valid values; keyword arguments change them."""
     return SimpleNamespace(
         base=base,
         snapshot=snapshot,

@@ -1,4 +1,4 @@
-"""Side by side: a few at a time, in order, and no more after the first error."""
+"""Parallel work: a few items at a time, in order, and none after the first error."""
 
 import threading
 import time
@@ -9,8 +9,8 @@ from supply_chain.concurrency import one_by_one, side_by_side
 from supply_chain.errors import RegistryUnavailable
 
 
-def test_four_are_done_at_a_time_and_answer_in_order():
-    """Four that wait for each other do meet, and a fifth does not join them."""
+def test_side_by_side_runs_four_at_a_time_and_keeps_order():
+    """Four items wait for each other, and a fifth does not start."""
     together, lock, running, most = threading.Barrier(4, timeout=60), threading.Lock(), set(), []
 
     def work(number):
@@ -27,15 +27,15 @@ def test_four_are_done_at_a_time_and_answer_in_order():
     assert max(most) == 4
 
 
-def test_side_by_side_raises_the_first_error():
-    """In the order of the items; of nothing there is nothing."""
+def test_side_by_side_raises_first_error_in_order():
+    """Without items, the result is empty."""
     with pytest.raises(ZeroDivisionError):
         side_by_side(lambda n: 1 // n, [1, 0, 2])
     assert side_by_side(print, []) == ()
 
 
-def test_after_the_first_error_no_more_is_begun():
-    """A registry that does not answer is not asked a thousand times more."""
+def test_side_by_side_starts_nothing_after_first_error():
+    """An unavailable registry must not get a thousand more requests."""
     begun = []
 
     def work(number):
@@ -49,13 +49,13 @@ def test_after_the_first_error_no_more_is_begun():
 
 
 @pytest.mark.parametrize(("items", "wide"), [(range(3), 1), ([0], 4)])
-def test_one_at_a_time_needs_no_other_thread(items, wide):
-    """Threads cost more than what many of them would wait for, where many others wait already."""
+def test_side_by_side_uses_no_thread_for_single_work(items, wide):
+    """Threads would cost more than they save."""
     assert set(side_by_side(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
 
 
-def test_one_by_one_no_more_is_begun_than_is_asked_for():
-    """Each answer in its turn; what nobody asked for yet is not held, but for as many as are worked on."""
+def test_one_by_one_starts_no_more_than_requested():
+    """Results come in order, and only as many are held as are worked on."""
     begun = []
 
     def work(number):
@@ -72,8 +72,8 @@ def test_one_by_one_no_more_is_begun_than_is_asked_for():
     assert list(one_by_one(work, [])) == []
 
 
-def test_one_by_one_the_first_error_ends_it():
-    """What came before it is there."""
+def test_one_by_one_ends_with_first_error():
+    """Earlier results are returned."""
     found = one_by_one(lambda n: 1 // (2 - n), range(1000), 2)
 
     assert (next(found), next(found)) == (0, 1)

@@ -1,4 +1,4 @@
-"""The documentation: what is made from the code is as the code is, and what is written holds."""
+"""The documentation: generated pages match the code, and examples are valid."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(kind: str) -> list[Any]:
-    """Every block of a kind in the documentation, with the page that it is on."""
+    """Return every block of a kind in the documentation, with its page."""
     return [
         pytest.param(content, id=f"{page.relative_to(DOCS)}-{number}")
         for page in PAGES
@@ -48,15 +48,15 @@ def blocks(kind: str) -> list[Any]:
     ]
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    """`make docs` writes it anew."""
+def test_reference_pages_match_code() -> None:
+    """`make docs` writes them again."""
     stale = [str(name) for name, text in reference.pages().items() if (DOCS / name).read_text() != text]
 
     assert stale == [], "run `make docs`, and commit what it wrote"
 
 
-def test_every_code_in_the_source_is_documented() -> None:
-    """Codes are found by a look for `code=` and among the errors, apart from how the page is made."""
+def test_every_error_and_reason_code_is_documented() -> None:
+    """The codes are found independently of the generator of the page."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`([a-z0-9]+(?:[.-][a-z0-9-]+)+)`", page))
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/supply_chain/*/*.py"))
@@ -77,8 +77,8 @@ def test_every_code_in_the_source_is_documented() -> None:
     assert missing == []
 
 
-def test_every_code_of_the_tables_of_rubbish_exists() -> None:
-    """What fails has the code of an error, what is refused that of a reason; each row says what to do."""
+def test_failure_mode_tables_name_existing_codes() -> None:
+    """A failure has an error code, a refusal has a reason code, and each row has a remedy."""
     lines = (DOCS / "reference/rubbish.md").read_text(encoding="utf-8").splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -101,20 +101,20 @@ def test_every_code_of_the_tables_of_rubbish_exists() -> None:
 
 @pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
 @pytest.mark.parametrize("what", ["scan", "dependencies"])
-def test_a_code_is_documented_under_every_name_that_it_can_have(severity: str, what: str) -> None:
+def test_severity_code_is_documented_under_full_name(severity: str, what: str) -> None:
     """A reader searches for the code that a run printed, not for a pattern."""
     assert f"`{what}.{severity}`" in (DOCS / "errors.md").read_text(encoding="utf-8")
 
 
-def test_every_error_says_what_it_means_and_what_to_do() -> None:
-    """Two paragraphs: the second is the remedy."""
+def test_every_error_class_documents_meaning_and_remedy() -> None:
+    """The second paragraph is the remedy."""
     without = [error.__name__ for error in reference.every_error() if "\n\n" not in inspect.cleandoc(error.__doc__)]
 
     assert without == []
 
 
-def test_every_key_that_people_write_has_a_meaning() -> None:
-    """An empty cell is a key that nobody can use."""
+def test_every_documented_key_has_meaning() -> None:
+    """A key with an empty cell cannot be used."""
     rows = [
         line
         for name in ("declaration", "deployments", "blocks")
@@ -127,7 +127,7 @@ def test_every_key_that_people_write_has_a_meaning() -> None:
 
 
 def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, bool]]:
-    """Each command, and whether it has the option --json."""
+    """Yield each command and whether it has the option --json."""
     if isinstance(command, click.Group):
         for word, each in command.commands.items():
             yield from commands(each, f"{name} {word}".strip())
@@ -135,14 +135,14 @@ def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[st
         yield name, any("--json" in each.opts for each in command.params)
 
 
-def test_every_command_that_prints_json_has_its_shape() -> None:
-    """And no other has."""
+def test_every_command_with_json_has_documented_shape() -> None:
+    """Other commands have none."""
     assert {name for name, with_json in commands() if with_json} == set(reference.PRINTED)
     assert set(reference.LISTS) < set(reference.PRINTED)
 
 
-def test_every_command_without_json_is_named_as_one() -> None:
-    """Whoever writes a script finds it among the exceptions."""
+def test_commands_without_json_are_listed() -> None:
+    """The author of a script finds the exceptions there."""
     page = (DOCS / "how-to/command.md").read_text(encoding="utf-8")
     (exceptions,) = re.findall(r"Every command that has a result has it;(.*)", page)
     named = set(re.findall(r"`([^`-]+)`", exceptions.replace("registry-token", "registry_token")))
@@ -150,8 +150,8 @@ def test_every_command_without_json_is_named_as_one() -> None:
     assert {name.replace("-", "_") for name, with_json in commands() if not with_json} == named
 
 
-def test_a_gates_rules_are_all_in_its_column() -> None:
-    """Nobody looks for a rule of a gate in vain."""
+def test_gate_table_lists_all_rules_of_each_gate() -> None:
+    """No rule is missing in the column of its gate."""
     lines = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 6]
 
@@ -161,8 +161,8 @@ def test_a_gates_rules_are_all_in_its_column() -> None:
 
 
 @pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
-def test_a_dead_message_has_the_keys_of_its_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """What only the queue itself takes is not printed."""
+def test_dead_message_json_matches_documented_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """The receipt of the queue is not printed."""
     known = [Message(id="message-1", receipt="r", body="{}", reason="x")]
     dead = SimpleNamespace(all=lambda: tuple(known), delete=known.remove)
     queue = SimpleNamespace(send=lambda _: None)
@@ -173,8 +173,8 @@ def test_a_dead_message_has_the_keys_of_its_shape(monkeypatch: pytest.MonkeyPatc
     assert printed.keys() == reference.DeadMessage.model_json_schema(mode="serialization")["properties"].keys()
 
 
-def test_every_type_of_block_that_is_registered_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator finds each in Prefect's catalog, under the same name."""
+def test_every_registered_block_type_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names are those in Prefect's catalog."""
     registered = []
     monkeypatch.setattr(Block, "register_type_and_schema", classmethod(registered.append))
     monkeypatch.setattr(Block, "save", lambda *_, **__: None)
@@ -196,8 +196,8 @@ SERVICE = "kind: service\nname: shop\nowner: sales\ntest: {command: [x]}\nprobe:
 
 
 @pytest.mark.parametrize("content", blocks("yaml"))
-def test_yaml_is_what_it_claims_to_be(content: str) -> None:
-    """Each block's first line says which document it is."""
+def test_yaml_block_is_valid_document_of_its_kind(content: str) -> None:
+    """The first line of the block names the kind."""
     claim = content.splitlines()[0]
 
     assert claim in WRITTEN
@@ -206,7 +206,7 @@ def test_yaml_is_what_it_claims_to_be(content: str) -> None:
 
 
 def called() -> list[Any]:
-    """Every call of `cscm` in a block of commands, or in the text."""
+    """Return every call of `cscm` in a block of commands or in the text."""
     found: dict[str, None] = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -218,8 +218,8 @@ def called() -> list[Any]:
 
 
 @pytest.mark.parametrize("words", called())
-def test_a_command_in_the_text_can_be_called(words: list[str]) -> None:
-    """Its name and its options are there; what they do is tested elsewhere."""
+def test_documented_command_exists_with_its_options(words: list[str]) -> None:
+    """Its effects are tested elsewhere."""
     command: click.Command = main
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
@@ -230,8 +230,8 @@ def test_a_command_in_the_text_can_be_called(words: list[str]) -> None:
     assert {word for word in words if word.startswith("-")} <= known
 
 
-def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path: Path) -> None:
-    """A link that leads nowhere stops it, and nothing in it is fetched from elsewhere when it is read."""
+def test_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
+    """A dead link fails the build, and readers need no other host."""
     from mkdocs.commands.build import build  # noqa: PLC0415 - takes a while to import
     from mkdocs.config import load_config  # noqa: PLC0415
 
@@ -250,8 +250,8 @@ def test_the_site_is_built_strictly_and_asks_no_other_host(tmp_path: Path) -> No
     assert blocks("mermaid") == [], "the theme fetches what draws them from another host"
 
 
-def test_the_site_shows_every_page() -> None:
-    """What is not in its navigation is found by nobody."""
+def test_site_navigation_has_every_page() -> None:
+    """A page outside of the navigation cannot be found."""
     shown = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(shown)

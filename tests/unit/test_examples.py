@@ -1,4 +1,4 @@
-"""The examples and bases are what they say, as far as it can be seen without building them."""
+"""The examples and bases: what can be checked without building them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_the_four_examples_and_the_six_bases_are_there():
-    """A directory that got lost would pass every other test here."""
+def test_expected_examples_and_bases_exist():
+    """A lost directory would pass every other test here."""
     assert [path.name for path in EXAMPLES] == ["careless", "clock", "hello", "outdated"]
     assert [path.name for path in BASES] == ["go-build", "node", "node-build", "proxy", "python", "python-build"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=name)
-def test_examples_are_services_named_after_their_directory(path: Path):
-    """So that the README's commands and addresses hold."""
+def test_example_is_service_named_after_directory(path: Path):
+    """The commands and addresses in the README rely on it."""
     manifest = read_manifest(path)
 
     assert isinstance(manifest, Service)
@@ -37,7 +37,7 @@ def test_examples_are_services_named_after_their_directory(path: Path):
 
 
 @pytest.mark.parametrize("path", BASES, ids=name)
-def test_bases_are_made_of_packages_and_named_after_their_directory(path: Path):
+def test_base_has_packages_and_name_of_directory(path: Path):
     """Dockerfiles start from curated/base/NAME."""
     manifest = read_manifest(path)
 
@@ -47,26 +47,26 @@ def test_bases_are_made_of_packages_and_named_after_their_directory(path: Path):
 
 
 @pytest.mark.parametrize("path", [*BASES, *EXAMPLES, *OUTSIDE, ROOT], ids=name)
-def test_editors_find_the_schema(path: Path):
-    """The first line leads to the project's own schema."""
+def test_declaration_names_schema_for_editors(path: Path):
+    """The first line refers to the project's schema."""
     first = (path / FILE).read_text().splitlines()[0]
     match = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
 
     assert match and (path / match[1]).resolve() == ROOT / "docs" / "supply-chain.schema.json"
 
 
-def test_a_confidential_example_is_among_them():
-    """The encrypted copy has to be seen to work."""
+def test_one_example_is_confidential():
+    """It shows the encrypted copy."""
     assert read_manifest(ROOT / "examples" / "clock").classification is Classification.CONFIDENTIAL
 
 
 def requirements(text: str) -> dict[str, str]:
-    """Package → its whole line, of a file that pins by hash."""
+    """Return package → whole line of a file that pins by hash."""
     return {line.partition("==")[0]: line for line in text.replace("\\\n", " ").splitlines() if "==" in line}
 
 
-def test_the_project_is_an_application_of_its_own_chain():
-    """Its declaration lies where its context is; what is not built into it is not in the context."""
+def test_project_declares_itself_as_application():
+    """The context has only what is built into the image."""
     with take_snapshot(ROOT, None, ignored) as snapshot:
         files = {str(path.relative_to(snapshot.context)) for path in snapshot.context.rglob("*") if path.is_file()}
 
@@ -79,8 +79,8 @@ def test_the_project_is_an_application_of_its_own_chain():
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/self/requirements*.txt")), ids=name)
-def test_the_release_is_made_of_locked_packages(path: Path):
-    """`make lock` makes both; a release that ran with other versions was never tested."""
+def test_release_uses_locked_packages(path: Path):
+    """`make lock` writes both files; other versions would be untested."""
     locked = requirements((ROOT / "requirements.lock").read_text())
     used = requirements(path.read_text())
 
@@ -88,8 +88,8 @@ def test_the_release_is_made_of_locked_packages(path: Path):
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=name)
-def test_declarations_of_applications_from_outside_are_read(path: Path):
-    """Their code is elsewhere; what the chain was told about it, and where it is from, is here."""
+def test_external_application_has_declaration_and_source(path: Path):
+    """Its code is elsewhere; the README names repository and revision."""
     manifest, readme = read_manifest(path), (path / "README.md").read_text()
 
     assert manifest.name == path.name
@@ -100,8 +100,8 @@ def test_declarations_of_applications_from_outside_are_read(path: Path):
 @pytest.mark.parametrize(
     "path", sorted((*ROOT.glob("examples/hello/requirements*.txt"), *ROOT.glob("examples/self/*.txt"))), ids=name
 )
-def test_requirements_are_pinned_by_hash_and_name_no_index(path: Path):
-    """The same packages wherever they come from; which index is the machine's to say."""
+def test_requirements_are_pinned_by_hash_without_index(path: Path):
+    """The packages are the same from every index, and the machine chooses the index."""
     lines = path.read_text().replace("\\\n", " ").splitlines()
     requirements = [line for line in lines if line and not line.lstrip().startswith("#")]
 
@@ -110,8 +110,8 @@ def test_requirements_are_pinned_by_hash_and_name_no_index(path: Path):
 
 
 @pytest.mark.parametrize("application", ["hello", "clock"])
-def test_environments_have_an_address_for_what_may_run_there(application: str):
-    """The chain deploys to the first; promotion to the others finds them ready too."""
+def test_environment_has_placement_for_example(application: str):
+    """The chain deploys to the first environment and promotes to the others."""
     manifest = read_manifest(ROOT / "examples" / application)
     assert isinstance(manifest, Service)
     documents = {

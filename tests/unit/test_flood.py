@@ -1,4 +1,4 @@
-"""bench.flood: what fails while it measures is in what it reports, or fails it."""
+"""bench.flood: failures during the measurement are reported or fail it."""
 
 import threading
 
@@ -10,15 +10,15 @@ from supply_chain.reports.daily import NO_SLOT
 
 
 class Silent(Api):
-    """An API that answers nothing."""
+    """An API that does not answer."""
 
     def ask(self, path, body=None, method="POST"):
         self.asked.release()
         raise PartFailed("no answer\nlook")
 
 
-def test_question_without_an_answer_took_as_long_as_anybody_waits():
-    """Else the report would be of the good answers before alone."""
+def test_unanswered_request_counts_with_full_timeout():
+    """Otherwise the report would cover only successful requests."""
     api = Silent(0, "")
     api.asked = threading.Semaphore(0)
 
@@ -28,8 +28,8 @@ def test_question_without_an_answer_took_as_long_as_anybody_waits():
     assert len(api.seconds) > 1 and set(api.seconds) == {PATIENCE}
 
 
-def test_thread_beside_that_dies_fails_the_arm():
-    """Nobody would have pushed meanwhile, and nothing would be late."""
+def test_failed_background_thread_fails_measurement():
+    """Without its pushes, nothing could be late."""
 
     def work(over):
         raise PartFailed("no push\nlook")
@@ -42,6 +42,6 @@ def test_thread_beside_that_dies_fails_the_arm():
     ("name", "message", "collided"),
     [(*NO_SLOT, True), ("Cancelled", "by ann", False), ("Cancelled", None, False), ("Completed", None, False)],
 )
-def test_run_that_was_called_off_for_another_alone_is_not_late(name, message, collided):
-    """Whatever else cancels a run keeps it from starting on time."""
+def test_only_run_cancelled_by_concurrency_limit_is_not_late(name, message, collided):
+    """Any other cancellation means that the run did not start on time."""
     assert _collided({"state_name": name, "state": {"message": message}}) is collided

@@ -1,4 +1,4 @@
-"""The check on the tests: what it changes, what it calls a change, and what it objects to."""
+"""The mutation test: which mutants it makes, how it names them, and what it reports."""
 
 from collections import Counter
 
@@ -32,15 +32,15 @@ def mutants(tmp_path, text):
 
 
 @pytest.mark.parametrize("operator", operators(), ids=lambda operator: type(operator).__name__)
-def test_an_operator_changes_what_its_examples_show(operator):
-    """Also those that come with the library, for they work on its syntax tree and not on Python's."""
+def test_operator_changes_its_examples_as_shown(operator):
+    """This covers the operators of the library too, which use its own syntax tree."""
     for example in operator.examples():
         changed = mutate_code(example.pre_mutation_code, operator, example.occurrence)
         assert changed == example.post_mutation_code
 
 
-def test_every_decision_has_its_mutants(tmp_path):
-    """By function and by the line as it was and as it is."""
+def test_every_decision_has_mutants(tmp_path):
+    """A mutant is named by its function and the old and new line."""
     found = {(name.function, name.line, name.becomes) for name in mutants(tmp_path, GATE)}
 
     assert found == {
@@ -54,15 +54,15 @@ def test_every_decision_has_its_mutants(tmp_path):
     }
 
 
-def test_a_mutants_name_does_not_depend_on_what_stands_around(tmp_path):
-    """A reason given for it stays given when lines move."""
+def test_mutant_name_is_independent_of_other_lines(tmp_path):
+    """A reviewed mutant stays known if lines move."""
     moved = GATE.replace("class Gate:", '"""Bytes."""\n\n\nclass Gate:\n    """A gate."""\n')
 
     assert set(mutants(tmp_path, moved)) == set(mutants(tmp_path, GATE))
 
 
-def test_mutants_of_the_same_words_are_counted(tmp_path):
-    """In one function a line may be there twice; each is a program of its own."""
+def test_mutants_of_equal_lines_are_numbered(tmp_path):
+    """A function may have the same line twice."""
     twice = "def f(a, b):\n    if a:\n        g()\n    if b:\n        g()\n"
 
     dropped = {name.nth: text for name, text in mutants(tmp_path, twice).items() if name.becomes == "pass"}
@@ -95,21 +95,21 @@ def reviewed(*names):
         ([Name("a.py", "f", "if b:", "if not (b):")], [], ["reviewed, and there is no such mutant: a.py f:"]),
     ],
 )
-def test_a_survivor_needs_a_reason_and_a_reason_its_survivor(listed, survived, words):
-    """A list that nobody keeps would hide the next survivor of the same name."""
+def test_survivor_needs_reason_and_reason_needs_survivor(listed, survived, words):
+    """An outdated list would hide the next survivor of the same name."""
     wrong = objections(reviewed(*listed), {FIRST, SECOND}, {FIRST, SECOND}, set(survived))
 
     assert [each.partition("\n")[0] for each in wrong] == words
 
 
-def test_what_a_sample_did_not_try_is_not_said_to_be_noticed():
-    """A reason stays as long as there is such a mutant."""
+def test_reviewed_mutant_outside_sample_is_accepted():
+    """It stays in the list as long as the mutant exists."""
     assert objections(reviewed(FIRST), {FIRST, SECOND}, {SECOND}, set()) == []
     assert objections(reviewed(FIRST), {SECOND}, {SECOND}, set()) != []
 
 
-def test_a_sample_has_its_share_of_every_module_and_is_the_same_for_its_seed():
-    """A module with few decisions is looked at too."""
+def test_sample_covers_each_module_and_is_reproducible():
+    """A small module is sampled too."""
     sizes = {"large.py": 90, "small.py": 9, "tiny.py": 1}
     mutants = [Mutant(Name(file, "f", "if a:", f"{n}"), "") for file, size in sizes.items() for n in range(size)]
 

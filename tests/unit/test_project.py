@@ -1,4 +1,4 @@
-"""The project's own files: what a tool would silently ignore or forget is checked here."""
+"""The files of the project: mistakes that a tool would silently ignore."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Trigger(Strict):
 
     @property
     def templates(self) -> list[str]:
-        """The parameters that the event fills in."""
+        """The parameters that are filled in from the event."""
         return [each for each in self.parameters.values() if isinstance(each, str)]
 
 
@@ -94,8 +94,8 @@ DEPLOYMENTS = PrefectYaml.model_validate(yaml.safe_load((ROOT / "prefect.yaml").
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d.entrypoint}-{d.name}")
-def test_a_deployment_names_a_described_async_flow_and_its_parameters(deployment: Deployment) -> None:
-    """Prefect ignores a misspelt key and finds a wrong parameter only when the event comes."""
+def test_deployment_has_described_async_flow_with_its_parameters(deployment: Deployment) -> None:
+    """Prefect ignores a misspelled key, and finds a wrong parameter only when the event comes."""
     module, _, name = deployment.entrypoint.partition(":")
     found = getattr(importlib.import_module(module), name)
     parameters = inspect.signature(found.fn).parameters
@@ -114,8 +114,8 @@ def test_a_deployment_names_a_described_async_flow_and_its_parameters(deployment
     [{"enrtypoint": "x"}, {"work_pool": {"nam": "x"}}, {"entrypoint": "flows/chain.py:chain"}, {"triggers": [{}]}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_misspelt_key_is_found(change: dict[str, Any]) -> None:
-    """That is what the model above is for."""
+def test_misspelled_deployment_key_is_refused(change: dict[str, Any]) -> None:
+    """The model above exists for this purpose."""
     good = DEPLOYMENTS[0].model_dump(exclude_unset=True)
 
     assert Deployment.model_validate(good)
@@ -123,8 +123,8 @@ def test_a_misspelt_key_is_found(change: dict[str, Any]) -> None:
         Deployment.model_validate({**good, **change})
 
 
-def test_a_push_starts_a_chain_with_what_the_hook_posts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trigger's event, resource and payload are those of `post_pushed`; else nothing would start."""
+def test_push_trigger_matches_event_of_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Event, resource and payload are those of `post_pushed`."""
     posted: dict[str, Any] = {}
     monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
     monkeypatch.setattr(events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
@@ -138,8 +138,8 @@ def test_a_push_starts_a_chain_with_what_the_hook_posts(monkeypatch: pytest.Monk
         assert field and field[1] in posted["payload"]
 
 
-def test_the_deployments_that_operators_know_are_there() -> None:
-    """Their names are part of what others rely on."""
+def test_public_deployments_exist() -> None:
+    """Others rely on their names."""
     names = {f"{d.entrypoint.partition(':')[2]}/{d.name}" for d in DEPLOYMENTS}
 
     assert names >= {
@@ -151,8 +151,8 @@ def test_the_deployments_that_operators_know_are_there() -> None:
     }  # fmt: skip
 
 
-def test_every_deployment_carries_the_tag_by_which_it_is_known_as_ours() -> None:
-    """On a server for many, `cscm register` removes what carries it and is declared no more."""
+def test_every_deployment_has_project_tag() -> None:
+    """On a shared server, `cscm register` removes undeclared deployments with this tag."""
     assert [d.name for d in DEPLOYMENTS if TAG not in d.tags] == []
 
 
@@ -160,7 +160,7 @@ IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 
 
 def matched(trigger: Trigger, event: dict[str, Any]) -> bool:
-    """Whether Prefect would fire it: by the event's name and the labels of its resource."""
+    """Return whether Prefect would fire the trigger, by event name and labels of the resource."""
     labels = event["resource"]
     return event["event"] in trigger.expect and all(
         fnmatch.fnmatch(labels.get(label, ""), pattern) for label, pattern in trigger.match.items()
@@ -168,7 +168,7 @@ def matched(trigger: Trigger, event: dict[str, Any]) -> bool:
 
 
 def started(event: dict[str, Any]) -> list[str]:
-    """The deployments that an event starts; what their parameters need is in it."""
+    """Return the deployments that an event starts, after a check that it has their parameters."""
     found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
     for _, trigger in found:
         for template in trigger.templates:
@@ -177,15 +177,15 @@ def started(event: dict[str, Any]) -> list[str]:
     return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]
 
 
-def test_a_pushed_image_starts_its_promotion() -> None:
-    """What the bridge posts is what the trigger waits for."""
+def test_pushed_image_starts_promotion() -> None:
+    """The trigger matches the event of the bridge."""
     pushed = Pushed(event="1", at=datetime.now(UTC), image=IMAGE, tag="t")
 
     assert started(event_of(pushed).model_dump(mode="json")) == ["promote/on-push"]
 
 
-def test_many_pushes_at_once_start_a_catch_up_run() -> None:
-    """What the bridge posts then is what that trigger waits for."""
+def test_event_of_many_pushes_starts_catch_up_run() -> None:
+    """The trigger matches the event of the bridge."""
     event = {"event": WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
 
     assert started(event) == ["reconcile/on-pushes"]
@@ -195,8 +195,8 @@ def test_many_pushes_at_once_start_a_catch_up_run() -> None:
     )
 
 
-def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> None:
-    """The limits of the queues add up to less than the pool's; a run of a limited queue is started by events alone."""
+def test_queue_limits_leave_places_in_work_pool() -> None:
+    """The limits of the queues add up to less than that of the pool."""
     pool = declared_pool(ROOT)
     assert pool is not None
     limits = {queue.name: queue.limit for queue in pool.queues}
@@ -207,8 +207,8 @@ def test_what_events_start_leaves_places_in_the_pool_for_everything_else() -> No
     assert [q.priority for q in pool.queues] == list(range(1, len(pool.queues) + 1))
 
 
-def test_whatever_an_event_starts_has_a_limit() -> None:
-    """Of its queue or its own: one rescan makes an event of each image that a new vulnerability is in."""
+def test_every_deployment_started_by_event_has_limit() -> None:
+    """One rescan can emit an event for each affected image."""
     pool = declared_pool(ROOT)
     assert pool is not None
     limited = {queue.name for queue in pool.queues if queue.limit}
@@ -218,8 +218,8 @@ def test_whatever_an_event_starts_has_a_limit() -> None:
     assert [d for d in by_event if d.work_pool.work_queue_name not in limited and d.concurrency_limit is None] == []
 
 
-def test_what_was_missed_takes_no_place_from_deployments_and_is_coalesced() -> None:
-    """A catch-up of many applications would otherwise keep everybody's deployments, and wait for hours."""
+def test_missed_promotions_have_own_queue_and_are_coalesced() -> None:
+    """A catch-up of many applications must not delay other promotions for hours."""
     promotions = {d.name: d for d in DEPLOYMENTS if d.entrypoint == "flows.promote:promote"}
     queues = {name: d.work_pool.work_queue_name for name, d in promotions.items()}
 
@@ -250,10 +250,10 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
         ("deployment.drifted", {"deviations": []}, ["respond/on-drift"], ["respond/on-drift"]),
     ],
 )
-def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
+def test_event_starts_expected_deployments_and_no_tier_twice(
     monkeypatch: pytest.MonkeyPatch, name: str, payload: dict[str, Any], alone: list[str], in_a_chain: list[str]
 ) -> None:
-    """A chain goes on by itself: its events would start the next tier twice."""
+    """A chain starts its next tier itself, so its events must not."""
     emitted: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
     events.emit(name, IMAGE, **payload)
@@ -263,16 +263,14 @@ def test_an_event_starts_what_it_should_and_a_chains_own_no_tier(
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]
 
 
-def test_what_a_rescan_signed_is_read_by_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it, as it is of many applications."""
+def test_rescan_event_starts_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It concerns many applications, so the whole inventory is refreshed."""
     assert started({"event": SIGNED, "resource": RESCAN, "payload": {}}) == ["inventory/on-event"]
 
 
 @pytest.mark.parametrize("name", ["image.blocked", "image.unblocked"])
-def test_a_base_that_is_blocked_or_unblocked_has_what_is_built_on_it_judged(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Every rescan asks how the bases stand; for other images none is started."""
+def test_block_or_unblock_of_base_starts_rescan(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Other images start no rescan."""
     emitted: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
     for repository in ("curated/base/python", "curated/hello"):
@@ -282,8 +280,8 @@ def test_a_base_that_is_blocked_or_unblocked_has_what_is_built_on_it_judged(
     assert set(base) - set(other) == {"rescan/on-base-ruled"}
 
 
-def test_what_events_start_is_told_apart_from_what_people_start() -> None:
-    """By a tag, for which the automations look: a failure that nobody waits for is told."""
+def test_deployments_started_by_events_have_tag_for_alerts() -> None:
+    """The automations use the tag to report failures that nobody waits for."""
     assert {(d.entrypoint, d.name) for d in DEPLOYMENTS if "by-event" in d.tags} == {
         (d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers
     }
@@ -295,8 +293,8 @@ def test_what_events_start_is_told_apart_from_what_people_start() -> None:
     assert told and all("prefect.tag.by-event" in each["prefect.resource.id"] for each in told)
 
 
-def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None:
-    """A failed run, one that did not start, a block that is not held, an event that started nothing, a lost runner."""
+def test_shipped_automations_are_valid_and_name_remedy() -> None:
+    """They cover failed, late, foreign and unenforced runs, failed actions and a lost worker."""
     found = read_automations(ROOT / "deployments/automations")
 
     expected = {name for each in found for name in each.trigger.expect}
@@ -310,8 +308,8 @@ def test_the_automations_that_ship_are_well_formed_and_tell_what_to_do() -> None
         assert set(parameters) == set(inspect.signature(alert.fn).parameters)
 
 
-def test_a_run_that_stays_suspended_is_no_alert() -> None:
-    """The automation for silent runs fails where Prefect does not let it move one that is suspended."""
+def test_suspended_run_causes_no_alert() -> None:
+    """The automation for silent runs fails on a suspended run, which Prefect does not let it change."""
     (failed,) = [
         each.trigger.match
         for each in read_automations(ROOT / "deployments/automations")
@@ -321,13 +319,13 @@ def test_a_run_that_stays_suspended_is_no_alert() -> None:
     assert failed["prefect.resource.name"] == f"!{SILENT}"
 
 
-def test_the_schema_that_editors_read_is_the_models() -> None:
-    """`cscm schema > docs/supply-chain.schema.json` makes it."""
+def test_schema_file_matches_models() -> None:
+    """`cscm schema > docs/supply-chain.schema.json` writes it."""
     assert json.loads((ROOT / "docs/supply-chain.schema.json").read_text()) == json_schema()
 
 
-def test_the_lock_pins_by_hash_and_names_no_address() -> None:
-    """Whoever installs chooses the index; what is installed is what was locked."""
+def test_lock_files_pin_by_hash_and_name_no_url() -> None:
+    """The user chooses the index, and gets the locked packages from it."""
     for name in ("requirements.lock", "deployments/emulator.lock"):
         text = (ROOT / name).read_text()
         pinned = re.findall(r"^[A-Za-z0-9._-]+(?:\[.*\])?[ =].*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
@@ -343,10 +341,7 @@ EXECUTED = ("cscm_laptop.emulator", "supply_chain.adapters.database.migrations.e
 
 @pytest.mark.parametrize("package", ["supply_chain", "cscm", "flows", "tasks", "blocks"])
 def test_every_module_can_be_imported(package: str) -> None:
-    """Also those that nothing imports at the time of the tests.
-
-    The emulator has an environment of its own, and what Alembic runs can be imported by nobody else.
-    """
+    """This includes modules that no test imports, but neither the emulator nor the scripts of Alembic."""
     top = importlib.import_module(package)
     names = [m.name for m in pkgutil.walk_packages(top.__path__, f"{package}.")]
     imported = [importlib.import_module(n) for n in names if not n.startswith(EXECUTED)]
@@ -359,18 +354,18 @@ def test_every_module_can_be_imported(package: str) -> None:
     [p for p in (*sorted(ROOT.glob("examples/*")), *sorted(ROOT.glob("bases/*"))) if p.name not in ("outside", "self")],
     ids=lambda p: p.name,
 )
-def test_every_application_declares_itself_well(directory: Path) -> None:
-    """Examples are what people copy."""
+def test_every_application_has_valid_declaration(directory: Path) -> None:
+    """People copy the examples."""
     assert read_manifest(directory).name.endswith(directory.name)
 
 
-def test_environments_are_well_formed_and_share_no_address() -> None:
+def test_environments_are_valid_and_share_no_address() -> None:
     """Two applications at one address would stop each other."""
     assert {e.name for e in read_environments(ROOT / "deployments/environments")} >= {"staging", "production"}
 
 
-def test_the_repository_does_not_name_where_it_is_checked_out() -> None:
-    """A path of one machine means nothing on another."""
+def test_tracked_files_do_not_contain_path_of_checkout() -> None:
+    """A path of one machine is useless on another."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     found = [
         name

@@ -1,4 +1,4 @@
-"""Whether what runs answers."""
+"""The readiness check of a running application."""
 
 import http.server
 import threading
@@ -11,7 +11,7 @@ from supply_chain.readiness import trouble_at
 @pytest.mark.parametrize(
     ("status", "said"), [(204, ""), (302, "/ is answered with 302"), (503, "/ is answered with 503")]
 )
-def test_only_a_success_is_ready(status, said):
+def test_only_success_status_is_ready(status, said):
     """2xx is ready; a redirect or an error is not."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -30,8 +30,8 @@ def test_only_a_success_is_ready(status, said):
         thread.join()
 
 
-def test_no_answer_is_told(unused_port):
-    """A refused connection is a reason, not an exception."""
+def test_refused_connection_is_reported_as_reason(unused_port):
+    """It does not raise an exception."""
     assert trouble_at("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
 
 

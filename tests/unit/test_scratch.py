@@ -1,4 +1,4 @@
-"""Temporary directories: private, gone afterwards, and swept where their process was killed."""
+"""Temporary directories: private, removed afterwards, and swept if their process was killed."""
 
 import errno
 import os
@@ -23,15 +23,15 @@ with scratch("work", Path(sys.argv[1])) as directory:
 
 
 def process(place):
-    """A process that holds a directory below `place`, and that directory."""
+    """Start a process that holds a directory below `place`, and return both."""
     made = subprocess.Popen(
         [sys.executable, "-c", MAKES, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     return made, made.stdout.readline().strip()
 
 
-def test_a_directory_is_private_and_gone_afterwards(tmp_path):
-    """Whatever was put into it."""
+def test_scratch_directory_is_private_and_removed_afterwards(tmp_path):
+    """Its contents are removed too."""
     with scratch("work", tmp_path) as directory:
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "deep").mkdir()
@@ -40,7 +40,7 @@ def test_a_directory_is_private_and_gone_afterwards(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(tmp_path):
+def test_sweep_removes_directory_of_killed_process_only(tmp_path):
     """A lock ends with its process."""
     (killed, left), (alive, used) = process(tmp_path), process(tmp_path)
     killed.kill()
@@ -52,8 +52,8 @@ def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_next_process_sweeps_before_it_makes_its_own(tmp_path):
-    """Nobody has to ask for it."""
+def test_next_process_sweeps_before_creating_its_directory(tmp_path):
+    """No separate call is needed."""
     killed, _ = process(tmp_path)
     killed.kill()
     killed.communicate()
@@ -63,8 +63,8 @@ def test_the_next_process_sweeps_before_it_makes_its_own(tmp_path):
     following.communicate("")
 
 
-def test_other_names_and_links_are_left_alone(tmp_path):
-    """Only what was made here is swept, and never through a link."""
+def test_sweep_ignores_other_names_and_links(tmp_path):
+    """Only scratch directories are removed, and links are never followed."""
     (tmp_path / "cscm-mine").mkdir()
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/file").touch()
@@ -74,8 +74,8 @@ def test_other_names_and_links_are_left_alone(tmp_path):
     assert (tmp_path / "kept/file").exists() and (tmp_path / "cscm-mine").is_dir()
 
 
-def test_a_directory_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    """Whoever sweeps may come between."""
+def test_directory_swept_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
+    """Another process may sweep in between."""
 
     opened = os.open
 
@@ -91,8 +91,8 @@ def test_a_directory_that_is_swept_before_it_is_locked_is_made_again(tmp_path, m
         assert directory.is_dir() and swept and str(directory) not in swept
 
 
-def test_a_full_disk_is_told_as_one(tmp_path):
-    """Another error of the system stays what it is."""
+def test_full_disk_raises_disk_full(tmp_path):
+    """Other system errors are raised unchanged."""
     with pytest.raises(DiskFull, match="no space left at /dev/full"), scratch("work", tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", "/dev/full")
     with pytest.raises(DiskFull, match="no space left:"), scratch("work", tmp_path):

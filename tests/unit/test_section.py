@@ -1,10 +1,10 @@
-"""The page of measurements: benchmarks write their own sections, and none takes another's away."""
+"""The performance page: each benchmark replaces only its own section."""
 
 from bench.section import write_page, write_section
 
 
-def test_a_section_takes_its_own_place_and_outlives_the_page(tmp_path):
-    """Written twice, it is there once; the page around it is written anew."""
+def test_section_is_replaced_and_survives_page_rewrite(tmp_path):
+    """A section that is written twice appears once."""
     page = tmp_path / "performance.md"
     write_page("# Performance\n\nfirst\n", page)
     write_section("one", "## One\n\n1", page)

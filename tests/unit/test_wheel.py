@@ -15,7 +15,7 @@ WHEEL = "container_supply_chain-0.1.0-py3-none-any.whl"
 
 @pytest.fixture
 def exported(tmp_path):
-    """A root filesystem with files that hold their own names."""
+    """Return a function that writes a root filesystem whose files contain their own names."""
 
     def make(*names):
         with tarfile.open(tmp_path / "image.tar", mode="w") as tar:
@@ -28,20 +28,20 @@ def exported(tmp_path):
     return make
 
 
-def test_a_wheel_has_a_package_url():
-    """As pip calls the package."""
+def test_wheel_has_package_url():
+    """It has the normalized name that pip uses."""
     assert purl_of(WHEEL) == "pkg:pypi/container-supply-chain@0.1.0"
 
 
-def test_the_wheel_is_taken_from_its_place(exported):
-    """And not another that the image holds, such as pip's own."""
+def test_wheel_is_taken_from_release_directory(exported):
+    """Other wheels in the image are ignored, such as that of pip."""
     tar = exported("usr/share/python-wheels/pip-23.whl", f"opt/release/{WHEEL}", "opt/release/note.txt")
 
     assert wheel_in(tar, REF) == (WHEEL, f"opt/release/{WHEEL}".encode())
 
 
 @pytest.mark.parametrize("names", [(), ("opt/release/a.whl", "opt/release/b.whl"), ("opt/release/a.whl.asc",)])
-def test_one_wheel_is_a_release(exported, names):
-    """Two would leave open which one it is."""
+def test_image_must_have_exactly_one_release_wheel(exported, names):
+    """With two wheels, the release would be ambiguous."""
     with pytest.raises(EvidenceInvalid, match="wheels in /opt/release"):
         wheel_in(exported(*names), REF)

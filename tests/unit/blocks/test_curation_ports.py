@@ -1,4 +1,4 @@
-"""What curation's gate is put together from: layers of bases also where the registry gives none any more."""
+"""The ports of curation: layers of bases, even if the registry no longer serves their manifests."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ BASE = ImageRef(repository="curated/base/python", digest=f"sha256:{hashlib.sha25
 
 
 class Archived(Registry):
-    """Holds no manifest; what it is given it may keep."""
+    """A registry that has no manifest."""
 
     def _manifest_of(self, path):
         raise ImageNotFound(f"The registry has no {path}.\nLook.")
@@ -32,7 +32,7 @@ class Archived(Registry):
 
 @pytest.fixture
 def layers(world, tmp_path):
-    """What gives layers, and what is kept for the next run."""
+    """Return the function that reads layers, with a cache for the next run."""
     registry = Archived(RegistryHttp("registry.test", lambda: ("", "")))
     workbench = SimpleNamespace(kept_content=KeptContent(tmp_path))
     return layers_of(registry, world.store(TierName.CURATION), workbench)
@@ -40,7 +40,7 @@ def layers(world, tmp_path):
 
 @pytest.fixture
 def signed(world, make):
-    """Signs an SBOM that says it read this manifest."""
+    """Return a function that signs an SBOM with the given manifest."""
 
     def sign(manifest):
         source = {"metadata": {"manifest": base64.b64encode(manifest).decode()}}
@@ -49,8 +49,8 @@ def signed(world, make):
     return sign
 
 
-def test_an_archived_bases_layers_are_in_its_signed_sbom(layers, signed, tmp_path):
-    """Nobody can pull it, and what was built on it is judged all the same; the SBOM is read once."""
+def test_layers_of_archived_base_are_read_from_signed_sbom(layers, signed, tmp_path):
+    """Nobody can pull it, but images built on it must still be judged; the SBOM is read once."""
     with pytest.raises(ImageNotFound):
         layers(BASE)
     signed(CONTENT)
@@ -59,8 +59,8 @@ def test_an_archived_bases_layers_are_in_its_signed_sbom(layers, signed, tmp_pat
     assert KeptContent(tmp_path).get(f"manifest in the SBOM of {BASE}")[0] == CONTENT
 
 
-def test_a_manifest_is_believed_for_its_digest_alone(layers, signed):
-    """Whoever signed the SBOM."""
+def test_manifest_in_sbom_must_match_digest(layers, signed):
+    """The signature of the SBOM is not enough."""
     signed(CONTENT + b" ")
 
     with pytest.raises(ImageDamaged):

@@ -1,4 +1,4 @@
-"""What a run says where Prefect does not have the block that it needs."""
+"""Errors for a missing or outdated block in Prefect."""
 
 from uuid import uuid4
 
@@ -8,8 +8,8 @@ from blocks import Bridge, Tier, Workbench
 from supply_chain.errors import SettingInvalid
 
 
-async def test_block_of_an_earlier_version_is_named_with_what_it_may_not_hold(machine):
-    """`build_network` was `host` once; a value is not repeated, for it may be a secret."""
+async def test_outdated_block_error_names_field_without_value(machine):
+    """`build_network` was once `host`; a value may be a secret, so it is not repeated."""
     name = f"earlier-{uuid4().hex[:8]}"
     earlier = Workbench.model_construct(
         project="/p", tools="/t", database="/d", build_network="host", _block_document_name=name
@@ -23,8 +23,8 @@ async def test_block_of_an_earlier_version_is_named_with_what_it_may_not_hold(ma
 
 
 @pytest.mark.parametrize("kind", [Bridge, Tier, Workbench])
-async def test_a_block_that_is_not_there_yet_is_told(machine, kind):
-    """The first `cscm up` registers blocks last; a run that is early ends with an error that says so."""
+async def test_missing_block_error_names_setup_command(machine, kind):
+    """The first `cscm up` registers blocks last, so an early run may miss them."""
     with pytest.raises(SettingInvalid, match=f"no block nobody of the type {kind.get_block_type_name()}") as told:
         await kind.aload("nobody")
 

@@ -1,4 +1,4 @@
-"""A tier's block: what an operator has to fill in, and what is said where something is missing."""
+"""The blocks of tiers and container hosts: required fields and error messages."""
 
 import pytest
 from prefect_aws import AwsCredentials
@@ -25,8 +25,8 @@ def tier(aws=None, **changes):
     return Tier(**{**values, **changes})
 
 
-def test_a_filled_block_acts_in_its_role():
-    """In the region that it names, under the tier's name."""
+def test_tier_session_uses_role_and_region_of_block():
+    """The name of the session is that of the tier."""
     session = tier().session
 
     assert (session.region, session.session_name) == ("eu-west-1", "cscm-curation")
@@ -43,28 +43,28 @@ def test_a_filled_block_acts_in_its_role():
     ],
     ids=str,
 )
-def test_what_is_missing_is_told_before_aws_is_asked(aws, said):
-    """An edit in the UI saves the secret's mask; another region would be another account's registry."""
+def test_tier_reports_missing_credentials_before_calling_aws(aws, said):
+    """An edit in the UI can save the mask of a secret, and another region would be another registry."""
     with pytest.raises(SettingInvalid, match=said):
         _ = tier(aws).session
 
 
-def test_a_tier_believes_the_keys_it_was_given():
-    """And no other's."""
+def test_tier_trusts_only_configured_keys():
+    """Other signers are unknown."""
     assert tier().trusted_key("development") == "PEM"
     with pytest.raises(SettingInvalid, match="trusts no key of execution"):
         tier().trusted_key("execution")
 
 
-def test_a_key_that_the_block_does_not_name_is_told():
-    """By its field."""
+def test_missing_key_setting_is_reported_by_field():
+    """The error names the field of the block."""
     assert tier().key("storage_key") == "alias/cscm-storage"
     with pytest.raises(SettingInvalid, match="names no content_key"):
         tier().key("content_key")
 
 
-def test_there_are_three_tiers():
-    """A fourth has no repositories."""
+def test_tier_refuses_unknown_tier():
+    """Another tier has no repositories."""
     with pytest.raises(ValidationError):
         tier(tier="production")
 
@@ -73,8 +73,8 @@ def test_there_are_three_tiers():
     ("address", "url"),
     [(None, "unix:///var/run/docker.sock"), ("tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376")],
 )
-def test_a_host_is_reached_where_its_block_says(address, url):
-    """Or at the engine's default socket."""
+def test_container_host_uses_url_of_block_or_default_socket(address, url):
+    """Without an address, it is the local engine."""
     assert ContainerHost(docker=DockerHost(base_url=address)).url == url
 
 
@@ -88,10 +88,10 @@ def test_a_host_is_reached_where_its_block_says(address, url):
     ],
     ids=["both", "no containerd of its own", "engine in a container", "engine elsewhere"],
 )
-def test_images_lie_with_the_engine_or_with_the_systems_containerd(
+def test_host_storage_has_directories_of_engine_and_containerd(
     tmp_path, monkeypatch, address, engines, containerds, found
 ):
-    """The engine tells its own directory alone; on another machine there is nothing to look at."""
+    """The engine reports only its own directory, and a remote host has no local storage."""
     for name in ("engine", "containerd"):
         (tmp_path / name).mkdir()
     monkeypatch.setattr(ContainerHost, "machine", Machine(cpus=1, memory=1, storage=str(tmp_path / engines)))

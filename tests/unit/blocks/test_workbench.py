@@ -1,4 +1,4 @@
-"""The workbench's register of names: which source `project` stands for."""
+"""The register of names in the workbench: which source the entry `project` means."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ ASKS = {"kind": "base", "owner": "platform"}
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A clone of the project without a remote, as `git clone` of a directory that went away leaves it."""
+    """A clone of the project without a remote."""
     project = tmp_path / "anything"
     (project / "deployments").mkdir(parents=True)
     shutil.copy("deployments/names.yaml", project / "deployments/names.yaml")
@@ -29,8 +29,8 @@ def workbench(project):
 
 
 @pytest.mark.parametrize("remote", ["", "git@example.com:any/clone.git"])
-def test_the_checkouts_own_bases_are_listed(checkout, remote):
-    """Whatever its remote is called, and where it has none: every clone makes its own bases."""
+def test_bases_of_checkout_are_registered_for_any_remote(checkout, remote):
+    """Every clone builds its own bases."""
     if remote:
         subprocess.run(["git", "-C", checkout, "remote", "add", "origin", remote], check=True)
     asks = Holder(**ASKS, repository=remote or "anything", path="bases/python")
@@ -39,8 +39,8 @@ def test_the_checkouts_own_bases_are_listed(checkout, remote):
         assert name_reasons("base/python", workbench(checkout).registered("base/python", directory), asks) == ()
 
 
-def test_a_repository_that_claims_the_projects_remote_is_not_the_project(checkout, tmp_path):
-    """Its configuration is its developer's; where it lies is not."""
+def test_repository_with_same_remote_is_not_the_project(checkout, tmp_path):
+    """Developers control their remotes, but not the location of the project."""
     asks = Holder(**ASKS, repository="anything", path="bases/python")
     elsewhere = tmp_path / "other/anything/bases/python"
     (checkout / "bases/link").symlink_to(tmp_path)
@@ -50,6 +50,6 @@ def test_a_repository_that_claims_the_projects_remote_is_not_the_project(checkou
         assert [reason.code for reason in name_reasons("base/python", held, asks)] == ["name.taken"]
 
 
-def test_other_names_ask_nothing_of_the_checkout(checkout):
-    """Where nothing is written down there is no holder."""
+def test_unregistered_name_has_no_holder(checkout):
+    """Nothing is read from the checkout."""
     assert workbench(checkout).registered("hello", checkout) is None

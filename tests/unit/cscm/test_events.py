@@ -1,4 +1,4 @@
-"""`cscm events discard`: what is deleted for good is shown first, and asked about."""
+"""`cscm events discard`: shows the message and asks before it deletes it."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from tests.unit.promotion.test_bridge import Queue
 
 @pytest.fixture
 def dead(monkeypatch):
-    """Two dead messages."""
+    """A dead-letter queue with two messages."""
     held = Queue()
     held.send("one", "it is no JSON")
     held.send("other", "it is no JSON")
@@ -25,8 +25,8 @@ def discard(*args, answer=None):
 
 
 @pytest.mark.parametrize(("args", "answer"), [(["--yes"], None), ([], "y\n")])
-def test_the_one_that_is_named_is_shown_and_deleted(dead, args, answer):
-    """And no other."""
+def test_events_discard_shows_and_deletes_named_message(dead, args, answer):
+    """The other message stays."""
     done = discard("message-id-1", *args, answer=answer)
 
     assert (done.exit_code, [each.body for each in dead.held]) == (0, ["one"])
@@ -34,8 +34,8 @@ def test_the_one_that_is_named_is_shown_and_deleted(dead, args, answer):
 
 
 @pytest.mark.parametrize(("message", "answer"), [("message-id-1", "n\n"), ("", "y\n"), ("message-id-7", "y\n")])
-def test_nothing_is_deleted_without_a_yes_to_one_message(dead, message, answer):
-    """Not for an empty variable either."""
+def test_events_discard_deletes_nothing_without_confirmation(dead, message, answer):
+    """An empty or unknown ID deletes nothing either."""
     done = discard(message, answer=answer)
 
     assert (done.exit_code, len(dead.held)) == (1, 2)

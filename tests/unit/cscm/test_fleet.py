@@ -1,4 +1,4 @@
-"""The inventory on a terminal: what stands in it comes from anywhere."""
+"""The inventory in the terminal: its texts come from outside."""
 
 import json
 from datetime import UTC, datetime
@@ -13,8 +13,8 @@ from tests.support.stock import image, stored
 NASTY = "web\u009b2J\u202e\x1b[2J"
 
 
-def test_json_controls_no_terminal(monkeypatch):
-    """It is the same JSON, in ASCII."""
+def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
+    """The JSON still has the same values."""
     known = image(1, owner=NASTY)
     kept = SimpleNamespace(
         images=lambda application: iter((known,)), gone=lambda application: (), reconciled=lambda: None
@@ -29,8 +29,8 @@ def test_json_controls_no_terminal(monkeypatch):
     assert found["stored"]["digest"] == stored(1).digest
 
 
-def test_an_answer_says_how_old_it_is_and_what_it_cannot_know(monkeypatch):
-    """No image found is no good news where nobody looked."""
+def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
+    """An empty result is good news only if everything was looked at."""
     kept = SimpleNamespace(affected=lambda name: (), reconciled=lambda: None, unscanned=lambda: 2, by_starter=lambda: 0)
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
@@ -44,8 +44,8 @@ def test_an_answer_says_how_old_it_is_and_what_it_cannot_know(monkeypatch):
     assert json.loads(after.stdout) == []
 
 
-def test_a_list_says_how_old_it_is_and_leaves_nothing_out(monkeypatch):
-    """It names what cannot be read and what has no SBOM; what runs and is gone from the registry stands first."""
+def test_images_reports_age_and_every_image(monkeypatch):
+    """It lists unreadable images, images without SBOM, and first the running ones that left the registry."""
     known, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
     kept = SimpleNamespace(
         images=lambda application: iter((known,)), gone=lambda application: (gone,),

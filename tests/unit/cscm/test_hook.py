@@ -1,4 +1,4 @@
-"""`cscm hook`: git tells of a push, and nothing that goes wrong here stops one."""
+"""`cscm hook`: reports a git push, and never stops one."""
 
 import io
 import os
@@ -33,14 +33,14 @@ OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
     ],
     ids=["pre-push", "post-receive", "new branch", "deletion", "deletion on a server", "three", "rubbish", "nothing"],
 )
-def test_reads_what_git_says(lines, pushes):
-    """In both forms; each revision once, and a deletion is none."""
+def test_hook_parses_input_of_both_git_hooks(lines, pushes):
+    """Each revision is reported once, and a deletion is ignored."""
     assert pushed(lines) == pushes
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A place for the laptop's state, and a Prefect that is there already."""
+    """Set up a directory for the state of the laptop and a Prefect URL."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path / "home of it's own"))
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     return tmp_path
@@ -59,8 +59,8 @@ def git(*args, **kwargs):
 
 
 @pytest.mark.parametrize(("bare", "where"), [(False, ".git/hooks/pre-push"), (True, "hooks/post-receive")])
-def test_writes_the_hook_that_fits_the_repository(project, bare, where):
-    """A clone tells before a push, a server after it; writing it again changes nothing."""
+def test_hook_install_writes_hook_for_kind_of_repository(project, bare, where):
+    """A clone reports before a push, a server after it; a second installation changes nothing."""
     repository = project / "re po"
     git("init", "-q", *(["--bare"] if bare else []), repository)
 
@@ -74,8 +74,8 @@ def test_writes_the_hook_that_fits_the_repository(project, bare, where):
     subprocess.run(["sh", "-n", written], check=True)
 
 
-def test_finds_the_repository_around_an_application(project):
-    """The hook is the repository's; the path in it is the application's."""
+def test_hook_install_finds_repository_of_application(project):
+    """The hook is installed in the repository and has the path of the application."""
     git("init", "-q", project / "shop")
     (project / "shop" / "hello").mkdir()
 
@@ -84,8 +84,8 @@ def test_finds_the_repository_around_an_application(project):
     assert "/shop/hello" in (project / "shop/.git/hooks/pre-push").read_text()
 
 
-def test_a_hook_speaks_to_the_supply_chain_that_it_was_installed_for(project, monkeypatch):
-    """Also where that has another profile, and so other ports."""
+def test_hook_keeps_home_and_profile_of_installation(project, monkeypatch):
+    """Another profile may use other ports."""
     monkeypatch.setenv("CSCM_PROFILE", str(project / "my own.yaml"))
     git("init", "-q", str(project / "shop"))
 
@@ -97,8 +97,8 @@ def test_a_hook_speaks_to_the_supply_chain_that_it_was_installed_for(project, mo
 
 
 @pytest.mark.parametrize("content", [b"#!/bin/sh\necho mine\n", b"\xff\xfe"])
-def test_leaves_a_hook_that_is_somebody_elses(project, content):
-    """And says what to call in it."""
+def test_hook_install_keeps_foreign_hook(project, content):
+    """The error says what to call in it."""
     git("init", "-q", project / "shop")
     theirs = project / "shop/.git/hooks/pre-push"
     theirs.parent.mkdir(exist_ok=True)
@@ -111,16 +111,16 @@ def test_leaves_a_hook_that_is_somebody_elses(project, content):
     assert theirs.read_bytes() == content
 
 
-def test_outside_of_git_there_is_nothing_to_hook(project):
-    """With what to do."""
+def test_hook_install_fails_outside_of_repository(project):
+    """The error says what is missing."""
     done = CliRunner().invoke(main, ["hook", "install", str(project)])
 
     assert done.exit_code == 1
     assert "in no git repository" in done.output
 
 
-def test_a_push_goes_through_when_nobody_can_be_told(project):
-    """The supply chain of this machine may be down; the push is not its to stop."""
+def test_push_succeeds_if_hook_fails(project):
+    """The supply chain may be down, and must not stop the push."""
     work, server = project / "work", project / "server.git"
     git("init", "-q", "-b", "main", work)
     git("init", "-q", "--bare", server)
@@ -137,8 +137,8 @@ def test_a_push_goes_through_when_nobody_can_be_told(project):
     assert "was not told" in done.stderr
 
 
-def test_the_hook_posts_every_revision_with_the_applications_path(project, monkeypatch):
-    """As `cscm.source.pushed`."""
+def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
+    """Each becomes a `cscm.source.pushed` event."""
     told = []
     monkeypatch.setattr("tasks.source.post_pushed", lambda *push: told.append(push))
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))

@@ -1,4 +1,4 @@
-"""`cscm lifecycle`, `block`, `unblock`, `hold` and `release`: what is asked for, printed and asked back."""
+"""`cscm lifecycle`, `block`, `unblock`, `hold` and `release`: their parameters, output and questions."""
 
 import json
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ def planned(count=100):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Call `cscm` with flows that end as the test says, and no Prefect."""
+    """Return a function that calls `cscm` with a stubbed flow and without Prefect."""
 
     def running(*args, result=None, answer=None):
         running.asked = None
@@ -44,16 +44,16 @@ def run(monkeypatch):
 
 
 @pytest.mark.parametrize("said", [["--why", ""], ["--why", "  "], ["--why", "x" * 1001], ["--why", "x", "--by", ""]])
-def test_whoever_decides_has_to_say_something(run, said):
-    """Before anything is started."""
+def test_decision_command_refuses_blank_reason_or_name(run, said):
+    """No flow starts."""
     ran = run("block", str(ref(1)), *said)
 
     assert ran.exit_code == 2 and "say something" in ran.output and run.asked is None
 
 
 @pytest.mark.parametrize("act", ["block", "unblock", "hold", "release"])
-def test_who_decides_is_whoever_types_unless_it_is_said(run, act):
-    """What runs from the image is told."""
+def test_decision_command_uses_current_user_and_lists_deployments(run, act):
+    """The option `--by` overrides the user."""
     ran = RunsFrom(environment="staging", application="hello", address="http://x/\x1b", owner="web")
     ruled = DecisionResult(ref=ref(1), act=Act(act), by="ann", why="x", at=NOW, changed=True, running=(ran,))
 
@@ -67,15 +67,15 @@ def test_who_decides_is_whoever_types_unless_it_is_said(run, act):
 
 
 @pytest.mark.parametrize("act", ["block", "unblock", "hold", "release"])
-def test_nothing_is_decided_without_a_reason(run, act):
-    """It is signed, and told to whoever meets it."""
+def test_decision_command_requires_reason(run, act):
+    """The reason is signed and shown to everyone concerned."""
     done = run(act, str(ref(1)))
 
     assert done.exit_code == 2 and "--why" in done.output and run.asked is None
 
 
-def test_a_plan_is_told_and_written_where_it_is_asked_for(run, tmp_path):
-    """Whole; nothing is carried out."""
+def test_lifecycle_plan_prints_and_writes_plan(run, tmp_path):
+    """The file has the whole plan, and nothing is applied."""
     done = run("lifecycle", "plan", "-o", str(tmp_path / "plan.json"), "--rules", "own", result=planned())
 
     assert done.exit_code == 0 and run.asked == {"rules": "own"}
@@ -87,8 +87,8 @@ def test_a_plan_is_told_and_written_where_it_is_asked_for(run, tmp_path):
 @pytest.mark.parametrize(
     ("output", "why"), [(".", "is a directory"), ("nowhere/plan.json", "No such file or directory")]
 )
-def test_a_plan_that_could_not_be_written_is_not_made(run, tmp_path, output, why):
-    """To plan takes minutes."""
+def test_lifecycle_plan_checks_output_file_before_planning(run, tmp_path, output, why):
+    """Planning takes minutes."""
     run.asked = None
 
     done = run("lifecycle", "plan", "-o", str(tmp_path / output), result=planned())
@@ -97,8 +97,8 @@ def test_a_plan_that_could_not_be_written_is_not_made(run, tmp_path, output, why
     assert run.asked is None and list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_can_be_read_by_a_program(run):
-    """As JSON."""
+def test_lifecycle_plan_prints_json(run):
+    """Programs read it."""
     done = run("lifecycle", "plan", "--json", result=planned())
 
     assert json.loads(done.output)["steps"][0]["action"] == "age-out"
@@ -106,7 +106,7 @@ def test_a_plan_can_be_read_by_a_program(run):
 
 @pytest.fixture
 def written(tmp_path):
-    """A plan in a file."""
+    """Return a function that writes a plan to a file."""
 
     def write(count=100):
         write_plan(planned(count), tmp_path / "plan.json")
@@ -116,8 +116,8 @@ def written(tmp_path):
 
 
 @pytest.mark.parametrize(("answer", "status", "called"), [("y\n", 0, True), ("n\n", 1, False), ("", 1, False)])
-def test_a_plan_is_carried_out_when_somebody_says_yes(run, written, answer, status, called):
-    """It is shown before."""
+def test_lifecycle_apply_asks_for_confirmation(run, written, answer, status, called):
+    """The plan is shown first."""
     applied = Applied(plan=planned().digest, entries=())
 
     done = run("lifecycle", "apply", written(), result=applied, answer=answer)
@@ -127,16 +127,16 @@ def test_a_plan_is_carried_out_when_somebody_says_yes(run, written, answer, stat
     assert ("0 done, 0 skipped, 0 failed" in done.output) is called
 
 
-def test_nobody_is_asked_who_said_yes_already(run, written):
-    """The flow gets the file, which plan in it was read, and who it was."""
+def test_lifecycle_apply_with_yes_passes_path_name_and_digest(run, written):
+    """The flow gets the digest of the plan that was read."""
     path = written()
     run("lifecycle", "apply", path, "--yes", "--by", "ann", result=Applied(plan=planned().digest, entries=()))
 
     assert run.asked == {"path": path, "by": "ann", "why": "", "digest": planned().digest}
 
 
-def test_above_its_limits_a_plan_needs_a_reason(run, written):
-    """It is signed."""
+def test_lifecycle_apply_over_limit_requires_reason(run, written):
+    """The reason is signed with the approval."""
     done = run("lifecycle", "apply", written(0), "--yes")
     assert done.exit_code == 2 and run.asked is None
     assert "it changes 1 image, and 0 need no approval: say --why" in done.output
@@ -145,15 +145,15 @@ def test_above_its_limits_a_plan_needs_a_reason(run, written):
     assert run.asked["why"] == "read it"
 
 
-def test_a_file_that_is_no_plan_is_told_before_anything_starts(run, tmp_path):
-    """As an error of ours."""
+def test_lifecycle_apply_refuses_file_that_is_no_plan(run, tmp_path):
+    """The error appears before a flow starts."""
     done = run("lifecycle", "apply", str(tmp_path / "none.json"), "--yes")
 
     assert done.exit_code == 1 and "is no plan" in done.output and run.asked is None
 
 
-def test_a_shell_is_offered_the_rules_and_not_their_tests(monkeypatch, tmp_path):
-    """Those that begin as what is typed."""
+def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_path):
+    """Only matching names are offered."""
     there = tmp_path / "deployments/lifecycle"
     there.mkdir(parents=True)
     for name in ("nightly", "nightly.tests", "weekly"):
@@ -178,8 +178,8 @@ def test_a_shell_is_offered_the_rules_and_not_their_tests(monkeypatch, tmp_path)
     ],
     ids=lambda command: command[0],
 )
-def test_what_names_no_image_is_refused_before_anybody_is_asked(run, command, name):
-    """A misspelt digest should not take as long as a right one."""
+def test_command_refuses_invalid_image_name_before_prefect_starts(run, command, name):
+    """A mistake should be reported at once."""
     done = run(command[0], name, *command[1:])
 
     assert done.exit_code == 2 and "names no image: write NAME@sha256:…" in done.output
@@ -188,7 +188,7 @@ def test_what_names_no_image_is_refused_before_anybody_is_asked(run, command, na
 @pytest.mark.parametrize(
     "name", ["0" * 12, f"sha256:{'0' * 64}", f"curated/a/b@{'0' * 12}", f" dev/a@sha256:{'0' * 64} "]
 )
-def test_however_an_image_is_named_it_is_asked_for_so(run, name):
-    """As tables, runs and registries write it."""
+def test_command_accepts_each_form_of_image_name(run, name):
+    """Tables, runs and registries write names differently."""
     assert run("hold", name, "--why", "x").exception is None or run.asked
     assert run.asked["image"] == name

@@ -1,4 +1,4 @@
-"""`cscm`: what it prints, and the status it ends with."""
+"""`cscm`: its output and exit status."""
 
 import errno
 import json
@@ -50,7 +50,7 @@ DRIFTED = SEEN.model_copy(update={"deviations": (Deviation(code="c.d", fact="cha
 
 @pytest.fixture
 def run(monkeypatch):
-    """Call `cscm` with flows that end as the test says, and no Prefect."""
+    """Return a function that calls `cscm` with stubbed flows and without Prefect."""
 
     def running(*args, result=None):
         async def flow(**parameters):
@@ -86,8 +86,8 @@ def calls(path):
 
 
 @pytest.mark.parametrize("name", ["chain", "develop", "curate", "execute", "monitor"])
-def test_an_error_of_ours_is_a_message_and_status_one(run, application, name):
-    """With its code, and never a stack trace."""
+def test_known_error_gives_message_and_status_1(run, application, name):
+    """The message has the error code and no stack trace."""
     done = run(*calls(application)[name], result=RegistryUnavailable("it is silent\x1b[2J\nwait"))
 
     assert done.exit_code == 1
@@ -96,8 +96,8 @@ def test_an_error_of_ours_is_a_message_and_status_one(run, application, name):
 
 
 @pytest.mark.parametrize("name", ["chain", "curate", "execute"])
-def test_a_refusal_is_told_whole_and_is_status_three(run, application, name):
-    """It is an answer, and not the one that was hoped for."""
+def test_refusal_gives_all_reasons_and_status_3(run, application, name):
+    """A refusal is a valid result, but not success."""
     done = run(*calls(application)[name], result=REFUSED)
 
     assert done.exit_code == 3
@@ -105,24 +105,24 @@ def test_a_refusal_is_told_whole_and_is_status_three(run, application, name):
     assert "\x1b" not in done.output
 
 
-def test_a_refusal_can_be_read_by_a_program(run):
-    """The same status, and all of it."""
+def test_refusal_with_json_gives_whole_verdict(run):
+    """The exit status is the same."""
     done = run("curate", str(REF), "--json", result=REFUSED)
 
     assert done.exit_code == 3
     assert json.loads(done.output) == REFUSED.model_dump(mode="json")
 
 
-def test_what_comes_out_is_told_by_its_digest(run):
-    """For the next command."""
+def test_curate_prints_digest_of_image(run):
+    """The next command takes it as its argument."""
     done = run("curate", str(REF), result=CURATED)
 
     assert (done.exit_code, done.output.strip()) == (0, str(REF))
     assert json.loads(run("curate", str(REF), "--json", result=CURATED).output)["tag"] == "t"
 
 
-def test_what_runs_is_told_in_lines(run):
-    """Well or not, and what to do."""
+def test_monitor_prints_lines_with_remedies(run):
+    """The lines say whether each deployment is healthy."""
     done = run("monitor", result=(SEEN, DRIFTED))
 
     assert done.exit_code == 0, done.output
@@ -132,8 +132,8 @@ def test_what_runs_is_told_in_lines(run):
     assert len(json.loads(run("monitor", "--json", result=(SEEN, DRIFTED)).output)) == 2
 
 
-def test_nothing_that_runs_is_told_too(run):
-    """An empty answer would look like none."""
+def test_monitor_prints_message_if_nothing_runs(run):
+    """No output would look like a failure."""
     assert run("monitor", result=()).output.strip()
 
 
@@ -146,8 +146,8 @@ def test_nothing_that_runs_is_told_too(run):
         (("monitor", "--environment", "staging"), ("environment",)),
     ],
 )
-def test_options_reach_the_flow(run, application, args, parameters):
-    """Under the names that its form has."""
+def test_command_passes_options_to_flow(run, application, args, parameters):
+    """The parameters have the names of the flow's form."""
     assert run(*[arg.format(application) for arg in args], result=CURATED).exit_code == 0
 
     given = {"revision": "abc", "environment": "staging"}
@@ -155,8 +155,8 @@ def test_options_reach_the_flow(run, application, args, parameters):
 
 
 @pytest.mark.parametrize("command", ["chain", "develop"])
-def test_a_wrong_declaration_is_told_before_anything_starts(run, tmp_path, command):
-    """Nothing has to be up for that."""
+def test_invalid_declaration_is_reported_before_flow_starts(run, tmp_path, command):
+    """Prefect need not be running."""
     (tmp_path / "supply-chain.yaml").write_text("kind: service\n")
 
     done = run(command, str(tmp_path), result=AssertionError("the flow must not start"))
@@ -168,16 +168,16 @@ def test_a_wrong_declaration_is_told_before_anything_starts(run, tmp_path, comma
 @pytest.mark.parametrize(
     "args", [("nosuch",), ("chain",), ("execute", str(REF)), ("curate", "--nosuch", str(REF)), ("hook", "nosuch")]
 )
-def test_a_wrong_call_is_status_two(run, args):
-    """With how to call it."""
+def test_wrong_usage_gives_status_2_and_usage(run, args):
+    """The output shows how to call the command."""
     done = run(*args)
 
     assert done.exit_code == 2
     assert "Usage" in done.output
 
 
-def test_a_prefect_that_was_killed_meanwhile_is_a_message(run):
-    """And what to do: it is nobody's mistake in the chain."""
+def test_unavailable_prefect_gives_message_with_remedy(run):
+    """The error is not in the chain itself."""
     done = run("monitor", result=httpx.ConnectError("All connection attempts failed"))
 
     assert done.exit_code == 1
@@ -185,8 +185,8 @@ def test_a_prefect_that_was_killed_meanwhile_is_a_message(run):
     assert "Traceback" not in done.output
 
 
-def test_a_run_that_is_terminated_says_so(run):
-    """No trace of where it was just then."""
+def test_terminated_run_gives_message(run):
+    """There is no stack trace."""
     done = run("monitor", result=TerminationSignal(signal=15))
 
     assert done.exit_code == 1
@@ -194,26 +194,26 @@ def test_a_run_that_is_terminated_says_so(run):
     assert "Traceback" not in done.output
 
 
-def test_a_mistake_of_ours_is_not_hidden(run):
-    """It is no message for a user; whoever reports it needs the trace."""
+def test_unexpected_error_is_not_hidden(run):
+    """A bug report needs the stack trace."""
     done = run("monitor", result=ZeroDivisionError())
 
     assert isinstance(done.exception, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("args", [("--help",), ("chain", "-h"), ("hook", "install", "--help"), ("--version",)])
-def test_help_and_version_need_nothing(args):
-    """Neither state nor Prefect."""
+def test_help_and_version_need_no_prefect(args):
+    """They need no state either."""
     assert CliRunner().invoke(main, args).exit_code == 0
 
 
-def test_prints_the_schema_for_editors():
-    """The one of the models."""
+def test_schema_command_prints_schema_of_models():
+    """Editors use it."""
     assert json.loads(CliRunner().invoke(main, ["schema"]).output) == json_schema()
 
 
-def test_a_server_of_somebody_else_is_not_taken_for_ours(tmp_path, monkeypatch):
-    """It answers, but not to our password."""
+def test_command_refuses_server_of_other_installation(tmp_path, monkeypatch):
+    """The server answers, but not to the right password."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr("cscm.session.answers", lambda port, path, auth=None: auth is None)
@@ -224,8 +224,8 @@ def test_a_server_of_somebody_else_is_not_taken_for_ours(tmp_path, monkeypatch):
     assert "is not the one of" in done.output and "PREFECT_API_URL" not in os.environ
 
 
-def test_without_prefect_it_says_how_to_start_it(tmp_path, monkeypatch):
-    """On a machine where nothing runs yet."""
+def test_command_without_prefect_names_start_command(tmp_path, monkeypatch):
+    """Nothing may be running yet on a new machine."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr("cscm.session.answers", lambda *_, **__: False)
@@ -236,8 +236,8 @@ def test_without_prefect_it_says_how_to_start_it(tmp_path, monkeypatch):
     assert "cscm up" in done.output
 
 
-def test_bases_can_be_read_by_a_program(monkeypatch):
-    """Which images they are, by digest."""
+def test_bases_with_json_prints_image_refs(monkeypatch):
+    """The images are named by digest."""
 
     async def flow(**parameters):
         return [REF]
@@ -249,8 +249,8 @@ def test_bases_can_be_read_by_a_program(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["chain", "develop", "curate", "execute", "monitor", "bases", "status", "doctor"])
-def test_what_has_a_result_gives_it_to_programs_too(name):
-    """Nobody should have to parse what is written for people."""
+def test_command_with_result_has_json_option(name):
+    """Programs should not have to parse text for people."""
     assert "--json" in {option for each in main.commands[name].params for option in each.opts}
 
 
@@ -266,8 +266,8 @@ def test_what_has_a_result_gives_it_to_programs_too(name):
         ("cscm bases go", "go-build"),
     ],
 )
-def test_a_shell_completes_what_is_typed(typed, offered):
-    """As bash asks for it; the documentation says how to turn it on."""
+def test_shell_completion_offers_matching_words(typed, offered):
+    """The test asks in the way bash does; the documentation says how to enable it."""
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     done = subprocess.run(
         [Path(sys.executable).with_name("cscm")], env={**os.environ, **words, "_CSCM_COMPLETE": "bash_complete"},
@@ -278,8 +278,8 @@ def test_a_shell_completes_what_is_typed(typed, offered):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_completion(shell):
-    """What `eval` or a file takes."""
+def test_each_shell_gets_completion_script(shell):
+    """A script can be used with `eval` or a file."""
     done = subprocess.run(
         [Path(sys.executable).with_name("cscm")], env={**os.environ, "_CSCM_COMPLETE": f"{shell}_source"},
         capture_output=True, text=True, timeout=60, check=False,
@@ -288,16 +288,16 @@ def test_each_shell_gets_its_completion(shell):
     assert done.returncode == 0 and f"_CSCM_COMPLETE={shell}_complete" in done.stdout
 
 
-def test_a_full_disk_is_a_message_and_no_stack_trace(run, application):
-    """Wherever it was written to."""
+def test_full_disk_gives_message_without_stack_trace(run, application):
+    """The message names the path."""
     ended = run("chain", application, result=OSError(errno.ENOSPC, "No space left on device", "/results"))
 
     assert ended.exit_code == 1
     assert "no space left at /results" in ended.output and "[disk.full]" in ended.output
 
 
-def test_a_command_gives_signs_of_life_as_often_as_the_server_expects(monkeypatch, tmp_path):
-    """Also where the server is another one than the laptop's, and Prefect's default counts."""
+def test_command_sets_heartbeat_frequency_for_server(monkeypatch, tmp_path):
+    """This also holds for a server other than the laptop's, where Prefect's default would apply."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")

@@ -1,4 +1,4 @@
-"""How a command runs its flow: with what that takes, and nothing else."""
+"""How a command runs its flow."""
 
 import sys
 from importlib import import_module
@@ -34,15 +34,15 @@ CALLS = {
 
 @pytest.fixture
 def given(tmp_path):
-    """An application, and a plan."""
+    """Create an application and a plan."""
     (tmp_path / "supply-chain.yaml").write_text("kind: base\nname: base/x\nowner: me\ncheck: [x]\n")
     write_plan(planned(), tmp_path / "plan.json")
     return {"application": str(tmp_path), "plan": str(tmp_path / "plan.json")}
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_a_flow_gets_what_it_takes(monkeypatch, given, command):
-    """The flow is named in words, so that nothing else would say that it is another, or takes something else."""
+def test_command_calls_existing_flow_with_valid_parameters(monkeypatch, given, command):
+    """The flow is named by a string, so no other check would find a mistake."""
     started = []
 
     def result_of(flow, verbose, /, **parameters):
@@ -60,8 +60,8 @@ def test_a_flow_gets_what_it_takes(monkeypatch, given, command):
     getattr(import_module(module), name).validate_parameters(parameters)
 
 
-def test_every_command_that_runs_a_flow_is_tried():
-    """They are those that can show the whole log."""
+def test_every_command_that_runs_a_flow_is_tested():
+    """These commands have the option `--verbose`."""
 
     def those(command, name=""):
         if isinstance(command, click.Group):
@@ -71,8 +71,8 @@ def test_every_command_that_runs_a_flow_is_tried():
     assert those(main) == set(CALLS)
 
 
-def test_what_is_no_base_is_told_before_prefect_is_asked(monkeypatch):
-    """A misspelt name should not take as long as a right one."""
+def test_unknown_base_is_refused_before_prefect_starts(monkeypatch):
+    """A mistake should be reported at once."""
     monkeypatch.setattr(running, "use_prefect", lambda **_: pytest.fail("Prefect is asked"))
 
     done = CliRunner().invoke(main, ["bases", "pyhton"])
@@ -80,8 +80,8 @@ def test_what_is_no_base_is_told_before_prefect_is_asked(monkeypatch):
     assert done.exit_code == 2 and "no base is called pyhton; there are" in done.output
 
 
-def test_every_flow_run_by_hand_carries_the_projects_tag_and_no_task_run(machine, monkeypatch):
-    """The server ends those that were killed; a task run with a tag would ask it for a place each time."""
+def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypatch):
+    """The server ends killed runs with the tag; a tagged task run would cost a concurrency request each time."""
     found = []
 
     @task
@@ -99,7 +99,7 @@ def test_every_flow_run_by_hand_carries_the_projects_tag_and_no_task_run(machine
         await within()
 
     monkeypatch.setattr(running, "use_prefect", lambda **_: None)
-    monkeypatch.setattr(flow_engine, "TagsContext", flow_engine.TagsContext)  # as it was, afterwards
+    monkeypatch.setattr(flow_engine, "TagsContext", flow_engine.TagsContext)  # restored afterwards
     monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(whole=whole))
 
     running.result_of("trial:whole", True)

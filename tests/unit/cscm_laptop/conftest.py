@@ -1,4 +1,4 @@
-"""The laptop's unit tests see none of the settings of whoever runs them."""
+"""Isolates the unit tests of the laptop from the settings of the user."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home or a profile chosen for `make test` is not the tests' own."""
+    """Unset a home or profile that was chosen for `make test`."""
     for name in ("CSCM_PROFILE", "CSCM_HOME"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""The laptop's commands, as a person calls them."""
+"""The commands of the laptop, called as a person does."""
 
 import http.server
 import json
@@ -17,7 +17,7 @@ from supply_chain.errors import EngineUnavailable
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Call a command in a project of its own whose ports nobody uses."""
+    """Return a function that calls a command in its own project with unused ports."""
     with socket.socket() as one, socket.socket() as two:
         for probe in (one, two):
             probe.bind(("127.0.0.1", 0))
@@ -41,8 +41,8 @@ def run(tmp_path, monkeypatch):
     return lambda *args: CliRunner().invoke(main, args)
 
 
-def test_status_of_a_chain_that_is_down(run):
-    """Every part is listed as stopped, with the address that it would have."""
+def test_status_lists_every_part_as_stopped_if_nothing_runs(run):
+    """Each part is listed with the address that it would have."""
     parts = json.loads(run("status", "--json").stdout)
 
     assert {part["name"]: part["running"] for part in parts} == {
@@ -55,8 +55,8 @@ def test_status_of_a_chain_that_is_down(run):
     }
 
 
-def test_doctor_lists_every_part_and_its_remedy(run):
-    """Exit status 1 says that something is not ok; each such line says what to do."""
+def test_doctor_lists_each_failed_part_with_remedy(run):
+    """Exit status 1 means that something is not ok."""
     done = run("doctor", "--json")
 
     lines = {line["name"]: line for line in json.loads(done.stdout)}
@@ -76,8 +76,8 @@ def test_doctor_lists_every_part_and_its_remedy(run):
 
 
 @pytest.mark.parametrize(("user", "engine"), [(1000, "unix:///nothing.sock"), (0, "tcp://192.0.2.1:1")])
-def test_doctor_notes_what_only_root_on_the_engines_machine_can_set(run, tmp_path, monkeypatch, user, engine):
-    """It is no failure, and the note says what that user types."""
+def test_doctor_notes_settings_that_only_root_on_engine_host_can_make(run, tmp_path, monkeypatch, user, engine):
+    """Their absence is no failure, and the note has the commands."""
     Home(tmp_path / "project", tmp_path / "home").create()
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setenv("DOCKER_HOST", engine)
@@ -100,8 +100,8 @@ def unavailable(url):
     raise EngineUnavailable(f"{url} does not answer.\nStart it.")
 
 
-def test_doctor_on_the_engines_machine_fails_root_whose_rules_are_missing(run, monkeypatch):
-    """There the user can mend it."""
+def test_doctor_fails_for_root_if_build_network_rules_are_missing(run, monkeypatch):
+    """Root on the engine's machine can fix it."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(firewall, "find_iptables", lambda: None)
 
@@ -110,8 +110,8 @@ def test_doctor_on_the_engines_machine_fails_root_whose_rules_are_missing(run, m
     assert not lines["build network"]["ok"] and "cscm up" in lines["build network"]["remedy"]
 
 
-def test_doctor_names_a_bridge_that_has_ipv6_addresses(run, monkeypatch):
-    """There are no rules for these, so build steps would reach whatever has such an address."""
+def test_doctor_fails_if_bridge_has_ipv6_addresses(run, monkeypatch):
+    """There are no rules for IPv6, so build steps could reach any such address."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(firewall, "has_ipv6", lambda: True)
 
@@ -121,8 +121,8 @@ def test_doctor_names_a_bridge_that_has_ipv6_addresses(run, monkeypatch):
     assert "daemon.json" in lines["build network"]["remedy"]
 
 
-def test_doctor_names_who_took_a_port(run, tmp_path):
-    """And the setting to change."""
+def test_doctor_names_process_on_busy_port(run, tmp_path):
+    """The remedy names the setting to change."""
     profile = tmp_path / "project" / MARKER
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
@@ -133,12 +133,12 @@ def test_doctor_names_who_took_a_port(run, tmp_path):
 
     assert "taken by" in lines[f"port {port}"]["found"]
     assert "ports.emulator" in lines[f"port {port}"]["remedy"]
-    assert not lines["emulator"]["ok"]  # what answers there is not ours
+    assert not lines["emulator"]["ok"]  # another process answers there
     assert "taken" in lines["emulator"]["found"]
 
 
-def test_every_port_that_is_taken_is_told_before_anything_is_made(run, tmp_path):
-    """Who mends one and waits for minutes does not learn of the other then."""
+def test_up_reports_all_busy_ports_before_creating_anything(run, tmp_path):
+    """Otherwise a user would see the second conflict only minutes after the first is fixed."""
     with socket.socket() as one, socket.socket() as two:
         for other in (one, two):
             other.bind(("127.0.0.1", 0))
@@ -155,8 +155,8 @@ def test_every_port_that_is_taken_is_told_before_anything_is_made(run, tmp_path)
 
 
 @pytest.mark.parametrize("command", ["up", "status", "doctor"])
-def test_a_mistake_in_the_profile_is_told_without_a_stack_trace(run, tmp_path, command):
-    """File, line and column; exit status 1."""
+def test_mistake_in_profile_is_reported_without_stack_trace(run, tmp_path, command):
+    """The message has file, line and column; the exit status is 1."""
     (tmp_path / "project" / MARKER).write_text("prots: {emulator: 1}\n")
 
     done = run(command)
@@ -166,8 +166,8 @@ def test_a_mistake_in_the_profile_is_told_without_a_stack_trace(run, tmp_path, c
     assert "Traceback" not in done.output
 
 
-def test_an_error_is_told_without_control_characters(run, tmp_path):
-    """What a file says must not ring, move the cursor or change colours."""
+def test_error_message_has_no_control_characters(run, tmp_path):
+    """Text of a file must not ring, move the cursor or change colors."""
     (tmp_path / "project" / MARKER).write_text('"prots\\a": 1\n')
 
     done = run("up")
@@ -176,8 +176,8 @@ def test_an_error_is_told_without_control_characters(run, tmp_path):
     assert "\a" not in done.output
 
 
-def test_reset_asks_before_it_removes(run, tmp_path):
-    """It costs every image, key and record."""
+def test_reset_asks_for_confirmation(run, tmp_path):
+    """A reset removes every image, key and record."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "this-is-a-cscm-home").touch()
 

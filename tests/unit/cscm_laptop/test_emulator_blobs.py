@@ -1,10 +1,10 @@
-"""Blobs on their way in."""
+"""Uploads of blobs."""
 
 from cscm_laptop.emulator.blobs import IDLE, Blobs, give_up
 
 
-def test_an_upload_that_nobody_goes_on_with_is_given_up(tmp_path):
-    """Its client was killed, and its file would lie there for ever; the others go on."""
+def test_idle_upload_is_discarded(tmp_path):
+    """Its client was killed, so its file would stay forever; active uploads continue."""
     blobs = Blobs(tmp_path)
     uploads = {"left": blobs.begin(), "slow": blobs.begin()}
     for upload in uploads.values():

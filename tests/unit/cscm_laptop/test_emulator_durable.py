@@ -1,4 +1,4 @@
-"""No answer before its state is on disk; blobs are files that are whole or not there."""
+"""Durability: no response is sent before its state is on disk, and a blob is complete or absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cscm_laptop.emulator.durable import Part, holding, settle_all, sweep, write
 
 
 class Service:
-    """A pretended service: its state is what was put into it, and everything it does is in `events`."""
+    """A service whose state is a list of values, and which records its actions in `events`."""
 
     def __init__(self, path: Path) -> None:
         self.state: list[str] = []
@@ -32,7 +32,7 @@ class Service:
         self.events.append(f"disk:{data.decode()}")
 
     async def put(self, value: str) -> None:
-        """An ASGI application that changes its state and answers."""
+        """Change the state and respond, like an ASGI application."""
 
         async def send(message: Any) -> None:
             self.events.append(f"{message['type']}:{value}")
@@ -48,15 +48,15 @@ def service(tmp_path: Path) -> Service:
     return Service(tmp_path / "service.json")
 
 
-async def test_the_state_is_on_disk_before_the_answer_begins(service: Service) -> None:
-    """First the disk, then the first byte of the answer."""
+async def test_state_is_on_disk_before_response_starts(service: Service) -> None:
+    """The disk comes first, then the first byte of the response."""
     await service.put("a")
 
     assert service.events == ["disk:a", "http.response.start:a", "http.response.body:a"]
 
 
-async def test_each_of_many_answers_waits_for_a_write_that_has_its_change(service: Service, tmp_path: Path) -> None:
-    """Concurrent changes share writes, and none is answered before a write that has it."""
+async def test_each_response_waits_for_write_with_its_change(service: Service, tmp_path: Path) -> None:
+    """Concurrent changes share writes, and no response is sent before a write that has its change."""
     await asyncio.gather(*(service.put(f"v{number}") for number in range(50)))
 
     written: set[str] = set()
@@ -71,8 +71,8 @@ async def test_each_of_many_answers_waits_for_a_write_that_has_its_change(servic
     assert (tmp_path / "service.json").read_text().split(",") == service.state
 
 
-async def test_a_failed_write_is_no_answer(service: Service) -> None:
-    """When the disk is full the client hears nothing good, and the next change is not told of either."""
+async def test_failed_write_sends_no_response(service: Service) -> None:
+    """If the disk is full, neither this change nor the next is confirmed."""
 
     def full() -> None:
         raise OSError("no space left on device")
@@ -87,8 +87,8 @@ async def test_a_failed_write_is_no_answer(service: Service) -> None:
     assert service.events == ["disk:a,b,c", "http.response.start:c", "http.response.body:c"]
 
 
-async def test_a_read_waits_for_the_write_it_may_have_seen(service: Service) -> None:
-    """Nobody is told of a change that could still be undone."""
+async def test_read_waits_for_pending_write(service: Service) -> None:
+    """A client must not see a change that may still be lost."""
     gate = threading.Event()
     service.before_write = gate.wait
     writing = asyncio.create_task(service.put("a"))
@@ -101,8 +101,8 @@ async def test_a_read_waits_for_the_write_it_may_have_seen(service: Service) -> 
     await asyncio.gather(writing, reading)
 
 
-async def test_a_client_that_leaves_does_not_end_the_write(service: Service, tmp_path: Path) -> None:
-    """A cancelled request leaves its write running, so that a later one cannot be overtaken by it."""
+async def test_cancelled_request_does_not_cancel_its_write(service: Service, tmp_path: Path) -> None:
+    """Otherwise it could overtake a later write."""
     gate = threading.Event()
     service.before_write = gate.wait
     leaving = asyncio.create_task(service.put("a"))
@@ -117,16 +117,16 @@ async def test_a_client_that_leaves_does_not_end_the_write(service: Service, tmp
     assert (tmp_path / "service.json").read_text() == "a,b"
 
 
-async def test_what_did_not_change_is_not_written(service: Service) -> None:
-    """A request that only might have changed something costs no write."""
+async def test_unchanged_state_is_not_written(service: Service) -> None:
+    """A request that changed nothing costs no write."""
     await service.put("a")
     await settle_all([service.part], changed=True)
 
     assert service.events.count("disk:a") == 1
 
 
-def test_a_write_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File, then name, then directory: the order in which nothing can be lost."""
+def test_write_is_synced_before_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is file, name, directory, so that nothing can be lost."""
     order: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -148,8 +148,8 @@ def test_a_write_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o600
 
 
-def test_leftovers_of_an_interrupted_write_are_swept(tmp_path: Path) -> None:
-    """A temporary file goes, the state beside it stays."""
+def test_sweep_removes_temporary_files_of_interrupted_writes(tmp_path: Path) -> None:
+    """The state itself stays."""
     (tmp_path / "ecr.json.tmp").write_bytes(b"half")
     write_durably(tmp_path / "ecr.json", b"whole")
     (tmp_path / "kms.json.tmp").write_bytes(b"half")
@@ -163,8 +163,8 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def test_a_blob_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
-    """An upload shows nothing until it is finished, and then everything."""
+def test_blob_is_absent_until_upload_is_finished(tmp_path: Path) -> None:
+    """An upload is not visible before."""
     blobs = Blobs(tmp_path)
     upload = blobs.begin()
     upload.append(b"ab")
@@ -177,8 +177,8 @@ def test_a_blob_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     assert not list((tmp_path / "uploads").iterdir())
 
 
-def test_a_blob_that_is_something_else_is_refused_and_forgotten(tmp_path: Path) -> None:
-    """Bytes are stored under their own digest only."""
+def test_blob_with_wrong_digest_is_refused_and_removed(tmp_path: Path) -> None:
+    """Content is stored under its own digest only."""
     blobs = Blobs(tmp_path)
     upload = blobs.begin()
     upload.append(b"ab")
@@ -190,8 +190,8 @@ def test_a_blob_that_is_something_else_is_refused_and_forgotten(tmp_path: Path) 
     assert not list((tmp_path / "blobs" / "sha256").iterdir())
 
 
-def test_a_blob_is_written_once(tmp_path: Path) -> None:
-    """The same content again leaves the file alone; a file of the wrong length is replaced."""
+def test_same_blob_is_written_once(tmp_path: Path) -> None:
+    """A file of the wrong length is replaced."""
     blobs = Blobs(tmp_path)
     path = blobs.path(blobs.add(b"content"))
     first = path.stat().st_ino
@@ -204,8 +204,8 @@ def test_a_blob_is_written_once(tmp_path: Path) -> None:
     assert path.read_bytes() == b"content"
 
 
-def test_only_what_is_referred_to_is_kept(tmp_path: Path) -> None:
-    """Blobs that no image and no layer names take no space after the next start."""
+def test_keep_only_removes_unreferenced_blobs(tmp_path: Path) -> None:
+    """Unused blobs take no space after the next start."""
     blobs = Blobs(tmp_path)
     kept, gone = blobs.add(b"kept"), blobs.add(b"gone")
 
@@ -216,7 +216,7 @@ def test_only_what_is_referred_to_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha256:../../etc/passwd", "sha512:" + "0" * 64, "sha256:" + "A" * 64, ""])
-def test_a_digest_is_no_path(tmp_path: Path, digest: str) -> None:
-    """What is not a sha256 digest names no file."""
+def test_blob_path_refuses_invalid_digest(tmp_path: Path, digest: str) -> None:
+    """A digest must not be used as a path."""
     with pytest.raises(ValueError, match="not a sha256 digest"):
         Blobs(tmp_path).path(digest)

@@ -1,4 +1,4 @@
-"""What the emulator knows of images, and its pages, without a server."""
+"""The images and result pages of the emulator, without a server."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def index(digest: str, *children: str) -> Record:
     return record(digest, manifests=[{"digest": child} for child in children])
 
 
-def test_an_image_is_named_by_its_digest_a_tag_or_both() -> None:
-    """Both have to mean the same image."""
+def test_image_is_found_by_digest_tag_or_both() -> None:
+    """Both must identify the same image."""
     one, two = record(A, "one"), record(B, "two")
 
     for identity in ({"imageDigest": A}, {"imageTag": "one"}, {"imageDigest": A, "imageTag": "one"}):
@@ -62,16 +62,16 @@ def test_an_image_is_named_by_its_digest_a_tag_or_both() -> None:
         ({"imageDigest": B, "imageTag": "one"}, "ImageTagDoesNotMatchDigest"),
     ],
 )
-def test_what_names_no_image_is_told_by_awss_code(identity: dict[str, str], code: str) -> None:
-    """One of the API's own."""
+def test_unknown_image_gives_error_code_of_aws(identity: dict[str, str], code: str) -> None:
+    """The codes are those of the API."""
     with pytest.raises(Unfound) as unfound:
         named([record(A, "one"), record(B, "two")], identity)
 
     assert unfound.value.code == code
 
 
-def test_an_image_has_an_identity_for_each_tag() -> None:
-    """Or one without a tag."""
+def test_image_has_one_identity_per_tag() -> None:
+    """An untagged image has one identity without a tag."""
     assert identities(record(A, "two", "one")) == [
         {"imageDigest": A, "imageTag": "one"},
         {"imageDigest": A, "imageTag": "two"},
@@ -79,8 +79,8 @@ def test_an_image_has_an_identity_for_each_tag() -> None:
     assert identities(record(A)) == [{"imageDigest": A}]
 
 
-def test_the_size_is_of_configuration_and_layers_and_of_an_index_the_largest() -> None:
-    """Indexes in indexes too; one that lists nothing that is there has none."""
+def test_image_size_counts_config_and_layers_or_largest_child() -> None:
+    """Indexes may be nested, and an index without known children has size 0."""
     small = record(A, config={"size": 1}, layers=[{"digest": "x", "size": 10}])
     large = record(B, config={"size": 2}, layers=[{"digest": "x", "size": 20}, {"digest": "y", "size": 20}])
     inner, outer = index(C, A, B), index("sha256:1", C, "sha256:gone")
@@ -94,16 +94,16 @@ def test_the_size_is_of_configuration_and_layers_and_of_an_index_the_largest() -
     "text",
     ["", "[]", "not JSON", pytest.param("[" * 100_000, id="deep"), '{"layers": 3, "config": "x", "manifests": {}}'],
 )
-def test_a_manifest_of_nonsense_has_no_size_type_or_subject(text: str) -> None:
-    """PutImage takes any text."""
+def test_invalid_manifest_has_no_size_type_or_subject(text: str) -> None:
+    """PutImage accepts any text."""
     odd = {**record(), "imageManifest": text}
 
     assert (size(odd, [odd]), artifact_type(odd)) == (0, None)
     assert "subjectManifestDigest" not in detail(odd, [odd])
 
 
-def test_a_detail_leaves_out_what_there_is_nothing_of() -> None:
-    """As AWS does; a time of nothing would be one of 1970."""
+def test_image_detail_omits_empty_fields() -> None:
+    """AWS omits them too; an empty time would mean 1970."""
     found = detail(record(A), [])
 
     assert found["imageStatus"] == "ACTIVE"
@@ -123,15 +123,15 @@ def test_a_detail_leaves_out_what_there_is_nothing_of() -> None:
         ({"imageStatus": "ANY", "tagStatus": "ANY"}, "tagged untagged archived"),
     ],
 )
-def test_filters_choose_by_tag_and_status(filters: dict[str, str], expected: str) -> None:
-    """Only what is active unless asked for."""
+def test_image_filters_select_by_tag_and_status(filters: dict[str, str], expected: str) -> None:
+    """The default is active images only."""
     images = {"tagged": record(A, "one"), "untagged": record(B), "archived": {**record(C), "imageStatus": "ARCHIVED"}}
 
     assert " ".join(name for name, each in images.items() if chosen(each, filters, otherwise="ACTIVE")) == expected
 
 
-def test_a_restore_takes_its_time_and_until_then_nothing_can_be_pulled() -> None:
-    """ "During the restore process, the image … cannot be pulled until the restore completes." """
+def test_restored_image_can_be_pulled_after_activation_time() -> None:
+    """The documentation of AWS says so: an image cannot be pulled until its restore completes."""
     image = record(A)
 
     archive(image, [image], now=10.0)
@@ -147,8 +147,8 @@ def test_a_restore_takes_its_time_and_until_then_nothing_can_be_pulled() -> None
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["archived", "activating"])
-def test_a_push_ends_the_archive_at_once(begun: bool) -> None:
-    """Also where a restore was under way; an image that was active notices nothing."""
+def test_push_activates_archived_image_at_once(begun: bool) -> None:
+    """This includes an image being restored; an active image does not change."""
     image, other = record(A), record(B)
     archive(image, [image], now=10.0)
     if begun:
@@ -171,10 +171,10 @@ RESTORE: Callable[[Record], None] = lambda image: restore(image, 1.0)  # noqa: E
     [([], RESTORE), ([ARCHIVE], ARCHIVE), ([ARCHIVE, RESTORE], ARCHIVE), ([ARCHIVE, RESTORE], RESTORE)],
     ids=["restore active", "archive archived", "archive activating", "restore activating"],
 )
-def test_a_change_that_changes_nothing_is_not_supported(
+def test_storage_class_update_without_effect_is_refused(
     steps: list[Callable[[Record], None]], step: Callable[[Record], None]
 ) -> None:
-    """And leaves the image as it is."""
+    """The image does not change."""
     image = record(A)
     for each in steps:
         each(image)
@@ -187,8 +187,8 @@ def test_a_change_that_changes_nothing_is_not_supported(
     assert image == before
 
 
-def test_a_child_is_archived_after_its_index() -> None:
-    """What can be pulled is whole."""
+def test_child_image_is_archived_after_its_index() -> None:
+    """An image that can be pulled must be complete."""
     child, parent = record(A), index(B, A)
     everything = [child, parent]
 
@@ -200,8 +200,8 @@ def test_a_child_is_archived_after_its_index() -> None:
     assert child["imageStatus"] == "ARCHIVED"
 
 
-def test_pages_are_whole_and_of_each_item_one() -> None:
-    """Whatever comes and goes between them."""
+def test_pages_contain_each_item_once_despite_changes() -> None:
+    """Items may be added and removed between pages."""
     items = [f"{number:02}" for number in range(10)]
     seen: list[str] = []
     data: dict[str, Any] = {"maxResults": 3}
@@ -216,8 +216,8 @@ def test_pages_are_whole_and_of_each_item_one() -> None:
     assert seen == [f"{number:02}" for number in range(10)]
 
 
-def test_the_last_page_says_that_it_is() -> None:
-    """Even when it is full."""
+def test_last_page_has_no_token() -> None:
+    """This holds even if the page is full."""
     assert page(["1", "2"], lambda each: (each,), {"maxResults": 2}, usual=1, most=9) == (["1", "2"], {})
     assert page(["1", "2"], lambda each: (each,), {}, usual=1, most=9)[0] == ["1"]
 
@@ -233,8 +233,8 @@ def test_the_last_page_says_that_it_is() -> None:
         {"nextToken": "WzFd"},
     ],
 )
-def test_a_page_that_cannot_be_is_refused(data: dict[str, Any]) -> None:
-    """By the API's own error."""
+def test_invalid_page_parameters_are_refused(data: dict[str, Any]) -> None:
+    """The error is that of the API."""
     with pytest.raises(ApiError) as refused:
         page(["1"], lambda each: (each,), data, usual=1, most=50)
 
@@ -242,8 +242,8 @@ def test_a_page_that_cannot_be_is_refused(data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("more", [{"maxResults": 1}, {"nextToken": "t"}])
-def test_what_is_named_does_not_come_in_pages(more: dict[str, Any]) -> None:
-    """ "This option cannot be used when you specify images with imageIds." """
+def test_page_parameters_are_refused_with_image_ids(more: dict[str, Any]) -> None:
+    """The documentation of AWS says that imageIds excludes these options."""
     one_by_one({"imageIds": [{"imageTag": "one"}]}, "imageIds")
     one_by_one(more, "imageIds")
     with pytest.raises(ApiError):
@@ -262,8 +262,8 @@ def test_what_is_named_does_not_come_in_pages(more: dict[str, Any]) -> None:
         ("MUTABLE_WITH_EXCLUSION", "dev-1", True),
     ],
 )
-def test_a_tag_is_fixed_by_the_setting_and_its_exclusions(chosen_setting: str, tag: str, expected: bool) -> None:
-    """An asterisk stands for anything, and nothing else is a pattern."""
+def test_tag_immutability_follows_setting_and_exclusions(chosen_setting: str, tag: str, expected: bool) -> None:
+    """An asterisk matches anything, and nothing else is a pattern."""
     filters = [{"filterType": "WILDCARD", "filter": "dev-*"}, {"filterType": "WILDCARD", "filter": "1+0"}]
     repository = {"imageTagMutability": chosen_setting, FILTERS: filters}
 
@@ -272,8 +272,8 @@ def test_a_tag_is_fixed_by_the_setting_and_its_exclusions(chosen_setting: str, t
     assert not taken(repository, [record(A, tag)], tag, A)
 
 
-def test_exclusions_come_with_their_setting_alone() -> None:
-    """One to five of them."""
+def test_exclusion_filters_require_matching_setting() -> None:
+    """There may be one to five filters."""
     filters = [{"filterType": "WILDCARD", "filter": "dev-*"}]
 
     assert setting({}) == {"imageTagMutability": "MUTABLE"}

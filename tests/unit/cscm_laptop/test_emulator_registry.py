@@ -1,4 +1,4 @@
-"""The registry's rules that need no server: routes, tokens, manifests, referrers."""
+"""The registry of the emulator without a server: routes, tokens, manifests and referrers."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ CALLER = {"Arn": "arn:aws:sts::000000000000:assumed-role/dev/x"}
         ("/v2/app/tags/manifests/x", None),
     ],
 )
-def test_a_path_is_read_as_the_specification_says(path: str, route: Route | None) -> None:
-    """A repository's name may have slashes; what could be read in two ways is no route."""
+def test_registry_path_is_parsed_by_specification(path: str, route: Route | None) -> None:
+    """A repository name may have slashes, and an ambiguous path is no route."""
     assert is_registry(path)
     assert parse(path) == route
 
 
 @pytest.mark.parametrize("path", ["/v2/apis/1", "/v2/email/identities", "/v2/tags/arn:aws:x", "/", "/v1/app/tags/list"])
-def test_other_services_paths_are_theirs(path: str) -> None:
-    """API Gateway and SES also live below `/v2/`."""
+def test_paths_of_other_services_are_no_registry_paths(path: str) -> None:
+    """API Gateway and SES also use `/v2/`."""
     assert not is_registry(path)
 
 
-def test_only_listed_endpoints_are_offered() -> None:
-    """As in ECR a blob cannot be deleted, and everything that is offered needs some action."""
+def test_registry_offers_only_endpoints_with_actions() -> None:
+    """As in ECR, a blob cannot be deleted."""
     assert ("DELETE", "blob") not in ACTIONS
     assert all(group and all(a.startswith("ecr:") for a in group) for needs in ACTIONS.values() for group in needs)
 
 
-def test_a_token_says_who_it_is_for_until_its_time_is_over(tmp_path: Path) -> None:
-    """The key is kept, so a token is good after a restart too."""
+def test_token_identifies_caller_until_it_expires(tmp_path: Path) -> None:
+    """The key is stored, so a token stays valid after a restart."""
     token = Tokens.kept_in(tmp_path / "key").issue(CALLER, expires=100)
 
     again = Tokens.kept_in(tmp_path / "key")
@@ -66,8 +66,8 @@ def test_a_token_says_who_it_is_for_until_its_time_is_over(tmp_path: Path) -> No
     assert again.read(token, now=100) is None
 
 
-def test_a_false_token_says_nothing(tmp_path: Path) -> None:
-    """Neither another's key, nor a changed caller, nor nonsense passes."""
+def test_forged_token_is_refused(tmp_path: Path) -> None:
+    """It may have another key, another caller or invalid text."""
     tokens = Tokens.kept_in(tmp_path / "key")
     body, _, seal = tokens.issue(CALLER, expires=100).partition(".")
     forged = base64.urlsafe_b64encode(json.dumps({"caller": {"Arn": "root"}, "expires": 100}).encode()).decode()
@@ -77,8 +77,8 @@ def test_a_false_token_says_nothing(tmp_path: Path) -> None:
         assert tokens.read(token, now=0) is None
 
 
-def test_a_token_comes_as_the_password_of_the_user_aws() -> None:
-    """Any other user, scheme or nonsense carries no token."""
+def test_token_is_password_of_user_aws() -> None:
+    """Another user or scheme has no token."""
 
     def basic(text: str) -> str:
         return "Basic " + base64.b64encode(text.encode()).decode()
@@ -108,24 +108,24 @@ def manifest(**content: Any) -> bytes:
         (".t", manifest(), "TAG_INVALID"),
     ],
 )
-def test_a_manifest_that_is_not_whole_is_refused(reference: str, body: bytes, code: str) -> None:
-    """The repository has the blob A and no manifest: what names more cannot be taken."""
+def test_incomplete_manifest_is_refused(reference: str, body: bytes, code: str) -> None:
+    """The repository has blob A and no manifest, so a manifest that names more is refused."""
     with pytest.raises(ManifestRefused) as refused:
         checked(body, reference, lambda digest: digest == A, lambda _: False)
 
     assert refused.value.code == code
 
 
-def test_a_whole_manifest_is_taken() -> None:
-    """A subject may come later, and a layer may lie elsewhere."""
+def test_complete_manifest_is_accepted() -> None:
+    """A subject may be pushed later, and a layer may have URLs."""
     body = manifest(config={"digest": A}, layers=[{"digest": B, "urls": ["https://x"]}], subject={"digest": B})
 
     for reference in ("t", "sha256:" + hashlib.sha256(body).hexdigest()):
         assert checked(body, reference, lambda digest: digest == A, lambda _: False)["subject"] == {"digest": B}
 
 
-def test_referrers_take_their_type_from_the_configuration_when_they_have_none() -> None:
-    """OCI distribution specification, "Listing Referrers"; what refers to nothing is not listed."""
+def test_referrers_without_artifact_type_use_type_of_config() -> None:
+    """See "Listing Referrers" in the OCI distribution specification; manifests without subject are not listed."""
     listed = [
         ("sha256:1", "m", json.dumps({"subject": {"digest": A}, "config": {"mediaType": "c"}})),
         ("sha256:2", "m", json.dumps({"subject": {"digest": B}, "artifactType": "a"})),

@@ -1,4 +1,4 @@
-"""Finding and judging the engine, with an engine of our own at the other end of the socket."""
+"""The search for and the checks of the engine, with a fake engine at the socket."""
 
 import http.server
 import json
@@ -29,7 +29,7 @@ CLASSIC = {"ServerVersion": "20.10.24", "DriverStatus": [["Backing Filesystem", 
 
 @pytest.fixture
 def engine(tmp_path):
-    """Serve what an engine says of itself on a socket; returns its address."""
+    """Return a function that serves engine information on a socket and returns its address."""
     servers = []
 
     def serve(info):
@@ -63,7 +63,7 @@ def engine(tmp_path):
 
 @pytest.fixture
 def client(tmp_path, monkeypatch):
-    """Put a `docker` on PATH; later ones come later on PATH."""
+    """Return a function that puts a `docker` program on PATH, after earlier ones."""
     places = []
 
     def put():
@@ -78,8 +78,8 @@ def client(tmp_path, monkeypatch):
     return put
 
 
-def test_a_fit_engine_is_taken_as_it_is(engine, client):
-    """With its version and its client."""
+def test_suitable_engine_is_used_as_it_is(engine, client):
+    """The result has its version and client."""
     docker = client()
     url = engine(GOOD)
 
@@ -88,8 +88,8 @@ def test_a_fit_engine_is_taken_as_it_is(engine, client):
     assert (found.url, found.version, found.client) == (url, "26.1.5+dfsg1", docker)
 
 
-def test_an_unfit_engine_is_told_everything_it_lacks_and_left_alone(engine, client, tmp_path, monkeypatch):
-    """It belongs to somebody: nothing is installed, configured or restarted."""
+def test_unsuitable_engine_is_reported_and_left_unchanged(engine, client, tmp_path, monkeypatch):
+    """It belongs to the user, so nothing is installed, configured or restarted."""
     client()
     monkeypatch.setenv("DOCKER_HOST", engine(CLASSIC))
 
@@ -101,14 +101,14 @@ def test_an_unfit_engine_is_told_everything_it_lacks_and_left_alone(engine, clie
     assert not (tmp_path / "home").exists()
 
 
-def test_no_engine_says_what_to_install(tmp_path):
-    """And that the user has to be in its group."""
+def test_missing_engine_error_names_what_to_install(tmp_path):
+    """It also names the group of the user."""
     with pytest.raises(EngineUnavailable, match=r"no such socket(.|\n)*26\.1 or later(.|\n)*group docker"):
         ask(f"unix://{tmp_path}/nothing.sock")
 
 
-def test_an_engine_that_is_only_stopped_is_to_be_started_not_installed(tmp_path, monkeypatch):
-    """Also by a user whose PATH leaves dockerd's directory out."""
+def test_stopped_engine_error_says_to_start_it(tmp_path, monkeypatch):
+    """This holds even if PATH lacks the directory of dockerd."""
     (tmp_path / "dockerd").write_text("#!/bin/sh\n")
     (tmp_path / "dockerd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
@@ -119,8 +119,8 @@ def test_an_engine_that_is_only_stopped_is_to_be_started_not_installed(tmp_path,
         ask(f"unix://{tmp_path}/nothing.sock")
 
 
-def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_path, monkeypatch):
-    """Who set DOCKER_HOST meant that engine."""
+def test_unavailable_engine_of_docker_host_is_not_replaced(tmp_path, monkeypatch):
+    """A user who set DOCKER_HOST wants that engine."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
 
     with pytest.raises(EngineUnavailable, match="at unix://"):
@@ -131,30 +131,30 @@ def test_an_engine_elsewhere_that_is_silent_is_not_replaced_by_a_local_one(tmp_p
     ("version", "fits"),
     [("26.1.0", True), ("28.2.2", True), ("100.0", True), ("26.0.9", False), ("20.10.24+dfsg1", False), ("", False)],
 )
-def test_versions_are_compared_as_numbers(version, fits):
-    """100 is later than 26, and what has no version is not fit."""
+def test_engine_versions_are_compared_as_numbers(version, fits):
+    """100 is later than 26, and a missing version is unsuitable."""
     assert (version_of(version) >= (26, 1)) is fits
 
 
-def test_the_classic_store_is_refused():
-    """With it the digest of a build is not the digest in the registry."""
+def test_classic_image_store_is_refused():
+    """With it, the digest of a build differs from the digest in the registry."""
     with pytest.raises(EngineUnsuitable, match="image store is off"):
         judge(Facts(version="28.0.0", store=""), "unix:///x")
 
 
-def test_an_engine_that_says_nothing_of_its_store_has_the_classic_one():
+def test_engine_without_store_information_has_classic_store():
     """Old engines send null."""
     assert facts({"ServerVersion": "1.0", "DriverStatus": None}) == Facts(version="1.0", store="")
 
 
-def test_docker_host_is_heeded():
-    """As every Docker client does."""
+def test_engine_url_follows_docker_host():
+    """Every Docker client does so."""
     assert engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
     assert engine_url({}) == "unix:///var/run/docker.sock"
 
 
-def test_the_pid_file_of_an_engine_that_was_killed_is_removed(tmp_path):
-    """Also where nobody has waited for it yet: dockerd would take the zombie for one that runs."""
+def test_pid_file_of_dead_engine_is_removed(tmp_path):
+    """dockerd would take a zombie process for a running engine."""
     zombie, gone, rubbish = tmp_path / "docker.pid", tmp_path / "gone.pid", tmp_path / "rubbish.pid"
     killed = os.fork() or os._exit(0)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
@@ -168,8 +168,8 @@ def test_the_pid_file_of_an_engine_that_was_killed_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == [rubbish]
 
 
-def test_the_pid_file_of_a_running_engine_stays(tmp_path):
-    """A second one beside it would destroy its state."""
+def test_pid_file_of_running_engine_is_kept(tmp_path):
+    """A second engine would destroy its state."""
     running = tmp_path / "docker.pid"
     running.write_text(f"{os.getpid()}\n")
 

@@ -1,4 +1,4 @@
-"""What is written on a Debian machine that has no engine."""
+"""The files that are written to install an engine on Debian."""
 
 import json
 
@@ -25,8 +25,8 @@ def apt(tmp_path):
     return tmp_path
 
 
-def test_the_newer_release_is_offered_from_the_same_mirror_and_held_back(apt):
-    """Pinned at 100 it is taken only where it is named, so libc stays."""
+def test_newer_release_is_added_from_same_mirror_with_low_priority(apt):
+    """With priority 100, it is used only where it is named, so libc is not upgraded."""
     (apt / "sources.list.d" / "debian.sources").write_text(DEB822)
 
     add_release(apt, "bookworm", "trixie")
@@ -46,15 +46,15 @@ def test_the_newer_release_is_offered_from_the_same_mirror_and_held_back(apt):
         "deb [signed-by=/usr/share/keyrings/k.gpg arch=amd64] http://mirror.example.org/debian bookworm main contrib\n",
     ],
 )
-def test_the_mirror_is_found_in_a_list_of_the_old_kind(apt, line):
-    """Both formats of apt's sources are in use."""
+def test_mirror_is_found_in_one_line_sources_list(apt, line):
+    """Both formats of apt sources are in use."""
     (apt / "sources.list").write_text("deb http://s.example.org/debian-security bookworm-security main\n" + line)
 
     assert mirror_of(apt, "bookworm") == "http://mirror.example.org/debian"
 
 
-def test_without_a_mirror_nothing_is_invented(apt):
-    """The person is told to install the engine by hand."""
+def test_missing_mirror_is_an_error(apt):
+    """The user then has to install the engine."""
     (apt / "sources.list.d" / "other.sources").write_text(DEB822.replace("bookworm", "trixie"))
 
     with pytest.raises(EngineUnavailable, match="bookworm"):
@@ -69,14 +69,14 @@ def test_without_a_mirror_nothing_is_invented(apt):
         ('ID="fedora"\n', None),
     ],
 )
-def test_only_debian_itself_is_installed_on(tmp_path, text, release):
-    """Others have other packages."""
+def test_only_debian_is_supported_for_installation(tmp_path, text, release):
+    """Other distributions have other packages."""
     (tmp_path / "os-release").write_text(text)
 
     assert debian_release(tmp_path / "os-release") == release
 
 
-def test_settings_are_added_to_what_is_there(tmp_path):
+def test_engine_settings_are_merged_into_existing_file(tmp_path):
     """An operator's mirrors and log settings stay."""
     file = tmp_path / "docker" / "daemon.json"
     file.parent.mkdir()
@@ -96,8 +96,8 @@ def test_settings_are_added_to_what_is_there(tmp_path):
     }
 
 
-def test_settings_are_made_where_there_are_none(tmp_path):
-    """And a second time nothing changes."""
+def test_engine_settings_are_created_once(tmp_path):
+    """A second run changes nothing."""
     file = tmp_path / "docker" / "daemon.json"
     configure(file, tmp_path / "data")
     before = file.read_text()
@@ -112,8 +112,8 @@ def test_settings_are_made_where_there_are_none(tmp_path):
     assert file.read_text() == before
 
 
-def test_images_of_the_old_store_are_not_hidden_unasked(tmp_path):
-    """A stopped engine that somebody used is theirs."""
+def test_engine_with_classic_images_is_not_configured(tmp_path):
+    """The change could hide images that belong to the user."""
     (tmp_path / "data" / "image").mkdir(parents=True)
 
     with pytest.raises(EngineUnsuitable, match="may be hidden"):
@@ -122,8 +122,8 @@ def test_images_of_the_old_store_are_not_hidden_unasked(tmp_path):
     assert not (tmp_path / "daemon.json").exists()
 
 
-def test_damaged_settings_are_not_overwritten(tmp_path):
-    """They are somebody's work."""
+def test_invalid_engine_settings_are_not_overwritten(tmp_path):
+    """The file belongs to the user."""
     (tmp_path / "daemon.json").write_text("{")
 
     with pytest.raises(EngineUnsuitable, match="not JSON"):
@@ -132,6 +132,6 @@ def test_damaged_settings_are_not_overwritten(tmp_path):
     assert (tmp_path / "daemon.json").read_text() == "{"
 
 
-def test_a_null_in_the_settings_is_no_setting():
-    """Docker takes it as absent."""
+def test_null_in_engine_settings_counts_as_absent():
+    """Docker treats it in the same way."""
     assert merged({"features": None})["features"] == {"containerd-snapshotter": True}

@@ -1,4 +1,4 @@
-"""The rules of the build network, with an iptables of the test's own that keeps them in a file."""
+"""The firewall rules of the build network, with a fake iptables that stores rules in a file."""
 
 import pytest
 
@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def rules(tmp_path, monkeypatch):
-    """Where the rules are that are set."""
+    """Install the fake iptables and return the file with the rules."""
     program = tmp_path / "iptables"
     program.write_text(IPTABLES)
     program.chmod(0o755)
@@ -31,8 +31,8 @@ def rules(tmp_path, monkeypatch):
     return tmp_path / "rules"
 
 
-def test_rules_are_set_once(rules):
-    """Each `cscm up` sets what is missing, and nothing twice."""
+def test_firewall_rules_are_set_once(rules):
+    """Each `cscm up` sets only missing rules."""
     assert len(firewall.missing_rules(OWNER)) == len(firewall.RULES)
     assert firewall.set_rules(OWNER) == []
     first = rules.read_text()
@@ -43,8 +43,8 @@ def test_rules_are_set_once(rules):
     assert "filter DOCKER-USER -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
 
 
-def test_a_rule_that_somebody_removed_is_missing_and_set_again(rules):
-    """As after a firewall was loaded anew."""
+def test_removed_firewall_rule_is_set_again(rules):
+    """A reload of the firewall may remove rules."""
     firewall.set_rules(OWNER)
     left = [line for line in rules.read_text().splitlines() if "169.254" not in line]
     rules.write_text("\n".join(left) + "\n# another's\n")
@@ -53,8 +53,8 @@ def test_a_rule_that_somebody_removed_is_missing_and_set_again(rules):
     assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
 
 
-def test_removing_takes_ours_and_nothing_else(rules):
-    """Whatever else is set there stays."""
+def test_remove_rules_removes_only_own_rules(rules):
+    """Rules of others stay."""
     rules.write_text("filter DOCKER-USER -i docker0 --jump RETURN\n")
     firewall.set_rules("other")
     others = rules.read_text()
@@ -66,8 +66,8 @@ def test_removing_takes_ours_and_nothing_else(rules):
     assert firewall.missing_rules("other") == []
 
 
-def test_what_cannot_be_set_is_told(rules, monkeypatch):
-    """A firewall that takes no rule, or none at all."""
+def test_set_rules_reports_rules_that_cannot_be_set(rules, monkeypatch):
+    """iptables may refuse rules or be missing."""
     (rules.parent / "closed").touch()
     assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
 
@@ -85,8 +85,8 @@ def test_what_cannot_be_set_is_told(rules, monkeypatch):
         ("20010db8000000000000000000000001 02 40 00 80     eth0", False),
     ],
 )
-def test_a_bridge_with_ipv6_addresses_is_seen(tmp_path, line, has):
-    """There are no rules for these; a link-local address alone gives the steps none."""
+def test_bridge_with_ipv6_addresses_is_detected(tmp_path, line, has):
+    """There are no rules for IPv6; a link-local address alone gives build steps no address."""
     (tmp_path / "if_inet6").write_text(f"00000000000000000000000000000001 01 80 10 80       lo\n{line}\n")
 
     assert firewall.has_ipv6(addresses=tmp_path / "if_inet6") is has

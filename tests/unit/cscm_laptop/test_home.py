@@ -1,4 +1,4 @@
-"""The one directory that holds everything."""
+"""The home directory that holds all state."""
 
 import stat
 from pathlib import Path
@@ -17,29 +17,29 @@ def project(tmp_path):
     return tmp_path / "project"
 
 
-def test_the_project_is_found_from_a_directory_inside_it(project):
-    """A command works wherever in the clone it is run."""
+def test_project_is_found_from_directory_inside_it(project):
+    """Commands work everywhere in the clone."""
     inside = project / "examples" / "hello"
     inside.mkdir(parents=True)
 
     assert Home.find({}, inside) == Home(project, project / ".cscm")
 
 
-def test_the_home_can_be_elsewhere(project, tmp_path):
-    """CSCM_HOME moves all state to another disk."""
+def test_cscm_home_moves_home_directory(project, tmp_path):
+    """The state can be on another disk."""
     assert Home.find({"CSCM_HOME": str(tmp_path / "big")}, project).directory == tmp_path / "big"
 
 
-def test_outside_of_a_project_the_error_says_so(tmp_path, monkeypatch):
-    """A wheel without its project cannot bring anything up."""
+def test_home_outside_of_project_is_an_error(tmp_path, monkeypatch):
+    """An installed wheel without its project cannot start anything."""
     monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/cscm_laptop/home.py"))
 
     with pytest.raises(SettingInvalid, match="clone of the project"):
         Home.find({}, tmp_path)
 
 
-def test_a_directory_with_other_things_in_it_is_not_taken_over(project, tmp_path):
-    """`cscm reset` removes the home, so it must never be somebody's documents."""
+def test_directory_with_other_files_is_refused_as_home(project, tmp_path):
+    """`cscm reset` removes the home, so it must not be a directory of the user."""
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "thesis.txt").touch()
     home = Home(project, tmp_path / "documents")
@@ -50,8 +50,8 @@ def test_a_directory_with_other_things_in_it_is_not_taken_over(project, tmp_path
     assert not home.is_ours()
 
 
-def test_a_home_in_which_make_put_its_environment_is_taken(project):
-    """`make run` makes the Python environment before there is anything to bring up with it."""
+def test_directory_with_python_environment_is_accepted_as_home(project):
+    """`make run` creates the environment before the first start."""
     home = Home.find({}, project)
     for part in ("venv", "tools"):
         (home.directory / part).mkdir(parents=True)
@@ -61,8 +61,8 @@ def test_a_home_in_which_make_put_its_environment_is_taken(project):
     assert home.is_ours()
 
 
-def test_the_home_is_for_its_user_alone(project):
-    """It holds credentials."""
+def test_home_is_private_to_its_user(project):
+    """It contains credentials."""
     home = Home.find({}, project)
     home.create()
     home.create()
@@ -71,27 +71,27 @@ def test_the_home_is_for_its_user_alone(project):
     assert home.is_ours()
 
 
-def test_a_homes_owner_stays_and_is_no_other_homes(project, tmp_path):
-    """By it the containers of two homes on one engine are told apart."""
+def test_owner_of_home_is_stable_and_unique(project, tmp_path):
+    """It distinguishes the containers of two homes on one engine."""
     home, other = Home.find({}, project), Home(project, tmp_path / "other")
 
     assert home.owner == home.owner != other.owner
     assert len(home.owner) == 12
 
 
-def test_two_commands_do_not_change_one_home_at_a_time(project):
-    """The second is told to wait instead of starting everything twice."""
+def test_second_command_on_locked_home_fails(project):
+    """Two commands must not start everything twice."""
     home = Home.find({}, project)
     home.create()
 
     with home.locked(), pytest.raises(PartFailed, match="Another cscm command"), home.locked():
         pass
     with home.locked():
-        pass  # and it is free afterwards
+        pass  # the lock is free afterwards
 
 
-def test_a_private_file_is_readable_by_its_user_alone(tmp_path):
-    """Also when one with wider rights was there before."""
+def test_private_file_is_readable_by_its_user_only(tmp_path):
+    """This holds even if an earlier file had wider permissions."""
     file = tmp_path / "keys.json"
     file.write_text("old")
     file.chmod(0o644)
@@ -102,8 +102,8 @@ def test_a_private_file_is_readable_by_its_user_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    """Half a file of credentials would lock the tiers out."""
+def test_failed_write_keeps_old_file(tmp_path, monkeypatch):
+    """A partial file of credentials would lock out the tiers."""
     file = tmp_path / "keys.json"
     write_private(file, "old")
 

@@ -1,4 +1,4 @@
-"""Bringing up, stopping and removing, without the parts themselves."""
+"""up, down and reset, without the parts themselves."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def state(tmp_path):
     )
 
 
-def test_blocks_are_registered_only_when_something_is_new(home, state):
+def test_blocks_are_registered_only_after_a_change(home, state):
     """The second `cscm up` does not even import Prefect."""
     seen = []
     for offered in (state, state, state.model_copy(update={"storage_key": "arn:other"})):
@@ -84,8 +84,8 @@ def test_blocks_are_registered_only_when_something_is_new(home, state):
     assert [offered.storage_key for offered in seen] == ["arn:s", "arn:other", "arn:other"]
 
 
-def test_a_registration_that_failed_is_made_again(home, state):
-    """The stamp is written after the work."""
+def test_failed_block_registration_is_repeated(home, state):
+    """The stamp is written after the registration."""
 
     def fails(_):
         raise PartFailed("no answer\ntry again")
@@ -98,8 +98,8 @@ def test_a_registration_that_failed_is_made_again(home, state):
     assert seen == [state]
 
 
-def test_the_state_is_read_back_as_it_was_written(home, state):
-    """Secrets and all; without one the person is told to bring the chain up."""
+def test_state_is_read_back_as_written(home, state):
+    """This includes secrets; a missing state is an error that names `cscm up`."""
     with pytest.raises(PartFailed, match="cscm up"):
         load_state(home)
 
@@ -121,8 +121,8 @@ def recorded(home, name, process, **more):
     (home.run / f"{name}.json").write_text(record.model_dump_json())
 
 
-def test_a_work_queue_that_somebody_changed_is_corrected_though_no_deployment_is_new(home, monkeypatch):
-    """Its limit is what keeps a flood from everybody else's places."""
+def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypatch):
+    """Its limit keeps a flood of events from blocking other runs."""
     definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
     (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
     wanted, sent, said = laptop.prefect_server.deployments_fingerprint(home.project), [], []
@@ -143,8 +143,8 @@ def test_a_work_queue_that_somebody_changed_is_corrected_though_no_deployment_is
     assert said == ["work queues: pushes"]
 
 
-def test_down_stops_what_we_started_and_nothing_else(home):
-    """A pid that now belongs to somebody else is left alone."""
+def test_down_stops_only_own_processes(home):
+    """A PID may belong to another process by now."""
     sleep = (sys.executable, "-c", "import time; time.sleep(60)")
     with subprocess.Popen(sleep) as ours, subprocess.Popen(sleep) as other:
         try:
@@ -159,15 +159,15 @@ def test_down_stops_what_we_started_and_nothing_else(home):
             other.kill()
 
 
-def test_down_on_a_machine_without_a_chain_does_nothing(tmp_path):
-    """It does not even make a directory."""
+def test_down_without_chain_does_nothing(tmp_path):
+    """It creates no directory either."""
     down(Home(tmp_path, tmp_path / "home"), print)
 
     assert not (tmp_path / "home").exists()
 
 
-def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path):
-    """A mistaken CSCM_HOME must not cost anybody their files."""
+def test_reset_refuses_directory_that_is_no_home(tmp_path):
+    """A wrong CSCM_HOME must not delete files of the user."""
     (tmp_path / "thesis.txt").touch()
 
     with pytest.raises(SettingInvalid, match="CSCM_HOME"):
@@ -176,8 +176,8 @@ def test_reset_refuses_a_directory_that_is_not_a_home(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
-    """One that was never brought up left nothing in any."""
+def test_reset_removes_unused_home_without_engine(home, monkeypatch):
+    """A home that was never started left nothing in an engine."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
 
     reset(home, print)
@@ -186,8 +186,8 @@ def test_reset_removes_the_home_though_no_engine_answers(home, monkeypatch):
     assert not home.directory.exists()
 
 
-def test_reset_leaves_the_home_where_no_engine_answers_in_which_something_may_run(home, state, monkeypatch):
-    """Whatever runs there would be nobody's, and the home is what removes it."""
+def test_reset_keeps_used_home_if_engine_is_unavailable(home, state, monkeypatch):
+    """Containers may still run, and the home is needed to remove them."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
     write_private(home.state / STATE, state.model_dump_json())
 
@@ -197,8 +197,8 @@ def test_reset_leaves_the_home_where_no_engine_answers_in_which_something_may_ru
     assert load_state(home) == state
 
 
-def test_reset_starts_the_engine_that_down_has_stopped(home, state, monkeypatch):
-    """What is deployed outlives the engine."""
+def test_reset_starts_engine_that_down_stopped(home, state, monkeypatch):
+    """Deployments outlive the engine."""
     done, owner = [], home.owner
     write_private(home.state / STATE, state.model_dump_json())
     monkeypatch.setattr(laptop, "wake", lambda *_: done.append("started"))
@@ -211,8 +211,8 @@ def test_reset_starts_the_engine_that_down_has_stopped(home, state, monkeypatch)
 
 @pytest.mark.parametrize(("user", "removed"), [(0, ["cscm.owner=lost None", "rules of lost", "groups of lost"]),
                                                (1000, ["cscm.owner=lost None"])])  # fmt: skip
-def test_what_a_lost_supply_chain_left_goes_with_its_rules_and_groups(monkeypatch, user, removed):
-    """Which only root may remove."""
+def test_reset_of_lost_home_removes_its_rules_and_groups_as_root(monkeypatch, user, removed):
+    """Only root may remove rules and groups."""
     done = []
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
@@ -225,7 +225,7 @@ def test_what_a_lost_supply_chain_left_goes_with_its_rules_and_groups(monkeypatc
 
 
 class _Server(BaseHTTPRequestHandler):
-    """Prefect's, as far as it is asked for variables."""
+    """The part of Prefect's API that serves variables."""
 
     value = None
 
@@ -249,8 +249,8 @@ class _Server(BaseHTTPRequestHandler):
         ({"by": "ann", "why": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
     ],
 )
-def test_a_freeze_is_told_where_somebody_asks_how_things_stand(home, monkeypatch, value, told):
-    """Promotions that do not happen look like a chain that is broken."""
+def test_status_reports_promotion_freeze(home, monkeypatch, value, told):
+    """Without the report, stopped promotions would look like a failure."""
     monkeypatch.setattr(_Server, "value", value)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

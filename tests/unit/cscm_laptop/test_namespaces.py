@@ -1,4 +1,4 @@
-"""What a machine has to have for bases to be made without root."""
+"""The requirements for building bases without root."""
 
 import os
 
@@ -11,7 +11,7 @@ from supply_chain.errors import ToolMissing
 
 @pytest.fixture
 def ranges(tmp_path, monkeypatch):
-    """`/etc/subuid` with the line given, and no other file; newuidmap is on PATH."""
+    """Return a function that writes a line to `/etc/subuid`, with newuidmap on PATH."""
     (tmp_path / "newuidmap").write_text("")
     (tmp_path / "newuidmap").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -23,26 +23,26 @@ def ranges(tmp_path, monkeypatch):
     return make
 
 
-def test_a_user_with_a_range_can_make_the_bases(ranges):
-    """useradd gives everybody one."""
+def test_user_with_subuid_range_meets_requirements(ranges):
+    """useradd gives a range to every user."""
     assert lacks_for("ann", ranges("ann:100000:65536\n")) == []
 
 
-def test_the_range_of_another_user_is_not_ones_own(ranges, tmp_path):
-    """Nor is that of one whose name begins alike."""
+def test_subuid_range_of_other_user_does_not_count(ranges, tmp_path):
+    """The name of the other user may have the same prefix."""
     assert lacks_for("ann", ranges("anna:100000:65536\n")) == [f"range in {tmp_path}/subuid"]
 
 
-def test_without_the_program_and_the_files_everything_is_named(tmp_path, monkeypatch):
-    """So that one look is enough."""
+def test_all_missing_requirements_are_named(tmp_path, monkeypatch):
+    """One check shows everything that is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert lacks_for("ann", (tmp_path / "subuid",)) == ["newuidmap", f"range in {tmp_path}/subuid"]
 
 
 @pytest.mark.parametrize(("line", "remedy"), [("", "usermod --add-subuids"), (None, "apt-get install uidmap")])
-def test_a_user_who_cannot_is_told_before_anything_else_is_made(ranges, monkeypatch, line, remedy):
-    """With what an administrator does about it."""
+def test_require_fails_with_remedy_for_administrator(ranges, monkeypatch, line, remedy):
+    """The check runs before anything else is created."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(namespaces, "RANGES", ranges(line or ""))
     if line is None:
@@ -52,8 +52,8 @@ def test_a_user_who_cannot_is_told_before_anything_else_is_made(ranges, monkeypa
         namespaces.require()
 
 
-def test_root_needs_none_of_it(tmp_path, monkeypatch):
-    """Nor does a user who has it all."""
+def test_root_has_no_requirements(tmp_path, monkeypatch):
+    """Root needs neither newuidmap nor a range."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(namespaces, "RANGES", (tmp_path / "subuid",))
     monkeypatch.setattr(os, "geteuid", lambda: 0)

@@ -1,4 +1,4 @@
-"""An answer of 503 is asked for again, with the same request; every other answer is passed on as it comes."""
+"""A request that is answered with 503 is repeated unchanged; every other response is passed on."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ HTTP = {"type": "http", "method": "POST", "path": "/"}
 
 
 class Application:
-    """Answers with each status in turn, and keeps what it was asked."""
+    """Responds with each status in turn, and records the request bodies."""
 
     def __init__(self, *statuses):
         self.statuses, self.asked = list(statuses), []
@@ -30,7 +30,7 @@ class Application:
 
 
 async def told(app, *parts, delays=(0, 0)):
-    """The messages that a client gets that sends these parts of a body."""
+    """Return the messages that a client gets which sends its body in these parts."""
     request = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
     ]
@@ -48,8 +48,8 @@ async def told(app, *parts, delays=(0, 0)):
 
 
 @pytest.mark.parametrize("status", [200, 404, 423, 500, 502])
-async def test_an_answer_is_passed_on_whole(status):
-    """Nothing but 503 says that the same request may be taken a moment later."""
+async def test_other_response_than_503_is_passed_on_unchanged(status):
+    """Only 503 means that the same request may succeed a moment later."""
     app = Application(status)
 
     start, *bodies = await told(app, b"a", b"b")
@@ -59,8 +59,8 @@ async def test_an_answer_is_passed_on_whole(status):
     assert app.asked == [b"ab"]
 
 
-async def test_a_request_is_made_again_as_it_was_until_it_is_taken():
-    """The client hears of the last answer only."""
+async def test_request_is_repeated_unchanged_until_it_succeeds():
+    """The client gets only the last response."""
     app = Application(503, 503, 201)
 
     start, *bodies = await told(app, b"a", b"b")
@@ -70,7 +70,7 @@ async def test_a_request_is_made_again_as_it_was_until_it_is_taken():
 
 
 class Raising(Application):
-    """As Starlette does: it answers, and then raises what it answered for."""
+    """Responds and then raises the error, as Starlette does."""
 
     async def __call__(self, scope, receive, send):
         failed = self.statuses[0] >= 500
@@ -79,22 +79,22 @@ class Raising(Application):
             raise OSError("database is locked")
 
 
-async def test_what_is_raised_after_an_answer_that_nobody_hears_is_not_told():
-    """The server around it would answer 500 in its place."""
+async def test_error_after_suppressed_response_is_suppressed():
+    """Otherwise the server would respond with 500."""
     start, *_ = await told(Raising(503, 200), b"")
 
     assert start["status"] == 200
 
 
 @pytest.mark.parametrize("statuses", [(500,), (503, 500), (503, 503, 503)], ids=str)
-async def test_what_is_raised_after_the_clients_answer_is_the_servers_to_log(statuses):
-    """Or nobody would learn why."""
+async def test_error_after_final_response_is_raised(statuses):
+    """The server logs it."""
     with pytest.raises(OSError, match="locked"):
         await told(Raising(*statuses), b"")
 
 
-async def test_the_last_answer_is_the_clients_whatever_it_is():
-    """A database that stays locked is told."""
+async def test_last_response_is_passed_on_after_all_retries():
+    """A database that stays locked is reported."""
     app = Application(503, 503, 503)
 
     start, *_ = await told(app, b"")
@@ -102,8 +102,8 @@ async def test_the_last_answer_is_the_clients_whatever_it_is():
     assert (start["status"], len(app.asked)) == (503, 3)
 
 
-async def test_a_client_that_leaves_is_not_waited_for():
-    """The application is told that it left."""
+async def test_disconnect_is_passed_to_application():
+    """There is no wait for a client that left."""
     seen = []
 
     async def app(scope, receive, send):
@@ -118,8 +118,8 @@ async def test_a_client_that_leaves_is_not_waited_for():
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-async def test_what_is_no_request_is_the_applications_own(kind):
-    """Its start and end, and the UI's stream of events."""
+async def test_other_scopes_than_http_are_passed_on(kind):
+    """These are the lifespan and the websocket of the UI."""
     seen = []
 
     async def app(*given):
@@ -130,8 +130,8 @@ async def test_what_is_no_request_is_the_applications_own(kind):
     assert seen == [({"type": kind}, "receive", "send")]
 
 
-async def test_the_application_is_the_one_that_the_environment_names(monkeypatch):
-    """As uvicorn asks for it."""
+async def test_application_is_created_by_factory_of_environment(monkeypatch):
+    """uvicorn calls this function."""
     app = Application(503, 200)
     monkeypatch.setattr(module, "made_here", lambda: app, raising=False)
     monkeypatch.setenv(FACTORY, f"{module.__name__}:made_here")
@@ -148,8 +148,8 @@ async def test_the_application_is_the_one_that_the_environment_names(monkeypatch
 
 
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=4))
-async def test_any_body_arrives_whole_each_time(parts):
-    """In however many parts it comes."""
+async def test_repeated_request_has_whole_body(parts):
+    """The body may come in any number of parts."""
     app = Application(503, 200)
 
     await told(app, *parts)
@@ -157,8 +157,8 @@ async def test_any_body_arrives_whole_each_time(parts):
     assert app.asked == [b"".join(parts)] * 2
 
 
-async def test_an_application_that_takes_middleware_is_patient_from_inside(monkeypatch):
-    """Prefect's automations ask it in its own process, past whatever is around it."""
+async def test_application_with_middleware_gets_patient_inside(monkeypatch):
+    """Prefect's automations call the application in its own process, past any outer wrapper."""
 
     class Taking:
         def __init__(self):

@@ -1,4 +1,4 @@
-"""Who listens where, and plain HTTP to it."""
+"""Listeners on ports, and plain HTTP requests to them."""
 
 import http.server
 import os
@@ -40,15 +40,15 @@ def free():
         return probe.getsockname()[1]
 
 
-def test_a_listener_is_found_and_named(server, free):
-    """By its pid, so that a person can look at it."""
+def test_listener_is_found_with_its_pid(server, free):
+    """The PID lets a person inspect the process."""
     assert is_listening(server)
     assert f"(pid {os.getpid()})" in listener(server)
     assert not is_listening(free)
     assert listener(free) is None
 
 
-def test_a_request_carries_the_login_and_no_proxy(server, monkeypatch):
+def test_request_sends_login_and_uses_no_proxy(server, monkeypatch):
     """Loopback is never reached through the proxy of the environment."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
@@ -57,8 +57,8 @@ def test_a_request_carries_the_login_and_no_proxy(server, monkeypatch):
     assert not answers(server, "/")
 
 
-def test_a_refusal_and_silence_are_errors_with_a_remedy(server, free):
-    """Neither is taken for an empty answer."""
+def test_refused_or_unanswered_request_is_error_with_remedy(server, free):
+    """Neither counts as an empty response."""
     with pytest.raises(PartFailed, match="status 401"):
         asked("GET", server, "/")
     with pytest.raises(PartFailed, match="cscm status"):

@@ -1,4 +1,4 @@
-"""What Prefect is started with, and when deployments are registered again."""
+"""The settings of the Prefect server and the registration of deployments."""
 
 import ssl
 import stat
@@ -32,8 +32,8 @@ def home(tmp_path):
 PROFILE = Profile(ports=Ports(prefect=4999))
 
 
-def test_the_login_is_made_once_and_private(home):
-    """Blocks hold secrets, and without a login the API gives them to everyone on the machine."""
+def test_prefect_login_is_created_once_and_private(home):
+    """Blocks contain secrets, and without a login the API serves them to every local user."""
     first, second = auth_string(home), auth_string(home)
 
     assert first == second
@@ -42,8 +42,8 @@ def test_the_login_is_made_once_and_private(home):
     assert stat.S_IMODE((home.state / "prefect.auth").stat().st_mode) == 0o600
 
 
-def test_server_and_clients_share_one_environment(home):
-    """Nothing lies outside of the home, and the server asks for the login that the clients send."""
+def test_server_and_clients_share_environment(home):
+    """All state is in the home, and the server requires the login of the clients."""
     given = prefect_environment(home, PROFILE)
 
     assert given["PREFECT_API_URL"] == "http://127.0.0.1:4999/api"
@@ -53,26 +53,26 @@ def test_server_and_clients_share_one_environment(home):
     assert given["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
-def test_leases_outlive_the_server(home):
-    """In its memory they would end with it, and the slots that they hold would never be free again."""
+def test_leases_are_stored_in_file_system(home):
+    """Leases in memory would be lost with the server, and their slots would never be released."""
     assert prefect_environment(home, PROFILE)["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
 
 
-def test_runs_find_the_projects_code(home):
-    """Also where the project is not installed."""
+def test_runs_find_code_of_project(home):
+    """The project need not be installed."""
     assert run_environment(home, PROFILE)["PYTHONPATH"] == f"{home.project}/src:{home.project}"
 
 
-def test_the_login_is_in_no_command_line(home):
-    """Everybody on the machine can read those."""
+def test_command_lines_do_not_contain_login(home):
+    """Every local user can read command lines."""
     secret = auth_string(home).partition(":")[2]
 
     for service in (server(home, PROFILE), worker(home, PROFILE)):
         assert secret not in " ".join(service.argv)
 
 
-def test_the_ui_reaches_its_own_server_and_nothing_else(home):
-    """The browser holds it: every answer says where the page may go."""
+def test_ui_may_connect_only_to_its_own_server(home):
+    """The content security policy in each response enforces it."""
     argv = server(home, PROFILE).argv
     name, _, policy = argv[argv.index("--header") + 1].partition(":")
 
@@ -82,13 +82,13 @@ def test_the_ui_reaches_its_own_server_and_nothing_else(home):
     assert {part.split()[0] for part in policy.split(";")} == {"default-src", "connect-src"}
 
 
-def test_clients_believe_nobody_and_read_no_list_of_authorities(home):
-    """The API is on loopback, without TLS; the certificate stays the same for as long as the home."""
+def test_clients_trust_no_certificate_authority(home):
+    """The API is on loopback without TLS; the certificate stays the same for the life of the home."""
     file = Path(prefect_environment(home, PROFILE)["PREFECT_API_SSL_CERT_FILE"])
     before = file.read_text()
     context = ssl.create_default_context(cafile=str(file))
 
-    assert len(context.get_ca_certs()) == 0  # it signs for no other
+    assert len(context.get_ca_certs()) == 0  # the certificate is no authority
     assert context.verify_mode is ssl.CERT_REQUIRED
     prefect_environment(home, PROFILE)
     assert file.read_text() == before
@@ -96,8 +96,8 @@ def test_clients_believe_nobody_and_read_no_list_of_authorities(home):
 
 
 @pytest.mark.parametrize("changed", ["prefect.yaml", "flows/chain.py", "pyproject.toml"])
-def test_deployments_are_registered_again_when_they_changed(home, changed):
-    """A flow's parameters are part of its deployment: the form in the UI is made from them."""
+def test_changed_files_change_fingerprint_of_deployments(home, changed):
+    """The parameters of a flow are part of its deployment, as the UI shows them in a form."""
     (home.project / changed).write_text("before")
     before = deployments_fingerprint(home.project)
     assert deployments_fingerprint(home.project) == before
@@ -107,8 +107,8 @@ def test_deployments_are_registered_again_when_they_changed(home, changed):
     assert deployments_fingerprint(home.project) != before
 
 
-def test_foreign_settings_are_taken_away():
-    """A profile of the user's would send the deployments to another server."""
+def test_foreign_environment_variables_are_removed():
+    """A Prefect profile of the user would redirect the deployments to another server."""
     assert without(["PREFECT_PROFILE", "HOME", "AWS_PROFILE"]) == [
         "/usr/bin/env",
         "-u",
@@ -118,8 +118,8 @@ def test_foreign_settings_are_taken_away():
     ]
 
 
-def test_a_server_with_other_batches_is_noticed():
-    """With the server's defaults each subflow waits seconds for the locked database."""
+def test_wrong_batch_sizes_of_server_are_reported():
+    """With the default sizes, each subflow waits seconds for the locked database."""
     recorder = {"batch_size": 1, "read_batch_size": 200, "flush_interval": 1.0}
     persister = {"batch_size": 500, "read_batch_size": 200, "flush_interval": 1.0}
     services = {
@@ -133,7 +133,7 @@ def test_a_server_with_other_batches_is_noticed():
 
 
 def test_job_template_has_no_variables(home):
-    """So that Prefect refuses whoever sets one; what is fixed names none of them either."""
+    """Prefect then refuses job variables, and the fixed values refer to none."""
     template = job_template("python own.py", home.project)
 
     assert template["variables"] == {"type": "object", "properties": {}, "additionalProperties": False}

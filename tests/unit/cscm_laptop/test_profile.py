@@ -1,4 +1,4 @@
-"""The laptop's settings, as an operator writes them."""
+"""The profile with the settings of the laptop."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_profile_that_ships_says_the_defaults():
-    """An operator reads the file to learn the defaults, so it must not differ from them."""
+def test_shipped_profile_has_default_values():
+    """Operators read the defaults from this file."""
     assert load_profile(ROOT, {}) == Profile()
 
 
-def test_another_file_can_be_named(tmp_path):
-    """CSCM_PROFILE takes the place of the project's profile."""
+def test_cscm_profile_selects_other_file(tmp_path):
+    """It replaces the profile of the project."""
     other = tmp_path / "mine.yaml"
     other.write_text("ports: {emulator: 5000}\n")
 
@@ -45,29 +45,29 @@ def test_another_file_can_be_named(tmp_path):
         ("database: official\n", "database"),
     ],
 )
-def test_a_mistake_is_refused_and_its_place_told(tmp_path, text, part):
-    """A misspelt or impossible setting is never ignored."""
+def test_mistake_in_profile_is_refused_with_its_place(tmp_path, text, part):
+    """A misspelled or impossible setting is never ignored."""
     with pytest.raises(DeclarationInvalid) as told:
         load_profile(written(tmp_path, text), {})
 
     assert part in str(told.value)
 
 
-def test_an_upstream_base_is_named_by_digest(tmp_path):
-    """What is named by digest cannot change under the build."""
+def test_upstream_base_is_pinned_by_digest(tmp_path):
+    """It cannot change during a build."""
     root = written(tmp_path, f"bases: {{python: docker.io/library/python@{DIGEST}}}\n")
 
     assert load_profile(root, {}).bases == {"python": f"docker.io/library/python@{DIGEST}"}
 
 
-def test_a_chosen_ca_bundle_has_to_exist(tmp_path):
-    """Builds behind an inspecting proxy would fail much later and less clearly."""
+def test_configured_ca_bundle_must_exist(tmp_path):
+    """Otherwise builds behind an inspecting proxy would fail later and less clearly."""
     with pytest.raises(SettingInvalid, match="ca_bundle"):
         Profile(ca_bundle=tmp_path / "missing.pem").certificates()
 
 
-def test_a_machine_without_the_default_bundle_has_none(tmp_path, monkeypatch):
-    """Only a bundle that somebody chose is demanded."""
+def test_missing_default_ca_bundle_is_accepted(tmp_path, monkeypatch):
+    """Only a configured bundle is required."""
     monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / "none.crt")
 
     assert Profile(ca_bundle=tmp_path / "none.crt").certificates() is None

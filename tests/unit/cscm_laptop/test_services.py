@@ -1,4 +1,4 @@
-"""Background processes, tried on real ones."""
+"""Background processes, tested with real ones."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def port():
 
 @pytest.fixture
 def service(tmp_path, port):
-    """A web server as a background process, ended after the test."""
+    """A web server as a background process, which ends after the test."""
     made = Service(
         name="web",
         argv=(sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)),
@@ -46,7 +46,7 @@ def service(tmp_path, port):
 
 
 def waiting(tmp_path: Path, *argv: str, **more: object) -> Service:
-    """A process that is ready when it has made the file `ready`."""
+    """Return a service that is ready when it has created the file `ready`."""
     return Service(
         name="part",
         argv=argv,
@@ -66,8 +66,8 @@ def until(condition, seconds=5.0):
     return condition()
 
 
-def test_a_service_answers_when_it_has_been_started(service, port):
-    """Starting is over only when the part can be used."""
+def test_started_service_answers(service, port):
+    """The start ends only when the part is usable."""
     record, started = service.ensure(print)
 
     assert started
@@ -76,7 +76,7 @@ def test_a_service_answers_when_it_has_been_started(service, port):
     assert record.address == f"127.0.0.1:{port}"
 
 
-def test_a_running_service_is_used_again(service):
+def test_running_service_is_reused(service):
     """A second `cscm up` starts nothing twice."""
     first, _ = service.ensure(print)
     second, started = service.ensure(print)
@@ -84,8 +84,8 @@ def test_a_running_service_is_used_again(service):
     assert (second, started) == (first, False)
 
 
-def test_a_service_with_other_settings_is_started_again(service, port):
-    """What an operator changed takes effect with the next `cscm up`."""
+def test_service_with_changed_settings_is_restarted(service, port):
+    """A change of an operator takes effect with the next `cscm up`."""
     first, _ = service.ensure(print)
     second, started = replace(service, environment={"NEW": "1"}).ensure(print)
 
@@ -95,8 +95,8 @@ def test_a_service_with_other_settings_is_started_again(service, port):
     assert answers(port, "/")
 
 
-def test_a_process_of_which_one_thread_is_left_is_not_over(tmp_path):
-    """As they are for a moment when they are ended: their ports are still taken."""
+def test_process_with_one_remaining_thread_is_alive(tmp_path):
+    """A process that ends may be in this state for a moment, with its ports still in use."""
     note = tmp_path / "note"
     script = (
         "import ctypes,pathlib,threading,time\n"
@@ -117,8 +117,8 @@ def test_a_process_of_which_one_thread_is_left_is_not_over(tmp_path):
     process.wait()
 
 
-def test_stopping_ends_the_process_and_frees_its_port(service, port):
-    """And stopping again does nothing."""
+def test_stop_ends_process_and_frees_port(service, port):
+    """A second stop does nothing."""
     record, _ = service.ensure(print)
 
     stop(record)
@@ -128,8 +128,8 @@ def test_stopping_ends_the_process_and_frees_its_port(service, port):
     assert not is_listening(port)
 
 
-def test_a_busy_port_names_who_listens_and_which_setting_to_change(service, port):
-    """The person can act without looking anything up."""
+def test_busy_port_error_names_process_and_setting(service, port):
+    """A person can act at once."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
@@ -143,8 +143,8 @@ def test_a_busy_port_names_who_listens_and_which_setting_to_change(service, port
     assert not service.pid_file.exists()
 
 
-def test_a_process_that_ends_while_it_starts_shows_its_log(tmp_path):
-    """The reason is in its last words."""
+def test_process_that_ends_during_start_shows_its_log(tmp_path):
+    """The last lines have the reason."""
     part = waiting(tmp_path, sys.executable, "-c", "import sys; sys.exit('the database is locked')")
 
     with pytest.raises(PartFailed, match="the database is locked"):
@@ -153,8 +153,8 @@ def test_a_process_that_ends_while_it_starts_shows_its_log(tmp_path):
     assert not part.pid_file.exists()
 
 
-def test_a_process_that_never_answers_is_ended(tmp_path):
-    """A part that hangs does not stay behind."""
+def test_process_that_never_answers_is_ended(tmp_path):
+    """A hanging part must not remain."""
     part = replace(waiting(tmp_path, *SLEEP), deadline=0.5)
     with pytest.raises(PartFailed, match="did not answer within"):
         part.ensure(print)
@@ -162,14 +162,14 @@ def test_a_process_that_never_answers_is_ended(tmp_path):
     assert part.record() is None
 
 
-def test_a_program_that_is_missing_is_named(tmp_path):
-    """Without leaving a pid file."""
+def test_missing_program_is_named(tmp_path):
+    """No PID file is left."""
     with pytest.raises(ToolMissing, match="/nowhere/emulator"):
         waiting(tmp_path, "/nowhere/emulator").ensure(print)
 
 
-def test_a_pid_that_was_given_to_somebody_else_is_never_killed(tmp_path):
-    """After a crash the pid in the file may be any process of the user."""
+def test_stop_never_kills_reused_pid(tmp_path):
+    """After a crash, the PID in the file may belong to any process of the user."""
     bystander = subprocess.Popen(SLEEP)
     try:
         record = Record(
@@ -191,15 +191,15 @@ def test_a_pid_that_was_given_to_somebody_else_is_never_killed(tmp_path):
         bystander.wait()
 
 
-def test_a_damaged_pid_file_says_nothing(tmp_path):
-    """It is as if the part was never started; its port tells whether it was."""
+def test_damaged_pid_file_counts_as_absent(tmp_path):
+    """The port still shows whether the part runs."""
     (tmp_path / "part.json").write_text('{"pid": 1')
 
     assert read_record(tmp_path / "part.json") is None
 
 
-def test_a_part_hears_sigint_though_its_starter_ignores_it(tmp_path):
-    """A shell's background job ignores it and would hand that down."""
+def test_service_receives_sigint_if_its_parent_ignores_it(tmp_path):
+    """A background job of a shell ignores SIGINT and would pass this on."""
     code = (
         "import signal, pathlib\n"
         "pathlib.Path('handler').write_text(repr(signal.getsignal(signal.SIGINT)))\n"
@@ -215,8 +215,8 @@ def test_a_part_hears_sigint_though_its_starter_ignores_it(tmp_path):
     assert "default_int_handler" in (tmp_path / "handler").read_text()
 
 
-def test_nothing_of_a_part_stays_behind(tmp_path):
-    """A child that ignores the polite signal ends with its group."""
+def test_stop_ends_child_that_ignores_sigterm(tmp_path):
+    """The child ends with its process group."""
     child = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     code = (
         "import subprocess, sys, pathlib, time\n"
@@ -232,8 +232,8 @@ def test_nothing_of_a_part_stays_behind(tmp_path):
     assert until(lambda: start_time(child_pid) is None)
 
 
-def test_the_whole_group_is_told_where_the_part_asks_for_it(tmp_path):
-    """A worker's runs clean up after themselves when they hear that it ends."""
+def test_stop_signals_whole_group_if_configured(tmp_path):
+    """The runs of a worker then clean up."""
     child = (
         "import signal, sys, pathlib, time\n"
         "def end(*_): pathlib.Path('cleaned').touch(); sys.exit()\n"
@@ -253,8 +253,8 @@ def test_the_whole_group_is_told_where_the_part_asks_for_it(tmp_path):
     assert (tmp_path / "cleaned").exists()
 
 
-def test_a_part_is_not_reconfigured_by_the_callers_environment():
-    """Somebody's AWS account or Prefect profile must not get into the laptop's parts."""
+def test_service_environment_excludes_settings_of_caller():
+    """An AWS account or Prefect profile of the user must not affect the parts."""
     caller = {
         "AWS_PROFILE": "work",
         "PREFECT_API_URL": "https://example.org",

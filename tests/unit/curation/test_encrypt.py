@@ -1,4 +1,4 @@
-"""encrypt, on stand-ins for KMS, ECR, skopeo and the registry that keep what they are given."""
+"""encrypt, tested with test doubles for KMS, ECR, skopeo and the registry that record their input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPOSITORY = "curated/secret"
 
 @dataclass
 class Keys:
-    """KMS with two keys; `wrap` is readable so that a test can look into it."""
+    """KMS with two keys; the result of `wrap` is readable so that a test can inspect it."""
 
     states: dict[str, KeyState] = field(
         default_factory=lambda: {
@@ -69,7 +69,7 @@ class Repositories:
 
 @dataclass
 class Copies:
-    """The registry's encrypted copies: digest → the key that opens it, the image it holds and its tag."""
+    """The encrypted copies of the registry: digest → the key that decrypts it, its image and its tag."""
 
     held: dict[Digest, tuple[bytes, ImageRef, str]] = field(default_factory=dict)
     keys: int = 0
@@ -92,7 +92,7 @@ class Copies:
 
 
 class World:
-    """Curation with everything around it; `run` is the step."""
+    """Curation with its test doubles; `run` is the step."""
 
     def __init__(self) -> None:
         self.keys, self.repositories, self.copies, self.attached = Keys(), Repositories(), Copies(), MemoryReferrers()
@@ -125,8 +125,8 @@ def world() -> World:
     return World()
 
 
-def test_a_confidential_image_gets_a_copy_that_its_evidence_opens(world: World) -> None:
-    """Both digests, the wrapped key and its context are in one signed record about the plain image."""
+def test_confidential_image_gets_copy_that_evidence_decrypts(world: World) -> None:
+    """One signed record about the plain image has both digests, the wrapped key and its context."""
     image = world.run()
 
     (record,) = world.records()
@@ -138,8 +138,8 @@ def test_a_confidential_image_gets_a_copy_that_its_evidence_opens(world: World) 
     assert (held, tag) == (world.image, "bbbbbbb-aaaaaaaaaaaa-encrypted")
 
 
-def test_the_signed_predicate_has_the_published_fields(world: World) -> None:
-    """What others read by name stays: a policy looks for `copy`."""
+def test_signed_predicate_has_published_fields(world: World) -> None:
+    """Others read these fields by name; a policy looks for `copy`."""
     world.run()
 
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
@@ -149,8 +149,8 @@ def test_the_signed_predicate_has_the_published_fields(world: World) -> None:
 
 
 @pytest.mark.parametrize("classification", [Classification.PUBLIC, Classification.INTERNAL])
-def test_other_classifications_are_verified_at_rest_only(world: World, classification: Classification) -> None:
-    """No copy and no content key is asked for."""
+def test_other_classifications_are_only_verified_at_rest(world: World, classification: Classification) -> None:
+    """They need no copy and no content key."""
     image = world.run(classification, content_key=None)
 
     (record,) = world.records()
@@ -160,8 +160,8 @@ def test_other_classifications_are_verified_at_rest_only(world: World, classific
 
 
 @pytest.mark.parametrize("classification", list(Classification))
-def test_a_second_run_changes_nothing(world: World, classification: Classification) -> None:
-    """The same answer, and what proves it; no other copy, no other record."""
+def test_second_encryption_changes_nothing(world: World, classification: Classification) -> None:
+    """The result is the same and refers to its proof; there is no further copy or record."""
     first = world.run(classification)
     before = deepcopy((world.copies.held, world.attached.held))
 
@@ -173,8 +173,8 @@ def test_a_second_run_changes_nothing(world: World, classification: Classificati
     assert (world.copies.held, world.attached.held) == before
 
 
-def test_fresh_writes_another_copy_and_record(world: World) -> None:
-    """Whatever is proven."""
+def test_fresh_encryption_writes_new_copy_and_record(world: World) -> None:
+    """The option ignores existing proof."""
     first = world.run()
     again = world.run(fresh=True)
 
@@ -182,8 +182,8 @@ def test_fresh_writes_another_copy_and_record(world: World) -> None:
     assert len(world.evidence().verified(world.image, TierName.CURATION)) == 2
 
 
-def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:
-    """The record of it stays, and the new record comes last."""
+def test_copy_missing_in_registry_is_written_again(world: World) -> None:
+    """The old record stays, and the new record is the latest."""
     first = world.run()
     world.copies.held.clear()
 
@@ -194,8 +194,8 @@ def test_a_copy_the_registry_lost_is_written_again(world: World) -> None:
     assert copies == {first.copy_digest, second.copy_digest}
 
 
-def test_a_copy_that_was_being_written_is_attested_already(world: World) -> None:
-    """Whatever of it arrived can be opened; where nothing did, another is written."""
+def test_copy_is_attested_before_it_is_written(world: World) -> None:
+    """A partly written copy can be decrypted; if nothing arrived, another copy is written."""
     world.copies.away = True
     with pytest.raises(RegistryUnavailable):
         world.run()
@@ -208,16 +208,16 @@ def test_a_copy_that_was_being_written_is_attested_already(world: World) -> None
     assert [image.copy_digest] == list(world.copies.held)
 
 
-def test_a_copy_under_a_content_key_that_was_replaced_is_not_used(world: World) -> None:
-    """Execution has a grant on the new key only."""
+def test_copy_under_replaced_content_key_is_not_reused(world: World) -> None:
+    """Execution has a grant for the new key only."""
     first = world.run()
     world.keys.states[ARN + "new"] = KeyState(arn=ARN + "new", enabled=True, customer_managed=True, rotates=True)
 
     assert world.run(content_key=ARN + "new").copy_digest != first.copy_digest
 
 
-def test_a_copy_that_another_key_attests_is_not_used(world: World) -> None:
-    """Whoever may write referrers cannot make curation release a copy of theirs."""
+def test_copy_attested_by_other_signer_is_not_reused(world: World) -> None:
+    """A writer of referrers must not make curation release a foreign copy."""
     image = world.run()
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
     world.attached.held.clear()
@@ -226,8 +226,8 @@ def test_a_copy_that_another_key_attests_is_not_used(world: World) -> None:
     assert world.run().copy_digest != image.copy_digest
 
 
-def test_a_signed_record_that_cannot_be_read_stops_the_step(world: World) -> None:
-    """Curation's own word is not passed over because it has another form."""
+def test_unreadable_signed_record_stops_encryption(world: World) -> None:
+    """A record that curation signed is not skipped because of its format."""
     world.evidence().attach(world.image, ENCRYPTION, {"repository": REPOSITORY}, NOW)
 
     with pytest.raises(EvidenceInvalid):
@@ -235,8 +235,8 @@ def test_a_signed_record_that_cannot_be_read_stops_the_step(world: World) -> Non
 
 
 @pytest.mark.parametrize("answer", [("AES256", None), ("KMS", None), ("KMS_DSSE", STORAGE)])
-def test_a_repository_without_a_kms_key_is_refused(world: World, answer: tuple[str, str | None]) -> None:
-    """The registry's own encryption, the AWS-managed key and other types are not the tier's key."""
+def test_repository_without_kms_key_is_refused(world: World, answer: tuple[str, str | None]) -> None:
+    """The registry's own encryption, the AWS-managed key and other types are not the key of the tier."""
     world.repositories.answer = answer
 
     with pytest.raises(KeyUnusable, match=r"not with the tier's KMS key"):
@@ -244,8 +244,8 @@ def test_a_repository_without_a_kms_key_is_refused(world: World, answer: tuple[s
 
 
 @pytest.mark.parametrize("found", [CONTENT, ARN + "unknown", "alias/content"])
-def test_a_repository_under_another_key_is_refused(world: World, found: str) -> None:
-    """However the other key is named, and even where this role may not look at it."""
+def test_repository_under_other_key_is_refused(world: World, found: str) -> None:
+    """The name of the other key does not matter, even if this role may not inspect it."""
     world.repositories.answer = ("KMS", found)
 
     with pytest.raises(KeyUnusable, match="another key"):
@@ -255,8 +255,8 @@ def test_a_repository_under_another_key_is_refused(world: World, found: str) -> 
 
 
 @pytest.mark.parametrize("found", [STORAGE, "alias/storage", "storage"])
-def test_the_tiers_key_is_recognised_by_each_of_its_names(world: World, found: str) -> None:
-    """ARN, alias and id name the same key; evidence has the ARN."""
+def test_storage_key_is_recognized_by_arn_alias_and_id(world: World, found: str) -> None:
+    """All three name the same key; the evidence has the ARN."""
     world.repositories.answer = ("KMS", found)
 
     assert world.run().key == STORAGE
@@ -271,8 +271,8 @@ def test_the_tiers_key_is_recognised_by_each_of_its_names(world: World, found: s
         ({"rotates": None}, "enable-key-rotation"),
     ],
 )
-def test_a_storage_key_that_is_not_fit_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
-    """The error says which of the demands it fails, and nothing is attested."""
+def test_unusable_storage_key_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
+    """The error names the failed requirement, and nothing is attested."""
     world.keys.set(STORAGE, **changes)
 
     with pytest.raises(KeyUnusable, match=says):
@@ -284,8 +284,8 @@ def test_a_storage_key_that_is_not_fit_is_refused(world: World, changes: dict[st
 @pytest.mark.parametrize(
     ("changes", "says"), [({"enabled": False}, "not enabled"), ({"customer_managed": False}, "AWS")]
 )
-def test_a_content_key_that_is_not_fit_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
-    """No copy is written that nobody could open."""
+def test_unusable_content_key_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
+    """A copy that nobody can decrypt is not written."""
     world.keys.set(CONTENT, **changes)
 
     with pytest.raises(KeyUnusable, match=says):
@@ -294,16 +294,16 @@ def test_a_content_key_that_is_not_fit_is_refused(world: World, changes: dict[st
     assert (world.copies.held, world.attached.held) == ({}, {})
 
 
-def test_a_confidential_image_needs_a_content_key(world: World) -> None:
-    """A tier without one says so instead of leaving the copy out."""
+def test_confidential_image_requires_content_key(world: World) -> None:
+    """A tier without a content key fails instead of omitting the copy."""
     with pytest.raises(KeyUnusable, match="content_key"):
         world.run(content_key=None)
 
     assert world.attached.held == {}
 
 
-def test_no_copy_is_written_when_its_key_cannot_be_wrapped(world: World) -> None:
-    """The key is wrapped first: a copy without its key would be of no use."""
+def test_no_copy_is_written_if_its_key_cannot_be_wrapped(world: World) -> None:
+    """The key is wrapped first, because a copy without its key is useless."""
     world.keys.may_wrap = False
 
     with pytest.raises(AccessDenied):

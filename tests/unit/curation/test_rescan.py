@@ -1,4 +1,4 @@
-"""rescan: what is signed and judged anew about an image, and what is left as it is."""
+"""rescan: what is signed and judged again about an image, and what stays unchanged."""
 
 import dataclasses
 from datetime import timedelta
@@ -24,7 +24,7 @@ BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
 
 class Generator:
-    """Makes an SBOM, and says of which images."""
+    """Generates an SBOM and records the images."""
 
     def __init__(self, generator="syft 1.2.3"):
         self.asked, self.generator = [], generator
@@ -39,7 +39,7 @@ class Generator:
 
 @pytest.fixture
 def image(world, make):
-    """An image that curation admitted at noon, of that time's policy; what is asked of it is asked `later`."""
+    """Return a function that rescans, after `later`, an image that curation admitted at noon."""
     pieces, curation = Pieces(world, make), world.store(TierName.CURATION)
     built = {"materials": (Material(name=BASE.repository, digest=BASE.digest, curated=True),)}
     pieces.scanned["provenance"] = (TierName.DEVELOPMENT, PROVENANCE, make.provenance(built=built))
@@ -64,8 +64,8 @@ def count(world, kind):
     return len(found)
 
 
-def test_what_finds_the_same_is_not_signed_again(image, world, make):
-    """Another database that knows nothing new of it changes nothing."""
+def test_rescan_with_same_findings_signs_nothing(image, world, make):
+    """A newer database that finds the same changes nothing."""
     newer = make.report().database.model_copy(update={"digest": "xxh64:1"})
     concluded = image(make.report(database=newer, at=make.noon + timedelta(days=1)))
 
@@ -73,8 +73,8 @@ def test_what_finds_the_same_is_not_signed_again(image, world, make):
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 1)
 
 
-def test_a_new_finding_is_signed_and_turns_the_verdict(image, world, make):
-    """The report first, then the verdict that rests on it; the reasons say why."""
+def test_rescan_with_critical_finding_signs_report_and_refusal(image, world, make):
+    """The report is signed before the verdict that rests on it, and the reasons explain the change."""
     concluded = image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)))
 
     assert concluded.signed and not concluded.passes
@@ -83,16 +83,16 @@ def test_a_new_finding_is_signed_and_turns_the_verdict(image, world, make):
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (2, 2)
 
 
-def test_a_new_finding_within_limits_changes_no_verdict(image, world, make):
-    """The verdict is given anew, for it rests on the new report; what it says is the same."""
+def test_rescan_with_finding_within_limits_keeps_verdict(image, world, make):
+    """A new verdict is signed because it rests on the new report, but its result is the same."""
     concluded = image(make.report(make.finding("low"), at=make.noon + timedelta(days=1)))
 
     assert concluded.signed and concluded.passes and concluded.change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (2, 2)
 
 
-def test_a_probability_alone_is_no_news(image, make):
-    """It changes every day, and no rule asks for it."""
+def test_rescan_ignores_change_of_epss_alone(image, make):
+    """The probability changes every day, and no rule uses it."""
     found = make.finding("low", epss=0.1)
     image(make.report(found, at=make.noon + timedelta(days=1)))
     again = make.report(found.model_copy(update={"epss": 0.2}), at=make.noon + timedelta(days=2))
@@ -100,8 +100,8 @@ def test_a_probability_alone_is_no_news(image, make):
     assert not image(again, timedelta(days=2)).signed
 
 
-def test_a_verdict_that_was_not_given_any_more_is_given_by_the_next_run(image, world, make):
-    """Killed between the report and the verdict: evidence says what is missing."""
+def test_rescan_gives_verdict_that_interrupted_run_left_out(image, world, make):
+    """The run ended between report and verdict, which the evidence shows."""
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
     world.now = make.noon + timedelta(days=1)
     world.store(TierName.CURATION).attach(CURATED, VULNERABILITIES, refused.predicate(), world.now)
@@ -113,8 +113,8 @@ def test_a_verdict_that_was_not_given_any_more_is_given_by_the_next_run(image, w
     assert count(world, VULNERABILITIES) == 2
 
 
-def test_what_was_signed_and_not_told_is_told_by_the_next_run(image, make):
-    """Killed after the verdict, or between the report and it: the same change is news once more."""
+def test_rescan_reports_change_that_interrupted_run_did_not_report(image, make):
+    """The run ended after the verdict, or between report and verdict."""
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
     first = image(refused)
 
@@ -128,8 +128,8 @@ def test_what_was_signed_and_not_told_is_told_by_the_next_run(image, make):
         )
 
 
-def test_a_change_is_the_same_news_however_often_its_verdict_is_given_again(image, make):
-    """A newer report that finds more, and the same reasons: whoever heard of the change knows it by its number."""
+def test_change_keeps_its_number_over_repeated_verdicts(image, make):
+    """A newer report with more findings and the same reasons is no new change."""
     refused = make.finding("critical")
     first = image(make.report(refused, at=make.noon + timedelta(days=1)))
     more = make.report(refused, make.finding("low", id="CVE-2"), at=make.noon + timedelta(days=2))
@@ -148,8 +148,8 @@ def test_a_change_is_the_same_news_however_often_its_verdict_is_given_again(imag
     assert better.news.since != first.news.since
 
 
-def test_a_verdict_that_turned_back_is_told_to_whoever_heard_that_it_had_turned(image, make):
-    """Killed between the second turn and its event: it says what was told last, and not what was heard last."""
+def test_reversed_verdict_is_reported_after_interrupted_run(image, make):
+    """The run ended between the second change and its event."""
     image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)), told=make.noon)
     back = image(make.report(at=make.noon + timedelta(days=2)), timedelta(days=2), told=make.noon)
     more = make.report(make.finding("low"), at=make.noon + timedelta(days=3))
@@ -161,8 +161,8 @@ def test_a_verdict_that_turned_back_is_told_to_whoever_heard_that_it_had_turned(
 
 
 @pytest.mark.parametrize(("told", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])
-def test_the_report_that_was_told_last_is_what_a_new_one_is_compared_with(image, world, make, told, found):
-    """Of an image that is younger than what was told, its first."""
+def test_new_report_is_compared_with_last_reported_one(image, world, make, told, found):
+    """For an image younger than the last report, this is its first report."""
     for days in (1, 2):
         findings = [make.finding("low", id=f"CVE-2026-{number}") for number in range(days)]
         image(make.report(*findings, at=make.noon + timedelta(days=days)), timedelta(days=days))
@@ -174,8 +174,8 @@ def test_the_report_that_was_told_last_is_what_a_new_one_is_compared_with(image,
     assert len(kept.last.report.value.findings) == 2
 
 
-def test_a_base_that_was_blocked_turns_the_verdict_and_one_that_is_unblocked_turns_it_back(image, world, make):
-    """Nothing else changed; once it is judged, nothing is left to do."""
+def test_block_and_unblock_of_base_change_verdict(image, world, make):
+    """Nothing else changed, and a second rescan has nothing to do."""
 
     def say(act, days):
         at = make.noon + timedelta(days=days)
@@ -195,8 +195,8 @@ def test_a_base_that_was_blocked_turns_the_verdict_and_one_that_is_unblocked_tur
     assert (count(world, SUMMARY), count(world, VULNERABILITIES)) == (3, 1)
 
 
-def test_a_base_that_only_the_layers_show_turns_the_verdict_once_it_is_blocked(image, world, make):
-    """Whoever built it did not say so; a layer that cannot be read is looked at again by the gate."""
+def test_block_of_base_known_from_layers_changes_verdict(image, world, make):
+    """The builder did not declare this base; an unreadable layer is an error."""
     proxy = BASE.moved_to("curated/base/proxy").model_copy(update={"digest": make.other})
     at = make.noon + timedelta(days=1)
     say = {"act": "block", "by": "ann", "why": "a key in it", "at": at.isoformat()}
@@ -217,8 +217,8 @@ def test_a_base_that_only_the_layers_show_turns_the_verdict_once_it_is_blocked(i
     assert [each.code for each in found.news.reasons] == ["base.blocked"]
 
 
-def test_what_is_blocked_does_not_pass_and_no_verdict_of_that_outlives_the_block(image, world, make):
-    """A rescan signs none; one that `curate` signed meanwhile is given anew once somebody unblocked the image."""
+def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, make):
+    """The rescan signs no verdict; one that `curate` signed in the meantime is replaced."""
 
     def say(act, days):
         at = make.noon + timedelta(days=days)
@@ -238,8 +238,8 @@ def test_what_is_blocked_does_not_pass_and_no_verdict_of_that_outlives_the_block
     assert image(later=timedelta(days=5)).news is None and count(world, SUMMARY) == 3
 
 
-def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_it(image, world, make):
-    """Nobody knows whether it is blocked; other images are judged all the same."""
+def test_unreadable_status_of_base_fails_images_built_on_it(image, world, make):
+    """The base may be blocked; other images are judged all the same."""
     world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, {"act": 7}, make.noon)
 
     with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
@@ -248,8 +248,8 @@ def test_what_is_said_of_a_base_and_cannot_be_read_is_told_of_what_is_built_on_i
 
 
 @pytest.mark.parametrize(("days", "signed"), [(4, False), (6, True)])
-def test_a_report_is_renewed_before_it_is_too_old(image, make, days, signed):
-    """A scan is good for seven days: it is renewed two before, not each night."""
+def test_report_is_renewed_before_it_expires(image, make, days, signed):
+    """A scan is valid for seven days and is renewed two days before, not every night."""
     again = make.report(at=make.noon + timedelta(days=days))
 
     concluded = image(again, timedelta(days=days))
@@ -257,16 +257,16 @@ def test_a_report_is_renewed_before_it_is_too_old(image, make, days, signed):
     assert (concluded.signed, concluded.change) == (signed, None)
 
 
-def test_the_policy_of_today_judges(image, monkeypatch, world, make):
-    """A verdict of another policy is given anew; the scan is not."""
+def test_verdict_of_other_policy_is_given_again(image, monkeypatch, world, make):
+    """The scan itself is not repeated."""
     monkeypatch.setattr("supply_chain.curation.rescan.POLICY", dataclasses.replace(POLICY, version="next"))
 
     assert image().change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 2)
 
 
-def test_an_image_without_an_sbom_gets_one(world, make):
-    """Made and signed as `scan` does it; it was never judged, and is now."""
+def test_image_without_sbom_gets_one_and_first_verdict(world, make):
+    """The SBOM is generated and signed as in `scan`."""
     curation, generator = world.store(TierName.CURATION), Generator()
     found = look(CURATED, generator, world.registry, curation, lambda: world.now)
     concluded = conclude(found, make.report(), curation, REPOSITORIES, lambda ref: (), (), {}, lambda: world.now)
@@ -277,8 +277,8 @@ def test_an_image_without_an_sbom_gets_one(world, make):
     assert found.limits.scan_days == 7
 
 
-def test_an_sbom_that_does_not_come_back_is_told(world, monkeypatch):
-    """Whatever hides it, nothing is matched in its place."""
+def test_sbom_that_cannot_be_read_back_is_an_error(world, monkeypatch):
+    """No other SBOM is used in its place."""
     curation = world.store(TierName.CURATION)
     monkeypatch.setattr(world.registry, "referrers", lambda subject: ())
 
@@ -286,8 +286,8 @@ def test_an_sbom_that_does_not_come_back_is_told(world, monkeypatch):
         look(CURATED, Generator(), world.registry, curation, lambda: world.now)
 
 
-def test_an_image_that_was_not_examined_is_examined_by_the_next_rescan(world, make):
-    """The gate refuses what nobody examined; nobody has to curate it again for that."""
+def test_image_that_was_not_examined_is_examined_by_rescan(world, make):
+    """The gate refuses such an image, and no new curation is needed."""
     curation, generator = world.store(TierName.CURATION), Generator()
     pieces = Pieces(world, make)
     before = {**make.sbom(world.registry, CURATED, "openssl"), "examination": None}

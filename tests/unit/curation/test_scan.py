@@ -1,4 +1,4 @@
-"""scan: the inventory and what is known of it, both beside the image and both signed."""
+"""scan: the SBOM and the vulnerability report of an image, attached and signed."""
 
 import dataclasses
 import gzip
@@ -24,7 +24,7 @@ EXAMINED = Examination(conflicts=("a place",))
 
 
 class Tools:
-    """A generator and a scanner that write down what they are asked for."""
+    """A generator and a scanner that record their calls."""
 
     def __init__(self, report, generator="syft 1.2.3", current=None):
         self.report, self.asked, self.scanned, self.generator = report, [], [], generator
@@ -64,8 +64,8 @@ def scanned(world, make):
     return run
 
 
-def test_the_image_is_scanned_by_digest(scanned, make):
-    """From the registry, as it is stored; the state names inventory and report."""
+def test_image_is_scanned_by_digest_from_registry(scanned, make):
+    """The result names SBOM and report."""
     report = make.report(make.finding(), sbom=make.digest_of(CONTENT))
 
     (image, found), tools = scanned(report)
@@ -76,8 +76,8 @@ def test_the_image_is_scanned_by_digest(scanned, make):
     assert tools.scanned == [SBOMS.record]
 
 
-def test_the_inventory_lies_beside_the_image_in_three_formats(scanned, world, make):
-    """Compressed, and the same bytes every time."""
+def test_sbom_is_attached_in_three_formats(scanned, world, make):
+    """The files are compressed and reproducible."""
     (image, _), _ = scanned(make.report())
     (again, _), _ = scanned(make.report(), fresh=True)
 
@@ -91,8 +91,8 @@ def test_the_inventory_lies_beside_the_image_in_three_formats(scanned, world, ma
     assert world.registry.held["curated/hello"][image.sbom][1] == FORMATS["syft"]
 
 
-def test_the_signed_statements_lead_to_inventory_and_findings(scanned, world, make):
-    """By digest of content and of referrer; the gate reads the report from its statement."""
+def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
+    """They name the digests of content and referrer; the gate reads the report from its statement."""
     report = make.report(make.finding("critical"))
     (image, _), _ = scanned(report)
 
@@ -106,16 +106,16 @@ def test_the_signed_statements_lead_to_inventory_and_findings(scanned, world, ma
     assert image.report == found[VULNERABILITIES].digest
 
 
-def test_a_scan_that_fails_leaves_nothing(scanned, world):
-    """No inventory without findings, and nothing signed."""
+def test_failed_scan_leaves_nothing(scanned, world):
+    """There is no SBOM without findings, and nothing is signed."""
     with pytest.raises(ScannerFailed):
         scanned(ScannerFailed("it broke\nmend it"))
     assert world.registry.held == {}
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_database_that_knows_less_scans_nothing_anew(scanned, world, make, fresh):
-    """What the better one found serves while it is good; a scan that would count for nothing is not made."""
+def test_older_database_does_not_replace_report_of_newer_one(scanned, world, make, fresh):
+    """The better report is used while it is valid."""
     good = make.report(make.finding("critical"), sbom=make.digest_of(CONTENT))
     scanned(good)
     held = dict(world.registry.held["curated/hello"])
@@ -135,8 +135,8 @@ def reports(world):
     return [e for e in found if e.predicate_type == VULNERABILITIES], [e for e in found if e.predicate_type == SBOM]
 
 
-def test_the_same_scan_is_not_made_again(scanned, make, world):
-    """Inventory and findings are read from the registry, and the state says what proves them."""
+def test_same_scan_is_not_repeated(scanned, make, world):
+    """SBOM and findings are read from the registry, and the result refers to their proof."""
     report = make.report(make.finding(), sbom=make.digest_of(CONTENT))
     (first, _), _ = scanned(report)
     (again, found), tools = scanned(report, now=make.noon + timedelta(days=6))
@@ -153,8 +153,8 @@ def test_the_same_scan_is_not_made_again(scanned, make, world):
     [("0.115.0", "xxh64:1", 0), ("0.116.0", "xxh64:0", 0), ("0.115.0", "xxh64:0", 8)],
     ids=["another database", "another scanner", "too old"],
 )
-def test_what_changed_is_scanned_again_on_the_inventory_that_is_there(scanned, make, world, version, database, days):
-    """The image is the same, and so is what it contains."""
+def test_changed_scanner_or_database_rescans_existing_sbom(scanned, make, world, version, database, days):
+    """The image and its contents are the same."""
     scanned(make.report(sbom=make.digest_of(CONTENT)))
     known = Database(kind="official", built=make.noon - timedelta(days=1), digest=database)
     newer = make.report(make.finding(), sbom=make.digest_of(CONTENT), database=known, scanner_version=version)
@@ -165,16 +165,16 @@ def test_what_changed_is_scanned_again_on_the_inventory_that_is_there(scanned, m
     assert [len(each) for each in reports(world)] == [2, 1]
 
 
-def test_a_report_from_the_future_is_made_again(scanned, make):
-    """A clock that was wrong must not keep a scan good for longer than it is."""
+def test_report_with_future_time_is_repeated(scanned, make):
+    """A wrong clock must not extend the validity of a scan."""
     scanned(make.report(sbom=make.digest_of(CONTENT), at=make.noon + timedelta(hours=1)))
     (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
 
     assert image.proven is None and len(tools.scanned) == 1
 
 
-def test_another_generator_makes_the_inventory_anew(scanned, make, world):
-    """It may find what the one before did not."""
+def test_other_generator_creates_new_sbom(scanned, make, world):
+    """It may find more packages."""
     scanned(make.report(sbom=make.digest_of(CONTENT)))
     (image, _), tools = scanned(make.report(make.finding(), sbom=make.digest_of(CONTENT)), generator="syft 1.3.0")
 
@@ -182,16 +182,16 @@ def test_another_generator_makes_the_inventory_anew(scanned, make, world):
     assert [len(each) for each in reports(world)] == [2, 2]
 
 
-def test_a_report_on_another_inventory_proves_nothing(scanned, make):
-    """Not even beside the same image."""
+def test_report_about_other_sbom_is_no_proof(scanned, make):
+    """This holds even for the same image."""
     scanned(make.report(sbom=make.other))
     (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
 
     assert image.proven is None and tools.scanned == [SBOMS.record]
 
 
-def test_what_another_tier_says_proves_nothing(scanned, make, world):
-    """Development's scan of an image is not curation's."""
+def test_report_signed_by_other_tier_is_no_proof(scanned, make, world):
+    """A scan by development does not replace the scan by curation."""
     development = world.store(TierName.DEVELOPMENT)
     development.attach(REF, VULNERABILITIES, make.report(sbom=make.digest_of(CONTENT)).predicate(), make.noon)
     (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
@@ -200,8 +200,8 @@ def test_what_another_tier_says_proves_nothing(scanned, make, world):
 
 
 @pytest.mark.parametrize("examination", [None, Examination(version="0")])
-def test_an_image_that_was_not_examined_is_examined_with_a_new_inventory(scanned, world, make, examination):
-    """An SBOM of before does not tell what no scanner judges; the new one is signed with it."""
+def test_image_without_current_examination_gets_new_sbom(scanned, world, make, examination):
+    """The new SBOM is signed together with the examination."""
     scanned(make.report(sbom=make.digest_of(CONTENT)), examination=examination)
 
     _, tools = scanned(make.report(sbom=make.digest_of(CONTENT)), now=make.noon + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""sign: curation's name under what it admits, verified from outside before anybody relies on it."""
+"""sign: curation signs an admitted image and verifies the signature as users do."""
 
 import pytest
 
@@ -14,7 +14,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
 
 class Signer:
-    """cosign's part: what is signed, and what was verified with which key."""
+    """The part of cosign: records the signed images, and the images verified with each key."""
 
     def __init__(self, *signed, broken=False):
         self.signed, self.verified, self.broken = list(signed), [], broken
@@ -49,8 +49,8 @@ def signed(world, make):
     return run
 
 
-def test_signs_and_verifies_with_the_public_key_alone(signed, world, make):
-    """What comes out can be released: by digest, with where it may run."""
+def test_sign_verifies_signature_with_public_key(signed, world, make):
+    """The result is a curated image by digest with its environments."""
     signer = Signer()
 
     curated = signed(signer)
@@ -61,13 +61,13 @@ def test_signs_and_verifies_with_the_public_key_alone(signed, world, make):
     assert curated.environments == ("staging",)
 
 
-def test_a_base_runs_nowhere(signed, make):
-    """It is built upon."""
+def test_signed_base_has_no_environments(signed, make):
+    """A base is not deployed."""
     assert signed(Signer(), manifest=make.base()).environments == ()
 
 
-def test_the_verdict_lies_beside_the_image(signed, world):
-    """Signed by curation, for the next boundary."""
+def test_release_verdict_is_attached_to_image(signed, world):
+    """Curation signs it for the next gate."""
     signed(Signer())
 
     (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
@@ -75,7 +75,7 @@ def test_the_verdict_lies_beside_the_image(signed, world):
     assert last_verdict([found], Gate.RELEASE, REF.digest).value.passed
 
 
-def test_what_is_signed_already_is_verified_and_not_signed_again(signed):
+def test_signed_image_is_verified_and_not_signed_again(signed):
     """A second run adds no second signature."""
     signer = Signer(REF)
 
@@ -87,23 +87,23 @@ def test_what_is_signed_already_is_verified_and_not_signed_again(signed):
 
 
 def test_fresh_signs_again(signed):
-    """Also what is signed."""
+    """The option ignores the existing signature."""
     signer = Signer(REF)
 
     assert signed(signer, signature=TierName.CURATION, fresh=True).proven is None
     assert signer.signed == [REF, REF]
 
 
-def test_what_another_tier_signed_is_signed(signed):
-    """Its signature is not curation's."""
+def test_image_signed_by_other_tier_is_signed(signed):
+    """Another tier's signature does not count as curation's."""
     signer = Signer(REF)
 
     assert signed(signer, signature=TierName.DEVELOPMENT).proven is None
     assert signer.signed == [REF, REF]
 
 
-def test_a_signature_that_says_something_else_is_not_relied_on(signed):
-    """The key signs attestations too; the image is signed as users verify it."""
+def test_image_without_image_signature_is_signed(signed):
+    """The key signs attestations too, but users verify the image signature."""
     signer = Signer()
 
     curated = signed(signer, signature=TierName.CURATION)
@@ -112,7 +112,7 @@ def test_a_signature_that_says_something_else_is_not_relied_on(signed):
     assert len(signer.verified) == 1
 
 
-def test_a_signature_that_does_not_verify_from_outside_is_an_error(signed):
-    """Nothing is released that users could not verify."""
+def test_unverifiable_signature_is_an_error(signed):
+    """Users must be able to verify every released image."""
     with pytest.raises(SignatureFailed):
         signed(Signer(broken=True))

@@ -1,4 +1,4 @@
-"""store: what is kept is what was admitted, to the last byte, with its evidence and the verdict."""
+"""store: the admitted image is copied and verified completely, with its evidence and the verdict."""
 
 import json
 
@@ -20,7 +20,7 @@ CURATED = REF.moved_to("curated/hello")
 
 
 class Registry:
-    """The registry between `dev/hello` and `curated/hello`, its referrers kept by the world."""
+    """The registry with `dev/hello` and `curated/hello`; the world holds the referrers."""
 
     def __init__(self, world):
         self.world, self.tags, self.copies, self.verified, self.made = world, {}, [], [], []
@@ -65,7 +65,7 @@ def registry(world):
 
 @pytest.fixture
 def kept(world, make, registry):
-    """Admit what development offered, and store it."""
+    """Return a function that admits and stores the offered image."""
     world.store(TierName.DEVELOPMENT).attach(REF, PROVENANCE, make.provenance(), make.noon)
 
     def run(**options):
@@ -87,8 +87,8 @@ def kept(world, make, registry):
     return run
 
 
-def test_keeps_the_same_digest_under_a_tag_that_never_has_to_move(kept, registry, make):
-    """In an immutable repository under the tier's key."""
+def test_store_copies_digest_to_immutable_tag(kept, registry, make):
+    """The repository is immutable and encrypted with the tier's key."""
     stored = kept()
 
     assert isinstance(stored, StoredImage)
@@ -97,24 +97,24 @@ def test_keeps_the_same_digest_under_a_tag_that_never_has_to_move(kept, registry
     assert registry.made == [("curated/hello", True, "alias/k")]
 
 
-def test_every_blob_is_read_and_counted(kept, registry):
-    """Configuration and layers."""
+def test_store_reads_and_counts_every_blob(kept, registry):
+    """The blobs are the configuration and the layers."""
     stored = kept()
 
     assert sorted(registry.verified) == [("curated/hello", CONFIG, 10), ("curated/hello", LAYER, 500)]
     assert (stored.blobs, stored.size) == (2, 510)
 
 
-def test_developments_evidence_comes_along_and_still_verifies(kept, world):
-    """The same bytes, the same signature."""
+def test_store_copies_evidence_of_development(kept, world):
+    """The bytes are the same, so the signatures still verify."""
     kept()
 
     found = world.store(TierName.CURATION).verified(CURATED, TierName.DEVELOPMENT)
     assert [e.predicate_type for e in found] == [PROVENANCE]
 
 
-def test_the_verdict_lies_beside_the_image(kept, world):
-    """Signed by curation, about what development offered."""
+def test_store_attaches_intake_verdict(kept, world):
+    """Curation signs it about the offered image."""
     kept()
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
@@ -122,8 +122,8 @@ def test_the_verdict_lies_beside_the_image(kept, world):
     assert last_verdict([found], Gate.INTAKE, REF.digest).value.passed
 
 
-def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):
-    """Neither copied nor read; the verdict beside it says that every byte was verified."""
+def test_stored_image_with_verdict_is_not_stored_again(kept, registry, world):
+    """The verdict proves that every byte was verified."""
     first, again = kept(), kept()
 
     (verdict,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
@@ -132,24 +132,24 @@ def test_what_a_verdict_proves_is_not_stored_again(kept, registry, world):
     assert again == first.model_copy(update={"proven": again.proven})
 
 
-def test_fresh_reads_every_byte_again(kept, registry):
-    """Whatever was said before."""
+def test_fresh_store_reads_every_byte_again(kept, registry):
+    """The option ignores an existing verdict."""
     kept()
     again = kept(fresh=True)
 
     assert again.proven is None and len(registry.verified) == 4
 
 
-def test_an_image_that_was_copied_and_never_verified_proves_nothing(kept, registry):
-    """A run that ended in between leaves an image without a verdict."""
+def test_copied_image_without_verdict_is_verified(kept, registry):
+    """An interrupted run leaves an image without a verdict."""
     registry.tags["curated/hello", "3f2a1c0-aaaaaaaaaaaa"] = REF.digest
 
     assert kept().proven is None
     assert len(registry.verified) == 2 and registry.copies == []
 
 
-def test_a_verdict_does_not_stand_for_an_image_that_is_not_there(kept, registry):
-    """Evidence may outlive its image; the image is copied and read again."""
+def test_verdict_of_missing_image_is_no_proof(kept, registry):
+    """Evidence may outlive its image, so the image is copied and read again."""
     kept()
     registry.tags.clear()
 
@@ -158,8 +158,8 @@ def test_a_verdict_does_not_stand_for_an_image_that_is_not_there(kept, registry)
 
 
 @pytest.mark.parametrize("blob", [CONFIG, LAYER])
-def test_a_damaged_blob_stops_it_before_the_verdict(kept, registry, world, blob):
-    """What is damaged is not called admitted."""
+def test_damaged_blob_stops_store_before_verdict(kept, registry, world, blob):
+    """A damaged image must not have a verdict that admits it."""
     registry.damaged = (blob,)
 
     with pytest.raises(ImageDamaged):
@@ -167,8 +167,8 @@ def test_a_damaged_blob_stops_it_before_the_verdict(kept, registry, world, blob)
     assert "curated/hello" not in world.registry.held
 
 
-def test_a_role_that_may_not_copy_leaves_nothing(kept, registry, world):
-    """Neither evidence nor verdict."""
+def test_store_without_copy_permission_leaves_nothing(kept, registry, world):
+    """There is neither evidence nor verdict."""
     registry.error = AccessDenied("no\nno")
 
     with pytest.raises(AccessDenied):
@@ -176,8 +176,8 @@ def test_a_role_that_may_not_copy_leaves_nothing(kept, registry, world):
     assert "curated/hello" not in world.registry.held
 
 
-def test_a_repository_in_which_tags_can_move_takes_nothing(kept, registry, world):
-    """One that somebody made before; what to do is said."""
+def test_store_refuses_repository_with_mutable_tags(kept, registry, world):
+    """Somebody created it before; the error has the command that fixes it."""
     registry.movable = True
 
     with pytest.raises(SettingInvalid, match="put-image-tag-mutability --repository-name curated/hello"):
@@ -202,16 +202,16 @@ def test_a_repository_in_which_tags_can_move_takes_nothing(kept, registry, world
     ],
     ids=lambda manifest: json.dumps(manifest)[:50],
 )
-def test_what_is_no_manifest_of_one_image_is_damage(registry, manifest):
-    """An index of several, or a manifest with a part missing: development can push anything."""
+def test_invalid_manifest_counts_as_damaged(registry, manifest):
+    """Development can push anything, for example an index or an incomplete manifest."""
     registry.described = manifest
 
     with pytest.raises(ImageDamaged):
         blobs_in(CURATED, registry)
 
 
-def test_nothing_of_what_is_no_image_is_brought_in(kept, registry):
-    """A copy of an index brings its parts along, and what was archived among them back."""
+def test_index_is_not_copied(kept, registry):
+    """A copy would include the parts of the index, even archived ones."""
     registry.described = {"manifests": []}
 
     with pytest.raises(ImageDamaged, match="dev/hello"):
@@ -219,8 +219,8 @@ def test_nothing_of_what_is_no_image_is_brought_in(kept, registry):
     assert registry.copies == []
 
 
-def test_a_candidate_of_a_dirty_source_keeps_its_mark(world, make, registry):
-    """In the tag, for people."""
+def test_tag_of_image_from_dirty_source_is_marked(world, make, registry):
+    """The mark is for people."""
     dossier = dossiers.candidate(REF, world.store(TierName.CURATION), (), None)
     candidate = Candidate(ref=REF, source=make.source(dirty=True))
     admitted = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1")).model_copy(update={"image": candidate})

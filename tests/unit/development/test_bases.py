@@ -1,4 +1,4 @@
-"""Base images by digest: what curation's last word admits, or what was pinned by hand."""
+"""Base image resolution: a name becomes the digest that curation admits, or one that a profile or declaration pins."""
 
 from datetime import timedelta
 
@@ -50,8 +50,8 @@ def bases(world, make):
     return Bases(world, make)
 
 
-def test_the_newest_image_that_curation_signed_and_admits_is_taken(bases):
-    """By digest, from the tier's own registry."""
+def test_base_resolves_to_newest_signed_and_admitted_image(bases):
+    """A base resolves to a digest in the tier's own registry."""
     for ref in (NEW, OLD):
         bases.sign(ref)
         bases.verdict(ref)
@@ -63,8 +63,8 @@ def test_the_newest_image_that_curation_signed_and_admits_is_taken(bases):
 
 
 @pytest.mark.parametrize("fault", ["unsigned", "unjudged", "refused", "refused later", "other signer", "other gate"])
-def test_one_that_curation_does_not_stand_for_is_passed_over(bases, fault):
-    """The one before it is taken, as long as there is one."""
+def test_base_skips_image_without_valid_curation_verdict(bases, fault):
+    """The previous admitted image is used instead."""
     bases.sign(OLD)
     bases.verdict(OLD)
     if fault != "unsigned":
@@ -78,14 +78,14 @@ def test_one_that_curation_does_not_stand_for_is_passed_over(bases, fault):
     assert bases.resolve("curated/base/python")[1].digest == OLD.digest
 
 
-def test_without_any_there_is_no_base(bases):
-    """Another registry is not asked for a curated name."""
+def test_curated_base_fails_without_any_image(bases):
+    """A curated name is never looked up in another registry."""
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve("curated/base/python")
 
 
-def test_a_base_on_one_that_is_blocked_is_not_built_upon(bases, world, make):
-    """The one before it is, as long as it has nothing to do with that; the error names what is blocked."""
+def test_base_skips_image_built_on_blocked_image(bases, world, make):
+    """If no other image is left, the error names the blocked image."""
     below = ImageRef(repository="curated/base/debian", digest="sha256:" + "d" * 64)
     material = Material(name=below.repository, digest=below.digest, curated=True)
     built = make.provenance(built={"digest": NEW.digest, "materials": (material,)})
@@ -103,8 +103,8 @@ def test_a_base_on_one_that_is_blocked_is_not_built_upon(bases, world, make):
         bases.resolve(BASE)
 
 
-def test_a_base_that_is_blocked_is_told_as_such(bases):
-    """To make it again makes the same one."""
+def test_base_skips_blocked_images_and_error_explains_the_block(bases):
+    """Rebuilding the same base does not help, so the error names the block and the command that lifts it."""
     for ref in (NEW, OLD):
         bases.sign(ref)
         bases.verdict(ref)
@@ -118,8 +118,8 @@ def test_a_base_that_is_blocked_is_told_as_such(bases):
         bases.resolve(BASE)
 
 
-def test_evidence_that_cannot_be_read_is_an_error(bases, make):
-    """Not a reason to take an older one in silence."""
+def test_base_fails_on_unreadable_evidence(bases, make):
+    """Unreadable evidence must not silently select an older image."""
     bases.sign(NEW)
     bases.world.store(TierName.CURATION).attach(NEW, SUMMARY, {"verifier": {"id": "urn:cscm:gate:release"},
         "resourceUri": str(NEW), "verificationResult": "PASSED"}, make.noon)  # fmt: skip
@@ -128,8 +128,8 @@ def test_evidence_that_cannot_be_read_is_an_error(bases, make):
         bases.resolve("curated/base/python")
 
 
-def test_a_profile_can_name_an_upstream_image_by_digest_instead(bases):
-    """It is no curated one, and says so."""
+def test_profile_override_pins_upstream_image_by_digest(bases):
+    """The material is recorded as not curated."""
     bases.instead = {"curated/base/python": f"docker.io/library/python@{UPSTREAM}"}
 
     address, material = bases.resolve("curated/base/python")
@@ -139,8 +139,8 @@ def test_a_profile_can_name_an_upstream_image_by_digest_instead(bases):
 
 
 @pytest.mark.parametrize("address", ["docker.io/python:3", "python", "", f"py thon@{UPSTREAM}", f"x@{UPSTREAM}0"])
-def test_a_profile_cannot_name_one_by_tag(bases, address):
-    """A tag is not a version."""
+def test_profile_override_refuses_address_without_digest(bases, address):
+    """A tag can move, so it does not identify a version."""
     bases.instead = {"curated/base/python": address}
 
     with pytest.raises(BaseMissing, match="by digest"):
@@ -160,8 +160,8 @@ PYTHON = f"docker.io/library/python:3@{UPSTREAM}"
         (f"quay.io/a/b:1@{UPSTREAM}", f"quay.io/a/b:1@{UPSTREAM}", f"quay.io/a/b:1@{UPSTREAM}"),
     ],
 )
-def test_a_declared_upstream_image_is_taken_by_its_digest(bases, name, declared, address):
-    """Whether the Dockerfile names the digest or the tag that is declared with it."""
+def test_declared_upstream_image_resolves_to_its_digest(bases, name, declared, address):
+    """The Dockerfile may name the digest, or the tag that is declared with it."""
     found, material = bases.resolve(name, (declared,))
 
     assert (found, material.digest, material.curated) == (address, UPSTREAM, False)
@@ -181,15 +181,15 @@ def test_a_declared_upstream_image_is_taken_by_its_digest(bases, name, declared,
         ("python:3", (PYTHON, f"docker.io/library/python:3@{NEW.digest}")),
     ],
 )
-def test_an_upstream_image_that_is_not_declared_is_refused(bases, name, declared):
-    """By tag, by digest, in another registry, or declared twice; the error says where to declare it."""
+def test_undeclared_upstream_image_is_refused(bases, name, declared):
+    """The error says where to declare the image."""
     with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.images"):
         bases.resolve(name, declared)
 
 
 @pytest.mark.parametrize("registry", ["registry.of.a.developer", "127.0.0.1:5000", "quay.io:444", "quay.io.evil.test"])
-def test_an_image_of_a_registry_that_no_operator_listed_is_refused(bases, registry):
-    """Though it is declared: a registry sends the engine wherever it likes, also to the host's own services."""
+def test_image_from_unlisted_registry_is_refused(bases, registry):
+    """A declared registry could redirect the engine to any address, including services of the host."""
     name = f"{registry}/a@{UPSTREAM}"
 
     with pytest.raises(DockerfileRefused, match=f"from the registry {registry} builds take no images"):
@@ -199,16 +199,16 @@ def test_an_image_of_a_registry_that_no_operator_listed_is_refused(bases, regist
 @pytest.mark.parametrize(
     "name", ["registry.test/dev/other", "dev/other", "dev/base/python", "curated/other", "docker.io/curated/other"]
 )
-def test_an_image_of_this_chain_that_is_no_base_is_refused(bases, name):
-    """Though it is declared: what another team offered went through no gate, and on Docker Hub it is anybody's."""
+def test_image_of_this_chain_that_is_no_base_is_refused(bases, name):
+    """Images of other teams have passed no gate, and anyone can use the same name on Docker Hub."""
     name = f"{name}@{UPSTREAM}"
 
     with pytest.raises(DockerfileRefused, match="no base"):
         bases.resolve(name, (name,))
 
 
-def test_a_curated_base_by_digest_is_the_registrys_own(bases):
-    """Not an image of that name in a public registry; curation has to stand for it all the same."""
+def test_curated_base_by_digest_resolves_in_own_registry(bases):
+    """The public registry is not used, and curation must have admitted the digest."""
     bases.sign(OLD)
     bases.verdict(OLD)
 
@@ -221,8 +221,8 @@ def test_a_curated_base_by_digest_is_the_registrys_own(bases):
         bases.resolve(str(NEW))
 
 
-def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, world, make):
-    """It is archived, so that the registry lists it no more."""
+def test_blocked_base_named_by_digest_is_refused_as_blocked(bases, world, make):
+    """A blocked image is archived, so the registry no longer lists it."""
     bases.held = []
     sign_decision(
         NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon
@@ -233,8 +233,8 @@ def test_blocked_base_that_is_named_by_its_digest_is_refused_as_that(bases, worl
 
 
 @pytest.mark.parametrize("name", [PYTHON, BASE])
-def test_blocked_digest_is_no_base_whatever_it_is_called(bases, world, make, name):
-    """By a declaration, or by a profile's choice."""
+def test_blocked_digest_is_refused_under_any_name(bases, world, make, name):
+    """The block also applies to declared images and to overrides of a profile."""
     bases.instead[BASE] = f"mirror.test/python@{UPSTREAM}"
     blocked = ImageRef(repository=BASE, digest=UPSTREAM)
     lifecycle = world.store(TierName.LIFECYCLE)

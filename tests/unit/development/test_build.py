@@ -1,4 +1,4 @@
-"""build: every input is known before, and recorded after."""
+"""build: resolves every input before the build and records it afterwards."""
 
 import contextlib
 import dataclasses
@@ -36,7 +36,7 @@ URL = "https://files.test/a.tgz"
 
 
 class Reader:
-    """Reads lines that begin with FROM or ADD, and no others; a reading is what the real one gives of such a text."""
+    """Reads only lines that begin with FROM or ADD, and returns readings like those of the real reader."""
 
     version = "1.0.0"
 
@@ -54,7 +54,7 @@ class Reader:
 
 
 class World:
-    """A builder and bases that write down what they are asked for."""
+    """A builder and base resolver that record their calls."""
 
     known: ClassVar = {"buildx": "0.30"}
     size = FETCHED // 2 + 1
@@ -109,7 +109,7 @@ class World:
 
 @pytest.fixture
 def project(tmp_path, make, world):
-    """Build an application with this Dockerfile; gives the image and what was asked for."""
+    """Return a function that builds an application from a Dockerfile and returns the image and the recorded calls."""
     numbers = itertools.count(1)
     store = world.store(TierName.DEVELOPMENT)
 
@@ -158,8 +158,8 @@ def project(tmp_path, make, world):
     return run
 
 
-def test_bases_are_resolved_to_digests_before_the_build(project):
-    """Each once, and BuildKit gets them under the names that it reads in the Dockerfile."""
+def test_build_resolves_bases_to_digests_before_building(project):
+    """Each base is resolved once, and BuildKit gets it under the name that it reads in the Dockerfile."""
     built, world = project()
 
     assert world.asked == ["curated/base/python"]
@@ -171,19 +171,19 @@ def test_bases_are_resolved_to_digests_before_the_build(project):
     assert built.uncurated == ()
 
 
-def test_a_base_that_is_not_curated_is_reported(project):
-    """It is built all the same; the gate and the operator learn of it."""
+def test_build_reports_uncurated_base(project):
+    """The build goes on; the gate and the operator see the report."""
     assert project("FROM docker.io/python:3\n")[0].uncurated == ("library/python:3",)
 
 
-def test_a_base_that_cannot_be_had_stops_the_build(project):
-    """Nothing is built on a guess."""
+def test_build_stops_if_base_is_missing(project):
+    """Nothing is built from a base that cannot be resolved."""
     with pytest.raises(BaseMissing):
         project("FROM nothing\n")
 
 
-def test_what_the_image_is_made_of_is_recorded(project, make):
-    """Revision, digests of the deciding files, versions, when and by which run."""
+def test_build_records_inputs_versions_and_invocation(project, make):
+    """The record has the revision, the digests of the deciding files, tool versions and the run."""
     built, _ = project(dirty=True)
 
     assert (built.digest, built.application, built.source) == (DIGEST, "hello", make.source(dirty=True))
@@ -193,7 +193,7 @@ def test_what_the_image_is_made_of_is_recorded(project, make):
     assert built.invocation == "run1"
 
 
-def test_a_service_is_built_with_its_tests_stage(project, make):
+def test_service_build_includes_tests_stage(project, make):
     """The tests run in a stage of the same build, from the same inputs."""
     _, world = project(manifest=make.manifest(test={"command": ["x"], "stage": "checks"}))
 
@@ -205,15 +205,15 @@ def test_a_service_is_built_with_its_tests_stage(project, make):
     assert dataclasses.replace(tests, **same) == image
 
 
-def test_a_base_has_no_tests_stage(project, make):
-    """It is checked by a command."""
+def test_base_build_has_no_tests_stage(project, make):
+    """A base is checked by a command instead."""
     _, world = project(manifest=make.base())
 
     assert [order.target for order in world.orders] == [None]
 
 
-def test_the_context_is_what_the_application_declares(project, make, tmp_path):
-    """In the directory that is built in, at the commit's time."""
+def test_build_order_uses_declared_context_platform_and_epoch(project, make, tmp_path):
+    """The build directory is the context, and SOURCE_DATE_EPOCH is the time of the commit."""
     manifest = make.manifest(build={"timeout": 60, "platform": "linux/arm64"})
     _, world = project(manifest=manifest, committed=77)
 
@@ -223,8 +223,8 @@ def test_the_context_is_what_the_application_declares(project, make, tmp_path):
     assert (order.epoch, order.timeout, order.platform) == (77, 60, "linux/arm64")
 
 
-def test_the_image_says_where_it_comes_from(project):
-    """OCI's own annotations; uncommitted changes are marked."""
+def test_image_annotations_name_title_revision_and_base(project):
+    """The OCI annotations mark uncommitted changes in the revision."""
     annotations = project(dirty=True)[1].orders[0].annotations
 
     assert annotations["org.opencontainers.image.title"] == "hello"
@@ -234,8 +234,8 @@ def test_the_image_says_where_it_comes_from(project):
     assert "org.opencontainers.image.base.name" not in project("FROM scratch")[1].orders[0].annotations
 
 
-def test_a_build_that_fails_makes_no_image(project):
-    """Its error is the builder's."""
+def test_build_failure_raises_error_of_builder(project):
+    """A failed build gives no image."""
 
     def fail(*orders):
         raise BuildFailed("it broke\nmend it")
@@ -244,14 +244,14 @@ def test_a_build_that_fails_makes_no_image(project):
         project(fail=fail)
 
 
-def test_a_dockerfile_that_is_no_text_is_named(project, make):
-    """As what the application declares; the test writes text as it is."""
+def test_dockerfile_with_invalid_encoding_is_refused_by_path(project, make):
+    """The error names the declared path; the test writes invalid UTF-8 by a surrogate."""
     with pytest.raises(DeclarationInvalid, match="other"):
         project(dockerfile="FROM \udcff", manifest=make.manifest(build={"dockerfile": "other"}))
 
 
-def test_provenance_is_slsas_and_carries_the_declaration(project, make):
-    """SLSA v1: any tier can start from the digest alone."""
+def test_provenance_follows_slsa_and_contains_declaration(project, make):
+    """With SLSA v1 provenance, every tier can work from the digest alone."""
     built, _ = project("FROM docker.io/python:3\n", dirty=True)
 
     said = provenance(built, make.manifest()).predicate()
@@ -277,20 +277,20 @@ def test_provenance_is_slsas_and_carries_the_declaration(project, make):
     assert details["builder"]["version"] == built.versions
 
 
-def test_build_refuses_another_frontend_before_anything_runs(project):
+def test_build_refuses_other_frontend_before_resolving_bases(project):
     """Nothing is resolved or built."""
     with pytest.raises(DockerfileRefused, match="another frontend"):
         project("# syntax=evil\nFROM nothing\n")
 
 
-def test_build_fails_if_buildkit_took_in_something_else(project):
-    """Whatever the reading said; the test stage's build is compared as well."""
+def test_build_fails_if_buildkit_used_undeclared_material(project):
+    """The build of the test stage is compared too."""
     with pytest.raises(BuildMaterialsDiffer, match="git://evil"):
         project(more=("git://evil/x.git",))
 
 
 def test_build_fetches_declared_urls_and_records_them(project, make):
-    """Once for both builds, with the checksum; the file lies where BuildKit copies it from."""
+    """Each URL is fetched once for both builds and verified by its checksum."""
     text = f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n"
     manifest = make.manifest(build={"fetch": {"urls": {URL: FILE}}})
 
@@ -304,8 +304,8 @@ def test_build_fetches_declared_urls_and_records_them(project, make):
     assert said.build_definition.resolved_dependencies[-1].uri == URL
 
 
-def test_the_files_of_a_build_share_its_time_and_one_allowance(project, make):
-    """Two that have more than half of it each are too much, wherever they come from."""
+def test_fetched_files_share_timeout_and_size_allowance(project, make):
+    """Two files that each take more than half of the allowance exceed it."""
     urls = {URL: FILE, f"{URL}.2": FILE}
     text = DOCKERFILE + "".join(f"ADD --checksum={FILE} {url} /a\n" for url in urls)
     manifest = make.manifest(build={"fetch": {"urls": urls}})
@@ -316,7 +316,7 @@ def test_the_files_of_a_build_share_its_time_and_one_allowance(project, make):
     assert all(seconds < manifest.build.timeout for seconds, _ in world.granted)
 
 
-def test_build_refuses_an_undeclared_url_before_fetching_it(project):
+def test_build_refuses_undeclared_url_before_fetching(project):
     """The error says what to declare."""
     with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.urls"):
         project(f"{DOCKERFILE}ADD --checksum={FILE} {URL} /a\n")
@@ -324,7 +324,7 @@ def test_build_refuses_an_undeclared_url_before_fetching_it(project):
 
 @pytest.fixture
 def offer(world, make):
-    """Leave in the registry what development would: provenance of a build, and results of its checks."""
+    """Return a function that attaches the evidence of a build by development: provenance and check results."""
 
     def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
         manifest = manifest or make.manifest()
@@ -338,8 +338,8 @@ def offer(world, make):
     return attach
 
 
-def test_the_same_build_is_not_made_again(project, offer):
-    """Its image and what proves it are in the registry; only images of this revision are looked at."""
+def test_proven_build_is_not_repeated(project, offer):
+    """The image and its evidence are in the registry; only images of this revision are read."""
     digest = offer(project()[0])
 
     again, world = project()
@@ -349,8 +349,8 @@ def test_the_same_build_is_not_made_again(project, offer):
     assert world.looked == [("dev/hello", f"{again.source.short}-")]
 
 
-def test_fresh_builds_again(project, offer):
-    """Whatever is proven."""
+def test_fresh_build_ignores_proven_build(project, offer):
+    """The option repeats a build although it is proven."""
     offer(project()[0])
 
     again, world = project(fresh=True)
@@ -374,8 +374,8 @@ def test_fresh_builds_again(project, offer):
     ],
     ids=str,
 )
-def test_a_build_whose_inputs_changed_is_made(project, offer, make, change):
-    """Each of them by itself."""
+def test_build_with_changed_input_is_made(project, offer, make, change):
+    """Each input alone decides."""
     offer(project()[0])
     if "manifest" in change:
         change = {"manifest": make.manifest(**change["manifest"])}
@@ -385,15 +385,15 @@ def test_a_build_whose_inputs_changed_is_made(project, offer, make, change):
     assert again.proven is None and world.orders
 
 
-def test_the_other_declaration_is_another_build(project, offer):
-    """Also where the change is only in its text."""
+def test_build_with_changed_declaration_text_is_made(project, offer):
+    """A change of the text alone counts as well."""
     offer(project()[0])
 
     assert project(declaration="another text")[0].proven is None
 
 
-def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch):
-    """A base that was fixed is what a rebuild is for."""
+def test_build_with_changed_base_digest_is_made(project, offer, monkeypatch):
+    """A rebuild exists to pick up a fixed base."""
     offer(project()[0])
     monkeypatch.setattr(
         World,
@@ -405,38 +405,38 @@ def test_another_digest_of_the_base_is_another_build(project, offer, monkeypatch
 
 
 @pytest.mark.parametrize("results", [{Check.PROBE: "failed"}, {Check.TESTS: None}, {Check.CONTENT: None}], ids=str)
-def test_a_build_is_made_again_where_its_checks_have_to_be(project, offer, results):
-    """They need the image in the engine."""
+def test_build_is_made_if_engine_check_lacks_passing_result(project, offer, results):
+    """These checks need the image in the engine."""
     offer(project()[0], **results)
 
     assert project()[0].proven is None
 
 
-def test_what_another_tier_signed_proves_no_build(project, offer):
-    """Only development says what development built."""
+def test_evidence_signed_by_other_tier_does_not_prove_build(project, offer):
+    """Only development may prove a build of development."""
     offer(project()[0], signer=TierName.CURATION)
 
     assert project()[0].proven is None
 
 
-def test_a_build_is_made_again_where_other_tools_would_make_its_checks(project, offer):
-    """A containerd that was raised changes no build, but what was seen with the one before is not proven."""
+def test_build_is_made_if_tools_of_its_checks_changed(project, offer):
+    """A new containerd does not change the build, but the earlier check results no longer apply."""
     offer(project()[0])
 
     assert project(tools={**TOOLS, "containerd": "1.7"})[0].proven is None
 
 
 @pytest.mark.parametrize("rootfs", [None, {"packages": ["base-files"]}], ids=["from another base", "from packages"])
-def test_a_base_of_the_distributions_packages_is_always_built(project, offer, make, rootfs):
-    """The distribution may have newer ones, and the declaration does not say which."""
+def test_base_from_distribution_packages_is_always_built(project, offer, make, rootfs):
+    """The distribution may have newer packages, which the declaration does not name."""
     manifest = make.base(name="hello", rootfs=rootfs)
     offer(project(manifest=manifest)[0], manifest)
 
     assert (project(manifest=manifest)[0].proven is None) is (rootfs is not None)
 
 
-def test_caches_are_the_applications_by_a_key_that_it_cannot_choose(project):
-    """Image and tests share it, so that a stage of both is built once."""
+def test_cache_key_is_per_application_and_shared_with_tests(project):
+    """A stage that the image and the tests share is built once."""
     _, world = project()
 
     assert [(order.key, order.caches, order.fresh) for order in world.orders] == [
@@ -444,8 +444,8 @@ def test_caches_are_the_applications_by_a_key_that_it_cannot_choose(project):
     ] * 2
 
 
-def test_a_fresh_build_uses_no_cache_and_mounts_caches_of_its_own(project):
-    """Which nobody reads again: they are named by the run."""
+def test_fresh_build_skips_cache_and_uses_cache_mounts_of_run(project):
+    """No later run reads these cache mounts, because the run names them."""
     _, world = project(fresh=True)
 
     image, tests = world.orders

@@ -1,4 +1,4 @@
-"""content: what an image is made of, held against the declaration."""
+"""content: compares the contents of an image with the declaration."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def search(texts):
 
 @pytest.fixture
 def checked(make):
-    """Check contents that are good but for these changes."""
+    """Return a function that checks contents which are valid except for the given changes."""
 
     def run(contents=..., declared=None, **changes):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
@@ -28,8 +28,8 @@ def checked(make):
     return run
 
 
-def test_what_is_as_declared_passes(checked):
-    """With what was measured, up to the last byte."""
+def test_content_check_passes_matching_image_with_measurements(checked):
+    """The size limit itself is allowed."""
     result = checked()
 
     assert (result.check, result.outcome, len(result.passed)) == (Check.CONTENT, Outcome.PASSED, 4)
@@ -64,23 +64,23 @@ def test_what_is_as_declared_passes(checked):
     ],
     ids=str,
 )
-def test_what_is_not_fails_with_what_was_seen(checked, changes, said):
-    """One sentence for each."""
+def test_content_check_fails_each_deviation_with_its_reason(checked, changes, said):
+    """Each deviation gives one sentence."""
     result = checked(**changes)
 
     assert result.failed == (said,)
     assert result.outcome is Outcome.FAILED
 
 
-def test_of_scripts_alone_there_is_nothing_to_say(checked):
-    """They run on any machine that has their interpreter, which is of another image then."""
+def test_content_check_omits_programs_if_image_has_scripts_only(checked):
+    """Scripts run on every platform that has their interpreter."""
     said = checked(programs=0).passed
 
     assert len(said) == 3 and not any("program" in each for each in said)
 
 
-def test_everything_is_said_at_once(checked):
-    """And of many files some."""
+def test_content_check_reports_all_failures_and_truncates_lists(checked):
+    """All failures are reported at once, with at most 20 files each."""
     many = {f"/{n:03}": "such" for n in range(100)}
     result = checked(platform="x", size=11 * MIB, more_rights=many, foreign=many)
 
@@ -89,8 +89,8 @@ def test_everything_is_said_at_once(checked):
         assert what in said and "/019" in said and "/020" not in said
 
 
-def test_another_image_in_its_place_is_no_answer(checked, make):
-    """Somebody may have given its name to another one."""
+def test_content_check_is_not_made_on_other_digest(checked, make):
+    """The local name may have been given to another image."""
     with pytest.raises(CheckNotMade, match="in place of"):
         checked(digest=make.other)
 
@@ -103,8 +103,8 @@ FOUND = Examination(
 )
 
 
-def test_what_no_scanner_judges_is_told_early(checked, make):
-    """Curation's gate refuses it; here it is a warning, and not one where the owner accepts it."""
+def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
+    """The intake gate refuses them later; an accepted file gives no warning."""
     accepted = [
         {"what": what, "at": [at], "reason": "it is well"}
         for what, at in (("archive", "/srv/*"), ("database", "/opt/x"), ("distribution", "/etc/debian_version"))
@@ -120,8 +120,8 @@ def test_what_no_scanner_judges_is_told_early(checked, make):
     assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
 
 
-def test_text_that_is_not_searched_is_a_warning(checked):
-    """It may hold anything, and has not passed."""
+def test_content_check_warns_of_unsearched_text(checked):
+    """A text that is not searched for secrets has not passed."""
     what = "too large to be searched for what is called a password or token"
 
     one, many = (checked(unsearched=tuple(f"/{n:02}" for n in range(number))) for number in (1, 25))
@@ -130,8 +130,8 @@ def test_text_that_is_not_searched_is_a_warning(checked):
     assert many.warned[0].startswith(f"25 texts in it {what}: /00, ") and many.warned[0].endswith(", /19, and 5 more")
 
 
-def test_so_many_are_told_and_the_rest_counted(checked):
-    """Of what is not judged, and of secrets."""
+def test_content_check_truncates_and_counts_findings(checked):
+    """The limit applies to unjudged files and to secrets."""
     archives = tuple(ARCHIVE.model_copy(update={"path": f"/{number:02}"}) for number in range(25))
     secrets = tuple(f"/s:{number:02}: private key" for number in range(60))
 

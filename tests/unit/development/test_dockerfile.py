@@ -1,4 +1,4 @@
-"""What a reading may hold, and what is refused: pure, on readings as the reader prints them."""
+"""The checks of a Dockerfile reading, tested on readings in the format of the reader."""
 
 import pytest
 
@@ -52,20 +52,20 @@ def mount(kind, identifier="", at="/x"):
         ),
     ],
 )
-def test_check_frontend_refuses_what_loads_or_sets_another_one(content, why):
-    """In whatever form; the line is named."""
+def test_check_frontend_refuses_other_frontend_or_builder_setting(content, why):
+    """The error names the line."""
     with pytest.raises(DockerfileRefused, match=why):
         check_frontend(reading(**content))
 
 
-def test_check_frontend_reports_what_buildkit_cannot_parse():
-    """With BuildKit's words and the line."""
+def test_check_frontend_reports_parse_error_with_line():
+    """The error repeats the message of BuildKit."""
     with pytest.raises(BuildFailed, match="in line 7: unknown instruction: FORM"):
         check_frontend(reading(error={"message": "unknown instruction: FORM", "line": 7}))
 
 
-def test_check_target_refuses_what_exceeds_a_limit_of_the_reader():
-    """It is no error of BuildKit's, which would take it."""
+def test_check_target_refuses_reading_over_size_limit():
+    """The limit is the reader's; BuildKit itself would accept the Dockerfile."""
     large = target(error={"message": "its build definition has 9 bytes, more than 8", "line": 0, "excess": True})
 
     with pytest.raises(DockerfileRefused, match="too large to build: its build definition"):
@@ -73,7 +73,7 @@ def test_check_target_refuses_what_exceeds_a_limit_of_the_reader():
 
 
 def test_check_frontend_accepts_other_directives_and_arguments():
-    """Another escape character is BuildKit's to read."""
+    """BuildKit itself handles directives like escape."""
     check_frontend(
         reading(
             directives=[{"name": "escape", "value": "`", "line": 1}, {"name": "check", "value": "skip=all", "line": 2}],
@@ -111,8 +111,8 @@ def test_check_frontend_accepts_other_directives_and_arguments():
         (mount("cache", f"{SPACE}/a\n"), "the cache"),
     ],
 )
-def test_check_target_refuses_what_a_build_may_not_have(asked, why):
-    """Each by itself."""
+def test_check_target_refuses_each_forbidden_operation(asked, why):
+    """Each operation alone is enough."""
     with pytest.raises(DockerfileRefused, match=why):
         check_target("", asked, SPACE)
 
@@ -130,13 +130,13 @@ def test_check_target_refuses_what_a_build_may_not_have(asked, why):
         mount("cache", f"{SPACE}/a..b"),
     ],
 )
-def test_check_target_accepts_what_builds_are_made_of(asked):
-    """The context, images, the profile's certificates, caches of one's own."""
+def test_check_target_accepts_allowed_operations(asked):
+    """Allowed are the context, images, the certificates of the profile and caches of the application."""
     check_target("", asked, SPACE)
 
 
-def test_check_target_names_a_test_stage_that_is_not_there():
-    """It is the declaration's mistake; any other error is the Dockerfile's."""
+def test_check_target_reports_missing_test_stage_as_declaration_error():
+    """Any other error is an error of the Dockerfile."""
     gone = target(error={"message": 'target stage "test" could not be found', "line": 0})
 
     with pytest.raises(DeclarationInvalid, match=r"no stage test"):
@@ -149,8 +149,8 @@ def url(at=URL, checksum=SUM, name="a.tgz"):
     return SourceOperation(identifier=at, attributes={"http.checksum": checksum, "http.filename": name})
 
 
-def test_check_urls_gives_each_declared_url_with_its_checksum():
-    """Images and the context are none."""
+def test_check_urls_returns_declared_urls_with_checksums():
+    """Images and the context are not returned."""
     sources = [url(), url(), SourceOperation(identifier=CONTEXT)]
 
     assert check_urls(sources, {URL: SUM, "https://other.test/": OTHER}) == {URL: SUM}
@@ -170,8 +170,8 @@ def test_check_urls_gives_each_declared_url_with_its_checksum():
         (url(at="https://me@files.test/a"), {"https://me@files.test/a": SUM}, "names a user"),
     ],
 )
-def test_check_urls_refuses_what_is_not_declared_as_it_is_added(source, declared, why):
-    """By exactly that URL and checksum."""
+def test_check_urls_refuses_url_that_differs_from_declaration(source, declared, why):
+    """URL and checksum must match exactly."""
     with pytest.raises(DockerfileRefused, match=why):
         check_urls([source], declared)
 
@@ -193,14 +193,14 @@ def test_check_urls_refuses_what_is_not_declared_as_it_is_added(source, declared
         ("curated/base/python", "docker.io/curated/base/python:latest"),
     ],
 )
-def test_an_image_is_named_as_buildkit_names_it(name, full):
-    """What is declared is compared with what BuildKit read."""
+def test_normalize_reference_matches_buildkit_names(name, full):
+    """Declared names are compared with the names that BuildKit read."""
     assert normalize_reference(name) == full
     assert normalize_reference(full) == full
 
 
-def test_a_declared_tag_stands_for_its_digest_only_if_there_is_one():
-    """Two digests for one tag name neither; by digest both can be had."""
+def test_declared_image_ignores_tag_with_two_digests():
+    """Both digests can still be named directly."""
     both = (f"python:3@{SUM}", f"python:3@{OTHER}")
 
     assert declared_image("docker.io/library/python:3", both) is None

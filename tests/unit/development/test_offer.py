@@ -1,4 +1,4 @@
-"""offer: what was built is what is pushed, and its evidence is signed by development."""
+"""offer: pushes the built image, and development signs its evidence."""
 
 import dataclasses
 
@@ -46,8 +46,8 @@ def offered(world, make, tested, registry):
     return offer(tested, make.manifest(), registry, registry, world.store(TierName.DEVELOPMENT), lambda: make.noon)
 
 
-def test_the_image_lies_in_developments_repository_with_its_evidence(world, make, tested):
-    """Provenance, every check, and the report on the source."""
+def test_offer_pushes_image_and_attaches_all_evidence(world, make, tested):
+    """The evidence is the provenance, every check result and the report on the source."""
     registry = Registry()
 
     candidate = offered(world, make, tested, registry)
@@ -66,8 +66,8 @@ def test_the_image_lies_in_developments_repository_with_its_evidence(world, make
     )
 
 
-def test_what_is_offered_can_be_admitted(world, make, tested):
-    """The gate reads what this step writes."""
+def test_intake_gate_admits_offered_image(world, make, tested):
+    """The gate can read what this step writes."""
     candidate = offered(world, make, tested, Registry())
 
     dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), (), None)
@@ -77,22 +77,22 @@ def test_what_is_offered_can_be_admitted(world, make, tested):
     assert Check.PROBE in {check.check for check in dossier.checks}
 
 
-def test_another_digest_after_the_push_is_damage(world, make, tested):
-    """Somebody pushed the same tag; nothing is signed."""
+def test_offer_fails_if_pushed_digest_differs(world, make, tested):
+    """Another process may have pushed the same tag, so nothing is signed."""
     with pytest.raises(ImageDamaged):
         offered(world, make, tested, Registry("sha256:" + "b" * 64))
     assert world.registry.held == {}
 
 
-def test_a_push_that_fails_leaves_no_evidence(world, make, tested):
-    """Evidence of what is not there would mislead."""
+def test_failed_push_leaves_no_evidence(world, make, tested):
+    """Evidence for a missing image would be misleading."""
     with pytest.raises(RegistryUnavailable):
         offered(world, make, tested, Registry(RegistryUnavailable("x\ny")))
     assert world.registry.held == {}
 
 
-def test_what_lies_there_already_is_left_as_it_is(world, make, tested):
-    """Neither pushed nor signed again; the candidate says what proves it."""
+def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
+    """The candidate refers to the existing proof."""
     registry = Registry()
     first = offered(world, make, tested, registry)
     proof = Proof(evidence=first.evidence, since=make.noon)
@@ -107,8 +107,8 @@ def test_what_lies_there_already_is_left_as_it_is(world, make, tested):
     assert (again.ref, again.proven, again.evidence) == (first.ref, proof, first.evidence)
 
 
-def test_only_results_that_are_new_are_signed(world, make, tested):
-    """A database that changed adds a look at the dependencies, and nothing else."""
+def test_offer_signs_only_new_results(world, make, tested):
+    """A new vulnerability database adds only a new dependency check."""
     proof = Proof(evidence=(make.other,), since=make.noon)
     static = tuple(check for check in required("service") if check is not Check.DEPENDENCIES)
     again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
@@ -121,8 +121,8 @@ def test_only_results_that_are_new_are_signed(world, make, tested):
     assert sorted(e.predicate_type for e in found) == sorted([TEST_RESULT, VULNERABILITIES])
 
 
-def test_provenance_is_attached_last(world, make, tested):
-    """Where it lies, everything else does too: a run that ends before leaves none."""
+def test_offer_attaches_provenance_last(world, make, tested):
+    """An interrupted run leaves no provenance, so provenance means that all evidence is there."""
     store = world.store(TierName.DEVELOPMENT)
     ends = dataclasses.replace(store, referrers=EndsAfter(world.registry, len(required("service")) + 1))
 
@@ -135,7 +135,7 @@ def test_provenance_is_attached_last(world, make, tested):
 
 
 class EndsAfter:
-    """A registry that is gone after so many referrers."""
+    """A registry that becomes unavailable after a number of attached referrers."""
 
     def __init__(self, registry, left):
         self.registry, self.left = registry, left

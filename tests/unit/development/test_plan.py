@@ -1,4 +1,4 @@
-"""plan_build: a Dockerfile is read until every image that it needs is resolved."""
+"""plan_build: reads a Dockerfile until every image that it needs is resolved."""
 
 import pytest
 
@@ -13,7 +13,7 @@ SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, commit
 
 
 class World:
-    """Images whose configurations name further images, as ONBUILD does: `triggers` image → more."""
+    """Images whose configurations name further images, as ONBUILD does; `triggers` maps an image to these images."""
 
     version = "1.0.0"
 
@@ -38,7 +38,7 @@ class World:
 
 
 class Added(World):
-    """With an instruction, and a configuration, of its own."""
+    """A world with one additional instruction and its own image configuration."""
 
     def __init__(self, name, config):
         super().__init__({})
@@ -59,8 +59,8 @@ def plan(world, kind="base", **build):
     return plan_build(b"FROM a:1\n", manifest, SOURCE, "ns", world, world)
 
 
-def test_plan_reads_again_until_triggers_name_nothing_more():
-    """With the configurations of what was resolved; each image is resolved once."""
+def test_plan_reads_until_triggers_name_no_further_image():
+    """Each image is resolved once, and its configuration is passed to the next reading."""
     world = World({"docker.io/a:1": ["docker.io/b:1"], "docker.io/b:1": ["docker.io/c:1"]})
 
     found = plan(world)
@@ -75,21 +75,21 @@ def test_plan_reads_again_until_triggers_name_nothing_more():
     ("instruction", "config", "unpacks"),
     [("ADD", b"{}", True), ("COPY", b"{}", False), ("COPY", b'{"config": {"OnBuild": ["ADD a /"]}}', True)],
 )
-def test_plan_knows_whether_archives_may_be_unpacked(instruction, config, unpacks):
-    """By the Dockerfile, or by a trigger of an image."""
+def test_plan_detects_unpacking_of_archives(instruction, config, unpacks):
+    """The Dockerfile or a trigger of an image can unpack archives."""
     assert plan(Added(instruction, config)).unpacks is unpacks
 
 
-def test_plan_refuses_triggers_without_end():
-    """After some rounds."""
+def test_plan_refuses_endless_triggers():
+    """The number of rounds is limited."""
     world = World({f"docker.io/a:{n}": [f"docker.io/a:{n + 1}"] for n in range(1, ROUNDS + 3)})
 
     with pytest.raises(DockerfileRefused, match="ONBUILD"):
         plan(world)
 
 
-def test_plan_reads_as_the_build_will_be_made():
-    """The same bytes, targets, platform, arguments and namespace."""
+def test_plan_reads_with_inputs_of_the_build():
+    """The reading uses the same content, targets, platform, arguments and namespace as the build."""
     world = World({})
 
     plan(world, "service", platform="linux/arm64", fetch={"images": [f"a:1@{SUM}"]})

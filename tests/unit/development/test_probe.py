@@ -1,4 +1,4 @@
-"""What the probe concludes from what it saw."""
+"""The conclusions of the probe and of the test run from what they observed."""
 
 import re
 from dataclasses import dataclass, field
@@ -69,8 +69,8 @@ def run(**changes) -> Run:
 
 
 @pytest.mark.parametrize(("code", "failed"), [(0, False), (143, False), (1, True), (137, True), (2, True)])
-def test_only_a_meant_end_is_a_good_one(code, failed):
-    """0 and 143 say that the program ended on SIGTERM; anything else that it fell over."""
+def test_probe_fails_exit_code_other_than_0_or_143(code, failed):
+    """Only 0 and 143 mean that the program ended on SIGTERM as intended."""
     found = Findings()
 
     probing._judge_stop(found, run(exit_code=code), MANIFEST)
@@ -79,8 +79,8 @@ def test_only_a_meant_end_is_a_good_one(code, failed):
     assert found.details["exit_code"] == code
 
 
-def test_a_program_that_goes_on_has_no_exit_code():
-    """What did not end is not given a status it never had."""
+def test_probe_reports_no_exit_code_if_program_does_not_stop():
+    """A program that is still running has no exit status."""
     found = Findings()
 
     probing._judge_stop(found, run(status="running"), MANIFEST)
@@ -89,8 +89,8 @@ def test_a_program_that_goes_on_has_no_exit_code():
     assert found.details["exit_code"] is None
 
 
-def test_a_port_on_loopback_is_nobodys_business():
-    """A socket that only the container itself can reach needs no declaration."""
+def test_probe_ignores_undeclared_port_on_loopback():
+    """Only the container itself can reach such a port."""
     found = Findings()
     more = (*run().listeners, Listener(address="127.0.0.1", port=9999), Listener(address="::1", port=9998))
 
@@ -99,7 +99,7 @@ def test_a_port_on_loopback_is_nobodys_business():
     assert found.failed == []
 
 
-def test_one_process_as_another_user_is_too_many():
+def test_probe_fails_if_any_process_runs_as_other_user():
     """Every process counts, not only the first."""
     found = Findings()
     more = (*run().processes, Process(pid=8, parent=7, uid=0, command="helper"))
@@ -109,8 +109,8 @@ def test_one_process_as_another_user_is_too_many():
     assert found.failed == ["It runs as uid 0, not only as 10001."]
 
 
-def test_no_process_seen_is_no_pass():
-    """Nothing to look at is not a good sign."""
+def test_probe_fails_if_no_process_was_seen():
+    """Missing observations are not a pass."""
     found = Findings()
 
     probing._judge_processes(found, run(processes=()), MANIFEST)
@@ -118,8 +118,8 @@ def test_no_process_seen_is_no_pass():
     assert found.failed
 
 
-def test_what_the_engine_changes_is_not_held_against_the_program():
-    """What differs with a read-only root too, the program cannot have written."""
+def test_probe_ignores_files_that_the_engine_changes():
+    """Files that change with a read-only root too were not written by the program."""
     found, image = Findings(), LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
     engines = (Change(kind="added", path="/etc/hostname"),)
     own = (*engines, Change(kind="added", path="/tmp/x"), Change(kind="changed", path="/srv"))
@@ -132,16 +132,16 @@ def test_what_the_engine_changes_is_not_held_against_the_program():
 
 
 @given(st.sets(st.text("/-ab", min_size=1, max_size=8).map("/".__add__), max_size=12).map(sorted))
-def test_paths_are_shown_without_the_directories_above_them(paths):
-    """In their order; a name that sorts between a directory and what lies in it hides neither."""
+def test_leaves_omit_directories_above_listed_paths(paths):
+    """The order is kept, also if another name sorts between a directory and its files."""
     wanted = [path for path in paths if not any(other.startswith(path + "/") for other in paths)]
 
     assert probing._leaves(paths) == wanted
 
 
 @pytest.mark.timeout(60)
-def test_many_written_paths_are_shown():
-    """A program writes as many as it can; compared with each other, these would take an hour."""
+def test_leaves_handle_many_paths_in_time():
+    """Comparing all pairs of 100,000 paths would take an hour."""
     paths = [f"/data/{number:06}" for number in range(100_000)]
 
     assert probing._leaves(["/data", *paths]) == paths
@@ -153,7 +153,7 @@ ROOM = Room(LIMITS, lambda: "")
 
 @dataclass
 class Sees:
-    """A search that finds a kind of secret wherever a word stands."""
+    """A secret search that finds one kind of secret wherever a given word occurs."""
 
     word: str = "hunter2"
     tools: ClassVar = {"detect-secrets": "1"}
@@ -172,8 +172,8 @@ class Sees:
     ],
     ids=["standard output", "standard error", "only where it may write", "arguments"],
 )
-def test_a_secret_in_what_a_program_shows_fails_and_is_not_repeated(strict, loose):
-    """The evidence says of what kind it is, and no more."""
+def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
+    """The evidence names only the kind of the secret."""
     found, first = Findings(), run(**strict)
     kinds = probing._secrets(Sees(), first, run(**loose))
     probing._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
@@ -185,8 +185,8 @@ def test_a_secret_in_what_a_program_shows_fails_and_is_not_repeated(strict, loos
     assert "hunter2" not in repr(found)
 
 
-def test_what_holds_no_secret_is_shown():
-    """It helps whoever looks for a fault."""
+def test_probe_shows_last_output_without_secrets():
+    """The output helps to find the cause of a failure."""
     found = Findings()
     probing._judge_start(found, run(), run(), MANIFEST, secret=False)
 
@@ -225,8 +225,8 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
     ],
     ids=["it ended", "another port", "loopback", "nowhere", "not well"],
 )
-def test_why_it_was_not_ready_is_told_as_far_as_it_can_be_seen(changes, told):
-    """What it listens on, and its own last words; none where they seem to hold a secret."""
+def test_probe_explains_why_service_was_not_ready(changes, told):
+    """The reason lists the ports and the last output, but no output that may hold a secret."""
     for secret, expected in ((False, told), (True, told.replace(" It last said: listening", ""))):
         found = Findings()
 
@@ -236,7 +236,7 @@ def test_why_it_was_not_ready_is_told_as_far_as_it_can_be_seen(changes, told):
 
 
 def ends(logs, status=0):
-    """An engine in which every container ends at once, with what it printed."""
+    """Return an engine in which every container ends at once with the given logs and status."""
     engine = MemoryEngine()
     engine.add("image", program=Program(status=status, logs=logs))
     return engine
@@ -246,8 +246,8 @@ def of_tests(out, status=0):
     return probing.run_tests(ends(Logs(out, ""), status), "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM)
 
 
-def test_tests_pass_by_what_they_tested():
-    """Status 0 is not enough."""
+def test_tests_warn_if_none_ran_despite_exit_status_0():
+    """Exit status 0 alone is not a pass."""
     assert of_tests("Ran 2 tests in 0.1s\n\nOK").outcome is Outcome.PASSED
     nothing = of_tests("Ran 0 tests in 0.0s\n\nOK")
     assert (nothing.passed, nothing.warned, nothing.failed) == ((), (), ())
@@ -255,14 +255,14 @@ def test_tests_pass_by_what_they_tested():
     assert nothing.details["output"] == ["Ran 0 tests in 0.0s", "", "OK"]
 
 
-def test_tests_of_nothing_that_fail_have_failed():
-    """The reason is their status."""
+def test_failed_tests_report_exit_status():
+    """The reason is the status, although no test ran."""
     assert of_tests("", status=5).failed == ("`python3 -m unittest` failed: it ended with status 5.",)
 
 
 @pytest.mark.parametrize("program", [Program(status=0), Program(error="no such file")], ids=["ends", "does not start"])
-def test_no_container_outlives_its_check(program):
-    """Also of a program that is not in the image; that is a failure of the image's."""
+def test_test_container_is_always_removed(program):
+    """A program that is missing in the image is a failure of the image, and its container is removed too."""
     engine = MemoryEngine()
     engine.add("image", program=program)
 
@@ -272,8 +272,8 @@ def test_no_container_outlives_its_check(program):
     assert bool(result.failed) == bool(program.error)
 
 
-def test_a_failure_ends_with_what_was_said_last():
-    """The cause is seen without looking for the log; lines without a word in them say nothing."""
+def test_test_failure_includes_last_output_lines():
+    """Lines without a word are left out."""
     (failed,) = of_tests("one\ntwo\nthree  is\n-----\n\nFAILED (failures=1)\n", status=1).failed
 
     assert (
@@ -282,16 +282,16 @@ def test_a_failure_ends_with_what_was_said_last():
     )
 
 
-def test_what_was_said_last_is_no_secret():
-    """Neither in the reason nor elsewhere."""
+def test_test_failure_omits_output_with_secret():
+    """The secret appears nowhere in the result."""
     result = of_tests("password hunter2\n", status=1)
 
     assert result.failed == ("`python3 -m unittest` failed: it ended with status 1.",)
     assert "hunter2" not in result.model_dump_json()
 
 
-def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
-    """They are full of made-up ones."""
+def test_secret_in_test_output_is_warning_and_not_repeated():
+    """Tests often print made-up secrets."""
     result = of_tests("1 passed\npassword hunter2\n")
 
     assert result.outcome is Outcome.WARNED and result.passed
@@ -299,8 +299,8 @@ def test_a_secret_that_tests_print_is_a_warning_and_not_repeated():
     assert result.tools == {"engine": "1", "detect-secrets": "1", "tests": probing.TESTS_VERSION}
 
 
-def test_a_base_is_checked_by_its_status_alone(make):
-    """A check command need not say anything."""
+def test_base_check_passes_by_exit_status_alone(make):
+    """A check command need not print anything."""
     result = probing.check_command(ends(Logs("", "")), "image", make.base(), lambda: NOON, "run", Sees(), ROOM)
 
     assert result.outcome is Outcome.PASSED
@@ -308,7 +308,7 @@ def test_a_base_is_checked_by_its_status_alone(make):
 
 @dataclass
 class Specs(MemoryEngine):
-    """An engine that shows what it was asked for."""
+    """An engine that records the container specifications that it gets."""
 
     specs: list[ContainerSpec] = field(default_factory=list)
 
@@ -327,8 +327,8 @@ GREEDY = MANIFEST.model_copy(
 
 
 @pytest.mark.parametrize("asked", [GREEDY, MANIFEST], ids=["more", "less"])
-def test_a_declaration_gets_no_more_of_the_host_than_a_build(asked, make):
-    """Neither memory, which paths in memory count as, nor a file's size; what asks for less gets that."""
+def test_check_containers_are_limited_to_build_limits(asked, make):
+    """The memory limit also covers tmpfs mounts; a declaration that asks for less gets less."""
     engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
     engine.add("image", program=Program(status=0))
 
@@ -345,8 +345,8 @@ TAKEN = "the free space fell by more than 1 MiB since it began"
 
 @pytest.mark.parametrize("found", [TAKEN, OSError(5, "Input/output error")], ids=["taken", "unreadable"])
 @pytest.mark.parametrize("check", [probing.probe, probing.run_tests])
-def test_a_check_is_not_made_where_the_hosts_disk_is_taken(check, found):
-    """It is no failure of the application, which others' evidence would rest on; what it wrote goes all the same."""
+def test_check_is_not_made_if_host_disk_is_taken_or_unreadable(check, found):
+    """This is no failure of the application, and the containers are removed all the same."""
     engine, seen = MemoryEngine(), chain([""], repeat(found))
     engine.add("image")
 
@@ -361,8 +361,8 @@ def test_a_check_is_not_made_where_the_hosts_disk_is_taken(check, found):
     assert (engine.held, engine.network_labels) == ({}, {})
 
 
-def test_a_service_that_does_not_stop_is_ended_before_it_is_looked_at(monkeypatch):
-    """It could take the disk meanwhile; what it took before is seen all the same."""
+def test_probe_kills_unstoppable_service_before_measuring_disk(monkeypatch):
+    """The service could fill the disk in the meantime; what it filled before is still measured."""
     monkeypatch.delitem(memory.SIGNALS, "SIGTERM")
     engine = MemoryEngine()
     engine.add("image")
@@ -374,8 +374,8 @@ def test_a_service_that_does_not_stop_is_ended_before_it_is_looked_at(monkeypatc
         probing.probe(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
 
 
-def test_silence_is_told_apart_from_the_wrong_stream():
-    """Both are warnings, each with its own words."""
+def test_probe_warns_differently_of_silence_and_standard_error():
+    """The two warnings have different texts."""
     silent, wrong = Findings(), Findings()
 
     probing._judge_logs(silent, run(logs=Logs("", "")))
@@ -396,8 +396,8 @@ def result_of(manifest, out="12 passed", files=None, brought=None):
     return probing.run_tests(engine, "image", manifest, lambda: NOON, "run", Sees(), ROOM)
 
 
-def test_a_command_that_merely_prints_is_a_warning():
-    """It may be a runner that nobody knows here; a policy may deny it by its code."""
+def test_tests_warn_if_no_runner_shows_tests():
+    """The runner may be unknown here; a policy can deny the code of this warning."""
     result = result_of(declared())
 
     assert (result.outcome, result.failed, result.shows_tests) == (Outcome.WARNED, (), False)
@@ -406,8 +406,8 @@ def test_a_command_that_merely_prints_is_a_warning():
     assert result.details["tested"] == {"shown": False, "by": "", "ran": 0}
 
 
-def test_a_runner_that_reports_shows_how_many_tests_ran():
-    """The count stands in the evidence."""
+def test_known_runner_records_number_of_tests():
+    """The count is part of the evidence."""
     result = result_of(declared(["/venv/bin/pytest", "-q"]), "12 passed in 0.10s")
 
     assert (result.outcome, result.shows_tests) == (Outcome.PASSED, True)
@@ -424,16 +424,16 @@ def test_a_runner_that_reports_shows_how_many_tests_ran():
         (None, False, "there is no report at /report.xml (test.report)"),
     ],
 )
-def test_a_declared_report_decides(content, shown, failed):
-    """It is read out of the container that has ended; without it the tests have failed, whatever was printed."""
+def test_declared_report_decides_test_result(content, shown, failed):
+    """The report is read from the ended container; without it the tests fail, whatever they printed."""
     result = result_of(declared(report="/report.xml"), files={} if content is None else {"/report.xml": content})
 
     assert result.shows_tests is shown
     assert bool(result.failed) is bool(failed) and all(failed in each for each in result.failed)
 
 
-def test_report_that_the_image_brought_shows_nothing():
-    """It tells of no run, but one that the tests wrote in its place does."""
+def test_report_from_the_image_itself_shows_no_tests():
+    """A report that was in the image before the run proves nothing; one that the run wrote over it counts."""
     report = {"/r": b"<testsuite><testcase/></testsuite>"}
 
     brought = result_of(declared(report="/r"), brought=report)
@@ -447,6 +447,6 @@ def test_report_that_the_image_brought_shows_nothing():
     assert written.shows_tests is True
 
 
-def test_a_report_of_no_tests_is_a_check_of_nothing():
-    """The gate refuses it."""
+def test_report_without_tests_makes_check_empty():
+    """The gate refuses an empty check."""
     assert result_of(declared(report="/r"), files={"/r": b"<testsuite/>"}).empty

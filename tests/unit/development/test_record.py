@@ -1,4 +1,4 @@
-"""BuildKit's record against the reading: any difference, in either direction, fails the build."""
+"""check_record: any difference between the BuildKit record and the reading fails the build."""
 
 import pytest
 
@@ -43,8 +43,8 @@ def record(frontend="dockerfile.v0", arguments=(), materials=None, **operations)
     )
 
 
-def test_check_record_accepts_what_was_read():
-    """Images by the addresses that they were resolved to."""
+def test_check_record_accepts_record_that_matches_reading():
+    """Images are compared by their resolved addresses."""
     check_record("", record(), EXPECTED)
 
 
@@ -75,15 +75,15 @@ def test_check_record_accepts_what_was_read():
         ),
     ],
 )
-def test_check_record_fails_on_any_difference(found, why):
-    """The error names it."""
+def test_check_record_fails_on_each_difference(found, why):
+    """The error names the difference."""
     with pytest.raises(BuildMaterialsDiffer, match=why) as caught:
         check_record("test", found, EXPECTED)
     assert "BuildKit's record of test differs" in str(caught.value)
 
 
-def test_check_record_names_some_differences_and_counts_the_rest():
-    """A page, not a book."""
+def test_check_record_names_some_differences_and_counts_rest():
+    """The error message stays short."""
     more = [{"identifier": f"git://evil/{n}"} for n in range(20)]
 
     with pytest.raises(BuildMaterialsDiffer, match=r"\n- and 16 more"):

@@ -1,4 +1,4 @@
-"""What was reviewed is told, and nothing else is let through with it."""
+"""Reviewed findings become warnings; every other finding still fails."""
 
 from datetime import UTC, datetime
 
@@ -23,8 +23,8 @@ def review(at: str, check: str = "secrets") -> Review:
     return Review(check=check, at=(at,), reason="known to the test alone")
 
 
-def test_a_reviewed_finding_warns_with_its_reason():
-    """Whoever reads the evidence sees what was let through, and why."""
+def test_reviewed_finding_becomes_warning_with_reason():
+    """The evidence shows what was let through and why."""
     seen = reviewed(result("a_test.go:2: Secret Keyword"), [review("a_test.go:2")])
 
     assert seen.outcome is Outcome.WARNED
@@ -35,37 +35,37 @@ def test_a_reviewed_finding_warns_with_its_reason():
     "told",
     ["a_test.go:27: Secret Keyword", "a_test.go:3: Secret Keyword", "b/a_test.go:2: Secret Keyword", "a_test.go:2 odd"],
 )
-def test_another_place_fails_still(told):
-    """A line that begins alike, another line, another file, another kind of sentence."""
+def test_finding_at_other_place_still_fails(told):
+    """This includes a line number with the same first digits, another line, another file and another format."""
     seen = reviewed(result(told), [review("a_test.go:2")])
 
     assert seen.failed == (told,)
     assert seen.warned == ("a_test.go:2 was reviewed, and there is nothing to be found there",)
 
 
-def test_places_with_odd_names_are_reviewed_too():
-    """A finding's place ends with its first colon and space; a reviewed one has no other colon."""
+def test_review_matches_path_with_blanks_and_commas():
+    """The place of a finding ends at its first colon and space; a reviewed place has no other colon."""
     seen = reviewed(result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")])
 
     assert seen.failed == ("a: b.go:2: Secret Keyword",)
     assert seen.warned == ("a b,c.go:2: Secret Keyword: x, which was reviewed: known to the test alone",)
 
 
-def test_a_review_is_of_one_check():
-    """What is no secret may be dangerous all the same."""
+def test_review_applies_to_one_check_only():
+    """A finding that is no secret may still be dangerous code."""
     seen = reviewed(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])
 
     assert seen.outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("at", ["a_test.go", "a_test.go:", "a_test.go:0", ":2", "a:b:2", "*"])
-def test_a_review_names_a_place(at):
-    """Not a whole file, nor any."""
+def test_review_refuses_place_without_file_and_line(at):
+    """A review cannot cover a whole file."""
     with pytest.raises(ValidationError):
         review(at)
 
 
-def test_a_review_has_a_reason():
-    """An empty one is none."""
+def test_review_requires_reason():
+    """A blank reason is refused."""
     with pytest.raises(ValidationError):
         Review(check="secrets", at=("a:2",), reason=" ")

@@ -1,4 +1,4 @@
-"""What runners print when they test nothing, and when they test something: recorded, but for numbers and names."""
+"""Output of test runners that ran no tests or some tests, recorded from real runs except for numbers and names."""
 
 import pytest
 
@@ -29,8 +29,8 @@ from supply_chain.development.tested import judge_tests
         "No tests executed!\n",
     ],
 )
-def test_a_run_of_nothing_is_seen(said):
-    """Each of them ends with status 0."""
+def test_nothing_tested_recognizes_output_of_empty_runs(said):
+    """Each of these runs ends with exit status 0."""
     assert nothing_tested(said)
 
 
@@ -54,8 +54,8 @@ def test_a_run_of_nothing_is_seen(said):
         "all is well\n",
     ],
 )
-def test_a_run_of_something_is_believed(said):
-    """And so is a runner that nobody knows here."""
+def test_nothing_tested_accepts_output_of_real_or_unknown_runs(said):
+    """An unknown runner gets the benefit of the doubt."""
     assert not nothing_tested(said)
 
 
@@ -92,8 +92,8 @@ def test_a_run_of_something_is_believed(said):
         (["npx"], None),
     ],
 )
-def test_a_runner_is_recognised_by_its_command(command, runner):
-    """A shell, an interpreter with a script in its arguments, and a program that prints are none."""
+def test_runner_is_recognized_by_its_command(command, runner):
+    """Shells, inline scripts and programs that only print are no runners."""
     found = runner_of(command)
 
     assert (found.name if found else None) == runner
@@ -140,8 +140,8 @@ def test_a_runner_is_recognised_by_its_command(command, runner):
         ("tap", "all is well\n", None),
     ],
 )
-def test_a_runners_own_summary_is_counted(name, output, ran):
-    """Recorded, but for numbers and names; what was skipped did not run."""
+def test_runner_counts_tests_from_its_summary(name, output, ran):
+    """Skipped tests do not count."""
     counts = RUNNERS[name].read(output)
 
     assert (counts.ran if counts else None) == ran
@@ -167,8 +167,8 @@ JUNIT = (
         (b'{"Action":"skip","Test":"A"}\n', (0, 0)),
     ],
 )
-def test_a_report_in_a_machines_format_is_counted(content, counts):
-    """JUnit XML, TAP, and test2json."""
+def test_read_report_counts_tests_in_each_format(content, counts):
+    """The formats are JUnit XML, TAP and test2json."""
     found = read_report(content)
 
     assert (found.ran, found.failed) == counts
@@ -190,8 +190,8 @@ def test_a_report_in_a_machines_format_is_counted(content, counts):
     ],
     ids=["empty", "prose", "html", "cut", "entity", "deep", "fewer than planned", "no action", "list", "large"],
 )
-def test_what_is_no_report_is_refused(content):
-    """An empty one is not a report of nothing."""
+def test_read_report_refuses_invalid_report(content):
+    """An empty file is not a report without tests."""
     with pytest.raises(ReportInvalid):
         read_report(content)
 
@@ -216,8 +216,8 @@ PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
         (PYTEST, "12 passed in 0.1s", "/r.xml", b"1..1\nnot ok 1\n", False, False, True),
     ],
 )
-def test_tests_are_shown_by_a_report_that_counts(command, output, path, report, shown, nothing, failed):
-    """A declared report outweighs what is printed; one that is missing or tells of failures fails the run."""
+def test_judge_tests_decides_by_report_or_runner_summary(command, output, path, report, shown, nothing, failed):
+    """A declared report has precedence over the output; a missing report or a reported failure fails the run."""
     found = judge_tests(command, output, path, report, None)
 
     assert (found.shown, found.nothing, bool(found.failed)) == (shown, nothing, failed)
@@ -242,14 +242,14 @@ HOSTILE = {
     "returns": "\r" * SIZE,
     "line feeds and nothing": "\n" * SIZE + "0 tests\n",
 }
-"""What a container may print to keep whoever reads it busy; Python holds every other thread off meanwhile."""
+"""Output that a container may print to slow down the reader, which blocks every other Python thread meanwhile."""
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", RUNNERS)
 @pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
-def test_an_output_that_is_made_to_be_searched_is_judged(name, output):
-    """Searching takes no longer than in proportion to it."""
+def test_runner_reads_hostile_output_in_time(name, output):
+    """The search takes time in proportion to the length of the output."""
     for text in (output, output[-JUDGED:]):
         counts = RUNNERS[name].read(text)
 
@@ -258,7 +258,7 @@ def test_an_output_that_is_made_to_be_searched_is_judged(name, output):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
-def test_an_output_of_no_known_runner_that_is_made_to_be_searched_is_judged(output):
-    """Blanks say nothing, and one says that nothing ran; the others say something, if not that tests ran."""
+def test_nothing_tested_reads_hostile_output_in_time(output):
+    """Only the outputs of blanks and of `0 tests` count as no tests."""
     for text in (output, output[-JUDGED:]):
         assert nothing_tested(text) == (text.isspace() or text.endswith("0 tests\n"))

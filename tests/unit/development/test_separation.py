@@ -1,4 +1,4 @@
-"""What keeps builds apart: keys that a declaration cannot choose."""
+"""Cache keys that keep builds apart, because a declaration cannot choose them."""
 
 import pytest
 
@@ -14,19 +14,19 @@ def key(make, tmp_path, **changes):
 
 
 @pytest.mark.parametrize("changed", GIVEN)
-def test_every_part_makes_another_key(make, tmp_path, changed):
-    """Of another application, source, directory or supply chain: nothing is read that one of them wrote."""
+def test_each_part_changes_cache_key(make, tmp_path, changed):
+    """No build reads a cache of another application, source, directory or supply chain."""
     assert key(make, tmp_path) == key(make, tmp_path)
     assert key(make, tmp_path) != key(make, tmp_path, **{changed: "other"})
 
 
-def test_parts_do_not_run_into_each_other(make, tmp_path):
-    """`a` with `b/x` is not `a/b` with `x`."""
+def test_cache_key_separates_its_parts(make, tmp_path):
+    """`a` with `b/x` differs from `a/b` with `x`."""
     assert key(make, tmp_path, path="a", application="b/x") != key(make, tmp_path, path="a/b", application="x")
 
 
-def test_a_key_says_nothing_and_leads_nowhere(make, tmp_path):
-    """32 hexadecimal digits, whatever the names are: none is the beginning of another."""
+def test_cache_key_is_32_hex_digits_for_any_name(make, tmp_path):
+    """With a fixed length, no key is a prefix of another and none is a path."""
     for name in ("../../etc", "a/b", "x" * 128):
         found = key(make, tmp_path, application=name)
         assert len(found) == 32 and set(found) <= set("0123456789abcdef")

@@ -1,4 +1,4 @@
-"""The rules of a snapshot, on trees that lie nowhere."""
+"""The rules of a snapshot, tested on trees in memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.repositories import APPLICATION
 
 
 class MemoryTree:
-    """A tree of files, in memory."""
+    """A tree of files in memory."""
 
     name = "/srv/hello"
 
@@ -80,8 +80,8 @@ def names(selection):
         (".dockerignore", MAX_IGNORE, SourceInvalid),
     ],
 )
-def test_text_that_says_how_to_build_has_one_limit(path, most, error):
-    """A page, not a data set; the snapshot refuses it, and no later reader has another limit."""
+def test_snapshot_limits_size_of_build_instructions(path, most, error):
+    """The snapshot enforces the limit, so no later reader needs its own."""
     start = APPLICATION.get(path, "")
     select(tree(**{path: start + "#" * (most - len(start))}), ignoring())
 
@@ -89,8 +89,8 @@ def test_text_that_says_how_to_build_has_one_limit(path, most, error):
         select(tree(**{path: start + "#" * (most - len(start) + 1)}), ignoring())
 
 
-def test_selection_reads_nothing_of_the_context():
-    """Only what says how to build is read to choose."""
+def test_selection_reads_only_files_that_define_the_build():
+    """The contents of the context are not read."""
     source = tree(**{".dockerignore": "x", "deep/file": "", "x": "secret"})
 
     assert names(select(source, ignoring("x"))) == {*APPLICATION, ".dockerignore", "deep/file"}
@@ -101,8 +101,8 @@ def test_selection_reads_nothing_of_the_context():
     ("ignore", "listed"),
     [("node_modules", {"", "src"}), ("node_modules\n!node_modules/keep", {"", "node_modules", "src"})],
 )
-def test_ignored_directory_is_listed_only_where_a_pattern_may_bring_back_a_file(ignore, listed):
-    """A hundred thousand files that are not built take no time."""
+def test_ignored_directory_is_listed_only_if_pattern_reincludes_files(ignore, listed):
+    """A large ignored directory costs no time."""
     source = tree(**{".dockerignore": ignore, "node_modules/a": "", "node_modules/keep": "", "src/a": ""})
 
     found = select(source, ignoring("node_modules", "node_modules/a"))
@@ -124,14 +124,14 @@ def test_ignored_directory_is_listed_only_where_a_pattern_may_bring_back_a_file(
     ],
     ids=lambda value: f"{len(value)} characters" if isinstance(value, str) else "",
 )
-def test_name_or_path_that_no_file_system_holds_is_refused(path, fits):
-    """git stores a name of any length, once for all files below it, and each of their paths repeats it."""
+def test_snapshot_refuses_name_or_path_over_file_system_limit(path, fits):
+    """git stores names of any length, once for all files below them, but each path repeats the name."""
     with contextlib.nullcontext() if fits else pytest.raises(SourceInvalid, match=r"^\w[^\n]{,900}… is too long"):
         assert path in names(select(tree(**{path: ""}), ignoring()))
 
 
-def test_paths_of_all_listed_files_have_a_size_together(monkeypatch):
-    """Those that are ignored too: they are held in memory for the ignore file's reader."""
+def test_snapshot_limits_total_size_of_listed_paths(monkeypatch):
+    """Ignored paths count too, because they are held in memory for the ignore matcher."""
     source = tree(**{".dockerignore": "many", **{f"many-{n}-{'z' * 200}": "" for n in range(10)}})
     out = ignoring(*(path for path in source.files if path.startswith("many")))
 
@@ -143,8 +143,8 @@ def test_paths_of_all_listed_files_have_a_size_together(monkeypatch):
         select(source, out)
 
 
-def test_matcher_gets_the_ignore_file_and_paths_of_the_context():
-    """Relative to the context, as BuildKit's own does."""
+def test_matcher_gets_ignore_file_and_paths_relative_to_context():
+    """BuildKit matches paths in the same way."""
     asked = []
 
     def matcher(ignore, paths):
@@ -157,8 +157,8 @@ def test_matcher_gets_the_ignore_file_and_paths_of_the_context():
     assert asked == [(b"x\n", [".dockerignore", "a"]), (b"x\n", ["a/b"])]
 
 
-def test_dockerfiles_own_ignore_file_comes_before_the_contexts():
-    """BuildKit looks for it first, also where it is empty."""
+def test_ignore_file_of_dockerfile_precedes_that_of_context():
+    """BuildKit reads it first, even if it is empty."""
     for own in ("x\n", ""):
         asked = []
         source = tree(**{".dockerignore": "y\n", "Dockerfile.dockerignore": own})
@@ -170,14 +170,14 @@ def test_dockerfiles_own_ignore_file_comes_before_the_contexts():
 @pytest.mark.parametrize(
     "node", [Node("a", Kind.SPECIAL), Node("a", Kind.SUBMODULE), Node("a", Kind.FILE, size=MAX_FILE + 1)], ids=str
 )
-def test_node_of_no_snapshot_is_refused(node):
-    """And the message names it."""
+def test_snapshot_refuses_special_file_submodule_and_large_file(node):
+    """The error names the file."""
     with pytest.raises(SourceInvalid, match="a "):
         check([node])
 
 
-def test_files_that_are_too_large_together_are_refused():
-    """Each by itself may be well."""
+def test_snapshot_limits_total_size_of_files():
+    """Each file alone may be within its limit."""
     count = MAX_SIZE // MAX_FILE
     check([Node(str(n), Kind.FILE, size=MAX_FILE) for n in range(count)])
 
@@ -186,8 +186,8 @@ def test_files_that_are_too_large_together_are_refused():
 
 
 @given(st.lists(st.text(st.sampled_from("aAbBéÉ/"), min_size=1, max_size=6)))
-def test_names_of_which_no_two_are_alike_do_not_collide(paths):
-    """And two that a file system without case takes for one always do."""
+def test_check_collisions_refuses_exactly_names_that_differ_in_case(paths):
+    """A case-insensitive file system would merge such names."""
     plain = ["/".join(part for part in path.split("/") if part) for path in paths]
     every = {"/".join(path.split("/")[:n]) for path in plain for n in range(1, path.count("/") + 2)} - {""}
     collide = len({path.casefold() for path in every}) < len(every)
@@ -203,8 +203,8 @@ steps = st.sampled_from(["..", "a", "b", "c", ".", ""])
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "a/b", "b/c"]), st.lists(steps, min_size=1, max_size=5)))
-def test_link_that_is_kept_resolves_inside_wherever_it_is_unpacked(tmp_path_factory, links):
-    """As the kernel resolves it."""
+def test_accepted_link_resolves_inside_the_context(tmp_path_factory, links):
+    """The result is compared with the resolution of the kernel."""
     targets = {path: "/".join(parts) for path, parts in links.items()}
     targets = {path: target for path, target in targets.items() if not any(path.startswith(f"{p}/") for p in targets)}
     try:
@@ -220,7 +220,7 @@ def test_link_that_is_kept_resolves_inside_wherever_it_is_unpacked(tmp_path_fact
 
 
 class Lookups(dict):
-    """Links, and how many characters of paths were looked up in them."""
+    """Links that count the characters of the paths that are looked up in them."""
 
     characters = 0
 
@@ -233,8 +233,8 @@ class Lookups(dict):
         return super().__getitem__(path)
 
 
-def test_work_for_a_link_grows_with_its_length():
-    """Not with its square: a hundred thousand links of a thousand parts would take hours."""
+def test_link_check_takes_linear_time():
+    """With quadratic time, 100,000 links of 1,000 parts would take hours."""
     links = Lookups({f"link{n}": "/".join(["d"] * 1000) for n in range(20)})
 
     check_links(links)
@@ -242,8 +242,8 @@ def test_work_for_a_link_grows_with_its_length():
     assert links.characters <= sum(map(len, links.values())) * 2
 
 
-def test_chain_of_links_asks_to_go_on_at_each():
-    """Few links lead through many."""
+def test_link_check_calls_checkpoint_in_chain_of_links():
+    """A chain of few links can still take long."""
     links = {f"{n}": f"{n + 1}" for n in range(30)}
     asked = itertools.count()
 
@@ -255,8 +255,8 @@ def test_chain_of_links_asks_to_go_on_at_each():
         check_links(links, checkpoint)
 
 
-def test_colliding_names_are_looked_for_until_the_time_is_over():
-    """As many as there may be files, each with all directories above it."""
+def test_collision_check_calls_checkpoint():
+    """There may be many files, each with many parent directories."""
 
     def checkpoint():
         raise SourceInvalid("enough")
@@ -265,8 +265,8 @@ def test_colliding_names_are_looked_for_until_the_time_is_over():
         check([Node("a", Kind.FILE)], checkpoint)
 
 
-def test_digest_is_of_paths_modes_and_contents():
-    """Of each of them, in any order; and of nothing else."""
+def test_content_digest_covers_path_mode_and_content():
+    """The order of the entries does not matter."""
     entry = Entry("a", Mode.FILE, 1, digest_of(b"1"), blob_id(b"1"))
     other = Entry("b", Mode.FILE, 1, digest_of(b"2"), blob_id(b"2"))
     changed = [
@@ -280,8 +280,8 @@ def test_digest_is_of_paths_modes_and_contents():
     assert len({content_digest([each, other]) for each in (entry, *changed)} | {content_digest([entry])}) == 6
 
 
-def test_blob_id_is_gits():
-    """git says the same."""
+def test_blob_id_equals_git_blob_id():
+    """The result is compared with `git hash-object`."""
     said = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True).stdout
 
     assert blob_id(b"hello\n") == said.decode().strip()
@@ -290,6 +290,6 @@ def test_blob_id_is_gits():
 @pytest.mark.parametrize(
     ("declared", "path"), [(".", ""), ("./", ""), ("src/", "src"), ("./a/./b", "a/b"), ("a//b", "a/b")]
 )
-def test_declared_path_is_written_as_trees_write_it(declared, path):
-    """However a person writes it."""
+def test_normalize_gives_declared_path_in_tree_form(declared, path):
+    """Different spellings of a path give the same result."""
     assert normalize(declared) == path

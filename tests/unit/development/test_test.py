@@ -1,4 +1,4 @@
-"""test: every check is made, side by side; one that cannot be made is an error, not a result."""
+"""test: runs all checks in parallel; a check that cannot be made raises an error and gives no result."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -60,7 +60,7 @@ def planned(make, *checks, **tools):
 
 @pytest.fixture
 def run(make):
-    """Make the checks; evidence is what was signed before."""
+    """Return a function that runs the checks; `evidence` is what was signed before."""
 
     def make_checks(*plans, report=None, evidence=(), now=None, deps=None):
         deps = deps or dependencies(report or make.report())
@@ -69,8 +69,8 @@ def run(make):
     return make_checks
 
 
-def test_gathers_what_every_check_says(make, run):
-    """Failed ones too; they are for the gate to judge."""
+def test_test_collects_results_of_every_check(make, run):
+    """Failed results are collected too, because the gate judges them."""
     made = [make.check(Check.TESTS, failed=("it broke",)), make.check(Check.PROBE)]
     report = make.report(make.finding())
 
@@ -82,8 +82,8 @@ def test_gathers_what_every_check_says(make, run):
     assert (tested.built, tested.known, tested.proven) == (make.built(), (), None)
 
 
-def test_findings_of_a_check_are_told_up_to_a_bound(make, run):
-    """A source may bring as many as it likes; evidence, logs and pages hold the first of them."""
+def test_test_limits_number_of_reported_findings(make, run):
+    """A source can cause any number of findings, so evidence, logs and pages hold only the first."""
     sentences = tuple(f"a.txt:{n}: token" for n in range(checking.MOST_SENTENCES + 2))
     many = make.check(Check.SECRETS, failed=sentences, warned=sentences)
     few = make.check(Check.PROBE, failed=sentences[:-2], warned=sentences[:1])
@@ -95,8 +95,8 @@ def test_findings_of_a_check_are_told_up_to_a_bound(make, run):
     assert tested[Check.PROBE] == few
 
 
-def test_checks_run_side_by_side(make, run):
-    """Two that wait for each other do meet."""
+def test_checks_run_in_parallel(make, run):
+    """Two checks that wait for each other both finish."""
     together = threading.Barrier(2, timeout=5)
 
     def wait(which):
@@ -108,8 +108,8 @@ def test_checks_run_side_by_side(make, run):
     assert len(run(*plans).checks) == 3
 
 
-def test_a_check_that_cannot_be_made_is_an_error(make, run):
-    """There is no tested image then."""
+def test_check_that_cannot_be_made_raises_error(make, run):
+    """There is then no tested image."""
     with pytest.raises(CheckNotMade):
         run(Planned(Check.TESTS, TOOLS, fail))
     with pytest.raises(ScannerFailed):
@@ -118,7 +118,7 @@ def test_a_check_that_cannot_be_made_is_an_error(make, run):
 
 @pytest.fixture
 def before(world, make):
-    """What development signed about the image before."""
+    """Return a function that signs earlier check results of the image as development and returns them."""
     ref = ImageRef(repository="dev/hello", digest=make.digest)
     store = world.store(TierName.DEVELOPMENT)
 
@@ -141,8 +141,8 @@ def never(make):
     return Planned(Check.PROBE, TOOLS, fail)
 
 
-def test_what_the_same_tools_passed_is_not_made_again(make, run, before):
-    """Nor is the source scanned again, while the database is the same."""
+def test_checks_passed_by_same_tools_are_not_repeated(make, run, before):
+    """The source is not scanned again either while the database is the same."""
     probe, deps = results(make)
     report = make.report(make.finding())
     scanner = dependencies(report)
@@ -160,8 +160,8 @@ def test_what_the_same_tools_passed_is_not_made_again(make, run, before):
     [{"failed": ("it broke",)}, {"tools": {"tool": "2"}}, {"tools": {}}],
     ids=["it failed", "another version", "by nothing"],
 )
-def test_what_failed_or_other_tools_made_is_made_again(make, run, before, change):
-    """And only that."""
+def test_failed_check_or_check_by_other_tools_is_repeated(make, run, before, change):
+    """Only this check is repeated."""
     _, deps = results(make)
     report = make.report()
     old = make.check(Check.PROBE, **{"tools": TOOLS, **change})
@@ -178,8 +178,8 @@ def test_what_failed_or_other_tools_made_is_made_again(make, run, before, change
     [{"scanner_version": "2"}, {"kind": "starter"}, {"at": NOON - timedelta(days=8)}],
     ids=["another scanner", "another database", "too old"],
 )
-def test_dependencies_are_looked_at_again_when_what_is_known_changed(make, run, before, change):
-    """The other checks stand."""
+def test_dependencies_are_rescanned_if_scanner_or_database_changed(make, run, before, change):
+    """The results of the other checks stay valid."""
     probe, deps = results(make)
     scanner = dependencies(make.report())
 
@@ -189,8 +189,8 @@ def test_dependencies_are_looked_at_again_when_what_is_known_changed(make, run, 
     assert tested.known == (Check.PROBE,) and tested.proven is None
 
 
-def test_known_vulnerabilities_of_the_source_are_told_and_left_to_the_gate(make):
-    """Each is a warning; how many are accepted is not for the check to say."""
+def test_dependency_check_warns_of_each_known_vulnerability(make):
+    """The gate, not the check, decides how many are accepted."""
     report = make.report(make.finding("critical"), make.finding("low"))
 
     check, found = checking.known_vulnerabilities(dependencies(report, 3), lambda: make.noon)
@@ -203,15 +203,15 @@ def test_known_vulnerabilities_of_the_source_are_told_and_left_to_the_gate(make)
     assert check.details["counts"]["critical"] == {"total": 1, "fixable": 1}
 
 
-def test_a_source_without_packages_says_so(make):
-    """There was something to hold against the database: nothing."""
+def test_dependency_check_of_source_without_packages_passes(make):
+    """The result says that there are no packages."""
     check, _ = checking.known_vulnerabilities(dependencies(make.report(), 0), lambda: make.noon)
 
     assert check.outcome is Outcome.PASSED
     assert "no declared third-party packages" in check.passed[0]
 
 
-def test_a_scanner_that_fails_is_an_error(make):
-    """Not a clean source."""
+def test_dependency_check_fails_with_error_of_scanner(make):
+    """A failed scan must not look like a clean source."""
     with pytest.raises(ScannerFailed):
         checking.known_vulnerabilities(dependencies(ScannerFailed("x\ny")), lambda: make.noon)

@@ -1,4 +1,4 @@
-"""What a development run leaves in the engine is removed, and nothing else."""
+"""clear: removes what a development run leaves in the engine, and nothing else."""
 
 import pytest
 
@@ -18,8 +18,8 @@ def made(role, run="run-1", application="hello"):
     return {APPLICATION: application, RUN: run, ROLE: role}
 
 
-def test_containers_networks_and_images_of_the_run_are_removed(engine):
-    """Whatever check was under way, and the image's name in the registry that it was pushed to."""
+def test_clear_removes_containers_networks_and_images_of_run(engine):
+    """This covers every check and the image's name in the registry that it was pushed to."""
     local = engine.add("cscm.local/hello:run-1", f"{PUSHED}:abc-1")
     tests = engine.add("cscm.local/hello:run-1-tests")
     for role, image in (("probe", local), ("check", local), ("tests", tests)):
@@ -31,8 +31,8 @@ def test_containers_networks_and_images_of_the_run_are_removed(engine):
     assert not (engine.held or engine.network_labels or engine.tags or engine.images)
 
 
-def test_what_another_run_or_application_made_or_what_serves_is_left(engine):
-    """Another run may be under way, and a deployment is no trace."""
+def test_clear_keeps_other_runs_applications_and_deployments(engine):
+    """Another run may be active, and a deployment is no leftover of a run."""
     other = made("probe", run="run-2")
     for name, labels in (("other", other), ("serves", made("application")), ("app", made("probe", application="x"))):
         engine.container(name, labels=labels)
@@ -45,8 +45,8 @@ def test_what_another_run_or_application_made_or_what_serves_is_left(engine):
     assert (engine.held, engine.tags, engine.network_labels) == before
 
 
-def test_an_image_that_somebody_runs_stays_and_the_rest_goes(engine):
-    """It is theirs to remove."""
+def test_clear_keeps_image_used_by_other_container(engine):
+    """The other leftovers are removed."""
     engine.container("somebody's", engine.add("cscm.local/hello:run-1"))
     engine.add("cscm.local/hello:run-1-tests")
 

@@ -1,4 +1,4 @@
-"""Deployment: what is signed of it when. What it does to containers is tested on the real engine."""
+"""deploy: the order of its steps; its effects on containers are tested with the real engine."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ SUPPLY = SimpleNamespace(supply=lambda ref: ref.digest)
 
 
 class Stage:
-    """An engine on which something runs already, behind a front that goes where it is told."""
+    """An engine with a running deployment behind a reverse proxy that records its steps."""
 
     def __init__(self, make, monkeypatch):
         self.engine, self.make, self.said = MemoryEngine(), make, []
@@ -76,8 +76,8 @@ def stage(make, monkeypatch):
     return Stage(make, monkeypatch)
 
 
-def test_it_is_recorded_as_soon_as_it_serves(stage):
-    """What ran before has a minute to end, in which the run may be cancelled or killed."""
+def test_deployment_is_recorded_as_soon_as_it_serves(stage):
+    """The previous container has a minute to end, in which the run may be cancelled or killed."""
 
     def recorded(deployment):
         assert stage.serves == deployment.container[:12] and stage.left == [stage.old.image, REF.digest]
@@ -88,8 +88,8 @@ def test_it_is_recorded_as_soon_as_it_serves(stage):
     assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
 
 
-def test_who_is_cancelled_from_then_on_has_recorded_it(stage):
-    """And leaves one container."""
+def test_deployment_cancelled_while_draining_is_already_recorded(stage):
+    """Only the new container is left."""
 
     def wait(seconds):
         if stage.said:
@@ -101,8 +101,8 @@ def test_who_is_cancelled_from_then_on_has_recorded_it(stage):
     assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
 
 
-def test_where_it_cannot_be_recorded_the_next_try_does(stage):
-    """It serves, and what ran before is gone."""
+def test_deploy_retries_failed_recording_without_new_container(stage):
+    """The new container already serves, and the previous one is gone."""
 
     def fails(deployment):
         raise RegistryUnavailable("it is down")
@@ -115,8 +115,8 @@ def test_where_it_cannot_be_recorded_the_next_try_does(stage):
     assert not again.changed and stage.left == [REF.digest]
 
 
-def test_what_may_not_serve_after_all_leaves_what_ran_before(stage):
-    """It was ready, and nothing has reached it."""
+def test_refused_before_switch_keeps_previous_container(stage):
+    """The new container was ready, but no request has reached it."""
 
     def may_serve():
         assert REF.digest in stage.left and stage.serves == server_of(stage.old)
@@ -129,8 +129,8 @@ def test_what_may_not_serve_after_all_leaves_what_ran_before(stage):
 
 
 @pytest.mark.parametrize("without", ["may_serve", "recorded"])
-def test_nothing_is_deployed_by_who_leaves_out_a_step(stage, without):
-    """Whether it may serve is asked, and that it serves is signed, wherever it is called from."""
+def test_deploy_requires_may_serve_and_recorded_steps(stage, without):
+    """No caller can skip the last check or the record."""
     steps = {"may_serve": lambda: None, "recorded": lambda deployment: deployment}
 
     with pytest.raises(TypeError, match=without):

@@ -1,4 +1,4 @@
-"""Environments: who is reached where."""
+"""Environments: their declarations and the addresses of their applications."""
 
 import pytest
 
@@ -11,14 +11,14 @@ def write(directory, name, text):
     (directory / f"{name}.yaml").write_text(f"name: {name}\n{text}")
 
 
-def test_an_application_without_a_place_is_told_where_to_get_one():
-    """The error names the document to edit."""
+def test_missing_placement_error_names_document_to_edit():
+    """The error names the path of the environment's document."""
     with pytest.raises(SettingInvalid, match=r"deployments/environments/staging\.yaml"):
         Environment(name="staging").placement("hello")
 
 
-def test_an_unknown_environment_is_told_with_those_there_are(tmp_path):
-    """A misspelt name is answered with the right ones."""
+def test_unknown_environment_error_lists_known_environments(tmp_path):
+    """The list helps after a misspelled name."""
     write(tmp_path, "staging", "")
     with pytest.raises(SettingInvalid, match="There are: staging"):
         read_environment(tmp_path, "stagign")
@@ -34,21 +34,21 @@ def test_an_unknown_environment_is_told_with_those_there_are(tmp_path):
         "{a: {port: 8080}, b: {port: 8080}}",
     ],
 )
-def test_a_place_that_cannot_be_is_refused(tmp_path, applications):
-    """Privileged ports, other hosts, impossible names, unknown keys, and an address given twice."""
+def test_environment_refuses_invalid_placement(tmp_path, applications):
+    """Invalid are privileged ports, other hosts, invalid variable names, unknown keys and duplicate addresses."""
     write(tmp_path, "staging", f"applications: {applications}")
     with pytest.raises(DeclarationInvalid):
         read_environment(tmp_path, "staging")
 
 
-def test_the_same_port_at_two_addresses_is_fine(tmp_path):
-    """An address is both."""
+def test_environment_accepts_same_port_at_two_addresses(tmp_path):
+    """An address is the pair of IP address and port."""
     write(tmp_path, "staging", "applications: {a: {port: 8080}, b: {port: 8080, address: 127.0.0.2}}")
     assert read_environment(tmp_path, "staging").placement("b").port == 8080
 
 
-def test_two_environments_of_one_host_cannot_share_an_address(tmp_path):
-    """What would fail at the second deployment is found when the documents are read."""
+def test_environments_of_one_host_cannot_share_address(tmp_path):
+    """The conflict is found when the documents are read, not at the second deployment."""
     write(tmp_path, "staging", "applications: {a: {port: 8080}}")
     write(tmp_path, "production", "applications: {a: {port: 8080}}")
     with pytest.raises(SettingInvalid, match="a in production and a in staging"):
@@ -61,8 +61,8 @@ def test_two_environments_of_one_host_cannot_share_an_address(tmp_path):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30min", 1800), ("2h", 7200), ("1d", 86400), ("90s", 90), ("45", 45), ("null", None)]
 )
-def test_a_soak_is_a_duration(tmp_path, text, seconds):
-    """As people write one; seconds where they name no unit."""
+def test_soak_is_parsed_as_duration(tmp_path, text, seconds):
+    """A number without a unit means seconds."""
     write(tmp_path, "staging", f"soak: {text}")
 
     assert read_environment(tmp_path, "staging").soak == seconds
@@ -72,15 +72,15 @@ def test_a_soak_is_a_duration(tmp_path, text, seconds):
     "text",
     ["soak: 0", "soak: -1h", "soak: soon", "soak: 1w", "soak: 91d", "approval: yes", "approval: maybe", "tests: yes"],
 )
-def test_a_soak_or_an_approval_that_is_none_is_refused(tmp_path, text):
-    """What an operator meant is not guessed."""
+def test_environment_refuses_invalid_soak_approval_or_tests(tmp_path, text):
+    """An ambiguous value is not guessed."""
     write(tmp_path, "staging", text)
     with pytest.raises(DeclarationInvalid):
         read_environment(tmp_path, "staging")
 
 
-def test_an_environment_may_come_after_another_one(tmp_path):
-    """The gate is told of where it has to have been, and for how long that asks today."""
+def test_environment_after_another_asks_for_its_soak(tmp_path):
+    """The gate gets the required environment and its current soak time."""
     write(tmp_path, "staging", "soak: 2h")
     write(tmp_path, "production", "after: staging\napproval: required")
 
@@ -90,8 +90,8 @@ def test_an_environment_may_come_after_another_one(tmp_path):
     assert asked == [Place("production", approval=True, soak=SoakAsked("staging", 7200)), Place("staging")]
 
 
-def test_an_environment_may_ask_for_tests_that_are_shown(tmp_path):
-    """Whether it comes after another one or not."""
+def test_environment_can_require_shown_tests(tmp_path):
+    """This does not depend on `after`."""
     write(tmp_path, "staging", "soak: 2h\ntests: shown")
     write(tmp_path, "production", "after: staging\ntests: shown")
     write(tmp_path, "lab", "tests: any")
@@ -113,8 +113,8 @@ def test_an_environment_may_ask_for_tests_that_are_shown(tmp_path):
         ("after: acceptance\nsoak: 1h", SettingInvalid, "comes after itself: "),
     ],
 )
-def test_an_environment_that_nothing_could_reach_is_an_error(tmp_path, text, error, said):
-    """And nothing is admitted to it meanwhile."""
+def test_unreachable_environment_is_refused(tmp_path, text, error, said):
+    """An environment whose `after` cannot be fulfilled would never get an image."""
     write(tmp_path, "acceptance", "after: production\nsoak: 1h" if "acceptance" in text else "")
     write(tmp_path, "staging", "")
     write(tmp_path, "production", text)
@@ -123,16 +123,16 @@ def test_an_environment_that_nothing_could_reach_is_an_error(tmp_path, text, err
         read_environments(tmp_path)
 
 
-def test_several_environments_may_follow_each_other(tmp_path):
-    """Each after the one before."""
+def test_environments_can_form_a_chain(tmp_path):
+    """Several environments may come after the same one, too."""
     for name, text in {"a": "soak: 1h", "b": "after: a\nsoak: 1h", "c": "after: b", "d": "after: a"}.items():
         write(tmp_path, name, text)
 
     assert [each.after for each in read_environments(tmp_path)] == [None, "a", "b", "a"]
 
 
-def test_an_environment_asks_nobody_unless_it_says_so(tmp_path):
-    """And lets nothing go on by itself."""
+def test_environment_without_approval_setting_promotes_automatically(tmp_path):
+    """Without a soak, an image is not promoted further."""
     write(tmp_path, "staging", "")
     write(tmp_path, "production", "approval: required")
 

@@ -1,4 +1,4 @@
-"""What reaches a host from containers that nobody deployed, and who went into those that the chain deployed."""
+"""read_host: containers with host access that nobody deployed, and entries into deployed containers."""
 
 from datetime import timedelta
 
@@ -44,8 +44,8 @@ def codes(found):
         ({"unconfined": ("seccomp=unconfined",)}, "host.unconfined", "seccomp=unconfined"),
     ],
 )
-def test_stranger_that_reaches_the_host_is_reported_and_an_agent_is_not(reached, code, told):
-    """By its image's digest: the same name is anybody's."""
+def test_host_access_is_reported_unless_image_is_listed_agent(reached, code, told):
+    """An agent is identified by the digest of its image, because anyone can use its name."""
     found = judge_accesses([access(**reached)], OURS, ())
 
     assert codes(found) == [code]
@@ -55,8 +55,8 @@ def test_stranger_that_reaches_the_host_is_reported_and_an_agent_is_not(reached,
 
 
 @pytest.mark.parametrize("of", [OWN, EXPECTED.name])
-def test_stranger_that_shares_with_a_deployed_container_is_reported_though_it_is_an_agent(of):
-    """A namespace, by its id or its name, or a volume: whoever has them is in it."""
+def test_container_sharing_with_deployed_one_is_reported_even_if_agent(of):
+    """A shared namespace or volume gives access to the deployed container."""
     own = access(container=FRONT, name="front", volumes=("front-files",))
     strangers = [access(shared={"network": of}, image=AGENT), access(volumes=("front-files",), image=AGENT)]
 
@@ -64,8 +64,8 @@ def test_stranger_that_shares_with_a_deployed_container_is_reported_though_it_is
         assert codes(judge_accesses([own, stranger], OURS, {AGENT})) == ["host.shares"]
 
 
-def test_container_that_reaches_nothing_is_not_reported():
-    """Nor one that shares with another stranger."""
+def test_container_without_host_access_is_not_reported():
+    """Sharing with another unknown container is not reported either."""
     assert judge_accesses([access(), access(shared={"pid": "8" * 64}, volumes=("its-own",))], OURS, ()) == ()
 
 
@@ -88,8 +88,8 @@ def went(*actions):
         ("commit", "drift.copied"),
     ],
 )
-def test_who_went_into_a_deployed_container_is_reported(kind, code):
-    """With when; into another container anybody may go."""
+def test_entry_into_deployed_container_is_reported(kind, code):
+    """The report has the time; entries into other containers are ignored."""
     found = went(action(kind, ""), action(kind, "", container=STRANGER))
 
     assert list(found) == [OWN]
@@ -97,8 +97,8 @@ def test_who_went_into_a_deployed_container_is_reported(kind, code):
     assert only.code == code and EXPECTED.name in only.fact and "2026-11-24 12:00:00 UTC" in only.fact
 
 
-def test_command_is_reported_once_with_how_often_and_without_values():
-    """What is assigned in it may be a secret."""
+def test_entry_command_is_reported_once_with_count_without_values():
+    """Values that are assigned in a command may be secrets."""
     command = "env TOKEN=s3cret tool --password=hunter2 run"
     found = went(action(command=command), action(command=command, at=60), action(command="id"))[OWN]
 
@@ -107,8 +107,8 @@ def test_command_is_reported_once_with_how_often_and_without_values():
     assert len(without_values("x" * 999)) == 201
 
 
-def test_what_the_chain_does_itself_is_not_reported():
-    """A deployment writes its front's file."""
+def test_actions_of_the_chain_itself_are_not_reported():
+    """A deployment writes the configuration of its reverse proxy."""
     assert went(action("extract-to-dir", "", container=FRONT), action("archive-path", "", container=FRONT)) == {}
     assert list(went(action(container=FRONT))) == [FRONT]
 
@@ -120,8 +120,8 @@ def observation(**changes):
     })  # fmt: skip
 
 
-def test_entry_is_a_deviation_of_the_deployment():
-    """Beside those that it has."""
+def test_entry_is_added_to_deviations_of_deployment():
+    """The existing deviations are kept."""
     first, entry = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.files", "drift.exec"))
     others = [observation(wanted=""), observation(container=STRANGER)]
 
@@ -130,8 +130,8 @@ def test_entry_is_a_deviation_of_the_deployment():
     assert own.deviations == (first, entry) and rest == others
 
 
-def test_entry_into_a_front_is_a_deviation_of_each_application_behind_it():
-    """An entry into a container concerns no other."""
+def test_entry_into_reverse_proxy_concerns_each_application_behind_it():
+    """An entry into a container concerns only its own deployment."""
     first, second = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.exec", "drift.attached"))
     others = [EXPECTED.model_copy(update={"container": "3" * 64}), EXPECTED.model_copy(update={"container": "4" * 64})]
     others[1] = others[1].model_copy(update={"front": "5" * 64})
@@ -159,8 +159,8 @@ def look(engine, expected=(), after=0, **environment):
     return read_host(engine, "laptop", expected, [Environment(name="staging", **environment)], after, lambda: NOON)
 
 
-def test_host_is_looked_at_whole(engine):
-    """Whatever labels its containers have."""
+def test_read_host_covers_all_containers(engine):
+    """Labels of the containers do not matter."""
     own, front = started(engine, "own"), started(engine, "front")
     started(engine, "stranger", privileged=True)
     deployed = EXPECTED.model_copy(update={"container": own, "front": front})
@@ -182,8 +182,8 @@ def test_host_is_looked_at_whole(engine):
     assert look(engine, [deployed], agents=[{"image": OTHER, "reason": "backup"}]).observations == ()
 
 
-def test_it_is_said_where_the_engine_does_not_know_what_was_done(engine):
-    """That is no drift: nobody knows of any."""
+def test_read_host_reports_lost_engine_history_without_drift(engine):
+    """Actions may have been missed, but none is known."""
     engine.done = [(9, action(container=STRANGER))]
 
     seen = look(engine, after=8)
@@ -193,13 +193,13 @@ def test_it_is_said_where_the_engine_does_not_know_what_was_done(engine):
     assert look(engine, after=9).observations == ()
 
 
-def test_deployed_container_that_is_gone_is_no_error(engine):
-    """It is missing, which is reported as that."""
+def test_read_host_ignores_missing_deployed_container(engine):
+    """The monitor reports it as missing."""
     assert look(engine, [EXPECTED]).entered == {}
 
 
-def test_drifts_are_all_other_codes():
-    """Each once, sorted."""
+def test_drifts_are_sorted_unique_codes_without_unwatched():
+    """Each code occurs once."""
     both = tuple(Deviation(code=code, fact="f", remedy="r") for code in ("host.mount", "drift.exec", UNWATCHED))
 
     assert drifts([observation(deviations=both), observation(deviations=both)]) == ("drift.exec", "host.mount")

@@ -1,4 +1,4 @@
-"""In what a container differs from the one that was deployed, and what is seen of all that are there."""
+"""monitor: deviations of containers from their deployment records, and observations of all containers."""
 
 import http.server
 import threading
@@ -93,8 +93,8 @@ def with_front(**changes) -> Seen:
     return Seen(CONTAINER, IMAGE, (), FRONT.model_copy(update=changes), "")
 
 
-def test_what_is_as_it_should_be_deviates_in_nothing():
-    """The same everything, and a variable of the image that the environment overrides."""
+def test_matching_container_has_no_deviation():
+    """The environment may override a variable of the image."""
     assert codes(WELL) == []
 
 
@@ -114,8 +114,8 @@ def test_what_is_as_it_should_be_deviates_in_nothing():
         ({"published": FRONT.published}, "drift.network"),
     ],
 )
-def test_each_change_of_the_container_is_named(changes, code):
-    """One change, one deviation, of its own kind."""
+def test_each_container_change_gives_its_deviation(changes, code):
+    """One change gives exactly one deviation."""
     assert codes(with_container(**changes)) == [code]
 
 
@@ -138,16 +138,16 @@ def test_each_change_of_the_container_is_named(changes, code):
         {"writable": ()},
     ],
 )
-def test_each_part_of_the_profile_counts(change):
-    """Whatever the profile is weakened in is told by name."""
+def test_each_weakened_profile_setting_is_reported_by_name(change):
+    """The fact names the changed setting."""
     (deviation,) = compare(EXPECTED, with_container(profile=HARDENED.model_copy(update=change)))
 
     assert deviation.code == "drift.profile"
     assert next(iter(change)) in deviation.fact
 
 
-def test_files_outside_the_writable_paths_are_drift():
-    """What lies in memory, where it is declared, is not."""
+def test_files_changed_outside_writable_paths_are_drift():
+    """Files in declared writable paths are ignored."""
     changes = (Change(kind="added", path="/tmp/fine"), Change(kind="added", path="/usr/bin/nc"))
 
     (deviation,) = compare(EXPECTED, Seen(CONTAINER, IMAGE, changes, FRONT, ""))
@@ -167,27 +167,27 @@ def test_files_outside_the_writable_paths_are_drift():
         with_front(published=()),
     ],
 )
-def test_a_front_that_is_not_as_it_was_set_up_is_drift(seen):
-    """Gone, stopped, another program, other rights, another address."""
+def test_changed_reverse_proxy_is_drift(seen):
+    """It may be missing, stopped, another image, or have other rights or another address."""
     assert codes(seen) == ["drift.front"]
 
 
-def test_everything_is_told_at_once():
-    """A deviation does not hide another one."""
+def test_all_deviations_are_reported_at_once():
+    """One deviation does not hide another."""
     gone = Seen(container=None, image=None, changes=(), front=None, trouble="no answer from port 18080")
 
     assert codes(gone) == ["drift.missing", "drift.front", "drift.unhealthy"]
 
 
-def test_values_of_settings_are_not_told():
-    """A fact goes to logs and events; it names variables only."""
+def test_deviation_omits_values_of_settings():
+    """Facts go to logs and events, so they only name variables."""
     seen = with_container(environment={"PATH": "/bin", "GREETING": "hunter2"})
 
     assert all("hunter2" not in deviation.fact for deviation in compare(EXPECTED, seen))
 
 
-def test_every_deviation_says_what_to_do():
-    """An operator is not left with a fact."""
+def test_each_deviation_has_remedy():
+    """An operator learns what to do."""
     gone = Seen(container=None, image=None, changes=(), front=None, trouble="x")
 
     assert all(deviation.remedy for deviation in compare(EXPECTED, gone))
@@ -208,7 +208,7 @@ class Well(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def port():
-    """At which all is well, on every address of the loopback."""
+    """The port of an HTTP server that answers 200 on every loopback address."""
     with http.server.ThreadingHTTPServer(("0.0.0.0", 0), Well) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -219,14 +219,14 @@ def port():
 
 @dataclass
 class Host:
-    """An engine, and what was deployed to it, each with an address of its own at which all is well."""
+    """An engine with healthy deployments, each at its own address."""
 
     port: int
     engine: MemoryEngine = field(default_factory=MemoryEngine)
     expected: list[Expected] = field(default_factory=list)
 
     def deployed(self, application="hello", environment=STAGING, program=None, **changes):
-        """A deployment that is as it should be."""
+        """Add a deployment that matches its record."""
         labels = {ENVIRONMENT: environment.name, APPLICATION: application}
         where = {"address": f"127.0.0.{len(self.expected) + 1}", "port": self.port}
         image = self.engine.add(environment={"PATH": "/bin", "GREETING": "hello"}, program=program)
@@ -266,8 +266,8 @@ def told(observations):
     return [(each.name, [deviation.code for deviation in each.deviations]) for each in observations]
 
 
-def test_each_deployment_is_observed_as_it_is(host):
-    """All is well: what runs, since when, and where it is reached."""
+def test_monitor_observes_each_healthy_deployment(host):
+    """The observation has the running digest, the start time and the address."""
     one, other = host.deployed(), host.deployed("shop", PRODUCTION)
 
     first, second = host.seen()
@@ -290,8 +290,8 @@ def test_each_deployment_is_observed_as_it_is(host):
     assert (second.environment, second.application, second.running) == ("production", "shop", other.digest)
 
 
-def test_one_that_has_ended_is_told_with_its_status(host):
-    """Nothing runs then, whatever the address says."""
+def test_monitor_reports_ended_container_with_exit_code(host):
+    """It counts as not running even if the address answers."""
     host.deployed(program=Program(status=3))
 
     (observation,) = host.seen()
@@ -301,8 +301,8 @@ def test_one_that_has_ended_is_told_with_its_status(host):
     assert observation.healthy
 
 
-def test_one_that_is_gone_is_missing(host):
-    """So is a front; and an address that does not answer is not well."""
+def test_monitor_reports_missing_container_and_reverse_proxy(host):
+    """An address that does not answer is unhealthy."""
     deployed = host.deployed(port=1)
     for container in (deployed.container, deployed.front):
         host.engine.remove(container)
@@ -315,8 +315,8 @@ def test_one_that_is_gone_is_missing(host):
     assert not observation.healthy
 
 
-def test_changes_that_are_too_many_are_drift(host, monkeypatch):
-    """Of that container; the others are looked at all the same."""
+def test_monitor_reports_drift_if_container_has_too_many_changes(host, monkeypatch):
+    """The other containers are still observed."""
     host.deployed()
     changes = host.engine.changes
 
@@ -331,16 +331,16 @@ def test_changes_that_are_too_many_are_drift(host, monkeypatch):
     assert told(host.seen()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
-def test_what_changed_in_it_is_seen(host):
-    """The files are the container's own, held against its image."""
+def test_monitor_reports_files_changed_in_container(host):
+    """The files are compared with those of the image."""
     host.deployed(program=Program(changes=(Change(kind="added", path="/usr/bin/nc"),)))
     host.deployed("shop")
 
     assert told(host.seen()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
-def test_a_container_is_held_against_its_image_while_there_is_one(host):
-    """Without it, it runs on, and of its command nothing is known any more."""
+def test_monitor_skips_command_check_if_image_is_gone(host):
+    """The container still runs, but its original command is unknown."""
     deployed = host.deployed()
     changed = {"command": ("/bin/sh",), "restarts": 2}
     host.engine.held[deployed.container] = host.engine.inspect(deployed.container).model_copy(update=changed)
@@ -355,8 +355,8 @@ def test_a_container_is_held_against_its_image_while_there_is_one(host):
     assert before.restarts == 2
 
 
-def test_one_that_goes_while_it_is_looked_at_is_missing(host):
-    """A deployment may be retiring it; that is no failure."""
+def test_monitor_reports_container_removed_meanwhile_as_missing(host):
+    """A deployment may be retiring it, so this is no error."""
     deployed = host.deployed()
 
     class Going(MemoryEngine):
@@ -379,8 +379,8 @@ def test_one_that_goes_while_it_is_looked_at_is_missing(host):
     ],
     ids=["label", "network", "edge", "all of them"],
 )
-def test_a_container_that_nobody_deployed_is_seen_once(host, spec):
-    """However it came to be there, and whether it runs."""
+def test_monitor_reports_foreign_container_once(host, spec):
+    """Labels and networks are two ways to find the same container."""
     host.deployed()
     stranger = host.engine.container("nobody's", **spec)
 
@@ -393,8 +393,8 @@ def test_a_container_that_nobody_deployed_is_seen_once(host, spec):
     assert host.seen()[1].running == stranger.image
 
 
-def test_what_belongs_to_no_environment_that_is_looked_at_is_nobodys_business(host):
-    """Neither another environment's, nor what has to do with none."""
+def test_monitor_ignores_containers_outside_given_environments(host):
+    """Containers of other environments or of none are ignored."""
     host.deployed()
     host.engine.container("elsewhere", labels={ENVIRONMENT: "production"}, network=PRODUCTION.network)
     host.engine.container("unrelated")
@@ -403,8 +403,8 @@ def test_what_belongs_to_no_environment_that_is_looked_at_is_nobodys_business(ho
     assert [each.name for each in host.seen()] == ["staging-hello-1", "elsewhere"]
 
 
-def test_who_looks_at_one_application_sees_the_strangers_that_carry_its_name(host):
-    """Whoever deploys it; the others are left to the others, who may be deploying too."""
+def test_monitor_of_one_application_sees_foreign_containers_with_its_label(host):
+    """Containers of other applications are left out, because they may be in deployment."""
     host.deployed()
     for name, application in (("left", "hello"), ("another's", "shop")):
         host.engine.container(name, labels={ENVIRONMENT: "staging", APPLICATION: application})
@@ -413,8 +413,8 @@ def test_who_looks_at_one_application_sees_the_strangers_that_carry_its_name(hos
     assert [each.name for each in host.seen(application="hello")] == ["staging-hello-1", "left"]
 
 
-def test_what_another_supply_chain_has_on_the_engine_is_no_stranger(host):
-    """It calls its environments as it likes."""
+def test_monitor_ignores_containers_of_other_supply_chain(host):
+    """Another supply chain on the same engine may use the same environment names."""
     other = host.engine.owned("other")
     other.create_network(STAGING.network, {}, internal=True)
     other.container("theirs", labels={ENVIRONMENT: "staging"}, network=STAGING.network)
@@ -423,8 +423,8 @@ def test_what_another_supply_chain_has_on_the_engine_is_no_stranger(host):
     assert host.seen() == ()
 
 
-def test_an_engine_that_is_away_is_no_observation():
-    """Nothing is known then, least of all that all is well."""
+def test_monitor_fails_if_engine_is_unavailable():
+    """Without the engine, nothing is known about the containers."""
 
     class Away(MemoryEngine):
         def inspect(self, container):
@@ -449,8 +449,8 @@ def observed(name, environment="staging", application=""):
     ],
     ids=["nothing", "it", "it elsewhere", "another", "it and another"],
 )
-def test_what_is_being_deployed_says_nothing_yet(under_way, left):
-    """Neither the deployment before, nor the new container, which is nobody's until it is recorded."""
+def test_settled_leaves_out_application_being_deployed(under_way, left):
+    """Its previous deployment and its new, not yet recorded containers are left out."""
     name = container_name("staging", "team/hello", DIGEST, 2)
     seen = {
         "own": observed("staging-any-name", application="team/hello"),
@@ -461,8 +461,8 @@ def test_what_is_being_deployed_says_nothing_yet(under_way, left):
     assert settled(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)
 
 
-def test_what_is_not_being_deployed_counts_meanwhile():
-    """Another application, the same elsewhere, a stranger of another name, and one that only begins like it."""
+def test_settled_keeps_observations_of_other_deployments():
+    """Kept are other applications, other environments and containers with similar names."""
     others = (
         observed("staging-hello-1", application="shop"),
         observed("production-hello-1", "production", "hello"),

@@ -1,4 +1,4 @@
-"""Deployment records: what should run is what execution signed last."""
+"""Deployment records: the latest record signed by execution determines what should run."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ def image(number: int) -> ImageRef:
 
 
 class Registry:
-    """ECR's and the registry's part, over the referrers that the world keeps."""
+    """The registry and ECR API on top of the referrers in memory."""
 
     def __init__(self, world):
         self.world, self.asked, self.listed = world, [], []
@@ -37,7 +37,7 @@ class Registry:
         return tuple(name for name in self.world.registry.held if name.startswith(prefix))
 
     def pushed(self, repository):
-        """Each a second after it was signed; `ahead` is how much the signer's clock was, by the time it signed."""
+        """Each entry was pushed one second after signing; `ahead` maps a signing time to the lead of its clock."""
         held = self.world.registry.held.get(repository, {}).items()
         signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
         times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
@@ -59,7 +59,7 @@ def registry(world):
 
 @pytest.fixture
 def deployed(world, make, registry):
-    """Record a deployment so many seconds after noon."""
+    """Return a function that records a deployment a number of seconds after noon."""
 
     def run(ref=FIRST, after=0, signer=EXECUTION, **changes):
         values = {
@@ -90,16 +90,16 @@ def expected(world, registry):
     return lambda: should_run(PLACES, registry, registry, world.store(EXECUTION))
 
 
-def test_a_record_lies_in_the_execution_tiers_own_repository(deployed, registry, world):
-    """About the image's digest; execution cannot write beside the image."""
+def test_record_is_attached_in_repository_of_execution(deployed, registry, world):
+    """Execution cannot write to the repository of the image."""
     deployed()
 
     (found,) = world.store(EXECUTION).verified(FIRST.moved_to("evidence/execution/hello"), EXECUTION)
     assert found.predicate_type == DEPLOYMENT
 
 
-def test_what_is_signed_is_the_deployment_and_its_time(deployed, world, make):
-    """As it was from the first version on; what made it needless to do again is no part of it."""
+def test_record_contains_deployment_and_its_time(deployed, world, make):
+    """The format is stable; the proof of an unchanged deployment is not part of it."""
     deployment = deployed(SECOND, previous="staging-hello-0", ready_seconds=0.5)
 
     told = deployment.model_dump(mode="json", exclude={"proven"})
@@ -107,8 +107,8 @@ def test_what_is_signed_is_the_deployment_and_its_time(deployed, world, make):
 
 
 @pytest.mark.parametrize("change", [{"proven": None}, {"of a later version": 1}, {"front_replaced": ...}], ids=str)
-def test_what_another_version_signed_is_read(deployed, expected, world, make, change):
-    """It knew a key more or less."""
+def test_record_of_other_version_is_readable(deployed, expected, world, make, change):
+    """Another version may know more or fewer keys."""
     deployed(SECOND)
     predicate = {**_predicate(world), "more": 1}
     known = {**predicate["deployment"], "name": "later", **change}
@@ -119,8 +119,8 @@ def test_what_another_version_signed_is_read(deployed, expected, world, make, ch
     assert [each.name for each in expected()] == ["later"]
 
 
-def test_what_was_deployed_should_run(deployed, expected):
-    """All that the monitor compares comes back."""
+def test_recorded_deployment_should_run(deployed, expected):
+    """Every field that the monitor compares is returned."""
     deployment = deployed()
 
     (wanted,) = expected()
@@ -132,8 +132,8 @@ def test_what_was_deployed_should_run(deployed, expected):
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0.5), (0, 1), (3600, 86400)])
-def test_the_last_deployment_counts(deployed, expected, first, second):
-    """In whatever order they are found, and also back to an older image."""
+def test_latest_deployment_should_run(deployed, expected, first, second):
+    """The order of reading does not matter, and the latest may be an older image."""
     deployed(SECOND, second)
     deployed(FIRST, first)
     assert [each.digest for each in expected()] == [SECOND.digest]
@@ -142,8 +142,8 @@ def test_the_last_deployment_counts(deployed, expected, first, second):
     assert [each.digest for each in expected()] == [FIRST.digest]
 
 
-def test_each_application_and_environment_has_its_own(deployed, expected):
-    """One is not replaced by another."""
+def test_records_are_separate_per_application_and_environment(deployed, expected):
+    """A deployment does not replace another application or environment."""
     deployed()
     deployed(after=1, environment="production")
     deployed(FIRST.moved_to("curated/other"), 2, application="other")
@@ -155,8 +155,8 @@ def test_each_application_and_environment_has_its_own(deployed, expected):
     ]
 
 
-def test_one_application_is_asked_for_without_reading_the_others(deployed, world, registry):
-    """A deployment is looked at among ten thousand; one of a name that begins alike is another's."""
+def test_should_run_of_one_application_reads_only_its_records(deployed, world, registry):
+    """This keeps reading fast among 10,000 applications; a longer name with the same prefix is another one."""
     deployed()
     deployed(after=1, environment="production")
     deployed(FIRST.moved_to("curated/hello/too"), 2, application="hello/too")
@@ -168,16 +168,16 @@ def test_one_application_is_asked_for_without_reading_the_others(deployed, world
     assert should_run(PLACES, registry, registry, world.store(EXECUTION), "never/deployed") == ()
 
 
-def test_an_environment_that_is_not_asked_for_is_left_out(deployed, world, registry):
-    """Another one's monitor looks after it."""
+def test_should_run_omits_environment_that_was_not_requested(deployed, world, registry):
+    """Another monitor observes that environment."""
     deployed()
     deployed(after=1, environment="production")
 
     assert [e.environment for e in should_run(["staging"], registry, registry, world.store(EXECUTION))] == ["staging"]
 
 
-def test_what_is_long_past_is_not_read(deployed, expected, registry):
-    """Among a thousand deployments, the last one of each environment is found by reading a few."""
+def test_should_run_reads_only_recent_records(deployed, expected, registry):
+    """The last record of each environment is found among many by reading a few."""
     for hour in range(40):
         deployed(image(hour), 3600 * hour, environment="staging" if hour % 8 else "production")
 
@@ -185,11 +185,11 @@ def test_what_is_long_past_is_not_read(deployed, expected, registry):
         ("production", image(32).digest),
         ("staging", image(39).digest),
     ]
-    assert len(registry.asked) == 40 - 32 + 1  # and the one after which nothing can be newer
+    assert len(registry.asked) == 40 - 32 + 1  # plus the one after which no record can be newer
 
 
-def test_an_environment_of_long_ago_is_found(deployed, expected):
-    """However often the other one has changed since."""
+def test_should_run_finds_old_record_of_other_environment(deployed, expected):
+    """Many later deployments to the other environment do not hide it."""
     deployed(image(0), 0, environment="production")
     for hour in range(1, 20):
         deployed(image(hour), 3600 * hour)
@@ -200,8 +200,8 @@ def test_an_environment_of_long_ago_is_found(deployed, expected):
     ]
 
 
-def test_a_signer_whose_clock_was_ahead_is_read_too(deployed, registry, world, make):
-    """What was signed last counts, also where it was pushed before: no reading order changes what is found."""
+def test_record_of_signer_with_fast_clock_is_found(deployed, registry, world, make):
+    """The signing time decides, even if the record was pushed earlier."""
     registry.ahead[make.noon + timedelta(minutes=4)] = timedelta(minutes=4)
     deployed(FIRST, 240)
     deployed(SECOND, 60)
@@ -212,8 +212,8 @@ def test_a_signer_whose_clock_was_ahead_is_read_too(deployed, registry, world, m
 
 
 @pytest.mark.parametrize("asked", [["staging"], PLACES, [*PLACES, "never"]], ids=len)
-def test_what_is_found_does_not_depend_on_what_else_is_asked_for(deployed, registry, world, make, asked):
-    """A signer whose clock was an hour ahead signed something that was pushed long before the last one."""
+def test_should_run_result_is_independent_of_other_environments(deployed, registry, world, make, asked):
+    """The clock of one signer was an hour ahead, so its record was pushed long before the last one."""
     registry.ahead[make.noon + timedelta(hours=1)] = timedelta(hours=1)
     deployed(SECOND, -7200, environment="production")
     deployed(FIRST, 3600)
@@ -225,29 +225,29 @@ def test_what_is_found_does_not_depend_on_what_else_is_asked_for(deployed, regis
     assert found["staging"].digest == SECOND.digest
 
 
-def test_what_another_tier_says_was_deployed_does_not_count(deployed, expected):
-    """Only execution knows."""
+def test_record_signed_by_other_tier_is_ignored(deployed, expected):
+    """Only execution may sign deployment records."""
     deployed()
     deployed(SECOND, after=1, signer=TierName.CURATION)
 
     assert [each.digest for each in expected()] == [FIRST.digest]
 
 
-def test_other_evidence_in_the_repository_is_no_deployment(deployed, expected, world, make):
-    """Verdicts lie there too."""
+def test_other_evidence_in_repository_is_ignored(deployed, expected, world, make):
+    """Verdicts are stored in the same repository."""
     world.store(EXECUTION).attach(SECOND.moved_to("evidence/execution/hello"), SUMMARY, {}, make.noon)
     world.registry.attach(SECOND.moved_to("evidence/execution/hello"), "x", b"x", {})
 
     assert expected() == ()
 
 
-def test_nothing_deployed_is_nothing_that_should_run(expected):
+def test_should_run_of_empty_registry_is_empty(expected):
     """An empty registry is no error."""
     assert expected() == ()
 
 
-def test_instants_are_compared_not_their_spelling(deployed, expected, world, make):
-    """A record in another zone is as old as it is."""
+def test_record_times_are_compared_across_time_zones(deployed, expected, world, make):
+    """A time in another zone is converted before the comparison."""
     deployed(SECOND, 0)
     predicate = json.loads(json.dumps(_predicate(world)))
     predicate["deployment"]["digest"] = FIRST.digest
@@ -275,8 +275,8 @@ def _predicate(world):
     ],
     ids=str,
 )
-def test_a_signed_record_that_cannot_be_read_is_an_error(deployed, expected, world, make, change):
-    """It may be the last one, and something else may have to run."""
+def test_unreadable_signed_record_is_an_error(deployed, expected, world, make, change):
+    """It may be the latest record, so the expected image is unknown."""
     deployed(SECOND)
     where = FIRST.moved_to("evidence/execution/hello")
     world.store(EXECUTION).attach(where, DEPLOYMENT, {**_predicate(world), **change}, make.noon)
@@ -290,8 +290,8 @@ def records(world):
     return [e.digest for e in found if e.predicate_type == DEPLOYMENT]
 
 
-def test_what_runs_as_it_was_recorded_is_not_recorded_again(deployed, world):
-    """The deployment says which record proves it."""
+def test_unchanged_deployment_is_not_recorded_again(deployed, world):
+    """The deployment refers to the record that proves it."""
     first = deployed(name="staging-hello")
     again = deployed(name="staging-hello", after=60, changed=False)
 
@@ -304,7 +304,7 @@ def test_what_runs_as_it_was_recorded_is_not_recorded_again(deployed, world):
     [{"container": "3" * 64}, {"environment": "production"}, {"front": "3" * 64}, {"changed": True}],
     ids=str,
 )
-def test_what_is_not_recorded_as_it_is_gets_a_record(deployed, world, change):
+def test_deployment_that_differs_from_its_record_is_recorded(deployed, world, change):
     """A run may have ended between the deployment and its record."""
     deployed(name="staging-hello")
     again = deployed(**{"name": "staging-hello", "after": 60, "changed": False, **change})
@@ -312,8 +312,8 @@ def test_what_is_not_recorded_as_it_is_gets_a_record(deployed, world, change):
     assert again.proven is None and len(records(world)) == 2
 
 
-def test_an_older_record_of_the_same_container_proves_nothing(deployed, world):
-    """Another one ran since, and the last record says what should run."""
+def test_older_record_of_same_container_is_no_proof(deployed, world):
+    """Another container ran since, and only the latest record counts."""
     deployed(name="staging-hello")
     deployed(name="staging-hello", container="4" * 64, after=1)
     again = deployed(name="staging-hello", after=60, changed=False)

@@ -1,4 +1,4 @@
-"""The front's configuration."""
+"""The configuration of the reverse proxy."""
 
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.reverse_proxy import ReverseProxy, render, target_of
@@ -11,8 +11,8 @@ def front(image=PROXY, application="hello", **place) -> ReverseProxy:
     return ReverseProxy(engine=None, environment=environment, application=application, image=image, run_id="run")
 
 
-def test_serves_one_container_and_says_which():
-    """Requests go to the named container and port, and the front tells its name when asked."""
+def test_configuration_routes_to_container_and_reports_its_name():
+    """The reverse proxy reports the name of the container on request."""
     text = render("0123456789ab", 9000, "r1")
 
     assert "server application 0123456789ab:9000 resolvers engine" in text
@@ -20,8 +20,8 @@ def test_serves_one_container_and_says_which():
     assert target_of(text) == ("0123456789ab", 9000)
 
 
-def test_what_a_front_knew_last_holds_while_nobody_answers_it():
-    """The engine is the name server, and containers outlive it; what it says does not exist is gone at once."""
+def test_resolver_keeps_last_address_if_engine_does_not_answer():
+    """Containers outlive the engine's name server; a name that does not exist is dropped at once."""
     resolvers = render("0123456789ab", 9000, "r1").partition("resolvers engine")[2].partition("frontend")[0]
 
     assert [line.split()[1:] for line in resolvers.splitlines() if "hold" in line] == [
@@ -30,13 +30,13 @@ def test_what_a_front_knew_last_holds_while_nobody_answers_it():
     ]
 
 
-def test_another_address_or_proxy_is_another_front():
-    """Each makes the front one that has to be replaced."""
+def test_address_port_or_image_changes_configuration():
+    """Each change makes it necessary to replace the reverse proxy."""
     fronts = (front(), front(port=18081), front(address="127.0.0.2"), front(image=OTHER))
 
     assert len({each.configuration for each in fronts}) == 4
 
 
-def test_what_an_application_is_told_does_not_replace_its_front():
-    """Configuration is the application's."""
+def test_application_environment_does_not_change_configuration():
+    """Environment variables belong to the application."""
     assert front(environment={"A": "1"}).configuration == front().configuration

@@ -1,4 +1,4 @@
-"""Taking into service: the verdict first, then the image as its classification asks, and the record last."""
+"""take_into_service: signs the verdict first, supplies the image by classification and records the deployment last."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ NEWEST, PINNED = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 @dataclass
 class Around:
-    """The world that a deployment sees, and what was asked of it in which order."""
+    """The world of a deployment, which records the calls in their order."""
 
     world: object
     make: object
@@ -55,7 +55,7 @@ class Around:
         return name.partition("@")[2] or NEWEST
 
     def deploy(self, engine, order, supply, *, now, wait, may_serve, recorded):
-        """In place of the real one, which needs an engine that runs things."""
+        """Stand in for the real deployment, which needs an engine that runs containers."""
         kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
         self.asked.append(f"deploy after {kinds}")
         self.orders.append((order, supply.supply(REF)))
@@ -84,7 +84,7 @@ class Around:
 
 @dataclass
 class Brought:
-    """A supply that says how it brought an image."""
+    """A supply that records how it supplied an image."""
 
     how: str
     asked: list
@@ -103,8 +103,8 @@ def around(world, make, monkeypatch):
     return around
 
 
-def test_the_verdict_is_kept_before_anything_starts_and_the_record_after(around, world):
-    """Whoever looks at what runs finds why it may."""
+def test_verdict_is_signed_before_start_and_record_after(around, world):
+    """The evidence explains every running container."""
     deployment = around.taken()
 
     assert around.asked[0] == "repository evidence/execution/hello"
@@ -143,8 +143,8 @@ def refused_by_curation(world, make):
         (refused_by_curation, r"verdict\.release\.refused"),
     ],
 )
-def test_what_is_refused_while_it_is_made_ready_does_not_serve(around, world, make, signed, why):
-    """A block, a person's no, a rescan's verdict: what they say runs from the image has to be all that ever will."""
+def test_image_refused_during_deployment_does_not_serve(around, world, make, signed, why):
+    """A block, a denial or a verdict of a rescan takes effect up to the switch."""
     around.meanwhile = lambda: signed(world, make)
 
     with pytest.raises(DeploymentFailed, match=rf"would not any more: .*{why}"):
@@ -155,8 +155,8 @@ def test_what_is_refused_while_it_is_made_ready_does_not_serve(around, world, ma
     assert not last_verdict(found, Gate.DEPLOY, REF.digest).value.passed, "what was signed before is a yes"
 
 
-def test_a_proxy_that_is_blocked_meanwhile_serves_nothing(around, world):
-    """Users would reach the image through it."""
+def test_deployment_stops_if_reverse_proxy_is_blocked_meanwhile(around, world):
+    """Users would reach the application through a blocked image."""
     around.meanwhile = lambda: setattr(around, "no_proxy", True)
 
     with pytest.raises(BaseMissing):
@@ -166,8 +166,8 @@ def test_a_proxy_that_is_blocked_meanwhile_serves_nothing(around, world):
     assert DEPLOYMENT not in [e.predicate_type for e in found]
 
 
-def test_who_may_not_record_it_starts_nothing(around):
-    """A container that no evidence explains would be a stranger."""
+def test_deployment_without_write_access_to_records_starts_nothing(around):
+    """A container without a record would be a foreign container."""
     around.may_record = False
 
     with pytest.raises(AccessDenied):
@@ -177,8 +177,8 @@ def test_who_may_not_record_it_starts_nothing(around):
 
 
 @pytest.mark.parametrize(("pinned", "proxy"), [(None, NEWEST), (PINNED, PINNED)], ids=["newest", "pinned"])
-def test_the_proxy_is_the_environments_or_the_newest_one_admitted(around, pinned, proxy):
-    """It is in the engine before the deployment begins."""
+def test_reverse_proxy_is_pinned_by_environment_or_newest_admitted(around, pinned, proxy):
+    """The engine has it before the deployment begins."""
     around.taken(proxy=pinned)
 
     ((order, _),) = around.orders
@@ -189,21 +189,21 @@ def test_the_proxy_is_the_environments_or_the_newest_one_admitted(around, pinned
 @pytest.mark.parametrize(
     ("classification", "how"), [("public", "pulled"), ("internal", "pulled"), ("confidential", "decrypted")]
 )
-def test_what_is_confidential_comes_from_its_encrypted_copy(around, classification, how):
-    """And nothing else does."""
+def test_confidential_image_is_supplied_from_encrypted_copy(around, classification, how):
+    """Other images are pulled."""
     around.taken(classification=classification, fresh=True)
 
     ((order, brought),) = around.orders
     assert (brought, order.run_id, order.fresh) == (how, "run", True)
 
 
-def test_what_serves_is_recorded_though_the_run_is_cancelled(around, world, monkeypatch):
-    """A block cancels what is on its way; what runs from the image would be found nowhere if that was not signed."""
+def test_serving_deployment_is_recorded_even_if_run_is_cancelled(around, world, monkeypatch):
+    """A block cancels active runs; without a record, the running container could not be found."""
     scope = Cancellation()
     sign = EcdsaSigner.sign
 
     def signed(signer, *payload):
-        cancellation().wait(0)  # as the signer's command, which is ended with its run
+        cancellation().wait(0)  # like the command of the signer, which ends with its run
         return sign(signer, *payload)
 
     monkeypatch.setattr(EcdsaSigner, "sign", signed)

@@ -1,4 +1,4 @@
-"""Supplies on stand-ins: what reaches the engine, and what must not."""
+"""Image supplies, tested with test doubles: what reaches the engine and what must not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER = "sha256:" + "d" * 64
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    """What curation attests of a confidential image."""
+    """Return what curation attests of a confidential image."""
     copy = {
         "plain": REF.digest,
         "encrypted": COPY,
@@ -42,7 +42,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Word:
-    """Curation's verified statements about the image, oldest first."""
+    """The verified statements of curation about the image, oldest first."""
 
     predicates: list[dict[str, Any]]
 
@@ -63,7 +63,7 @@ class Word:
 
 @dataclass
 class Grant:
-    """KMS: opens what was wrapped for this image, for a role that may."""
+    """KMS: unwraps what was wrapped for this image, for a role with the grant."""
 
     granted: bool = True
 
@@ -74,7 +74,7 @@ class Grant:
 
 
 class Opener:
-    """skopeo: the archive says which copy it was made of and with which key."""
+    """skopeo: the archive names the copy and the key that it was made with."""
 
     def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
         archive.write_text(f"{copy} as {image} with {key.decode()}")
@@ -82,7 +82,7 @@ class Opener:
 
 @dataclass
 class Takes:
-    """What takes an image in, and calls whatever it gets `digest`."""
+    """An engine that accepts any image and gives it the digest `digest`."""
 
     digest: str = REF.digest
     got: list[str] = field(default_factory=list)
@@ -102,16 +102,16 @@ def decrypting(engine: Takes, *predicates: dict[str, Any], granted: bool = True)
     return DecryptingSupply(engine, Word(list(predicates)), Grant(granted), Opener())  # type: ignore[arg-type]
 
 
-def test_a_confidential_image_comes_from_the_copy_that_curation_attests() -> None:
-    """The engine takes in what the unwrapped key opened, and the signed digest is what it is called."""
+def test_confidential_image_is_decrypted_from_attested_copy() -> None:
+    """The engine loads what the unwrapped key decrypts, under the signed digest."""
     engine = Takes()
 
     assert decrypting(engine, record()).supply(REF) == REF.digest
     assert engine.got == [f"curated/secret@{COPY} as {REF} with private"]
 
 
-def test_curations_last_word_counts() -> None:
-    """An older copy is not opened when there is a newer one."""
+def test_latest_attested_copy_is_used() -> None:
+    """An older copy is not decrypted if there is a newer one."""
     engine = Takes()
 
     decrypting(engine, record(encrypted=OTHER), record()).supply(REF)
@@ -119,8 +119,8 @@ def test_curations_last_word_counts() -> None:
     assert engine.got == [f"curated/secret@{COPY} as {REF} with private"]
 
 
-def test_without_the_grant_the_engine_gets_nothing() -> None:
-    """Access denied by KMS ends it, whatever the engine already has."""
+def test_engine_gets_nothing_without_kms_grant() -> None:
+    """The denial of KMS ends the supply."""
     engine = Takes()
 
     with pytest.raises(AccessDenied):
@@ -134,7 +134,7 @@ def test_without_the_grant_the_engine_gets_nothing() -> None:
     [[], [{**record(), "copy": None}], [record(plain=OTHER)], [record(), {**record(), "copy": None}]],
     ids=["no record", "no copy", "copy of another image", "copy withdrawn"],
 )
-def test_without_an_attested_copy_there_is_no_way_in(predicates: list[dict[str, Any]]) -> None:
+def test_engine_gets_nothing_without_attested_copy(predicates: list[dict[str, Any]]) -> None:
     """The plain image is not a substitute."""
     engine = Takes()
 
@@ -144,8 +144,8 @@ def test_without_an_attested_copy_there_is_no_way_in(predicates: list[dict[str, 
     assert engine.got == []
 
 
-def test_the_context_in_the_evidence_is_not_what_is_unwrapped_with() -> None:
-    """The context is made from the image that is asked for, so that no record can name another's."""
+def test_unwrap_uses_context_of_requested_image() -> None:
+    """The context in the evidence is ignored, so a record cannot use the context of another image."""
     engine = Takes()
 
     decrypting(engine, record(context={"image": OTHER})).supply(REF)
@@ -153,16 +153,16 @@ def test_the_context_in_the_evidence_is_not_what_is_unwrapped_with() -> None:
     assert engine.got == [f"curated/secret@{COPY} as {REF} with private"]
 
 
-def test_an_image_is_pulled_by_digest_with_the_roles_credentials() -> None:
-    """From the registry's host, never by tag."""
+def test_image_is_pulled_by_digest_with_credentials_of_role() -> None:
+    """The image comes from the registry's host and is never pulled by tag."""
     engine = Takes()
 
     assert PullSupply(engine, "registry.example", lambda: ("AWS", "secret")).supply(REF) == REF.digest
     assert engine.got == [f"registry.example/{REF} as AWS"]
 
 
-def test_another_digest_than_the_one_asked_for_is_damaged() -> None:
-    """An engine that calls the image something else would run something else."""
+def test_supply_fails_if_engine_reports_other_digest() -> None:
+    """The engine would run another image."""
     pulled = PullSupply(Takes(OTHER), "registry.example", lambda: ("AWS", "secret"))
 
     for supply in (pulled, decrypting(Takes(OTHER), record())):
@@ -179,19 +179,19 @@ def digest(digit: int) -> str:
 
 
 def pulled(engine: MemoryEngine, *digests: str) -> None:
-    """Bring the images, as a deployment would."""
+    """Add images to the engine, as a deployment would."""
     for each in digests:
         engine.add(f"{HERE}@{each}", digest=each)
 
 
 def tidied(engine: MemoryEngine) -> set[str]:
-    """Tidy; the names that are left."""
+    """Run tidy and return the remaining names."""
     tidy(lambda: engine, "registry.example", [REF.repository])
     return set(engine.tags)
 
 
-def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:
-    """Pulled or decrypted; what somebody gave a name of their own stays, and what another registry's is."""
+def test_tidy_removes_only_unneeded_images_of_the_chain() -> None:
+    """Names that a person gave and images of other registries are kept."""
     engine = MemoryEngine()
     pulled(engine, REF.digest, COPY)
     engine.add(f"{HERE}:1", digest=digest(1))
@@ -206,8 +206,8 @@ def test_only_what_was_brought_and_is_not_needed_is_removed() -> None:
     assert tidied(engine) == stays
 
 
-def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever made the container; the engine would refuse to remove it, and is not asked."""
+def test_tidy_keeps_images_of_containers_and_their_predecessors(caplog: pytest.LogCaptureFixture) -> None:
+    """The owner of the container does not matter; the engine is not asked to remove such an image."""
     engine = MemoryEngine()
     pulled(engine, REF.digest, COPY, OTHER, digest(1), digest(2))
     engine.container("serves", REF.digest, labels={PREVIOUS: COPY})
@@ -219,8 +219,8 @@ def test_needed_is_what_a_container_is_of_and_what_it_would_go_back_to(caplog: p
     assert caplog.text == ""
 
 
-def test_what_cannot_be_removed_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are removed, and the deployment goes on."""
+def test_tidy_logs_image_that_cannot_be_removed(caplog: pytest.LogCaptureFixture) -> None:
+    """The other images are removed and the deployment goes on."""
 
     class Refusing(MemoryEngine):
         def forget(self, name: str) -> None:
@@ -238,8 +238,8 @@ def test_what_cannot_be_removed_is_told(caplog: pytest.LogCaptureFixture) -> Non
     assert f"{HERE}@{COPY} stays in the engine: in use" in caplog.text
 
 
-def test_an_engine_that_is_away_keeps_what_it_has(caplog: pytest.LogCaptureFixture) -> None:
-    """What runs is not known, so nothing is removed, and that is told."""
+def test_tidy_keeps_everything_and_logs_if_engine_is_unavailable(caplog: pytest.LogCaptureFixture) -> None:
+    """The running containers are unknown, so nothing is removed."""
 
     class Away(MemoryEngine):
         def containers(self) -> tuple[Container, ...]:

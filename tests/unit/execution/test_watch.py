@@ -1,4 +1,4 @@
-"""The watch on an address, held against interruptions of known length."""
+"""The watch on an address, tested with interruptions of known length."""
 
 import http.server
 import threading
@@ -18,7 +18,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def watched(outage: float) -> Watch:
-    """Watch a server that is well but for `outage` seconds in the middle."""
+    """Watch a server that is healthy except for `outage` seconds in the middle."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.well = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -34,8 +34,8 @@ def watched(outage: float) -> Watch:
     return watch
 
 
-def test_measures_an_interruption():
-    """The gap is as long as the interruption, and the failures are counted."""
+def test_watch_measures_interruption():
+    """The gap has the length of the interruption, and failures are counted."""
     watch = watched(0.4)
 
     assert 0.35 < watch.gap < 1
@@ -43,16 +43,16 @@ def test_measures_an_interruption():
     assert watch.requests > watch.failed
 
 
-def test_no_interruption_is_no_gap():
-    """Where every request is answered, the gap is about the time between two of them, and not all the time."""
+def test_watch_reports_no_gap_without_interruption():
+    """The gap is then about the time between two requests, not the whole time."""
     watch = watched(0)
 
     assert watch.failed == 0
     assert watch.requests > 1 and watch.gap < 0.4
 
 
-def test_an_interruption_that_does_not_end_counts_until_the_end():
-    """Where nothing answers at all, the gap is the whole time."""
+def test_watch_counts_interruption_that_does_not_end():
+    """If nothing answers at all, the gap is the whole time."""
     with Watch("127.0.0.1", 1, "/") as watch:
         time.sleep(0.3)
 

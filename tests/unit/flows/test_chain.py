@@ -1,4 +1,4 @@
-"""chain: the tiers in a row, as far as somebody lets it go."""
+"""chain: runs the tiers one after another, as far as promotion freezes allow."""
 
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -35,10 +35,10 @@ STEPS = ("develop", "curate", "execute")
         (False, "curate", "Completed", 3),
     ],
 )
-async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
+async def test_freeze_stops_chain_of_push_but_not_of_person(
     machine, make, monkeypatch, by_event, frozen_before, ends, done
 ):
-    """What it has offered or curated by then goes on after the thaw, as the reconcile finds it."""
+    """After the freeze, reconcile continues from the last finished tier."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_known", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
@@ -66,8 +66,8 @@ async def test_a_push_is_held_by_a_freeze_and_a_person_is_not(
     assert waited == ["promote hello", *(["curate hello", "deploy staging hello"][:done] if by_event else [])]
 
 
-async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(machine, make, monkeypatch):
-    """What is asked before the turn may be minutes old by then."""
+async def test_freeze_during_wait_for_lock_stops_chain_of_push(machine, make, monkeypatch):
+    """An answer from before the lock may be minutes old."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
 
     @asynccontextmanager
@@ -83,8 +83,8 @@ async def test_a_freeze_that_comes_while_a_chain_waits_for_its_turn_holds_it(mac
         assert freeze is None
 
 
-async def test_a_refused_name_ends_the_chain_as_refused(machine, make, monkeypatch):
-    """Nothing was built, so that there is nothing to curate."""
+async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
+    """Nothing was built, so there is nothing to curate."""
     refusal = Refused(
         image=None,
         application="hello",
@@ -106,7 +106,7 @@ async def test_a_refused_name_ends_the_chain_as_refused(machine, make, monkeypat
 
 @pytest.fixture
 async def by_push(machine, make, monkeypatch, tmp_path):
-    """A function that makes the run of a push, and one that has a worker take it up: the state that it is in then."""
+    """Return functions that create the run of a push and let a worker execute it, up to its next state."""
     name = f"hello-{uuid4().hex[:8]}"
     steps = AsyncMock(return_value=None)
     for part, stand_in in (
@@ -133,8 +133,8 @@ async def by_push(machine, make, monkeypatch, tmp_path):
             yield SimpleNamespace(push=push, work=work, turn=f"promote {name}", steps=steps)
 
 
-async def test_a_push_waits_for_a_chain_of_its_application_without_a_process(by_push, monkeypatch):
-    """Its place in the work queue is another application's meanwhile; it is taken up again, and nothing is lost."""
+async def test_push_waits_for_other_chain_without_process(by_push, monkeypatch):
+    """Its slot in the work queue is free meanwhile, and the run is executed later."""
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
     async with turns.run_lock(by_push.turn):
         token = turns._held.set(frozenset())
@@ -150,8 +150,8 @@ async def test_a_push_waits_for_a_chain_of_its_application_without_a_process(by_
     assert by_push.steps.await_count == 1
 
 
-async def test_a_push_that_waits_takes_no_snapshot(by_push, monkeypatch):
-    """It is taken up every 20 s; a copy of all that it builds each time would keep the disk busy."""
+async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
+    """It is retried every 20 seconds, and a copy each time would keep the disk busy."""
 
     def snapshot_of(*_):
         raise AssertionError("a snapshot was taken")
@@ -164,8 +164,8 @@ async def test_a_push_that_waits_takes_no_snapshot(by_push, monkeypatch):
         turns._held.reset(token)
 
 
-async def test_of_pushes_of_one_branch_the_last_is_built(by_push):
-    """The others end as Unneeded; another branch is another matter."""
+async def test_only_last_push_of_branch_is_built(by_push):
+    """The others end as Unneeded; another branch is built separately."""
     pushed = [
         await by_push.push(ref, f"2026-11-24T12:0{minute}:00+00:00")
         for minute, ref in enumerate(["refs/heads/main", "refs/heads/feature", "refs/heads/main", "refs/heads/main"])

@@ -1,4 +1,4 @@
-"""develop: what a build leaves in the run's own copy of the source."""
+"""develop: the integrity of the snapshot and the artifact keys of a run."""
 
 from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from tests.support.repositories import APPLICATION, write
 
 
 class Story:
-    """A journal that keeps nothing."""
+    """A run report that stores nothing."""
 
     async def step(self, name, work, tell):
         return await work
@@ -36,14 +36,14 @@ class Story:
 
 @asynccontextmanager
 async def opened(path):
-    """The snapshot, as a flow opens it."""
+    """Open the snapshot as a flow does."""
     with take_snapshot(path, None, ignored) as snapshot:
         yield snapshot
 
 
 @pytest.mark.parametrize("step", ["build", "test", None])
-async def test_snapshot_that_a_step_wrote_to_is_not_offered(machine, make, monkeypatch, tmp_path, step):
-    """The checks were made of other bytes than the provenance names."""
+async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monkeypatch, tmp_path, step):
+    """The checks would have read other files than the provenance names."""
     write(tmp_path / "hello", APPLICATION)
     offered = []
 
@@ -105,8 +105,10 @@ SILENT = RegistryUnavailable("it is silent\nwait")
     ],
     ids=["refused", "not known", "its own"],
 )
-async def test_run_publishes_under_a_name_that_is_its_own(machine, monkeypatch, tmp_path, check_name, build, key):
-    """Otherwise anybody could replace the page of another team's application."""
+async def test_run_publishes_under_application_only_if_name_is_its_own(
+    machine, monkeypatch, tmp_path, check_name, build, key
+):
+    """Otherwise anyone could replace the page of another team's application."""
     write(tmp_path / "hello", APPLICATION)
     published = []
 

@@ -1,4 +1,4 @@
-"""The lifecycle's flows: what is planned alone, what is carried out, and what waits for somebody."""
+"""The flows of the lifecycle: which plans are only made, which are applied, and which wait for approval."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def planned(count=100, *images):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """What the flows do, and what somebody says when asked."""
+    """Record what the flows do, and set the answer of a person."""
     done = SimpleNamespace(calls=[], held=[], published=[], plan=planned(), dry=False, says=None, rules=RULES)
 
     async def load(name):
@@ -95,8 +95,8 @@ def kinds(run):
 @pytest.mark.parametrize(("dry", "asked", "applied"), [
     (True, None, False), (False, None, True), (True, False, True), (False, True, False),
 ])  # fmt: skip
-async def test_plans_alone_until_the_profile_or_somebody_says_otherwise(run, dry, asked, applied):
-    """With the lifecycle's own identity, one run at a time."""
+async def test_lifecycle_applies_plan_only_if_profile_or_caller_says_so(run, dry, asked, applied):
+    """It has its own identity and runs once at a time."""
     run.dry = dry
 
     found = await lifecycle.lifecycle.fn("nightly", asked)
@@ -106,8 +106,8 @@ async def test_plans_alone_until_the_profile_or_somebody_says_otherwise(run, dry
     assert isinstance(found, Applied) is applied
 
 
-async def test_nothing_of_an_application_is_admitted_or_deployed_while_its_images_are_removed(run):
-    """Wherever it could be; bases are never deployed."""
+async def test_lifecycle_locks_curation_and_deployment_of_application(run):
+    """Bases are locked for curation only, and processed after the images that are built on them."""
     run.plan = planned(100, *(image(n, signed=False, repository=r) for n, r in ((2, BASE), (3, "curated/shop"))))
 
     await lifecycle.lifecycle.fn("nightly")
@@ -116,12 +116,12 @@ async def test_nothing_of_an_application_is_admitted_or_deployed_while_its_image
         ("curated/hello", ("lifecycle", "curate hello", "deploy production hello", "deploy staging hello")),
         ("curated/shop", ("lifecycle", "curate shop", "deploy production shop", "deploy staging shop")),
         (BASE, ("lifecycle", "curate base:hello")),
-    ]  # bases after what is built on them
+    ]  # bases come after the images that are built on them
     assert run.held == []
 
 
-async def test_an_application_that_is_never_free_holds_up_no_other(run, monkeypatch):
-    """It is told, and tried again with the same plan."""
+async def test_locked_application_does_not_delay_others(run, monkeypatch):
+    """It is reported, and tried again with the same plan."""
     run.plan = planned(100, image(3, signed=False, repository="curated/shop"))
     taken = lifecycle.run_lock
 
@@ -146,8 +146,8 @@ def entry(step, outcome=Outcome.DONE):
     return Entry(ref=step.ref, action=step.action, outcome=outcome)
 
 
-async def test_a_repository_that_aws_does_not_answer_for_holds_up_no_other(run, monkeypatch):
-    """What was done before that, there too, is told; the run ends as failed."""
+async def test_unavailable_repository_does_not_delay_others(run, monkeypatch):
+    """Finished steps are published too, and the run fails."""
     others = [image(n, signed=False, repository=r) for n, r in ((3, "curated/shop"), (4, "curated/zoo"))]
     run.plan = planned(100, image(2, signed=False), *others)
 
@@ -171,8 +171,8 @@ async def test_a_repository_that_aws_does_not_answer_for_holds_up_no_other(run, 
     assert run.held == []
 
 
-async def test_what_bases_are_built_on_that_cannot_be_read_holds_up_no_application(run, monkeypatch):
-    """Each base failed."""
+async def test_unreadable_dependents_fail_bases_but_not_applications(run, monkeypatch):
+    """Each base counts as failed."""
     run.plan = planned(100, image(2, signed=False, repository=BASE))
 
     async def built_on(*_):
@@ -187,8 +187,8 @@ async def test_what_bases_are_built_on_that_cannot_be_read_holds_up_no_applicati
     assert [e.ref for e in run.published[0].of(Outcome.FAILED)] == [ref(2, BASE)]
 
 
-async def test_what_was_done_is_published_whatever_ends_the_run(run, monkeypatch):
-    """In the repository that it was in, too. Somebody looks what is missing in the morning."""
+async def test_finished_steps_are_published_despite_unexpected_error(run, monkeypatch):
+    """This includes the repository of the error, so that somebody can see what is missing."""
     shop = (image(n, signed=False, repository="curated/shop") for n in (3, 4))
     run.plan = planned(100, *shop, image(5, signed=False, repository="curated/zoo"))
 
@@ -207,8 +207,8 @@ async def test_what_was_done_is_published_whatever_ends_the_run(run, monkeypatch
 
 
 @pytest.mark.parametrize(("hours", "began", "left_out"), [(25, None, True), (23, None, False), (100, 99, False)])
-async def test_nights_that_were_missed_are_not_made_up_for_at_once(run, monkeypatch, hours, began, left_out):
-    """Each may change as much as one may. A plan that waited for somebody for days is none of them."""
+async def test_missed_scheduled_runs_are_skipped(run, monkeypatch, hours, began, left_out):
+    """Together they could exceed the limits of one run; a run that waited for approval is not skipped."""
     times = [None if each is None else datetime.now(UTC) - timedelta(hours=each) for each in (hours, began)]
     context = SimpleNamespace(flow_run=SimpleNamespace(expected_start_time=times[0], start_time=times[1]))
     monkeypatch.setattr(lifecycle, "FlowRunContext", SimpleNamespace(get=lambda: context))
@@ -219,16 +219,16 @@ async def test_nights_that_were_missed_are_not_made_up_for_at_once(run, monkeypa
     assert kinds(run) == ([] if left_out else ["plan"])
 
 
-async def test_a_plan_that_changes_nothing_is_the_answer(run):
-    """There is nothing to carry out."""
+async def test_lifecycle_returns_plan_without_changes(run):
+    """There is nothing to apply."""
     run.plan = plan_of(stock(*newest()), RULES, NOW)
 
     assert await lifecycle.lifecycle.fn("nightly", False) is run.plan
     assert kinds(run) == ["plan"]
 
 
-async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
-    """The form tells what is asked; nothing is changed before it is signed."""
+async def test_plan_over_limit_waits_for_approval_and_signs_it(run):
+    """The form shows the plan, and nothing changes before the approval is signed."""
     run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
     run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 
@@ -241,8 +241,8 @@ async def test_above_a_limit_it_waits_for_somebody_and_signs_what_they_say(run):
     assert run.calls[2] == ("sign", True, "ann", "looked at it")
 
 
-async def test_rules_that_changed_while_a_plan_waited_make_it_void(run):
-    """Somebody approved what other rules came to."""
+async def test_approved_plan_is_void_if_rules_changed(run):
+    """The approval was about a plan by other rules."""
     run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
 
     with pytest.raises(DeclarationInvalid, match="other rules"):
@@ -251,8 +251,8 @@ async def test_rules_that_changed_while_a_plan_waited_make_it_void(run):
     assert "apply" not in kinds(run)
 
 
-async def test_what_somebody_rejects_is_signed_and_not_done(run):
-    """The run ends well, under a name of its own."""
+async def test_rejected_plan_is_signed_and_not_applied(run):
+    """The run completes in the state Rejected."""
     run.plan, run.says = planned(0), SimpleNamespace(approve=False, by="ann", why="too much")
 
     state = await lifecycle.lifecycle.fn("nightly")
@@ -262,22 +262,22 @@ async def test_what_somebody_rejects_is_signed_and_not_done(run):
 
 
 @pytest.mark.parametrize("missing", [{"by": ""}, {"why": ""}])
-def test_an_approval_says_who_and_why_and_is_a_no_by_itself(missing):
-    """Nobody approves by leaving a form as it is."""
+def test_approval_form_requires_name_and_reason_and_defaults_to_no(missing):
+    """Nobody approves by submitting an unchanged form."""
     with pytest.raises(ValueError, match="at least 1 character"):
         lifecycle.Approval(**{"by": "ann", "why": "x", **missing})
     assert lifecycle.Approval(by="ann", why="x").approve is False
 
 
-async def test_a_plan_on_demand_changes_nothing(run):
-    """It is the answer."""
+async def test_plan_only_changes_nothing(run):
+    """The plan is the result."""
     assert await lifecycle.plan_only.fn("nightly") is run.plan
     assert kinds(run) == ["plan"]
 
 
 @pytest.mark.parametrize(("count", "calls"), [(100, ["apply"]), (0, ["sign", "apply"])])
-async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, calls):
-    """Above its limits with the word of whoever asked for it."""
+async def test_plan_from_file_is_applied_unchanged(run, tmp_path, count, calls):
+    """If it exceeds a limit, the caller's approval is signed."""
     found = planned(count, image(2, 399))
     write_plan(found, tmp_path / "plan.json")
     run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
@@ -293,8 +293,8 @@ async def test_a_plan_in_a_file_is_carried_out_as_it_is(run, tmp_path, count, ca
     ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "other rules"),
     ({"rules": "mine"}, "other rules"),
 ])  # fmt: skip
-async def test_a_plan_in_a_file_is_held_to_the_rules_of_today(run, tmp_path, change, why):
-    """Whoever changes a file can also write another digest into it."""
+async def test_plan_from_file_must_match_current_rules(run, tmp_path, change, why):
+    """Whoever changes the file can also change its digest."""
     run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
     forged = Plan.model_validate({**planned(0, image(2, 399)).model_dump(), **change})
     write_plan(forged, tmp_path / "plan.json")
@@ -305,8 +305,8 @@ async def test_a_plan_in_a_file_is_held_to_the_rules_of_today(run, tmp_path, cha
     assert run.calls == []
 
 
-async def test_a_plan_that_was_exchanged_after_it_was_read_is_not_carried_out(run, tmp_path):
-    """Somebody said yes to another."""
+async def test_plan_from_file_must_match_approved_digest(run, tmp_path):
+    """The caller approved another plan."""
     write_plan(planned(), tmp_path / "plan.json")
 
     with pytest.raises(DeclarationInvalid, match="another plan"):
@@ -316,8 +316,8 @@ async def test_a_plan_that_was_exchanged_after_it_was_read_is_not_carried_out(ru
 
 
 @pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.RELEASE])
-async def test_what_somebody_decides_is_done_as_the_lifecycle(run, monkeypatch, act):
-    """About the image that they name."""
+async def test_lifecycle_decision_is_signed_as_lifecycle(run, monkeypatch, act):
+    """It is about the image that the caller names."""
     asked = []
 
     async def find(image, tier):

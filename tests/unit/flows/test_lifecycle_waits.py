@@ -1,4 +1,4 @@
-"""A plan that waits for approval, on Prefect's own server: suspended, resumed with the form, and the same plan."""
+"""A lifecycle plan that waits for approval on a Prefect server is resumed with the form and the same plan."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ STRICT = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"cou
 
 @pytest.fixture
 def place(monkeypatch):
-    """The lifecycle's surroundings; the clock goes on, so that another plan would be another."""
+    """Set up the lifecycle with an advancing clock, so that a second plan would differ."""
     place = SimpleNamespace(planned=[], applied=[], signed=[])
 
     async def load(name):
@@ -59,8 +59,8 @@ def place(monkeypatch):
 
 
 @pytest.mark.parametrize("yes", [True, False])
-async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine, place, tmp_path, monkeypatch, yes):
-    """Not one that was made after the approval, days later; and a rejected one is not."""
+async def test_approved_plan_is_the_one_that_is_applied(machine, place, tmp_path, monkeypatch, yes):
+    """A plan made days later may differ; a rejected plan is not applied."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
             flow = await client.create_flow(lifecycle.lifecycle)
@@ -85,8 +85,8 @@ async def test_the_plan_that_was_approved_is_the_one_that_is_carried_out(machine
     assert ended.state.name == ("Completed" if yes else "Rejected")
 
 
-async def test_what_was_approved_of_one_plan_is_not_said_of_another(machine, place, tmp_path):
-    """The first one is lost meanwhile, or other code plans otherwise: then somebody is asked again."""
+async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path):
+    """The approval of a lost plan does not apply to the new plan."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
             flow = await client.create_flow(lifecycle.lifecycle)

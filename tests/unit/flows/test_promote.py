@@ -1,4 +1,4 @@
-"""promote: what one run holds while it looks, so that it sees what another one is about to sign; and decisions."""
+"""promote: the locks of a run, its checks before each step, and the decisions of a person."""
 
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 
 @pytest.fixture(autouse=True)
 def parts(machine, monkeypatch):
-    """The blocks are nobody's, and nothing is frozen."""
+    """Replace the blocks, and start without a freeze."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", AsyncMock())
@@ -38,8 +38,8 @@ def parts(machine, monkeypatch):
 
 
 @pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
-async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_ended(monkeypatch, after, held):
-    """The event comes before the signature. What soaked was signed long before, and waits for no newer image."""
+async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, after, held):
+    """The event comes before the signature; a soaked image was signed long before and needs no lock."""
     turns, seen = [], []
 
     @asynccontextmanager
@@ -59,8 +59,8 @@ async def test_what_was_admitted_just_now_is_looked_at_when_its_curation_has_end
     assert seen == [(after, held)] and turns == []
 
 
-async def test_who_was_not_asked_yet_leaves_it_to_another_run_that_asks(monkeypatch):
-    """An event that came twice has started it."""
+async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
+    """A duplicate event has started that run."""
     move = Move(image=ImageRef.parse(IMAGE), to="production", asks=True)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
     monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=move))
@@ -81,10 +81,10 @@ async def test_who_was_not_asked_yet_leaves_it_to_another_run_that_asks(monkeypa
 @pytest.mark.parametrize(
     ("meanwhile", "ends"), [("freeze", "Frozen"), ("deployed", "Unneeded"), ("nothing", "Completed")]
 )
-async def test_what_happens_while_it_waits_for_its_turn_counts(
+async def test_promotion_is_checked_again_after_waiting_for_lock(
     monkeypatch, make, image, due, does, step, meanwhile, ends
 ):
-    """Somebody holds everything, or brings a newer image there by hand; it is looked at again in the turn itself."""
+    """Meanwhile, somebody may set a freeze or deploy a newer image."""
     ref, held = ImageRef.parse(image), []
     to = Move(image=ref, to="curation" if does == "curate" else "staging")
 
@@ -111,8 +111,8 @@ async def test_what_happens_while_it_waits_for_its_turn_counts(
 
 
 @pytest.mark.parametrize(("is_first", "ends"), [(True, "Completed"), (False, "Unneeded")])
-async def test_a_push_takes_the_newest_of_its_application_or_leaves_it_to_who_waits(monkeypatch, is_first, ends):
-    """A thousand pushes are one run that works and one that waits."""
+async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatch, is_first, ends):
+    """A thousand pushes give one working and one waiting run."""
     ref, curated = ImageRef.parse("dev/hello@sha256:" + "a" * 64), AsyncMock(return_value=None)
     newest = ref.model_copy(update={"digest": "sha256:" + "b" * 64})
 
@@ -136,8 +136,8 @@ async def test_a_push_takes_the_newest_of_its_application_or_leaves_it_to_who_wa
 
 
 @pytest.mark.parametrize("newest", [True, False])
-async def test_a_pushs_evidence_is_waited_for_before_any_turn(monkeypatch, newest):
-    """Whoever waits for the turn then sees it; and what nobody signs keeps no other from its turn."""
+async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
+    """An image that nobody signs must not hold the lock."""
     ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
     @asynccontextmanager
@@ -160,7 +160,7 @@ async def test_a_pushs_evidence_is_waited_for_before_any_turn(monkeypatch, newes
 
 @pytest.fixture
 async def waiting(monkeypatch, tmp_path):
-    """A promotion that waits for a person on Prefect's own server; how it goes on, and what was signed by then."""
+    """Return a promotion that waits for a person on a Prefect server, with the decisions that it signs."""
     ref, signed = ImageRef.parse(IMAGE), []
     due = AsyncMock(return_value=Move(image=ref, to="production", after="staging", asks=True))
 
@@ -196,16 +196,16 @@ async def waiting(monkeypatch, tmp_path):
 NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
 
 
-async def test_what_a_person_answered_is_signed_though_nothing_is_due_any_more(waiting):
-    """It is the last word all the same: what somebody said before it, and a later verdict, would else undo it."""
+async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
+    """As the latest decision, it overrides an earlier one."""
     waiting.due.return_value = Move(image=waiting.image, why="curation did not release it")
 
     assert await waiting.go_on() == "Unneeded"
     assert waiting.signed == [NO]
 
 
-async def test_what_a_person_answered_is_signed_once(waiting):
-    """A run that somebody starts again says nothing against what others decided since."""
+async def test_answer_is_signed_once(waiting):
+    """A repeated run must not override later decisions."""
     waiting.due.return_value = Move(image=waiting.image, to="production", after="staging")
 
     assert await waiting.go_on() == "Completed"
@@ -213,8 +213,8 @@ async def test_what_a_person_answered_is_signed_once(waiting):
     assert waiting.signed == [NO]
 
 
-async def test_an_answer_that_is_none_is_asked_for_once_more(waiting):
-    """Prefect takes a reason of blanks; nobody would know why."""
+async def test_blank_reason_is_asked_for_again(waiting):
+    """Prefect accepts a blank reason."""
     async with get_client() as client:
         (sent,) = [
             i for i in await client.filter_flow_run_input(waiting.run, "suspended", 9, set()) if "response" in i.key
@@ -227,16 +227,16 @@ async def test_an_answer_that_is_none_is_asked_for_once_more(waiting):
     assert waiting.signed == []
 
 
-async def test_what_a_person_answered_is_signed_in_a_freeze_too(waiting, make):
-    """And then the run ends, as all do."""
+async def test_answer_is_signed_during_freeze(waiting, make):
+    """Afterwards, the run ends as Frozen."""
     await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
 
     assert await waiting.go_on() == "Frozen"
     assert waiting.signed == [NO]
 
 
-async def test_what_was_answered_of_one_image_is_said_of_no_other(waiting):
-    """Whoever may change a run's parameters has the person asked about the other one."""
+async def test_answer_applies_to_asked_image_only(waiting):
+    """Whoever may change the parameters of a run must not transfer the answer."""
     other = waiting.image.model_copy(update={"digest": "sha256:" + "b" * 64})
     waiting.due.return_value = Move(image=other, to="production", after="staging", asks=True)
 
@@ -258,8 +258,8 @@ async def test_what_was_answered_of_one_image_is_said_of_no_other(waiting):
         ({"applications": {}}, True, []),
     ],
 )
-async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monkeypatch, caplog, place, deny, notes):
-    """A no is heard everywhere."""
+async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):
+    """A denial always has an effect."""
     there = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
     flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: there)
     signed = AsyncMock()
@@ -274,8 +274,8 @@ async def test_of_a_yes_that_nobody_asks_for_it_is_told_what_it_counts_for(monke
     ]
 
 
-async def test_a_decision_about_an_image_that_is_not_there_is_none(monkeypatch):
-    """It would be signed for nothing, and somebody would wait for it."""
+async def test_decision_about_missing_image_is_not_signed(monkeypatch):
+    """It would have no effect, and somebody would wait for it."""
     monkeypatch.setattr(flows, "find_stored", AsyncMock(side_effect=ImageNotFound("curated/hello does not have it")))
     monkeypatch.setattr(flows, "sign_decision", AsyncMock())
 

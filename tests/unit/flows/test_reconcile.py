@@ -1,4 +1,4 @@
-"""The reconcile: each tier's own, as that tier and no other; what is on its way already is not started again."""
+"""reconcile: each tier starts its own missed promotions, except those that are already active."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ TO_STAGING = Move(image=VENDED, to="staging")
 
 @pytest.fixture
 def shop(machine, monkeypatch):
-    """What each tier would find missed, and what is started where."""
+    """Set what each tier finds missed, and record the started runs."""
     shop = SimpleNamespace(
         state=StateType.RUNNING,
         loaded=[],
@@ -82,8 +82,8 @@ async def table(tier):
 @pytest.mark.parametrize(("tier", "deployment", "move"), [
     ("curation", "promote/on-missed", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
 ])  # fmt: skip
-async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, tier, deployment, move):
-    """No other tier's credentials are even loaded."""
+async def test_reconcile_uses_only_its_own_tier(shop, tier, deployment, move):
+    """The credentials of other tiers are not loaded."""
     assert await flows.reconcile(tier) == (move,)
 
     assert sorted(shop.loaded) == sorted([tier, "workbench"])
@@ -94,15 +94,15 @@ async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, t
 @pytest.mark.parametrize(("tier", "shallow", "looks"), [
     ("curation", False, [True, False]), ("curation", True, [True]), ("execution", False, ["all"]),
 ])  # fmt: skip
-async def test_nothing_is_looked_at_twice(shop, tier, shallow, looks):
-    """A shallow look at what development offered comes first; of what is released there is one look alone."""
+async def test_reconcile_looks_at_each_part_once(shop, tier, shallow, looks):
+    """Curation begins with a shallow look; released images need only one look."""
     await flows.reconcile(tier, shallow=shallow)
 
     assert shop.looks == looks
 
 
-async def test_a_look_at_many_pushes_waits_for_the_one_before(shop, monkeypatch):
-    """It begins after it, and so sees all pushes that came meanwhile, also those whose own run was called off."""
+async def test_reconcile_of_pushes_waits_for_the_one_before(shop, monkeypatch):
+    """It begins afterwards, so it covers all pushes that came meanwhile."""
     meeting, together = threading.Barrier(2), []
 
     def curation(images, store, shallow):
@@ -117,8 +117,8 @@ async def test_a_look_at_many_pushes_waits_for_the_one_before(shop, monkeypatch)
     assert (shop.looks, together) == ([True, True], [])
 
 
-async def test_what_is_on_its_way_is_not_started_again(shop):
-    """Its own event came after all."""
+async def test_active_promotion_is_not_started_again(shop):
+    """The event of the push only came late."""
     shop.on_the_way = [{"image": str(OFFERED), "after": None}]
 
     await flows.reconcile("curation")
@@ -127,8 +127,8 @@ async def test_what_is_on_its_way_is_not_started_again(shop):
 
 
 @pytest.mark.parametrize(("asks", "started"), [(True, 0), (False, 1)])
-async def test_a_run_that_asks_a_person_is_waited_for_until_somebody_answered(shop, asks, started):
-    """`cscm approve` answers as well as the form does."""
+async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, started):
+    """`cscm approve` gives the answer as well as the form."""
     shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(VENDED), "after": None}]
     shop.execution = (TO_STAGING.model_copy(update={"asks": asks}),)
 
@@ -137,8 +137,8 @@ async def test_a_run_that_asks_a_person_is_waited_for_until_somebody_answered(sh
     assert len(shop.started) == started
 
 
-async def test_what_cannot_be_read_is_told_and_keeps_no_other(shop):
-    """The run ends well, under a name of its own."""
+async def test_unreadable_image_is_reported_and_others_are_started(shop):
+    """The run completes in the state Unreadable."""
     damaged = Move(image=VENDED.model_copy(update={"repository": "curated/other"}), why="damaged", unreadable=True)
     shop.execution = (damaged, TO_STAGING)
 

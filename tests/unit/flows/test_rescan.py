@@ -1,4 +1,4 @@
-"""The flow of a rescan: bases first, all images in chunks, tables for operators, and no image passed over."""
+"""The flow of a rescan: bases first, all images in chunks, tables for operators, and no image skipped."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 
 @dataclass
 class Bench:
-    """Answers for each image what the test says, and keeps the order in which it is asked."""
+    """Returns the results that a test sets for each image, and records the order of the calls."""
 
     found: dict
     asked: list = field(default_factory=list)
@@ -36,7 +36,7 @@ class Bench:
 
 @pytest.fixture
 def fleet(machine, monkeypatch, make):
-    """A flow over images of which the test says what is found."""
+    """Set up a flow over images with given results."""
     forgotten, events, messages, compared, signed, known_by = [], [], [], [], [], set()
 
     def emit(name, ref, source, number, **payload):
@@ -98,14 +98,14 @@ def seen(make, name, **changes):
 
 
 async def artifacts():
-    """The newest of each key."""
+    """Return the newest artifact of each key."""
     async with get_client() as client:
         found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     return {each.key: each for each in sorted(found, key=lambda each: each.created)}
 
 
-async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet, make):
-    """A table by exposure, one for owners, an event for the verdict that changed."""
+async def test_rescan_judges_bases_first_and_reports_changes(fleet, make):
+    """It publishes tables by exposure and by owner, and emits an event for the changed verdict."""
     change, news = Change(before=True, after=False), News(before=True, after=False, since=make.digest_of(b"verdict"))
     worse = seen(make, "hello", passes=False, news=news, change=change, signed=True, worse=(make.finding("critical"),))
     cold = known(make, "cold")
@@ -131,8 +131,8 @@ async def test_all_images_are_judged_bases_first_and_what_changed_is_told(fleet,
     assert "CVE-2026-0001 in openssl" in written["rescan"].data and "3 of 3" in written["rescan-progress"].description
 
 
-async def test_what_is_archived_and_runs_is_looked_at_like_any_other(fleet, make):
-    """A block archives it and stops nothing: what becomes known of it somebody has to hear."""
+async def test_archived_image_that_runs_is_rescanned(fleet, make):
+    """A block archives the image but does not stop it, so new findings must be reported."""
     running = Running(environment="production", application="hot", container="c", name="n", address="x", host="h",
                       since=make.noon)  # fmt: skip
     archived = [known(make, name) for name in ("cold", "hot")]
@@ -148,8 +148,8 @@ async def test_what_is_archived_and_runs_is_looked_at_like_any_other(fleet, make
     assert bench.asked == ["hot"] and (done.images, done.archived, done.told) == (1, 1, (blocked,))
 
 
-async def test_the_newest_of_a_base_is_what_the_older_ones_are_held_against(fleet, make):
-    """By when it was pushed, whichever is done first; one without a finding is the best that there is."""
+async def test_older_base_images_are_compared_with_newest(fleet, make):
+    """The push time decides, not the order of the rescan; an image without findings is the best."""
     new, old = (known(make, "base/python"), known(make, "base/python"))
     old = old.model_copy(
         update={
@@ -170,8 +170,8 @@ async def test_the_newest_of_a_base_is_what_the_older_ones_are_held_against(flee
     assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 
 
-async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet, make):
-    """It is named with its error; what may be answered later is asked again, and then told no more."""
+async def test_image_that_cannot_be_judged_fails_run_after_all_others(fleet, make):
+    """The error names the image; a temporary failure is retried and then not reported."""
     lost = Unjudged(ref=known(make, "lost").ref, code="evidence.invalid", message="it is damaged")
     late = Unjudged(ref=known(make, "late").ref, code="registry.unavailable", message="down", retryable=True)
     bench = fleet.run(
@@ -185,8 +185,8 @@ async def test_an_image_that_is_not_judged_fails_the_run_after_all_others(fleet,
     assert "NOT JUDGED" in (await artifacts())["rescan"].data
 
 
-async def test_a_run_compares_with_what_the_last_whole_one_told(fleet, make):
-    """One that failed, or looked at some images only, told not all; nor is what it tells signed news."""
+async def test_rescan_compares_with_last_complete_report(fleet, make):
+    """A failed or partial run did not report on all images."""
     hello, change = known(make, "hello"), Change(before=True, after=False)
     late = seen(make, "hello", change=change)
 
@@ -208,8 +208,8 @@ async def test_a_run_compares_with_what_the_last_whole_one_told(fleet, make):
     assert await tasks.rescan.told_last(make.noon) == make.noon == await tasks.rescan.told_last(told)
 
 
-async def test_where_an_image_may_still_be_judged_not_all_was_told(fleet, make):
-    """What a killed run had signed of it is told by the run that judges it; nobody waits for what is lost."""
+async def test_retryable_failure_keeps_time_of_last_report(fleet, make):
+    """The run that judges the image reports the change; a permanent failure does not delay the time."""
     told = await tasks.rescan.told_last(make.noon)
     for retryable in (True, False):
         lost = Unjudged(ref=known(make, "lost").ref, code="x", message="down", retryable=retryable)
@@ -219,8 +219,8 @@ async def test_where_an_image_may_still_be_judged_not_all_was_told(fleet, make):
         assert (await tasks.rescan.told_last(make.noon) == told) is retryable
 
 
-async def test_a_change_of_which_a_killed_run_told_is_told_once(fleet, make):
-    """And one of which it did not is told by the next run: what it was is in the signed verdicts."""
+async def test_change_is_reported_once_over_interrupted_runs(fleet, make):
+    """A change that was not reported can be read from the signed verdicts."""
     news = News(before=True, after=False, since=make.digest_of(b"verdict"))
     worse = seen(make, "hello", passes=False, news=news)
     fleet.run([known(make, "hello")], {"hello": worse})
@@ -234,8 +234,8 @@ async def test_a_change_of_which_a_killed_run_told_is_told_once(fleet, make):
     assert [name for name, _ in fleet.events] == ["image.verdict-changed"] * 2 and fleet.signed == []
 
 
-async def test_what_is_built_on_an_archived_base_is_held_against_its_last_report(fleet, make, monkeypatch):
-    """A base that was blocked is archived, and then a proposal to build anew is needed most."""
+async def test_archived_base_is_compared_by_its_last_report(fleet, make, monkeypatch):
+    """A blocked base is archived, and its dependents need a rebuild most."""
     new, old = known(make, "base/python"), known(make, "base/python")
     old = old.model_copy(
         update={
@@ -257,8 +257,8 @@ async def test_what_is_built_on_an_archived_base_is_held_against_its_last_report
     assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
 
 
-async def test_what_was_found_before_a_run_failed_is_told(fleet, make):
-    """Not only by the next one."""
+async def test_failed_rescan_reports_findings_so_far(fleet, make):
+    """They must not wait for the next run."""
     worse = seen(make, "hello", worse=(make.finding("critical"),), signed=True)
     fleet.run(
         [known(make, name) for name in ("base/python", "hello")], {"base/python": worse, "hello": DiskFull("full\nx")}
@@ -274,8 +274,8 @@ async def test_what_was_found_before_a_run_failed_is_told(fleet, make):
     assert "CVE-2026-0001 in openssl" in told and "1 of 2 images not looked at" in told
 
 
-async def test_what_is_found_for_some_packages_leaves_the_tables_of_all(fleet, make):
-    """It has its own, which say too where no image carries them."""
+async def test_rescan_for_packages_has_its_own_tables(fleet, make):
+    """They also say if no image has the packages."""
     fleet.run([known(make, "hello")], {"hello": seen(make, "hello", worse=(make.finding("critical"),))})
     await rescan()
     fleet.run([known(make, "hello")], {"hello": None})

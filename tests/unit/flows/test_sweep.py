@@ -1,4 +1,4 @@
-"""sweep: what the dead left goes, and what the living have stays."""
+"""sweep: cleans up after killed runs, and leaves running ones alone."""
 
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
@@ -18,7 +18,7 @@ from supply_chain.errors import EngineUnavailable, PartFailed
 
 @pytest.fixture
 def swept(machine, monkeypatch):
-    """What is removed from the engine: application and runs."""
+    """Record the applications and runs that are removed from the engine."""
     found = []
     for block in (flows.Tier, flows.Workbench, flows.ContainerHost):
         monkeypatch.setattr(block, "aload", AsyncMock(return_value=SimpleNamespace(build_host="here")))
@@ -28,7 +28,7 @@ def swept(machine, monkeypatch):
 
 
 async def killed(name):
-    """As a run leaves it that was killed while it had the turn: its lease and its name."""
+    """Leave the lease and the file of a run that was killed while it held the lock."""
     async with get_client() as client:
         await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
         answer = await client._client.post(
@@ -45,8 +45,8 @@ async def taken(name):
         return (await client.read_global_concurrency_limit_by_name(name)).active_slots
 
 
-async def test_what_a_killed_run_left_is_removed_and_its_slot_given_back(swept):
-    """Without a next run of the application, and once."""
+async def test_sweep_cleans_up_once_after_killed_run(swept):
+    """No next run of the application is needed."""
     application = f"app-{uuid4().hex[:6]}"
     await killed(f"develop {application}")
     await killed(f"deploy staging {application}")
@@ -63,8 +63,8 @@ FAILURES = [EngineUnavailable("no answer\nstart it"), TimeoutError("no answer"),
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda each: type(each).__name__)
-async def test_a_failure_for_one_application_keeps_no_other(swept, monkeypatch, failure):
-    """All others are cleared, the run fails and names each that was not, and the next sweep tries those again."""
+async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, monkeypatch, failure):
+    """The run fails with the names of the rest, and the next sweep retries them."""
     names = [f"app-{letter}-{uuid4().hex[:6]}" for letter in "abc"]
     for name in names:
         await killed(f"develop {name}")
@@ -85,8 +85,8 @@ async def test_a_failure_for_one_application_keeps_no_other(swept, monkeypatch, 
     assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
 
 
-async def test_what_a_run_has_that_lives_is_left_alone(swept):
-    """It is at work."""
+async def test_sweep_leaves_running_run_alone(swept):
+    """It holds the lock."""
     name = f"develop app-{uuid4().hex[:6]}"
     await killed(name)
 

@@ -1,4 +1,4 @@
-"""What is asked of an engine, and how it is named."""
+"""Container profiles, labels, names, changes and logs."""
 
 import pytest
 from hypothesis import given
@@ -19,8 +19,8 @@ from supply_chain.model.manifest import Runtime
 DIGEST = "sha256:" + "ab" * 32
 
 
-def test_everything_is_taken_away_that_is_not_declared():
-    """The least a declaration can say gives the hardest profile."""
+def test_default_profile_is_the_most_restricted():
+    """A declaration must state everything that it needs."""
     hardest = profile(Runtime())
 
     assert hardest.read_only
@@ -32,8 +32,8 @@ def test_everything_is_taken_away_that_is_not_declared():
     assert (hardest.privileged, hardest.host_namespaces, hardest.devices) == (False, (), ())
 
 
-def test_the_order_of_a_declaration_makes_no_other_configuration():
-    """The same configuration has one digest however it is written down."""
+def test_configuration_digest_ignores_order():
+    """The same configuration has one digest, however it is written."""
     one = profile(Runtime(writable=("/a", "/b"), capabilities=("CHOWN", "SETUID")))
     other = profile(Runtime(writable=("/b", "/a"), capabilities=("SETUID", "CHOWN")))
 
@@ -50,24 +50,24 @@ def test_the_order_of_a_declaration_makes_no_other_configuration():
         ({"A": "1"}, Runtime(cpu=2)),
     ],
 )
-def test_any_difference_is_another_configuration(settings, runtime):
-    """A value, a name, a missing one or another profile changes the digest."""
+def test_configuration_digest_changes_with_each_setting(settings, runtime):
+    """Each value, name and part of the profile counts."""
     assert configuration_digest(settings, profile(runtime)) != configuration_digest({"A": "1"}, profile(Runtime()))
 
 
-def test_every_label_is_set_in_place_of_an_images_own():
-    """A probe belongs to no environment, whatever its image says."""
+def test_labels_always_set_environment():
+    """An empty label overrides a label of the image."""
     assert labels("probe", "hello", DIGEST, "run")["cscm.environment"] == ""
     assert labels("front", "hello", DIGEST, "run", environment="staging")["cscm.environment"] == "staging"
 
 
-def test_a_container_is_named_after_what_it_runs():
-    """Environment, application, digest and a number: an operator sees all of it."""
+def test_container_name_has_environment_application_and_digest():
+    """An operator can read them from the name."""
     assert container_name("staging", "hello", DIGEST, 3) == "staging-hello-abababababab-3"
 
 
-def test_two_applications_never_share_a_name():
-    """A slash cannot stand in a container's name, and its replacement must not collide."""
+def test_slugs_of_two_applications_differ():
+    """A container name cannot contain a slash, and its replacement must not collide."""
     assert slug("a/b") != slug("a-b")
     assert "/" not in slug("a/b")
     assert slug("a" * 61) != slug("a" * 62) and slug("hello_world.x") == "hello_world.x"
@@ -77,8 +77,8 @@ PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(
 
 
 @given(PATHS, PATHS)
-def test_a_change_is_outside_unless_it_is_related_to_a_writable_path(path, writable):
-    """Neither at nor below nor a directory above: then, and only then, nobody declared it."""
+def test_change_is_outside_unless_related_to_writable_path(path, writable):
+    """A path is related if it equals, is below or is above a writable path."""
     related = path == writable or path.startswith(writable + "/") or writable.startswith(path + "/")
 
     assert outside([Change(kind="added", path=path)], [writable]) == (
@@ -86,16 +86,16 @@ def test_a_change_is_outside_unless_it_is_related_to_a_writable_path(path, writa
     )
 
 
-def test_a_name_that_only_begins_alike_is_outside():
-    """/data2 is not below /data."""
+def test_path_with_same_prefix_is_outside():
+    """`/data2` is not below `/data`."""
     assert outside([Change(kind="added", path="/data2")], ["/data"])
 
 
-def test_a_removed_directory_above_a_writable_path_is_outside():
-    """The engine makes directories for mounts and never removes one."""
+def test_deleted_directory_above_writable_path_is_outside():
+    """The engine creates directories for mounts and never removes one."""
     assert outside([Change(kind="deleted", path="/var")], ["/var/cache"])
 
 
-def test_the_last_words_are_of_both_streams():
-    """Standard error speaks last, where the reason usually is."""
+def test_log_tail_has_standard_error_last():
+    """The cause of a failure is usually there."""
     assert Logs("1\n2\n3\n", "oops\n").tail(2) == "2\n3\noops"

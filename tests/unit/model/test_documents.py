@@ -1,4 +1,4 @@
-"""Documents that people write: what is wrong is said with its place, and nothing else comes out."""
+"""parse_document and read_document: errors have their place in the file, and no other exception escapes."""
 
 import contextlib
 import traceback
@@ -36,8 +36,8 @@ def complaint(text):
     return str(caught.value)
 
 
-def test_reads_plain_yaml():
-    """Words, numbers, lists and mappings."""
+def test_document_reads_plain_yaml():
+    """Plain YAML has words, numbers, lists and mappings."""
     document = parse("name: x\ninner: {port: 2}\nmany:\n  - port: 3\nvalues: {a: [1, yes, 2.5, null]}\n")
 
     assert (document.name, document.inner.port, document.many[0].port) == ("x", 2, 3)
@@ -75,94 +75,94 @@ def test_reads_plain_yaml():
         ("name: x\nvalues: {a: " + "1" * 5000 + "}\n", "file.yaml:2:13", "value"),
     ],
 )
-def test_says_what_is_wrong_and_where(text, where, what):
-    """File, line and column, as an editor understands them."""
+def test_document_error_has_file_line_and_column(text, where, what):
+    """Editors understand this format."""
     said = complaint(text)
 
     assert f"{where}: " in said, said
     assert what in said
 
 
-def test_tells_every_mistake_at_once():
-    """One line each, and what to do."""
+def test_document_reports_all_mistakes_at_once():
+    """There is one line for each, and one that says what to do."""
     said = complaint("inner: {port: x}\nmore: 1\n")
 
     assert "name: " in said and "inner.port: " in said and "more: " in said
     assert said.splitlines()[-1].startswith("Correct it")
 
 
-def test_tells_mistakes_from_the_top_down():
-    """As somebody mends them."""
+def test_document_mistakes_are_sorted_by_line():
+    """A person corrects the file from top to bottom."""
     said = complaint("name: hello\nmore: 1\ninner:\n  port: x\n  prot: 1\n" + "\n" * 6 + "many: 7\n")
 
     assert [line.split(":")[1] for line in said.splitlines()[:-1]] == ["2", "4", "5", "12"]
 
 
-def test_does_not_repeat_what_was_written():
-    """A secret in the wrong place stays out of logs."""
+def test_document_error_does_not_repeat_values():
+    """A secret in the wrong place must not reach the logs."""
     with pytest.raises(DeclarationInvalid) as caught:
         parse("name: x\ninner: {port: hunter?}\n".replace("?", "2"))
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "~\n", "---\n", "null"])
-def test_an_empty_document_is_called_empty(text):
-    """Not a list of everything that is missing."""
+def test_empty_document_is_reported_as_empty(text):
+    """The error is not a list of all missing keys."""
     assert "is empty" in complaint(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 20_000, "- " * 50_000, "a:\n" + "? " * 20_000])
-def test_endless_nesting_is_refused(text):
-    """The reader does not fall over it."""
+def test_document_refuses_deep_nesting(text):
+    """The parser must not fail with a recursion error."""
     complaint(text)
 
 
 @pytest.mark.parametrize("text", ["name: \x00", "name: \x07", "\ud800", "name: '\x1b[31m'"])
-def test_unprintable_characters_are_refused(text):
-    """YAML does not have them."""
+def test_document_refuses_unprintable_characters(text):
+    """YAML does not allow them."""
     complaint(text)
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_a_document_or_declared_invalid(text):
-    """`DeclarationInvalid` is all that may come out."""
+def test_any_text_is_parsed_or_declared_invalid(text):
+    """No other exception than `DeclarationInvalid` may be raised."""
     with contextlib.suppress(DeclarationInvalid):
         parse(text)
 
 
 @given(st.text(alphabet="nameivlus:-{}[]?&*!|>'\"#%@`,~<=.0123456789xob_e+TZ \n\t", max_size=60))
-def test_any_text_that_looks_like_yaml_is_a_document_or_declared_invalid(text):
-    """The same, nearer to what the reader has to bear."""
+def test_yaml_like_text_is_parsed_or_declared_invalid(text):
+    """Such text reaches more parts of the parser."""
     for whole in (text, f"name: x\nvalues: {{a: {text}}}\n"):
         with contextlib.suppress(DeclarationInvalid):
             parse(whole)
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_in_a_file_are_a_document_or_declared_invalid(tmp_path_factory, content):
-    """Also what is no text at all."""
+def test_any_bytes_are_read_or_declared_invalid(tmp_path_factory, content):
+    """A file may contain invalid text."""
     path = tmp_path_factory.mktemp("documents") / "d.yaml"
     path.write_bytes(content)
     with contextlib.suppress(DeclarationInvalid):
         read_document(path, Document)
 
 
-def test_a_missing_file_is_called_missing(tmp_path):
-    """With its name."""
+def test_missing_document_is_reported_by_name(tmp_path):
+    """The error names the path."""
     with pytest.raises(DeclarationInvalid, match=r"d\.yaml does not exist"):
         read_document(tmp_path / "d.yaml", Document)
 
 
-def test_what_is_no_readable_file_is_refused(tmp_path):
-    """A directory, a file in place of a directory, a name that no file can have."""
+def test_document_refuses_unreadable_path(tmp_path):
+    """This is a directory, a path below a file or an impossible name."""
     (tmp_path / "file").write_text("name: x")
     for path in (tmp_path, tmp_path / "file" / "d.yaml", tmp_path / "a\0b", tmp_path / ("x" * 300)):
         with pytest.raises(DeclarationInvalid):
             read_document(path, Document)
 
 
-def test_a_document_may_be_as_large_as_the_limit_and_no_larger(tmp_path):
-    """A page, not a data set; it is not even read."""
+def test_document_size_is_limited(tmp_path):
+    """A larger file is not parsed at all."""
     path = tmp_path / "d.yaml"
     text = "name: x\n"
     path.write_text(text + "#" * (LIMIT - len(text)))
@@ -196,25 +196,25 @@ SMALL = "kind: service\nname: ab\nowner: x\ntest: {command: [x]}\nprobe: {port: 
     ],
     ids=lambda text: text[:10].replace("\n", " ") + text[len(SMALL) : len(SMALL) + 12],
 )
-@pytest.mark.timeout(120)  # they took minutes to hours
-def test_what_is_made_to_take_long_is_refused_at_once_and_shortly(text):
-    """Many values, a number of many digits, many mistakes, a long key: a page of them at the most is told."""
+@pytest.mark.timeout(120)  # without the limits, they took minutes to hours
+def test_slow_document_is_refused_at_once_with_short_error(text):
+    """Examples are many values, long numbers, many mistakes and long keys."""
     with pytest.raises(DeclarationInvalid) as caught:
         parse_document(text, MANIFEST, "file.yaml")
 
     assert len(str(caught.value)) < 200 * TOLD
 
 
-def test_as_many_values_as_there_may_be_are_read():
-    """And not one more."""
+def test_document_value_count_is_limited():
+    """The limit itself is allowed."""
     text = "name: x\nvalues: {a: [" + "1," * (MANY - 7) + "]}\n"
     assert len(parse(text).values["a"]) == MANY - 7
 
     assert f"more than {MANY} values" in complaint(text.replace("[", "[1,"))
 
 
-def test_of_many_mistakes_the_first_are_told_and_the_rest_counted():
-    """Whoever corrects those sees the others next."""
+def test_document_reports_first_mistakes_and_counts_rest():
+    """The others are reported after these are corrected."""
     said = complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD + 5)))
 
     assert "k0: " in said and f"k{TOLD - 1}: " in said and f"k{TOLD}: " not in said

@@ -1,4 +1,4 @@
-"""Digests and references: what names content, and what does not."""
+"""Digests and image references."""
 
 import contextlib
 from datetime import UTC, datetime, timedelta
@@ -15,14 +15,14 @@ HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
 
 
-def test_content_is_called_by_its_sha256():
-    """As FIPS 180-4's own example has it."""
+def test_digest_is_sha256_of_content():
+    """The expected value is the example of FIPS 180-4."""
     assert digest_of(b"abc") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.mark.parametrize("repository", ["dev/hello", "curated/base/python-build", "a0", "x_y/z__w.v/q---r"])
-def test_reads_a_repository_and_a_digest(repository):
-    """And writes them as it read them."""
+def test_image_ref_parses_repository_and_digest(repository):
+    """Formatting gives the same text."""
     ref = ImageRef.parse(f" {repository}@{DIGEST}\n")
 
     assert (ref.repository, ref.digest) == (repository, DIGEST)
@@ -62,15 +62,15 @@ def test_reads_a_repository_and_a_digest(repository):
         f"dev/hello@ {DIGEST}",
     ],
 )
-def test_refuses_what_does_not_name_content(text):
-    """Tags, hosts and half a digest; with what to write instead."""
+def test_image_ref_refuses_text_without_full_digest(text):
+    """Tags, hosts and partial digests are refused, and the error shows the right form."""
     with pytest.raises(DeclarationInvalid, match="Write"):
         ImageRef.parse(text)
 
 
 @given(st.text() | st.from_regex(r"[a-z/._\-:@]{0,300}(@sha256:[0-9a-f]{60,70})?"))
-def test_any_text_is_a_reference_or_declared_invalid(text):
-    """`DeclarationInvalid` is all that may come out, and what is read is written the same."""
+def test_any_text_is_image_ref_or_declared_invalid(text):
+    """No other exception may be raised, and formatting gives the same text."""
     with contextlib.suppress(DeclarationInvalid):
         assert str(ImageRef.parse(text)) == text.strip()
 
@@ -86,13 +86,13 @@ def test_any_text_is_a_reference_or_declared_invalid(text):
         ("evidence/curation", ""),
     ],
 )
-def test_the_application_is_what_the_tier_has_not_put_before_it(repository, application):
-    """The same in every tier."""
+def test_application_is_repository_without_tier_prefix(repository, application):
+    """The name is the same in every tier."""
     assert ImageRef(repository=repository, digest=DIGEST).application == application
 
 
-def test_moves_without_changing_its_content():
-    """Another repository, the same digest; nothing that is no repository."""
+def test_moved_image_ref_keeps_digest():
+    """The new repository must be valid."""
     ref = ImageRef(repository="dev/hello", digest=DIGEST)
 
     assert ref.moved_to("curated/hello") == ImageRef(repository="curated/hello", digest=DIGEST)
@@ -100,20 +100,20 @@ def test_moves_without_changing_its_content():
         ref.moved_to("Curated/hello")
 
 
-def test_a_short_digest_is_for_people():
-    """Twelve digits, with or without the algorithm before them."""
+def test_short_digest_has_twelve_digits():
+    """The algorithm may be left out."""
     assert short(DIGEST) == short(HEX) == "0123456789ab"
 
 
 @pytest.mark.parametrize(("dirty", "text"), [(False, "3f2a1c0"), (True, "3f2a1c0-dirty")])
-def test_a_revision_with_changes_is_marked(make, dirty, text):
-    """It is not all of the truth."""
+def test_short_revision_marks_uncommitted_changes(make, dirty, text):
+    """The revision alone does not describe the source."""
     assert make.source(dirty=dirty).short == text
     assert isinstance(make.source(), Source)
 
 
-def test_time_goes_forward():
-    """An interval that ends before it begins was not measured."""
+def test_interval_refuses_negative_length_and_naive_time():
+    """Such an interval was not measured."""
     noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
     assert Interval(started=noon, finished=noon + timedelta(seconds=2.5)).seconds == 2.5
@@ -127,16 +127,16 @@ def test_time_goes_forward():
     ("seconds", "told"),
     [(0, "0 s old"), (-5, "0 s old"), (59, "59 s old"), (60, "1 min old"), (7199, "1 h old"), (90000, "1 d old")],
 )
-def test_a_proof_tells_which_evidence_and_how_old(seconds, told):
-    """In the largest unit, rounded down; a clock that is behind makes no negative age."""
+def test_proof_text_has_digest_and_age(seconds, told):
+    """The age is in the largest unit, rounded down and never negative."""
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     since = now - timedelta(seconds=seconds)
 
     assert Proof(evidence=(DIGEST,), since=since).told(now) == f"already proven by {short(DIGEST)}, {told}"
 
 
-def test_a_proof_of_several_names_the_first_and_counts_the_rest():
-    """A line has to stay a line; the whole list is in the result."""
+def test_proof_text_names_first_digest_and_counts_rest():
+    """The text stays one line; the result has the whole list."""
     proof = Proof(evidence=(DIGEST, DIGEST, DIGEST), since=None)
 
     assert proof.told(datetime.now(UTC)) == f"already proven by {short(DIGEST)} and 2 more, of unknown age"

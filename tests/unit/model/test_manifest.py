@@ -1,4 +1,4 @@
-"""What a team may declare, and what it may not."""
+"""The declaration of an application: what it may contain and what is refused."""
 
 import contextlib
 
@@ -26,7 +26,7 @@ BASE = {"kind": "base", "name": "base/python", "owner": "platform", "check": ["p
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a declaration from a directory of its own."""
+    """Return a function that reads a declaration from its own directory."""
 
     def reading(values):
         text = values if isinstance(values, str) else yaml.safe_dump(values)
@@ -36,8 +36,8 @@ def read(tmp_path):
     return reading
 
 
-def test_what_is_not_declared_is_strict(read):
-    """The defaults are the safe ones."""
+def test_manifest_defaults_are_strict(read):
+    """A declaration has to ask for every exception."""
     service = read(SERVICE)
 
     assert isinstance(service, Service)
@@ -49,14 +49,14 @@ def test_what_is_not_declared_is_strict(read):
     assert service.build.platform == "linux/amd64"
 
 
-def test_a_base_has_a_check_in_place_of_a_probe(read):
-    """And no environments."""
+def test_base_has_check_instead_of_probe(read):
+    """It has no environments either."""
     assert isinstance(read(BASE), Base)
 
 
 @pytest.mark.parametrize("place", [DIGESTS, PLANS])
-def test_name_under_which_the_lifecycle_signs_other_things_is_refused(read, place):
-    """What is said of such an application's images would be said of every image, or of plans."""
+def test_name_reserved_by_lifecycle_is_refused(read, place):
+    """Statements about its images would apply to all images or to plans."""
     name = place.rpartition("/")[2]
     assert evidence_repository(TierName.LIFECYCLE, name) == place
 
@@ -66,7 +66,7 @@ def test_name_under_which_the_lifecycle_signs_other_things_is_refused(read, plac
 
 
 def changed(values, path, value):
-    """`values` with something else at a dotted path."""
+    """Return `values` with another value at a dotted path."""
     head, _, rest = path.partition(".")
     inner = values.get(head, {}) if isinstance(values.get(head, {}), dict) else {}
     return {**values, head: changed(inner, rest, value) if rest else value}
@@ -160,8 +160,8 @@ def changed(values, path, value):
     ],
     ids=str,
 )
-def test_a_service_cannot_declare(read, path, value):
-    """Each is refused with its name."""
+def test_service_refuses_invalid_value(read, path, value):
+    """The error names the key."""
     with pytest.raises(DeclarationInvalid) as caught:
         read(changed(SERVICE, path, value))
     assert path.rpartition(".")[2] in str(caught.value)
@@ -180,15 +180,15 @@ def test_a_service_cannot_declare(read, path, value):
     ],
     ids=str,
 )
-def test_a_base_cannot_declare(read, path, value):
-    """It never runs as a service, and its packages are names."""
+def test_base_refuses_invalid_value(read, path, value):
+    """A base never runs as a service, and its packages are names."""
     with pytest.raises(DeclarationInvalid):
         read(changed(BASE, path, value))
 
 
 @pytest.mark.parametrize("missing", ["kind", "name", "owner", "test", "probe"])
-def test_a_service_has_to_declare(read, missing):
-    """What is missing is named."""
+def test_service_requires_key(read, missing):
+    """The error names the missing key."""
     with pytest.raises(DeclarationInvalid, match=missing):
         read({key: value for key, value in SERVICE.items() if key != missing})
 
@@ -212,8 +212,8 @@ def test_a_service_has_to_declare(read, missing):
     ],
     ids=str,
 )
-def test_a_service_can_declare(read, path, value):
-    """The limits of what is allowed."""
+def test_service_accepts_valid_value(read, path, value):
+    """These are the limits of the allowed values."""
     assert read(changed(SERVICE, path, value))
 
 
@@ -221,21 +221,21 @@ def test_a_service_can_declare(read, path, value):
     ("text", "size"),
     [("128MiB", 128 * 1024**2), ("1 GiB", 1024**3), ("2048kib", 2048 * 1024), ("1048576", 1024**2), (1048577, 1048577)],
 )
-def test_sizes_are_bytes_or_words(read, text, size):
-    """Powers of 1024, as their names say."""
+def test_size_is_bytes_or_number_with_unit(read, text, size):
+    """The units are powers of 1024."""
     assert read(changed(SERVICE, "runtime.memory", text)).runtime.memory == size
 
 
-def test_a_mistake_is_told_with_its_line_and_column(read):
-    """So that an editor jumps there."""
+def test_manifest_error_has_line_and_column(read):
+    """An editor can jump there."""
     text = yaml.safe_dump(SERVICE, sort_keys=False).replace("port: 8080", "port: 80")
 
     with pytest.raises(DeclarationInvalid, match=rf"{FILE}:\d+:3: service\.probe\.port: .*1024"):
         read(text)
 
 
-def test_links_cannot_lead_out_of_the_directory(read, tmp_path):
-    """Neither the context nor the Dockerfile."""
+def test_links_out_of_application_directory_are_refused(read, tmp_path):
+    """This applies to the context and the Dockerfile."""
     outside = tmp_path.parent / "outside"
     outside.mkdir(exist_ok=True)
     (tmp_path / "link").symlink_to(outside)
@@ -247,8 +247,8 @@ def test_links_cannot_lead_out_of_the_directory(read, tmp_path):
                 read(changed(SERVICE, path, name))
 
 
-def test_a_declaration_is_the_applications_own(tmp_path):
-    """Not another's that a link leads to."""
+def test_declaration_file_that_is_a_link_out_is_refused(tmp_path):
+    """It would be the declaration of another application."""
     other, here = tmp_path / "other", tmp_path / "here"
     other.mkdir()
     here.mkdir()
@@ -259,8 +259,8 @@ def test_a_declaration_is_the_applications_own(tmp_path):
         read_manifest(here)
 
 
-def test_what_is_no_directory_is_refused(tmp_path):
-    """With what to name instead."""
+def test_path_without_declaration_is_refused(tmp_path):
+    """The error says whether the directory or the file is missing."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "nothing", tmp_path / "a\0b"):
         with pytest.raises(DeclarationInvalid, match="not a directory"):
@@ -277,8 +277,8 @@ def test_what_is_no_directory_is_refused(tmp_path):
     ),
     st.sampled_from([*SERVICE, *BASE, "build", "runtime", "limits", "environments", "rootfs"]),
 )
-def test_any_value_anywhere_is_read_or_declared_invalid(tmp_path_factory, value, key):
-    """`DeclarationInvalid` is all that may come out."""
+def test_any_value_is_read_or_declared_invalid(tmp_path_factory, value, key):
+    """No other exception than `DeclarationInvalid` may be raised."""
     directory = tmp_path_factory.mktemp("app")
     for values in (SERVICE, BASE):
         (directory / FILE).write_text(yaml.safe_dump({**values, key: value}, allow_unicode=True))
@@ -287,8 +287,8 @@ def test_any_value_anywhere_is_read_or_declared_invalid(tmp_path_factory, value,
 
 
 @given(st.data())
-def test_any_text_is_a_declaration_or_declared_invalid(tmp_path_factory, data):
-    """Text out of nothing, and a good declaration with a piece of it cut out and something else put in its place."""
+def test_any_text_is_declaration_or_declared_invalid(tmp_path_factory, data):
+    """The text is random, or a valid declaration with a replaced part."""
     directory = tmp_path_factory.mktemp("app")
     good = yaml.safe_dump(SERVICE | {"build": {"context": "."}, "environments": ["staging"]}, sort_keys=False)
     start = data.draw(st.integers(0, len(good)))
@@ -302,8 +302,8 @@ def test_any_text_is_a_declaration_or_declared_invalid(tmp_path_factory, data):
         assert isinstance(read_manifest(directory), Service | Base)
 
 
-def test_the_schema_knows_every_key():
-    """Editors complete from it, and mark what is not in it."""
+def test_schema_has_every_key():
+    """Editors complete keys from it and mark unknown ones."""
     definitions = json_schema()["$defs"]
 
     assert set(definitions["Service"]["properties"]) == set(Service.model_fields)
@@ -322,8 +322,8 @@ SUM = "sha256:" + "a" * 64
         {"urls": {"https://files.test/a.tgz": SUM, "https://files.test:8443/a?b=c": SUM}},
     ],
 )
-def test_a_build_declares_what_it_fetches(fetch):
-    """Images by digest, URLs by https with the checksum of their content."""
+def test_fetch_accepts_pinned_images_and_urls(fetch):
+    """Images need a digest, URLs need https and a checksum."""
     assert MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}}).build.fetch.model_dump(exclude_unset=True)
 
 
@@ -349,8 +349,8 @@ def test_a_build_declares_what_it_fetches(fetch):
     ],
     ids=str,
 )
-def test_a_build_declares_nothing_that_is_not_pinned(fetch):
-    """No tags, no other schemes, no patterns."""
+def test_fetch_refuses_unpinned_images_and_urls(fetch):
+    """Tags, other schemes and patterns are refused."""
     with pytest.raises(ValidationError):
         MANIFEST.validate_python({**FETCHING, "build": {"fetch": fetch}})
 

@@ -1,4 +1,4 @@
-"""announce: the same push is the same event, and what Prefect did not take is told."""
+"""announce: one push gives one event, and an event that Prefect did not take is an error."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ PUSHED = Pushed(event="13cd", at=NOON, image=ImageRef(repository="dev/hello", di
 
 
 class Client:
-    """Prefect's client, of which this answers in Prefect's place."""
+    """Stands in for Prefect's client and answers in place of the server."""
 
     def __init__(self, answer):
         self.answer, self.asked = answer, []
@@ -28,8 +28,8 @@ class Client:
         return httpx.Response(self.answer, request=httpx.Request(method, f"http://prefect{path}"))
 
 
-def test_the_event_is_posted_and_taken():
-    """About the digest, with what a trigger needs."""
+def test_announce_posts_event_about_digest():
+    """The event has the labels and the payload that a trigger needs."""
     client = Client(204)
 
     announce(PUSHED, client)
@@ -47,36 +47,36 @@ def test_the_event_is_posted_and_taken():
     }
 
 
-def test_a_message_that_comes_twice_is_one_event():
-    """Prefect knows an event by its id; another push of the same image is another event."""
+def test_duplicate_message_gives_same_event_id():
+    """Prefect identifies an event by its ID; another push of the same image is another event."""
     assert event_of(PUSHED).id == event_of(PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})).id
     assert event_of(PUSHED).id != event_of(PUSHED.model_copy(update={"event": "another"})).id
 
 
 @pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)
-def test_what_prefect_did_not_take_is_told(answer):
-    """So that the message stays in its queue."""
+def test_announce_raises_error_if_prefect_did_not_take_event(answer):
+    """The message then stays in its queue."""
     with pytest.raises(EventNotTaken, match="did not take"):
         announce(PUSHED, Client(answer))
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
-def test_what_prefect_will_never_take_is_told_as_such(answer):
-    """So that nothing waits for it."""
+def test_announce_raises_other_error_if_prefect_rejects_event(answer):
+    """Retrying would never succeed."""
     with pytest.raises(EventUnreadable, match="for an event"):
         announce(PUSHED, Client(answer))
 
 
 class Server(Client):
-    """It counts."""
+    """A client that answers with a count of runs."""
 
     def request(self, method, path, json):
         super().request(method, path, json)
         return httpx.Response(200, json=3, request=httpx.Request(method, f"http://prefect{path}"))
 
 
-def test_what_is_unfinished_is_counted_by_prefect():
-    """By kind of run, and by what goes on of it."""
+def test_unfinished_counts_push_runs_on_server():
+    """The filter selects the deployment and unfinished states."""
     server = Server(200)
 
     assert Announcer(server).unfinished() == 3
@@ -85,21 +85,21 @@ def test_what_is_unfinished_is_counted_by_prefect():
 
 
 @pytest.mark.parametrize("answer", [404, 422])
-def test_a_server_that_cannot_count_counts_as_busy(answer):
-    """Asked for ever, it would keep every push; catch-up runs look at them all."""
+def test_unfinished_counts_as_busy_if_server_cannot_count(answer):
+    """Endless retries would hold back every push; catch-up runs cover them."""
     assert Announcer(Client(answer)).unfinished() == AT_ONCE
 
 
 @pytest.mark.parametrize("answer", [401, 503])
-def test_a_server_that_does_not_answer_now_is_asked_again(answer):
-    """It may say later how much it has to do."""
+def test_unfinished_raises_error_if_server_does_not_answer(answer):
+    """The bridge retries, as the server may answer later."""
     with pytest.raises(EventNotTaken):
         Announcer(Client(answer)).unfinished()
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
-def test_a_catch_up_that_prefect_will_never_take_is_left_to_the_schedule(answer, caplog):
-    """Asked for ever, it would keep every push that comes after."""
+def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
+    """Endless retries would hold back every later push."""
     client = Client(answer)
 
     Announcer(client).catch_up(40, 1000)
@@ -107,8 +107,8 @@ def test_a_catch_up_that_prefect_will_never_take_is_left_to_the_schedule(answer,
     assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled reconcile" in caplog.text
 
 
-def test_a_catch_up_run_is_announced_or_that_it_was_not_is_told():
-    """The bridge tries again."""
+def test_catch_up_posts_event_or_raises_error():
+    """After an error, the bridge retries."""
     client = Client(204)
     Announcer(client).catch_up(40, 1000)
     ((_, path, (event,)),) = client.asked

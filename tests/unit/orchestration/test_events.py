@@ -1,4 +1,4 @@
-"""Events: whose they are, and where they come from."""
+"""Events: their resource, related resources, origin and ID."""
 
 import time
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 
 @pytest.fixture
 def emitted(monkeypatch):
-    """Emit, and give the event as Prefect gets it."""
+    """Return a function that emits an event and returns it as Prefect gets it."""
 
     def emit(*args, **payload):
         found = []
@@ -36,8 +36,8 @@ def emitted(monkeypatch):
     return emit
 
 
-def test_an_event_is_about_a_digest(emitted, make):
-    """Application and revision are related; a name says which."""
+def test_event_resource_is_the_digest(emitted, make):
+    """Application and revision are related resources."""
     event = emitted("image.stored", REF, make.source(dirty=True), tag="t")
 
     assert event["event"] == "cscm.image.stored"
@@ -64,8 +64,8 @@ def test_an_event_is_about_a_digest(emitted, make):
     ],
     ids=["push", "advisory", "advisory about everything"],
 )  # fmt: skip
-def test_what_is_posted_is_sent_before_who_posts_it_may_end(monkeypatch, post, name, about, payload):
-    """A git hook ends at once, and Prefect sends events in a thread that does not outlive it."""
+def test_posted_event_is_sent_before_return(monkeypatch, post, name, about, payload):
+    """A git hook ends at once, and Prefect's background thread would end with it."""
     done = []
     monkeypatch.setattr(source, "now", lambda: NOON)
     monkeypatch.setattr(events, "emit_event", lambda **event: done.append(event))
@@ -80,8 +80,8 @@ def test_what_is_posted_is_sent_before_who_posts_it_may_end(monkeypatch, post, n
     assert last == "all are sent"
 
 
-def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):
-    """A trigger that starts the next tier must not start it twice; it matches labels, and no payload."""
+def test_event_label_tells_whether_it_comes_from_chain(emitted):
+    """A trigger that starts the next tier must ignore events of a chain, and it matches only labels."""
     alone = emitted("image.signed", REF)
     with events.in_a_chain():
         in_a_chain = emitted("image.signed", REF)
@@ -91,31 +91,31 @@ def test_an_event_says_whether_it_comes_out_of_a_chain(emitted):
         assert (event["payload"]["origin"], event["resource"]["cscm.origin"]) == (origin, origin)
 
 
-def test_the_boundary_of_an_event_is_a_label_too(emitted):
-    """A trigger that waits for one gate's word matches labels alone."""
+def test_event_of_gate_has_gate_label(emitted):
+    """A trigger for the verdict of one gate matches only labels."""
     event = emitted("image.admitted", REF, gate="curation", notes=["x"])
 
     assert event["resource"]["cscm.gate"] == event["payload"]["gate"] == "curation"
     assert "cscm.notes" not in event["resource"] and "cscm.gate" not in emitted("image.signed", REF)["resource"]
 
 
-async def test_what_a_chain_starts_is_part_of_it(emitted):
-    """Its steps are tasks and threads."""
+async def test_event_from_thread_of_chain_has_chain_origin(emitted):
+    """The steps of a chain are tasks and threads."""
     with events.in_a_chain():
         told = await in_thread(emitted, "image.signed", REF)
 
     assert told["resource"]["cscm.origin"] == "chain"
 
 
-def test_without_a_source_only_the_application_is_related(emitted):
+def test_event_without_source_relates_only_to_application(emitted):
     """The monitor knows no revision."""
     related = emitted("deployment.drifted", REF)["related"]
 
     assert [each["prefect.resource.role"] for each in related] == ["application"]
 
 
-def test_an_event_that_tells_of_a_statement_has_its_number(emitted):
-    """The same, whoever emits it; another statement's or event's has another."""
+def test_event_of_statement_has_stable_id(emitted):
+    """Every emitter gives the same statement the same ID, and other statements another."""
     number = events.event_id("image.verdict-changed", REF.digest)
 
     assert emitted("image.verdict-changed", REF, None, number)["id"] == number
@@ -126,8 +126,8 @@ def test_an_event_that_tells_of_a_statement_has_its_number(emitted):
     )
 
 
-def test_what_prefect_has_is_known(machine):
-    """A while after it was emitted; where nobody can say, it counts as not told."""
+def test_is_recorded_tells_whether_prefect_has_event(machine):
+    """If the server does not answer, the event counts as not recorded."""
     number = events.event_id("image.signed", REF.digest)
     pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
     event = event_of(pushed).model_copy(update={"id": number})

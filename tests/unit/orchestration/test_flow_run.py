@@ -1,4 +1,4 @@
-"""Which code a flow run is of is said by the project's prefect.yaml, whatever the server says."""
+"""A flow run uses the code that the project's prefect.yaml declares, whatever the server says."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -34,8 +34,8 @@ def deployment(**changes):
 
 
 @pytest.mark.parametrize(("queue", "nicer"), [("pushes", flow_run.GIVEN_WAY), ("watch", 0), ("other", 0), (None, 0)])
-def test_a_run_of_a_queue_with_a_limit_gives_way_to_others(project, queue, nicer, monkeypatch):
-    """What events start in any number must not take the processor from what watches over the rest."""
+def test_run_of_limited_queue_lowers_its_priority(project, queue, nicer, monkeypatch):
+    """Many runs started by events must not take the processor from other runs."""
     (project / "prefect.yaml").write_text(
         "definitions:\n  limit: 9\n  work_pool: {name: laptop}\n"
         "  queues: [{name: watch, priority: 1}, {name: pushes, priority: 2, limit: 3}]\n" + DECLARED
@@ -48,8 +48,8 @@ def test_a_run_of_a_queue_with_a_limit_gives_way_to_others(project, queue, nicer
 
 
 @pytest.mark.parametrize("steps", [None, [], [{HARMLESS: {"directory": "/elsewhere"}}]])
-def test_declared_deployment_runs_the_projects_code(project, steps):
-    """The step that `prefect deploy` adds is not run: a worker starts runs in the project."""
+def test_declared_deployment_runs_code_of_project(project, steps):
+    """The pull step that `prefect deploy` adds is not executed, because the worker starts runs in the project."""
     assert declared_entrypoint("chain/on-demand", deployment(pull_steps=steps), project) == "flows.chain:chain"
 
 
@@ -74,20 +74,20 @@ def test_declared_deployment_runs_the_projects_code(project, steps):
         ("chain/on-demand", {"pull_steps": [{}]}, "elsewhere"),
     ],
 )
-def test_foreign_deployment_is_refused(project, name, changes, told):
-    """Whoever may log in to the server may make one, or change one."""
+def test_undeclared_or_changed_deployment_is_refused(project, name, changes, told):
+    """Everyone who may log in to the server can create or change a deployment."""
     with pytest.raises(ForeignRun, match=told):
         declared_entrypoint(name, deployment(**changes), project)
 
 
-def test_without_declarations_every_deployment_is_foreign(tmp_path):
-    """A worker that was started elsewhere runs nothing."""
+def test_every_deployment_is_refused_without_declarations(tmp_path):
+    """A worker that was started in another directory runs nothing."""
     with pytest.raises(ForeignRun):
         declared_entrypoint("chain/on-demand", deployment(), tmp_path)
 
 
-async def test_run_without_deployment_is_foreign():
-    """Its command would be all that there is."""
+async def test_run_without_deployment_is_refused():
+    """Its command would come from the server alone."""
     with pytest.raises(ForeignRun, match="of no deployment"):
         await flow_run.load_declared_flow(SimpleNamespace(deployment_id=None))
 
@@ -103,8 +103,8 @@ TEMPLATE = {
 }
 
 
-async def test_worker_starts_its_own_command_in_its_own_environment_and_directory(project, monkeypatch):
-    """Neither the work pool's template nor job variables say otherwise."""
+async def test_worker_uses_its_own_command_environment_and_directory(project, monkeypatch):
+    """The work pool's template and job variables cannot change them."""
     monkeypatch.setenv("OF_THE_WORKER", "here")
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
     run = SimpleNamespace(id=uuid4(), name="a-run", deployment_id=None)
@@ -121,8 +121,8 @@ async def test_worker_starts_its_own_command_in_its_own_environment_and_director
     assert Path.cwd() == ProjectJob.project
 
 
-def test_a_run_tags_the_flows_within_it(monkeypatch):
-    """Else the server would leave them Running for ever when the run is killed."""
+def test_flow_run_tags_its_subflows(monkeypatch):
+    """Without the tags, the server would leave them Running if the run is killed."""
     seen = []
     for name in ("load_flow_from_flow_run", "TagsContext"):
         monkeypatch.setattr(flow_run.flow_engine, name, None)

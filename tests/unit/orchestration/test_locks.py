@@ -1,4 +1,4 @@
-"""Turns on Prefect's server: how they are called, who waits for whom, and what the dead held is given back."""
+"""Locks on Prefect's server: their names, mutual exclusion, and recovery from runs that ended without release."""
 
 import asyncio
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse
 
 @pytest.fixture
 def name(machine):
-    """A turn that nobody else takes."""
+    """A lock name that no other test uses."""
     return f"trial {uuid4().hex[:8]}"
 
 
 @contextmanager
 def another_run():
-    """One that has none of the turns of this one."""
+    """Act as another run, which holds none of the locks of this one."""
     token = turns._held.set(frozenset())
     try:
         yield
@@ -31,7 +31,7 @@ def another_run():
 
 @pytest.fixture
 def gives_up(monkeypatch):
-    """A function in which another run waits for a turn that somebody else has, though not for long."""
+    """Return a context manager in which another run waits briefly for a held lock and times out."""
 
     @contextmanager
     def soon(said=None):
@@ -44,7 +44,7 @@ def gives_up(monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch):
-    """A function that has a turn as a run of that name; the runs it is told of."""
+    """Return a function that takes a lock as a named run and returns the abandoned runs before it."""
 
     async def one(name, who, error=None):
         monkeypatch.setattr(turns, "invocation", lambda: who)
@@ -68,8 +68,8 @@ def file_of(name):
     return get_current_settings().home / "turns" / name
 
 
-async def test_one_waits_for_the_other_of_the_same_name(name):
-    """Not for another's: that one comes and goes meanwhile."""
+async def test_lock_excludes_other_run_of_same_name_only(name):
+    """A lock of another name is free meanwhile."""
     said = []
 
     async def waits():
@@ -88,8 +88,8 @@ async def test_one_waits_for_the_other_of_the_same_name(name):
     assert said == ["other", "first", "second"]
 
 
-async def test_what_a_run_has_it_has_in_all_that_it_does(name, gives_up):
-    """A flow within it that takes the same turn would wait for itself; when that ends, the turn is still the run's."""
+async def test_lock_is_reentrant_within_run(name, gives_up):
+    """A flow in the same run would otherwise wait for itself; the outer flow still holds the lock afterwards."""
 
     async def within():
         return await taken(name)
@@ -104,8 +104,8 @@ async def test_what_a_run_has_it_has_in_all_that_it_does(name, gives_up):
         assert await taken(name) == 1
 
 
-async def test_who_waits_too_long_gives_up(name, gives_up):
-    """The run that has the turn is not disturbed, and nobody is named for it."""
+async def test_waiting_for_lock_times_out(name, gives_up):
+    """The holder is not disturbed, and the waiting run is not reported as abandoned."""
     async with run_lock(name):
         with gives_up(f"{name}: another run had the turn"):
             async with run_lock(name):
@@ -116,8 +116,8 @@ async def test_who_waits_too_long_gives_up(name, gives_up):
         assert before == ()
 
 
-async def test_a_run_on_another_machine_is_waited_for(name, gives_up, machine):
-    """It is Prefect's limit that keeps the two apart, as they share no file."""
+async def test_lock_excludes_run_on_other_machine(name, gives_up, machine):
+    """Two machines share no file, so the concurrency limit of Prefect excludes them."""
     async with run_lock(name):
         with machine("another"), gives_up():
             async with run_lock(name):
@@ -128,8 +128,8 @@ async def test_a_run_on_another_machine_is_waited_for(name, gives_up, machine):
     assert await taken(name) == 0
 
 
-async def test_runs_that_did_not_end_well_are_named_until_one_does(name, run):
-    """Each is told of all before it, in order; what they left is to be cleared away."""
+async def test_lock_reports_failed_runs_until_one_succeeds(name, run):
+    """The next run gets all their names in order, so that it can clean up after them."""
     told = [
         await run(name, "one", ValueError("it fails")),
         await run(name, "two", ValueError("it fails")),
@@ -140,8 +140,8 @@ async def test_runs_that_did_not_end_well_are_named_until_one_does(name, run):
     assert told == [(), ("one",), ("one", "two"), ()]
 
 
-async def test_who_never_got_its_turn_is_named_too(name, run, gives_up, machine):
-    """A run may be killed at any moment, and those before it are not forgotten over it."""
+async def test_lock_reports_failed_runs_and_one_that_timed_out(name, run, gives_up, machine):
+    """A run may be killed at any moment, and those before it are not forgotten."""
     await run(name, "one", ValueError("it fails"))
     with machine("another"):
         async with run_lock(name):
@@ -151,8 +151,8 @@ async def test_who_never_got_its_turn_is_named_too(name, run, gives_up, machine)
     assert await run(name, "three") == ("one", "two")
 
 
-async def test_only_the_last_are_remembered(name, run, monkeypatch):
-    """An application that never gets built does not fill the disk."""
+async def test_lock_remembers_limited_number_of_failed_runs(name, run, monkeypatch):
+    """An application that never builds must not fill the disk."""
     monkeypatch.setattr(turns, "REMEMBERED", 2)
     for who in ("one", "two", "three"):
         await run(name, who, ValueError("it fails"))
@@ -161,8 +161,8 @@ async def test_only_the_last_are_remembered(name, run, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", '[{"run": "dea', "[]", "rubbish", '[{"run": 1}]'])
-async def test_a_file_that_was_cut_off_names_nobody(name, run, content):
-    """The machine may go down in the middle of writing; the turn is taken all the same."""
+async def test_lock_with_invalid_file_reports_no_run(name, run, content):
+    """The machine may crash during a write; the lock can be taken all the same."""
     file_of(name).parent.mkdir(parents=True)
     file_of(name).write_text(content)
 
@@ -175,8 +175,8 @@ async def takes(name, during):
         return await during()
 
 
-async def test_the_lease_of_a_run_that_died_is_given_back_at_once(name, machine, monkeypatch):
-    """It wrote down which. What stands for its death is a copy of its file, which nobody has locked."""
+async def test_lease_of_dead_run_is_released_at_once(name, machine, monkeypatch):
+    """Its file names the lease; a copy of the file that nobody has locked simulates the death."""
     monkeypatch.setattr(turns, "invocation", lambda: "dead")
     monkeypatch.setattr(turns, "WAIT", turns.LEASE / 3)
 
@@ -191,8 +191,8 @@ async def test_the_lease_of_a_run_that_died_is_given_back_at_once(name, machine,
     assert await takes(name, dies) == (("dead",), 1)
 
 
-async def test_of_many_runs_one_works_and_one_waits(name):
-    """What a third would look at, the one that waits looks at when it has its turn."""
+async def test_next_run_lock_lets_one_run_work_and_one_wait(name):
+    """A third run is not needed, because the waiting one covers its work."""
     done, works, stay = [], asyncio.Event(), asyncio.Event()
 
     async def one(who):
@@ -218,8 +218,8 @@ async def test_of_many_runs_one_works_and_one_waits(name):
     assert done[-1] == ("later", True)
 
 
-async def test_a_run_is_named_by_what_marks_its_things(name):
-    """Its containers and images carry that."""
+async def test_lock_reports_run_by_its_invocation(name):
+    """The labels of the containers and images of a run have the same value."""
 
     async def fails():
         raise ValueError(turns.invocation())
@@ -234,16 +234,16 @@ async def test_a_run_is_named_by_what_marks_its_things(name):
 @pytest.mark.parametrize(
     "about", [("deploy", "staging", "hello"), ("deploy", "staging", "team/hello"), ("curate", "x")]
 )
-def test_a_name_says_what_it_is_about_and_has_no_slash(about):
-    """Prefect takes none in the name of a limit."""
+def test_lock_name_is_reversible_and_has_no_slash(about):
+    """Prefect allows no slash in the name of a limit."""
     name = lock_name(*about)
 
     assert "/" not in name
     assert parse_lock_name(name) == about
 
 
-async def test_to_look_for_what_was_left_is_no_run_that_waits(name, run, monkeypatch):
-    """Else a push that comes just then would leave its image to a run that is not there."""
+async def test_abandoned_locks_does_not_count_as_waiting_run(name, run, monkeypatch):
+    """A push at that moment would otherwise leave its image to a run that does not exist."""
     await run(name, "one", ValueError("it fails"))
     async with next_run_lock(f"{name} other"):
         pass

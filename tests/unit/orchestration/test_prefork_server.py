@@ -1,4 +1,4 @@
-"""Warm runs: a copy of a process that has imported everything is a run like any other, and without one it runs too."""
+"""Prefork server: a forked run behaves like any other, and runs start without the server too."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ def environment(place, **changes):
 
 @pytest.fixture
 def place(tmp_path):
-    """A directory whose socket's name is longer than a socket's may be."""
+    """A directory in which the path of the socket exceeds the length limit of sockets."""
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     (deep / "code").write_text("1")
@@ -79,7 +79,7 @@ def asking(place, **changes):
 
 
 def pid_of(place):
-    """The run's own process, once it is there."""
+    """Return the PID of the run's process once it exists."""
     for _ in range(200):
         with contextlib.suppress(FileNotFoundError, ValueError):
             return int((place / "pid").read_text())
@@ -94,8 +94,8 @@ def lives(pid):
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_a_run_has_its_own_environment_directory_output_and_status(served, status):
-    """As if it had been started by itself."""
+def test_forked_run_has_own_environment_directory_output_and_status(served, status):
+    """The run behaves as if it had been started by itself."""
     process = asking(served, SAID="my own", DOES=str(status))
 
     out, err = process.communicate(timeout=30)
@@ -103,16 +103,16 @@ def test_a_run_has_its_own_environment_directory_output_and_status(served, statu
     assert (out, process.returncode) == (f"my own {served.name} the-run\n", status), err
 
 
-def test_one_run_knows_nothing_of_another(served):
-    """Each is a copy of the same beginning."""
+def test_forked_runs_are_independent(served):
+    """Each run is a fork of the same initial process."""
     first, second = asking(served, SAID="one"), asking(served, SAID="two")
 
     assert {each.communicate(timeout=30)[0].split()[0] for each in (first, second)} == {"one", "two"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_reaches_the_run_and_its_end_is_told(served, number):
-    """That is how a run is cancelled."""
+def test_signal_reaches_forked_run_and_its_end_is_reported(served, number):
+    """Prefect cancels a run by a signal."""
     process = asking(served, DOES="waits")
     run = pid_of(served)
 
@@ -123,8 +123,8 @@ def test_a_signal_reaches_the_run_and_its_end_is_told(served, number):
     assert not lives(run)
 
 
-def test_a_run_ends_with_whoever_asked_for_it(served):
-    """A worker that is killed leaves nothing running."""
+def test_forked_run_ends_if_its_client_is_killed(served):
+    """A killed worker leaves nothing running."""
     process = asking(served, DOES="waits")
     run = pid_of(served)
 
@@ -138,8 +138,8 @@ def test_a_run_ends_with_whoever_asked_for_it(served):
 
 
 @pytest.mark.parametrize("why", ["nobody there", "other settings", "other code"])
-def test_without_a_fitting_process_it_starts_by_itself(served, place, why):
-    """The real engine, which here is not told of a run that it could know."""
+def test_run_starts_alone_if_no_server_fits(served, place, why):
+    """The real engine runs here and does not know the run ID."""
     if why == "nobody there":
         (place / "warm.sock").unlink()
     if why == "other code":
@@ -153,8 +153,8 @@ def test_without_a_fitting_process_it_starts_by_itself(served, place, why):
     assert process.returncode == 1 and "Invalid flow run id" in err + out
 
 
-def test_after_a_change_of_code_the_process_starts_again(served):
-    """The first run after a change starts by itself; those after it are copies of the new code."""
+def test_server_restarts_after_code_change(served):
+    """The first run after the change starts alone; later runs are forks of the new code."""
     (served / "code").write_text("2")
     asking(served).communicate(timeout=60)
 
@@ -164,15 +164,15 @@ def test_after_a_change_of_code_the_process_starts_again(served):
     assert said == f"hello {served.name} the-run\n"
 
 
-def test_only_what_configures_is_compared():
-    """What is of one run alone is not, nor what has nothing to do with it."""
+def test_only_settings_are_compared_with_server():
+    """Variables of one run and unrelated variables do not matter."""
     found = warm.settings_of({"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"})
 
     assert found == {"PREFECT_HOME": "/h", "CSCM_HOME": "/c"}
 
 
-def test_a_changed_file_changes_the_fingerprint(monkeypatch, tmp_path):
-    """Asked before each run, so that none is of yesterday's code."""
+def test_fingerprint_changes_with_code(monkeypatch, tmp_path):
+    """It is compared before each run, so no run uses old code."""
     room = tmp_path / "supply_chain"
     room.mkdir()
     (room / "a.py").write_text("1")
@@ -184,8 +184,8 @@ def test_a_changed_file_changes_the_fingerprint(monkeypatch, tmp_path):
     assert warm.fingerprint() != before
 
 
-def test_every_flow_that_a_deployment_starts_is_imported():
-    """One that is forgotten runs too, only some seconds later."""
+def test_server_imports_flow_of_every_deployment():
+    """A missing flow still runs, but starts some seconds later."""
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     started = {each["entrypoint"].partition(":")[0] for each in deployments}
 

@@ -1,4 +1,4 @@
-"""A freeze holds promotions, and says who wanted it."""
+"""A promotion freeze stops promotions and names who set it and why."""
 
 from uuid import uuid4
 
@@ -18,12 +18,12 @@ IMAGE = "dev/hello@sha256:" + "a" * 64
 
 @pytest.fixture(autouse=True)
 async def alone(machine, monkeypatch):
-    """A variable of the test's own, for the server is everybody's."""
+    """Use a Prefect variable of the test's own, because the server is shared."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
 
 
-async def test_a_freeze_is_kept_until_it_is_thawed(make):
-    """With who and why, for everybody who asks."""
+async def test_freeze_stays_active_until_it_is_lifted(make):
+    """Everyone can see who set it and why."""
     about = PromotionFreeze(by="ann", why="holidays", since=make.noon)
     await set_freeze(about)
     assert await active_freeze() == about
@@ -31,8 +31,8 @@ async def test_a_freeze_is_kept_until_it_is_thawed(make):
     assert await active_freeze() is None
 
 
-async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch):
-    """By an event or by the reconcile; not even its settings are read."""
+async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
+    """This covers runs by events and reconcile runs; not even settings are read."""
 
     async def forbidden(*_):
         raise AssertionError("a frozen promotion went on")
@@ -46,8 +46,8 @@ async def test_a_promotion_ends_as_frozen_and_touches_nothing(make, monkeypatch)
         assert "by ann" in state.message and "holidays" in state.message
 
 
-async def test_a_freeze_that_cannot_be_read_freezes():
-    """Somebody wanted something to wait: nothing is promoted until it is clear what."""
+async def test_unreadable_freeze_stops_promotions():
+    """Somebody wanted to stop promotions, so none starts until the value is fixed."""
     await Variable.aset(promotion_freeze.VARIABLE, "yes please", overwrite=True)
     with pytest.raises(SettingInvalid, match="cscm thaw"):
         await promote(IMAGE)

@@ -1,4 +1,4 @@
-"""Pushes: which one stands for which."""
+"""Runs of pushes: which run covers which push."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def nothing():
 
 @pytest.fixture
 async def push(machine, monkeypatch):
-    """A function that makes the run of a push so many minutes after noon; the last one is the run that asks."""
+    """Return a function that creates the run of a push a number of minutes after noon."""
     async with get_client() as client:
         made = await client.create_deployment(
             await client.create_flow(nothing), uuid4().hex, parameter_openapi_schema={}
@@ -48,8 +48,8 @@ async def asks(run, monkeypatch, **changes):
     return later and later.id
 
 
-async def test_the_last_push_is_built_and_those_before_it_are_not(push, monkeypatch):
-    """Whoever of them starts first; one that waits to be taken up again is as old as it was."""
+async def test_only_last_push_is_built(push, monkeypatch):
+    """The order in which the runs start does not matter."""
     first, second, third = [await push(minutes) for minutes in range(3)]
 
     assert await asks(first, monkeypatch) in (second.id, third.id)
@@ -61,8 +61,8 @@ async def test_the_last_push_is_built_and_those_before_it_are_not(push, monkeypa
     (Scheduled(), True), (Scheduled(name="Waiting"), True), (Pending(), True), (Running(), True),
     (Completed(), True), (Completed(name="Refused"), True), (Failed(), False),
 ])  # fmt: skip
-async def test_a_later_push_stands_for_an_earlier_unless_it_failed(push, monkeypatch, state, stands):
-    """What nobody built is built."""
+async def test_later_push_covers_earlier_one_unless_it_failed(push, monkeypatch, state, stands):
+    """A revision that was not built is built."""
     first = await push(0)
     later = await push(1, state)
 
@@ -73,16 +73,16 @@ async def test_a_later_push_stands_for_an_earlier_unless_it_failed(push, monkeyp
     {"path": "/shop/other"}, {"ref": "refs/heads/feature"}, {"ref": f"{REF} refs/tags/v1"}, {"minutes": -1},
     {"pushed": "rubbish"}, {"pushed": "2026-11-24T13:00:00"},
 ])  # fmt: skip
-async def test_no_other_push_stands_for_it(push, monkeypatch, other):
-    """Of another branch or application; nor one that only one clock calls later."""
+async def test_push_is_not_covered_by_unrelated_push(push, monkeypatch, other):
+    """Unrelated is another branch, another application, or a push that is later by one clock only."""
     first = await push(0, pushed=None if other.get("pushed") != "2026-11-24T13:00:00" else "rubbish")
     await push(**{"minutes": 1, **other})
 
     assert await asks(first, monkeypatch) is None
 
 
-async def test_where_the_two_clocks_differ_each_push_is_built(push, monkeypatch):
-    """The hook's clock went back between them: either may be the last one."""
+async def test_both_pushes_are_built_if_clocks_disagree(push, monkeypatch):
+    """The clock of the hook went back between the pushes, so either may be the last one."""
     first = await push(1)
     second = await push(0)
 
@@ -90,8 +90,8 @@ async def test_where_the_two_clocks_differ_each_push_is_built(push, monkeypatch)
     assert await asks(second, monkeypatch) is None
 
 
-async def test_who_says_no_branch_is_built(push, monkeypatch):
-    """An event of somebody else's making, or of an older hook: what it does not say is empty."""
+async def test_push_without_branch_is_always_built(push, monkeypatch):
+    """A foreign event or an older hook sends no branch."""
     first = await push(0, ref="")
     await push(1, ref="")
     assert await asks(first, monkeypatch) is None
@@ -100,6 +100,6 @@ async def test_who_says_no_branch_is_built(push, monkeypatch):
     assert await asks(await push(0), monkeypatch) is None
 
 
-def test_a_run_that_waits_is_under_way():
-    """The page of the morning would otherwise tell it as one that ended."""
+def test_waiting_run_counts_as_under_way():
+    """The daily report would otherwise list it as ended."""
     assert pushes.WAITING in UNDER_WAY

@@ -1,4 +1,4 @@
-"""Run names: they read well, and never make a run fail."""
+"""Run names are readable and never make a run fail."""
 
 from types import SimpleNamespace
 
@@ -23,13 +23,13 @@ def named(monkeypatch):
     ("revision", "shown"),
     [(REVISION, " 3f2a1c0"), ("feature/long-name", " feature/long-name"), ("x" * 101, " " + "x" * 100), (None, "")],
 )
-def test_chain_is_named_after_directory_and_revision(named, revision, shown):
-    """Seven digits of a commit's id, as git writes them."""
+def test_chain_run_is_named_after_directory_and_revision(named, revision, shown):
+    """A commit ID is shortened to seven digits, as git does."""
     assert named(names.by_path, path="/srv/shop/hello", revision=revision) == f"chain hello{shown}"
 
 
-def test_chain_name_reads_nothing_of_the_source(named, tmp_path):
-    """No rule of the snapshot holds yet: a link would show its target to all who see the run, a pipe would block it."""
+def test_chain_run_name_reads_no_source_file(named, tmp_path):
+    """The source is not checked yet: a link could expose its target, and a pipe could block the run."""
     (tmp_path / "hello/.git").mkdir(parents=True)
     (tmp_path / "hello/supply-chain.yaml").write_text("kind: base\nname: base/secret\nowner: me\ncheck: [x]\n")
     (tmp_path / "hello/.git/HEAD").write_text(REVISION)
@@ -42,8 +42,8 @@ def test_chain_name_reads_nothing_of_the_source(named, tmp_path):
     ["", ".", "/", "/nothing/there", "a\0b", "x" * 5000, "a\nb\x1b[31m", None, 7, ["a"], "\ud800"],
     ids=lambda path: repr(path)[:20],
 )
-def test_a_path_that_is_none_makes_a_name_all_the_same(named, path):
-    """The run says what is wrong; its name must not be in its way."""
+def test_run_with_invalid_path_gets_printable_name(named, path):
+    """The run itself reports the invalid path."""
     name = named(names.by_path, path=path)
 
     assert name.startswith("chain")
@@ -62,8 +62,8 @@ def test_a_path_that_is_none_makes_a_name_all_the_same(named, path):
         (None, {}, "curate None"),
     ],
 )
-def test_a_tier_is_named_after_the_image(named, image, more, expected):
-    """Application and twelve digits; whatever was typed instead."""
+def test_tier_run_is_named_after_image(named, image, more, expected):
+    """The name has the application and twelve digits of the digest, or the invalid input."""
     assert named(names.by_image, "curate", image=image, **more) == expected
 
 
@@ -71,8 +71,8 @@ def test_a_tier_is_named_after_the_image(named, image, more, expected):
     ({"packages": ["openssl", "zlib1g"]}, "rescan openssl zlib1g"), ({"packages": None}, "rescan"),
     ({"application": "hello", "image": None, "rebuild": True}, "rescan hello"), ({"packages": ["\x1b" * 400]}, None),
 ])  # fmt: skip
-def test_a_run_about_some_things_is_named_after_them(named, parameters, expected):
-    """So that no other is taken for it."""
+def test_run_with_parameters_is_named_after_them(named, parameters, expected):
+    """Runs about different things can be told apart."""
     name = named(names.by_parameters, "rescan", **parameters)
 
     assert name == expected if expected else len(name) <= 200 and name.isprintable()

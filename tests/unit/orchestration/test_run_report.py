@@ -1,4 +1,4 @@
-"""The journal: what is known of a run, also of one that ends badly."""
+"""The run report: records the steps of a run, also of one that fails."""
 
 import asyncio
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from supply_chain.reports.text import artifact_key
 
 @pytest.fixture
 def pages(monkeypatch):
-    """The artifacts that are written, by key."""
+    """The published artifacts by key."""
     written = {}
 
     def keep(kind):
@@ -44,8 +44,8 @@ async def failing(error):
     raise error
 
 
-async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
-    """And its result goes on."""
+async def test_step_is_recorded_with_duration_and_text(pages):
+    """The result of the step is returned."""
     async with report_run("hello") as story:
         assert await story.step("build", result(7), lambda n: f"built {n}") == 7
         await story.step("test", asyncio.sleep(0.05))
@@ -60,8 +60,8 @@ async def test_a_step_is_noted_with_its_duration_and_what_it_said(pages):
     [(RegistryUnavailable("it is silent\nwait"), "it is silent"), (KeyError("secret"), "KeyError")],
     ids=["ours", "another"],
 )
-async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
-    """A page of a failed run says where it ended; what an unknown error holds may be a secret."""
+async def test_failed_step_is_recorded_and_raises(pages, error, said):
+    """The page shows where the run failed; the text of an unknown error may be a secret and is left out."""
     async with report_run("hello") as story:
         with pytest.raises(type(error)):
             await story.step("build", failing(error))
@@ -72,8 +72,8 @@ async def test_a_step_that_fails_is_noted_and_fails(pages, error, said):
     assert "build" in page and said in page and "'secret'" not in page
 
 
-async def test_a_cancelled_step_is_noted(pages):
-    """As what it is."""
+async def test_cancelled_step_is_recorded(pages):
+    """The step is marked as cancelled."""
     async with report_run("hello") as story:
         run = asyncio.create_task(story.step("build", asyncio.sleep(60)))
         await asyncio.sleep(0.01)
@@ -84,8 +84,8 @@ async def test_a_cancelled_step_is_noted(pages):
     assert story.story.steps[0].said == "cancelled"
 
 
-async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
-    """One page for the whole, written by the chain; a run beside it has its own."""
+async def test_tier_inside_chain_writes_to_report_of_chain(pages):
+    """The chain publishes one page; a separate run has its own."""
     async with report_run("hello") as chain:
         async with report_run("other name") as tier:
             assert tier is chain
@@ -97,8 +97,8 @@ async def test_a_tier_inside_of_a_chain_writes_into_the_chains_journal(pages):
         assert later is not chain
 
 
-async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
-    """Whatever process they run in."""
+async def test_parallel_runs_have_separate_reports(pages):
+    """This holds even within one process."""
 
     async def run(name):
         async with report_run(name) as mine:
@@ -110,8 +110,8 @@ async def test_two_runs_side_by_side_do_not_share_a_journal(pages):
     assert first is not second
 
 
-async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
-    """Lower case, digits and dashes; each application has its own."""
+async def test_artifact_keys_are_valid_and_per_application(pages, make):
+    """Prefect allows lower-case letters, digits and dashes."""
     for name in ("hello", "base/python_3.x"):
         async with report_run(name) as story:
             story.add(report=make.report(make.finding()))
@@ -129,8 +129,8 @@ async def test_pages_are_published_under_keys_that_prefect_takes(pages, make):
     assert "# hello" in pages["dossier-hello"][1]["markdown"]
 
 
-async def test_pages_that_cannot_be_written_do_not_hide_why_the_run_failed(pages, monkeypatch):
-    """What is told is the run's own error, with the other as a note."""
+async def test_publishing_error_does_not_hide_error_of_run(pages, monkeypatch):
+    """The error of the run is raised, with the other as a note."""
 
     async def refuse(**values):
         raise PrefectException("the server is away")
@@ -143,8 +143,8 @@ async def test_pages_that_cannot_be_written_do_not_hide_why_the_run_failed(pages
     assert "the server is away" in caught.value.__notes__[0]
 
 
-async def test_pages_that_cannot_be_written_fail_a_run_that_went_well(pages, monkeypatch):
-    """Nobody could see what it decided."""
+async def test_publishing_error_fails_successful_run(pages, monkeypatch):
+    """Nobody could see what the run decided."""
 
     async def refuse(**values):
         raise PrefectException("the server is away")
@@ -155,8 +155,8 @@ async def test_pages_that_cannot_be_written_fail_a_run_that_went_well(pages, mon
             await story.step("build", result(1))
 
 
-async def test_a_run_without_a_step_has_no_page(pages):
-    """There is nothing to tell."""
+async def test_run_without_steps_publishes_no_page(pages):
+    """There is nothing to show."""
     async with report_run("hello"):
         pass
 
@@ -164,7 +164,7 @@ async def test_a_run_without_a_step_has_no_page(pages):
 
 
 async def told_of(number):
-    """What the log of a run tells that is refused for so many reasons."""
+    """Return the log lines of a run that is refused for a number of reasons."""
     verdict = Refused(
         image=ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64),
         gate=Gate.RELEASE,
@@ -179,16 +179,16 @@ async def told_of(number):
     return told
 
 
-async def test_log_tells_the_first_reasons_of_a_refusal(pages):
-    """A run's log keeps every record."""
+async def test_log_lists_first_reasons_of_refusal(pages):
+    """The length is limited, because Prefect keeps every log record."""
     told = await told_of(MOST_REASONS + 3)
 
     assert len(told) == MOST_REASONS + 1
     assert told[-1] == "refused: and 3 more"
 
 
-async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):
-    """What stands under an application's key is of its own runs."""
+async def test_report_of_run_without_name_has_its_own_key(pages):
+    """The key of an application shows only runs of this application."""
     async with report_run("hello") as story:
         story.publish_under(None)
         await story.step("name", result(1))
@@ -196,8 +196,8 @@ async def test_pages_of_a_run_whose_name_is_open_are_its_own(pages):
     assert set(pages) == {"dossier-run-run"}
 
 
-async def test_a_refusal_is_told_with_every_reason(pages):
-    """In the log, where whoever started the run looks, and on the page."""
+async def test_refusal_is_reported_with_every_reason(pages):
+    """The reasons are in the log and on the page."""
     told = await told_of(3)
 
     assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3

@@ -1,4 +1,4 @@
-"""A refusal ends a run normally, under its own name."""
+"""A refusal completes a run, in a state of its own name."""
 
 from orchestration.run_states import complete_refused
 from supply_chain.model.image import ImageRef
@@ -15,23 +15,23 @@ def verdict(*codes):
     )
 
 
-def test_a_refused_run_is_completed_and_called_refused():
-    """It is an answer; alerts and retries stay quiet."""
+def test_refused_run_is_completed_with_name_refused():
+    """A refusal is a result, so there is no alert and no retry."""
     state = complete_refused(verdict("scan.high", "tests.failed", "scan.high"))
 
     assert (state.is_completed(), state.is_failed(), state.name) == (True, False, "Refused")
     assert state.message == "refused at the intake gate: scan.high, tests.failed"
 
 
-async def test_the_verdict_is_the_runs_result():
-    """The enclosing flow sees that it was a refusal."""
+async def test_verdict_is_result_of_refused_run():
+    """The calling flow can see the refusal."""
     said = verdict("scan.high")
 
     assert await complete_refused(said).aresult() == said
 
 
-def test_many_reasons_fit_into_a_state():
-    """Prefect's messages have an end; every reason is in the verdict."""
+def test_state_message_with_many_reasons_is_shortened():
+    """Prefect limits the length; the verdict has every reason."""
     state = complete_refused(verdict(*[f"scan.reason-{n}" for n in range(500)]))
 
     assert len(state.message) <= 900

@@ -1,4 +1,4 @@
-"""Steps in threads: they end with their run, and are tried again only where that may help."""
+"""Steps in threads: they end with their run and are retried only if that may help."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ SH = Tool("sh", Path("/bin/sh"), "1")
 
 
 def step(note, seconds=60):
-    """A step with a command that starts another; it takes its time to tidy up."""
+    """Run a command that starts another process, and take some time to clean up."""
     try:
         SH.run("-c", f"sleep {seconds} & echo $! > {note}.tmp; mv {note}.tmp {note}; wait", timeout=60)
     finally:
@@ -47,23 +47,23 @@ def gone(pid):
         return True
 
 
-async def test_gives_what_the_step_gives():
-    """Arguments, result and error pass through."""
+async def test_in_thread_passes_arguments_result_and_error():
+    """The step behaves like a direct call."""
     assert await in_thread(lambda a, *, b: (a, b), 1, b=2) == (1, 2)
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0)
 
 
-async def test_a_step_does_not_hold_up_others():
-    """Two that wait for each other do meet."""
+async def test_steps_run_in_parallel():
+    """Two steps that wait for each other both finish."""
     both = threading.Barrier(2, timeout=60)
 
     assert sorted(await asyncio.gather(in_thread(both.wait), in_thread(both.wait))) == [0, 1]
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_cancelled_step_ends_its_commands_and_is_waited_for(tmp_path, times, caplog):
-    """No process, no thread and no half-tidied directory stay behind, however often it is told."""
+async def test_cancelled_step_ends_its_commands_and_is_awaited(tmp_path, times, caplog):
+    """However often it is cancelled, no process, thread or half-cleaned directory remains."""
     note = tmp_path / "pid"
     run = asyncio.create_task(in_thread(step, note))
     pid = await started(note)
@@ -81,8 +81,8 @@ async def test_a_cancelled_step_ends_its_commands_and_is_waited_for(tmp_path, ti
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_timeout_of_the_run_ends_the_step(tmp_path):
-    """The same as a cancellation."""
+async def test_timeout_of_run_ends_step(tmp_path):
+    """A timeout works like a cancellation."""
     note = tmp_path / "pid"
 
     with pytest.raises(TimeoutError):
@@ -92,8 +92,8 @@ async def test_a_timeout_of_the_run_ends_the_step(tmp_path):
     assert gone(await started(note))
 
 
-async def test_one_cancelled_step_does_not_end_another(tmp_path):
-    """Each has its own."""
+async def test_cancelled_step_does_not_end_another(tmp_path):
+    """Each step has its own cancellation."""
     first, second = tmp_path / "first", tmp_path / "second"
     cancelled, other = (asyncio.create_task(in_thread(step, n, s)) for n, s in ((first, 60), (second, 0.5)))
     await started(first)
@@ -131,6 +131,6 @@ class State:
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_only_what_may_pass_by_itself_is_tried_again(result, again):
-    """The error itself knows."""
+async def test_only_temporary_errors_are_retried(result, again):
+    """The error class decides."""
     assert await worth_retrying(None, None, State(result)) is again

@@ -1,4 +1,4 @@
-"""A chain of one application's images in memory, on which the moves are asked for."""
+"""The images of one application in memory, on which promotion moves are planned."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -33,7 +33,7 @@ def digest(number):
 
 @dataclass
 class Chain:
-    """One application's images, by number; the last one pushed has the highest."""
+    """The images of one application by number; the image that was pushed last has the highest number."""
 
     pieces: Pieces
     make: object
@@ -63,7 +63,7 @@ class Chain:
         return self.make.provenance(built={"digest": digest(number)}, **what)
 
     def judge(self, number, gate, *codes, hour=0):
-        """A verdict: a yes without reasons."""
+        """Sign a verdict; without reasons, it admits the image."""
         ref = self.dev(number) if gate is Gate.INTAKE else self.curated(number)
         where = verdict_places(ref, gate, admitted=not codes)[0]
         signer = EXECUTION if gate is Gate.DEPLOY else CURATION
@@ -106,7 +106,7 @@ class Chain:
     def _evidence(self, number):
         return execution_place(self.curated(number))
 
-    # what a registry and an operator's files say
+    # the registry and the documents of an operator
 
     def newest_first(self, repository, *, archived=False):
         if repository in self.others:
@@ -133,7 +133,7 @@ class Chain:
         number = self.running.get(environment)
         return None if number is None else self.curated(number)
 
-    # what is asked
+    # the functions under test
 
     def to_curation(self, number):
         return to_curation(self.dev(number), self, self.pieces.world.store(CURATION))

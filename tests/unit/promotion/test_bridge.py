@@ -1,4 +1,4 @@
-"""The bridge: nothing is lost, nothing stands in the way, and what nobody can read is kept with its reason."""
+"""The event bridge: it loses no push, is not blocked by one message, and keeps unreadable messages with the reason."""
 
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,12 +11,12 @@ from tests.unit.promotion.test_pushes import message
 
 
 class Enough(BaseException):
-    """The test has seen enough."""
+    """Raised to end the bridge once its queue is empty."""
 
 
 @dataclass
 class Queue:
-    """What it holds, and an outage for so many receives."""
+    """A queue of messages that is unavailable for `down` receives."""
 
     held: list[Message] = field(default_factory=list)
     down: int = 0
@@ -43,7 +43,7 @@ class Queue:
 
 @dataclass
 class Prefect:
-    """Takes events; refuses so many of them first. So many of its promotions by event are `unfinished`."""
+    """Takes events after refusing `refuses` of them; `busy` promotions started by events are unfinished."""
 
     refuses: int = 0
     taken: list = field(default_factory=list)
@@ -71,7 +71,7 @@ class Prefect:
 
 @pytest.fixture
 def carry():
-    """Run the bridge over these messages until its queue is empty; what there is afterwards."""
+    """Return a function that runs the bridge over messages until its queue is empty, and returns the final state."""
 
     def run(*bodies, refuses=0, down=0, busy=0):
         queue, dead, prefect, waits, alive = Queue(down=down), Queue(), Prefect(refuses, busy=busy), [], []
@@ -90,24 +90,24 @@ def carry():
     return run
 
 
-def test_what_prefect_never_takes_stands_in_nobodys_way(carry):
-    """It lies where what cannot be read does, with the reason; the push before it is announced instead."""
+def test_event_rejected_by_prefect_goes_to_dead_letter_queue(carry):
+    """It is stored with the reason, and the push before it is announced instead."""
     queue, dead, prefect, waits, _ = carry(message(), message(image_tag="never"))
 
     assert (prefect.taken, queue.held, waits) == (["3f2a1c0"], [], [])
     assert [each.reason for each in dead.held] == ["Prefect does not take it for an event"]
 
 
-def test_a_message_is_deleted_once_its_event_was_taken(carry):
-    """And not before: here Prefect was away three times, each a longer time."""
+def test_message_is_deleted_after_prefect_took_its_event(carry):
+    """While Prefect is unavailable, the bridge retries with growing pauses."""
     queue, dead, prefect, waits, _ = carry(message(), refuses=3)
 
     assert (prefect.taken, queue.held, dead.held) == (["3f2a1c0"], [], [])
     assert waits == [1, 2, 4]
 
 
-def test_an_outage_of_the_queue_is_waited_for(carry):
-    """The pauses grow to a quarter of a minute at most, and begin anew afterwards."""
+def test_bridge_waits_for_unavailable_queue_with_backoff(carry):
+    """The pauses grow to 15 seconds at most and start over after a success."""
     _, _, prefect, waits, alive = carry(message(), down=9)
 
     assert prefect.taken == ["3f2a1c0"]
@@ -115,8 +115,8 @@ def test_an_outage_of_the_queue_is_waited_for(carry):
     assert alive
 
 
-def test_what_cannot_be_read_stands_in_nobodys_way(carry):
-    """It lies in the dead-letter queue, as it was, with the reason in one line."""
+def test_unreadable_message_goes_to_dead_letter_queue_unchanged(carry):
+    """The reason is one line, and the next message is not delayed."""
     queue, dead, prefect, _, _ = carry("not json", message())
 
     (poison,) = dead.held
@@ -124,16 +124,16 @@ def test_what_cannot_be_read_stands_in_nobodys_way(carry):
     assert "no push" in poison.reason and "\n" not in poison.reason
 
 
-def test_pushes_of_one_application_are_one_event_about_the_newest(carry):
-    """A thousand of them are one run, whatever the order in which the queue gives them."""
+def test_pushes_of_one_application_give_one_event_for_newest(carry):
+    """1,000 pushes give one run, in whatever order the queue delivers them."""
     bodies = [message({"time": f"2026-11-25T12:{n // 60:02}:{n % 60:02}Z"}, image_tag=f"t{n}") for n in range(1000)]
     queue, dead, prefect, _, _ = carry(*bodies[500:], *bodies[:500])
 
     assert (prefect.taken, queue.held, dead.held, prefect.looks) == (["t999"], [], [], [])
 
 
-def test_more_applications_than_places_are_looked_at_together(carry):
-    """So many applications are no more runs than a few."""
+def test_pushes_of_many_applications_give_one_catch_up_run(carry):
+    """The number of applications does not determine the number of runs."""
     bodies = [message(repository_name=f"dev/team-{n}", image_tag=f"t{n}") for n in range(1000)]
     queue, _, prefect, _, _ = carry(*bodies)
 
@@ -141,15 +141,15 @@ def test_more_applications_than_places_are_looked_at_together(carry):
     assert len(prefect.looks) < 12 and set(prefect.looks[1:]) == {(0, 0)}
 
 
-def test_while_promotions_are_unfinished_no_more_are_started(carry):
-    """An application that comes then is looked at with all others."""
+def test_bridge_starts_catch_up_run_while_promotions_are_unfinished(carry):
+    """A push that comes in the meantime is covered by the catch-up run."""
     _, _, prefect, _, _ = carry(message(), busy=3)
 
     assert (prefect.taken, prefect.looks[0]) == ([], (1, 1))
 
 
-def test_a_flood_of_what_nobody_can_read_delays_no_push(carry):
-    """A push that comes in its midst is announced before any of it is put away; then all of it is."""
+def test_flood_of_unreadable_messages_does_not_delay_push(carry):
+    """The push is announced before any of the unreadable messages is moved away."""
     queue, dead, prefect, _, _ = carry(*["no json"] * 300, message(), *["no json"] * 300)
     assert (prefect.taken, queue.held, len(dead.held)) == (["3f2a1c0"], [], 600)
 
@@ -163,8 +163,8 @@ def test_a_flood_of_what_nobody_can_read_delays_no_push(carry):
     assert seen == [601]
 
 
-def test_what_was_announced_and_comes_again_is_deleted_and_not_announced_again():
-    """The queue shows it again where deleting takes long: with a new receipt, which is the good one."""
+def test_redelivered_announced_message_is_deleted_without_new_event():
+    """If deletion fails, the queue delivers the message again with a new receipt, which is the valid one."""
 
     class Busy(Queue):
         def delete(self, message):
@@ -184,7 +184,7 @@ def test_what_was_announced_and_comes_again_is_deleted_and_not_announced_again()
 
 
 class Picky(Queue):
-    """A dead-letter queue that takes no reason, or nothing at all."""
+    """A dead-letter queue that refuses messages with a reason, or all messages."""
 
     takes: bool = True
     error: type = AwsFailed
@@ -196,8 +196,8 @@ class Picky(Queue):
 
 
 @pytest.mark.parametrize(("takes", "dead_bodies", "left"), [(True, ["not json"], 0), (False, [], 1)])
-def test_what_the_dead_letter_queue_refuses_holds_nothing_up(takes, dead_bodies, left):
-    """It goes there without its reason, or is left to the queue, which gives it up after some receives."""
+def test_message_refused_by_dead_letter_queue_blocks_nothing(takes, dead_bodies, left):
+    """It is stored without its reason, or left to the queue, which drops it after some receives."""
     queue, dead, prefect = Queue(), Picky(), Prefect()
     dead.takes = takes
     queue.send("not json")
@@ -210,8 +210,8 @@ def test_what_the_dead_letter_queue_refuses_holds_nothing_up(takes, dead_bodies,
     assert ([each.body for each in dead.held], len(queue.held)) == (dead_bodies, left)
 
 
-def test_an_outage_of_the_dead_letter_queue_loses_nothing():
-    """The message waits, with its reason."""
+def test_unavailable_dead_letter_queue_loses_no_message():
+    """The message stays in the queue, and its reason is remembered."""
     queue, dead = Queue(), Picky()
     dead.error = AwsUnavailable
     queue.send("not json")
@@ -224,8 +224,8 @@ def test_an_outage_of_the_dead_letter_queue_loses_nothing():
 
 
 @pytest.mark.parametrize("body", [message(image_tag="sha256-abc"), "not json"], ids=["no event", "unreadable"])
-def test_as_many_are_put_away_as_are_received(body):
-    """A queue gives up what it gave too often, also what was announced long ago and waits to be deleted."""
+def test_bridge_removes_as_many_messages_as_it_receives(body):
+    """The queue drops messages that it delivered too often, even those that only wait for deletion."""
 
     class Sqs(Queue):
         def receive(self, *, patient):
@@ -247,15 +247,15 @@ def test_as_many_are_put_away_as_are_received(body):
         assert (len(queue.held), bridge.finished, bridge.unreadable) == (left, {}, {})
 
 
-def test_an_attachment_is_no_event_and_no_fault(carry):
-    """It is deleted, and nothing starts."""
+def test_push_of_attachment_is_deleted_without_event(carry):
+    """An attachment is no image, so nothing starts."""
     queue, dead, prefect, _, _ = carry(message(image_tag="sha256-abc"))
 
     assert (queue.held, dead.held, prefect.taken) == ([], [], [])
 
 
-def test_a_message_stays_when_the_bridge_ends_before_prefect_answers():
-    """Whoever starts it again gets the message again."""
+def test_message_stays_if_bridge_ends_before_prefect_answers():
+    """The next start of the bridge receives it again."""
 
     def ends(_):
         raise Enough
@@ -276,8 +276,8 @@ def dead():
     return held
 
 
-def test_dead_messages_are_sent_again(dead):
-    """Each is then dead no longer, and the others are."""
+def test_replay_moves_dead_messages_back_to_queue(dead):
+    """The other messages stay in the dead-letter queue."""
     queue = Queue()
 
     replay(dead, queue, [dead.held[1]])
@@ -288,8 +288,8 @@ def test_dead_messages_are_sent_again(dead):
     assert ([each.body for each in queue.held], dead.held) == (["b", "a", "c"], [])
 
 
-def test_a_dead_message_is_named_by_the_beginning_of_its_id(dead):
-    """One that several messages share, or none, is told: what is deleted is gone."""
+def test_dead_message_is_selected_by_unique_id_prefix(dead):
+    """An ambiguous or unknown prefix is an error, because a deleted message cannot be restored."""
     assert dead_message(dead, "message-id-1").body == "b"
     with pytest.raises(DeclarationInvalid, match="The IDs of 2 dead messages begin with 'message-'"):
         dead_message(dead, "message-")
@@ -298,8 +298,8 @@ def test_a_dead_message_is_named_by_the_beginning_of_its_id(dead):
 
 
 @pytest.mark.parametrize("begins", ["", "message"])
-def test_where_too_little_is_said_no_message_is_named(begins):
-    """An empty variable would name the only one there is."""
+def test_dead_message_prefix_requires_8_characters(begins):
+    """An empty shell variable would otherwise select the only message."""
     dead = Queue()
     dead.send("a", "why")
 
@@ -307,8 +307,8 @@ def test_where_too_little_is_said_no_message_is_named(begins):
         dead_message(dead, begins)
 
 
-def test_a_message_is_discarded_or_that_it_was_not_is_told(dead, monkeypatch):
-    """SQS answers that it deleted what it keeps, where somebody else received it meanwhile."""
+def test_discard_deletes_message_or_reports_that_it_remains(dead, monkeypatch):
+    """SQS reports success even if another consumer holds the message."""
     first, second = dead.all()
     discard(dead, first)
     assert dead.held == [second]

@@ -1,4 +1,4 @@
-"""Coalescing: whatever comes in whatever order, the newest image of each application is decided, by few runs."""
+"""Coalescing: for any sequence of pushes, few runs decide on the newest image of each application."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -15,14 +15,15 @@ from tests.unit.promotion.test_pushes import message
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 VISIBLE = 30.0
-"""Seconds for which a queue hides a message that somebody received."""
+"""Seconds for which a queue hides a received message."""
 
 
 @dataclass
 class Simulation:
-    """A registry, a queue, Prefect and a clock. A promotion takes `lasts` seconds, and begins `late` s after its event.
+    """A registry, a queue, Prefect and a clock.
 
-    A promotion decides on the newest image that its application has when it begins; a catch-up run on that of all.
+    A promotion begins `late` seconds after its event and takes `lasts` seconds. It decides on the newest image of its
+    application at its beginning, and a catch-up run on the newest image of each application.
     """
 
     lasts: float = 60.0
@@ -32,7 +33,7 @@ class Simulation:
     decided: dict = field(default_factory=dict)
     hidden: dict = field(default_factory=dict)  # message → (body, hidden until)
     runs: list = field(default_factory=list)  # (application or "" for all, begins, ends)
-    broken: list = field(default_factory=list)  # whether each next call fails
+    broken: list = field(default_factory=list)  # whether each of the next calls fails
     most: int = 0
 
     def push(self, application, copies):
@@ -97,7 +98,7 @@ def bridge_of(simulation):
 
 
 def carry(bridge, simulation):
-    """As the bridge does, which tries again what failed."""
+    """Let the bridge carry messages, and pass time after a failure, as its retries do."""
     try:
         bridge.carry()
     except AwsUnavailable:
@@ -112,8 +113,8 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.floats(0, 90), st.lists(st.booleans(), max_size=20), st.lists(st.integers(0, 59), max_size=3))
-def test_the_newest_image_of_each_application_is_always_decided(steps, lasts, broken, restarts):
-    """Pushes come singly or at once, twice, and while the queue or Prefect is away; the bridge is killed in between."""
+def test_newest_image_of_each_application_is_always_decided(steps, lasts, broken, restarts):
+    """Pushes come singly, in groups, duplicated and during outages, and the bridge is restarted in between."""
     simulation = Simulation(lasts=lasts, broken=list(broken))
     bridge = bridge_of(simulation)
     for number, (application, copies, pause) in enumerate(steps):
@@ -134,8 +135,8 @@ def test_the_newest_image_of_each_application_is_always_decided(steps, lasts, br
 
 
 @given(STEPS, st.floats(0, 90))
-def test_the_number_of_runs_does_not_depend_on_the_number_of_pushes(steps, lasts):
-    """Each application is announced once in ten seconds at most, and few promotions are unfinished at any time."""
+def test_number_of_runs_is_independent_of_number_of_pushes(steps, lasts):
+    """Each application is announced at most once in ten seconds, and few promotions are unfinished at any time."""
     simulation = Simulation(lasts=lasts)
     bridge = bridge_of(simulation)
     for application, copies, pause in steps:
@@ -156,8 +157,8 @@ def test_the_number_of_runs_does_not_depend_on_the_number_of_pushes(steps, lasts
 
 
 @pytest.mark.parametrize("applications", [1, 40, 1000])
-def test_a_thousand_pushes_in_ten_seconds_are_few_runs_and_delay_no_other_application(applications):
-    """One team pushes to one application or to a thousand; another pushes once meanwhile, and is decided in time."""
+def test_thousand_pushes_give_few_runs_and_do_not_delay_others(applications):
+    """One team pushes 1,000 times; a single push of another team is still decided in time."""
     simulation = Simulation(lasts=60)
     bridge = bridge_of(simulation)
     for number in range(1000):
@@ -181,8 +182,8 @@ def test_a_thousand_pushes_in_ten_seconds_are_few_runs_and_delay_no_other_applic
     assert len(simulation.runs) <= 2 * AT_ONCE + 2 + (FOLLOW + 30) / LOOK
 
 
-def test_evidence_that_comes_after_the_push_is_looked_for_again():
-    """Catch-up runs go on for as long as a promotion would wait for it."""
+def test_late_evidence_is_found_by_repeated_catch_up_runs():
+    """Catch-up runs go on for as long as a promotion would wait for evidence."""
     simulation = Simulation(lasts=1000)
     bridge = bridge_of(simulation)
     for number in range(10):

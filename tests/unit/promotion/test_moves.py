@@ -1,4 +1,4 @@
-"""Where an image stands: whatever was announced, twice, late or never, the signed statements say what is left to do."""
+"""Promotion moves: the signed statements tell what is left to do, whether events came once, twice, late or never."""
 
 import pytest
 
@@ -9,15 +9,15 @@ from supply_chain.model.tier import Gate
 from tests.unit.promotion.conftest import CURATION, DEV, POLICY, digest
 
 
-def test_where_nothing_was_ever_offered_nothing_is_missed(chain):
-    """Whoever pushes may still be signing."""
+def test_missed_is_empty_without_signed_offer(chain):
+    """Whoever pushed the image may still be signing."""
     chain.offer(1, signed=False)
 
     assert chain.missed() == ()
 
 
-def test_what_no_event_announced_is_found(chain):
-    """In each of the three places where an image can wait."""
+def test_missed_finds_images_without_event_at_every_stage(chain):
+    """An image can wait for curation, for its first environment and for the next one."""
     chain.offer(3)
     chain.release(2)
     chain.deploy(1)
@@ -34,8 +34,8 @@ def test_what_no_event_announced_is_found(chain):
     ]
 
 
-def test_what_is_done_refused_or_old_is_not_found(chain):
-    """Nothing old comes back, and nothing is asked twice."""
+def test_missed_omits_done_refused_and_old_images(chain):
+    """An old image never returns, and no gate is asked twice."""
     chain.offer(1)
     chain.offer(2)
     chain.judge(2, Gate.INTAKE, "x.y")
@@ -47,8 +47,8 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
 
 
 @pytest.mark.parametrize("bad", [{}, {"runDetails": {"metadata": {"finishedOn": "2999-01-01T00:00:00Z"}}}])
-def test_what_one_application_signed_keeps_no_other(chain, bad):
-    """Whoever signs for development could otherwise hold everybody's promotions; what it is, is told."""
+def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
+    """Otherwise a signer of development could stop all promotions; the invalid statement is reported."""
     chain.offer(3)
     chain.release(2)
     chain.others = ("curated/aaa", "dev/aaa")
@@ -67,8 +67,8 @@ def test_what_one_application_signed_keeps_no_other(chain, bad):
     assert all(s.why and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
 
 
-def test_a_chain_without_anything_misses_nothing(chain):
-    """Nor does one whose images nobody releases."""
+def test_missed_is_empty_without_released_images(chain):
+    """The same holds for an empty registry."""
     chain.released.append(1)
 
     assert chain.missed() == ()

@@ -1,4 +1,4 @@
-"""What is due at the intake gate, by what is signed about the images in `dev/*`."""
+"""Moves to the intake gate, planned from signed statements about the images in `dev/*`."""
 
 from datetime import timedelta
 
@@ -11,26 +11,24 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.promotion import offered
 
 
-def test_an_offered_image_goes_to_curation(chain):
-    """That is what a push is for."""
+def test_offered_image_moves_to_curation(chain):
+    """A push leads to curation."""
     chain.offer(1)
 
     assert chain.to_curation(1).to == "curation"
 
 
-def test_an_image_without_provenance_may_still_get_it(chain):
-    """Whoever builds it pushes first and signs then; nothing was decided, so that the next look decides."""
+def test_image_without_provenance_waits(chain):
+    """Builders push first and sign afterwards, so the next look decides."""
     chain.offer(1, signed=False)
 
     move = chain.to_curation(1)
     assert (move.to, move.waits) == ("", True)
 
 
-@pytest.mark.parametrize(
-    ("gate", "why"), [(Gate.INTAKE, "the intake gate: x.y"), (Gate.RELEASE, "the release gate: x.y")]
-)
-def test_an_image_that_was_refused_stays_where_it_is(chain, gate, why):
-    """A second event asks no gate again."""
+@pytest.mark.parametrize(("gate", "why"), [(Gate.INTAKE, "intake: x.y"), (Gate.RELEASE, "curation: x.y")])
+def test_refused_image_stays(chain, gate, why):
+    """A second event does not ask the gate again."""
     chain.offer(1)
     chain.judge(1, gate, "x.y")
 
@@ -39,8 +37,8 @@ def test_an_image_that_was_refused_stays_where_it_is(chain, gate, why):
     assert why in move.why
 
 
-def test_a_refusal_after_it_was_vended_counts(chain):
-    """The last word is a no."""
+def test_refusal_after_release_counts(chain):
+    """The latest verdict decides."""
     chain.offer(1)
     chain.release(1)
     chain.judge(1, Gate.INTAKE, "x.y", hour=1)
@@ -48,24 +46,24 @@ def test_a_refusal_after_it_was_vended_counts(chain):
     assert "refused" in chain.to_curation(1).why
 
 
-def test_an_image_that_is_vended_is_not_curated_again(chain):
-    """An event that comes twice changes nothing."""
+def test_released_image_is_not_curated_again(chain):
+    """A duplicate event changes nothing."""
     chain.offer(1)
     chain.release(1)
 
     assert chain.to_curation(1).why == "it is released"
 
 
-def test_what_a_run_left_halfway_is_taken_up_again(chain):
-    """Admitted and stored, and the run that did it ended before it signed."""
+def test_interrupted_curation_is_resumed(chain):
+    """The image was admitted, but the run ended before it signed."""
     chain.offer(1)
     chain.judge(1, Gate.INTAKE)
 
     assert chain.to_curation(1).to == "curation"
 
 
-def test_only_the_newest_offered_image_goes_on(chain):
-    """A late event of an old push brings nothing old back."""
+def test_only_newest_offered_image_moves(chain):
+    """A late event of an old push does not promote the old image."""
     chain.offer(1)
     chain.offer(2)
 
@@ -73,8 +71,8 @@ def test_only_the_newest_offered_image_goes_on(chain):
     assert chain.to_curation(2).to == "curation"
 
 
-def test_what_nobody_signed_holds_nothing_up(chain):
-    """Whoever may push cannot keep a signed image from going on."""
+def test_unsigned_images_do_not_delay_signed_image(chain):
+    """Push access alone cannot stop the promotion of a signed image."""
     chain.offer(1)
     for number in range(2, 30):
         chain.offer(number, signed=False)
@@ -84,8 +82,8 @@ def test_what_nobody_signed_holds_nothing_up(chain):
     assert chain.to_curation(2).waits
 
 
-def test_where_too_much_is_unsigned_it_is_told(chain, monkeypatch):
-    """A look has to end somewhere; what was signed before may lie behind that."""
+def test_too_many_unsigned_images_are_reported(chain, monkeypatch):
+    """The number of images that are read is limited, and signed images may lie behind the limit."""
     monkeypatch.setattr(offered, "RECENT", 3)
     chain.offer(1)
     for number in range(2, 6):
@@ -96,16 +94,16 @@ def test_where_too_much_is_unsigned_it_is_told(chain, monkeypatch):
     assert (image, unreadable) == (chain.dev(5), True) and "none of the 3" in why
 
 
-def test_what_nobody_can_pull_is_not_curated(chain):
-    """It was removed, or is archived, since it was announced."""
+def test_missing_image_is_not_curated(chain):
+    """It was removed or archived after its event."""
     chain.offer(2)
 
     assert "can be pulled" in chain.to_curation(1).why
 
 
 @pytest.mark.parametrize(("acts", "goes"), [(("block",), False), (("block", "unblock"), True)])
-def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chain, acts, goes):
-    """Nobody has to push it again."""
+def test_image_blocked_before_curation_moves_after_unblock(chain, acts, goes):
+    """It does not have to be pushed again."""
     chain.offer(1)
     chain.judge(1, Gate.INTAKE, "image.blocked")
     for number, act in enumerate(acts):
@@ -116,8 +114,8 @@ def test_what_was_blocked_before_it_was_curated_goes_on_once_that_is_lifted(chai
     assert (chain.to_curation(1).to == "curation") is goes
 
 
-def test_a_push_stands_for_every_push_before_it(chain):
-    """What nobody signed was pushed last: the newest that development signed goes on in its place."""
+def test_push_stands_for_all_earlier_pushes(chain):
+    """If the last pushed image is unsigned, the newest signed one moves."""
     chain.offer(1)
     chain.offer(2)
     chain.offer(3, signed=False)
@@ -126,15 +124,15 @@ def test_a_push_stands_for_every_push_before_it(chain):
         assert (chain.newest(pushed).image, chain.newest(pushed).to) == (chain.dev(2), "curation")
 
 
-def test_a_push_of_an_application_that_offered_nothing_waits_for_evidence(chain):
-    """As it would alone."""
+def test_push_of_application_without_offers_waits_for_evidence(chain):
+    """Its evidence may still come."""
     chain.offer(1, signed=False)
 
     assert chain.newest(1).waits
 
 
-def test_a_shallow_look_finds_what_was_pushed_lately_and_tells_nothing_of_the_rest(chain, monkeypatch):
-    """Who pushes a thousand images that nobody signed holds nobody else's up: a full look finds what is behind them."""
+def test_shallow_look_finds_only_recent_images(chain, monkeypatch):
+    """A full look finds images behind many unsigned ones, so these delay no other application."""
     monkeypatch.setattr(offered, "SHALLOW", 3)
     chain.offer(1)
     chain.offer(2, signed=False)
@@ -146,8 +144,8 @@ def test_a_shallow_look_finds_what_was_pushed_lately_and_tells_nothing_of_the_re
     assert [move.image for move in chain.missed()] == [chain.dev(1)]
 
 
-def test_an_image_under_much_junk_holds_nobody_up_and_is_decided_by_the_full_look(chain, monkeypatch):
-    """A shallow look leaves it alone, and tells nothing of it."""
+def test_shallow_look_skips_image_with_much_junk(chain, monkeypatch):
+    """Only the full look decides on such an image, so that it delays no other."""
     monkeypatch.setattr(offered, "SHALLOW_JUNK", 5)
     chain.offer(1)
     for number in range(6):

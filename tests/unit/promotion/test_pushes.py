@@ -1,4 +1,4 @@
-"""What ECR says of a push: an image of dev/*, an attachment, or nothing that can be read."""
+"""read_push: an ECR event is a pushed image of dev/*, an attachment or unreadable."""
 
 import json
 
@@ -13,7 +13,7 @@ GONE = object()
 
 
 def message(envelope=None, **detail):
-    """The event as Amazon's user guide shows it, changed; `GONE` leaves a key out."""
+    """Return the event of Amazon's user guide with changes; `GONE` leaves out a key."""
     said = {
         "result": "SUCCESS",
         "repository-name": "dev/hello",
@@ -37,8 +37,8 @@ def message(envelope=None, **detail):
     return json.dumps({key: value for key, value in whole.items() if value is not GONE})
 
 
-def test_a_push_names_an_image_by_its_digest():
-    """With the tag as a label, and AWS's name for the event, which may come twice."""
+def test_push_event_names_image_by_digest():
+    """The tag is a label, and the AWS event ID detects duplicates."""
     pushed = read_push(message())
 
     assert pushed is not None
@@ -46,14 +46,14 @@ def test_a_push_names_an_image_by_its_digest():
     assert (pushed.tag, pushed.event) == ("3f2a1c0", "13cde686-328b-6117-af20-0e5566167482")
 
 
-def test_what_aws_adds_later_is_no_fault():
-    """As the types of media that newer events name."""
+def test_push_event_ignores_unknown_keys():
+    """AWS adds keys, such as media types, to newer events."""
     assert read_push(message({"replay-name": "x"}, manifest_media_type="application/vnd.oci.image.manifest.v1+json"))
 
 
 @pytest.mark.parametrize("tag", ["sha256-" + "a" * 64, "sha256-abc.sig", "", GONE])
-def test_an_attachment_or_an_untagged_part_starts_nothing(tag):
-    """Signatures and SBOMs are pushed too, and so are an index's children."""
+def test_push_event_of_attachment_or_untagged_manifest_is_ignored(tag):
+    """Signatures, SBOMs and the manifests of an index are pushed too."""
     assert read_push(message(image_tag=tag)) is None
 
 
@@ -82,7 +82,7 @@ def test_an_attachment_or_an_untagged_part_starts_nothing(tag):
         message(repository_name="evidence/curation/hello"),
     ],
 )
-def test_anything_else_is_told_with_the_reason(body):
-    """It goes to the dead-letter queue; the first line is the reason that an operator reads."""
+def test_unreadable_push_event_raises_error_with_reason(body):
+    """The message goes to the dead-letter queue; the first line of the error is the reason."""
     with pytest.raises(EventUnreadable, match=r"no push that ECR tells of: .+"):
         read_push(body)

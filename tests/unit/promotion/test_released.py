@@ -1,4 +1,4 @@
-"""What is due at the deploy gate, by the statements about the images in `curated/*`."""
+"""Moves to the deploy gate, planned from statements about the images in `curated/*`."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from supply_chain.promotion.released import following
 from tests.unit.promotion.conftest import CURATION
 
 
-def test_a_vended_image_goes_to_the_first_environment_that_it_declares(chain):
-    """And to the next once it has soaked there."""
+def test_released_image_moves_through_declared_environments(chain):
+    """It moves to the next environment after it has soaked in the one before."""
     chain.release(1)
     assert chain.onward(1).to == "staging"
 
@@ -28,8 +28,8 @@ def test_a_vended_image_goes_to_the_first_environment_that_it_declares(chain):
         (None, "staging says no `soak`, so that nothing goes on from there"),
     ],
 )
-def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked, why):
-    """Who asks for more, or lets nothing go on any more, is heard."""
+def test_soak_counts_against_current_setting_of_environment(chain, asked, why):
+    """A longer soak or a removed soak setting takes effect at once."""
     chain.release(1)
     chain.deploy(1)
     chain.soak(1, seconds=60)
@@ -39,8 +39,8 @@ def test_a_soak_counts_for_what_the_environment_asks_today(chain, asked, why):
     assert chain.onward(1, after="staging").why == why
 
 
-def test_a_soak_of_a_container_that_was_replaced_counts_no_more(chain):
-    """It says nothing of the same image with another configuration; a newer image in its place takes nothing away."""
+def test_soak_of_replaced_container_does_not_count(chain):
+    """The new container may have another configuration; a newer image in its place does not invalidate the soak."""
     chain.release(1)
     chain.deploy(1)
     chain.soak(1)
@@ -55,16 +55,16 @@ def test_a_soak_of_a_container_that_was_replaced_counts_no_more(chain):
     assert chain.onward(1, after="staging").to == "production"
 
 
-def test_what_never_ran_there_did_not_soak(chain):
-    """An event could say so."""
+def test_soak_without_deployment_does_not_count(chain):
+    """An event alone could claim a soak."""
     chain.release(1)
     chain.soak(1)
 
     assert chain.onward(1, after="staging").why == "it was never deployed to staging"
 
 
-def test_a_soak_that_execution_did_not_sign_is_none(chain):
-    """Whoever may push could attach one."""
+def test_soak_signed_by_other_tier_does_not_count(chain):
+    """Anyone with push access could attach one."""
     chain.release(1)
     chain.deploy(1)
     chain.soak(1, signer=CURATION)
@@ -72,8 +72,8 @@ def test_a_soak_that_execution_did_not_sign_is_none(chain):
     assert chain.onward(1, after="staging").why == "it has not soaked in staging yet, well for 0:01:00 without a break"
 
 
-def test_where_the_environment_wants_approval_a_person_is_asked_once(chain):
-    """A yes is enough, a no ends it, and a later yes begins it again."""
+def test_required_approval_is_asked_once(chain):
+    """An approval is enough, a denial ends the move, and a later approval resumes it."""
     chain.approval = "required"
     chain.release(1)
     chain.deploy(1)
@@ -88,8 +88,8 @@ def test_where_the_environment_wants_approval_a_person_is_asked_once(chain):
     assert (move.to, move.asks) == ("production", False)
 
 
-def test_an_approval_that_another_tier_signed_is_none(chain):
-    """Only execution asks people."""
+def test_approval_signed_by_other_tier_does_not_count(chain):
+    """Only execution asks for approvals."""
     chain.approval = "required"
     chain.release(1)
     chain.deploy(1)
@@ -106,23 +106,23 @@ def test_an_approval_that_another_tier_signed_is_none(chain):
         ({"environments": ["nowhere"]}, "There is no environment 'nowhere'"),
     ],
 )
-def test_an_image_goes_only_where_it_says_and_where_there_is_a_place(chain, changes, why):
-    """Nothing is started that could only fail."""
+def test_image_without_known_declared_environment_does_not_move(chain, changes, why):
+    """No run starts that could only fail."""
     chain.release(1, **changes)
 
     assert chain.onward(1).why == why
 
 
-def test_an_application_without_a_place_there_is_not_deployed(chain):
-    """Whoever runs the environment decides what runs in it."""
+def test_application_without_placement_is_not_deployed(chain):
+    """The operator of the environment decides what runs there."""
     chain.placed = ("production",)
     chain.release(1)
 
     assert chain.onward(1).why == "hello has no place in staging"
 
 
-def test_a_base_and_an_image_without_provenance_go_nowhere(chain, make):
-    """A base is built upon; of the other nobody knows where it may run."""
+def test_base_and_image_without_provenance_do_not_move(chain, make):
+    """Nothing runs from a base, and without provenance the environments are unknown."""
     base = make.base(name="hello")
     declared = {**base.model_dump(mode="json", exclude_none=True), "test": None, "probe": None}
     chain.release(1, **{key: declared[key] for key in ("kind", "check")}, test=None, probe=None, environments=None)
@@ -131,16 +131,16 @@ def test_a_base_and_an_image_without_provenance_go_nowhere(chain, make):
     assert chain.onward(2).why == "development signed no provenance of it"
 
 
-def test_what_curation_does_not_vend_goes_nowhere(chain):
-    """Its last verdict is a no."""
+def test_image_refused_by_curation_does_not_move(chain):
+    """Its latest release verdict is a refusal."""
     chain.release(1)
     chain.judge(1, Gate.RELEASE, "x.y", hour=1)
 
     assert chain.onward(1).why == "curation did not release it"
 
 
-def test_a_refusal_at_boundary_2_stays_one(chain):
-    """The gate is not asked again by events."""
+def test_refusal_at_deploy_gate_is_final_for_events(chain):
+    """Events do not ask the gate again."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, "scan.high")
 
@@ -151,8 +151,8 @@ def test_a_refusal_at_boundary_2_stays_one(chain):
     (("base.blocked",), True), (("image.blocked", "verdict.release.refused"), True),
     (("image.blocked", "approval.missing", "scan.old"), True), (("base.blocked", "scan.high"), False),
 ])  # fmt: skip
-def test_a_refusal_for_a_block_ends_with_it(chain, codes, goes):
-    """Once curation said yes again, which rests on the block's end."""
+def test_refusal_for_block_ends_with_block(chain, codes, goes):
+    """A later release verdict that admits the image shows that the block was lifted."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, *codes, hour=1)
     assert "refused at the deploy gate" in chain.onward(1).why
@@ -163,16 +163,16 @@ def test_a_refusal_for_a_block_ends_with_it(chain, codes, goes):
 
 
 @pytest.mark.parametrize("code", ["approval.missing", "placement.not-declared"])
-def test_a_refusal_for_one_environment_says_nothing_of_another(chain, code):
-    """Somebody tried production by hand before its time."""
+def test_refusal_for_one_environment_does_not_affect_another(chain, code):
+    """Somebody may have tried production by hand too early."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, code)
 
     assert chain.onward(1).to == "staging"
 
 
-def test_an_old_image_never_takes_the_place_of_a_newer_one(chain):
-    """Late events and long approvals end there."""
+def test_older_image_never_replaces_newer_one(chain):
+    """This also ends late events and long waits for approval."""
     chain.release(1)
     chain.deploy(1)
     chain.soak(1)
@@ -183,8 +183,8 @@ def test_an_old_image_never_takes_the_place_of_a_newer_one(chain):
     assert "runs there, and was curated after it" in chain.onward(1, after="staging").why
 
 
-def test_an_old_image_does_not_take_the_place_of_a_newer_one_that_was_blocked(chain):
-    """Its archive is not in the registry's list of what can be pulled: what runs there is newer all the same."""
+def test_older_image_does_not_replace_blocked_newer_one(chain):
+    """The registry no longer lists a blocked image, but it still runs and is newer."""
     chain.release(1)
     chain.release(2)
     chain.deploy(2)
@@ -196,8 +196,8 @@ def test_an_old_image_does_not_take_the_place_of_a_newer_one_that_was_blocked(ch
     assert [(move.image, move.to) for move in chain.missed()] == [(chain.curated(3), "staging")]
 
 
-def test_a_newer_one_that_was_blocked_before_it_ran_stands_in_nobodys_way(chain):
-    """Nothing of it is there."""
+def test_blocked_newer_image_that_never_ran_blocks_nothing(chain):
+    """It runs nowhere, so there is nothing to replace."""
     chain.release(1)
     chain.release(2)
     chain.archived.append(2)
@@ -205,8 +205,8 @@ def test_a_newer_one_that_was_blocked_before_it_ran_stands_in_nobodys_way(chain)
     assert chain.onward(1).to == "staging"
 
 
-def test_where_the_registry_has_lost_what_runs_only_what_was_judged_later_takes_its_place(chain):
-    """Of the rest nobody can tell whether it is newer; a person can, and deploys it by hand."""
+def test_image_must_be_judged_later_if_running_one_left_registry(chain):
+    """Otherwise the order is unknown; an operator can still deploy by hand."""
     chain.release(1)
     chain.release(2)
     chain.deploy(2)
@@ -216,12 +216,12 @@ def test_where_the_registry_has_lost_what_runs_only_what_was_judged_later_takes_
     assert chain.missed() == ()
     chain.release(3, hour=1)
     assert chain.onward(3).to == "staging"
-    chain.running["staging"] = 4  # of which no record is there
+    chain.running["staging"] = 4  # an image without a deployment record
     assert "nobody can tell which is newer" in chain.onward(3).why
 
 
-def test_a_newer_vended_image_goes_first(chain):
-    """The event of the older one came late."""
+def test_newer_released_image_moves_first(chain):
+    """The event of the older image came late."""
     chain.release(1)
     chain.release(2)
 
@@ -229,8 +229,8 @@ def test_a_newer_vended_image_goes_first(chain):
     assert chain.onward(2).to == "staging"
 
 
-def test_a_newer_image_that_is_not_vended_stands_in_nobodys_way(chain):
-    """It was refused, or is still on its way."""
+def test_newer_image_that_is_not_released_blocks_nothing(chain):
+    """It was refused or is still in curation."""
     chain.release(1)
     chain.released.append(2)
 
@@ -238,15 +238,15 @@ def test_a_newer_image_that_is_not_vended_stands_in_nobodys_way(chain):
 
 
 @pytest.mark.parametrize(("after", "to"), [(None, "a"), ("a", "b"), ("b", "c"), ("c", None), ("elsewhere", None)])
-def test_environments_follow_each_other_as_declared(after, to):
-    """After the last there is none, and after one that is not declared neither."""
+def test_following_returns_next_declared_environment(after, to):
+    """There is none after the last and after an undeclared one."""
     assert following(("a", "b", "c"), after) == to
     assert following((), after) is None
 
 
 @pytest.mark.parametrize(("soaked", "to"), [(None, ""), (59, ""), (60, "production")])
-def test_an_image_that_declares_less_goes_nowhere_without_the_soak_that_is_asked_for(chain, soaked, to):
-    """The gate would refuse it; nobody starts that, and the move says why."""
+def test_image_that_skips_environment_needs_the_required_soak(chain, soaked, to):
+    """The gate would refuse it, so no run starts and the move gives the reason."""
     chain.after = "staging"
     chain.release(1, environments=["production"])
     if soaked:
@@ -258,16 +258,16 @@ def test_an_image_that_declares_less_goes_nowhere_without_the_soak_that_is_asked
     assert move.why == ("" if to else "production takes only what soaked in staging, and it did not")
 
 
-def test_an_environment_after_one_without_a_soak_takes_nothing(chain):
-    """What is wrong with its document is the reason."""
+def test_environment_after_one_without_soak_takes_no_image(chain):
+    """The reason names the invalid document."""
     chain.after, chain.asked = "staging", None
     chain.release(1, environments=["production"])
 
     assert chain.onward(1).why.startswith("production takes only what soaked in staging, which says no `soak`")
 
 
-def test_records_of_deployments_are_read_by_environment(chain):
-    """One in production is none in staging."""
+def test_deployment_records_are_read_per_environment(chain):
+    """A deployment to production does not count as one to staging."""
     chain.release(1)
     chain.deploy(1, "production")
 

@@ -1,4 +1,4 @@
-"""Response: what runs from an image, what stops, and when there is something new to tell."""
+"""response: what runs from an image, which runs stop, and when to report again."""
 
 import re
 
@@ -29,8 +29,8 @@ def expected(make):
     return build
 
 
-def test_all_that_runs_from_the_image_is_told_with_how_it_is(expected):
-    """By digest: what else runs of the application, or another's of the same digest, is none of this."""
+def test_response_lists_deployments_of_image_with_state(expected):
+    """Only deployments of this image by digest are listed."""
     known = [expected(), expected("production", container="c2"), expected(digest=OTHER), expected(application="shop")]
 
     found = response("cscm.image.blocked", IMAGE, {}, run_from(IMAGE, known), [look(0), look(0, container="c3")])
@@ -42,8 +42,8 @@ def test_all_that_runs_from_the_image_is_told_with_how_it_is(expected):
     assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"nobody known"}
 
 
-def test_what_has_it_as_its_front_runs_from_it_too(expected):
-    """Whichever application that is: each owner's own is what stands still when it has a flaw."""
+def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
+    """A flaw of the reverse proxy concerns every owner behind it."""
     proxy = ImageRef(repository="curated/base/proxy", digest=OTHER)
     known = [expected(), expected("production", application="shop", container="c2")]
     owners = {proxy: "platform", image_of(known[0]): "web team", image_of(known[1]): "shop team"}
@@ -59,8 +59,8 @@ def test_what_has_it_as_its_front_runs_from_it_too(expected):
     assert all(said in page for said in ("the front of hello", "web team", "the front of shop", "shop team"))
 
 
-def test_a_page_says_what_runs_and_what_stops(expected):
-    """With the facts of the event and the runs that were on their way."""
+def test_response_page_shows_deployments_and_stopped_runs(expected):
+    """It also shows the facts of the event."""
     seen = look(0, status="running", deviations=(DRIFT,), healthy=False)
     page = response_page(
         response(
@@ -79,8 +79,8 @@ def test_a_page_says_what_runs_and_what_stops(expected):
     assert "Nothing runs from it." in response_page(response("other", IMAGE, {}, [], []))
 
 
-def test_a_page_says_what_cannot_be_told():
-    """Nothing known is not nothing there; and it is something new to tell."""
+def test_response_page_shows_what_is_unknown():
+    """Unknown is not the same as none, and it changes the fingerprint."""
     found = response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs cannot be told: so"])
 
     page = response_page(found)
@@ -88,8 +88,8 @@ def test_a_page_says_what_cannot_be_told():
     assert found.fingerprint != response("cscm.image.blocked", IMAGE, {}, [], []).fingerprint
 
 
-def test_what_comes_from_outside_formats_no_page(expected):
-    """Facts, owners and names of runs are text."""
+def test_response_page_escapes_external_text(expected):
+    """Facts, owners and run names are rendered as text."""
     page = response_page(
         response("x", IMAGE, {IMAGE: HOSTILE}, [expected()], [], on_the_way=[HOSTILE], facts=[HOSTILE])
     )
@@ -98,8 +98,8 @@ def test_what_comes_from_outside_formats_no_page(expected):
         assert not re.search(r"(?<!\\)[<|`]img|(?<!\\)<", whole) and "\x1b" not in whole
 
 
-def test_the_same_is_told_once_and_anything_new_again(expected):
-    """A drift is seen at every look."""
+def test_response_fingerprint_changes_only_with_news(expected):
+    """Each monitor run sees the same drift, which must be reported once."""
     first = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(0)])
     again = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(5)])
     worse = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(10, deviations=(DRIFT,))])

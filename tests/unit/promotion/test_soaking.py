@@ -1,4 +1,4 @@
-"""Soaking: one look proves nothing of the time before it."""
+"""Soaking: a single observation proves nothing about the time before it."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ DRIFT = Deviation(code="drift.files", fact="f", remedy="r")
 
 
 def look(minutes, **changes):
-    """A look at an application that is well, so many minutes after noon."""
+    """Return a healthy observation a number of minutes after noon."""
     values = {
         "at": NOON + timedelta(minutes=minutes),
         "environment": "staging",
@@ -38,8 +38,8 @@ def after(*looks):
     return watch
 
 
-def test_it_has_soaked_when_every_look_for_so_long_found_it_well():
-    """From the first look at which it was well, not from when it was started."""
+def test_soak_ends_after_healthy_observations_for_whole_time():
+    """The time counts from the first healthy observation, not from the start of the container."""
     watch = after(*(look(minutes) for minutes in range(0, 31, 5)))
 
     assert soaked(watch, "staging", 31 * 60) is None
@@ -50,31 +50,31 @@ def test_it_has_soaked_when_every_look_for_so_long_found_it_well():
 
 
 @pytest.mark.parametrize(("earlier", "looks"), [(timedelta(minutes=5), 2), (timedelta(minutes=5, seconds=1), 1)])
-def test_nothing_was_well_before_it_was_started(earlier, looks):
-    """Whatever is remembered; clocks may differ by five minutes."""
+def test_soak_restarts_if_container_started_later(earlier, looks):
+    """Clocks may differ by five minutes."""
     seen = look(5)
     remembered = after(look(0)).model_copy(update={"since": seen.started_at - earlier})
 
     assert watched(remembered, seen).looks == looks
 
 
-def test_it_is_told_once():
-    """What was signed is not signed again at the next look."""
+def test_finished_soak_is_reported_once():
+    """It is not signed again at the next observation."""
     watch = after(look(0), look(10)).model_copy(update={"told": 60})
 
     assert soaked(watched(watch, look(15)), "staging", 60) is None
     assert soaked(watched(watch, look(15)), "staging", 16 * 60) is None
 
 
-def test_it_is_told_again_where_more_is_asked_for():
-    """When that is over."""
+def test_soak_is_reported_again_for_longer_setting():
+    """It is reported when the longer time is over."""
     watch = after(look(0), look(10)).model_copy(update={"told": 60})
 
     assert soaked(watched(watch, look(15)), "staging", 15 * 60).asked == 15 * 60
 
 
-def test_an_environment_without_a_soak_lets_nothing_go_on():
-    """However long it was well."""
+def test_environment_without_soak_never_finishes_soak():
+    """The time of healthy observations does not matter."""
     assert soaked(after(look(0), look(10)), "staging", None) is None
 
 
@@ -90,8 +90,8 @@ def test_an_environment_without_a_soak_lets_nothing_go_on():
     ],
     ids=str,
 )
-def test_a_look_that_finds_it_unwell_begins_anew(unwell):
-    """Also when it is well again at the next."""
+def test_unhealthy_observation_restarts_soak(unwell):
+    """This holds even if the next observation is healthy."""
     assert after(look(0), look(5), look(10, **unwell)) is None
     assert after(look(0), look(5, **unwell), look(10)).since == NOON + timedelta(minutes=10)
 
@@ -106,26 +106,26 @@ def test_a_look_that_finds_it_unwell_begins_anew(unwell):
     ],
     ids=str,
 )
-def test_another_container_or_another_start_begins_anew(other):
-    """It ended in between, whoever started it again."""
+def test_other_container_or_restart_restarts_soak(other):
+    """The application was interrupted in between."""
     watch = after(look(0), look(5, **other))
 
     assert (watch.since, watch.looks) == (NOON + FIVE, 1)
 
 
-def test_where_nobody_looked_for_too_long_nothing_is_known():
-    """A machine that slept over night did not see that all was well."""
+def test_soak_restarts_after_gap_between_observations():
+    """Nobody knows whether the application was healthy while the machine was asleep."""
     assert after(look(0), look(15)).since == NOON
     assert after(look(0), look(15.1)).since == NOON + timedelta(minutes=15.1)
 
 
-def test_a_look_from_before_the_last_one_begins_anew():
-    """A clock that was set back says nothing of how long it was."""
+def test_soak_restarts_if_clock_was_set_back():
+    """The length of the time in between is unknown."""
     assert after(look(10), look(0)).since == NOON
 
 
-def test_a_soak_is_signed_once_for_a_container_and_again_for_a_longer_one(world):
-    """Who looks at the same time, or again, signs nothing."""
+def test_soak_is_signed_once_per_container_and_duration(world):
+    """A parallel or repeated run signs nothing."""
     store, ref = world.store(TierName.EXECUTION), ImageRef(repository="curated/hello", digest=DIGEST)
     short, long = (
         Soak(environment="staging", digest=DIGEST, container="c1", since=NOON, until=NOON + timedelta(seconds=asked),

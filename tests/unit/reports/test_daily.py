@@ -1,4 +1,4 @@
-"""The operators' page says what to do first, and nothing that is not so."""
+"""The daily report for operators: what needs action comes first."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -32,8 +32,8 @@ def morning(noon, *runs, **changed):
     return DailyReport(**{"since": noon, "until": noon + timedelta(days=1), "runs": runs, "ui": UI, **changed})
 
 
-def test_a_quiet_night_says_so(make):
-    """And every question has its answer, none is left out."""
+def test_report_of_quiet_day_answers_every_section(make):
+    """No section is left out."""
     told = daily_report_page(morning(make.noon, run("Completed", make.noon)))
 
     assert told.startswith("# Nothing waits for you, and nothing failed")
@@ -43,8 +43,8 @@ def test_a_quiet_night_says_so(make):
 
 
 @pytest.mark.parametrize("state", ["Failed", "Crashed", "TimedOut"])
-def test_what_failed_is_told_with_what_to_do(make, state):
-    """By the code that its message ends with, and with a link to the run."""
+def test_failed_run_is_listed_with_remedy_and_link(make, state):
+    """The error code at the end of the message selects the remedy."""
     error = ScannerFailed("grype ended\nScan again.")
     told = morning(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
 
@@ -53,8 +53,8 @@ def test_what_failed_is_told_with_what_to_do(make, state):
     assert "Check the scanner and its database" in daily_report_page(told)
 
 
-def test_what_went_well_since_needs_nothing(make):
-    """The same run of the same deployment; another's success says nothing."""
+def test_failed_run_that_succeeded_later_needs_no_action(make):
+    """Only the same run of the same deployment counts."""
     failed = run("Failed", make.noon)
     assert "Went well at" in daily_report_page(morning(make.noon, run("Completed", make.noon, hours=1), failed))
     for other in (run("Completed", make.noon, name="x", hours=1), run("Completed", make.noon, hours=-1)):
@@ -64,15 +64,15 @@ def test_what_went_well_since_needs_nothing(make):
 @pytest.mark.parametrize(
     "state", ["Failed", "Running", "Pending", "Late", "Cancelled", "Cancelling", "Suspended", "Unreadable"]
 )
-def test_a_run_that_came_to_no_answer_since_says_nothing(make, state):
-    """The failure is still to be looked at."""
+def test_later_run_without_success_does_not_cover_failure(make, state):
+    """The failure still needs attention."""
     assert "Went well at" not in daily_report_page(
         morning(make.noon, run(state, make.noon, hours=1), run("Failed", make.noon))
     )
 
 
-def test_what_was_called_off_as_the_one_before_had_not_ended_did_not_start(make):
-    """A lifecycle that hangs is seen by the next one; what somebody cancelled is theirs."""
+def test_run_cancelled_by_concurrency_limit_did_not_start(make):
+    """A hanging run shows in this way; a run that a person cancelled is not listed."""
     told = morning(
         make.noon,
         run("Cancelled", make.noon, name="lifecycle", message="Deployment concurrency limit reached."),
@@ -83,7 +83,7 @@ def test_what_was_called_off_as_the_one_before_had_not_ended_did_not_start(make)
     assert "| Deployment concurrency limit reached. |" in daily_report_page(told)
 
 
-def test_a_catch_up_run_that_another_covers_is_only_counted(make):
+def test_cancelled_catch_up_run_is_only_counted(make):
     """A flood of pushes would fill the page with them."""
     called_off = {"deployment": COVERED, "message": NO_SLOT[1]}
     told = morning(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
@@ -92,15 +92,15 @@ def test_a_catch_up_run_that_another_covers_is_only_counted(make):
     assert f"| {COVERED} | 1 Cancelled, 1 Late |" in daily_report_page(told)
 
 
-def test_a_failure_of_somebody_at_a_terminal_is_theirs(make):
-    """They were told; it is counted."""
+def test_failed_run_started_by_hand_is_only_counted(make):
+    """The person at the terminal has seen the error."""
     told = morning(make.noon, run("Failed", make.noon, deployment=""))
     assert told.headline == "Nothing waits for you, and nothing failed"
     assert "| by hand | 1 Failed |" in daily_report_page(told)
 
 
-def test_what_waits_and_what_did_not_start_come_first(make):
-    """In the headline too, with unread messages."""
+def test_waiting_and_late_runs_come_first(make):
+    """The headline counts them too, with the dead letters."""
     told = morning(
         make.noon,
         run("Late", make.noon, name="monitor"),
@@ -114,8 +114,8 @@ def test_what_waits_and_what_did_not_start_come_first(make):
 
 
 @pytest.mark.parametrize("state", ["Refused", "Drifted", "Unreadable"])
-def test_an_answer_that_is_worth_a_look_is_found(make, state):
-    """It is neither a failure nor quiet."""
+def test_run_state_worth_a_look_is_found(make, state):
+    """It is neither a failure nor normal."""
     told = morning(make.noon, run(state, make.noon, message="drift.front"))
     assert [r.state for r in told.found] == [state] and not told.failed
     assert "drift.front" in daily_report_page(told)
@@ -125,13 +125,13 @@ def test_an_answer_that_is_worth_a_look_is_found(make, state):
     "Completed", "Running", "Pending", "Scheduled", "Cancelled", "AwaitingRetry", "AwaitingConcurrencySlot",
     "InfrastructurePending", "Submitting",
 ])  # fmt: skip
-def test_what_is_as_it_should_be_is_not_found(make, state):
-    """Only counted."""
+def test_normal_run_state_is_only_counted(make, state):
+    """Such a run is not listed as found."""
     assert not morning(make.noon, run(state, make.noon)).found
 
 
-def test_a_change_is_told_once_and_the_last_first(make):
-    """Events come twice and out of order, and others come too."""
+def test_changes_are_listed_once_and_newest_first(make):
+    """Events come twice, out of order and among other events."""
     first = Change(event="cscm.image.blocked", about="curated/hello@sha256:" + "a" * 64, at=make.noon, detail="me")
     second = Change(event="cscm.deployment.started", about="curated/x@sha256:" + "b" * 64, at=make.noon + timedelta(1))
     other = Change(event="cscm.image.tested", about="x", at=make.noon)
@@ -142,14 +142,14 @@ def test_a_change_is_told_once_and_the_last_first(make):
     assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in told
 
 
-def test_a_long_list_says_how_much_it_leaves_out(make):
-    """Nothing is cut in silence."""
+def test_long_list_ends_with_number_of_omitted_rows(make):
+    """Nothing is omitted without notice."""
     runs = [run("Failed", make.noon, name=f"r{number}", message=f"of {number}") for number in range(60)]
     assert "… and 10 more." in daily_report_page(morning(make.noon, *runs))
 
 
-def test_what_failed_in_the_same_way_is_told_once(make):
-    """With the last of them; a table is no wider than its page."""
+def test_equal_failures_are_listed_once(make):
+    """The last run is linked, and the table stays narrow."""
     message = f"ImageDamaged: curated/hello@sha256:{'a' * 64} is not it [image.damaged]"
     runs = [run("Failed", make.noon, hours=hours, name=f"r{hours}", message=message) for hours in range(3)]
 
@@ -159,44 +159,44 @@ def test_what_failed_in_the_same_way_is_told_once(make):
     assert "[r2](" in told and "and 2 more" in told and "3 failed" in told
 
 
-def test_names_and_messages_are_only_text(make):
-    """They come from outside."""
+def test_names_and_messages_are_escaped(make):
+    """Names and messages are external text."""
     told = daily_report_page(
         morning(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no"))
     )
     assert "<i>" not in told and "\x1b" not in told and "<b>" not in told and "\n# no" not in told
 
 
-def test_artifacts_that_are_there_are_linked(make):
-    """And those that are not there yet are not."""
+def test_existing_artifacts_are_linked(make):
+    """Missing artifacts are not linked."""
     told = daily_report_page(morning(make.noon, artifacts={"images": "abc"}))
     assert f"({UI}/artifacts/artifact/abc)" in told and told.count("/artifacts/artifact/") == 1
 
 
-def test_views_of_the_runs_are_linked(make):
-    """For who has no saved ones above the list."""
+def test_views_of_runs_are_linked(make):
+    """The links serve users without saved views."""
     told = daily_report_page(morning(make.noon, views={"Bad runs": "state=Failed&type=span"}))
 
     assert f"- runs: [Bad runs]({UI}/runs?state=Failed&type=span)\n" in told
     assert "/runs?" not in daily_report_page(morning(make.noon))
 
 
-def test_every_error_has_its_remedy():
-    """Also one that is only told by its base; what is no error of ours is told as such."""
+def test_each_error_has_remedy():
+    """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
     assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Wait for the three retries of the step")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
     assert "A crash leaves nothing half-done" in remedy("")
 
 
-def test_every_change_is_an_event_of_ours():
-    """A name that nobody emits would never be told."""
+def test_each_change_is_an_emitted_event():
+    """The report would never show an unknown name."""
     emitted = {name for name, *_ in reference._events()}
 
     assert len(emitted) > 15 and CHANGES.keys() <= emitted
 
 
-def test_of_what_failed_in_the_same_way_all_has_to_go_well(make):
-    """One image's promotion says nothing of four others'."""
+def test_group_of_equal_failures_is_done_if_all_succeeded(make):
+    """One successful run says nothing about the others."""
     failed = [run("Failed", make.noon, name=f"promote {name}", message="down") for name in "abc"]
     well = [run("Completed", make.noon, name=f"promote {name}", hours=1) for name in "abc"]
 

@@ -1,4 +1,4 @@
-"""What an operator reads of a plan and of what came of it: worst first, and nothing that controls a terminal."""
+"""Reports of a lifecycle plan and its results: the most important rows first, free of control characters."""
 
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -14,8 +14,8 @@ def planned(limits=None):
     return plan_lifecycle(stock(*images, parts=[part(11, subject=1)]), rules, NOW)
 
 
-def test_what_a_plan_changes_is_told_first_and_what_goes_with_it_is_counted():
-    """With the reason, and what guards the rest."""
+def test_plan_rows_list_changes_first_and_count_attached_manifests():
+    """The rows have the reason and the guards."""
     over, *rows = plan_rows(planned({"count": 0}))
 
     assert over == {"action": "needs approval", "image": "it changes 1 image, and 0 need no approval"}
@@ -29,15 +29,15 @@ def test_what_a_plan_changes_is_told_first_and_what_goes_with_it_is_counted():
     assert (runs["guarded by"], runs["tags"]) == ("it runs: staging", "t·[2J")
 
 
-def test_what_does_not_fit_is_counted_and_nothing_is_told_as_nothing():
-    """A table is never empty."""
+def test_plan_rows_count_omitted_images_and_are_never_empty():
+    """An empty plan gives one row."""
     last = plan_rows(planned(), most=1)[-1]
     assert (last["action"], last["image"]) == ("3 more", "")
     assert plan_rows(plan_lifecycle(stock(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
 
 
-def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
-    """A line each."""
+def test_plan_lines_list_changes_and_totals():
+    """Each change has its own line."""
     assert plan_lines(planned({"count": 0})).splitlines() == [
         f"age-out: {ref(1)} (t1): a newer one was released, 300 days ago or longer, and 90 days are allowed "
         "[age-out.superseded]",
@@ -47,8 +47,8 @@ def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
     ]
 
 
-def test_what_belongs_to_an_image_that_stays_is_counted_apart():
-    """Nobody keeps seventy images by keeping one that was signed."""
+def test_plan_lines_count_attached_manifests_separately():
+    """An image that is kept must not count as many images because of its signatures."""
     parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
     whole = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
 
@@ -61,8 +61,8 @@ def test_what_belongs_to_an_image_that_stays_is_counted_apart():
     )
 
 
-def test_what_failed_is_told_before_what_was_skipped_and_done():
-    """With its code."""
+def test_applied_rows_list_failures_before_skipped_and_done():
+    """A failure has its code."""
     outcomes = [(1, Outcome.DONE), (2, Outcome.SKIPPED), (3, Outcome.FAILED)]
     entries = [
         Entry(ref=ref(n), action=Action.ARCHIVE, outcome=o, code="c" if n == 3 else "", said="s\n") for n, o in outcomes

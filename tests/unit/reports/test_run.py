@@ -1,4 +1,4 @@
-"""Pages: every fact an operator needs, and nothing that comes from outside formats them."""
+"""Run report pages: they have the facts that an operator needs, and external text cannot format them."""
 
 import re
 from datetime import timedelta
@@ -41,7 +41,7 @@ HOSTILE = "x\x1b[31m|`<img src=x onerror=alert(1)>` [a](javascript:b) *c* _d_ # 
 
 @pytest.fixture
 def story(make):
-    """A whole run, as the chain leaves it."""
+    """Return a function that builds the report of a whole run of the chain."""
 
     def build(**changes):
         values = {
@@ -66,8 +66,8 @@ def unescaped(text):
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
-def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_where_it_runs(story, make):
-    """The questions that an operator opens it with."""
+def test_run_page_answers_questions_of_operator(story, make):
+    """The page has origin, steps, findings, verdicts, materials and addresses."""
     page = unescaped(run_report_page(story())).replace("\u00a0", " ")
 
     for fact in (
@@ -97,8 +97,8 @@ def test_a_page_says_what_from_where_how_long_what_was_found_and_decided_and_whe
     assert "not curated" not in page and "uncommitted" not in page and "starter" not in page
 
 
-def test_a_refusal_is_told_with_every_reason_and_remedy(story):
-    """The gate, the codes, the facts, what would satisfy them; and that it runs nowhere."""
+def test_run_page_lists_reasons_and_remedies_of_refusal(story):
+    """It names the gate, and says that the image runs nowhere."""
     reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
     image = ImageRef(repository="dev/hello", digest=DIGEST)
     refused = Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=reasons, notes=("left out 3 of it",))
@@ -111,8 +111,8 @@ def test_a_refusal_is_told_with_every_reason_and_remedy(story):
     assert "Nowhere from this run" in page
 
 
-def test_a_refusal_lists_its_first_reasons(story):
-    """And says how many there are."""
+def test_run_page_lists_first_reasons_and_counts_rest(story):
+    """The page gives the total number of reasons."""
     reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
     refused = Refused(image=None, application="hello", gate=Gate.RELEASE, policy=POLICY, reasons=reasons)
 
@@ -135,21 +135,21 @@ def test_a_refusal_lists_its_first_reasons(story):
     ],
     ids=["dirty", "starter", "uncurated", "exploited"],
 )
-def test_a_page_shows_what_asks_for_attention(story, make, changes, fact):
-    """What is dirty, little known, not ours or exploited."""
+def test_run_page_highlights_facts_that_need_attention(story, make, changes, fact):
+    """These are a dirty source, the starter database, uncurated materials and exploited vulnerabilities."""
     assert fact in run_report_page(story(**changes(make)))
 
 
-def test_a_page_of_a_run_that_ended_early_says_what_is_known(make):
-    """And leaves out what is not."""
+def test_run_page_of_early_failure_omits_unknown_sections(make):
+    """The page has only what is known."""
     page = run_report_page(RunReport(application="hello"))
 
     assert page.startswith("# hello")
     assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
 
 
-def test_an_admission_says_which_rules_held(story):
-    """As long as the policy that admitted is the one that is known here."""
+def test_run_page_lists_rules_of_known_policy(story):
+    """The rules are unknown if another policy admitted the image."""
     policy = POLICIES[Gate.INTAKE]
     known = Admitted(image="x", gate=policy.gate, policy=policy.digest)
     old = Admitted(image="x", gate=policy.gate, policy=POLICY)
@@ -160,15 +160,15 @@ def test_an_admission_says_which_rules_held(story):
     assert "every rule held" not in run_report_page(story(verdicts=(old,)))
 
 
-def test_a_refusal_before_the_scan_says_with_which_database_the_source_was_looked_at(story, make):
-    """The starter database decides at the intake gate as well."""
+def test_run_page_of_early_refusal_names_database(story, make):
+    """The starter database also matters at the intake gate."""
     page = run_report_page(story(report=None, source_report=make.report(kind="starter")))
 
     assert "the **starter database**" in page and "## Found" not in page
 
 
-def test_one_sentence_says_how_a_run_ended(story, make):
-    """The worst of it first: a step that broke, a refusal, then where it runs or how far it came."""
+def test_summary_states_how_run_ended(story, make):
+    """A failed step comes before a refusal, and a refusal before the address or the last gate."""
     reason = Reason(code="scan.critical", fact="f", remedy="r")
     refused = Refused(
         image=ImageRef(repository="dev/hello", digest=DIGEST), gate=Gate.RELEASE, policy=POLICY,
@@ -185,8 +185,8 @@ def test_one_sentence_says_how_a_run_ended(story, make):
     assert "**Runs in staging at" in run_report_page(story())
 
 
-def test_what_comes_from_outside_cannot_format_a_page(story, make):
-    """Names and messages are shown as text, in every place that they reach."""
+def test_run_page_escapes_external_text(story, make):
+    """Names and messages appear as text everywhere."""
     reason = Reason(code="a.b", fact=HOSTILE, remedy=HOSTILE)
     image = ImageRef(repository="dev/hello", digest=DIGEST)
     page = run_report_page(
@@ -213,8 +213,8 @@ def test_what_comes_from_outside_cannot_format_a_page(story, make):
 
 
 @given(st.text())
-def test_escaped_text_stays_one_line_and_hides_nothing(text):
-    """Taking the escapes away gives back what was printable."""
+def test_escaped_text_is_one_line_and_reversible(text):
+    """Removing the escapes gives back the printable text."""
     shown = escaped(text)
 
     assert len(shown.splitlines()) <= 1
@@ -222,8 +222,8 @@ def test_escaped_text_stays_one_line_and_hides_nothing(text):
 
 
 @given(st.text())
-def test_plain_text_holds_nothing_that_moves_a_cursor(text):
-    """Terminals obey control characters, and some screens those that turn the direction of writing."""
+def test_plain_text_has_no_control_or_direction_characters(text):
+    """Terminals obey control characters, and some characters reverse the direction of writing."""
     shown = plain_text(text)
 
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", shown)
@@ -231,16 +231,16 @@ def test_plain_text_holds_nothing_that_moves_a_cursor(text):
 
 
 @given(st.text())
-def test_an_error_shows_nothing_but_lines(text):
-    """Messages hold what programs and files say."""
+def test_error_text_has_only_printable_lines(text):
+    """Messages contain output of programs and files."""
     said = str(SupplyChainError(f"{text}\nDo this."))
 
     assert said == f"{plain_text_lines(text)}\nDo this. [cscm.error]"
     assert not CONTROL.search(said.replace("\n", ""))
 
 
-def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make):
-    """Worst first, as the report has them."""
+def test_findings_table_lists_findings_and_counts_omitted(make):
+    """The order is that of the report, worst first."""
     found = [make.finding("critical", known_exploited=True, epss=0.1234), make.finding("low", fixed_in=())] * 3
     rows = findings_table(make.report(*found), most=4)
 
@@ -259,8 +259,8 @@ def test_the_findings_table_has_a_row_for_each_and_says_what_it_leaves_out(make)
     assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain_text(HOSTILE)} 3.0.1"
 
 
-def test_a_table_of_no_findings_says_so(make):
-    """An empty table would look like a scan that did not happen."""
+def test_findings_table_without_findings_says_so(make):
+    """An empty table would look like a missing scan."""
     assert findings_table(make.report()) == [
         {"vulnerability": "none found", "severity": "", "package": "10 packages looked at"}
     ]
@@ -282,8 +282,8 @@ def observed(make, **changes):
     return Observation(**{**values, **changes})
 
 
-def test_what_runs_well_is_one_row(make):
-    """With where it answers and what it is."""
+def test_healthy_deployment_is_one_row(make):
+    """The row has the address and the digest."""
     (row,) = observation_rows(observed(make))
 
     assert row["deviation"] == "none"
@@ -291,8 +291,8 @@ def test_what_runs_well_is_one_row(make):
     assert row["status"] == "running, healthy" and row["address"] == "http://127.0.0.1:8080/"
 
 
-def test_every_deviation_is_a_row_with_what_to_do(make):
-    """Also of a container that nobody deployed."""
+def test_each_deviation_is_a_row_with_remedy(make):
+    """This also covers a foreign container."""
     deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
     rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
 
@@ -314,8 +314,8 @@ def a_seen(make, **changes):
     return Judged(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
 
 
-def test_a_rescan_tells_of_each_image_what_changed_and_of_each_application_how_much(make):
-    """What is not judged stands before all; what comes from outside is shown as text."""
+def test_rescan_report_lists_images_and_totals_per_owner(make):
+    """Unjudged images come first, and external text is escaped."""
     exploited = make.finding(known_exploited=True, package="open|ssl\x1b")
     seen = a_seen(
         make,
@@ -342,16 +342,16 @@ def test_a_rescan_tells_of_each_image_what_changed_and_of_each_application_how_m
     assert "hello: 1 exploited, 1 refused, 1 due" in rescan_message(told).splitlines()[1]
 
 
-def test_a_quiet_night_says_that_it_was_one(make):
-    """An empty table would look like one that was never written; a long one says what it leaves out."""
+def test_rescan_report_without_news_says_so(make):
+    """An empty table would look like a missing report, and a long one counts omitted rows."""
     assert rescan_rows(rescanned(make)) == [{"image": "nothing to tell", "verdict": "20 images looked at"}]
     assert owner_rows(rescanned(make))[0]["application"] == "nothing to tell anybody"
     many = rescanned(make, told=(a_seen(make),), more=7)
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
 
-def test_a_rescan_that_broke_off_says_so_before_all(make):
-    """In each table and in the sentence; the first row has every column, for Prefect's UI shows no other."""
+def test_rescan_report_of_interrupted_run_says_so_first(make):
+    """The first row has every column, because Prefect's UI takes the columns from it."""
     told = rescanned(make, images=6, without=1, left=3, told=(a_seen(make),), concerned=concerned([a_seen(make)]))
 
     first, second = rescan_rows(told)
@@ -362,8 +362,8 @@ def test_a_rescan_that_broke_off_says_so_before_all(make):
         assert text.startswith("broke off: 3 of 10 images not looked at; 6 images in")
 
 
-def test_packages_that_no_image_carries_are_told(make):
-    """Or that some do, of which there is nothing to tell; of a run that broke off nobody knows."""
+def test_rescan_report_says_if_no_image_has_packages(make):
+    """An interrupted run cannot say so."""
     nowhere = rescanned(make, images=0, without=20, only=("opensll", "x"))
 
     none = "no curated image that can be pulled carries opensll, x"
@@ -376,24 +376,24 @@ def test_packages_that_no_image_carries_are_told(make):
         assert "no curated image" not in rescan_summary(nowhere.model_copy(update=other))
 
 
-def test_where_no_record_says_what_runs_it_is_told_that_it_does(make):
-    """A container that somebody started by hand."""
+def test_rescan_report_marks_unrecorded_containers(make):
+    """Somebody started such a container by hand."""
     seen = a_seen(make, running=("", "staging"))
     told = rescanned(make, told=(seen,), concerned=concerned([seen]))
 
     assert rescan_rows(told)[0]["runs in"] == owner_rows(told)[0]["runs in"] == "unrecorded, staging"
 
 
-def test_a_long_message_says_what_it_leaves_out(make, monkeypatch):
-    """Nothing is cut in silence."""
+def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):
+    """Nothing is omitted without notice."""
     monkeypatch.setattr("supply_chain.reports.rescan.TOLD", 2)
     many = rescanned(make, concerned=concerned(a_seen(make, owner=f"team {number}") for number in range(5)))
 
     assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]
 
 
-def test_progress_tells_count_rate_and_time_left():
-    """Also before there is a rate."""
+def test_rescan_progress_shows_count_rate_and_time_left():
+    """Before the first result, there is no rate."""
     assert "| done | 50 of 100 |" in rescan_progress(50, 100, 10.0, 0)
     assert "| rate | 5.0 images/s |" in rescan_progress(50, 100, 10.0, 0)
     assert "| left | 10 s left |" in rescan_progress(50, 100, 10.0, 0)

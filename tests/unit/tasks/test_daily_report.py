@@ -1,4 +1,4 @@
-"""What Prefect knows of a night: its runs, its events page by page, and what nobody could read."""
+"""The data of the daily report: Prefect's runs, its events over all pages, and dead letters."""
 
 import asyncio
 from datetime import timedelta
@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def dead(monkeypatch, number):
-    """A bridge with so many dead letters; None: no bridge is set up."""
+    """Set up a bridge with a number of dead letters, or no bridge for None."""
 
     async def load(name):
         if number is None:
@@ -33,8 +33,8 @@ def dead(monkeypatch, number):
 
 
 @pytest.mark.parametrize("number", [3, 0, None])
-async def test_dead_letters_are_counted_where_there_is_a_bridge(monkeypatch, number):
-    """Where there is none nobody knows of any, which is not the same as none."""
+async def test_dead_letters_are_counted_if_there_is_a_bridge(monkeypatch, number):
+    """Without a bridge, the number is unknown, which is not zero."""
     dead(monkeypatch, number)
 
     assert await morning._dead_letters() == number
@@ -48,13 +48,13 @@ async def test_dead_letters_are_counted_where_there_is_a_bridge(monkeypatch, num
     ({"environment": "staging", "reasons": ["scan.high", {"fact": "x"}]}, "staging"),
     ({}, ""),
 ])  # fmt: skip
-def test_of_an_event_it_is_told_why(payload, detail):
-    """Each code once, and nothing else that a payload has."""
+def test_detail_of_event_lists_selected_values(payload, detail):
+    """Each code appears once, and other parts of the payload are left out."""
     assert morning._detail(payload) == detail
 
 
-async def test_events_are_read_to_the_last_page(machine, monkeypatch):
-    """Prefect gives a part at once; what was emitted before that night, or says of no change, is not told."""
+async def test_events_are_read_from_all_pages(machine, monkeypatch):
+    """Earlier events and events that are no change are left out."""
     monkeypatch.setattr(morning, "EVENTS", 2)
     since = now() - timedelta(days=2, seconds=Random().uniform(0, 80_000))
     until = since + timedelta(milliseconds=50)
@@ -79,8 +79,8 @@ async def test_events_are_read_to_the_last_page(machine, monkeypatch):
     ]
 
 
-async def test_a_night_has_its_runs_and_what_waits(machine, monkeypatch):
-    """By deployment; a run inside of another is part of that one, and what waits does so since whenever."""
+async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypatch):
+    """Subflow runs belong to their parent, and a waiting run may have started earlier."""
     dead(monkeypatch, 2)
     name = f"rescan-{uuid4().hex[:8]}"
 

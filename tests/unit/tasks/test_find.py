@@ -1,4 +1,4 @@
-"""find: an image is looked for in the tier's own registry."""
+"""find: an image is looked up in the registry of the tier."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,8 @@ from tasks.find import find, find_stored
 from tests.unit.fleet.test_find import Held, ref
 
 
-async def test_an_image_is_looked_for_in_the_tiers_registry():
+async def test_image_is_found_in_registry_of_tier():
+    """A prefix of the digest is enough to find a stored image."""
     tier = SimpleNamespace(ecr=Held(ref(1)))
 
     assert await find("0" * 12, "curated/", tier) == await find_stored("0" * 12, tier) == ref(1)

@@ -1,4 +1,4 @@
-"""The gates as tasks: what they read, what they answer, and what a refusal leaves behind."""
+"""The gates as tasks: the evidence they read, their verdicts, and where a refusal is stored."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,18 +42,18 @@ KEEPS = {
     Gate.RELEASE: (CURATION, CURATED),
     Gate.DEPLOY: (EXECUTION, ImageRef(repository="evidence/execution/hello", digest=CURATED.digest)),
 }
-"""Who judges, and where a refusal is kept."""
+"""The tier that judges, and the subject that a refusal is attached to."""
 
 
 def manifest(*layers):
-    """An image with these layers; its configuration is its own."""
+    """Return the manifest of an image with these layers and its own configuration."""
     blobs = [{"digest": "sha256:" + digit * 64, "size": 1} for digit in layers]
     return {"config": {"digest": "sha256:" + layers[-1] * 63 + "0", "size": 1}, "layers": blobs}
 
 
 @dataclass
 class Registry:
-    """Both of a tier's views of its registry: the content, and what AWS says of repositories."""
+    """Both views that a tier has of its registry: the content and the ECR API."""
 
     manifests: dict[ImageRef, dict] = field(default_factory=lambda: {OFFERED: manifest("1"), CURATED: manifest("1")})
     at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
@@ -72,7 +72,7 @@ class Registry:
         return self.manifests[ref]
 
     def images(self, repository):
-        """Archived as they are."""
+        """List the archived images of a repository."""
         there = [(ref, ("earlier",)) for ref in self.earlier.get(repository, ())]
         return tuple(
             StoredManifest(
@@ -92,7 +92,7 @@ class Registry:
 
 
 class Subject(Pieces):
-    """The pieces of an image, the registry it is in, and the gate that judges it."""
+    """The evidence of an image, its registry, and the gate that judges it."""
 
     def __init__(self, world, make):
         super().__init__(world, make)
@@ -100,7 +100,7 @@ class Subject(Pieces):
         self.environment, self.others = Environment(name="staging"), {}
 
     async def judge(self, gate):
-        """The gate's answer and dossier."""
+        """Return the verdict and the facts of a gate."""
         judge, store = KEEPS[gate][0], self.world.store(KEEPS[gate][0])
         tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
         workbench = SimpleNamespace(
@@ -114,13 +114,13 @@ class Subject(Pieces):
         return await GATES[gate].fn(*what, tier, workbench)
 
     def good(self, gate, *, but=None):
-        """Attach every piece but one."""
+        """Attach all evidence except one piece."""
         for name, piece in self.at(gate).items():
             if name != but:
                 self.attach(where(gate), *piece)
 
     def verdicts(self):
-        """Every verdict that is kept anywhere, by repository and signer."""
+        """Return all stored verdicts by subject and signer."""
         store = self.world.store(TierName.EXECUTION)
         places = [where(Gate.INTAKE), *(place for _, place in KEEPS.values())]
         return {
@@ -140,7 +140,7 @@ def subject(world, make, monkeypatch):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(gate):
+def test_gate_is_a_task_with_retries(gate):
     """A registry that does not answer is no refusal."""
     task = GATES[gate]
 
@@ -149,8 +149,8 @@ def test_a_gate_is_a_task_that_is_tried_again_when_that_may_help(gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-async def test_good_evidence_is_admitted_and_told(subject, gate, make):
-    """With the dossier that it rests on; the verdict itself is left to the step that signs it."""
+async def test_gate_admits_good_evidence_and_emits_event(subject, gate, make):
+    """The facts are returned too; the next step signs the verdict."""
     subject.good(gate)
     before = subject.verdicts()
 
@@ -164,8 +164,8 @@ async def test_good_evidence_is_admitted_and_told(subject, gate, make):
     assert (subject.verdicts(), subject.registry.made) == (before, {})
 
 
-async def test_an_admission_tells_what_an_operator_should_know_all_the_same(subject, make):
-    """The notes are in the event too."""
+async def test_admission_event_has_notes(subject, make):
+    """An operator should know of uncommitted changes."""
     subject.good(Gate.INTAKE, but="provenance")
     dirty = make.provenance(built={"source": make.source(dirty=True)})
     subject.attach(OFFERED, DEV, PROVENANCE, dirty)
@@ -185,8 +185,8 @@ async def test_an_admission_tells_what_an_operator_should_know_all_the_same(subj
         (Gate.DEPLOY, "signature", "signature.missing"),
     ],
 )
-async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(subject, make, gate, gone, code):
-    """Beside an image of its own, and in its own repository, which is made so that nothing in it moves."""
+async def test_refusal_is_emitted_and_stored_where_gate_may_write(subject, make, gate, gone, code):
+    """It is attached to the gate's own image, and stored in the gate's own immutable repository."""
     subject.good(gate, but=gone)
     judge, place = KEEPS[gate]
     places = verdict_places(where(gate), gate, admitted=False)
@@ -206,8 +206,8 @@ async def test_a_refusal_is_told_and_kept_where_the_judge_may_write(subject, mak
     assert subject.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
 
 
-async def test_an_event_names_at_most_fifty_reasons(subject, make):
-    """It has to be small; every reason is in the verdict that is kept."""
+async def test_refusal_event_has_at_most_fifty_reasons(subject, make):
+    """Events must be small; the stored verdict has every reason."""
     subject.good(Gate.RELEASE, but="scan")
     exploited = [make.finding("low", id=f"CVE-2026-{n:04}", known_exploited=True) for n in range(51)]
     subject.attach(CURATED, CURATION, VULNERABILITIES, make.report(*exploited).predicate())
@@ -219,8 +219,8 @@ async def test_an_event_names_at_most_fifty_reasons(subject, make):
     assert payload["reasons"] == [reason.model_dump() for reason in verdict.reasons[:50]]
 
 
-async def test_an_image_that_is_not_there_is_no_refusal(subject):
-    """Nothing was judged, and nothing is told or kept."""
+async def test_missing_image_is_an_error_and_no_refusal(subject):
+    """Nothing is judged, emitted or stored."""
     subject.registry.manifests.clear()
 
     with pytest.raises(ImageNotFound, match="no dev/hello@sha256"):
@@ -229,8 +229,8 @@ async def test_an_image_that_is_not_there_is_no_refusal(subject):
     assert (subject.events, subject.verdicts(), subject.registry.made) == ([], {}, {})
 
 
-async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_before_it_is_back(subject, make):
-    """A block archives it in `dev/` too; nothing can be copied of it until ECR has brought it back."""
+async def test_archived_candidate_is_refused_if_blocked_else_error(subject, make):
+    """A block also archives the image in `dev/`, and ECR takes time to restore it."""
     subject.good(Gate.INTAKE)
     subject.registry.stored = StorageStatus.ARCHIVED
     said = {"by": "ann", "why": "x", "at": make.noon.isoformat()}
@@ -248,8 +248,8 @@ async def test_archived_candidate_is_refused_while_it_is_blocked_and_an_error_be
         await subject.judge(Gate.INTAKE)
 
 
-async def test_a_name_that_the_register_gives_to_others_is_refused(subject):
-    """The platform's owner wrote it down."""
+async def test_name_registered_to_other_owner_is_refused(subject):
+    """The owner of the platform maintains the register."""
     subject.good(Gate.INTAKE)
     subject.names = NameRegister(names={"hello": Holder(owner="somebody else")})
 
@@ -258,8 +258,8 @@ async def test_a_name_that_the_register_gives_to_others_is_refused(subject):
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
-async def test_a_name_that_another_team_had_first_is_refused(subject, make):
-    """By what curation signed in the application's curated repository before, also where all of it is archived."""
+async def test_name_first_used_by_other_team_is_refused(subject, make):
+    """Earlier curated images count even if they are archived."""
     subject.good(Gate.INTAKE)
     subject.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
     subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
@@ -270,8 +270,8 @@ async def test_a_name_that_another_team_had_first_is_refused(subject, make):
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
-async def test_an_image_without_a_tag_holds_no_name(subject, make):
-    """Curation tags what it keeps: what has none is a part of another, or was given up."""
+async def test_untagged_image_does_not_hold_name(subject, make):
+    """Curation tags its images; an untagged one is a part of another or was given up."""
     subject.good(Gate.INTAKE)
     subject.registry.archived["curated/hello"] = [(EARLIER, ())]
     subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
@@ -287,8 +287,8 @@ async def test_an_image_without_a_tag_holds_no_name(subject, make):
     [(("1",), ["sbom.incomplete"]), (("1", "2"), ["sbom.incomplete"]), (("3",), []), (("1", "3"), []), (("2",), [])],
     ids=["first layer", "both layers", "another layer", "another second layer", "second layer"],
 )
-async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(subject, make, below, codes):
-    """By the layers alone: a configuration is every image's own."""
+async def test_image_is_compared_with_base_that_its_layers_begin_with(subject, make, below, codes):
+    """Only the layers count, because every image has its own configuration."""
     subject.registry.manifests |= {CURATED: manifest("1", "2"), BASE: manifest(*below)}
     subject.registry.earlier[BASE.repository] = (BASE,)
     subject.good(Gate.RELEASE)
@@ -301,8 +301,8 @@ async def test_an_image_is_held_against_the_base_whose_layers_it_begins_with(sub
 
 
 @pytest.mark.parametrize(("tagged", "tag"), [(("first", "second"), "first"), (("only",), "only"), ((), "")])
-async def test_a_deployment_shows_the_first_tag_there_is(subject, tagged, tag):
-    """A tag is a label: without one the image is the same."""
+async def test_admitted_deployment_shows_first_tag(subject, tagged, tag):
+    """A tag is only a label and may be missing."""
     subject.good(Gate.DEPLOY)
     subject.registry.tagged = tagged
 
@@ -312,8 +312,8 @@ async def test_a_deployment_shows_the_first_tag_there_is(subject, tagged, tag):
 
 
 @pytest.mark.parametrize(("seconds", "codes"), [(None, ["soak.missing"]), (3599, ["soak.missing"]), (3600, [])])
-async def test_an_environment_may_take_only_what_soaked_in_another(subject, make, seconds, codes):
-    """For as long as that one's own document asks for; the verdict rests on the signed soak."""
+async def test_environment_can_require_soak_in_other_environment(subject, make, seconds, codes):
+    """The other environment sets the time, and the verdict rests on the signed soak."""
     subject.environment = Environment(name="staging", after="acceptance")
     subject.others["acceptance"] = Environment(name="acceptance", soak="1h")
     subject.good(Gate.DEPLOY)
@@ -339,10 +339,8 @@ async def test_an_environment_may_take_only_what_soaked_in_another(subject, make
         ("approved", EXECUTION, "production", ["approval.missing"]),
     ],
 )
-async def test_an_environment_may_take_nothing_without_a_signed_approval(
-    subject, make, decision, signer, environment, codes
-):
-    """By execution's own key, for this digest and this environment; the verdict rests on it."""
+async def test_environment_can_require_signed_approval(subject, make, decision, signer, environment, codes):
+    """Execution must have signed it for this digest and environment."""
     subject.environment = Environment(name="staging", approval="required")
     subject.good(Gate.DEPLOY)
     if decision:

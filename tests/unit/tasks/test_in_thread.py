@@ -1,4 +1,4 @@
-"""Steps in threads: a cancelled one ends what it runs, and is waited for."""
+"""Steps in threads: a cancelled step ends its commands and is awaited."""
 
 import asyncio
 import time
@@ -10,8 +10,8 @@ from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import Cancelled
 
 
-async def test_gives_what_the_function_gives():
-    """Also its error."""
+async def test_in_thread_returns_result_or_raises_error_of_function():
+    """The step behaves like a direct call."""
 
     def broken() -> None:
         raise ValueError("x")
@@ -21,8 +21,8 @@ async def test_gives_what_the_function_gives():
         await in_thread(broken)
 
 
-def test_a_cancelled_step_is_told_and_its_tidying_is_waited_for():
-    """A terminated run cancels every task of its loop, perhaps twice; what the step tidies up is done all the same."""
+def test_cancelled_step_finishes_its_cleanup():
+    """A terminated run cancels every task of its loop, possibly twice."""
     story: list[str] = []
 
     def step() -> None:
@@ -53,8 +53,8 @@ def test_a_cancelled_step_is_told_and_its_tidying_is_waited_for():
     assert story == ["tidied", "ended"]
 
 
-async def test_what_runs_beside_a_block_ends_with_it():
-    """And its error is the block's, where the block has none."""
+async def test_alongside_ends_with_its_block():
+    """An error of the parallel function is raised if the block has none."""
     story: list[str] = []
 
     def slow() -> None:
@@ -74,8 +74,8 @@ async def test_what_runs_beside_a_block_ends_with_it():
 
 
 @pytest.mark.parametrize("own", [KeyError("the block's"), asyncio.CancelledError()], ids=repr)
-async def test_the_blocks_own_end_is_told_first(own):
-    """A run that was cancelled is not told as one that failed to tidy."""
+async def test_error_of_block_precedes_error_of_parallel_function(own):
+    """A cancelled run must not be reported as failed."""
 
     def broken() -> None:
         raise ValueError("beside")

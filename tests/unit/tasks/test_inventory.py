@@ -1,4 +1,4 @@
-"""The inventory's tasks and flows: what they read anew, which hosts they ask, and how they end."""
+"""The tasks and flows of the inventory: what they read again, which hosts they query, and their final states."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ fleet = conftest.fleet
 
 @pytest.fixture
 def shop(fleet, monkeypatch):
-    """The blocks, over a registry and an inventory of the test's own; and which hosts were asked."""
+    """Set up the blocks over a registry and an inventory of the test's own, and record the queried hosts."""
     engine = MemoryEngine()
     places = [SimpleNamespace(name=name, host="laptop") for name in ("staging", "production")]
     blocks = {
@@ -43,14 +43,14 @@ def shop(fleet, monkeypatch):
 
 
 async def read(shop, application=None, *, rebuild=False):
-    """What is read anew, by application."""
+    """Refresh and return the number of images that were read, by application."""
     tier, workbench, inventory = shop.blocks.values()
     done = await tasks.refresh.fn(application, tier, workbench, inventory, rebuild)
     return {each.application: each.read for each in done}
 
 
-async def test_all_applications_are_read_or_the_one_that_is_named(shop):
-    """What did not change is read again where somebody wants all of it anew, and of that one alone."""
+async def test_refresh_reads_all_or_named_application(shop):
+    """With `rebuild`, unchanged images of the selected applications are read again."""
     shop.fleet.curated()
     shop.fleet.curated(OTHER, "shop")
 
@@ -61,8 +61,8 @@ async def test_all_applications_are_read_or_the_one_that_is_named(shop):
     assert await read(shop, rebuild=True) == {"hello": 1, "shop": 1}
 
 
-async def test_what_runs_is_on_the_host_of_its_environment(shop):
-    """The environments' documents say which; where there is none any more, nobody can say."""
+async def test_refresh_finds_host_of_environment(shop):
+    """The documents of the environments name the host; without a document it is unknown."""
     ref = shop.fleet.curated()
     for environment in ("staging", "gone"):
         shop.fleet.deploy(ref, environment)
@@ -72,8 +72,8 @@ async def test_what_runs_is_on_the_host_of_its_environment(shop):
     assert {each.environment: each.host for each in image.running} == {"staging": "laptop", "gone": ""}
 
 
-async def test_a_host_of_several_environments_is_asked_once(shop):
-    """And what it shows is kept."""
+async def test_look_queries_host_of_several_environments_once(shop):
+    """The containers that it shows are stored."""
     image = shop.engine.add("curated/hello:v1")
     shop.fleet.curated(image)
     await read(shop)
@@ -91,8 +91,8 @@ async def test_a_host_of_several_environments_is_asked_once(shop):
     assert [each.name for each in shop.fleet.images[0].running] == ["stranger"]
 
 
-async def test_everything_was_looked_at_only_where_everything_was(machine, shop):
-    """How old an answer is counts from the last look at all of it, which makes the table of images too."""
+async def test_only_full_refresh_sets_reconciled_time(machine, shop):
+    """The age of an answer counts from the last full refresh, which also publishes the table of images."""
     ref = shop.fleet.curated()
 
     assert [each.application for each in await flows.inventory(image=str(ref))] == ["hello"]
@@ -103,8 +103,8 @@ async def test_everything_was_looked_at_only_where_everything_was(machine, shop)
     assert "1 curated image, as of the last" in (await Artifact.aget("images")).description
 
 
-async def test_what_cannot_be_read_names_the_end_of_the_run(machine, shop):
-    """The rest was done, and who called it has all of it."""
+async def test_unreadable_image_names_final_state_of_inventory_run(machine, shop):
+    """The rest is refreshed, and the caller gets all results."""
     spoilt = shop.fleet.curated()
     shop.fleet.spoil(spoilt)
     shop.fleet.curated(OTHER, "shop")
@@ -115,8 +115,8 @@ async def test_what_cannot_be_read_names_the_end_of_the_run(machine, shop):
     assert [(each.application, each.read) for each in await state.aresult()] == [("hello", 1), ("shop", 1)]
 
 
-async def test_where_something_is_comes_with_how_much_is_known(machine, shop):
-    """Nothing found is no good news where nobody looked."""
+async def test_where_reports_how_much_is_known(machine, shop):
+    """An empty result is good news only if everything was looked at."""
     shop.fleet.curated()
     shop.fleet.curated(OTHER, without=("inventory",))
     await read(shop)
@@ -129,8 +129,8 @@ async def test_where_something_is_comes_with_how_much_is_known(machine, shop):
     assert "never reconciled" in told.description and "1 image without an SBOM" in told.description
 
 
-async def test_an_image_is_explained_on_a_page_of_its_own(machine, shop):
-    """By the beginning of its digest; of one that is not there no page is made."""
+async def test_explain_publishes_page_of_image(machine, shop):
+    """A prefix of the digest selects the image; a missing image has no page."""
     ref = shop.fleet.curated()
     await read(shop)
 

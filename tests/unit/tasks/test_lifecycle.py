@@ -1,4 +1,4 @@
-"""The lifecycle's tasks: what they read, what they tell, and which image a person means."""
+"""The tasks of the lifecycle: what they read and report, and which image a person means."""
 
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -34,7 +34,7 @@ TASKS = (
 
 
 class Place(Shelf):
-    """A registry in memory that also says which repositories there are."""
+    """A registry in memory that also lists its repositories."""
 
     def __init__(self, whole, world):
         super().__init__(whole)
@@ -67,7 +67,7 @@ class Place(Shelf):
 
 @pytest.fixture
 def place(world, monkeypatch, tmp_path):
-    """Where the tasks work: a registry, and what they told."""
+    """Set up a registry for the tasks, and record what they report."""
     whole = stock(*newest(1), image(2, 500, exploited=True))
     place = Place(whole, world)
     place.events, place.tables, place.numbers = [], {}, []
@@ -95,7 +95,7 @@ def place(world, monkeypatch, tmp_path):
 
 @pytest.fixture
 def unreadable(place):
-    """A deployment record of another application cannot be read."""
+    """Make a deployment record of another application unreadable."""
     deployments = place.deployments
 
     def read(application):
@@ -107,14 +107,14 @@ def unreadable(place):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
-def test_each_is_a_task_that_is_tried_again_when_that_may_help(task):
-    """A registry that throttles is no answer."""
+def test_lifecycle_task_has_retries(task):
+    """A throttled request is no answer."""
     assert isinstance(task, Task)
     assert task.retries and task.retry_condition_fn
 
 
-def test_a_plan_is_made_once_in_a_run():
-    """A run that waited for approval goes on with the plan that was approved."""
+def test_plan_is_made_once_per_flow_run():
+    """A run that waited for approval continues with the approved plan."""
     one, other = uuid4(), uuid4()
 
     def key(run):
@@ -125,8 +125,8 @@ def test_a_plan_is_made_once_in_a_run():
     assert key(one) == key(one) != key(other)
 
 
-async def test_a_plan_is_of_what_the_inventory_knows(place, monkeypatch):
-    """And its table has a key that stays."""
+async def test_plan_covers_known_images(place, monkeypatch):
+    """The key of its table is stable."""
 
     async def known():
         return place.whole.images
@@ -140,8 +140,8 @@ async def test_a_plan_is_of_what_the_inventory_knows(place, monkeypatch):
     assert place.calls == []
 
 
-async def test_the_inventory_is_asked_for_every_image(monkeypatch):
-    """Of all applications, through its block, and lean."""
+async def test_known_images_reads_all_images_of_inventory(monkeypatch):
+    """The images are read through the block, without details."""
 
     async def load(name):
         known = SimpleNamespace(images=lambda: iter([SimpleNamespace(lean=lambda: name)]))
@@ -153,7 +153,7 @@ async def test_the_inventory_is_asked_for_every_image(monkeypatch):
 
 
 async def carried_out(place):
-    """What came of the plan, published."""
+    """Carry out the plan, publish the result and return it."""
     needed = await lifecycle.needed_anywhere.fn(place.plan, place.tier, place.workbench)
     bases = await lifecycle.built_on.fn(place.plan, place.tier, place.workbench)
     assert (needed, bases) == (frozenset(), frozenset())
@@ -164,8 +164,8 @@ async def carried_out(place):
     return applied.finished()
 
 
-async def test_a_plan_is_carried_out_and_told(place):
-    """What a rule blocks is signed by the rules' name, and told as any other block."""
+async def test_plan_is_applied_and_reported(place):
+    """A block by a rule is signed in the name of the rules and reported like any block."""
     applied = await carried_out(place)
 
     assert str(applied) == "2 done, 0 skipped, 0 failed"
@@ -178,8 +178,8 @@ async def test_a_plan_is_carried_out_and_told(place):
     assert [path.name for path in place.journals.iterdir()] == [f"{place.plan.digest[7:]}.journal"]
 
 
-async def test_what_failed_ends_the_run_with_every_code(place):
-    """After its table was written."""
+async def test_failed_step_fails_run_with_each_code(place):
+    """The table is published before."""
     place.refuses[ref(1)] = "KmsError"
 
     with pytest.raises(PlanUnfinished, match=r"1 of the 2 steps of the plan sha256:\w{12} failed: KmsError"):
@@ -188,8 +188,8 @@ async def test_what_failed_ends_the_run_with_every_code(place):
     assert place.tables["lifecycle-applied"][0][0]["code"] == "KmsError"
 
 
-async def test_an_approval_is_signed_about_the_plan(place):
-    """By whom and why."""
+async def test_plan_approval_is_signed_with_name_and_reason(place):
+    """The statement is about the digest of the plan."""
     await lifecycle.sign_approval.fn(place.plan.digest, True, "ann", "looked at it", place.tier, place.workbench)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
@@ -201,8 +201,8 @@ async def test_an_approval_is_signed_about_the_plan(place):
     (Act.BLOCK, "image.blocked"), (Act.UNBLOCK, "image.unblocked"), (Act.HOLD, "image.held"),
     (Act.RELEASE, "image.released"),
 ])  # fmt: skip
-def test_what_is_decided_is_told(place, act, event):
-    """A hold that stood already was told before; a block may have been signed by a try that failed afterwards."""
+def test_lifecycle_decision_emits_event(place, act, event):
+    """An unchanged hold is not repeated, but a block may have been signed by a failed attempt."""
     ruled = DecisionResult(ref=ref(1), act=act, by="ann", why="x", at=NOW, changed=True)
     lifecycle.told(ruled)
     lifecycle.told(ruled.model_copy(update={"changed": False}))
@@ -212,15 +212,15 @@ def test_what_is_decided_is_told(place, act, event):
     assert place.events == [(event, ref(1), {**said, "stood": stood}) for stood in again]
 
 
-async def test_a_decision_is_signed_and_told(place):
-    """By who asked for it."""
+async def test_hold_is_signed_and_emits_event(place):
+    """The statement names the person who asked for it."""
     ruled = await lifecycle.rule.fn(ref(1), Act.HOLD, "ann", "audit", place.tier, place.workbench)
 
     assert ruled.changed and place.events[0][0] == "image.held"
 
 
-async def test_a_block_is_told_whatever_comes_after_its_signature(place):
-    """An image that is on its way back cannot be archived yet; the run fails with that, and everybody was told."""
+async def test_block_emits_event_even_if_archiving_fails(place):
+    """An image that is being restored cannot be archived yet, so the run fails after the event."""
     place.broken[ref(1)] = AwsFailed("not now\nwait")
     for _ in range(2):
         with pytest.raises(AwsFailed):
@@ -231,16 +231,16 @@ async def test_a_block_is_told_whatever_comes_after_its_signature(place):
     assert len(read_decisions(reading.evidence)) == 1
 
 
-async def test_what_cannot_be_read_of_what_runs_is_not_told_as_nothing(place, unreadable):
-    """An empty list would say that nothing does."""
+async def test_block_event_distinguishes_unknown_from_no_deployments(place, unreadable):
+    """An empty list would mean that nothing runs."""
     ruled = await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
 
     assert "a record of shop" in ruled.unread
     assert [each[2]["running"] for each in place.events] == [None]
 
 
-async def test_a_plans_block_is_archived_whatever_can_be_read_of_what_runs(place, unreadable):
-    """The statement stands by then, and is told."""
+async def test_block_by_plan_archives_image_if_deployments_are_unreadable(place, unreadable):
+    """The statement is already signed and is reported."""
     (repository,) = place.plan.repositories
     entries = await lifecycle.apply.fn(place.plan, repository, (), (), place.tier, place.workbench)
 
@@ -249,8 +249,8 @@ async def test_a_plans_block_is_archived_whatever_can_be_read_of_what_runs(place
     assert [each[:2] for each in place.events] == [("image.blocked", ref(2))]
 
 
-async def test_the_tries_of_a_step_tell_one_event_and_other_runs_another(place, machine):
-    """Prefect takes what has the same number for the same event."""
+async def test_retries_of_block_emit_one_event_and_other_runs_another(place, machine):
+    """Prefect treats events with the same ID as one event."""
 
     @flow
     async def run():

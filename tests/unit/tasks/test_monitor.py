@@ -1,4 +1,4 @@
-"""Which deployments are under way, by the turns that Prefect knows to be taken."""
+"""The monitor tasks: running deployments by their locks, and reports of entries into containers."""
 
 from types import SimpleNamespace
 from uuid import uuid4
@@ -18,7 +18,7 @@ from tests.unit.execution.test_monitor import DIGEST, NOON
 
 @pytest.fixture
 def environment(machine):
-    """A name that nobody else has on the run's one server."""
+    """An environment name that no other test uses on the shared server."""
     return f"t{uuid4().hex[:8]}"
 
 
@@ -26,8 +26,8 @@ async def under_way(environment):
     return {about for about in await monitor._under_way() if about[0].startswith(environment)}
 
 
-async def test_a_deployment_is_under_way_while_it_has_its_turn(environment):
-    """Of an application whose name has parts, too; no longer when it is over."""
+async def test_deployment_is_under_way_while_it_holds_its_lock(environment):
+    """The name of the application may contain a slash."""
     async with run_lock(lock_name(DEPLOY, environment, "team/hello")), run_lock(lock_name(DEPLOY, environment, "shop")):
         during = await under_way(environment)
 
@@ -35,8 +35,8 @@ async def test_a_deployment_is_under_way_while_it_has_its_turn(environment):
     assert await under_way(environment) == set()
 
 
-async def test_what_else_is_limited_is_no_deployment(environment):
-    """Another step's turn, and limits of whoever else uses the server."""
+async def test_other_limits_are_no_deployments(environment):
+    """Other steps and other users of the server have limits too."""
     async with (
         run_lock(lock_name("curate", environment, "hello")),
         run_lock(f"{DEPLOY} {environment}"),
@@ -45,8 +45,8 @@ async def test_what_else_is_limited_is_no_deployment(environment):
         assert await under_way(environment) == set()
 
 
-async def test_deployments_on_a_later_page_are_seen(environment, monkeypatch):
-    """The server gives a part at once, and limits stay when their turns are over."""
+async def test_deployments_on_later_pages_are_found(environment, monkeypatch):
+    """The server returns pages, and limits remain after their locks are released."""
     monkeypatch.setattr(paging, "PAGE", 2)
     async with get_client() as client:
         for number in range(5):
@@ -59,13 +59,13 @@ async def test_deployments_on_a_later_page_are_seen(environment, monkeypatch):
 
 @pytest.mark.parametrize(("remembered", "number"), [("1795798128939676031", 1795798128939676031), ("", 0), ("x", 0),
                                                     (None, 0), ({"a": 1}, 0)])  # fmt: skip
-def test_the_last_event_is_remembered_as_a_number_or_all_is_read_again(remembered, number):
-    """Whoever may log in may change the variable."""
+def test_invalid_last_event_number_is_read_as_0(remembered, number):
+    """Everyone who may log in can change the variable."""
     assert monitor._number(remembered) == number
 
 
-async def test_a_host_is_looked_at_once_for_all_of_its_environments(environment, monkeypatch):
-    """From the event on that the last look ended with."""
+async def test_host_is_read_once_for_all_its_environments(environment, monkeypatch):
+    """The read begins at the last known event."""
     asked = []
 
     def looked(engine, name, expected, places, after, now):
@@ -92,7 +92,7 @@ async def test_a_host_is_looked_at_once_for_all_of_its_environments(environment,
 
 
 async def looked_at(environment, monkeypatch, deploying):
-    """One look at all of a host on which somebody went into a container; what was reported, and what is remembered."""
+    """Monitor a host after an entry into a container, and return the reports and the stored event number."""
     place = Environment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
     observed = Observation(
@@ -126,8 +126,8 @@ async def looked_at(environment, monkeypatch, deploying):
     return reported, await Variable.aget(f"events_{environment}_host")
 
 
-async def test_entry_is_reported_and_the_next_look_begins_after_it(environment, monkeypatch):
-    """Also while something is deployed elsewhere."""
+async def test_entry_is_reported_and_next_look_begins_after_it(environment, monkeypatch):
+    """A deployment to another environment does not matter."""
     elsewhere = {("elsewhere", "hello")}
     (reported,), remembered = await looked_at(environment, monkeypatch, [elsewhere, elsewhere])
 
@@ -136,8 +136,8 @@ async def test_entry_is_reported_and_the_next_look_begins_after_it(environment, 
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
-async def test_entry_during_a_deployment_is_left_for_the_look_after_it(environment, monkeypatch, before, after):
-    """Also where the deployment began or ended during the look: the record that was read is of before."""
+async def test_entry_during_deployment_is_left_for_next_look(environment, monkeypatch, before, after):
+    """This holds if the deployment begins or ends meanwhile, because the record may be outdated."""
     own = {(environment, "hello")}
     reported, remembered = await looked_at(
         environment, monkeypatch, [own if each else set() for each in (before, after)]

@@ -1,4 +1,4 @@
-"""Whose name it is, asked before the build: the intake gate's answer on what development can read."""
+"""check_name: the owner of a name, checked before the build from what development can read."""
 
 from types import SimpleNamespace
 
@@ -15,14 +15,14 @@ EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
 
 
 class Development(Pieces):
-    """What development reads: an earlier image of the name, where there is one, and the register."""
+    """What development reads: the register, and an earlier image with the name if there is one."""
 
     def __init__(self, world, make):
         super().__init__(world, make)
         self.listed, self.register = [], NameRegister(names={})
 
     def hold(self, make, owner, *, signed=True):
-        """An image of this owner lies in the curated repository."""
+        """Add a curated image of this owner."""
         status = StorageStatus.ACTIVE
         self.listed = [StoredManifest(digest=EARLIER.digest, tags=("t",), pushed_at=make.noon, size=1, status=status)]
         self.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner=owner))
@@ -42,13 +42,13 @@ def development(world, make):
     return Development(world, make)
 
 
-async def test_a_name_that_nobody_holds_may_be_built(development, make, tmp_path):
-    """The first one to be admitted will hold it."""
+async def test_unused_name_may_be_built(development, make, tmp_path):
+    """The first admitted image will hold the name."""
     assert await development.check(make, make.manifest(), tmp_path) is None
 
 
-async def test_a_name_that_another_team_holds_is_refused_before_the_build(development, make, tmp_path):
-    """A value with the gate's own reason, about no image: there is none."""
+async def test_name_held_by_other_team_is_refused_before_build(development, make, tmp_path):
+    """The result has the reason of the gate and no image."""
     development.hold(make, "somebody else")
 
     refused = await development.check(make, make.manifest(), tmp_path)
@@ -58,15 +58,15 @@ async def test_a_name_that_another_team_holds_is_refused_before_the_build(develo
     assert str(refused).startswith("hello, before it is built, is refused at the intake gate:")
 
 
-async def test_what_curation_did_not_sign_holds_no_name(development, make, tmp_path):
-    """As at the gate: an image that the release gate refused settles nothing."""
+async def test_image_not_signed_by_curation_holds_no_name(development, make, tmp_path):
+    """As at the gate, an image that the release gate refused does not count."""
     development.hold(make, "somebody else", signed=False)
 
     assert await development.check(make, make.manifest(), tmp_path) is None
 
 
-async def test_the_register_comes_before_whoever_was_first(development, make, tmp_path):
-    """A name that was handed over is its new holder's at once, before the build too."""
+async def test_registered_name_overrides_first_user(development, make, tmp_path):
+    """A transferred name belongs to its new owner at once."""
     development.hold(make, "somebody else")
     development.register = NameRegister(names={"hello": Holder(owner=make.manifest().owner)})
 

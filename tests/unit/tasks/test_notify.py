@@ -1,4 +1,4 @@
-"""Owners and operators are told once a day of the same, through the block that the workbench names."""
+"""notify: owners and operators get each message once a day, through the block of the workbench."""
 
 from datetime import timedelta
 from itertools import count, islice
@@ -15,7 +15,7 @@ from tasks.notify import MOST, notify
 
 @pytest.fixture
 async def told(machine, monkeypatch, make):
-    """What was told, through which block; and the clock."""
+    """Record the notifications with their block, and control the clock."""
     heard, clock = [], [make.noon]
 
     async def load(name):
@@ -26,12 +26,12 @@ async def told(machine, monkeypatch, make):
 
     monkeypatch.setattr(module.Block, "aload", load)
     monkeypatch.setattr(module, "now", lambda: clock[0])
-    monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is everybody's
+    monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is shared
     return SimpleNamespace(heard=heard, clock=clock, workbench=SimpleNamespace(notify="kind/name"))
 
 
 class Variables:
-    """Prefect's, without a server; it takes what Prefect takes."""
+    """Prefect's variables without a server, with the same validation."""
 
     def __init__(self):
         self.kept = {}
@@ -45,13 +45,13 @@ class Variables:
 
 
 def together():
-    """Texts that are remembered in one variable."""
+    """Return texts that are stored in the same variable."""
     name, _ = module._place("0")
     return (text for text in map(str, count()) if module._place(text)[0] == name)
 
 
-async def test_the_same_is_told_once_a_day(told):
-    """And after that again; what has no name is told each time."""
+async def test_same_notification_is_sent_once_a_day(told):
+    """It is sent again after a day; a message without `once` is sent each time."""
     for _ in range(2):
         await notify("drift", "it differs", told.workbench, once="a")
     await notify("drift", "another", told.workbench, once="b")
@@ -63,8 +63,8 @@ async def test_the_same_is_told_once_a_day(told):
     assert [body for _, _, body in told.heard[2:]] == ["it differs", "worse", "worse"]
 
 
-async def test_what_was_told_long_ago_is_not_remembered(told):
-    """The list does not grow for good."""
+async def test_old_notifications_are_forgotten(told):
+    """The stored list must not grow forever."""
     texts = list(islice(together(), 3))
     for text in texts:
         await notify("s", "b", told.workbench, once=text)
@@ -73,8 +73,8 @@ async def test_what_was_told_long_ago_is_not_remembered(told):
     assert set(await Variable.aget(name)) == {module._place(text)[1] for text in texts[1:]}
 
 
-async def test_a_day_on_which_much_is_told(told, monkeypatch):
-    """One finding turns the verdict of thousands of images: each is told once, and none fails the run that tells it."""
+async def test_thousands_of_notifications_in_one_day_are_each_sent_once(told, monkeypatch):
+    """One vulnerability can change the verdicts of thousands of images."""
     monkeypatch.setattr(module, "Variable", Variables())
     for _ in range(2):
         for number in range(3000):
@@ -83,8 +83,8 @@ async def test_a_day_on_which_much_is_told(told, monkeypatch):
     assert [body for _, _, body in told.heard] == [str(number) for number in range(3000)]
 
 
-async def test_of_too_much_the_newest_is_remembered(told):
-    """A variable holds so much; what does not fit may be told again, and the rest is not."""
+async def test_full_variable_keeps_newest_notifications(told):
+    """The size of a variable is limited; a forgotten message may be sent again."""
     texts = list(islice(together(), MOST + 2))
     name, _ = module._place(texts[0])
     old = {module._place(text)[1]: int(told.clock[0].timestamp()) + at for at, text in enumerate(texts[:-2])}
@@ -98,8 +98,8 @@ async def test_of_too_much_the_newest_is_remembered(told):
 
 
 @pytest.mark.parametrize("kept", ["told", ["a"], {"a": "yesterday"}])
-async def test_what_somebody_wrote_there_by_hand_is_no_word_of_ours(told, kept):
-    """It is told, and written anew."""
+async def test_invalid_variable_value_is_replaced(told, kept):
+    """The message is sent, and the variable is written again."""
     name, key = module._place("a")
     await Variable.aset(name, {key: kept["a"]} if isinstance(kept, dict) else kept)
     for _ in range(2):

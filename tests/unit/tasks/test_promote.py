@@ -1,4 +1,4 @@
-"""promote: which runs are still on their way, and a person's decision that is heard."""
+"""The tasks of promote: active runs, decisions of a person, and waiting for evidence."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -35,8 +35,8 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
         ("PAUSED", "Abandoned", -1, -1, False),
     ],
 )
-def test_a_run_whose_machine_died_holds_nothing_up(kind, name, begun, due, goes_on):
-    """It is Running for ever; one that is due in years is as good as none. One that asks a person may take days."""
+def test_only_active_promotion_run_goes_on(kind, name, begun, due, goes_on):
+    """A run on a dead machine stays Running forever, but one that waits for a person may take days."""
     at = now()
     state = State(type=StateType(kind), name=name, timestamp=at + timedelta(hours=begun))
     due_at = at + timedelta(hours=due)
@@ -47,8 +47,8 @@ def test_a_run_whose_machine_died_holds_nothing_up(kind, name, begun, due, goes_
     assert promote._goes_on(run) is goes_on
 
 
-async def test_a_decision_is_later_than_the_one_before_whatever_the_clock_says(world, make, monkeypatch):
-    """Two workers whose clocks differ: a no that counts as earlier than the yes before it would not be heard."""
+async def test_later_decision_has_later_time_despite_clock_skew(world, make, monkeypatch):
+    """With two differing clocks, a denial could otherwise seem older than the approval."""
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
     world.now = make.noon + timedelta(minutes=4)
     store = world.store(TierName.EXECUTION)
@@ -69,8 +69,8 @@ async def test_a_decision_is_later_than_the_one_before_whatever_the_clock_says(w
 @pytest.mark.parametrize(("seen", "there", "goes"), [
     ({}, REF.digest, True), ({"digest": OTHER}, REF.digest, False), (None, REF.digest, False), (None, OTHER, True),
 ])  # fmt: skip
-async def test_what_soaked_and_is_not_well_any_more_does_not_go_on(machine, monkeypatch, seen, there, goes):
-    """An approval may take days; how what took its place there since is doing says nothing of it."""
+async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, there, goes):
+    """An approval may take days; the state of another image in its place does not matter."""
     move = Move(image=REF, to="production", after="staging")
     kept = None if seen is None else watched(None, look(0, wanted=REF.digest, running=REF.digest))
     monkeypatch.setattr(promote, "to_environment", lambda *_: move)
@@ -87,8 +87,8 @@ async def test_what_soaked_and_is_not_well_any_more_does_not_go_on(machine, monk
     assert goes or due.why == "it was not well in staging when it was last looked at"
 
 
-async def test_a_decision_that_was_signed_and_not_told_is_told_and_told_once(world, make, monkeypatch):
-    """Its run was killed in between, and is run again."""
+async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
+    """Its run was killed in between and runs again."""
     told = []
     monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: told.append(number))
     monkeypatch.setattr(promote, "is_recorded", lambda number: number in told)
@@ -111,8 +111,8 @@ async def test_a_decision_that_was_signed_and_not_told_is_told_and_told_once(wor
     ("repository", "to", "deployment"),
     [("dev/hello", "curation", "promote/on-missed"), ("curated/hello", "curation", "promote/on-demand")],
 )
-async def test_a_move_is_started_as_its_tiers_work(monkeypatch, repository, to, deployment):
-    """An environment may be called as a tier; and who was asked and has answered is not asked by the same run."""
+async def test_move_starts_deployment_of_its_tier(monkeypatch, repository, to, deployment):
+    """An environment may have the name of a tier, and the idempotency key depends on the pending question."""
     started = AsyncMock(return_value=SimpleNamespace(name="r"))
     monkeypatch.setattr(promote, "arun_deployment", started)
     move = Move(image=REF.moved_to(repository), to=to)
@@ -125,8 +125,8 @@ async def test_a_move_is_started_as_its_tiers_work(monkeypatch, repository, to, 
 
 
 @pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])
-async def test_evidence_is_waited_for_a_minute_however_long_each_look_takes(machine, world, monkeypatch, comes, at):
-    """A registry may answer slowly; sixty looks of some seconds each would be many minutes."""
+async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypatch, comes, at):
+    """A slow registry must not extend the wait."""
     ref, clock = ImageRef(repository="dev/hello", digest=OTHER), [0]
     development, curation = world.store(TierName.DEVELOPMENT), world.store(TierName.CURATION)
 

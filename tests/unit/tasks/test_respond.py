@@ -1,4 +1,4 @@
-"""respond: an event says that something happened, and signed evidence says whether it did."""
+"""respond: an event says that something happened, and only signed evidence proves it."""
 
 import asyncio
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ BLOCKED = "cscm.image.blocked"
 
 @pytest.fixture
 def told(world, monkeypatch):
-    """What is told of an event, and whether it cancelled what was on its way."""
+    """Return a function that responds to an event, and tells whether active runs were cancelled."""
     run, cancelled = SimpleNamespace(id=uuid4(), name="promote hello", state_type=StateType.RUNNING), []
 
     class Client:
@@ -79,8 +79,8 @@ def block(world, make, *acts):
 
 
 @pytest.mark.parametrize(("acts", "cancels"), [((), False), (("block",), True), (("block", "unblock"), False)])
-async def test_a_block_that_nobody_signed_cancels_nothing(told, world, make, acts, cancels):
-    """Anybody who may emit an event could say so, and an old one may come again after the block was lifted."""
+async def test_event_cancels_runs_only_if_block_is_signed(told, world, make, acts, cancels):
+    """Anyone can emit an event, and an old one may come again after the unblock."""
     block(world, make, *acts)
 
     found, cancelled = await told(BLOCKED)
@@ -91,8 +91,8 @@ async def test_a_block_that_nobody_signed_cancels_nothing(told, world, make, act
     assert cancels or found.facts == (respond.NOT_BLOCKED,)
 
 
-async def test_what_ends_no_way_is_told_as_it_came(told):
-    """A changed verdict, a drift: what is on its way meets the gate."""
+async def test_event_without_block_is_reported_and_cancels_nothing(told):
+    """After a changed verdict or drift, active runs still have to pass the gate."""
     found, cancelled = await told("cscm.image.verdict-changed", ("scan.critical: one",))
 
     assert (found.facts, cancelled, found.on_the_way) == (("scan.critical: one",), False, ("promote hello",))
@@ -114,10 +114,10 @@ def failing(error):
         ("host", "how it is in staging cannot be told: Prefect has no block"),
     ],
 )
-async def test_what_cannot_be_read_keeps_nobody_from_cancelling_and_telling(
+async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
     told, world, make, monkeypatch, broken, told_of
 ):
-    """One deployment record, a statement of the builder's, an engine: the block holds, and is told."""
+    """The block holds even if a record, a statement or an engine cannot be read."""
     block(world, make, "block")
     host = SimpleNamespace(engine=failing(EngineUnavailable("it is down")))
     load = (
@@ -139,8 +139,8 @@ async def test_what_cannot_be_read_keeps_nobody_from_cancelling_and_telling(
     assert [each.seen for each in found.running] == (["not looked at"] if broken in ("engine", "host") else [])
 
 
-async def test_the_front_of_every_application_is_found_with_its_owner_and_how_it_is(told, world, make, monkeypatch):
-    """Records name the image of a front wherever they lie; of an image that is no base, one application's are read."""
+async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, make, monkeypatch):
+    """Only for a base image, the records of all applications are read."""
     asked = []
 
     def should_run(places, ecr, http, evidence, application):
@@ -161,8 +161,8 @@ async def test_the_front_of_every_application_is_found_with_its_owner_and_how_it
     assert front.seen.startswith("missing")
 
 
-async def test_whether_it_is_blocked_that_cannot_be_read_is_told(told, monkeypatch):
-    """No gate can read it either."""
+async def test_unreadable_block_status_is_reported(told, monkeypatch):
+    """No gate can read it either, and nothing is cancelled."""
     monkeypatch.setattr(respond, "read_image_status", failing(EvidenceInvalid("it is damaged")))
 
     found, cancelled = await told(BLOCKED)
@@ -170,8 +170,8 @@ async def test_whether_it_is_blocked_that_cannot_be_read_is_told(told, monkeypat
     assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) cannot be told")
 
 
-async def test_what_may_be_read_next_time_is_tried_again_first(machine, told, monkeypatch):
-    """And in the end told, by the task itself."""
+async def test_temporary_error_is_retried_before_it_is_reported(machine, told, monkeypatch):
+    """The task itself retries and finally reports the error."""
     tries = []
 
     def down(*_):
@@ -187,8 +187,8 @@ async def test_what_may_be_read_next_time_is_tried_again_first(machine, told, mo
     assert len(tries) == 4 and found.unread[0].startswith("what runs cannot be told: it is down")
 
 
-async def test_what_runs_is_ended_by_who_runs_it_and_what_waits_at_once(machine, monkeypatch):
-    """A run that is only called cancelled goes on with its work; what it deploys meanwhile is not told here."""
+async def test_cancel_ends_waiting_runs_and_asks_running_ones_to_end(machine, monkeypatch):
+    """A running process goes on until its worker ends it, so the report warns of its effects."""
     monkeypatch.setattr(respond, "ENDED", 0.0)
     async with get_client() as client:
         flow = await client.create_flow_from_name("promote")
@@ -213,8 +213,8 @@ async def test_what_runs_is_ended_by_who_runs_it_and_what_waits_at_once(machine,
     )
 
 
-async def test_what_is_cancelled_is_waited_for(machine, monkeypatch):
-    """It may have put the image into service just now, and be signing that."""
+async def test_cancel_waits_for_end_of_running_promotion(machine, monkeypatch):
+    """The run may be signing the record of a deployment at this moment."""
     monkeypatch.setattr(respond, "POLL", 0.01)
     async with get_client() as client:
         made = await client.create_deployment(

@@ -1,4 +1,4 @@
-"""soak: what is remembered between looks, and what is signed and told once."""
+"""soak: what is stored between observations, and what is signed and reported once."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
 @pytest.fixture
 def seen(machine, world, monkeypatch):
-    """Look at these moments; the events that are emitted."""
+    """Return a function that observes at given times, and returns the emitted events."""
     told = []
     monkeypatch.setattr(soaking, "emit", lambda *args, **payload: told.append((*args, payload)))
     store = world.store(TierName.EXECUTION)
@@ -39,13 +39,13 @@ def seen(machine, world, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def alone(machine, monkeypatch):
-    """Variables of the test's own, for the server is everybody's."""
+    """Use Prefect variables of the test's own, because the server is shared."""
     mark, named = uuid4().hex, soaking.variable_of
     monkeypatch.setattr(soaking, "variable_of", lambda *which: f"{named(*which)}_{mark}")
 
 
-async def test_a_soak_is_signed_and_told_once(seen):
-    """At the first look that comes late enough, and at none after it."""
+async def test_soak_is_signed_and_reported_once(seen):
+    """This happens at the first observation after the soak time."""
     told = await seen(*(look(minutes) for minutes in (0, 5, 10, 15, 20)))
 
     ((name, ref, payload),) = told
@@ -55,35 +55,35 @@ async def test_a_soak_is_signed_and_told_once(seen):
     assert said is not None and said.at == NOON + timedelta(minutes=10)
 
 
-async def test_one_that_was_signed_before_is_not_told_again(seen):
-    """Also where what was remembered is lost, and it soaks once more."""
+async def test_signed_soak_is_not_reported_again(seen):
+    """This holds even if the stored state is lost and the soak starts again."""
     await seen(look(0), look(10))
     await Variable.aset(soaking.variable_of("staging", "hello"), {"nothing": "known"}, overwrite=True)
 
     assert len(await seen(look(20), look(30))) == 1
 
 
-async def test_a_longer_one_is_signed_too_where_more_is_asked_for(seen):
-    """The environment's document changed: what soaked for less has not soaked."""
+async def test_longer_soak_is_signed_after_setting_changed(seen):
+    """A soak for a shorter time is not enough."""
     await seen(look(0), look(10))
 
     assert [payload["seconds"] for *_, payload in await seen(look(15), look(20), look(25), asks=1200)] == [600, 1200]
 
 
-async def test_the_same_image_in_another_container_is_told_too(seen):
-    """It was deployed again, with another configuration: what soaked before does not run any more."""
+async def test_soak_of_same_image_in_other_container_is_reported(seen):
+    """The image was deployed again with another configuration."""
     await seen(look(0), look(10))
 
     assert len(await seen(look(20, container="c2"), look(30, container="c2"))) == 2
 
 
-async def test_a_break_is_remembered(seen):
-    """Unwell at one look: the time before it does not count."""
+async def test_unhealthy_observation_interrupts_soak(seen):
+    """The time before it does not count."""
     assert await seen(look(0), look(5, healthy=False), look(8), look(13)) == []
 
 
-def test_names_of_variables_are_each_anothers():
-    """Prefect takes small letters, digits and underscores."""
+def test_variable_names_are_valid_and_unique():
+    """Prefect allows lower-case letters, digits and underscores."""
     names = {soaking.variable_of(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
 
     assert len(names) == 4

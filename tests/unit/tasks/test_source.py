@@ -1,4 +1,4 @@
-"""source: one snapshot for a run, and for the flows within it."""
+"""source: one snapshot for a run and its subflows."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +18,7 @@ from tests.support.repositories import APPLICATION, write
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader of ignore files, in memory."""
+    """Read ignore files in memory."""
     monkeypatch.setattr(source, "reader", lambda workbench: SimpleNamespace(left_out=ignored))
 
 
@@ -32,8 +32,8 @@ def hello(tmp_path: Path) -> Path:
     return tmp_path / "hello"
 
 
-async def test_flow_within_a_flow_builds_the_same_snapshot(hello: Path):
-    """What was locked and looked at is what is built."""
+async def test_nested_snapshot_of_same_source_is_reused(hello: Path):
+    """The checked source must be the built source."""
     async with snapshot_of(hello, None) as outer:
         (hello / "file").write_text("evil")
         async with snapshot_of(hello, None) as inner:
@@ -54,13 +54,13 @@ async def outer(path: str) -> bool:
         return await inner(path) == str(snapshot.directory)
 
 
-async def test_prefect_hands_the_snapshot_to_a_subflow(machine, hello: Path):
-    """`chain` locks by the declaration that `develop` builds."""
+async def test_subflow_gets_snapshot_of_parent_flow(machine, hello: Path):
+    """`chain` takes locks by the declaration that `develop` builds."""
     assert await outer(str(hello))
 
 
-async def test_another_source_is_another_snapshot(hello: Path, tmp_path: Path):
-    """Of another directory, or at a revision."""
+async def test_other_source_gets_other_snapshot(hello: Path, tmp_path: Path):
+    """This is another directory or another revision."""
     write(tmp_path / "other", APPLICATION)
 
     async with snapshot_of(hello, None) as outer, snapshot_of(tmp_path / "other", None) as other:
@@ -70,8 +70,8 @@ async def test_another_source_is_another_snapshot(hello: Path, tmp_path: Path):
                 pass
 
 
-async def test_snapshot_is_gone_when_a_run_is_cancelled(hello: Path):
-    """And the next one is taken anew."""
+async def test_snapshot_is_removed_if_run_is_cancelled(hello: Path):
+    """The next run takes a new snapshot."""
     taken, begun = [], asyncio.Event()
 
     async def run() -> None:

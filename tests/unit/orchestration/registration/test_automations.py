@@ -1,4 +1,4 @@
-"""Automations: read strictly, made once, corrected when they differ, and left off where an operator turned them off."""
+"""Automations: read strictly, created once, corrected when they differ, and left disabled by an operator."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def project(tmp_path):
 
 
 class Server:
-    """Prefect's API, as far as it is asked; it adds to an automation what the real one does."""
+    """The part of Prefect's API that is used; it adds the same defaults to an automation as the real server."""
 
     def __init__(self):
         self.held, self.calls = {}, []
@@ -61,7 +61,7 @@ def ensure(server):
     return lambda project, notify="supply-chain-log/operators": ensure_automations(project, notify, server)
 
 
-def test_they_are_made_once(project, server, ensure):
+def test_automations_are_created_once(project, server, ensure):
     """The second start changes nothing."""
     assert ensure(project) == ("a run failed",)
     assert ensure(project) == ()
@@ -71,8 +71,8 @@ def test_they_are_made_once(project, server, ensure):
     assert action["parameters"]["remedy"] == "read it"
 
 
-def test_one_that_differs_is_corrected(project, server, ensure):
-    """Whoever changed it."""
+def test_automation_that_differs_is_corrected(project, server, ensure):
+    """It does not matter who changed it."""
     ensure(project)
     (project / "deployments/automations/one.yaml").write_text(GOOD.replace("within: 600", "within: 60"))
 
@@ -80,16 +80,16 @@ def test_one_that_differs_is_corrected(project, server, ensure):
     assert server.changes[-1] == ("PUT", "/automations/a")
 
 
-def test_one_that_was_turned_off_stays_off(project, server, ensure):
-    """An operator knows why."""
+def test_automation_disabled_by_operator_stays_disabled(project, server, ensure):
+    """An operator has a reason to disable it."""
     ensure(project)
     server.held["a run failed"]["enabled"] = False
 
     assert ensure(project) == ()
 
 
-def test_a_block_of_prefects_own_is_told_by_the_server(project, server, ensure):
-    """Also where no worker runs, which may be what there is to tell."""
+def test_prefect_notification_block_is_sent_by_server(project, server, ensure):
+    """The server also sends it if no worker runs, which may be the news."""
     ensure(project, "slack-webhook/operators")
 
     (action,) = server.held["a run failed"]["actions"]
@@ -110,15 +110,15 @@ def test_a_block_of_prefects_own_is_told_by_the_server(project, server, ensure):
     ],
     ids=str,
 )
-def test_a_mistake_is_found_before_prefect_ignores_it(project, change):
-    """Unknown keys, no events, half a template."""
+def test_automation_document_refuses_mistakes(project, change):
+    """Prefect itself would ignore unknown keys, missing events and broken templates."""
     (project / "deployments/automations/one.yaml").write_text(GOOD.replace(*change))
 
     with pytest.raises(DeclarationInvalid):
         read_automations(project / "deployments/automations")
 
 
-def test_two_of_one_name_are_refused(project):
+def test_automations_with_same_name_are_refused(project):
     """The second would replace the first at each start."""
     (project / "deployments/automations/two.yaml").write_text(GOOD)
 
@@ -127,8 +127,8 @@ def test_two_of_one_name_are_refused(project):
 
 
 @pytest.mark.parametrize("key", ["expect", "match", "match_related", "posture", "within", "threshold", "for_each"])
-def test_every_part_of_a_trigger_is_compared(project, key):
-    """Otherwise a change of it would never arrive."""
+def test_automation_comparison_covers_every_trigger_field(project, key):
+    """A change of an uncompared field would never reach the server."""
     (one,) = read_automations(project / "deployments/automations")
     wanted = as_prefect(one, {"type": "run-deployment", "deployment_id": "x"})
     other = {"expect": ["x"], "match": {}, "match_related": {}, "posture": "Proactive", "within": 1, "threshold": 2,

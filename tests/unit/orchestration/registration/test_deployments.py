@@ -1,4 +1,4 @@
-"""Deployments: what is declared is registered, and what is declared no more is removed."""
+"""Deployments: declared ones are registered, and those no longer declared are removed."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
 
 
 class Server:
-    """Prefect's API, as far as it is asked: it gives so many at once."""
+    """The part of Prefect's API that is used, with pages of limited size."""
 
     def __init__(self, flows, deployments, page=200):
         self.known, self.page, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, page, []
@@ -31,8 +31,8 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_declared_deployments_are_read(tmp_path):
-    """By flow and name, as two flows may have deployments of one name; no file declares none."""
+def test_declared_deployments_are_read_by_flow_and_name(tmp_path):
+    """Two flows may have deployments of the same name; without a file there are none."""
     assert declared_deployments(tmp_path) == frozenset()
 
     flows = ("chain", "curate")
@@ -46,24 +46,24 @@ def test_declared_deployments_are_read(tmp_path):
     "text",
     ["deployments: [{entrypoint: x}]", "deployments: [{name: x}]", "deployments: 3", "- a", "deployments: ["],
 )
-def test_a_prefect_yaml_that_cannot_be_read_is_an_error(tmp_path, text):
-    """Prefect itself would ignore much of it."""
+def test_invalid_prefect_yaml_is_an_error(tmp_path, text):
+    """Prefect itself would ignore many of these mistakes."""
     (tmp_path / "prefect.yaml").write_text(text)
 
     with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
         declared_deployments(tmp_path)
 
 
-def test_a_deployment_that_the_server_lost_is_missing():
-    """Although another flow has one of the same name there; a server gives some at a time."""
+def test_registered_deployments_are_read_by_flow_over_all_pages():
+    """A missing deployment is noticed even if another flow has one of the same name."""
     flows = [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}]
     names = [{"name": name, "flow_id": "1"} for name in ("on-demand", "on-push", "nightly")]
 
     assert registered_deployments(Server(flows, names, page=1)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
 
 
-def test_what_is_declared_no_more_is_removed(project):
-    """It would run on with what its flow took once; what others registered stays, be it of the same flow."""
+def test_undeclared_deployment_of_the_chain_is_removed(project):
+    """It would run with old settings; deployments that others registered stay."""
     known = [
         {"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]},
         {"id": "i-b", "name": "b", "flow_id": "1", "tags": ["chain", "cscm"]},
@@ -78,8 +78,8 @@ def test_what_is_declared_no_more_is_removed(project):
     assert server.deleted == ["/deployments/i-b"]
 
 
-def test_where_nothing_is_declared_nothing_is_removed(tmp_path):
-    """Somebody who stands in another directory does not take everything off the server."""
+def test_nothing_is_removed_without_declarations(tmp_path):
+    """A start in the wrong directory must not remove all deployments."""
     known = [{"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]}]
     server = Server([{"id": "1", "name": "chain"}], known)
 
@@ -90,8 +90,8 @@ def test_where_nothing_is_declared_nothing_is_removed(tmp_path):
 @pytest.mark.parametrize(
     ("status", "known", "fails"), [(0, ["a"], ""), (0, [], "did not register chain/a"), (3, ["a"], "status 3.*no pool")]
 )
-def test_what_prefect_did_not_register_is_told(project, status, known, fails):
-    """Its command's status, and what the server knows afterwards."""
+def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, known, fails):
+    """The exit status and the server's list of deployments decide."""
     script = project / "python"
     script.write_text(f"#!/bin/sh\necho $OF_THE_SERVER no pool >&2; echo $* > asked; exit {status}\n")
     script.chmod(0o755)
@@ -107,8 +107,8 @@ def test_what_prefect_did_not_register_is_told(project, status, known, fails):
     assert (project / "asked").read_text().split() == ["-m", "prefect", "deploy", "--all", "--no-prompt"]
 
 
-def test_where_nothing_is_declared_prefect_is_not_asked(tmp_path):
-    """An environment without the file is one that somebody else fills."""
+def test_deploy_without_prefect_yaml_does_not_call_prefect(tmp_path):
+    """Another project may register the deployments."""
     said = []
 
     deploy(tmp_path, [str(Path(sys.executable).with_name("missing"))], {}, Server([], []), said.append)

@@ -1,4 +1,4 @@
-"""The views that the UI offers are those of the document."""
+"""Saved views of the UI: created from the document."""
 
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -24,7 +24,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def server():
-    """What Prefect holds, name → filters; what it was asked; and how it is asked."""
+    """Return Prefect's views by name, the recorded methods, and a function that answers API calls."""
     held, asked = {}, []
 
     def answer(method, path, body=None):
@@ -39,8 +39,8 @@ def server():
     return held, asked, answer
 
 
-def test_a_view_is_as_the_ui_saves_one(project, server):
-    """States, tags and time; what is not said is not filtered by."""
+def test_view_is_saved_in_format_of_ui(project, server):
+    """Unset filters are left out."""
     there = project("views: [{name: Bad, states: [Failed, Late], tags: [rescan], hours: 2}, {name: All, hours: 1}]")
 
     held, _, ask = server
@@ -51,8 +51,8 @@ def test_a_view_is_as_the_ui_saves_one(project, server):
     assert [each["property"] for each in held["All"]] == ["range"]
 
 
-def test_only_what_differs_is_made_again(project, server):
-    """And an operator's own views stay."""
+def test_only_changed_views_are_saved(project, server):
+    """Views of an operator stay."""
     held, asked, ask = server
     held["Mine"] = []
     there = project("views: [{name: Bad, states: [Failed], hours: 2}]")
@@ -66,8 +66,8 @@ def test_only_what_differs_is_made_again(project, server):
 @pytest.mark.parametrize(
     ("hours", "enough"), [(1, "past-hour"), (2, "past-24-hours"), (24, "past-24-hours"), (720, "past-30-days")]
 )
-def test_a_view_has_an_address_that_both_faces_of_the_ui_read(hours, enough):
-    """One takes states, tags and seconds, the other tags in one word and a range that it knows."""
+def test_view_query_works_in_both_versions_of_ui(hours, enough):
+    """One version reads states, tags and seconds, the other joined tags and a fixed range."""
     view = views.View(name="Bad", states=("Failed", "Late"), tags=("rescan", "curation"), hours=hours)
 
     assert parse_qs(view.query) == {
@@ -82,12 +82,12 @@ def test_a_view_has_an_address_that_both_faces_of_the_ui_read(hours, enough):
              "views: [{name: A, hours: 1}, {name: A, hours: 2}]",
              "views: [{name: A, hours: 1, stats: [Failed]}]"],
 )  # fmt: skip
-def test_what_is_no_view_is_refused(project, text):
-    """With where it stands; nothing is made."""
+def test_invalid_view_document_is_refused(project, text):
+    """The error names the file, and nothing is saved."""
     with pytest.raises(DeclarationInvalid, match=r"views\.yaml"):
         views.read_views(project(text))
 
 
-def test_the_projects_views_are_well_formed():
-    """They are what an operator finds."""
+def test_views_of_the_project_are_valid():
+    """These are the views that an operator finds."""
     assert {view.name for view in views.read_views(ROOT)} >= {"Failed last night", "Waits for approval"}

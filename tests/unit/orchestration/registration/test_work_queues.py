@@ -1,4 +1,4 @@
-"""Work queues and abandoned runs: what is declared is what Prefect's server has."""
+"""Work queues and abandoned runs: Prefect's server has what is declared."""
 
 import asyncio
 import time
@@ -32,12 +32,12 @@ deployments: []
 
 @pytest.fixture
 def ask(machine):
-    """A real server."""
+    """Return a function that calls the API of a real server."""
 
     def asked(method, path, body=None):
         for _ in range(20):
             answer = httpx.request(method, f"{get_current_settings().api.url}{path}", json=body, timeout=30)
-            if answer.status_code != 503:  # SQLite was busy; a laptop's server asks itself again
+            if answer.status_code != 503:  # SQLite was busy; a laptop's server retries
                 break
             time.sleep(0.2)
         assert answer.status_code < 300, answer.text
@@ -48,7 +48,7 @@ def ask(machine):
 
 @pytest.fixture
 def pool(ask, tmp_path: Path):
-    """A work pool on it, and a project that declares its queues."""
+    """Create a work pool on the server and a project that declares its queues."""
     name = f"pool-{tmp_path.name}"
     ask("POST", "/work_pools/", {"name": name, "type": "process"})
     (tmp_path / "prefect.yaml").write_text(DECLARED.replace("POOL", name))
@@ -61,8 +61,8 @@ def queues(ask, pool):
     return {each["name"]: (each["priority"], each["concurrency_limit"]) for each in found}
 
 
-def test_the_queues_and_limits_of_a_pool_are_those_declared(ask, pool, tmp_path):
-    """Made once; what somebody changed is corrected, and an operator's own queue stays."""
+def test_queues_and_limits_of_pool_match_declaration(ask, pool, tmp_path):
+    """They are created once and corrected after a change; an operator's own queue stays."""
     assert ensure_queues(tmp_path, ask)
     assert ask("GET", f"/work_pools/{pool}")["concurrency_limit"] == 9
     assert queues(ask, pool) == {"watch": (1, None), "default": (2, None), "pushes": (3, 2)}
@@ -74,8 +74,8 @@ def test_the_queues_and_limits_of_a_pool_are_those_declared(ask, pool, tmp_path)
     assert queues(ask, pool)["pushes"] == (3, 2) and "ours" in queues(ask, pool)
 
 
-def test_each_work_pool_that_a_deployment_names_has_the_queues(ask, pool, tmp_path):
-    """With a pool for each tier, a flood of one tier's events takes all places of none."""
+def test_every_work_pool_of_a_deployment_has_the_queues(ask, pool, tmp_path):
+    """With one pool for each tier, a flood of events of one tier does not block the others."""
     ask("POST", "/work_pools/", {"name": f"{pool}-curation", "type": "process"})
     named = f"\n  - {{work_pool: {{name: {pool}-curation}}}}\n  - {{work_pool: {{name: {pool}}}}}\n  - {{name: x}}"
     (tmp_path / "prefect.yaml").write_text(DECLARED.replace("POOL", "nobodys").replace(" []", named))
@@ -89,8 +89,8 @@ def test_each_work_pool_that_a_deployment_names_has_the_queues(ask, pool, tmp_pa
     ask("DELETE", f"/work_pools/{pool}-curation")
 
 
-def test_a_work_pool_that_the_server_does_not_have_is_named_and_how_it_is_made(ask, pool, tmp_path):
-    """And no other pool is changed before."""
+def test_unknown_work_pool_is_an_error_with_command_to_create_it(ask, pool, tmp_path):
+    """No other pool is changed before."""
     named = f"\n  - {{work_pool: {{name: {pool}}}}}\n  - {{work_pool: {{name: zz-nobodys}}}}"
     (tmp_path / "prefect.yaml").write_text(DECLARED.replace(" []", named))
 
@@ -100,8 +100,8 @@ def test_a_work_pool_that_the_server_does_not_have_is_named_and_how_it_is_made(a
     assert "pushes" not in queues(ask, pool)
 
 
-def test_a_project_without_queues_has_none(ask, tmp_path):
-    """And one that declares them wrongly is told."""
+def test_project_without_queues_gets_none_and_invalid_ones_fail(ask, tmp_path):
+    """An invalid declaration is an error."""
     assert ensure_queues(tmp_path, ask) == ()
     (tmp_path / "prefect.yaml").write_text("deployments: []")
     assert ensure_queues(tmp_path, ask) == ()
@@ -110,8 +110,8 @@ def test_a_project_without_queues_has_none(ask, tmp_path):
         ensure_queues(tmp_path, ask)
 
 
-def test_the_automations_for_abandoned_runs_are_made_once(ask):
-    """Prefect takes them as they are written, and what somebody changed is corrected."""
+def test_abandoned_run_automations_are_created_once(ask):
+    """A changed automation is corrected."""
     names = tuple(each["name"] for each in abandoned_run_automations())
     assert ensure_abandoned(ask) == names
     assert ensure_abandoned(ask) == ()
@@ -124,8 +124,8 @@ def test_the_automations_for_abandoned_runs_are_made_once(ask):
             ask("DELETE", f"/automations/{each['id']}")
 
 
-def test_a_flood_of_one_queue_takes_no_place_from_another(ask, pool, tmp_path):
-    """Of many runs in a limited queue a worker gets as many as its limit, and all of those that have none."""
+def test_flood_of_one_queue_does_not_block_another(ask, pool, tmp_path):
+    """A worker gets at most the limit of runs from the limited queue, and all runs of the other."""
     ensure_queues(tmp_path, ask)
     flow_id = ask("POST", "/flows/", {"name": "flooded"})["id"]
     runs = {}
@@ -155,7 +155,7 @@ def nothing():
 
 @pytest.fixture
 def beat(ask):
-    """Give a run's sign of life."""
+    """Return a function that emits the heartbeat of a run."""
 
     def one(run):
         event = {
@@ -172,7 +172,7 @@ def beat(ask):
 
 @pytest.fixture
 def short_lease(ask, monkeypatch):
-    """The automations, after less time."""
+    """Create the automations with a short lease."""
     monkeypatch.setattr(registration.abandoned_runs, "LEASE", 12)
     names = ensure_abandoned(ask)
     yield
@@ -182,8 +182,8 @@ def short_lease(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("state", [Suspended(), Scheduled(name="Waiting")], ids=lambda state: state.name)
-async def test_a_run_whose_last_sign_of_life_comes_late_is_left_alone(ask, short_lease, beat, state):
-    """Its process ends a moment after its suspension; a form that somebody is to fill in would be lost with it."""
+async def test_late_heartbeat_of_suspended_run_does_not_crash_it(ask, short_lease, beat, state):
+    """Its process ends a moment after the suspension; a crash would lose its input form."""
     async with get_client() as client:
         made = await client.create_deployment(
             await client.create_flow(nothing), uuid4().hex, parameter_openapi_schema={}
@@ -202,8 +202,8 @@ async def test_a_run_whose_last_sign_of_life_comes_late_is_left_alone(ask, short
         assert (await client.read_flow_run(late.id)).state.name == state.name
 
 
-async def test_a_run_that_nobody_works_on_any_more_is_crashed_and_no_other(ask, short_lease, beat):
-    """One that was killed while it ran, and one that its worker took and never began; another team's never is."""
+async def test_abandoned_runs_become_crashed_and_no_others(ask, short_lease, beat):
+    """A run killed while running and one taken but never started crash; runs of other teams never do."""
     async with get_client() as client:
         states = (Running(), Pending(), Running(), Running())
         killed, taken, ended, alive = [
