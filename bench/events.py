@@ -71,11 +71,11 @@ class Bench:
         )
         ecr = Ecr(session.client("ecr"), self.laptop.registry)
         for repository in ecr.repositories("dev/"):
-            vended = {ref.digest for ref in ecr.newest_first(f"curated/{repository.removeprefix('dev/')}")}
+            released = {ref.digest for ref in ecr.newest_first(f"curated/{repository.removeprefix('dev/')}")}
             for newest in ecr.newest_first(repository)[:1]:
-                if newest.digest in vended:
+                if newest.digest in released:
                     return newest
-        sys.exit("No offered image is vended. Run `cscm chain examples/hello` first.")
+        sys.exit("No offered image is released. Run `cscm chain examples/hello` first.")
 
     def send(self, image: ImageRef) -> datetime:
         """Put the event that ECR sends for a push into the bridge's queue."""

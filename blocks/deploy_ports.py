@@ -20,7 +20,7 @@ def deploy_ports(tier: Tier, host: ContainerHost, workbench: Workbench) -> Deplo
         engine=engine,
         plain=PullSupply(engine, tier.registry, tier.ecr.credentials),
         confidential=DecryptingSupply(engine, evidence, tier.kms, tier.skopeo(workbench)),
-        vended=lambda name: curated_bases(tier, workbench).curated(name)[1].digest,
+        released=lambda name: curated_bases(tier, workbench).curated(name)[1].digest,
         bases=lambda: base_images(tier),
         repositories=tier.ecr,
         evidence=evidence,

@@ -50,7 +50,7 @@ def stored(number, days=400, **changes):
 
 def image(number, days=400, *, repository="curated/hello", passed=True, verdict_days=None, exploited=False,
           bases=(), **changes):  # fmt: skip
-    """An ordinary vended image; `changes` are of the manifest where it has such a field, else of the image."""
+    """An ordinary released image; `changes` are of the manifest where it has such a field, else of the image."""
     of_manifest = {k: changes.pop(k) for k in list(changes) if k in StoredManifest.model_fields}
     at = ago(days if verdict_days is None else verdict_days)
     said = Judgement(gate=Gate.RELEASE, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))

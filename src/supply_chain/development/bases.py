@@ -12,7 +12,7 @@ from supply_chain.errors import BaseMissing, DockerfileRefused
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import is_vended
+from supply_chain.evidence.summary import is_released
 from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
 from supply_chain.policy.dossier import with_their_bases
@@ -121,8 +121,8 @@ class CuratedBases:
             )
 
     def _admitted(self, ref: ImageRef) -> bool:
-        vended = is_vended(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
-        return vended and not any(self._blocks(ref))
+        released = is_released(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
+        return released and not any(self._blocks(ref))
 
     def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, LifecycleDecision]]:
         """Yield the blocks of a base and of the bases that it is built on.

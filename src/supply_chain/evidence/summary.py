@@ -119,7 +119,7 @@ def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 
-def is_vended(evidence: Iterable[VerifiedStatement], digest: Digest) -> bool:
+def is_released(evidence: Iterable[VerifiedStatement], digest: Digest) -> bool:
     """Return whether an image is released: curation signed it, and the last verdict of the release gate admits it.
 
     `evidence` is what curation signed about the image: signatures and verdicts.

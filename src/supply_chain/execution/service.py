@@ -37,7 +37,7 @@ class DeployPorts:
     plain: Supply
     confidential: Supply
     """For images that are classified as confidential."""
-    vended: Callable[[str], Digest]
+    released: Callable[[str], Digest]
     """Returns the digest of a released base by name, the newest unless the name has a digest.
 
     Raises `BaseMissing`.
@@ -96,7 +96,7 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count, also of the proxy: raises `BaseMissing` if that is no longer released.
     """
-    site.vended(f"{PROXY}@{proxy}")
+    site.released(f"{PROXY}@{proxy}")
     ref, tag = admitted.image.ref, admitted.image.tag
     known = curated(ref, tag, place, site.evidence, site.now(), bases=site.bases())
     verdict = judge(known, POLICIES[admitted.gate])
@@ -112,4 +112,4 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
 def _proxy(environment: Environment, site: DeployPorts) -> Digest:
     """Bring the environment's reverse proxy into the engine, and return its digest."""
     name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    return site.plain.supply(ImageRef(repository=PROXY, digest=site.vended(name)))
+    return site.plain.supply(ImageRef(repository=PROXY, digest=site.released(name)))

@@ -54,7 +54,7 @@ class Base(Model):
     name: str
     digest: Digest
     known: bool = Field(description="whether it is among the curated images still")
-    vended: bool = Field(default=False, description="whether it may be used now")
+    released: bool = Field(default=False, description="whether it may be used now")
 
 
 class Explanation(Model):
@@ -139,5 +139,5 @@ def _verdict(judgement: Judgement) -> str:
 def _base(name: str, digest: Digest, inventory: Inventory) -> Base:
     found = [each for each in inventory.of(digest) if not each.gone]
     return Base(
-        name=name, digest=digest, known=bool(found), vended=any(each.vended and not each.blocked for each in found)
+        name=name, digest=digest, known=bool(found), released=any(each.released and not each.blocked for each in found)
     )

@@ -140,7 +140,7 @@ class KnownImage(Model):
         return self.stored.status is StorageStatus.ARCHIVED and not self.running
 
     @property
-    def vended(self) -> bool:
+    def released(self) -> bool:
         """Whether the image is released: signed, and admitted by the last verdict of the release gate."""
         last = self.last(Gate.RELEASE)
         return self.signed and last is not None and last.passed

@@ -137,7 +137,7 @@ class _House:
         return found
 
     @cached_property
-    def vended(self) -> dict[tuple[str, str], list[KnownImage]]:
+    def released(self) -> dict[tuple[str, str], list[KnownImage]]:
         """Repository and environment → the images that can be used there, newest first."""
         found: dict[tuple[str, str], list[KnownImage]] = defaultdict(list)
         newest_first = sorted(self.stock.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
@@ -145,7 +145,7 @@ class _House:
             stands = self.stock.standing(image.ref)
             pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._gone(image.ref)
             closes = self.rules.block.exploited and Evidenced.of(image).exploited and not stands.excuse
-            if image.vended and not image.unreadable and pulled and not stands.block and not closes:
+            if image.released and not image.unreadable and pulled and not stands.block and not closes:
                 for environment in image.environments or ("",):
                     found[image.ref.repository, environment].append(image)
         return found
@@ -153,17 +153,17 @@ class _House:
     @cached_property
     def counted(self) -> frozenset[ImageRef]:
         """Every image that can be used somewhere."""
-        return frozenset(image.ref for there in self.vended.values() for image in there)
+        return frozenset(image.ref for there in self.released.values() for image in there)
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], dict[ImageRef, int]]:
         """Repository and environment → image that can be used there → its number; 1 is the newest."""
-        return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.vended.items()}
+        return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.released.items()}
 
     @cached_property
     def times(self) -> dict[tuple[str, str], list[datetime]]:
         """Repository and environment → the push times of the images that can be used there, earliest first."""
-        return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.vended.items()}
+        return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.released.items()}
 
     @cached_property
     def facts(self) -> dict[ImageRef, Facts]:

@@ -101,7 +101,9 @@ class Preconditions:
         if member is None or member.stored.status is not StorageStatus.ACTIVE:
             return False
         try:
-            return not self.present.standing(step.ref).block and self.present.evidenced(step.ref, member.stored).vended
+            return (
+                not self.present.standing(step.ref).block and self.present.evidenced(step.ref, member.stored).released
+            )
         except UNREADABLE:
             return False
 
@@ -142,7 +144,7 @@ class Preconditions:
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
                 yield "an image that is still there is built on it, or may be"
-            if step.evidenced and step.evidenced.vended and self.short_of_images.intersection(step.places):
+            if step.evidenced and step.evidenced.released and self.short_of_images.intersection(step.places):
                 yield "fewer of the images that stay may be used by now than the plan leaves"
         if step.action is Action.AGE_OUT:
             yield from self._orphaned(step)

@@ -45,7 +45,7 @@ class Keep(Model):
     in_use: Literal[True] = Field(default=True, description="what should run anywhere")
     on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
     rollback: int = Field(default=1, ge=1, description="earlier deployments of an application in each environment")
-    newest: int = Field(default=3, ge=1, description="vended images of each application for each environment")
+    newest: int = Field(default=3, ge=1, description="released images of each application for each environment")
     pushed_days: Days = Field(default=30, description="what was pushed or restored within so many days")
     pulled_days: Days = Field(default=30, description="what was pulled within so many days")
 
@@ -54,7 +54,7 @@ class AgeOut(Model):
     """Days after which an image is removed; null: never for that reason."""
 
     untagged_days: Days | None = Field(default=None, description="it has no tag")
-    superseded_days: Days | None = Field(default=None, description="a newer image of its application was vended")
+    superseded_days: Days | None = Field(default=None, description="a newer image of its application was released")
     refused_days: Days | None = Field(default=None, description="curation's last verdict about it is a no")
     unadmitted_days: Days | None = Field(default=None, description="curation's gate never said anything about it")
     unsigned_days: Days | None = Field(default=None, description="curation did not sign it")
@@ -121,9 +121,9 @@ class Facts(Model):
         default=400, description="since curation began to say that, without another verdict in between"
     )
     rank: int | None = Field(
-        default=None, description="among the vended images of its application for an environment; 1: the newest"
+        default=None, description="among the released images of its application for an environment; 1: the newest"
     )
-    superseded_days: float | None = Field(default=None, description="since a newer one was vended; null: none was")
+    superseded_days: float | None = Field(default=None, description="since a newer one was released; null: none was")
     runs: tuple[str, ...] = Field(default=(), description="where it should run")
     rollback: tuple[str, ...] = Field(default=(), description="where it is what ran before")
     ran_days: float | None = Field(default=None, description="since it ran last; 0: it runs; null: it never did")
@@ -238,7 +238,7 @@ def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
             facts.superseded_days is not None,
             facts.superseded_days or 0,
             age_out.superseded_days,
-            "a newer one was vended",
+            "a newer one was released",
         ),
         "not-pulled": (True, facts.idle_days, age_out.not_pulled_days, "nobody pulled it"),
     }

@@ -95,7 +95,7 @@ class Evidenced(Model):
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
 
     @property
-    def vended(self) -> bool:
+    def released(self) -> bool:
         """Whether the image is released and may be used."""
         return self.signed and self.verdict == "passed"
 

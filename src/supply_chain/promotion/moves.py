@@ -2,7 +2,7 @@
 
 Moves are read from signed statements and from the registry only. An event that is lost, duplicated, late or out of
 order therefore makes no difference: every promotion asks here first. `offered` reads the moves at the intake gate,
-`vended` those at the deploy gate.
+`released` those at the deploy gate.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from supply_chain.errors import UNREADABLE, EvidenceFlooded
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, is_vended, last_verdict
+from supply_chain.evidence.summary import Summary, is_released, last_verdict
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import OFFERED, Gate, TierName, curated_repository
 from supply_chain.policy.rules import IMAGE_BLOCKED
@@ -83,8 +83,8 @@ def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
         verdict = last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
             return no_move(ref, why_refused(verdict.value, gate))
-    if is_vended(own, ref.digest):
-        return no_move(ref, "it is vended")
+    if is_released(own, ref.digest):
+        return no_move(ref, "it is released")
     return Move(image=ref, to="curation")
 
 

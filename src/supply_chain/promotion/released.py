@@ -22,7 +22,7 @@ from supply_chain.evidence.statement import (
     VerifiedStatement,
 )
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, is_vended, last_verdict, verdicts
+from supply_chain.evidence.summary import Summary, is_released, last_verdict, verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import records
 from supply_chain.model.image import ImageRef
@@ -53,9 +53,9 @@ class View:
     current: Callable[[str, str], ImageRef | None]
     """Application and environment → the image that should run there."""
 
-    def vends(self, ref: ImageRef) -> bool:
+    def releases(self, ref: ImageRef) -> bool:
         """Return whether curation released the image: admitted and signed it."""
-        return is_vended(self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
+        return is_released(self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
 
 
 def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
@@ -114,7 +114,7 @@ def following(environments: Sequence[str], after: str | None) -> str | None:
 
 def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]]:
     """Return the newest released image, and the images that run in environments from which they could move on."""
-    for ref in filter(view.vends, view.images.newest_first(repository)):
+    for ref in filter(view.releases, view.images.newest_first(repository)):
         built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
         running = [(there, place) for place in places[:-1] if (there := view.current(ref.application, place))]
@@ -126,8 +126,8 @@ def _objections(
     ref: ImageRef, after: str | None, to: str, own: Sequence[VerifiedStatement], view: View
 ) -> Iterator[str]:
     """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
-    if not view.vends(ref):
-        yield "curation does not vend it"
+    if not view.releases(ref):
+        yield "curation did not release it"
     try:
         environment = view.read(to)
         environment.placement(ref.application)
@@ -181,7 +181,7 @@ def _later(ref: ImageRef, there: ImageRef | None, after: str | None, view: View)
     for newer in view.images.newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
             return ""
-        if view.vends(newer):
+        if view.releases(newer):
             return f"{newer.short} was curated after it"
     return ""
 

@@ -49,7 +49,7 @@ def _state(image: KnownImage) -> str:
         return plain_text(f"blocked {image.blocked}{kept}")
     gates = (Gate.INTAKE, Gate.RELEASE)  # the deploy gate's verdicts concern one environment
     refused = [each for gate in gates if (each := image.last(gate)) and not each.passed]
-    state = "refused" if refused else "vended" if image.vended else "not admitted yet"
+    state = "refused" if refused else "released" if image.released else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     held = ", held" if image.held else ""
     return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
@@ -117,7 +117,7 @@ def _told(told: Explanation) -> list[Section]:
     reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
     events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
     below = [
-        (base.name, base.digest, "vended" if base.vended else "not vended" if base.known else "no longer there")
+        (base.name, base.digest, "released" if base.released else "not released" if base.known else "no longer there")
         for base in told.built_from
     ]
     above = [(ref.application, ref.digest) for ref in told.built_on_it]

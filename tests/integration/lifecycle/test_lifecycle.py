@@ -105,7 +105,7 @@ def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str,
     shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
 
 
-def vended(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
+def released(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
     """Release the image as curation does: signature and verdict."""
     stored = next(each for each in shop.ecr.images(repository.name) if each.digest == image.digest)
     ref = named(repository, image)
@@ -118,7 +118,7 @@ def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownIm
     """Return released images as the inventory stores them, the newest last."""
     found = []
     for each in images:
-        stored = vended(shop, repository, each)
+        stored = released(shop, repository, each)
         image, _ = read_known(named(repository, each), stored, shop.store(TierName.CURATION), lambda _: "")
         found.append(image.model_copy(update={"environments": PLACES}))
     return tuple(found)

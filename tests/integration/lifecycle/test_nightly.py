@@ -22,7 +22,7 @@ from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.tier import TierName
 from tests.integration.lifecycle.conftest import Shop, named
-from tests.integration.lifecycle.test_lifecycle import LATER, RULES, held, vended
+from tests.integration.lifecycle.test_lifecycle import LATER, RULES, held, released
 from tests.unit.conftest import built, manifest
 
 pytestmark = pytest.mark.real
@@ -64,7 +64,7 @@ async def test_superseded_image_is_removed_only_in_apply_mode(shop: Shop, night:
     declared = provenance(built(), manifest(environments=("staging",))).predicate()
     for each in (old, new):
         shop.store(TierName.DEVELOPMENT).attach(named(repository, each), PROVENANCE, declared, datetime.now(UTC))
-        vended(shop, repository, each)
+        released(shop, repository, each)
     night.look()
     before, stays = held(shop, repository), {new.digest}
     stays |= {each.digest for each in shop.ecr.images(repository.name) if each.subject in stays}

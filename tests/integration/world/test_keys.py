@@ -78,7 +78,7 @@ def test_disabled_signing_key_stops_curation(world: World, candidate: ImageRef) 
     assert ran.status == 1
     assert "[key.unusable]" in ran.error and SIGNING in ran.error and "Enable the key" in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
-    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert not world.released(f"curated/{candidate.application}", candidate.digest)
 
 
 @pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])

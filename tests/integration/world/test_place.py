@@ -106,7 +106,7 @@ def test_full_temporary_disk_stops_curation(world: World, candidate: ImageRef) -
     assert ran.status == 1
     assert "[disk.full]" in ran.error and "Make room" in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
-    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert not world.released(f"curated/{candidate.application}", candidate.digest)
 
 
 def test_registry_with_a_full_disk_stores_no_partial_referrer(

@@ -50,7 +50,7 @@ def test_truncated_layer_is_not_curated(world: World, candidate: ImageRef) -> No
     assert ran.status == 1
     assert "[image.damaged]" in ran.error and "Do not use the image" in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
-    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert not world.released(f"curated/{candidate.application}", candidate.digest)
 
 
 def test_damaged_layer_is_not_retryable_but_closed_connection_is(

@@ -83,7 +83,7 @@ def test_killed_scanner_stops_curation(world: World, candidate: ImageRef) -> Non
     assert ran.status == 1
     assert "[scanner.failed]" in ran.error and "status -9" in ran.error, ran.error
     assert world.last_run()["state_type"] == "FAILED"
-    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert not world.released(f"curated/{candidate.application}", candidate.digest)
 
 
 def test_damaged_database_stops_curation(world: World, candidate: ImageRef) -> None:
@@ -94,7 +94,7 @@ def test_damaged_database_stops_curation(world: World, candidate: ImageRef) -> N
 
     assert ran.status == 1
     assert "[scanner.database-unusable]" in ran.error and "cscm up" in ran.error, ran.error
-    assert not world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert not world.released(f"curated/{candidate.application}", candidate.digest)
 
 
 def test_missing_scanner_is_reported_before_a_scan(world: World, grype: Callable[[], Grype]) -> None:

@@ -24,7 +24,7 @@ def test_image_is_curated_and_deployed_after_all_faults(
     )
 
     assert ran.status == 0, ran.stderr
-    assert world.vended(f"curated/{candidate.application}", candidate.digest)
+    assert world.released(f"curated/{candidate.application}", candidate.digest)
     assert ran.result["digest"] == candidate.digest
     assert httpx.get(application.url).status_code == 200
     assert list(world.temporary.iterdir()) == []

@@ -122,7 +122,7 @@ class World:
         pages = self.root("ecr").get_paginator("list_images").paginate(repositoryName=repository)
         return {each["imageTag"] for page in pages for each in page["imageIds"] if "imageTag" in each}
 
-    def vended(self, repository: str, digest: str) -> bool:
+    def released(self, repository: str, digest: str) -> bool:
         """Tell whether cosign's signature is attached to the image."""
         kind = "https://sigstore.dev/cosign/sign/v1"
         return any(

@@ -79,7 +79,7 @@ def test_a_plan_is_told_and_written_where_it_is_asked_for(run, tmp_path):
     done = run("lifecycle", "plan", "-o", str(tmp_path / "plan.json"), "--rules", "own", result=planned())
 
     assert done.exit_code == 0 and run.asked == {"rules": "own"}
-    assert done.output.startswith(f"age-out: {ref(1)} (t1): a newer one was vended")
+    assert done.output.startswith(f"age-out: {ref(1)} (t1): a newer one was released")
     assert read_plan(tmp_path / "plan.json") == planned()
     assert run("lifecycle", "plan", result=planned()).exit_code == 0 and run.asked == {"rules": "nightly"}
 

@@ -217,7 +217,7 @@ def test_a_copy_under_a_content_key_that_was_replaced_is_not_used(world: World) 
 
 
 def test_a_copy_that_another_key_attests_is_not_used(world: World) -> None:
-    """Whoever may write referrers cannot make curation vend a copy of theirs."""
+    """Whoever may write referrers cannot make curation release a copy of theirs."""
     image = world.run()
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
     world.attached.held.clear()

@@ -50,7 +50,7 @@ def signed(world, make):
 
 
 def test_signs_and_verifies_with_the_public_key_alone(signed, world, make):
-    """What comes out can be vended: by digest, with where it may run."""
+    """What comes out can be released: by digest, with where it may run."""
     signer = Signer()
 
     curated = signed(signer)
@@ -113,6 +113,6 @@ def test_a_signature_that_says_something_else_is_not_relied_on(signed):
 
 
 def test_a_signature_that_does_not_verify_from_outside_is_an_error(signed):
-    """Nothing is vended that users could not verify."""
+    """Nothing is released that users could not verify."""
     with pytest.raises(SignatureFailed):
         signed(Signer(broken=True))

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement, about
-from supply_chain.evidence.summary import Summary, is_vended, last_verdict, summary
+from supply_chain.evidence.summary import Summary, is_released, last_verdict, summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 
@@ -134,5 +134,5 @@ def test_image_is_released_if_curation_signed_and_admitted_it_last(given, signer
     verdicts = [signed(verdict(yes, at=NOON + timedelta(hours=n))) for n, yes in enumerate(given)]
     signature = signed({}, SIGNATURE).model_copy(update={"signer": signer.value})
 
-    assert not is_vended(verdicts, DIGEST)
-    assert is_vended([*verdicts, signature], DIGEST) is (given[-1:] == (True,) and signer is TierName.CURATION)
+    assert not is_released(verdicts, DIGEST)
+    assert is_released([*verdicts, signature], DIGEST) is (given[-1:] == (True,) and signer is TierName.CURATION)

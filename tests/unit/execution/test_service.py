@@ -49,7 +49,7 @@ class Around:
             raise AccessDenied("no\nno")
         self.asked.append(f"repository {repository}")
 
-    def vended(self, name):
+    def released(self, name):
         if self.no_proxy:
             raise BaseMissing("no\nno")
         return name.partition("@")[2] or NEWEST
@@ -76,7 +76,7 @@ class Around:
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
         site = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
-            vended=self.vended, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
+            released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             now=lambda: self.make.noon, wait=time.sleep, to_its_end=to_its_end,
         )  # fmt: skip
         return take_into_service(admitted, dossier, environment, site, "run", fresh=fresh)

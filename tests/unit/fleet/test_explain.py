@@ -81,7 +81,7 @@ def test_explain_names_bases_and_images_built_on_them(story):
     (base,) = explain(BASE[7:19], story.inventory)
     assert [ref.application for ref in base.built_on_it] == ["hello"]
     (hello,) = (e for e in explain("a" * 12, story.inventory) if e.image.application == "hello")
-    assert [(b.name, b.known, b.vended) for b in hello.built_from] == [
+    assert [(b.name, b.known, b.released) for b in hello.built_from] == [
         ("base/python:3", True, False), ("base/old", False, False),
     ]  # fmt: skip
 
@@ -93,9 +93,9 @@ def test_explain_shows_blocked_base_as_not_released(fleet, make):
     fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
     fleet.refresh()
     block = {"act": "block", "by": "ann", "why": "a key in it", "at": make.noon.isoformat()}
-    for vended in (True, False):
+    for released in (True, False):
         fleet.refresh("base/python")
-        assert [each.vended for each in explain("a" * 12, fleet.inventory)[0].built_from] == [vended]
+        assert [each.released for each in explain("a" * 12, fleet.inventory)[0].built_from] == [released]
         fleet.say(image_status_repository(base), TierName.LIFECYCLE, LIFECYCLE, block)
 
 
@@ -112,9 +112,9 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
     assert "signed" in said and "deployed to staging as staging-hello" in said
     assert not any(each.startswith("pushed") for each in said)
     lines = pages.explanation_lines(told).splitlines()
-    assert "  state     vended, gone from the registry" in lines and "  size      —" in lines
+    assert "  state     released, gone from the registry" in lines and "  size      —" in lines
     row = pages.image_row(told.image)
-    assert (row["state"], row["runs in"]) == ("vended, gone from the registry", "staging")
+    assert (row["state"], row["runs in"]) == ("released, gone from the registry", "staging")
     assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
 
 
@@ -130,7 +130,7 @@ def test_explain_shows_missing_base_as_unknown(fleet, make):
     fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
 
     (told,) = explain(above.digest, fleet.inventory)
-    assert [(base.known, base.vended) for base in told.built_from] == [(False, False)]
+    assert [(base.known, base.released) for base in told.built_from] == [(False, False)]
 
 
 def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
@@ -234,7 +234,7 @@ def test_explanation_page_is_complete_and_escaped(story, make):
     page, lines = pages.explanation(told), pages.explanation_lines(told)
 
     for each in (page, lines):
-        assert "staging" in each and "not vended" not in each and BASE in each
+        assert "staging" in each and "not released" not in each and BASE in each
         assert "\x1b" not in each.replace("\n", "")
     assert "<b>|me" not in page and r"\<b\>\|me" in page
     assert "refused at the release gate: x" in page and "## Refused" in page
@@ -257,10 +257,10 @@ def test_image_row_shows_state_of_image(story):
     rows = {row["application"]: row for row in map(pages.image_row, story.inventory.images())}
 
     assert rows["base/python"]["state"] == "refused (x)" and rows["base/python"]["runs in"] == "staging"
-    assert rows["hello"]["state"] == "vended" and rows["hello"]["runs in"] == "—"
+    assert rows["hello"]["state"] == "released" and rows["hello"]["runs in"] == "—"
     image = next(each for each in story.inventory.images() if each.application == "hello")
     for change, state in (
-        ({"held": "by ann: audit"}, "vended, held"),
+        ({"held": "by ann: audit"}, "released, held"),
         ({"blocked": "by ann: bad", "held": "by ann"}, "blocked by ann: bad"),
         ({"blocked": "x", "stored": image.stored.model_copy(update={"status": "ARCHIVED"})}, "blocked x, archived"),
     ):

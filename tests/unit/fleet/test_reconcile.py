@@ -30,7 +30,7 @@ def test_refresh_reads_image_from_registry_and_evidence(fleet, make):
 
     assert (done.images, done.read, done.gone, done.unreadable) == (1, 1, (), {})
     assert (image.ref, image.kind, image.owner, image.source) == (ref, "service", "web team", make.source())
-    assert (image.signed, image.vended) == (True, True)
+    assert (image.signed, image.released) == (True, True)
     assert image.stored.size == 1_500_000 and image.stored.tags == ("v1",)
     assert [(j.gate, j.passed) for j in image.judgements] == [
         (Gate.INTAKE, True), (Gate.RELEASE, True),
@@ -79,7 +79,7 @@ def test_refresh_reads_verdict_added_later(fleet, where):
     assert len(image.judgements) == len(before.judgements) + 1
     assert image.last(gate).passed is False
     assert [reason.code for reason in image.last(gate).reasons] == ["x"]
-    assert image.vended is (gate is not Gate.RELEASE)
+    assert image.released is (gate is not Gate.RELEASE)
 
 
 def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch):
@@ -112,7 +112,7 @@ def test_refresh_ignores_verdict_and_scan_signed_by_development(fleet):
     fleet.refresh()
 
     (image,) = fleet.images
-    assert image.last(Gate.RELEASE) is None and not image.vended
+    assert image.last(Gate.RELEASE) is None and not image.released
     assert image.scan.findings == ()
 
 
@@ -202,8 +202,8 @@ def test_refresh_keeps_and_names_unreadable_image(fleet):
         done = fleet.refresh()
         assert list(done.unreadable) == [str(spoilt)]
     known = {image.ref: image for image in fleet.images}
-    assert "no statement" in known[spoilt].unreadable and not known[spoilt].vended
-    assert known[good].vended and done.read == 1
+    assert "no statement" in known[spoilt].unreadable and not known[spoilt].released
+    assert known[good].released and done.read == 1
     assert str(done).startswith(f"hello: 2 images, 1 read anew\n  cannot be read: {spoilt}: ")
 
 
@@ -222,7 +222,7 @@ def test_refresh_marks_image_with_unexpected_value_as_unreadable(fleet, changed,
     assert list(done.unreadable) == [str(odd)]
     said, remedy = done.unreadable[str(odd)].splitlines()
     assert said.startswith(f"What is signed of {odd} cannot be read: {why}") and remedy.endswith("[evidence.invalid]")
-    assert {image.ref: image.vended for image in fleet.images} == {good: True, odd: False}
+    assert {image.ref: image.released for image in fleet.images} == {good: True, odd: False}
 
 
 def test_unreadable_image_keeps_deployments_and_copies(fleet, make):

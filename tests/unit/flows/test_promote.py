@@ -150,7 +150,7 @@ async def test_a_pushs_evidence_is_waited_for_before_any_turn(monkeypatch, newes
 
     for name, stand_in in (
         ("run_lock", turn), ("next_run_lock", turn), ("offered", waits), ("find", AsyncMock(return_value=ref)),
-        ("due_at_curation", AsyncMock(return_value=Move(image=ref, why="it is vended"))),
+        ("due_at_curation", AsyncMock(return_value=Move(image=ref, why="it is released"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
@@ -198,7 +198,7 @@ NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
 
 async def test_what_a_person_answered_is_signed_though_nothing_is_due_any_more(waiting):
     """It is the last word all the same: what somebody said before it, and a later verdict, would else undo it."""
-    waiting.due.return_value = Move(image=waiting.image, why="curation does not vend it")
+    waiting.due.return_value = Move(image=waiting.image, why="curation did not release it")
 
     assert await waiting.go_on() == "Unneeded"
     assert waiting.signed == [NO]

@@ -95,7 +95,7 @@ async def test_each_tier_looks_for_its_own_and_has_its_own_workers_do_it(shop, t
     ("curation", False, [True, False]), ("curation", True, [True]), ("execution", False, ["all"]),
 ])  # fmt: skip
 async def test_nothing_is_looked_at_twice(shop, tier, shallow, looks):
-    """A shallow look at what development offered comes first; of what is vended there is one look alone."""
+    """A shallow look at what development offered comes first; of what is released there is one look alone."""
     await flows.reconcile(tier, shallow=shallow)
 
     assert shop.looks == looks

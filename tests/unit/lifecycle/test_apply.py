@@ -93,7 +93,7 @@ def test_apply_reports_outcome_and_reason_of_each_step(house):
 
     assert applied.plan == house.plan.digest
     assert str(applied) == "5 done, 0 skipped, 0 failed"
-    assert {e.ref: e.said for e in applied.entries}[ref(1)].startswith("a newer one was vended")
+    assert {e.ref: e.said for e in applied.entries}[ref(1)].startswith("a newer one was released")
     assert [e.ref for e in applied.entries] == sorted((e.ref for e in applied.entries), key=str)
 
 

@@ -598,7 +598,7 @@ def test_plan_step_shows_its_basis_and_guards():
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
     assert (step.size, step.depends, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
     assert (follower.size, follower.depends, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
-    assert step.reason == "a newer one was vended, 300 days ago or longer, and 90 days are allowed"
+    assert step.reason == "a newer one was released, 300 days ago or longer, and 90 days are allowed"
     assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
     assert runs.guards == ("it runs: staging",) and runs.pulled_at == ago(3)
     assert [s.ref for s in found.changes] == [ref(1)]

@@ -99,7 +99,7 @@ def test_release_gate_refuses_image_built_with_blocked_base(pieces, name, listed
     pieces.good(Gate.RELEASE, **on((name, BASE.digest)))
     if listed:
         pieces.bases = (BASE,)
-        pieces.vend(BASE, "openssl")
+        pieces.release(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Gate.RELEASE)
@@ -115,7 +115,7 @@ def test_release_gate_refuses_image_whose_layers_begin_with_blocked_base(pieces)
     """The layers identify the base even if the provenance does not name it."""
     pieces.good(Gate.RELEASE)
     pieces.bases = (BASE,)
-    pieces.vend(BASE, "openssl")
+    pieces.release(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Gate.RELEASE)
@@ -128,7 +128,7 @@ def test_release_gate_finds_renamed_blocked_base_by_digest(pieces):
     """The registry lists the digest under the name of the base."""
     pieces.good(Gate.RELEASE, **on(("python:3", BASE.digest)))
     pieces.bases = (BASE,)
-    pieces.vend(BASE, "openssl")
+    pieces.release(BASE, "openssl")
     pieces.say("block", BASE)
 
     verdict = pieces.judged(Gate.RELEASE)
@@ -142,7 +142,7 @@ def test_gates_find_blocked_base_by_digest_if_material_is_not_curated(pieces):
     for gate in (Gate.RELEASE, Gate.DEPLOY):
         pieces.good(gate, materials=(Material(name="mirror.test/python", digest=BASE.digest, curated=False),))
     pieces.bases = (BASE,)
-    pieces.vend(BASE, "openssl")
+    pieces.release(BASE, "openssl")
     for gate in (Gate.RELEASE, Gate.DEPLOY):
         assert isinstance(pieces.judged(gate), Admitted)
     pieces.say("block", BASE)
@@ -213,7 +213,7 @@ def test_release_gate_does_not_count_blocked_base_as_its_own_base(pieces):
     """A base begins with its own layers, and is refused only because it is blocked itself."""
     pieces.good(Gate.RELEASE)
     pieces.bases = (where(Gate.RELEASE),)
-    pieces.vend(where(Gate.RELEASE), "openssl", "zlib1g")
+    pieces.release(where(Gate.RELEASE), "openssl", "zlib1g")
     pieces.say("block", where(Gate.RELEASE))
 
     assert [r.code for r in pieces.judged(Gate.RELEASE).reasons] == ["image.blocked"]

@@ -63,7 +63,7 @@ class Judged(Pieces):
             return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
         return dossiers.curated(CURATED, "tag", Place("staging"), store, self.make.noon, bases=self.bases)
 
-    def vend(self, base, *packages):
+    def release(self, base, *packages):
         """Sign a base as curation, with an SBOM of these packages."""
         self.attach(base, CURATION, SIGNATURE, {})
         self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
@@ -431,7 +431,7 @@ def _built_on_base(pieces):
 def test_release_gate_refuses_image_that_lacks_packages_of_its_base(pieces, below, verdict):
     """A Dockerfile that removes the records of the package manager hides packages from every scan."""
     _built_on_base(pieces)
-    pieces.vend(BASE, *below)
+    pieces.release(BASE, *below)
 
     judged = pieces.judged(Gate.RELEASE)
 
@@ -441,7 +441,7 @@ def test_release_gate_refuses_image_that_lacks_packages_of_its_base(pieces, belo
 def test_release_gate_ignores_base_whose_layers_are_not_in_the_image(pieces, monkeypatch):
     """A build stage need not be part of the result."""
     _built_on_base(pieces)
-    pieces.vend(BASE, "gcc")
+    pieces.release(BASE, "gcc")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
@@ -470,7 +470,7 @@ def test_release_gate_ignores_and_notes_unsigned_base(pieces):
 def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, signed):
     """An unsigned manifest that cannot be read is skipped, and the bases after it are still compared."""
     _built_on_base(pieces)
-    pieces.vend(BASE, "what the image does not have")
+    pieces.release(BASE, "what the image does not have")
     strange = ImageRef(repository="curated/base/strange", digest="sha256:" + "9" * 64)
     if signed:
         pieces.attach(strange, CURATION, SIGNATURE, {})
@@ -492,7 +492,7 @@ def test_missing_base_raises_only_if_curation_signed_it(pieces, signed):
     """It is unknown which images begin with a signed base that was removed; an unsigned one does not matter."""
     _built_on_base(pieces)
     if signed:
-        pieces.vend(BASE, "openssl")
+        pieces.release(BASE, "openssl")
 
     def gone(ref):
         if ref == BASE:
@@ -506,7 +506,7 @@ def test_missing_base_raises_only_if_curation_signed_it(pieces, signed):
 def test_release_gate_ignores_base_without_layers(pieces, monkeypatch):
     """Every image would begin with such a base."""
     _built_on_base(pieces)
-    pieces.vend(BASE, "what the image does not have")
+    pieces.release(BASE, "what the image does not have")
     monkeypatch.setitem(LAYERS, BASE, ())
 
     assert isinstance(pieces.judged(Gate.RELEASE), Admitted)
@@ -544,7 +544,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
     """Its packages are judged if the SBOM lists them; a base that cannot be found is noted too."""
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     _built_with(pieces, Material(**{**good, **material}))
-    pieces.vend(BASE, *listed)
+    pieces.release(BASE, *listed)
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + layers * 64,))
 
     notes = pieces.judged(Gate.RELEASE).notes
@@ -555,7 +555,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
 def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
     """The rule also holds if the image lacks packages of the base, for which it is refused."""
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
-    pieces.vend(BASE, "openssl", "gcc")
+    pieces.release(BASE, "openssl", "gcc")
 
     dossier = dossiers.scanned(scanned_image(pieces.make), pieces.world.store(CURATION), layers, pieces.bases)
 
@@ -578,7 +578,7 @@ def test_release_gate_refuses_image_with_copied_base_and_no_sbom(pieces, monkeyp
     good = {"name": "curated/base/python", "digest": BASE.digest, "curated": True}
     del pieces.scanned["inventory"]
     _built_with(pieces, Material(**good))
-    pieces.vend(BASE, "openssl")
+    pieces.release(BASE, "openssl")
     monkeypatch.setitem(LAYERS, BASE, ("sha256:" + "5" * 64,))
 
     assert "sbom.missing" in [reason.code for reason in pieces.judged(Gate.RELEASE).reasons]

@@ -38,7 +38,7 @@ class Chain:
     pieces: Pieces
     make: object
     offered: list[int] = field(default_factory=list)
-    vended: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
     archived: list[int] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
@@ -72,8 +72,8 @@ class Chain:
         said = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
         self.pieces.attach(where, signer, SUMMARY, said.predicate())
 
-    def vend(self, number, hour=0, **declared):
-        self.vended.append(number)
+    def release(self, number, hour=0, **declared):
+        self.released.append(number)
         self.pieces.attach(self.curated(number), DEV, PROVENANCE, self._provenance(number, declared))
         self.judge(number, Gate.INTAKE)
         self.judge(number, Gate.RELEASE, hour=hour)
@@ -111,7 +111,7 @@ class Chain:
     def newest_first(self, repository, *, archived=False):
         if repository in self.others:
             return (ImageRef(repository=repository, digest=digest(1)),)
-        numbers = self.offered if repository.startswith("dev/") else self.vended
+        numbers = self.offered if repository.startswith("dev/") else self.released
         if not archived:
             numbers = [number for number in numbers if number not in self.archived]
         return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))

@@ -19,12 +19,12 @@ def test_where_nothing_was_ever_offered_nothing_is_missed(chain):
 def test_what_no_event_announced_is_found(chain):
     """In each of the three places where an image can wait."""
     chain.offer(3)
-    chain.vend(2)
+    chain.release(2)
     chain.deploy(1)
     chain.pieces.attach(chain.curated(1), DEV, PROVENANCE, chain._provenance(1, {}))
     chain.judge(1, Gate.RELEASE)
     chain.pieces.attach(chain.curated(1), CURATION, SIGNATURE, {})
-    chain.vended.append(1)
+    chain.released.append(1)
     chain.soak(1)
 
     assert [(s.image, s.to, s.after) for s in chain.missed()] == [
@@ -39,8 +39,8 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
     chain.offer(1)
     chain.offer(2)
     chain.judge(2, Gate.INTAKE, "x.y")
-    chain.vend(1)
-    chain.vend(2)
+    chain.release(1)
+    chain.release(2)
     chain.deploy(2)
 
     assert chain.missed() == ()
@@ -50,7 +50,7 @@ def test_what_is_done_refused_or_old_is_not_found(chain):
 def test_what_one_application_signed_keeps_no_other(chain, bad):
     """Whoever signs for development could otherwise hold everybody's promotions; what it is, is told."""
     chain.offer(3)
-    chain.vend(2)
+    chain.release(2)
     chain.others = ("curated/aaa", "dev/aaa")
     for name in chain.others:
         chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), DEV, PROVENANCE, bad)
@@ -68,7 +68,7 @@ def test_what_one_application_signed_keeps_no_other(chain, bad):
 
 
 def test_a_chain_without_anything_misses_nothing(chain):
-    """Nor does one whose images nobody vends."""
-    chain.vended.append(1)
+    """Nor does one whose images nobody releases."""
+    chain.released.append(1)
 
     assert chain.missed() == ()

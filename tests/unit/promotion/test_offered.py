@@ -42,7 +42,7 @@ def test_an_image_that_was_refused_stays_where_it_is(chain, gate, why):
 def test_a_refusal_after_it_was_vended_counts(chain):
     """The last word is a no."""
     chain.offer(1)
-    chain.vend(1)
+    chain.release(1)
     chain.judge(1, Gate.INTAKE, "x.y", hour=1)
 
     assert "refused" in chain.to_curation(1).why
@@ -51,9 +51,9 @@ def test_a_refusal_after_it_was_vended_counts(chain):
 def test_an_image_that_is_vended_is_not_curated_again(chain):
     """An event that comes twice changes nothing."""
     chain.offer(1)
-    chain.vend(1)
+    chain.release(1)
 
-    assert chain.to_curation(1).why == "it is vended"
+    assert chain.to_curation(1).why == "it is released"
 
 
 def test_what_a_run_left_halfway_is_taken_up_again(chain):

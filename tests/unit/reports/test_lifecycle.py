@@ -21,7 +21,7 @@ def test_what_a_plan_changes_is_told_first_and_what_goes_with_it_is_counted():
     assert over == {"action": "needs approval", "image": "it changes 1 image, and 0 need no approval"}
     assert rows[0] == {
         "action": "age-out", "image": f"curated/hello@{ref(1).short}", "rule": "age-out.superseded",
-        "reason": "a newer one was vended, 300 days ago or longer, and 90 days are allowed", "size": "0.0 MB",
+        "reason": "a newer one was released, 300 days ago or longer, and 90 days are allowed", "size": "0.0 MB",
         "with it": "1", "guarded by": "", "tags": "t1",
     }  # fmt: skip
     assert [row["action"] for row in rows] == ["age-out", "keep", "keep", "keep"]
@@ -39,7 +39,7 @@ def test_what_does_not_fit_is_counted_and_nothing_is_told_as_nothing():
 def test_a_terminal_is_told_what_changes_and_what_it_comes_to():
     """A line each."""
     assert plan_lines(planned({"count": 0})).splitlines() == [
-        f"age-out: {ref(1)} (t1): a newer one was vended, 300 days ago or longer, and 90 days are allowed "
+        f"age-out: {ref(1)} (t1): a newer one was released, 300 days ago or longer, and 90 days are allowed "
         "[age-out.superseded]",
         "keep: 2 by keep.newest, 1 by keep.in-use",
         "needs approval: it changes 1 image, and 0 need no approval",
