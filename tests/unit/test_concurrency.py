@@ -49,7 +49,7 @@ def test_side_by_side_starts_nothing_after_first_error():
 
 
 @pytest.mark.parametrize(("items", "wide"), [(range(3), 1), ([0], 4)])
-def test_side_by_side_uses_no_thread_for_single_work(items, wide):
+def test_side_by_side_one_at_a_time_uses_calling_thread(items, wide):
     """Threads would cost more than they save."""
     assert set(side_by_side(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
 

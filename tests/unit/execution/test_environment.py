@@ -131,8 +131,8 @@ def test_environments_can_form_a_chain(tmp_path):
     assert [each.after for each in read_environments(tmp_path)] == [None, "a", "b", "a"]
 
 
-def test_environment_without_approval_setting_promotes_automatically(tmp_path):
-    """Without a soak, an image is not promoted further."""
+def test_environment_has_no_approval_and_no_soak_by_default(tmp_path):
+    """Without a soak setting, images are not promoted from the environment."""
     write(tmp_path, "staging", "")
     write(tmp_path, "production", "approval: required")
 

@@ -118,7 +118,7 @@ async def test_reconcile_of_pushes_waits_for_the_one_before(shop, monkeypatch):
 
 
 async def test_active_promotion_is_not_started_again(shop):
-    """The event of the push only came late."""
+    """The event of the push came late, and its run is active."""
     shop.on_the_way = [{"image": str(OFFERED), "after": None}]
 
     await flows.reconcile("curation")
