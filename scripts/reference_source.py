@@ -97,7 +97,7 @@ class Words:
                 return str(getattr(getattr(self.source.module, name)[self.text(key)], field))
             case ast.Name(id=name) if isinstance(getattr(self.source.module, name, None), str):
                 return str(getattr(self.source.module, name))
-            case ast.Call(func=ast.Name(id="counted"), args=[_, noun]):
+            case ast.Call(func=ast.Name(id="pluralize"), args=[_, noun]):
                 return f"*n* {self.text(noun)}s"
             case ast.Call(func=ast.Name(id=name)) if name in self.source.functions:
                 return self._answers(name)

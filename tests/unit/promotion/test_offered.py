@@ -26,7 +26,9 @@ def test_image_without_provenance_waits(chain):
     assert (move.to, move.waits) == ("", True)
 
 
-@pytest.mark.parametrize(("gate", "why"), [(Gate.INTAKE, "intake: x.y"), (Gate.RELEASE, "curation: x.y")])
+@pytest.mark.parametrize(
+    ("gate", "why"), [(Gate.INTAKE, "the intake gate: x.y"), (Gate.RELEASE, "the release gate: x.y")]
+)
 def test_refused_image_stays(chain, gate, why):
     """A second event does not ask the gate again."""
     chain.offer(1)
