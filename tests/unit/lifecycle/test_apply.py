@@ -971,14 +971,15 @@ def test_apply_never_leaves_orphans_between_deletions(whole):
         }
 
     before = orphans()
-    circles = {m.ref for m in whole.members if m.ref.digest in m.subjects}
+    # no manifest can contain its own digest
+    circles = {m.ref for m in whole.members if m.ref.digest in (*m.subjects, *m.children)}
     house.shelf.watch = lambda: seen.append(orphans() - before - circles)
     seen = []
     house.apply()
 
     going = {s.ref for s in house.plan.steps if s.action is Action.AGE_OUT}
     assert all(each <= going for each in seen)
-    assert orphans() <= before
+    assert orphans() - circles <= before
 
 
 @given(stocks())
