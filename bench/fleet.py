@@ -31,10 +31,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import MANIFEST, Registry
-from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb.report_cache import KeptResults
+from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.concurrency import side_by_side
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
@@ -133,7 +133,7 @@ class Fleet:
     def registry(self) -> Registry:
         """The registry's HTTP API."""
         registry = Registry(RegistryHttp(self.host, self._credentials, insecure=True))
-        return replace(registry, memory=KeptContent(self.kept)) if self.kept else registry
+        return replace(registry, memory=ContentCache(self.kept)) if self.kept else registry
 
     @cached_property
     def _credentials(self) -> Callable[[], tuple[str, str]]:
@@ -169,7 +169,7 @@ class Fleet:
         values: dict[str, Any] = {
             "generator": NoGenerator(),
             "scanner": scanner,
-            "results": KeptResults(results),
+            "results": ReportCache(results),
             "registry": self.registry,
             "evidence": replace(self.store(TierName.CURATION), wide=1),
             "repositories": Ecr(self.ecr, self.registry.http.host),

@@ -46,7 +46,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import ensure_database, pinned
-from supply_chain.adapters.vulndb.report_cache import KeptResults
+from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import RescanPorts, chunks, rescan
@@ -150,7 +150,7 @@ def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
         return Sbom(file.read_bytes(), 1, "syft")
 
     wanted = [Wanted(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
-    match(wanted, scanner, KeptResults(results))
+    match(wanted, scanner, ReportCache(results))
 
 
 def sboms(work: Path, count: int) -> list[Path]:

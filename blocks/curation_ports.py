@@ -9,7 +9,7 @@ from blocks.tier import Tier
 from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.registry.client import Registry, manifest_in
-from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import ruled_bases
 from supply_chain.errors import ImageNotFound
@@ -37,7 +37,7 @@ def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench)
         try:
             manifest = registry.manifest(ref)
         except ImageNotFound:
-            content = _manifest_in_sbom(ref, evidence, workbench.kept_content)
+            content = _manifest_in_sbom(ref, evidence, workbench.content_cache)
             if content is None:
                 raise
             manifest = manifest_in(content, ref)
@@ -46,7 +46,7 @@ def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench)
     return layers
 
 
-def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: KeptContent) -> bytes | None:
+def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: ContentCache) -> bytes | None:
     """Return the manifest in the signed SBOM, cached because an SBOM is large; None if curation signed no SBOM."""
     where = f"manifest in the SBOM of {ref}"
     if known := kept.get(where):
@@ -71,13 +71,13 @@ def base_images(tier: Tier) -> list[ImageRef]:
 
 def rescan_ports(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanPorts:
     """Return the dependencies of a rescan in the curation tier; content read by digest is cached for the next one."""
-    registry = replace(tier.http, memory=workbench.kept_content)
+    registry = replace(tier.http, memory=workbench.content_cache)
     evidence = replace(tier.evidence(workbench), referrers=registry, wide=1)
     bases = base_images(tier)
     return RescanPorts(
         generator=tier.syft(workbench),
         scanner=scanner,
-        results=workbench.kept_results,
+        results=workbench.report_cache,
         registry=registry,
         evidence=evidence,
         repositories=tier.ecr,

@@ -17,11 +17,11 @@ from orchestration.clock import now
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import grype_environment, knows, pinned, read_database
-from supply_chain.adapters.vulndb.report_cache import KeptResults
+from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
@@ -132,19 +132,19 @@ class Workbench(Setting):
             )
 
     @property
-    def kept_results(self) -> KeptResults:
+    def report_cache(self) -> ReportCache:
         """Cache of the scan reports that this machine made."""
-        return KeptResults(self._kept / "reports")
+        return ReportCache(self._kept / "reports")
 
     @property
-    def kept_content(self) -> KeptContent:
+    def content_cache(self) -> ContentCache:
         """Cache of the content that this machine read from the registry by digest."""
-        return KeptContent(self._kept / "content")
+        return ContentCache(self._kept / "content")
 
     def forget_stale(self, database: Database) -> None:
         """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
-        self.kept_results.forget_others(database.digest)
-        self.kept_content.forget_unused()
+        self.report_cache.forget_others(database.digest)
+        self.content_cache.forget_unused()
 
     @property
     def _kept(self) -> Path:

@@ -17,7 +17,7 @@ from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import ImageRef, short
 from supply_chain.text import pluralize
-from tasks.inventory import explanations_of, known_as_of, list_images, look, places_of, reconciled, refresh
+from tasks.inventory import explanations_of, inventory_time, list_images, look, places_of, reconciled, refresh
 
 READER = "lifecycle"
 """The tier as which the inventory reads, because it may read all evidence of images."""
@@ -61,7 +61,7 @@ async def where(question: str) -> tuple[Place, ...]:
         question: What to look for: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
     kept = await Inventory.aload("inventory")
-    found, known = await places_of(question, kept), await known_as_of(question, kept)
+    found, known = await places_of(question, kept), await inventory_time(question, kept)
     rows = pages.at_most([pages.place_row(each) for each in found])
     said = pages.escaped(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)

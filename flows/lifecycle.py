@@ -26,7 +26,7 @@ from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of
 from supply_chain.model.tier import is_base_repository
-from tasks.lifecycle import apply, built_on, done_so_far, needed_anywhere, plan, publish, sign_approval, unfinished
+from tasks.lifecycle import apply, built_on, done_so_far, find_needed, plan, publish, sign_approval, unfinished
 
 MISSED = timedelta(hours=24)
 """Delay after which a run is skipped, because the next one is due.
@@ -92,7 +92,7 @@ async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied
     """
     done: dict[str, tuple[Entry, ...]] = {}
     async with run_lock(lock_name("lifecycle")):
-        needed = await needed_anywhere(untracked(found), tier, workbench)
+        needed = await find_needed(untracked(found), tier, workbench)
         bases: frozenset[Digest] | None = None
         try:
             for repository in found.repositories:

@@ -126,7 +126,7 @@ async def _sign_answers(image: str) -> None:
     for answer, said in (await read_answers()).items():
         tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
         ref = await find(image, CURATED, tier)
-        await sign_decision(ref.beside(said.digest), said, tier, workbench, sent=True)
+        await sign_decision(ref.with_digest(said.digest), said, tier, workbench, sent=True)
         await forget_answer(answer)
 
 

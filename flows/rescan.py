@@ -19,7 +19,7 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.rescan import RescanPorts, chunks, fixed_by, packages_among, sort_bases_first
 from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import refuse
-from tasks.rescan import all_told, curated_images, publish, set_up, telling, told_last
+from tasks.rescan import all_told, curated_images, last_full_report_time, publish, set_up, telling
 from tasks.rescan import rescan as rescan_chunk
 
 AGAIN = (10.0, 60.0)
@@ -67,7 +67,7 @@ async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanPorts]
 
 async def _rescan(images: Sequence[KnownImage], bench: RescanPorts, tally: Tally) -> None:
     """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
-    bench = replace(bench, told=tally.add, told_last=await told_last(tally.begun))
+    bench = replace(bench, told=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
     bases, others = sort_bases_first(images)
     async with telling(tally):
         await _all(bases, bench, {}, tally)

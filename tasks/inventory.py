@@ -75,7 +75,7 @@ async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
 
 
 @task(name="how much is known", task_run_name="how much is known", **RETRYING)
-async def known_as_of(question: str, inventory: Inventory) -> str:
+async def inventory_time(question: str, inventory: Inventory) -> str:
     """Return the age of the inventory's data, and of how many images it cannot tell."""
 
     def said() -> str:

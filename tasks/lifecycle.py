@@ -25,7 +25,7 @@ from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
 from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import completed_entries as begun
-from supply_chain.lifecycle.apply import needed_anywhere as what_runs
+from supply_chain.lifecycle.apply import find_needed as what_runs
 from supply_chain.lifecycle.apply import unfinished_entries as left_undone
 from supply_chain.lifecycle.decisions import STOOD, DecisionResult, approve_plan, decide
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
@@ -54,7 +54,7 @@ async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
 
 
 @task(name="look what runs", task_run_name="look what runs", **RETRYING)
-async def needed_anywhere(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
+async def find_needed(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
     """Return what should run or what a rollback may need, by what execution signed for all applications."""
     return await in_thread(lambda: what_runs(found, registry_reader(tier, workbench)))
 

@@ -17,7 +17,7 @@ from orchestration.pagination import fetch_all
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.host import HostSeen, read_host, with_entries
+from supply_chain.execution.host import HostObservation, read_host, with_entries
 from supply_chain.execution.monitor import Observation, settled
 from supply_chain.execution.monitor import monitor as look
 from supply_chain.execution.records import should_run
@@ -66,7 +66,7 @@ def _places(environment: str | None, workbench: Workbench) -> tuple[Environment,
     return (workbench.environment(environment),) if environment else workbench.environments()
 
 
-async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostSeen]:
+async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name."""
     seen = {}
     for name in sorted({place.host for place in places}):
@@ -79,7 +79,7 @@ async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) ->
 
 
 async def _remember(
-    looked: Mapping[str, HostSeen], places: Sequence[Environment], deploying: Collection[tuple[str, str]]
+    looked: Mapping[str, HostObservation], places: Sequence[Environment], deploying: Collection[tuple[str, str]]
 ) -> None:
     """Store the event from which the next check of each host begins.
 

@@ -127,7 +127,7 @@ async def telling(tally: Tally) -> AsyncIterator[None]:
     await update()
 
 
-async def told_last(begun: datetime) -> datetime:
+async def last_full_report_time(begun: datetime) -> datetime:
     """Return the time of the last rescan that reported on all images.
 
     If there is none, or its variable is lost, return `begun`, the start of this rescan, and store it: this rescan may

@@ -101,7 +101,7 @@ def encrypt(
             encrypted_copy=copy,
             verified=now(),
         )
-        if known and known[-1].value.says_the_same_as(record):
+        if known and known[-1].value.has_same_content(record):
             return proof([known[-1].evidence])
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), record.verified)
         return None
@@ -184,7 +184,7 @@ def existing_copy(
             context_of(image.digest),
         ):
             continue
-        if encryptor.is_encrypted(image.beside(copy.encrypted)):
+        if encryptor.is_encrypted(image.with_digest(copy.encrypted)):
             return copy
     return None
 

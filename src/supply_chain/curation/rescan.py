@@ -261,7 +261,7 @@ def conclude(
 
 def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
     return report != signed and (
-        not report.says_the_same_as(signed) or signed.scanned < image.renewed_after(now) <= report.scanned
+        not report.has_same_content(signed) or signed.scanned < image.renewed_after(now) <= report.scanned
     )
 
 

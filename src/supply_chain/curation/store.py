@@ -98,7 +98,7 @@ def store(
     if proven is None:
         side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
     side_by_side(
-        lambda digest: registry.copy_referrer(candidate.ref.beside(digest), ref.repository),
+        lambda digest: registry.copy_referrer(candidate.ref.with_digest(digest), ref.repository),
         _missing(candidate, ref, registry),
     )
     record(admitted, dossier, evidence, now())
@@ -123,7 +123,7 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
 
 
 def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
-    there = side_by_side(lambda d: registry.has(ref.beside(d)), candidate.evidence)
+    there = side_by_side(lambda d: registry.has(ref.with_digest(d)), candidate.evidence)
     return [digest for digest, has in zip(candidate.evidence, there, strict=True) if not has]
 
 

@@ -36,7 +36,7 @@ class Approval(Model):
     def __str__(self) -> str:
         return f"{self.decision} for {self.environment} by {self.who}: {self.why}"
 
-    def says_the_same_as(self, other: Approval) -> bool:
+    def has_same_content(self, other: Approval) -> bool:
         """Return whether two decisions differ only in their time."""
         return self == other.model_copy(update={"decided": self.decided})
 
@@ -69,7 +69,7 @@ def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: 
         doubtful = (each for each in known if not each.approved and each.decided > decision.decided - SKEW)
         said = _of(min([decision.decided, *(each.decided - INSTANT for each in doubtful)]), decision)
         return None if said in known else said
-    if sent and any(each.says_the_same_as(decision) and each.decided >= decision.decided for each in known):
+    if sent and any(each.has_same_content(decision) and each.decided >= decision.decided for each in known):
         return None
     return _of(max([decision.decided, *(each.decided + INSTANT for each in known)]), decision)
 

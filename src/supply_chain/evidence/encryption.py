@@ -53,7 +53,7 @@ class EncryptionRecord(Model):
         """Return the predicate as it is signed; the copy is under `copy`."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def says_the_same_as(self, other: EncryptionRecord) -> bool:
+    def has_same_content(self, other: EncryptionRecord) -> bool:
         """Return whether two records differ only in their time."""
         return self == other.model_copy(update={"verified": self.verified})
 

@@ -174,7 +174,7 @@ class EvidenceStore:
         counted: set[tuple[tuple[TierName, ...], bytes]] = set()
         read = 0
         for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
-            layers = side_by_side(lambda r: self.referrers.layer(subject.beside(r.digest)), part, self.wide)
+            layers = side_by_side(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
             contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
             opened |= {digest: found for digest, (found, _) in zip(digests, contents, strict=True)}
@@ -247,7 +247,7 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     known: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
         if signed is STRANGE and subject.repository.startswith(EVIDENCE):
-            raise _of_nobody(subject.beside(referrer.digest))
+            raise _of_nobody(subject.with_digest(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
         elif (said := (signed.signers, signed.statement.bytes())) in known:

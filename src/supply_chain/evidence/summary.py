@@ -56,7 +56,7 @@ class Summary(Predicate):
         """Return whether the gate admitted the image."""
         return self.verification_result == "PASSED"
 
-    def says_the_same_as(self, other: Summary) -> bool:
+    def has_same_content(self, other: Summary) -> bool:
         """Return whether both are the same verdict on the same evidence, at any time."""
         return self == other.model_copy(update={"time_verified": self.time_verified})
 

@@ -13,7 +13,7 @@ from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Variable
-from supply_chain.policy.gate import Place, SoakAsked
+from supply_chain.policy.gate import Place, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
@@ -113,7 +113,7 @@ class Environment(Model):
                 f"{self.name} takes only what soaked in {self.after}, which says no `soak`.\n"
                 f"Say there how long that is, as `soak: 1h` in deployments/environments/{self.after}.yaml."
             )
-        return Place(self.name, self.asks, SoakAsked(self.after, seconds), tests_shown=self.tests == "shown")
+        return Place(self.name, self.asks, RequiredSoak(self.after, seconds), tests_shown=self.tests == "shown")
 
     @property
     def network(self) -> str:

@@ -32,7 +32,7 @@ SECRET = re.compile(r"(?<![\w-])([A-Za-z_]\w*|--?[\w-]+)=\S+")
 LONGEST = 200
 
 
-class HostSeen(Model):
+class HostObservation(Model):
     """The result of one look at a host, and what the next look needs."""
 
     observations: tuple[Observation, ...] = Field(description="of the host itself")
@@ -49,7 +49,7 @@ def read_host(
     environments: Sequence[Environment],
     after: int,
     now: Callable[[], datetime],
-) -> HostSeen:
+) -> HostObservation:
     """Look at all containers of a host, and at what was done with them since the event `after`.
 
     `expected` are all deployments to the `environments` of this host. Raises `EngineUnavailable`.
@@ -62,7 +62,7 @@ def read_host(
     if not history.complete:
         observations.append(_unwatched(name, now()))
     fronts = {each.front for each in expected}
-    return HostSeen(
+    return HostObservation(
         observations=tuple(observations),
         entered=of_deployments(expected, entered(history, ours, fronts)),
         last=history.last,

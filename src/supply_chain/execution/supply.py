@@ -101,7 +101,7 @@ class DecryptingSupply:
         key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
         with scratch("supply") as work:
             archive = work / "image.tar"
-            self.decryptor.decrypt(ref.beside(copy.encrypted), ref, key, archive)
+            self.decryptor.decrypt(ref.with_digest(copy.encrypted), ref, key, archive)
             return same(ref, self.engine.load(archive))
 
     def _copy(self, ref: ImageRef) -> EncryptedCopy:

@@ -28,7 +28,7 @@ from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
-from supply_chain.policy.dossier import said_by_execution
+from supply_chain.policy.dossier import execution_statements
 from supply_chain.policy.outcome import Reason
 from supply_chain.vulnerability.reports import last_report
 
@@ -150,7 +150,7 @@ def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], st
     with suppress(*UNREADABLE):
         told["copies"] = _copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
     with suppress(*UNREADABLE):
-        told["deployed"] = _deployments(said_by_execution(ref, store, DEPLOYMENT), host_of)
+        told["deployed"] = _deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
     return told
 
 

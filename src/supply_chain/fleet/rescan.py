@@ -51,7 +51,7 @@ class RescanPorts:
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]
-    told_last: datetime | None = None
+    last_full_report_time: datetime | None = None
     """Time of the last rescan that reported on all images; this rescan reports changes since then."""
     matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
     told: Callable[[ImageRef, Judged | Unjudged | None], object] = field(default=lambda ref, seen: None)
@@ -144,7 +144,7 @@ def _part(
 def _look(image: KnownImage, bench: RescanPorts, only: Collection[str]) -> Kept | Unjudged | None:
     """Return the evidence of an image; None if it carries none of the wanted packages."""
     try:
-        found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.told_last)
+        found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.last_full_report_time)
         if only and not contains_package(found.listed.read(bench.registry.content).packages, only):
             bench.told(image.ref, None)
             return None

@@ -97,7 +97,7 @@ Blocker = Callable[[ImageRef, str, str], object]
 """Signs a block of an image, with the rule and the reason. The plan archives the image."""
 
 
-def needed_anywhere(plan: Plan, present: Present) -> frozenset[Digest]:
+def find_needed(plan: Plan, present: Present) -> frozenset[Digest]:
     """Return the images of any application that should run now or that a rollback may need.
 
     The images of reverse proxies are included, also those that the next deployment will use.

@@ -215,7 +215,7 @@ def _image(ref: ImageRef, stored: StoredManifest | None, bench: DecisionPorts) -
         of = next((each.copy_of for each in bench.around.members(ref.repository) if each.ref == ref), None)
     except UNREADABLE:
         return ref  # an unreadable statement must not prevent a block
-    return ref.beside(of) if of else ref
+    return ref.with_digest(of) if of else ref
 
 
 class Archive(Protocol):

@@ -96,7 +96,7 @@ class Plan(Model):
             step
             for step in self.steps
             if step.ref in touched
-            if not any(step.ref.beside(owner) in touched for owner in step.belongs_to)
+            if not any(step.ref.with_digest(owner) in touched for owner in step.belongs_to)
         )
 
     @property

@@ -133,7 +133,7 @@ class _House:
         found: defaultdict[ImageRef, list[ImageRef]] = defaultdict(list)
         for ref in sorted(self.members, key=str):
             if of := self.members[ref].copy_of:
-                found[ref.beside(of)].append(ref)
+                found[ref.with_digest(of)].append(ref)
         return found
 
     @cached_property
@@ -245,7 +245,7 @@ class _House:
             return _kept("evidence", "what was said of images is never taken away")
         if self._follows(ref):
             return _kept("belongs", "it belongs to what stays")
-        gone = [ref.beside(owner) for owner in member.of]
+        gone = [ref.with_digest(owner) for owner in member.of]
         if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
             return _kept("unknown", "the inventory does not know it")
         if why := next((why for each in gone for why in self._owed(each)), ""):
@@ -303,7 +303,9 @@ class _House:
     def _named_by(self, ref: ImageRef) -> list[ImageRef]:
         """Return the encrypted copies, of an existing image or one that is gone, that this referrer identifies."""
         member = self.members.get(ref)
-        return [copy for subject in (member.subjects if member else ()) for copy in self.copies[ref.beside(subject)]]
+        return [
+            copy for subject in (member.subjects if member else ()) for copy in self.copies[ref.with_digest(subject)]
+        ]
 
     def _dark(self, ref: ImageRef) -> bool:
         """Return whether this is an image whose bases are unknown."""

@@ -188,7 +188,7 @@ class Preconditions:
             yield f"it belongs to {min(since)} since"
         looked_at = {s.ref.digest for s in self.steps if s.ref not in self.settled}
         for owner in sorted(set(step.belongs_to) - looked_at):
-            yield from self._opened(step.ref.beside(owner))
+            yield from self._opened(step.ref.with_digest(owner))
 
     def _opened(self, owner: ImageRef) -> Iterator[str]:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
@@ -230,7 +230,7 @@ class Preconditions:
                 continue
             if gone in self.needed:
                 yield f"{gone}, which is gone, should run, or is what ran before"
-            stands = self.present.standing(step.ref.beside(gone))
+            stands = self.present.standing(step.ref.with_digest(gone))
             if stands.hold or stands.block:
                 yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"
 

@@ -78,7 +78,7 @@ class RegistryReader:
         told = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
         darkened = {
             *dark,
-            *(m.ref for m in told if {m.ref.beside(each) for each in m.subjects} & dark.keys() & set(gone)),
+            *(m.ref for m in told if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(gone)),
         }
         return tuple(_guessed(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
 
@@ -116,7 +116,7 @@ class RegistryReader:
         They are read from the registry alone, because anyone with push access can create them.
         """
         listed = (each for each in self.images.images(ref.repository) if each.media_type in INDEXES)
-        indexes = [ref.beside(each.digest) for each in listed if each.status is StorageStatus.ACTIVE]
+        indexes = [ref.with_digest(each.digest) for each in listed if each.status is StorageStatus.ACTIVE]
         return tuple(each for each in indexes if ref.digest in self._children(each))
 
     def _children(self, index: ImageRef) -> frozenset[Digest]:
@@ -213,13 +213,13 @@ class _Encryption:
 def _gone(members: Iterable[Member]) -> list[ImageRef]:
     """Return the subjects that are missing although referrers to them exist."""
     there = {member.ref: member for member in members}
-    return sorted({ref.beside(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
+    return sorted({ref.with_digest(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
 
 
 def _copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRef, ...]:
     copies = [each.encrypted_copy for each in records]
     digests = {copy.encrypted for copy in copies if copy and copy.plain == ref.digest}
-    return tuple(ref.beside(digest) for digest in sorted(digests))
+    return tuple(ref.with_digest(digest) for digest in sorted(digests))
 
 
 def _guessed(member: Member, perhaps: Iterable[Digest]) -> Member:

@@ -51,8 +51,8 @@ def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
     for member in members:
         for digest, owner in member.belonging:
-            if digest != owner and member.ref.beside(owner) in there:
-                found[member.ref.beside(digest)].add(member.ref.beside(owner))
+            if digest != owner and member.ref.with_digest(owner) in there:
+                found[member.ref.with_digest(digest)].add(member.ref.with_digest(owner))
     return {ref: tuple(sorted(found[ref], key=str)) for ref in sorted(found, key=str)}
 
 

@@ -75,7 +75,7 @@ class ImageRef(Model):
         """Return a reference to the same content in another repository."""
         return ImageRef(repository=repository, digest=self.digest)
 
-    def beside(self, digest: Digest) -> ImageRef:
+    def with_digest(self, digest: Digest) -> ImageRef:
         """Return a reference to other content in the same repository; `digest` is not validated again."""
         return self.model_copy(update={"digest": digest})
 

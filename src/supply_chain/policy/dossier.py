@@ -269,7 +269,7 @@ def curated(
         lambda: _with_standing(ref, store),
         lambda: both(
             lambda: store.read(refusals_place(ref)),
-            lambda: said_by_execution(ref, store, APPROVAL, SOAK),
+            lambda: execution_statements(ref, store, APPROVAL, SOAK),
         ),
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
@@ -304,7 +304,7 @@ def curated(
     )
 
 
-def said_by_execution(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[VerifiedStatement, ...]:
+def execution_statements(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[VerifiedStatement, ...]:
     """Return what execution signed with these predicate types about an image, for every environment."""
     return store.verified(execution_place(ref), TierName.EXECUTION, *kinds)
 

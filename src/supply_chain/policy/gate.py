@@ -32,7 +32,7 @@ NOTED = 20
 
 
 @dataclass(frozen=True)
-class SoakAsked:
+class RequiredSoak:
     """A soak that an environment requires."""
 
     environment: str
@@ -51,7 +51,7 @@ class Place:
     name: str
     approval: bool = False
     """Whether a person has to approve."""
-    soak: SoakAsked | None = None
+    soak: RequiredSoak | None = None
     """The required soak in another environment; None if images may come directly from curation."""
     tests_shown: bool = False
     """Whether a test runner's own report has to show that tests ran."""

@@ -100,7 +100,7 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
         now=max(now, last.at + INSTANT) if last else now,
         environment=dossier.place.name if dossier.place else "",
     )
-    words = last.evidence.predicate if last is not None and last.value.says_the_same_as(said) else said.predicate()
+    words = last.evidence.predicate if last is not None and last.value.has_same_content(said) else said.predicate()
 
     def kept(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         known = verdicts(before[place], verdict.gate, dossier.ref.digest)

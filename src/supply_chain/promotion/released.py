@@ -28,7 +28,7 @@ from supply_chain.execution.records import records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, Gate, TierName
-from supply_chain.policy.dossier import said_by_execution
+from supply_chain.policy.dossier import execution_statements
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
 from supply_chain.promotion.soaking import Soaking
@@ -70,7 +70,7 @@ def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
     to = following(manifest.environments, after)
     if to is None:
         return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
-    own = said_by_execution(ref, view.store, *SAID_BY_EXECUTION)
+    own = execution_statements(ref, view.store, *SAID_BY_EXECUTION)
     if why := next(_objections(ref, after, to, own, view), ""):
         return no_move(ref, why)
     asks = view.read(to).asks and last_approval(own, to, ref.digest) is None
@@ -197,7 +197,7 @@ def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
         newer = ref.digest in known[: known.index(there.digest)]
         return "" if newer else f"{there.short} runs there, and was curated after it"
     judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    deployed = records(said_by_execution(there, view.store, DEPLOYMENT))
+    deployed = records(execution_statements(there, view.store, DEPLOYMENT))
     if judged and deployed and judged[0].at > deployed[0].at + SKEW:
         return ""
     return f"{there.short} runs there and is not in the registry any more, so that nobody can tell which is newer"

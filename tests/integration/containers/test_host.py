@@ -12,7 +12,7 @@ import pytest
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.host import HostSeen, read_host
+from supply_chain.execution.host import HostObservation, read_host
 from tests.support.waiting import eventually
 
 from .conftest import Declared, Image, carried_out, now, order
@@ -20,7 +20,7 @@ from .conftest import Declared, Image, carried_out, now, order
 pytestmark = pytest.mark.real
 
 Run = Callable[..., str]
-Look = Callable[..., HostSeen]
+Look = Callable[..., HostObservation]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def docker(*arguments: str) -> str:
 def look(engine: DockerEngine, environment: Environment) -> Look:
     """A function that reads the host; `after` is the last event of an earlier reading, `agents` may reach the host."""
 
-    def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostSeen:
+    def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostObservation:
         allowed = environment.model_copy(update={"agents": [{"image": each, "reason": "a test's"} for each in agents]})
         there = Environment.model_validate(allowed.model_dump())
         return read_host(engine, environment.host, deployed, [there], after, now)
@@ -62,7 +62,7 @@ def look(engine: DockerEngine, environment: Environment) -> Look:
     return looked
 
 
-def codes(seen: HostSeen, name: str) -> list[str]:
+def codes(seen: HostObservation, name: str) -> list[str]:
     return [each.code for one in seen.observations if one.name == name for each in one.deviations]
 
 
@@ -180,13 +180,13 @@ def test_health_check_of_an_image_is_disabled(
         assert "Health" not in engine._api.inspect_container(container)["State"]
 
 
-def eventually_known(look: Look, container: str, number: int) -> HostSeen:
+def eventually_known(look: Look, container: str, number: int) -> HostObservation:
     """Read the host until `number` events of a container are known; an event is visible in the next second."""
-    found: list[HostSeen] = []
+    found: list[HostObservation] = []
 
-    def all_of_them() -> HostSeen | None:
+    def all_of_them() -> HostObservation | None:
         found.append(look())
         return found[-1] if len(found[-1].entered.get(container, ())) >= number else None
 
-    seen: HostSeen = eventually(all_of_them, 10, lambda: found[-1].entered)
+    seen: HostObservation = eventually(all_of_them, 10, lambda: found[-1].entered)
     return seen

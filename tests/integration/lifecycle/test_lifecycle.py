@@ -18,7 +18,7 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.reading import known as read_known
-from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, find_needed
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -132,7 +132,7 @@ def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
     """Apply the plan to each repository and return the journal's entries."""
-    needed, bases = needed_anywhere(tonight, shop.read), built_on(tonight, shop.read)
+    needed, bases = find_needed(tonight, shop.read), built_on(tonight, shop.read)
     done = [
         apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
         for repository in tonight.repositories

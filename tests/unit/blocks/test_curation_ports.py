@@ -9,7 +9,7 @@ import pytest
 
 from blocks.curation_ports import layers_of
 from supply_chain.adapters.registry.client import MANIFEST, Registry
-from supply_chain.adapters.registry.content_cache import KeptContent
+from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.evidence.statement import SBOM
@@ -34,7 +34,7 @@ class Archived(Registry):
 def layers(world, tmp_path):
     """Return the function that reads layers, with a cache for the next run."""
     registry = Archived(RegistryHttp("registry.test", lambda: ("", "")))
-    workbench = SimpleNamespace(kept_content=KeptContent(tmp_path))
+    workbench = SimpleNamespace(content_cache=ContentCache(tmp_path))
     return layers_of(registry, world.store(TierName.CURATION), workbench)
 
 
@@ -56,7 +56,7 @@ def test_layers_of_archived_base_are_read_from_signed_sbom(layers, signed, tmp_p
     signed(CONTENT)
 
     assert layers(BASE) == layers(BASE) == (LAYER,)
-    assert KeptContent(tmp_path).get(f"manifest in the SBOM of {BASE}")[0] == CONTENT
+    assert ContentCache(tmp_path).get(f"manifest in the SBOM of {BASE}")[0] == CONTENT
 
 
 def test_manifest_in_sbom_must_match_digest(layers, signed):

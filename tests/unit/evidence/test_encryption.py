@@ -104,4 +104,4 @@ def test_encryption_records_are_equal_except_for_their_time(change):
     later = EncryptionRecord.model_validate({**RECORD, **change, "verified": "2026-11-25T12:00:00Z"})
 
     assert first != later
-    assert first.says_the_same_as(later) is later.says_the_same_as(first) is (change == {})
+    assert first.has_same_content(later) is later.has_same_content(first) is (change == {})

@@ -377,7 +377,7 @@ def test_repeated_statement_counts_towards_the_limit(world, store, make):
     """Each of its manifests has to be read."""
     world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     (found,) = store.verified(IMAGE, DEV)
-    bundle = world.registry.content(IMAGE.beside(found.digest))
+    bundle = world.registry.content(IMAGE.with_digest(found.digest))
     for number in range(31):
         attached(world, bundle, {**NOTES, "n": str(number)})
 

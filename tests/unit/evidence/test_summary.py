@@ -123,8 +123,8 @@ def test_summaries_are_equal_except_for_their_time():
     first, later = (Summary.model_validate(verdict(at=NOON + timedelta(hours=n))) for n in (0, 1))
     other = Summary.model_validate(verdict(yes=False))
 
-    assert first != later and first.says_the_same_as(later) and later.says_the_same_as(first)
-    assert not first.says_the_same_as(other)
+    assert first != later and first.has_same_content(later) and later.has_same_content(first)
+    assert not first.has_same_content(other)
 
 
 @pytest.mark.parametrize("signer", TierName)

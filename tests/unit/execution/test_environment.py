@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import Environment, read_environment, read_environments
-from supply_chain.policy.gate import Place, SoakAsked
+from supply_chain.policy.gate import Place, RequiredSoak
 
 
 def write(directory, name, text):
@@ -87,7 +87,7 @@ def test_environment_after_another_asks_for_its_soak(tmp_path):
     production, staging = read_environments(tmp_path)
     asked = [each.place(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
 
-    assert asked == [Place("production", approval=True, soak=SoakAsked("staging", 7200)), Place("staging")]
+    assert asked == [Place("production", approval=True, soak=RequiredSoak("staging", 7200)), Place("staging")]
 
 
 def test_environment_can_require_shown_tests(tmp_path):

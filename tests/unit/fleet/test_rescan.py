@@ -166,7 +166,7 @@ def test_rescan_compares_with_the_last_full_report(fleet, bench, world, make):
     worse = Scanner(world, make.report(make.finding("critical"), database=_other(make)))
     killed = {seen.ref: seen.news for seen in rescan(fleet, replace(bench, scanner=worse))}
 
-    for seen in rescan(fleet, replace(bench, scanner=worse, told_last=told)):
+    for seen in rescan(fleet, replace(bench, scanner=worse, last_full_report_time=told)):
         assert seen.worse and seen.change.before and not seen.change.after
         assert seen.news and seen.news == killed[seen.ref]
     assert not any(seen.worse or seen.change or seen.news for seen in rescan(fleet, replace(bench, scanner=worse)))

@@ -80,7 +80,7 @@ def run(monkeypatch, tmp_path):
     for module in (lifecycle, rulings):
         monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
         monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
-    for name, stand_in in (("plan", plan), ("apply", apply), ("needed_anywhere", needed),
+    for name, stand_in in (("plan", plan), ("apply", apply), ("find_needed", needed),
                            ("built_on", built_on), ("publish", publish),
                            ("sign_approval", sign), ("run_lock", Turn),
                            ("asuspend_flow_run", suspend)):  # fmt: skip

@@ -29,7 +29,7 @@ class Bench:
     found: dict
     asked: list = field(default_factory=list)
     told: object = None
-    told_last: object = None
+    last_full_report_time: object = None
     fixed: list = field(default_factory=list)
     scanner: object = None
 
@@ -69,7 +69,7 @@ def fleet(machine, monkeypatch, make):
 
         def judged(chunk, bench, only, fixed):
             bench.asked += [each.ref.application for each in chunk]
-            compared.append(bench.told_last)
+            compared.append(bench.last_full_report_time)
             bench.fixed.append(fixed)
             answers = []
             for each in chunk:
@@ -197,7 +197,7 @@ async def test_rescan_compares_with_last_complete_report(fleet, make):
         await rescan()
     fleet.run([hello], {"hello": late})
     whole = await rescan()
-    told = await tasks.rescan.told_last(make.noon)
+    told = await tasks.rescan.last_full_report_time(make.noon)
     await rescan()
 
     *before, last = fleet.compared
@@ -205,18 +205,22 @@ async def test_rescan_compares_with_last_complete_report(fleet, make):
     assert last == told > whole.started
     assert whole.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
     await Variable.aset(tasks.rescan.TOLD, "yesterday", overwrite=True)
-    assert await tasks.rescan.told_last(make.noon) == make.noon == await tasks.rescan.told_last(told)
+    assert (
+        await tasks.rescan.last_full_report_time(make.noon)
+        == make.noon
+        == await tasks.rescan.last_full_report_time(told)
+    )
 
 
 async def test_retryable_failure_keeps_time_of_last_report(fleet, make):
     """The run that judges the image reports the change; a permanent failure does not delay the time."""
-    told = await tasks.rescan.told_last(make.noon)
+    told = await tasks.rescan.last_full_report_time(make.noon)
     for retryable in (True, False):
         lost = Unjudged(ref=known(make, "lost").ref, code="x", message="down", retryable=retryable)
         fleet.run([known(make, "lost")], {"lost": lost})
         with pytest.raises(RescanIncomplete):
             await rescan()
-        assert (await tasks.rescan.told_last(make.noon) == told) is retryable
+        assert (await tasks.rescan.last_full_report_time(make.noon) == told) is retryable
 
 
 async def test_change_is_reported_once_over_interrupted_runs(fleet, make):

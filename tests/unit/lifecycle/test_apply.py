@@ -8,7 +8,7 @@ from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle import removal_order as removing
-from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, needed_anywhere
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, find_needed
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import Evidenced
@@ -35,7 +35,7 @@ from tests.unit.lifecycle.test_plan import newest, stocks
 
 def carried_out(tonight, registry, present, block, journal):
     """Apply a complete plan, one repository after the other."""
-    needed, done, bases = needed_anywhere(tonight, present), [], None
+    needed, done, bases = find_needed(tonight, present), [], None
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
             bases = built_on(tonight, present)
@@ -473,7 +473,7 @@ def test_apply_keeps_proxy_named_by_environment_meanwhile():
     house = House(stock(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
 
-    assert needed_anywhere(house.plan, house.shelf) == {digest(1)}
+    assert find_needed(house.plan, house.shelf) == {digest(1)}
     assert house.outcomes() == {1: "skipped"}
 
 

@@ -27,7 +27,7 @@ from supply_chain.model.image import ImageRef, Material, Source
 from supply_chain.model.tier import Gate
 from supply_chain.policy import dossier as dossiers
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Place, SoakAsked, judge
+from supply_chain.policy.gate import Place, RequiredSoak, judge
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rules import POLICIES
 from tests.support.pieces import (
@@ -597,7 +597,7 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
 
     read = [each.predicate["why"] for each in dossier.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and dossier.place.approval is required
-    asked = dossiers.said_by_execution(CURATED, store, APPROVAL)
+    asked = dossiers.execution_statements(CURATED, store, APPROVAL)
     assert [each.predicate["why"] for each in asked] == ["evidence/execution/hello"]
 
 
@@ -624,7 +624,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
     attach(60, "evidence/execution/hello", EXECUTION, container="another")
     attach(7200, repository, signer, **changes)
     attach(30, "evidence/execution/hello", EXECUTION)
-    place, store = Place("production", soak=SoakAsked("staging", 3600)), pieces.world.store(EXECUTION)
+    place, store = Place("production", soak=RequiredSoak("staging", 3600)), pieces.world.store(EXECUTION)
 
     dossier = dossiers.curated(CURATED, "tag", place, store, make.noon, bases=())
 

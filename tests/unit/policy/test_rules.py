@@ -17,7 +17,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Dossier, Place, Policy, SoakAsked, judge
+from supply_chain.policy.gate import Dossier, Place, Policy, RequiredSoak, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.rules import POLICIES, over_limits
@@ -424,7 +424,7 @@ def test_environment_declared_compares_whole_names(dossier, place):
     assert codes(rules.environment_declared, dossier(place=place)) == ["placement.not-declared"]
 
 
-LATER = Place("production", soak=SoakAsked("staging", 3600))
+LATER = Place("production", soak=RequiredSoak("staging", 3600))
 
 
 @pytest.mark.parametrize(

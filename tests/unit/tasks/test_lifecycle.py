@@ -25,7 +25,7 @@ from tests.unit.lifecycle.test_plan import newest
 
 TASKS = (
     lifecycle.plan,
-    lifecycle.needed_anywhere,
+    lifecycle.find_needed,
     lifecycle.built_on,
     lifecycle.apply,
     lifecycle.rule,
@@ -154,7 +154,7 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
 
 async def carried_out(place):
     """Carry out the plan, publish the result and return it."""
-    needed = await lifecycle.needed_anywhere.fn(place.plan, place.tier, place.workbench)
+    needed = await lifecycle.find_needed.fn(place.plan, place.tier, place.workbench)
     bases = await lifecycle.built_on.fn(place.plan, place.tier, place.workbench)
     assert (needed, bases) == (frozenset(), frozenset())
     (repository,) = place.plan.repositories

@@ -10,7 +10,7 @@ from prefect.variables import Variable
 from orchestration import pagination as paging
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.host import HostSeen
+from supply_chain.execution.host import HostObservation
 from supply_chain.execution.monitor import Deviation, Observation
 from tasks import monitor
 from tests.unit.execution.test_monitor import DIGEST, NOON
@@ -70,7 +70,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
 
     def looked(engine, name, expected, places, after, now):
         asked.append((engine, name, [each.environment for each in expected], [each.name for each in places], after))
-        return HostSeen(observations=(), entered={}, last=9)
+        return HostObservation(observations=(), entered={}, last=9)
 
     async def load(name):
         return SimpleNamespace(engine=lambda: f"engine of {name}")
@@ -101,7 +101,7 @@ async def looked_at(environment, monkeypatch, deploying):
     turns, reported = iter(deploying), []
 
     async def hosts(expected, places):
-        return {place.host: HostSeen(observations=(), entered={"1": (entry,)}, last=9)}
+        return {place.host: HostObservation(observations=(), entered={"1": (entry,)}, last=9)}
 
     async def under_way():
         return next(turns)

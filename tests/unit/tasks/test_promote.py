@@ -13,7 +13,7 @@ from supply_chain.evidence.approval import Approval, last_approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.policy.dossier import said_by_execution
+from supply_chain.policy.dossier import execution_statements
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import watched
 from tasks import promote
@@ -62,7 +62,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
         )  # fmt: skip
         await promote.sign_decision.fn(REF, said, tier, None)
 
-    last = last_approval(said_by_execution(REF, store, APPROVAL), "staging", REF.digest)
+    last = last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest)
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
 
 
@@ -104,7 +104,7 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
     for _ in range(2):
         await promote.sign_decision.fn(REF, said, tier, None, sent=True)
 
-    assert len(told) == 1 and len(said_by_execution(REF, store, APPROVAL)) == 1
+    assert len(told) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ UNUSED = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class KeptContent:
+class ContentCache:
     """Content below a directory, by the paths at which a registry answers it."""
 
     directory: Path

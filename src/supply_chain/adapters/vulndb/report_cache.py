@@ -26,7 +26,7 @@ class _Kept(Model):
 
 
 @dataclass(frozen=True)
-class KeptResults:
+class ReportCache:
     """The cached reports below a directory."""
 
     directory: Path

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from supply_chain.adapters.registry.content_cache import LARGEST, UNUSED, KeptContent
+from supply_chain.adapters.registry.content_cache import LARGEST, UNUSED, ContentCache
 
 PATH = "curated/hello/blobs/sha256:" + "a" * 64
 
 
 @pytest.fixture
 def kept(tmp_path):
-    content = KeptContent(tmp_path / "content")
+    content = ContentCache(tmp_path / "content")
     content.keep(PATH, b"one\ntwo", "text/plain")
     return content
 
@@ -66,6 +66,6 @@ def test_forget_unused_ignores_foreign_files(kept):
 
 def test_forget_unused_without_cache_directory_does_nothing(tmp_path):
     """This is the case at the first nightly run."""
-    KeptContent(tmp_path / "content").forget_unused()
+    ContentCache(tmp_path / "content").forget_unused()
 
     assert not (tmp_path / "content").exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supply_chain.adapters.vulndb.report_cache import KeptResults
+from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.errors import SettingInvalid
 from supply_chain.vulnerability.matching import Key
 
@@ -14,7 +14,7 @@ def report(make):
 
 @pytest.fixture
 def kept(tmp_path, report):
-    results = KeptResults(tmp_path / "results")
+    results = ReportCache(tmp_path / "results")
     results.put(Key.made(report), report)
     return results
 
