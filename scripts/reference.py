@@ -133,7 +133,7 @@ def _gates() -> dict[str, list[Gate]]:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return name.replace("_", " ").capitalize().replace("Sbom", "SBOM")
 
 
 def _refusals() -> Iterator[str]:

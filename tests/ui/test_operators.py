@@ -58,7 +58,7 @@ def test_where_and_explain_pages_answer_for_an_image(ui: Ui, hello: str) -> None
     made = run(ui, "explain", "on-demand", digest=rows[0]["digest"])
     ui.open(ui.artifact(made, f"explain-{rows[0]['digest']}"))
 
-    page = ui.shows("What happened", "built", "admitted at intake", "signed", "Built on it")
+    page = ui.shows("What happened", "built", "admitted at the intake gate", "signed", "Built on it")
     assert "curated/base/python" in page
 
 

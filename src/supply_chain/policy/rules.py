@@ -192,7 +192,7 @@ def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def layers_match_base(dossier: Dossier[Any]) -> Iterator[Reason]:
+def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if container engines would unpack the image's layers into different files.
 
     Otherwise an engine could run other files than those that were examined.
@@ -467,14 +467,14 @@ POLICIES = {
     Gate.RELEASE: Policy(
         Gate.RELEASE,
         (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, sbom_complete,
-         image_examined, layers_match_base, distribution_matches_base, single_package_database, archives_accepted,
+         image_examined, layers_unambiguous, distribution_matches_base, single_package_database, archives_accepted,
          image_scanned, distribution_supported, findings_within_limits, encrypted_at_rest),
         VERSION,
     ),
     Gate.DEPLOY: Policy(
         Gate.DEPLOY,
         (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, signature_present,
-         earlier_verdicts_passed, sbom_complete, image_examined, layers_match_base, distribution_matches_base,
+         earlier_verdicts_passed, sbom_complete, image_examined, layers_unambiguous, distribution_matches_base,
          single_package_database, archives_accepted, image_scanned, scan_up_to_date, distribution_supported,
          findings_within_limits, encrypted_at_rest, environment_declared, tests_reported, soak_completed,
          approval_given),

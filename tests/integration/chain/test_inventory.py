@@ -53,7 +53,13 @@ def test_explain_shows_the_history_and_base_of_an_image(chain: Chain) -> None:
     digest = chain("hello").result["digest"]
     told = cscm("explain", digest[7:19]).stdout
 
-    for said in ("built ", "admitted at intake ", "signed ", "admitted at deploy ", "deployed to staging"):
+    for said in (
+        "built ",
+        "admitted at the intake gate ",
+        "signed ",
+        "admitted at the deploy gate ",
+        "deployed to staging",
+    ):
         assert said in told, said
     assert "base/python" in told.partition("Built on")[2]
     assert cscm("explain", "0" * 64).code() == "image.not-found"

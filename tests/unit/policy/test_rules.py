@@ -549,13 +549,13 @@ def test_image_examined_refuses_image_without_examination(dossier):
     assert codes(rules.image_examined, dossier()) == []
 
 
-def test_layers_match_base_refuses_ambiguous_layers(dossier, make):
+def test_gate_refuses_ambiguous_layers(dossier, make):
     """The owner cannot accept it, because the judged content may differ from what runs."""
     differs = dossier(examination=Examination(conflicts=("a/su is written through the link a",)))
 
-    assert codes(rules.layers_match_base, differs) == ["sbom.layers-differ"]
-    assert codes(rules.layers_match_base, dossier()) == []
-    assert codes(rules.layers_match_base, dossier(examination=None)) == []
+    assert codes(rules.layers_unambiguous, differs) == ["sbom.layers-differ"]
+    assert codes(rules.layers_unambiguous, dossier()) == []
+    assert codes(rules.layers_unambiguous, dossier(examination=None)) == []
 
 
 @pytest.mark.parametrize(
@@ -684,7 +684,7 @@ def numbered(kind, start):
 @pytest.mark.parametrize(
     ("rule", "found", "words"),
     [
-        (rules.layers_match_base, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (rules.layers_unambiguous, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
         (
             rules.distribution_matches_base,
             {"contradictions": numbered("path", LIE)},
