@@ -615,7 +615,7 @@ def write_declaration_of(snapshot):
     snapshot.declaration.write_text(DECLARATION + "\n")
 
 
-def make_executable(snapshot):
+def make_copy_executable(snapshot):
     (snapshot.context / "file").chmod(0o755)
 
 
@@ -644,7 +644,7 @@ def add_pipe_to(snapshot):
 
 
 ACTS = [
-    write_to, add_to, add_pipe_to, remove_from, link_in, make_executable, make_setuid, write_dockerfile_of,
+    write_to, add_to, add_pipe_to, remove_from, link_in, make_copy_executable, make_setuid, write_dockerfile_of,
     write_declaration_of, write_ignore_file_of, remove_ignore_file_from, remove_other_ignore_file_from,
     add_ignore_file_to,
 ]  # fmt: skip
