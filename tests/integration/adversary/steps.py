@@ -29,7 +29,7 @@ LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, r
 
 def compiled_step(target: Path) -> Path:
     """Compile the program that the build steps run."""
-    source = Path(__file__).parents[1] / "subject/step"
+    source = Path(__file__).parents[2] / "support/subject/step"
     words = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "."]
     subprocess.run(words, cwd=source, env={**os.environ, **GO}, check=True, timeout=300)
     return target
