@@ -40,7 +40,7 @@ ENTRYPOINT ["/subject"]
 @pytest.fixture
 def in_project() -> Iterator[Path]:
     """A directory in the project's checkout: only this source may use names below base/."""
-    made = ROOT / "tests/integration/subject/bait"
+    made = ROOT / "tests/support/subject/bait"
     made.mkdir()
     yield made
     shutil.rmtree(made)
