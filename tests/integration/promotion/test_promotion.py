@@ -88,7 +88,7 @@ def test_repeated_event_starts_no_second_promotion(way: Way, laptop: LaptopState
     before = len(way.ended(offered, "Unneeded"))
     for kind, repository, labels in (
         ("pushed", f"dev/{NAME}", {}),
-        ("admitted", f"curated/{NAME}", {"cscm.gate": "curation"}),
+        ("admitted", f"curated/{NAME}", {"cscm.gate": "release"}),
     ):
         event = {
             "event": f"cscm.image.{kind}",
