@@ -81,7 +81,7 @@ def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(
     at_curation = cscm("curate", str(offered), "--json")
 
     assert "base.blocked" in at_2.reasons()
-    assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "curation"
+    assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "release"
     assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
     assert cscm("curate", str(offered), "--json").status == 0
 

@@ -48,7 +48,7 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
     first = cscm("chain", str(source), "--json")
 
     assert first.reasons() == {"scan.distribution-unknown"}
-    assert first.result["gate"] == "curation"
+    assert first.result["gate"] == "release"
     assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
 
     declaration = source / "supply-chain.yaml"

@@ -274,7 +274,7 @@ def test_release_gate_refuses_outdated_example_and_signs_nothing(
     codes = ran.reasons()
     image = f"curated/outdated@{ran.result['image']['digest']}"
 
-    assert ran.result["gate"] == "curation"
+    assert ran.result["gate"] == "release"
     assert {"scan.known-exploited", "scan.critical"} <= codes
     assert outsider.verify(*SIGNED, key=keys[TierName.CURATION], image=image).returncode != 0
     assert not engine.containers.list(all=True, filters={"label": "cscm.application=outdated"})

@@ -93,9 +93,9 @@ def test_event_label_tells_whether_it_comes_from_chain(emitted):
 
 def test_event_of_gate_has_gate_label(emitted):
     """A trigger for the verdict of one gate matches only labels."""
-    event = emitted("image.admitted", REF, gate="curation", notes=["x"])
+    event = emitted("image.admitted", REF, gate="release", notes=["x"])
 
-    assert event["resource"]["cscm.gate"] == event["payload"]["gate"] == "curation"
+    assert event["resource"]["cscm.gate"] == event["payload"]["gate"] == "release"
     assert "cscm.notes" not in event["resource"] and "cscm.gate" not in emitted("image.signed", REF)["resource"]
 
 

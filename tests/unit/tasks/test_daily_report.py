@@ -42,7 +42,7 @@ async def test_dead_letters_are_counted_if_there_is_a_bridge(monkeypatch, number
 
 @pytest.mark.parametrize(("payload", "detail"), [
     ({"by": "ann", "why": "a key in it", "stood": "", "running": ["staging"], "origin": "tier"}, "ann, a key in it"),
-    ({"gate": "curation", "reasons": [{"code": "scan.high"}, {"code": "scan.high"}]}, "curation, scan.high"),
+    ({"gate": "release", "reasons": [{"code": "scan.high"}, {"code": "scan.high"}]}, "release, scan.high"),
     ({"from": "passed", "to": "refused", "reasons": [{"code": "scan.kev"}], "owner": "x"}, "passed, refused, scan.kev"),
     ({"environment": "production", "decision": "denied", "who": "Ada", "why": "no"}, "production, denied, Ada, no"),
     ({"environment": "staging", "reasons": ["scan.high", {"fact": "x"}]}, "staging"),
