@@ -31,7 +31,7 @@ def test_chain_run_updates_the_inventory_by_events(known: Callable[[], dict[str,
 
     assert image["owner"] == "greetings" and image["signed"] and image["stored"]["size"] > 1_000_000
     assert {j["gate"]: j["passed"] for j in image["judgements"]} == {
-        "intake": True, "curation": True, "deploy": True,
+        "intake": True, "release": True, "deploy": True,
     }  # fmt: skip
     eventually(lambda: known()["running"][0]["healthy"] is True, 120, known)
 
