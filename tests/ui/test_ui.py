@@ -153,7 +153,7 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     head = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
     revision = subprocess.run(head, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page
-    for gate in ("intake (intake gate)", "curation (", "deploy (deploy gate)"):
+    for gate in ("the intake gate", "the release gate", "the deploy gate"):
         assert f"Admitted at {gate}" in page, gate
     assert page.count("every rule held: not blocked") == 3
     for step in (step for steps in STEPS.values() for step in steps):
