@@ -155,7 +155,7 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page
     for gate in ("the intake gate", "the release gate", "the deploy gate"):
         assert f"Admitted at {gate}" in page, gate
-    assert page.count("every rule held: not blocked") == 3
+    assert page.count("every rule held: image not blocked") == 3
     for step in (step for steps in STEPS.values() for step in steps):
         assert re.search(rf" {step} \d+\.\d s ", page), step
     assert (laptop.database.kind == "starter") == ("the starter database, which covers few packages" in page)
@@ -186,7 +186,7 @@ def test_refused_chain_shows_state_refused_and_every_reason(ui: Ui, careless: st
     ui.open(ui.artifact(careless, "dossier-careless"))
 
     assert last == "and 1 more" and len({reason.partition(": ")[0] for reason in reasons}) >= 5
-    ui.shows("Refused at the intake gate (intake gate), policy sha256:", f"for {len(reasons) + 1} reasons:")
+    ui.shows("Refused at the intake gate, policy sha256:", f"for {len(reasons) + 1} reasons:")
     ui.shows("Running Nowhere from this run.", last, *(reason.replace(": ", " ", 1) for reason in reasons))
 
 
