@@ -19,7 +19,7 @@ class Inventory(Setting):
 
     address: SecretStr = Field(
         title="Address",
-        description="sqlite:////absolute/path, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
+        description="sqlite:////absolute/path, or postgresql+psycopg://USER@HOST/DATABASE with its password.",
     )
 
     def open(self) -> SqlInventory:
