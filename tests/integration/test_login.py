@@ -77,7 +77,7 @@ def asking(login: Prefect) -> Any:
     """Return a function that calls the server as the project's registration does."""
 
     def ask(method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{login.url}{path}", json=body, auth=login.auth, timeout=30)
+        answer = login.send(lambda client: client.request(method, f"{login.url}{path}", json=body))
         return answer.raise_for_status().json() if answer.content else None
 
     return ask
@@ -95,8 +95,8 @@ def patched(prefect: Prefect, path: str, body: dict[str, Any]) -> None:
 
 def created(prefect: Prefect, deployment: str, variables: dict[str, Any]) -> httpx.Response:
     body = {"job_variables": variables, "state": {"type": "SCHEDULED"}}
-    return httpx.post(
-        f"{prefect.url}/deployments/{deployment}/create_flow_run", json=body, auth=prefect.auth, timeout=30
+    return prefect.send(
+        lambda client: client.post(f"{prefect.url}/deployments/{deployment}/create_flow_run", json=body)
     )
 
 

@@ -94,13 +94,18 @@ class Prefect:
         found: dict[str, Any] = eventually(over, seconds, lambda: self.get(f"flow_runs/{run}")["state"])
         return found
 
-    def _answer(self, request: Callable[[httpx.Client], httpx.Response]) -> Any:
+    def send(self, request: Callable[[httpx.Client], httpx.Response]) -> httpx.Response:
+        """Send a request, again while the server's database is locked, as Prefect's client does."""
         with httpx.Client(auth=self.auth, timeout=30, transport=httpx.HTTPTransport(retries=3)) as client:
             for _ in range(10):
                 answer = request(client)
-                if answer.status_code != 503:  # its database is locked for a moment; Prefect's client tries again too
+                if answer.status_code != 503:
                     break
                 time.sleep(0.5)
+        return answer
+
+    def _answer(self, request: Callable[[httpx.Client], httpx.Response]) -> Any:
+        answer = self.send(request)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
 
