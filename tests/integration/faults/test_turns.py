@@ -25,11 +25,11 @@ TAKES = """
 import asyncio, sys
 from pathlib import Path
 from prefect import flow
-from orchestration.locks import turn
+from orchestration.locks import run_lock
 
 @flow(name="takes a turn")
 async def takes(name, note, stay):
-    async with turn(name) as before:
+    async with run_lock(name) as before:
         note.write_text(" ".join(("had", *before)))
         while stay.exists():
             await asyncio.sleep(0.05)
