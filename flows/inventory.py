@@ -11,7 +11,7 @@ from blocks import Inventory, Tier, Workbench
 from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_parameters
 from orchestration.run_states import complete_as
-from supply_chain import reports as pages
+from supply_chain import reports
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import Reconciled
 from supply_chain.fleet.where import Place
@@ -62,8 +62,8 @@ async def where(question: str) -> tuple[Place, ...]:
     """
     kept = await Inventory.aload("inventory")
     found, known = await places_of(question, kept), await inventory_time(question, kept)
-    rows = pages.at_most([pages.place_row(each) for each in found])
-    said = pages.escaped(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
+    rows = reports.at_most([reports.place_row(each) for each in found])
+    said = reports.escaped(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)
     return found
 
@@ -77,6 +77,6 @@ async def explain(digest: str) -> tuple[Explanation, ...]:
     """
     found = await explanations_of(digest, await Inventory.aload("inventory"))
     for each in found:
-        page = pages.explanation(each)
+        page = reports.explanation(each)
         await acreate_markdown_artifact(key=f"explain-{short(each.image.ref.digest)}", markdown=page)
     return found

@@ -24,7 +24,7 @@ from blocks import Inventory, Tier, Workbench
 from blocks.curation_ports import rescan_ports
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.steps import RETRYING, in_thread
-from supply_chain import reports as pages
+from supply_chain import reports
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
@@ -105,7 +105,7 @@ async def telling(tally: Tally) -> AsyncIterator[None]:
     """Publish the progress of the run while the block runs: a bar with count, rate and remaining time."""
 
     def how_far() -> str:
-        return pages.rescan_progress(tally.done, tally.total, tally.seconds, tally.unjudged)
+        return reports.rescan_progress(tally.done, tally.total, tally.seconds, tally.unjudged)
 
     bar = await acreate_progress_artifact(progress=0.0, key="rescan-progress", description=how_far())
 
@@ -150,13 +150,13 @@ async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
 
     A rescan for some packages has its own tables, because it does not report on other packages.
     """
-    said, key = pages.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
+    said, key = reports.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
     get_run_logger().info("%s", said)
-    about = pages.escaped(said)
-    await acreate_markdown_artifact(key=f"{key}-summary", markdown=pages.rescan_page(rescanned), description=about)
-    await acreate_table_artifact(key=key, table=pages.rescan_rows(rescanned), description=about)
-    await acreate_table_artifact(key=f"{key}-owners", table=pages.owner_rows(rescanned), description=about)
+    about = reports.escaped(said)
+    await acreate_markdown_artifact(key=f"{key}-summary", markdown=reports.rescan_page(rescanned), description=about)
+    await acreate_table_artifact(key=key, table=reports.rescan_rows(rescanned), description=about)
+    await acreate_table_artifact(key=f"{key}-owners", table=reports.owner_rows(rescanned), description=about)
     if rescanned.signed:
         emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
     if rescanned.told or rescanned.unjudged or rescanned.left:
-        await notify(f"Rescan: {said}", pages.rescan_message(rescanned), workbench)
+        await notify(f"Rescan: {said}", reports.rescan_message(rescanned), workbench)

@@ -11,7 +11,7 @@ import click
 
 from cscm.options import Image, as_json, json_of
 from cscm.session import load_block
-from supply_chain import reports as pages
+from supply_chain import reports
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
 from supply_chain.fleet.where import not_counted, parse_question
@@ -50,9 +50,9 @@ def images(application: str | None, as_json: bool) -> None:
             before = ","
         click.echo("]" if before == "," else "[]")
         return
-    rows = [pages.image_row(image) for image in found]
+    rows = [reports.image_row(image) for image in found]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    click.echo(pages.as_of(kept.reconciled()), err=True)
+    click.echo(reports.as_of(kept.reconciled()), err=True)
 
 
 @click.command()
@@ -73,10 +73,10 @@ def where(question: str, as_json: bool) -> None:
     if as_json:
         click.echo(json_of(found))
     else:
-        _table([pages.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
+        _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
     running = sum(1 for each in found if each.running)
     click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, of which {running} run", err=True)
-    click.echo(pages.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
+    click.echo(reports.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
 
 
 @click.command()
@@ -92,7 +92,7 @@ def explain(digest: str, as_json: bool) -> None:
       cscm explain 3fb1a90c7d2e
     """
     found = explained(digest, _inventory())
-    click.echo(json_of(found) if as_json else "\n".join(map(pages.explanation_lines, found)))
+    click.echo(json_of(found) if as_json else "\n".join(map(reports.explanation_lines, found)))
 
 
 def _inventory() -> SqlInventory:

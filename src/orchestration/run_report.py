@@ -16,7 +16,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from orchestration.clock import now
-from supply_chain import reports as pages
+from supply_chain import reports
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import Proof
 from supply_chain.policy.outcome import Admitted, Refused
@@ -37,14 +37,14 @@ class RunReporter:
     """
 
     def __init__(self, application: str) -> None:
-        self.story = pages.RunReport(application=application)
+        self.story = reports.RunReport(application=application)
         self._name: str | None = application
         self._run, self._log = flow_run.id, get_run_logger()
         self._addresses: dict[str, str] = {}
 
     def add(self, **known: Any) -> None:
         """Replace fields of the report."""
-        self.story = pages.RunReport.model_validate({**dict(self.story), **known})
+        self.story = reports.RunReport.model_validate({**dict(self.story), **known})
 
     def publish_under(self, name: str | None) -> None:
         """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
@@ -86,7 +86,7 @@ class RunReporter:
             said = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
-            step = pages.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
+            step = reports.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
             self.add(steps=(*self.story.steps, step))
             short = said if done else said.partition(" — ")[0]  # the log shows the complete error next
             log.info("%s: %s (%.1f s) %s", plain_text(self.story.application), name, step.seconds, plain_text(short))
@@ -98,14 +98,14 @@ class RunReporter:
         if not self.story.steps:
             return
         name = self._name or f"run-{self._run}"
-        about = pages.summary(self.story)
+        about = reports.summary(self.story)
         self._log.info("%s", about)
         await acreate_markdown_artifact(
-            key=artifact_key("dossier", name), markdown=pages.run_report_page(self.story), description=about
+            key=artifact_key("dossier", name), markdown=reports.run_report_page(self.story), description=about
         )
         if self.story.report:
-            rows = pages.findings_table(self.story.report)
-            said = f"{pages.findings_summary(self.story.report)}; {self.story.report.database.kind} database"
+            rows = reports.findings_table(self.story.report)
+            said = f"{reports.findings_summary(self.story.report)}; {self.story.report.database.kind} database"
             await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
         for environment, address in self._addresses.items():
             await acreate_link_artifact(

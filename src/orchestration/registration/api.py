@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-PAGE = 200
-"""Maximum number of objects that a server returns at once."""
+from orchestration.pagination import PAGE
 
 
 class PrefectApi(Protocol):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain import reports as pages
+from supply_chain import reports
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence import statement
 from supply_chain.evidence.approval import Approval
@@ -73,7 +73,7 @@ def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
         ("deploy gate for production", "f2")
     ]
     assert "admitted at the deploy gate for staging" in [moment.what for moment in told.timeline]
-    assert "deploy gate for production  x" in pages.explanation_lines(told)
+    assert "deploy gate for production  x" in reports.explanation_lines(told)
 
 
 def test_explain_names_bases_and_images_built_on_them(story):
@@ -111,9 +111,9 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
     said = [moment.what for moment in told.timeline]
     assert "signed" in said and "deployed to staging as staging-hello" in said
     assert not any(each.startswith("pushed") for each in said)
-    lines = pages.explanation_lines(told).splitlines()
+    lines = reports.explanation_lines(told).splitlines()
     assert "  state     released, gone from the registry" in lines and "  size      —" in lines
-    row = pages.image_row(told.image)
+    row = reports.image_row(told.image)
     assert (row["state"], row["runs in"]) == ("released, gone from the registry", "staging")
     assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
 
@@ -141,9 +141,9 @@ def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
 
     (one,), (other,) = (explain(ref.digest, fleet.inventory) for ref in (spoilt, bare))
 
-    assert " — ".join(unreadable.splitlines()) in pages.explanation_lines(one)
-    assert "SBOM            not known" in pages.explanation_lines(one)
-    assert "SBOM      none" in pages.explanation_lines(other)
+    assert " — ".join(unreadable.splitlines()) in reports.explanation_lines(one)
+    assert "SBOM            not known" in reports.explanation_lines(one)
+    assert "SBOM      none" in reports.explanation_lines(other)
 
 
 def said_of(fleet, ref):
@@ -231,7 +231,7 @@ def test_explanation_page_is_complete_and_escaped(story, make):
     odd = told.image.model_copy(update={"owner": "<b>|me\x1b[31m"})
     told = told.model_copy(update={"image": odd})
 
-    page, lines = pages.explanation(told), pages.explanation_lines(told)
+    page, lines = reports.explanation(told), reports.explanation_lines(told)
 
     for each in (page, lines):
         assert "staging" in each and "not released" not in each and BASE in each
@@ -248,13 +248,13 @@ def test_image_rows_list_running_then_newest_images(story):
     later = image.stored.model_copy(update={"pushed_at": image.stored.pushed_at + timedelta(days=9)})
     newer = image.model_copy(update={"owner": "the newer", "stored": later})
 
-    rows = pages.image_rows([image, newer, running])
-    assert rows == [pages.image_row(each) for each in (running, newer, image)]
+    rows = reports.image_rows([image, newer, running])
+    assert rows == [reports.image_row(each) for each in (running, newer, image)]
 
 
 def test_image_row_shows_state_of_image(story):
     """The cells of the image table are text."""
-    rows = {row["application"]: row for row in map(pages.image_row, story.inventory.images())}
+    rows = {row["application"]: row for row in map(reports.image_row, story.inventory.images())}
 
     assert rows["base/python"]["state"] == "refused (x)" and rows["base/python"]["runs in"] == "staging"
     assert rows["hello"]["state"] == "released" and rows["hello"]["runs in"] == "—"
@@ -264,5 +264,5 @@ def test_image_row_shows_state_of_image(story):
         ({"blocked": "by ann: bad", "held": "by ann"}, "blocked by ann: bad"),
         ({"blocked": "x", "stored": image.stored.model_copy(update={"status": "ARCHIVED"})}, "blocked x, archived"),
     ):
-        assert pages.image_row(image.model_copy(update=change))["state"] == state
+        assert reports.image_row(image.model_copy(update=change))["state"] == state
     assert rows["hello"]["size"] == "1.5 MB" and rows["hello"]["pulled"] == "never"

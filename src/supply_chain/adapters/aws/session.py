@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong, SupplyChainError
 
 THROTTLED = {
@@ -161,7 +161,7 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if told.skewed(f"{code} {message}"):
+    if tool_errors.skewed(f"{code} {message}"):
         return ClockWrong(
             f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
             "Set this machine's clock, and run the step again."

@@ -20,7 +20,7 @@ from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.image.archives import check_archives
 from supply_chain.adapters.image.layers import UNREADABLE, is_larger
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.concurrency import side_by_side
@@ -139,9 +139,9 @@ class Buildx:
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
             said = (done.stderr or done.stdout)[-1000:].strip()
-            if told.engine_lost(said):
+            if tool_errors.engine_lost(said):
                 raise _engine_lost(f"The image could not be pushed to {repository}", said)
-            kind = AccessDenied if told.denied(said) else RegistryUnavailable
+            kind = AccessDenied if tool_errors.denied(said) else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:
@@ -222,7 +222,7 @@ def _not_built(order: BuildOrder, said: str, words: str = "") -> SupplyChainErro
     `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.
     """
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
-    if told.engine_lost(said):
+    if tool_errors.engine_lost(said):
         return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
     if order.target and f'target stage "{order.target}" could not be found' in said:
         return DeclarationInvalid(
@@ -235,7 +235,7 @@ def _not_built(order: BuildOrder, said: str, words: str = "") -> SupplyChainErro
         )
     if BASE in said and "not found" in said:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
-    if BASE in said and told.passing(said):
+    if BASE in said and tool_errors.passing(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     if words:
         what += f"The step last said: {words}\n"

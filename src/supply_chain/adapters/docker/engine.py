@@ -33,7 +33,7 @@ from supply_chain.adapters.docker.engine_reading import (
     processes_from,
     without_init,
 )
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -524,7 +524,7 @@ def translated(error: Exception, doing: str) -> SupplyChainError:
     # the rest of the message comes from the image
     if "unable to start container process" in said or "no command specified" in said.lower():
         return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
-    if told.full(said):
+    if tool_errors.full(said):
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
         return _from_answer(error, said.lower(), what)
@@ -551,10 +551,10 @@ def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
 
 
 def _from_registry(low: str, what: str) -> SupplyChainError | None:
-    if told.denied(low):
+    if tool_errors.denied(low):
         return AccessDenied(f"{what}\nThe role that is used may not read that repository.")
-    if told.absent(low):
+    if tool_errors.absent(low):
         return ImageNotFound(f"{what}\nThe registry has no such image there.")
-    if told.passing(low):
+    if tool_errors.passing(low):
         return RegistryUnavailable(f"{what}\nCheck that the registry runs, then try again.")
     return None

@@ -28,7 +28,7 @@ from typing import IO, Any, cast
 
 from plumbum import CommandNotFound, local
 
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.guardian import guardian
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import plain_text
@@ -301,7 +301,7 @@ def run(
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
-    if full := status and next((line for line in _said(done) if told.full(line)), ""):
+    if full := status and next((line for line in _said(done) if tool_errors.full(line)), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
             "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Done, Tool
 from supply_chain.errors import (
     AccessDenied,
@@ -94,7 +94,7 @@ class Cosign:
                 "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
-        if done.status != 0 and told.passing(done.stderr):
+        if done.status != 0 and tool_errors.passing(done.stderr):
             raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
         if done.status != 0:
             raise SignatureFailed(
@@ -122,12 +122,12 @@ class Cosign:
         if done.status == 0:
             return
         said = done.stderr[-1500:].strip()
-        if told.skewed(said):
+        if tool_errors.skewed(said):
             raise ClockWrong(
                 f"AWS does not take what was signed with {self.key}: {said}\n"
                 "Set this machine's clock, and run the step again. Nothing was signed."
             )
-        if told.denied(said):
+        if tool_errors.denied(said):
             raise AccessDenied(
                 f"This tier's role may not sign with {self.key}: {said}\n"
                 "Give each tier the role and the key of its own; `cscm doctor` shows both."
@@ -136,7 +136,7 @@ class Cosign:
             raise KeyUnusable(
                 f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
             )
-        if told.passing(said):
+        if tool_errors.passing(said):
             raise _unavailable(f"Nothing could be signed with {self.key}", said)
         raise SignatureFailed(
             f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."

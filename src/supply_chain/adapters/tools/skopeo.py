@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
 from supply_chain.errors import (
     AccessDenied,
@@ -253,11 +253,11 @@ def _checked(done: Done, doing: str) -> None:
         raise KeyUnusable(
             f"{what}The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own."
         )
-    if told.absent(said):
+    if tool_errors.absent(said):
         raise ImageNotFound(f"{what}Check the reference.")
-    if told.denied(said):
+    if tool_errors.denied(said):
         raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
-    if told.passing(said):
+    if tool_errors.passing(said):
         raise RegistryUnavailable(f"{what}The step is tried again.")
     raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
 

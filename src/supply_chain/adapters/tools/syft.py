@@ -12,7 +12,7 @@ from pathlib import Path
 from supply_chain.adapters.docker.free_space import free_bytes
 from supply_chain.adapters.files.selection import bytes_below
 from supply_chain.adapters.image.layers import LARGEST_IMAGE
-from supply_chain.adapters.process import tool_errors as told
+from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
@@ -80,7 +80,7 @@ class Syft:
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
                 packages = _counted(syft, source)
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
-                if config and isinstance(error, ToolFailed) and told.passing(str(error)):
+                if config and isinstance(error, ToolFailed) and tool_errors.passing(str(error)):
                     raise RegistryUnavailable(
                         f"syft could not read {source}: {error}\nThe registry did not answer; the step is tried again."
                     ) from error
