@@ -65,6 +65,6 @@ format: $(READY)
 lock: $(READY)
 	scripts/lock
 
-$(READY): requirements.lock pyproject.toml scripts/bootstrap
+$(READY): requirements.lock pyproject.toml src/cscm_laptop/pyproject.toml scripts/bootstrap
 	@scripts/bootstrap $(HOME_DIR)/venv
 	@touch $@

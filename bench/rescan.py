@@ -41,11 +41,12 @@ from bench.fleet import Fleet, derived, emulated
 from bench.section import write_section
 from blocks.workbench import CHEAPER
 from cscm_laptop.home import Home
+from cscm_laptop.vulndb import ensure_database
 from orchestration.clock import now
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import ensure_database, pinned
+from supply_chain.adapters.vulndb import pinned
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.known import KnownImage

@@ -49,6 +49,15 @@ class SettingInvalid(SupplyChainError):
     code = "setting.invalid"
 
 
+class LaptopMissing(SupplyChainError):
+    """A command needs the supply chain of this machine, and the project is installed without it.
+
+    Install the project with the extra `laptop`, or set PREFECT_API_URL to run flows with another Prefect server.
+    """
+
+    code = "laptop.missing"
+
+
 class ToolMissing(SupplyChainError):
     """A program that the chain needs is not installed on this machine.
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from cscm_laptop.vulndb import FEED, ensure_database
+from cscm_laptop.vulndb.feed.compile import compile_feed
+from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Window, read_feed
+from cscm_laptop.vulndb.feed.versions import constraint, go_ranges, python_range
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import FEED, ensure_database, grype_environment, knows, read_database
-from supply_chain.adapters.vulndb.feed.compile import compile_feed
-from supply_chain.adapters.vulndb.feed.model import Feed, GoPackage, Window, read_feed
-from supply_chain.adapters.vulndb.feed.versions import constraint, go_ranges, python_range
+from supply_chain.adapters.vulndb import grype_environment, knows, read_database
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
