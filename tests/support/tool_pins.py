@@ -14,7 +14,6 @@ def program(version: str) -> bytes:
 
 def pin(name: str, **more: Any) -> dict[str, Any]:
     """Return the pin of a program written in Go, with a release for each platform."""
-    file = {"name": f"{name}.tar.gz", "member": name}
     return {
         "kind": "go",
         "version": "1.2.0",
@@ -27,5 +26,5 @@ def pin(name: str, **more: Any) -> dict[str, Any]:
         "stamp": "main.version={version}",
         "toolchain": "go1.27.3",
         "checksums": "checksums.txt",
-        "files": dict.fromkeys(PLATFORMS, file),
+        "files": {platform: {"name": f"{name}.tar.gz", "member": name} for platform in PLATFORMS},
     } | more

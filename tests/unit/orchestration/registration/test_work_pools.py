@@ -31,7 +31,9 @@ def test_work_pool_is_created_and_its_template_restored(ask, name, tmp_path):
     """Whoever can log in can change the template."""
     ensure_process_pool(name, "python own.py", tmp_path, ask)
     ask(
-        "PATCH", f"/work_pools/{name}", {"base_job_template": {"job_configuration": {"command": "sh"}, "variables": {}}}
+        "PATCH",
+        f"/work_pools/{name}",
+        {"base_job_template": {"job_configuration": {"command": "sh"}, "variables": {"properties": {}}}},
     )
 
     ensure_process_pool(name, "python own.py", tmp_path, ask)
