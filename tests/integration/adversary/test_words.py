@@ -60,8 +60,8 @@ def test_markup_from_an_application_is_shown_as_text(bases: None, application: M
 def test_markup_from_command_line_and_forms_is_shown_as_text(prefect: Prefect) -> None:
     """It comes as an image or an environment, and also appears in the name of a run."""
     image, nothing = f"dev/{WORDS}@sha256:{WORDS}", f"sha256:{'0' * 64}"
-    typed = {("curate", image): 2, ("execute", nothing, "--environment", WORDS): 1}
-    forms = {"curate/on-demand": {"image": image}, "execute/on-demand": {"image": nothing, "environment": WORDS}}
+    typed = {("curate", image): 2, ("deploy", nothing, "--environment", WORDS): 1}
+    forms = {"curate/on-demand": {"image": image}, "deploy/on-demand": {"image": nothing, "environment": WORDS}}
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda args: cscm(*args), typed))
         runs = [prefect.start(deployment, **parameters) for deployment, parameters in forms.items()]
