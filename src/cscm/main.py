@@ -162,7 +162,7 @@ def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bo
 @main.command()
 @click.argument("image", type=Image())
 @click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
-@click.option("--by", type=Words(), required=True, help="Your name. It is recorded as you write it.")
+@click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name. It is recorded as you write it.")
 @click.option("--reason", type=Words(), required=True, help="The reason, in one sentence. It is signed.")
 @click.option("--deny", is_flag=True, help="Deny the deployment. A denial overrides an earlier approval.")
 @as_json

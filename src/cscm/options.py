@@ -71,6 +71,7 @@ class NewFile(click.ParamType[Path]):
 
 by = click.option(
     "--by",
+    metavar="NAME",
     type=Words(),
     default=user,
     show_default="you",

@@ -37,7 +37,7 @@ class Decision(RunInput):
     approve: bool = Field(
         title="Approve", description="Yes: it is deployed there. No: it is not deployed. Both are signed."
     )
-    by: Words = Field(title="By", description="Your name. It is recorded as you write it; it is not verified.")
+    by: Words = Field(title="Decided by", description="Your name. It is recorded as you write it; it is not verified.")
     reason: Words = Field(title="Reason", description="One sentence. It is part of the signed statement.")
 
 

@@ -131,8 +131,8 @@ def answer(ui: Ui, run: str, why: str) -> None:
     ui.page.get_by_role("menuitem", name="Resume").click()
     form = ui.page.get_by_role("dialog")
     form.get_by_label("Approve").check()
-    form.get_by_label("Who").fill("ann")
-    form.get_by_label("Why").fill(why)
+    form.get_by_label("Decided by").fill("ann")
+    form.get_by_label("Reason").fill(why)
     form.get_by_role("button", name="Resume").click()
     form.wait_for(state="hidden")
 
