@@ -222,7 +222,7 @@ def distribution_matches_base(dossier: Dossier[Any]) -> Iterator[Reason]:
     own = dossier.examination.distribution
     if not accepts:
         facts += [
-            f"{OS_RELEASE}: its base {base} names {identity}"
+            f"{OS_RELEASE}: {base} names {identity}"
             for base, identity in dossier.distributions.items()
             if identity != own
         ]

@@ -102,7 +102,7 @@ def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
     for number, name in enumerate(names):
         named = UPON.replace(f"FROM curated/{BAIT}", f"FROM {adversary.registry.http.host}/{name}")
         ran = cscm("build", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
-        why = "blocked by ann" if name == base else "an image of this chain that is no base"
+        why = "blocked by ann" if name == base else "an image of this chain that is not a base"
         assert ran.status != 0 and why in ran.stderr, (name, ran.stderr)
 
     assert cscm("unblock", str(base), "--by", "ann", "--reason", "it was none").status == 0

@@ -68,7 +68,7 @@ def test_markup_from_command_line_and_forms_is_shown_as_text(prefect: Prefect) -
     for ran, status in zip(ended, typed.values(), strict=True):
         assert ran.status == status, ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr
-    assert "names no image" in ended[0].stderr and "[setting.invalid]" in ended[1].stderr
+    assert "does not name an image" in ended[0].stderr and "[setting.invalid]" in ended[1].stderr
     for started, code in zip(runs, ("[declaration.invalid]", "[setting.invalid]"), strict=True):
         run = prefect.ended(started)
         assert "owned" in run["name"] and run["state_type"] == "FAILED"

@@ -123,7 +123,7 @@ CASES = (
         "no-package-database", "sbom.incomplete", "of the base: ",
         change=((f"FROM scratch\n{LAST}", f"{PYTHON}{FORGETS}{LAST}"),), stored=True,
     ),
-    refused("no-package-at-all", "sbom.empty", "lists no package at all", program="nameless", stored=True),
+    refused("no-package-at-all", "sbom.empty", "the SBOM lists no package", program="nameless", stored=True),
     allowed("orphans", "orphans"),
     # Dockerfiles
     failed("no-dockerfile", "declaration.invalid", "build.dockerfile", dockerfile=None),

@@ -245,7 +245,7 @@ async def test_approved_plan_is_void_if_rules_changed(run):
     """The approval was about a plan by other rules."""
     run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", reason="looked at it")
 
-    with pytest.raises(DeclarationInvalid, match="other rules"):
+    with pytest.raises(DeclarationInvalid, match="changed after the plan"):
         await lifecycle.lifecycle.fn("nightly")
 
     assert "apply" not in kinds(run)
@@ -290,8 +290,8 @@ async def test_plan_from_file_is_applied_unchanged(run, tmp_path, count, calls):
 
 
 @pytest.mark.parametrize(("change", "why"), [
-    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "other rules"),
-    ({"rules": "mine"}, "other rules"),
+    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "changed after the plan"),
+    ({"rules": "mine"}, "changed after the plan"),
 ])  # fmt: skip
 async def test_plan_from_file_must_match_current_rules(run, tmp_path, change, why):
     """Whoever changes the file can also change its digest."""

@@ -68,7 +68,7 @@ async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
 
     state = await promote(IMAGE, "staging", return_state=True)
 
-    assert state.name == "Unneeded" and "another run asks" in state.message
+    assert state.name == "Unneeded" and "another run already asks" in state.message
 
 
 @pytest.mark.parametrize(

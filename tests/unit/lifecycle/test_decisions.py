@@ -1,4 +1,4 @@
-"""Block, unblock, hold, release: signed first, then applied, and without effect if repeated."""
+"""Block, unblock, hold, unhold: signed first, then applied, and without effect if repeated."""
 
 from datetime import timedelta
 
@@ -395,7 +395,7 @@ def test_decision_report_shows_how_to_undo_it(say):
     unblocked, again = say(Act.UNBLOCK, at=3), say(Act.UNBLOCK, at=4)
 
     assert str(held) == f"hold: {ref(1)}\n  to end it: cscm unhold {ref(1).short} --reason …"
-    assert str(released) == f"release: {ref(1)}"
+    assert str(released) == f"unhold: {ref(1)}"
     assert str(unblocked).splitlines()[1:] == [
         f"  first, if curation refused it meanwhile: cscm curate dev/hello@{digest(1)}",
         f"  then, if execution refused it: cscm deploy curated/hello@{digest(1)} --environment …",

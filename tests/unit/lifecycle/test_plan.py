@@ -648,7 +648,7 @@ def test_plan_file_of_older_version_is_refused(tmp_path):
     del document["plan"]["newest"]
     path.write_text(json.dumps(document))
 
-    with pytest.raises(DeclarationInvalid, match=r"is no plan of this version\.\nMake one with `cscm lifecycle plan"):
+    with pytest.raises(DeclarationInvalid, match=r"is not a plan of this version\.\nMake one with `cscm lifecycle plan"):
         read_plan(path)
 
 
@@ -659,7 +659,7 @@ def test_invalid_plan_file_is_refused(tmp_path, text):
 
     with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o plan\.json"):
         read_plan(tmp_path / "p.json")
-    with pytest.raises(DeclarationInvalid, match="is no plan"):
+    with pytest.raises(DeclarationInvalid, match="is not a plan"):
         read_plan(tmp_path / "none.json")
 
 

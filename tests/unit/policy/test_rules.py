@@ -719,7 +719,7 @@ def test_distribution_matches_base_names_both_distributions(dossier):
         dossier(examination=Examination(distribution=DEBIAN), distributions=bases)
     )
 
-    assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
+    assert reason.fact == "it names debian 12, but /etc/os-release: base names debian 10"
 
 
 def test_verdict_limits_number_of_notes(dossier, make):

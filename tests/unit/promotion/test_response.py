@@ -39,7 +39,7 @@ def test_response_lists_deployments_of_image_with_state(expected):
         ("staging", "missing, healthy"),
         ("production", "not observed"),
     ]
-    assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"nobody known"}
+    assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"unknown"}
 
 
 def test_response_lists_applications_behind_image_as_reverse_proxy(expected):

@@ -185,7 +185,7 @@ def test_each_error_has_remedy():
     """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
     assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Wait for the three retries of the step")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
-    assert "A crash leaves nothing half-done" in remedy("")
+    assert "an interrupted run leaves no partial result" in remedy("")
 
 
 def test_each_change_is_an_emitted_event():
