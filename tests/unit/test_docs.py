@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import pytest
-import yaml
 from click.testing import CliRunner
 from mkdocs.exceptions import PluginError
 from prefect.blocks.core import Block
