@@ -137,14 +137,14 @@ async def by_push(machine, make, monkeypatch, tmp_path):
             yield SimpleNamespace(push=push, work=work, locks=locks, steps=steps)
 
 
-@pytest.mark.parametrize("shared", ["application", "repository"])
-async def test_push_waits_for_other_chain_without_process(by_push, shared):
+@pytest.mark.parametrize("held", ["application", "repository"])
+async def test_push_waits_for_other_chain_without_process(by_push, held):
     """Its slot in the work queue is free meanwhile, and the run is executed later.
 
     A repository has one slot, so that its builds do not keep those of other repositories waiting.
     """
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with turns.run_lock(by_push.locks[shared]):
+    async with turns.run_lock(by_push.locks[held]):
         token = turns._held.set(frozenset())
         state = await by_push.work(run)
         turns._held.reset(token)
