@@ -34,7 +34,7 @@ def _render_deployment(deployment: Deployment) -> str:
 
 @render.register
 def _render_approval(approval: Approval) -> str:
-    return f"{approval.decision} by {approval.who} for {approval.environment}: {approval.digest}"
+    return f"{approval.decision} by {approval.by} for {approval.environment}: {approval.digest}"
 
 
 @render.register(Candidate)

@@ -32,7 +32,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
             f"hello {REF.digest} answers at http://[::1]:8080/healthz",
         ),
         (
-            Approval.model_construct(decision="denied", who="ann", environment="production", digest=REF.digest),
+            Approval.model_construct(decision="denied", by="ann", environment="production", digest=REF.digest),
             f"denied by ann for production: {REF.digest}",
         ),
         ((REF, REF), f"{REF}\n{REF}"),

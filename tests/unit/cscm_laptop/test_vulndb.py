@@ -276,7 +276,7 @@ def test_read_database_refuses_database_of_unknown_origin(grype: Tool, small: Pa
     file = tmp_path / "db/6/import.json"
     file.write_text(json.dumps({"digest": "xxh64:0", "source": "manual import"}))
 
-    with pytest.raises(DatabaseUnusable, match="nobody knows"):
+    with pytest.raises(DatabaseUnusable, match="its origin is unknown"):
         read_database(tmp_path / "db")
 
 

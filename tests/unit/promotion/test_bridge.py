@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
 from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, dead_message, discard, replay
+from supply_chain.promotion.coalescing import AT_ONCE
 from tests.unit.promotion.test_pushes import message
 
 
@@ -56,7 +57,7 @@ class Prefect:
     def push(self, pushed):
         self._refuse()
         if pushed.tag == "never":
-            raise EventUnreadable("Prefect does not take it for an event\nlook")
+            raise EventUnreadable("Prefect does not accept it as an event\nlook")
         self.taken.append(pushed.tag)
 
     def catch_up(self, applications, pushes):
@@ -66,7 +67,7 @@ class Prefect:
     def _refuse(self):
         if self.refuses:
             self.refuses -= 1
-            raise EventNotTaken("Prefect did not take it\ntry again")
+            raise EventNotTaken("Prefect did not accept it\ntry again")
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_event_rejected_by_prefect_goes_to_dead_letter_queue(carry):
     queue, dead, prefect, waits, _ = carry(message(), message(image_tag="never"))
 
     assert (prefect.taken, queue.held, waits) == (["3f2a1c0"], [], [])
-    assert [each.reason for each in dead.held] == ["Prefect does not take it for an event"]
+    assert [each.reason for each in dead.held] == ["Prefect does not accept it as an event"]
 
 
 def test_message_is_deleted_after_prefect_took_its_event(carry):
@@ -137,13 +138,17 @@ def test_pushes_of_many_applications_give_one_catch_up_run(carry):
     bodies = [message(repository_name=f"dev/team-{n}", image_tag=f"t{n}") for n in range(1000)]
     queue, _, prefect, _, _ = carry(*bodies)
 
-    assert (prefect.taken, prefect.looks[0], queue.held) == (["t0", "t1", "t2"], (997, 997), [])
+    assert (prefect.taken, prefect.looks[0], queue.held) == (
+        [f"t{n}" for n in range(AT_ONCE)],
+        (1000 - AT_ONCE,) * 2,
+        [],
+    )
     assert len(prefect.looks) < 12 and set(prefect.looks[1:]) == {(0, 0)}
 
 
 def test_bridge_starts_catch_up_run_while_promotions_are_unfinished(carry):
     """A push that comes in the meantime is covered by the catch-up run."""
-    _, _, prefect, _, _ = carry(message(), busy=3)
+    _, _, prefect, _, _ = carry(message(), busy=AT_ONCE)
 
     assert (prefect.taken, prefect.looks[0]) == ([], (1, 1))
 
