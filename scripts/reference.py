@@ -1,7 +1,7 @@
 """Write the parts of the documentation that are made from the code; `make docs` runs it.
 
-These are docs/errors.md, docs/reference/ and the table of rules in docs/explanation/gates.md. The text about a code,
-a key, a command or an event is the docstring, description or message in the code; nothing is added.
+These are docs/errors.md and most of docs/reference/. The text about a code, a key, a command or an event is the
+docstring, description or message in the code; nothing is added.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -25,7 +26,8 @@ from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
-from scripts.reference_source import Source, documented, fields, table
+from scripts.reference_models import Links, fields, flat_list, link, rows, table, written
+from scripts.reference_source import Given, Source, documented
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
@@ -51,7 +53,7 @@ from supply_chain.lifecycle.rules import Examples, Rules
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
 from supply_chain.model.manifest import FILE, MANIFEST
 from supply_chain.model.tier import Gate
-from supply_chain.policy import rules
+from supply_chain.policy import rules as policy_rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.bridge import Message
@@ -59,53 +61,44 @@ from supply_chain.vulnerability.findings import Report
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Made by `make docs` from the code. Change it there. -->\n"
-RULES, END = "<!-- Made by `make docs` from the rules. Change them there. -->\n\n", "\n<!-- To here. -->\n"
-"""Comments around the part of a page that is made from the code, if a person wrote the rest."""
 
 
 def errors_page() -> str:
     """Return docs/errors.md: every error, refusal and deviation."""
+    retried = ", ".join(f"`{error.code}`" for error in every_error() if error.retryable)
     return "\n".join(
         [
             "# Errors, refusals and deviations",
             MADE,
-            "Every code is stable: it keeps its meaning, and none is used again for something else.",
+            "A code never changes its meaning. *Italics* stand for values.",
             "",
-            "- An *error* means that no answer could be had. Nothing was admitted. `cscm` prints it as "
-            "`error: … [code]` and ends with status 1; in Prefect the run is Failed.",
-            "- A *refusal* is an answer: a gate said no, with every reason. `cscm` ends with status 3; in Prefect the "
-            "run is Completed under the name Refused.",
-            "- A *deviation* is what `cscm monitor` finds: something runs that is not what should. In Prefect the run "
-            "is Completed under the name Drifted; `cscm monitor` ends with status 0.",
-            "",
-            "What stands in *italics* is filled in.",
+            "- An *error* means that there is no answer, and that nothing was admitted. `cscm` prints "
+            "`error: … [code]` and ends with status 1; the run is Failed.",
+            "- A *refusal* is the answer of a gate, with every reason. `cscm` ends with status 3; the run is "
+            "Completed, with the name Refused.",
+            "- A *deviation* is a difference between what runs and what should run. `cscm monitor` ends with "
+            "status 0; the run is Completed, with the name Drifted.",
             "",
             "## Errors",
             "",
-            "*Tried again* means that a step which meets the error repeats itself up to three times, with growing "
-            "pauses. A build is never repeated.",
+            f"A step that meets one of these errors repeats itself up to three times, with growing pauses: {retried}. "
+            "A build is never repeated.",
             "",
-            *_errors(),
+            table(["code", "what failed", "what to do"], _errors()),
             "## Refusals",
             "",
-            "One rule gives each reason. It holds at the gates that stand behind its name.",
+            "Each rule of a gate has the codes below it. In brackets are its gates.",
             "",
             *_refusals(),
             "## Checks",
             "",
-            "What the checks look at, whose codes are above. Of each, development signs the result.",
+            "Development signs the result of each check:",
             "",
-            table(["check", "what it looks at"], [[f"`{name}`", said] for name, said in documented(checks, "Check")]),
+            *(f"- `{name}`: {text}" for name, text in documented(checks, "Check")),
+            "",
             "## Deviations",
             "",
-            table(
-                ["code", "what it says", "what to do"],
-                [
-                    [f"`{g.code}`", g.fact, g.remedy]
-                    for module in (monitor, host)
-                    for g in Source(module, "Deviation").all()
-                ],
-            ),
+            *_deviations(),
         ]
     )
 
@@ -116,17 +109,16 @@ def every_error() -> list[type[SupplyChainError]]:
     return sorted((each for each in found if each is not SupplyChainError), key=lambda each: each.code)
 
 
-def _errors() -> Iterator[str]:
+def _errors() -> Iterator[list[str]]:
     for error in every_error():
         cause, _, remedy = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
-        again = "Tried again." if error.retryable else "Not tried again."
-        yield f"### `{error.code}`\n\n{cause}\n\n**What to do:** {' '.join(remedy.split())}\n\nStatus 1. {again}\n"
+        yield [f"`{error.code}`", cause, remedy]
 
 
 def _gates() -> dict[str, list[Gate]]:
     """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
     gates: dict[str, list[Gate]] = {}
-    for gate, policy in rules.POLICIES.items():
+    for gate, policy in policy_rules.POLICIES.items():
         for rule in policy.rules:
             gates.setdefault(rule.__name__, []).append(gate)
     return gates
@@ -137,57 +129,71 @@ def _words(name: str) -> str:
 
 
 def _refusals() -> Iterator[str]:
-    source = Source(rules, "Reason")
+    source = Source(policy_rules, "Reason")
     for name, where in _gates().items():
-        meaning = inspect.cleandoc(getattr(rules, name).__doc__)
-        yield f"### {_words(name)} ({', '.join(where)})\n\n{meaning}\n"
-        rows = [[f"`{g.code}`", g.fact, g.remedy] for g in source.given(name, {})]
-        yield table(["code", "what it says", "what would satisfy it"], rows)
+        yield f"### {_words(name)} ({', '.join(where)})\n\n{' '.join(getattr(policy_rules, name).__doc__.split())}\n"
+        yield from (f"- {_codes(each)}: {each.fact}. **Remedy:** {each.remedy}." for each in source.given(name, {}))
+        yield ""
 
 
-def gates_page() -> str:
-    """Return docs/explanation/gates.md: the text that a person wrote, with the rules between two comments."""
-    before, rest = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").split(RULES)
-    _, after = rest.split(END)
-    rows = [
-        [_words(name), inspect.cleandoc(getattr(rules, name).__doc__).split("\n\n")[0]]
-        + ["yes" if gate in where else "" for gate in rules.POLICIES]
-        for name, where in _gates().items()
-    ]
-    return (
-        before
-        + RULES
-        + table(["rule", "what it says", "intake gate", "release gate", "deploy gate"], rows)
-        + END
-        + after
-    )
+def _deviations() -> Iterator[str]:
+    """Yield each remedy, with the deviations that it is for."""
+    remedies: dict[str, list[Given]] = {}
+    for each in (each for module in (monitor, host) for each in Source(module, "Deviation").all()):
+        remedies.setdefault(each.remedy, []).append(each)
+    for remedy, found in remedies.items():
+        yield f"**{remedy}**\n"
+        yield from (f"- {_codes(each)}: {each.fact}" for each in found)
+        yield ""
+
+
+def _codes(given: Given) -> str:
+    return ", ".join(f"`{code}`" for code in given.codes)
+
+
+VALUES = "`[]` is a list, `?` means that the value can be `null`."
+"""The notation of values in all tables."""
 
 
 def declaration_page() -> str:
     """Return docs/reference/declaration.md."""
+    models = {schema["title"]: (schema, rows(schema, definitions)) for schema, definitions in written(MANIFEST)}
+    (_, of_service), (_, of_base) = models.pop("Service"), models.pop("Base")
     return _page(
         FILE,
-        "What a team declares about its application, beside its Dockerfile. The document is one of `Service` and "
-        "`Base`, by its `kind`. It is read strictly: unknown keys, keys written twice, YAML's tags and aliases, and "
-        "more than 256 KiB are errors (`declaration.invalid`) with line and column. Editors complete it from "
-        "[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints.",
-        fields([MANIFEST]),
+        "A team declares its application in this document next to the Dockerfile. `kind` is `service`, which runs, or "
+        "`base`, on which other images are built. Unknown or repeated keys, YAML tags and aliases, and more than "
+        "256 KiB are errors (`declaration.invalid`) with line and column. Editors complete the document from "
+        f"[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints. {VALUES}",
+        "\n".join(
+            f"## {title}\n\n{about}{table(['key', 'value', 'default', 'meaning'], found)}"
+            for title, about, found in (
+                ("Both kinds", "", [row for row in of_service if row in of_base]),
+                ("Service", "", [row for row in of_service if row not in of_base]),
+                ("Base", "", [row for row in of_base if row not in of_service]),
+                *((title, f"{schema['description']}\n\n", found) for title, (schema, found) in models.items()),
+            )
+        ),
     )
 
 
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
+    files: list[tuple[str, str, type[BaseModel]]] = [
+        ("Environment", "environments/NAME.yaml", Environment),
+        ("Name register", "names.yaml", NameRegister),
+        ("Rules of the lifecycle", "lifecycle/NAME.yaml", Rules),
+        ("Tests of the rules", "lifecycle/NAME.tests.yaml", Examples),
+        ("The laptop's profile", "profiles/laptop.yaml", Profile),
+        ("An automation", "automations/NAME.yaml", Automation),
+        ("Views of the runs", "views.yaml", Views),
+    ]
     return _page(
         "Files of the operator",
-        "What an operator writes under `deployments/`. All of it is read as strictly as a declaration.",
-        f"## An environment\n\n`deployments/environments/NAME.yaml`\n\n{fields([Environment], 3)}\n"
-        f"## The register of names\n\n`deployments/names.yaml`\n\n{fields([NameRegister], 3)}\n"
-        f"## Rules of the lifecycle\n\n`deployments/lifecycle/NAME.yaml`\n\n{fields([Rules], 3)}\n"
-        f"## Tests of the rules\n\n`deployments/lifecycle/NAME.tests.yaml`\n\n{fields([Examples], 3)}\n"
-        "## The laptop's profile\n\n`deployments/profiles/laptop.yaml`, or the file that `CSCM_PROFILE` names\n\n"
-        f"{fields([Profile], 3)}\n"
-        f"## An automation\n\n`deployments/automations/NAME.yaml`\n\n{fields([Automation], 3)}\n"
-        f"## Views of the runs\n\n`deployments/views.yaml`\n\n{fields([Views], 3)}",
+        "These files are in `deployments/`, and are read as strictly as a declaration. `CSCM_PROFILE` can name another "
+        f"profile. {VALUES} Brackets have the default, unless it is null, false or empty. A key without a type is "
+        "text. A key after a dot belongs to the object, list or map before it.",
+        "\n".join(f"## {title}\n\n`{file}`\n\n{flat_list(model)}" for title, file, model in files),
     )
 
 
@@ -208,15 +214,15 @@ def blocks_page() -> str:
     for kind in sorted(blocks.__all__, key=[*DOCUMENTS].index):
         block = getattr(blocks, kind)
         properties = block.model_json_schema()["properties"]
-        rows = [[f"`{key}`", each.get("title", ""), each.get("description", "")] for key, each in properties.items()]
+        fields = [f"- `{key}` ({each.get('title', '')}): {each['description']}" for key, each in properties.items()]
         parts.append(
-            f"## {block._block_type_name}\n\n{block._description}\n\nDocuments of this type: {DOCUMENTS[kind]}.\n"
-            + ("\n" + table(["field", "in the form", "meaning"], rows) if rows else "")
+            f"## {block._block_type_name}\n\n{block._description} Its documents: {DOCUMENTS[kind]}.\n\n"
+            + "".join(f"{line}\n" for line in fields)
         )
     return _page(
         "Blocks",
-        "What an operator configures in Prefect. `cscm up` fills them on a laptop; "
-        "[on AWS](../how-to/aws.md) an operator does.",
+        "An operator configures these in Prefect; `cscm up` fills them on a laptop ([AWS](../how-to/aws.md)). In "
+        "brackets is the name of a field in Prefect's form.",
         "\n".join(parts),
     )
 
@@ -271,104 +277,152 @@ LISTS = (
 )
 
 
-def commands_page() -> str:
-    """Return docs/reference/commands.md."""
-    rows = [[f"`{name}`", " or ".join(_shape(name, each) for each in kinds)] for name, kinds in PRINTED.items()]
+def commands_page(links: Links) -> str:
+    """Return docs/reference/commands.md; the sections of results that `links` does not have are added to it."""
     shapes = {each: None for kinds in PRINTED.values() for each in kinds}
+    results = fields(shapes, links, "commands.md")
+    found = list(_commands(main, "cscm"))
+    shared = _shared(found)
     return _page(
         "The command `cscm`",
-        "`cscm` is in `.cscm/venv/bin`. It runs from inside of the project's directory, or finds the project it is "
-        "installed from.",
+        "`cscm` is in `.cscm/venv/bin`. It works in the project's directory, or finds the project that it is installed "
+        "from. `cscm COMMAND --help` prints the same as this page.",
         "## Exit status\n\n"
-        + table(["status", "meaning"], [[str(status), said] for status, said in EXIT.items()])
-        + "\n## Output\n\nA command's result is on standard output, the steps and errors on standard error. The "
-        "progress of `up`, `down` and `reset` is on standard output. With `--json` it is one JSON value:\n\n"
-        + table(["command", "prints"], rows)
-        + "\nKeys are added in later versions, never taken away or given another meaning. A refusal has `reasons`, "
-        "and the status says the same.\n\n"
-        + "\n".join(_help(main, "cscm"))
-        + "\n## Shapes\n\n"
-        + fields(shapes, 3, written=False),
+        + "".join(f"- {status}: {meaning}\n" for status, meaning in EXIT.items())
+        + "\n## Output\n\nThe result is on standard output, steps and errors are on standard error. The progress of "
+        "`up`, `down` and `reset` is on standard output. Every command with a result has `--json`, which prints it as "
+        "one JSON value of the [type](#results) that is given here. Later versions may add keys, but do not remove or "
+        "change any.\n\n"
+        "## Common options and arguments\n\n"
+        + "".join(f"- {line}\n" for line in shared)
+        + "\n## Commands\n\n"
+        + "\n".join(_command(context, shared, links) for context in found)
+        + f"\n## Results\n\nA key without a type is text. {VALUES}\n\n"
+        + results,
     )
 
 
-def _shape(command: str, kind: type[BaseModel]) -> str:
-    return f"a list of `{kind.__name__}`" if command in LISTS and kind is not Refused else f"`{kind.__name__}`"
-
-
-def _help(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[str]:
-    context = command.context_class(
-        command, parent, info_name=name, **{**command.context_settings, "terminal_width": 100}
-    )
-    yield f"## `{context.command_path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
-    if isinstance(command, click.Group):
+def _commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """Yield every command that does something, in the order of their names."""
+    context = command.context_class(command, parent, info_name=name, **command.context_settings)
+    if not isinstance(command, click.Group):
+        yield context
+    else:
         for each in sorted(command.commands):
-            yield from _help(command.commands[each], each, context)
+            yield from _commands(command.commands[each], each, context)
+
+
+def _paragraphs(context: click.Context) -> tuple[list[str], str]:
+    """Return the paragraphs of a command's help, and its examples."""
+    text, _, examples = inspect.cleandoc(context.command.help or "").partition("\b\nExample:\n")
+    return [" ".join(each.split()) for each in text.strip().split("\n\n")], dedent(examples).strip()
+
+
+def _options(context: click.Context) -> list[str]:
+    """Return the description of each option, except --help."""
+    return [
+        f"`{_option(each, context)}`: {each.help}" for each in context.command.params if isinstance(each, click.Option)
+    ]
+
+
+def _option(option: click.Option, context: click.Context) -> str:
+    return option.opts[-1] + ("" if option.is_flag else f" {option.make_metavar(context)}")
+
+
+def _shared(found: list[click.Context]) -> list[str]:
+    """Return the descriptions of options and arguments that at least three commands have."""
+    lines = Counter(line for context in found for line in (*_options(context), *_paragraphs(context)[0][1:]))
+    return sorted(line for line, count in lines.items() if count > 2)
+
+
+def _command(context: click.Context, shared: list[str], links: Links) -> str:
+    """Return the section of a command: what it does, its call, an example, its own options and its result."""
+    name = context.command_path.removeprefix("cscm ")
+    (about, *more), examples = _paragraphs(context)
+    call = [context.command_path]
+    for each in (param for param in context.command.params if param.name != "as_json"):
+        word = _option(each, context) if isinstance(each, click.Option) else each.make_metavar(context)
+        call.append(word if each.required or word.startswith("[") else f"[{word}]")
+    kinds = [link(each, links).replace("commands.md#", "#") for each in PRINTED.get(name, [])]
+    result = [f"Result: {'list of ' * (name in LISTS)}{' or '.join(kinds)}."] if kinds else []
+    text = " ".join([about, *(each for each in more if each not in shared), *result])
+    options = "".join(f"- {each}\n" for each in _options(context) if each not in shared)
+    options += "\n" * bool(options)
+    example = "" if " ".join(call).partition(" [")[0] == examples else f"```sh\n{examples}\n```\n"
+    return f"### {name}\n\n`{' '.join(call)}`\n\n{text}\n\n{options}{example}"
 
 
 # --- evidence and events ------------------------------------------------------------------------------
 
 
-def evidence_page() -> str:
-    """Return docs/reference/evidence.md."""
-    rows = [[f"`{value}`", said] for value, said in documented(statement) if value.startswith(("https://", "urn:"))]
+def evidence_page(links: Links) -> str:
+    """Return docs/reference/evidence.md; its sections are added to `links`."""
+    types = [
+        f"- `{value}`: {text}\n" for value, text in documented(statement) if value.startswith(("https://", "urn:"))
+    ]
     return _page(
         "Evidence",
-        "Each statement is an in-toto statement v1 in a sigstore bundle (`" + statement.BUNDLE + "`), signed with the "
-        "tier's KMS key and attached to the image as an OCI 1.1 referrer. Where it lies says "
-        "[the explanation](../explanation/evidence.md).",
+        "Each statement is an in-toto statement v1 in a sigstore bundle (`"
+        + statement.BUNDLE
+        + "`). The tier's KMS key "
+        "signs it, and it is attached to the image as an OCI 1.1 referrer ([explanation](../explanation/evidence.md)).",
         "## Predicates\n\n"
-        + table(["predicate type", "what it says, and who signs it"], rows)
-        + "\n## What is in them\n\nOf standard predicates, the standard's fields and our typed form below `cscm`; of "
-        "our own, these fields.\n\n"
+        + "".join(types)
+        + "\n## Fields\n\nStandard predicates have the standard's fields, and ours in `cscm`. A key without a type is "
+        f"text. {VALUES}\n\n"
         + fields(
             [CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision],
-            3,
-            written=False,
+            links,
+            "evidence.md",
         ),
     )
 
 
+OTHER_EVENTS = """\
+These events are not about one step:
+
+- `cscm.source.pushed` comes from the git hook of `cscm hook install`. Resource `cscm.revision.<revision>`; payload
+  `path`, `revision`, `ref` (the pushed branch or tag), `pushed` (when). Of the pushes to one `ref`, only the last is
+  built; without `ref`, each is.
+- `cscm.image.pushed` comes from the bridge, for the newest image pushed to a repository `dev/*`. Payload `image`,
+  `repository`, `digest`, `tag`, `origin`. One push is one event, even if its message comes twice.
+- `cscm.pushes.waiting` comes from the bridge if more applications wait than it announces one by one;
+  `reconcile/on-pushes` promotes them all. Resource `cscm.bridge`; payload `applications` and `pushes` (numbers).
+- `cscm.database.updated` comes from `cscm up` if it replaced the vulnerability database. Resource
+  `cscm.database.<digest>`; payload `kind`, `built`, `digest`.
+- `cscm.rescan.signed` comes from a rescan after the last report that it signed; the inventory is then refreshed.
+  Resource `cscm.rescan`; payload `reports` (number).
+- `cscm.advisory.published` is for programs that follow advisories to post. Resource `cscm.advisory.<name>`; payload
+  `packages`: names, `name@version` or package URLs. It starts a rescan of the images that contain one of them, and
+  without `packages` of all images.
+"""
+
+
 def events_page() -> str:
     """Return docs/reference/events.md."""
-    rows = [[f"`{name}`", said, ", ".join(f"`{key}`" for key in payload)] for name, said, payload in sorted(_events())]
+    found = [
+        [f"`{name}`", f"`{task}`", ", ".join(f"`{key}`" for key in keys)] for name, task, keys in sorted(_events())
+    ]
     return _page(
         "Events",
-        "What the flows tell Prefect, for automations to act on. The resource is `cscm.image.<digest>`, with "
-        "`cscm.repository`, `cscm.application` and `cscm.origin`; the application and, where it is known, the revision "
-        "are related resources. Every payload has `image` and `origin`: `chain` where a whole chain runs, `tier` where "
-        "a tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing, but for "
-        "deploy, which confirms.",
-        table(["event", "emitted by", "payload besides"], rows)
-        + "\n`cscm.source.pushed` comes from the git hook that `cscm hook install` writes. Its resource is "
-        "`cscm.revision.<revision>`, its payload has `path` and `revision`, `ref`, the branch or tag that was "
-        "pushed, and `pushed`, when. Of pushes to one `ref` the last is built; without `ref` each is.\n\n"
-        "`cscm.image.pushed` comes from the bridge (`cscm bridge`), for the newest image that was pushed to a "
-        "repository `dev/*`. Its payload has `image`, `repository`, `digest` and `tag` besides `origin`. The same push "
-        "is the same event, however often its message comes.\n\n"
-        "`cscm.pushes.waiting` comes from the bridge, where pushes of more applications wait than it announces one by "
-        "one: `reconcile/on-pushes` looks at all of them. Its resource is `cscm.bridge`, its payload has "
-        "`applications` and `pushes`, how many.\n\n"
-        "`cscm.database.updated` comes from `cscm up`, where it put another vulnerability database in its place. Its "
-        "resource is `cscm.database.<digest>`, its payload has `kind`, `built` and `digest`.\n\n"
-        "`cscm.rescan.signed` comes from a rescan that signed reports, after the last of them: what is known of images "
-        "by their findings is read again then. Its resource is `cscm.rescan`, its payload has `reports`, how many.\n\n"
-        "`cscm.advisory.published` is for whoever follows advisories to post: resource `cscm.advisory.<its name>`, "
-        "payload `packages`, a list of names, of `name@version`, or of package URLs. It starts a rescan of the images "
-        "that carry one of them; without `packages`, of all.\n",
+        "The flows emit these events, for automations to act on. The resource is `cscm.image.<digest>`, with "
+        "`cscm.repository`, `cscm.application` and `cscm.origin`. The application and, if it is known, the revision "
+        "are related resources. Every payload has `image` and `origin`, which is `chain` in a chain and `tier` if a "
+        "tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing, except "
+        "`deploy`, which confirms the deployment.",
+        table(["event", "task", "further payload"], found) + "\n" + OTHER_EVENTS,
     )
 
 
 def _events() -> Iterator[tuple[str, str, list[str]]]:
     for file in sorted(Path(tasks.__path__[0]).glob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        module = (ast.get_docstring(tree) or "").split("\n")[0]
         for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
             if not isinstance(call.func, ast.Name) or call.func.id != "emit":
                 continue
             payload = [name for word in call.keywords for name in _named(word)]
             for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
-                yield f"cscm.{name.value!s}", module, payload
+                yield f"cscm.{name.value!s}", file.stem, payload
 
 
 def _named(word: ast.keyword) -> list[str]:
@@ -384,17 +438,17 @@ def _page(title: str, about: str, body: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every generated page, by its path below docs/."""
+    links: Links = {}
     made = {
         "errors.md": errors_page(),
         "reference/declaration.md": declaration_page(),
         "reference/deployments.md": deployments_page(),
         "reference/blocks.md": blocks_page(),
-        "reference/commands.md": commands_page(),
-        "reference/evidence.md": evidence_page(),
+        "reference/evidence.md": evidence_page(links),
+        "reference/commands.md": commands_page(links),  # links to the sections of the page above
         "reference/events.md": events_page(),
-        "explanation/gates.md": gates_page(),
     }
-    return {Path(name): dedent(text).rstrip() + "\n" for name, text in made.items()}
+    return {Path(name): text.rstrip() + "\n" for name, text in made.items()}
 
 
 def write() -> None:
