@@ -214,7 +214,7 @@ def blocks_page() -> str:
     for kind in sorted(blocks.__all__, key=[*DOCUMENTS].index):
         block = getattr(blocks, kind)
         properties = block.model_json_schema()["properties"]
-        fields = [f"- `{key}` ({each.get('title', '')}): {each['description']}" for key, each in properties.items()]
+        fields = [f"- `{key}`{_title(key, each['title'])}: {each['description']}" for key, each in properties.items()]
         parts.append(
             f"## {block._block_type_name}\n\n{block._description} Its documents: {DOCUMENTS[kind]}.\n\n"
             + "".join(f"{line}\n" for line in fields)
@@ -222,9 +222,14 @@ def blocks_page() -> str:
     return _page(
         "Blocks",
         "An operator configures these in Prefect; `cscm up` fills them on a laptop ([AWS](../how-to/aws.md)). In "
-        "brackets is the name of a field in Prefect's form.",
+        "brackets is a field's name in Prefect's form, if it differs.",
         "\n".join(parts),
     )
+
+
+def _title(key: str, title: str) -> str:
+    """Return the name of a field in the form, unless it is that of the key."""
+    return "" if title.lower() == key.replace("_", " ") else f" ({title})"
 
 
 # --- commands -----------------------------------------------------------------------------------------
@@ -286,7 +291,7 @@ def commands_page(links: Links) -> str:
     return _page(
         "The command `cscm`",
         "`cscm` is in `.cscm/venv/bin`. It works in the project's directory, or finds the project that it is installed "
-        "from. `cscm COMMAND --help` prints the same as this page.",
+        "from. `--help` prints what is here.",
         "## Exit status\n\n"
         + "".join(f"- {status}: {meaning}\n" for status, meaning in EXIT.items())
         + "\n## Output\n\nThe result is on standard output, steps and errors are on standard error. The progress of "

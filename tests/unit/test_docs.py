@@ -79,13 +79,9 @@ def test_every_error_and_reason_code_is_documented() -> None:
 
 def rows(page: str) -> list[list[str]]:
     """Return the cells of each row of the tables of a page, without the heads."""
-    lines = [line.split(" | ") for line in (DOCS / page).read_text(encoding="utf-8").splitlines()]
+    lines = [re.split(r" \|(?: |$)", line) for line in (DOCS / page).read_text(encoding="utf-8").splitlines()]
     heads = {number - 1 for number, (first, *_) in enumerate(lines) if first.startswith("---|")}
-    return [
-        [cell.removesuffix(" |") for cell in cells]
-        for number, cells in enumerate(lines)
-        if len(cells) > 2 and number not in heads
-    ]
+    return [cells for number, cells in enumerate(lines) if len(cells) > 2 and number not in heads]
 
 
 def test_failure_mode_tables_name_existing_codes() -> None:
@@ -160,7 +156,7 @@ def test_help_of_command_has_verb_and_example(command: click.Command) -> None:
     """A reader starts from an example, and the reference page prints the same."""
     text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExample:\n")
 
-    assert re.match(r"[A-Z][a-z]+ [^\n]+\.$", text.split("\n\n")[0].replace("\n", " "))
+    assert re.match(r"[A-Z][a-z]+,? [^\n]+\.$", text.split("\n\n")[0].replace("\n", " "))
     assert [line for line in examples.splitlines() if re.match(r"  (?:[A-Z_]+=\S+ )?cscm ", line)]
 
 
