@@ -27,12 +27,12 @@ from tasks.store import store
 
 
 @flow(name="curate", flow_run_name=by_image)
-async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
+async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
     """Judge an offered image at the intake gate, then store, encrypt, scan, judge again and sign it.
 
     Args:
         image: The image that development offered: dev/hello@sha256:… or only its digest.
-        fresh: Repeat every step, even if signed evidence proves that it is done.
+        force: Repeat every step, even if signed evidence proves that it is done.
     """
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, OFFERED, tier)
@@ -42,7 +42,7 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
         story.add(source_report=dossier.source_report)
         if isinstance(verdict, Refused):
             return complete_refused(verdict)
-        return await _admitted(verdict, dossier, tier, workbench, story, fresh)
+        return await _admitted(verdict, dossier, tier, workbench, story, force)
 
 
 async def _admitted(
@@ -51,24 +51,24 @@ async def _admitted(
     tier: Tier,
     workbench: Workbench,
     story: RunReporter,
-    fresh: bool,
+    force: bool,
 ) -> CuratedImage | Refused:
     manifest = _declared(dossier)
     story.add(owner=manifest.owner, source=verdict.image.source)
     stored = await story.step(
         "store",
-        store(untracked(verdict), untracked(dossier), tier, workbench, fresh),
+        store(untracked(verdict), untracked(dossier), tier, workbench, force),
         lambda s: f"{s.ref.repository}:{s.tag}",
     )
     story.add(repository=stored.ref.repository)
     encrypted = await story.step(
         "encrypt",
-        encrypt(untracked(stored), manifest, tier, workbench, fresh),
+        encrypt(untracked(stored), manifest, tier, workbench, force),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
     scanned, report = await story.step(
         "scan",
-        scan(untracked(encrypted), manifest, tier, workbench, fresh),
+        scan(untracked(encrypted), manifest, tier, workbench, force),
         lambda s: findings_summary(s[1]),
         proven=lambda s: s[0].proven,
     )
@@ -78,7 +78,7 @@ async def _admitted(
         return complete_refused(last)
     return await story.step(
         "sign",
-        sign(untracked(last), untracked(facts), tier, workbench, fresh),
+        sign(untracked(last), untracked(facts), tier, workbench, force),
         lambda c: "verified with the public key",
     )
 

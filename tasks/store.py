@@ -16,7 +16,7 @@ from supply_chain.policy.outcome import Admitted
 
 @task(name="store", task_run_name="store", **RETRYING)
 async def store(
-    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, fresh: bool
+    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, force: bool
 ) -> StoredImage:
     """Copy the image by digest, without the engine, and verify the copy."""
     stored = await in_thread(
@@ -29,7 +29,7 @@ async def store(
             tier.evidence(workbench),
             storage_key=tier.key("storage_key"),
             now=now,
-            fresh=fresh,
+            force=force,
         )
     )
     if stored.proven is None:

@@ -101,7 +101,7 @@ class RunReporter:
         about = reports.summary(self.story)
         self._log.info("%s", about)
         await acreate_markdown_artifact(
-            key=artifact_key("dossier", name), markdown=reports.run_report_page(self.story), description=about
+            key=artifact_key("run-report", name), markdown=reports.run_report_page(self.story), description=about
         )
         if self.story.report:
             rows = reports.findings_table(self.story.report)
@@ -144,7 +144,7 @@ async def report_run(application: str) -> AsyncIterator[RunReporter]:
         try:
             await mine.publish()
         except (PrefectException, HTTPError) as second:
-            error.add_note(f"The pages of the run could not be written: {second}")
+            error.add_note(f"The run's report could not be written: {second}")
         raise
     else:
         await mine.publish()

@@ -27,7 +27,7 @@ from supply_chain.model.image import (
 )
 from supply_chain.policy.gate import Dossier, Policy, judge
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.deploy import deploy as deploy_task
+from tasks.deploy import deploy_step
 from tasks.encrypt import encrypt as encrypt_task
 from tasks.scan import scan as scan_task
 from tasks.sign import sign as sign_task
@@ -125,4 +125,4 @@ def tasks(
     encrypt_task(candidate, world, world, world)  # type: ignore[call-overload]
     scan_task(stored, world, world)  # type: ignore[call-overload]
     sign_task(scanned, dossier, world, world)  # type: ignore[call-overload]
-    deploy_task(curated, dossier, place, world, world, world)  # type: ignore[call-overload]
+    deploy_step(curated, dossier, place, world, world, world)  # type: ignore[call-overload]

@@ -40,7 +40,7 @@ from supply_chain.model.manifest import FILE, MANIFEST, Base, Service
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
-SEARCH = int(os.environ.get("CSCM_SEARCH", "0"))
+SEARCH = int(os.environ.get("CSCM_FUZZ_FACTOR", "0"))
 """Factor for the number of random examples; 0 means the written number with the same examples in each run."""
 
 

@@ -42,17 +42,17 @@ def sign(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
     *,
-    fresh: bool = False,
+    force: bool = False,
 ) -> CuratedImage:
     """Sign an image with the tier's key, verify it with the public key alone, and record the verdict.
 
-    An image with a signature that verifies is not signed again unless `fresh` is true.
+    An image with a signature that verifies is not signed again unless `force` is true.
     """
     encrypted = admitted.image.encrypted
     ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
     record(admitted, dossier, evidence, now())
     signatures = [e for e in dossier.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
-    proven = proof(signatures[-1:]) if not fresh and signatures and _verifies(signer, ref, key) else None
+    proven = proof(signatures[-1:]) if not force and signatures and _verifies(signer, ref, key) else None
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)

@@ -111,7 +111,7 @@ Rule = Callable[[Dossier[Any]], Iterable[Reason]]
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of one gate. There is at least one, because a policy without rules would admit everything."""
+    """The rules of one gate. There is at least one, because a policy without rules admits everything."""
 
     gate: Gate
     rules: tuple[Rule, ...]
@@ -119,7 +119,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not self.rules:
-            raise ValueError("a policy without rules would admit everything")
+            raise ValueError("a policy without rules admits everything")
 
     @property
     def digest(self) -> Digest:
@@ -148,7 +148,7 @@ def _not_shown(dossier: Dossier[Any]) -> tuple[str, ...]:
 def _notes(dossier: Dossier[Any]) -> tuple[str, ...]:
     notes = [f"built on {name}, which is not a curated base" for name in dossier.uncurated]
     notes += [
-        f"built with {name} but not upon it: what was copied out of it is judged as far as the SBOM lists it"
+        f"built with {name} but not on it: content copied from it is judged only if the SBOM lists it"
         for name in dossier.built_with
     ]
     if dossier.source and dossier.source.dirty:

@@ -30,7 +30,7 @@ def image_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code=IMAGE_BLOCKED,
             fact=f"it was blocked {ruling}",
-            remedy="build a new one without what it was blocked for; `cscm unblock` lifts the block",
+            remedy="build a new image without the reason of the block, or lift the block with `cscm unblock`",
         )
 
 
@@ -43,7 +43,7 @@ def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code=BASE_BLOCKED,
             fact=f"{base}, which it is built on or with, was blocked {ruling}",
-            remedy="build it anew on a base that is not blocked; `cscm unblock` lifts the block",
+            remedy="build it again on a base that is not blocked, or lift the block with `cscm unblock`",
         )
 
 
@@ -56,7 +56,7 @@ def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="provenance.missing",
             fact="no provenance signed by the development tier is attached to this digest",
-            remedy="build and offer it with `cscm develop`",
+            remedy="build and offer it with `cscm build`",
         )
 
 
@@ -68,7 +68,7 @@ def application_names_match(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.manifest is not None and dossier.manifest.name != dossier.ref.application:
         yield Reason(
             code="provenance.other-application",
-            fact=f"the signed declaration is of {dossier.manifest.name}, the repository of {dossier.ref.application}",
+            fact=f"the signed declaration names {dossier.manifest.name}, the repository {dossier.ref.application}",
             remedy="offer each application in its own repository",
         )
 
@@ -96,7 +96,7 @@ def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, 
         Reason(
             code="name.taken",
             fact=f"{name} is {held}; this is {asks}",
-            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
+            remedy="use another name; deployments/names.yaml assigns a name to another source",
         ),
     )
 
@@ -110,21 +110,21 @@ def required_checks_present(dossier: Dossier[Any]) -> Iterator[Reason]:
         if check not in made:
             yield Reason(
                 code=f"{check}.missing",
-                fact=f"no signed result of the check `{check}`",
-                remedy="run `cscm develop` again; it makes every check",
+                fact=f"there is no signed result of the check `{check}`",
+                remedy="run `cscm build` again; it runs every check",
             )
 
 
 def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if a check failed or looked at nothing; each failure is a separate reason."""
+    """Refuse if a check failed or examined nothing; each failure is a separate reason."""
     for result in dossier.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=CHECKS[result.check].remedy)
         if result.empty:
             yield Reason(
                 code=f"{result.check}.empty",
-                fact=f"the check `{result.check}` looked at nothing",
-                remedy="find out why; a check of nothing proves nothing",
+                fact=f"the check `{result.check}` examined nothing",
+                remedy="find out why it examined nothing, and correct it",
             )
 
 
@@ -137,7 +137,7 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="dependencies.report-missing",
             fact="no vulnerability report on the source, signed by the development tier, is attached to this digest",
-            remedy="run `cscm develop` again; it makes every check",
+            remedy="run `cscm build` again; it runs every check",
         )
     elif dossier.manifest is not None:
         yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
@@ -152,14 +152,14 @@ def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="sbom.missing",
             fact="no SBOM signed by the curation tier is attached to this digest",
-            remedy="run `cscm curate` again; it makes the SBOM",
+            remedy="run `cscm curate` again; it creates the SBOM",
         )
         return
     if not dossier.inventory:
         yield Reason(
             code="sbom.empty",
-            fact="the SBOM lists no package at all, so that a scan finds nothing whatever is inside",
-            remedy="keep the metadata of packages in the image: the distribution's, the language's, the build's",
+            fact="the SBOM lists no package, so a scan can find nothing",
+            remedy="keep the package metadata of the distribution, the language and the build in the image",
         )
     missing, listed = dossier.inherited - dossier.inventory, {package[:2] for package in dossier.inventory}
     hidden = sorted(package[1] for package in missing if package[:2] not in listed)
@@ -167,15 +167,15 @@ def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
     if hidden:
         yield Reason(
             code="sbom.incomplete",
-            fact=f"{pluralize(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
-            remedy="keep the package manager's records (/var/lib/dpkg) as they are in the base",
+            fact=f"its SBOM lacks {pluralize(len(hidden), 'package')} of the base: {', '.join(hidden[:10])}",
+            remedy="do not change the package manager's records (/var/lib/dpkg) of the base",
         )
     if altered:
         yield Reason(
             code="sbom.altered",
-            fact=f"{pluralize(len(altered), 'package')} of the base says it is another than there, in version, source "
-            f"or distribution: {', '.join(altered[:10])}",
-            remedy="raise packages in the base and build on that; leave its /var/lib/dpkg and os-release as they are",
+            fact=f"its SBOM gives another version, source or distribution to {pluralize(len(altered), 'package')} "
+            f"of the base: {', '.join(altered[:10])}",
+            remedy="upgrade packages in the base, and build on it; do not change its /var/lib/dpkg and os-release",
         )
 
 
@@ -187,8 +187,8 @@ def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.inventory is not None and dossier.examination is None:
         yield Reason(
             code="sbom.not-examined",
-            fact="the signed SBOM does not tell what in the image no scanner judges",
-            remedy="run `cscm curate` again; it examines the image and makes the SBOM anew",
+            fact="the signed SBOM does not list the content of the image that no scanner judges",
+            remedy="run `cscm curate` again; it examines the image and creates the SBOM again",
         )
 
 
@@ -200,9 +200,9 @@ def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.examination and (conflicts := dossier.examination.conflicts):
         yield Reason(
             code="sbom.layers-differ",
-            fact=f"its layers give different files in different engines: {'; '.join(conflicts[:5])}",
-            remedy="build it on another base, or with COPY in place of `COPY --link`, so that no layer writes through "
-            "a link of another",
+            fact=f"container engines unpack its layers into different files: {'; '.join(conflicts[:5])}",
+            remedy="build it on another base, or use COPY instead of `COPY --link`, so that no layer writes through "
+            "a link of another layer",
         )
 
 
@@ -222,15 +222,15 @@ def distribution_matches_base(dossier: Dossier[Any]) -> Iterator[Reason]:
     own = dossier.examination.distribution
     if not accepts:
         facts += [
-            f"{OS_RELEASE}: {base} is of {identity}"
+            f"{OS_RELEASE}: {base} names {identity}"
             for base, identity in dossier.distributions.items()
             if identity != own
         ]
     if facts:
         yield Reason(
             code="sbom.distribution-differs",
-            fact=f"it says to be of {own or 'no distribution'}, and {'; '.join(facts[:10])}",
-            remedy="leave os-release and the distribution's release files as they are in the base; the owner may "
+            fact=f"it names {own or 'no distribution'}, but {'; '.join(facts[:10])}",
+            remedy="do not change os-release and the distribution's release files of the base, or let the owner "
             "accept it (limits.unjudged in supply-chain.yaml)",
         )
 
@@ -243,8 +243,8 @@ def single_package_database(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="sbom.second-database",
             fact=f"{pluralize(len(databases), 'package database')} besides the distribution's own: {named}",
-            remedy="install packages with the distribution's package manager, or build on their image; the owner may "
-            "accept it (limits.unjudged in supply-chain.yaml)",
+            remedy="install packages with the distribution's package manager, or build on their image, or let the "
+            "owner accept it (limits.unjudged in supply-chain.yaml)",
         )
 
 
@@ -256,8 +256,8 @@ def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
         named = ", ".join(f"{each.path} ({each.format})" for each in left.archives[:10])
         yield Reason(
             code="sbom.archives",
-            fact=f"{pluralize(many, 'archive')} in which no scanner looks: {named or 'more than are listed'}",
-            remedy="unpack or remove them in the build; the owner may accept them (limits.unjudged)",
+            fact=f"{pluralize(many, 'archive')} that no scanner opens: {named or 'more than are listed'}",
+            remedy="unpack or remove them in the build, or let the owner accept them (limits.unjudged)",
         )
 
 
@@ -267,7 +267,7 @@ def image_scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="scan.missing",
             fact="no vulnerability report signed by the curation tier is attached to this digest",
-            remedy="run `cscm curate` again; it scans",
+            remedy="run `cscm curate` again; it scans the image",
         )
 
 
@@ -283,8 +283,8 @@ def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.now is None or not is_current(dossier.report, dossier.now, days):
         yield Reason(
             code="scan.old",
-            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {pluralize(days, 'day')}",
-            remedy="run `cscm curate` again; it scans what is old",
+            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is valid for {pluralize(days, 'day')}",
+            remedy="run `cscm curate` again; it scans the image again",
         )
 
 
@@ -299,7 +299,7 @@ def distribution_supported(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="scan.distribution-unknown",
             fact=f"not judged: {packages}",
-            remedy="build on a curated base, and leave its /etc/os-release as it is; the owner may accept it "
+            remedy="build on a curated base, and do not change its /etc/os-release, or let the owner accept it "
             "(limits.unknown_distribution in supply-chain.yaml)",
         )
 
@@ -325,7 +325,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
             yield Reason(
                 code=f"{what}.{severity}",
                 fact=f"{pluralize(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
-                remedy=f"for {fixable} of them there is a fix: raise those packages, or rebuild on a newer base",
+                remedy=f"fixes exist for {fixable} of them: upgrade those packages, or rebuild on a newer base",
             )
 
 
@@ -338,7 +338,7 @@ def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
 
 def _raise(finding: Finding) -> str:
     if finding.fixed_in:
-        return f"raise {finding.package} to {finding.fixed_in[0]} or later"
+        return f"upgrade {finding.package} to {finding.fixed_in[0]} or later"
     return f"remove {finding.package}; no fix is published"
 
 
@@ -351,7 +351,7 @@ def encrypted_at_rest(dossier: Dossier[Any]) -> Iterator[Reason]:
     if not records:
         yield Reason(
             code="encryption.missing",
-            fact="no evidence that it is encrypted with the tier's key",
+            fact="there is no evidence that it is encrypted with the tier's key",
             remedy="run `cscm curate` again; it verifies the repository's encryption",
         )
         return
@@ -370,7 +370,7 @@ def signature_present(dossier: Dossier[Any]) -> Iterator[Reason]:
     if not dossier.signed:
         yield Reason(
             code="signature.missing",
-            fact="no signature that the curation tier's key made over this digest",
+            fact="there is no signature of this digest by the curation tier's key",
             remedy="run `cscm curate`; it signs what it admits",
         )
 
@@ -382,11 +382,11 @@ def earlier_verdicts_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
         if said is None or not said.value.passed:
             yield Reason(
                 code=f"verdict.{gate}.{'missing' if said is None else 'refused'}",
-                fact=f"no signed verdict of the {gate} gate is about this digest"
+                fact=f"there is no signed verdict of the {gate} gate about this digest"
                 if said is None
                 else f"the last signed verdict of the {gate} gate, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
-                remedy=f"run `cscm curate {dossier.ref.digest}`; its gates leave their verdicts beside the image",
+                remedy=f"run `cscm curate {dossier.ref.digest}`; its gates attach their verdicts to the image",
             )
 
 
@@ -399,13 +399,13 @@ def environment_declared(dossier: Dossier[Any]) -> Iterator[Reason]:
         yield Reason(
             code="placement.not-a-service",
             fact=f"{dossier.manifest.name} is a {dossier.manifest.kind}",
-            remedy="deploy services; a base is built upon",
+            remedy="deploy services only; a base is for builds",
         )
     elif environment not in dossier.manifest.environments:
         yield Reason(
             code="placement.not-declared",
             fact=f"{environment} is not among its environments ({', '.join(dossier.manifest.environments)})",
-            remedy="add the environment to supply-chain.yaml, and let the chain run again",
+            remedy="add the environment to supply-chain.yaml, and run the chain again",
         )
 
 
@@ -414,8 +414,8 @@ def tests_reported(dossier: Dossier[Any]) -> Iterator[Reason]:
     if dossier.place and dossier.place.tests_shown and not any(each.shows_tests for each in dossier.checks):
         yield Reason(
             code=NOT_SHOWN,
-            fact=f"{dossier.place.name} takes only what a test runner's own report shows to be tested, and none does",
-            remedy="name a test runner as test.command, or let it write a report that test.report names; build anew",
+            fact=f"{dossier.place.name} requires a test runner's report that shows tests, and there is none",
+            remedy="name a test runner as test.command, or let it write the report test.report; then build again",
         )
 
 
@@ -429,15 +429,15 @@ def approval_given(dossier: Dossier[Any]) -> Iterator[Reason]:
             environment = dossier.place.name
             yield Reason(
                 code="approval.missing",
-                fact=f"{environment} takes nothing without approval, and no signed one is about this digest there",
-                remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
+                fact=f"{environment} requires an approval, and there is no signed approval of this digest for it",
+                remedy="answer the promotion, which asks for approval after the soak, or run `cscm approve`",
             )
     elif not dossier.approval.value.approved:
         said = dossier.approval.value
         yield Reason(
             code="approval.denied",
-            fact=f"{said.who} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.why}",
-            remedy="offer an image that answers this; a later approval (`cscm approve`) outweighs it",
+            fact=f"{said.by} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.reason}",
+            remedy="offer an image that resolves the reason; a later approval (`cscm approve`) overrides the denial",
         )
 
 
@@ -449,11 +449,11 @@ def soak_completed(dossier: Dossier[Any]) -> Iterator[Reason]:
     place, known = dossier.place, dossier.soak
     if place and place.soak and not place.soak.met_by(known):
         environment, after, time = place.name, place.soak.environment, timedelta(seconds=place.soak.seconds)
-        longest = f"this one was {known.value}" if known else "nobody signed a soak of this one there"
+        longest = f"this image was {known.value}" if known else "there is no signed soak of this image"
         yield Reason(
             code="soak.missing",
-            fact=f"{environment} takes only what was well in {after} for {time}, and {longest}",
-            remedy=f"deploy it to {after} first; when its soak is over there, it goes on",
+            fact=f"{environment} requires an image that was healthy in {after} for {time}; {longest}",
+            remedy=f"deploy it to {after} first; after its soak there, it is promoted",
         )
 
 

@@ -87,7 +87,7 @@ def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: Evidenc
     if isinstance(verdict, Admitted) and last is not None and _overtaken(dossier, last):
         raise GateOvertaken(
             f"{dossier.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
-            "Run the same again: it is judged by what is known now."
+            "Run the same command again: the image is judged by the current evidence."
         )
     said = summary(
         dossier.ref,

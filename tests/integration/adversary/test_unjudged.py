@@ -53,7 +53,7 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
 
     declaration = source / "supply-chain.yaml"
     declaration.write_text(declaration.read_text() + "  unknown_distribution: true\n")
-    offered = cscm("develop", str(source), "--json")
+    offered = cscm("build", str(source), "--json")
     ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
 
     assert ran.status == 0, ran.stderr

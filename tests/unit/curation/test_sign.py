@@ -30,7 +30,7 @@ class Signer:
 
 @pytest.fixture
 def signed(world, make):
-    def run(signer, fresh=False, signature=False, **changes):
+    def run(signer, force=False, signature=False, **changes):
         stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
         encrypted = EncryptedImage(stored=stored, key="arn:key")
         image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
@@ -38,7 +38,7 @@ def signed(world, make):
             **{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": before(signature), **changes}
         )
         admitted = judge(dossier, Policy(Gate.RELEASE, (lambda _: (),), "1"))
-        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon, fresh=fresh)
+        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon, force=force)
 
     def before(signature):
         if not signature:
@@ -90,7 +90,7 @@ def test_fresh_signs_again(signed):
     """The option ignores the existing signature."""
     signer = Signer(REF)
 
-    assert signed(signer, signature=TierName.CURATION, fresh=True).proven is None
+    assert signed(signer, signature=TierName.CURATION, force=True).proven is None
     assert signer.signed == [REF, REF]
 
 

@@ -587,18 +587,18 @@ def test_release_gate_refuses_image_with_copied_base_and_no_sbom(pieces, monkeyp
 @pytest.mark.parametrize("required", [True, False])
 def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, required):
     """A denial counts in every environment; only statements in the repository of execution are read."""
-    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "who": "Ada", "why": "so",
+    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "by": "Ada", "reason": "so",
             "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
-        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "why": place})
+        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "reason": place})
     store = pieces.world.store(EXECUTION)
 
     dossier = dossiers.curated(CURATED, "tag", Place("staging", required), store, make.noon, bases=())
 
-    read = [each.predicate["why"] for each in dossier.evidence if each.predicate_type == APPROVAL]
+    read = [each.predicate["reason"] for each in dossier.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and dossier.place.approval is required
     asked = dossiers.execution_statements(CURATED, store, APPROVAL)
-    assert [each.predicate["why"] for each in asked] == ["evidence/execution/hello"]
+    assert [each.predicate["reason"] for each in asked] == ["evidence/execution/hello"]
 
 
 SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", "looks": 2, "asked": 60}
