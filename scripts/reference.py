@@ -26,7 +26,7 @@ from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
-from scripts.reference_models import Links, fields, flat_list, link, rows, table, written
+from scripts.reference_models import Links, fields, flat_list, lines, link, written
 from scripts.reference_source import Given, Source, documented
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
@@ -70,7 +70,8 @@ def errors_page() -> str:
         [
             "# Errors, refusals and deviations",
             MADE,
-            "A code never changes its meaning. *Italics* stand for values.",
+            "A code never changes its meaning. After it is what happened, with values in *italics*, and what to do, in "
+            "**bold**.",
             "",
             "- An *error* means that there is no answer, and that nothing was admitted. `cscm` prints "
             "`error: … [code]` and ends with status 1; the run is Failed.",
@@ -84,7 +85,8 @@ def errors_page() -> str:
             f"A step that meets one of these errors repeats itself up to three times, with growing pauses: {retried}. "
             "A build is never repeated.",
             "",
-            table(["code", "what failed", "what to do"], _errors()),
+            *_errors(),
+            "",
             "## Refusals",
             "",
             "Each rule of a gate has the codes below it. In brackets are its gates.",
@@ -109,10 +111,10 @@ def every_error() -> list[type[SupplyChainError]]:
     return sorted((each for each in found if each is not SupplyChainError), key=lambda each: each.code)
 
 
-def _errors() -> Iterator[list[str]]:
+def _errors() -> Iterator[str]:
     for error in every_error():
         cause, _, remedy = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
-        yield [f"`{error.code}`", cause, remedy]
+        yield f"- `{error.code}`: {cause} **{' '.join(remedy.split())}**"
 
 
 def _gates() -> dict[str, list[Gate]]:
@@ -132,7 +134,10 @@ def _refusals() -> Iterator[str]:
     source = Source(policy_rules, "Reason")
     for name, where in _gates().items():
         yield f"### {_words(name)} ({', '.join(where)})\n\n{' '.join(getattr(policy_rules, name).__doc__.split())}\n"
-        yield from (f"- {_codes(each)}: {each.fact}. **Remedy:** {each.remedy}." for each in source.given(name, {}))
+        yield from (
+            f"- {_codes(each)}: {each.fact}. **{each.remedy[:1].upper()}{each.remedy[1:]}.**"
+            for each in source.given(name, {})
+        )
         yield ""
 
 
@@ -151,28 +156,29 @@ def _codes(given: Given) -> str:
     return ", ".join(f"`{code}`" for code in given.codes)
 
 
-VALUES = "`[]` is a list, `?` means that the value can be `null`."
-"""The notation of values in all tables."""
+VALUES = "A key without a type is text. `[]` is a list, `?` means that the value can be `null`."
+WRITTEN = f"{VALUES} Brackets have the default, unless it is null, false or empty."
+"""The notation of keys on all pages."""
 
 
 def declaration_page() -> str:
     """Return docs/reference/declaration.md."""
-    models = {schema["title"]: (schema, rows(schema, definitions)) for schema, definitions in written(MANIFEST)}
+    models = {schema["title"]: (schema, lines(schema, definitions)) for schema, definitions in written(MANIFEST)}
     (_, of_service), (_, of_base) = models.pop("Service"), models.pop("Base")
+    sections = [
+        ("Both kinds", "", [line for line in of_service if line in of_base]),
+        ("Service", "", [line for line in of_service if line not in of_base]),
+        ("Base", "", [line for line in of_base if line not in of_service]),
+        *((title, f"{schema['description']}\n\n", found) for title, (schema, found) in models.items()),
+    ]
     return _page(
         FILE,
         "A team declares its application in this document next to the Dockerfile. `kind` is `service`, which runs, or "
         "`base`, on which other images are built. Unknown or repeated keys, YAML tags and aliases, and more than "
         "256 KiB are errors (`declaration.invalid`) with line and column. Editors complete the document from "
-        f"[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints. {VALUES}",
+        f"[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints. {WRITTEN}",
         "\n".join(
-            f"## {title}\n\n{about}{table(['key', 'value', 'default', 'meaning'], found)}"
-            for title, about, found in (
-                ("Both kinds", "", [row for row in of_service if row in of_base]),
-                ("Service", "", [row for row in of_service if row not in of_base]),
-                ("Base", "", [row for row in of_base if row not in of_service]),
-                *((title, f"{schema['description']}\n\n", found) for title, (schema, found) in models.items()),
-            )
+            f"## {title}\n\n{about}" + "".join(f"- {line}\n" for line in found) for title, about, found in sections
         ),
     )
 
@@ -191,8 +197,7 @@ def deployments_page() -> str:
     return _page(
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. `CSCM_PROFILE` can name another "
-        f"profile. {VALUES} Brackets have the default, unless it is null, false or empty. A key without a type is "
-        "text. A key after a dot belongs to the object, list or map before it.",
+        f"profile. {WRITTEN} A key after a dot belongs to the object, list or map before it.",
         "\n".join(f"## {title}\n\n`{file}`\n\n{flat_list(model)}" for title, file, model in files),
     )
 
@@ -302,7 +307,7 @@ def commands_page(links: Links) -> str:
         + "".join(f"- {line}\n" for line in shared)
         + "\n## Commands\n\n"
         + "\n".join(_command(context, shared, links) for context in found)
-        + f"\n## Results\n\nA key without a type is text. {VALUES}\n\n"
+        + f"\n## Results\n\n{VALUES}\n\n"
         + results,
     )
 
@@ -354,7 +359,7 @@ def _command(context: click.Context, shared: list[str], links: Links) -> str:
     options = "".join(f"- {each}\n" for each in _options(context) if each not in shared)
     options += "\n" * bool(options)
     example = "" if " ".join(call).partition(" [")[0] == examples else f"```sh\n{examples}\n```\n"
-    return f"### {name}\n\n`{' '.join(call)}`\n\n{text}\n\n{options}{example}"
+    return f"### {name}\n\n`{' '.join(call)}`\n\n{text}\n\n{options}{example}".rstrip() + "\n"
 
 
 # --- evidence and events ------------------------------------------------------------------------------
@@ -373,8 +378,8 @@ def evidence_page(links: Links) -> str:
         "signs it, and it is attached to the image as an OCI 1.1 referrer ([explanation](../explanation/evidence.md)).",
         "## Predicates\n\n"
         + "".join(types)
-        + "\n## Fields\n\nStandard predicates have the standard's fields, and ours in `cscm`. A key without a type is "
-        f"text. {VALUES}\n\n"
+        + "\n## Fields\n\nStandard predicates have the standard's fields, and ours in `cscm`. "
+        f"{VALUES}\n\n"
         + fields(
             [CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision],
             links,
@@ -406,7 +411,7 @@ These events are not about one step:
 def events_page() -> str:
     """Return docs/reference/events.md."""
     found = [
-        [f"`{name}`", f"`{task}`", ", ".join(f"`{key}`" for key in keys)] for name, task, keys in sorted(_events())
+        f"- `{name}` (`{task}`): {', '.join(f'`{key}`' for key in keys)}" for name, task, keys in sorted(_events())
     ]
     return _page(
         "Events",
@@ -415,7 +420,9 @@ def events_page() -> str:
         "are related resources. Every payload has `image` and `origin`, which is `chain` in a chain and `tier` if a "
         "tier runs alone. A step that was [proven before](../explanation/proven-once.md) emits nothing, except "
         "`deploy`, which confirms the deployment.",
-        table(["event", "task", "further payload"], found) + "\n" + OTHER_EVENTS,
+        "After each event is the task that emits it, and what else its payload has:\n\n"
+        + "".join(f"{line.removesuffix(': ')}\n" for line in found)
+        + f"\n{OTHER_EVENTS}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Render the keys of models for the reference pages: tables of what people write, lists of what the project writes."""
+"""Render the keys of models for the reference pages: of what people write, and of what the project writes."""
 
 from __future__ import annotations
 
@@ -67,13 +67,16 @@ def written(model: type[BaseModel] | TypeAdapter[Any]) -> list[tuple[dict[str, A
     return _reached(adapter.json_schema(mode="validation"))
 
 
-def rows(schema: Mapping[str, Any], definitions: Definitions) -> list[list[str]]:
-    """Return key, value, default and meaning of each key of a document that people write."""
+def lines(schema: Mapping[str, Any], definitions: Definitions) -> list[str]:
+    """Return a line for each key of a document that people write; keys that differ in nothing else share one."""
     required = schema.get("required", [])
-    return _joined(
-        [f"`{key}`", value_of(each, definitions), _default(key, each, required), _meaning(each, definitions)]
-        for key, each in schema["properties"].items()
-    )
+    shared: dict[str, list[str]] = {}
+    for key, each in schema["properties"].items():
+        text = f"{_kind(each, definitions)}{_default(key, each, required)}"
+        if "description" in each or _part(each, definitions) is None:  # otherwise its section has the description
+            text += f": {_meaning(each, definitions)}"
+        shared.setdefault(text, []).append(f"`{key}`")
+    return [f"{', '.join(keys)}{text}" for text, keys in shared.items()]
 
 
 def flat_list(model: type[BaseModel]) -> str:
@@ -83,35 +86,21 @@ def flat_list(model: type[BaseModel]) -> str:
 
 
 def _flat_lines(schema: Mapping[str, Any], definitions: Definitions, prefix: str = "") -> Iterator[str]:
-    required = schema.get("required", [])
     for key, each in schema["properties"].items():
         name, part = f"{prefix}{key}", _part(each, definitions)
         kinds = [option.get("type") for option in each.get("anyOf", [each])]
         many = "[]" if "array" in kinds else ".NAME" if "object" in kinds else ""
         if part is None or many or "description" in each:
-            kind = {"[]": "list", ".NAME": "map"}.get(many, "") if part else value_of(each, definitions)
-            default = _default(key, each, required)
-            default = "" if default in EMPTY else f"({default})"
-            words = [f"`{name}`", "" if kind == "text" else kind, default]
-            yield f"{' '.join(filter(None, words))}: {_meaning(each, definitions)}"
+            kind = {"[]": " list", ".NAME": " map"}.get(many, "") if part else _kind(each, definitions)
+            default = _default(key, each, schema.get("required", []))
+            yield f"`{name}`{kind}{default}: {_meaning(each, definitions)}"
         if part is not None:
             yield from _flat_lines(part, definitions, f"{name}{many}.")
 
 
-EMPTY = ("", "`null`", "`[]`", "`false`", '`""`')
-"""Defaults that go without saying."""
-
-
-def _joined(found: Iterable[list[str]]) -> list[list[str]]:
-    """Return the rows, those with the same value and meaning as the row before joined with it."""
-    joined: list[list[str]] = []
-    for key, value, default, meaning in found:
-        if joined and joined[-1][1::2] == [value, meaning]:
-            joined[-1][0] += f", {key}"
-            joined[-1][2] += f", {default}" if joined[-1][2] != default else ""
-        else:
-            joined.append([key, value, default, meaning])
-    return joined
+def _kind(schema: dict[str, Any], definitions: Definitions) -> str:
+    kind = value_of(schema, definitions)
+    return "" if kind == "text" else f" {kind}"
 
 
 def _reached(schema: dict[str, Any]) -> list[tuple[dict[str, Any], Definitions]]:
@@ -203,17 +192,9 @@ def value_of(schema: dict[str, Any], definitions: Definitions, links: Links | No
 
 
 def _default(key: str, schema: dict[str, Any], required: list[str]) -> str:
-    value = schema.get("default")
+    """Return the default in brackets, unless it goes without saying."""
     if key in required:
-        return "required"
-    return "" if isinstance(value, dict) and "$ref" in schema else f"`{json.dumps(value)}`"
-
-
-def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [" | ".join(head), "|".join(["---"] * len(head)), *(" | ".join(map(_cell, row)) for row in rows)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+        return " (required)"
+    default = json.dumps(schema.get("default"))
+    of_parts = "$ref" in schema and default.startswith("{")
+    return "" if of_parts or default in ("null", "false", '""', "[]", "{}") else f" (`{default}`)"

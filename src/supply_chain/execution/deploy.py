@@ -54,7 +54,7 @@ class Expected(Model):
 
     environment: str
     application: str
-    digest: Digest = Field(description="the signed manifest's")
+    digest: Digest = Field(description="the signed image")
     container: str = Field(description="the container's id")
     name: str
     reverse_proxy: str = Field(description="the reverse proxy's container id")
@@ -81,11 +81,11 @@ class Deployed(Expected):
     model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
 
     changed: bool = Field(description="false if the same image already ran and was healthy")
-    previous: str | None = Field(default=None, description="name of the container that was replaced")
+    previous: str | None = Field(default=None, description="name of the replaced container")
     previous_digest: Digest | None = None
     ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
-    gap_seconds: float | None = Field(default=None, description="longest time without an answer at the address")
-    requests: int = Field(default=0, description="sent to the address during the switch")
+    gap_seconds: float | None = Field(default=None, description="the longest time without an answer at the address")
+    requests: int = Field(default=0, description="requests to the address during the switch")
     failed_requests: int = 0
     reverse_proxy_replaced: bool = Field(
         default=False, description="whether the address moved to another reverse proxy"

@@ -17,7 +17,7 @@ class Reason(Model):
 
     code: str
     fact: str = Field(description="what broke the rule")
-    remedy: str = Field(description="what would satisfy it")
+    remedy: str = Field(description="what to do")
 
 
 class Admitted(Model, Generic[T]):
@@ -32,12 +32,12 @@ class Admitted(Model, Generic[T]):
 class Refused(Model):
     """The verdict that an image did not pass, with every reason of that gate."""
 
-    image: ImageRef | None = Field(description="none where it was refused before it was built")
-    application: str = Field(default="", description="whose image it would have been, where there is none")
+    image: ImageRef | None = Field(description="null if it was not built")
+    application: str = Field(default="", description="if there is no image")
     gate: Gate
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
-    notes: tuple[str, ...] = Field(default=(), description="what is attached to it and does not count")
+    notes: tuple[str, ...] = Field(default=(), description="attachments that do not count")
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"

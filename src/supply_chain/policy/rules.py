@@ -37,7 +37,7 @@ def image_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
 def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if a base or any other image that the build used is blocked.
 
-    The bases of those bases count too: what is wrong with them can be wrong with every image that uses them.
+    The bases of those bases count too.
     """
     for base, ruling in dossier.blocked_bases.items():
         yield Reason(
@@ -48,10 +48,7 @@ def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless provenance that the development tier signed is attached to the image.
-
-    It records how the image was built and what its owner declares.
-    """
+    """Refuse unless provenance that the development tier signed is attached to the image."""
     if dossier.manifest is None:
         yield Reason(
             code="provenance.missing",
@@ -61,10 +58,7 @@ def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def application_names_match(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the signed declaration names another application than the image's repository does.
-
-    Evidence about one application does not count for another.
-    """
+    """Refuse if the signed declaration names another application than the image's repository does."""
     if dossier.manifest is not None and dossier.manifest.name != dossier.ref.application:
         yield Reason(
             code="provenance.other-application",
@@ -76,8 +70,7 @@ def application_names_match(dossier: Dossier[Any]) -> Iterator[Reason]:
 def name_belongs_to_source(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the application name is registered to, or was first used by, another source, owner or kind.
 
-    The register (`deployments/names.yaml`) takes precedence over the first use. Names below `base/` and `upstream/` are
-    reserved for the sources that the register lists.
+    `deployments/names.yaml` takes precedence, and reserves the names below `base/` and `upstream/`.
     """
     manifest, source = dossier.manifest, dossier.source
     if manifest is None or source is None:
@@ -144,10 +137,7 @@ def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if there is no signed SBOM, if it is empty, or if packages of the base are missing or altered in it.
-
-    A scan finds nothing in packages whose metadata was removed or replaced.
-    """
+    """Refuse if there is no signed SBOM, if it is empty, or if packages of the base are missing or altered in it."""
     if dossier.inventory is None:
         yield Reason(
             code="sbom.missing",
@@ -180,10 +170,7 @@ def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless curation examined the image's files for content that no scanner judges.
-
-    An SBOM alone does not show what it leaves out.
-    """
+    """Refuse unless curation examined the image's files for content that no scanner judges."""
     if dossier.inventory is not None and dossier.examination is None:
         yield Reason(
             code="sbom.not-examined",
@@ -193,10 +180,7 @@ def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if container engines would unpack the image's layers into different files.
-
-    Otherwise an engine could run other files than those that were examined.
-    """
+    """Refuse if container engines would unpack the image's layers into different files."""
     if dossier.examination and (conflicts := dossier.examination.conflicts):
         yield Reason(
             code="sbom.layers-differ",
@@ -209,8 +193,7 @@ def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
 def distribution_matches_base(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the image names another distribution than its base does, or contradicts itself about it.
 
-    A scanner relies on os-release. With another name or version there, it finds other vulnerabilities, or none. The
-    owner can accept the difference.
+    A scanner relies on os-release.
     """
     if dossier.examination is None or dossier.manifest is None:
         return
@@ -272,11 +255,7 @@ def image_scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the scan is older than the owner's limit (`limits.scan_days`).
-
-    Vulnerabilities may have become known since; the image has to be scanned again. A scan time in the future is refused
-    too.
-    """
+    """Refuse if the scan is older than the owner's limit (`limits.scan_days`)."""
     if dossier.manifest is None or dossier.report is None:
         return
     days, scanned = dossier.manifest.limits.scan_days, dossier.report.scanned
@@ -291,8 +270,7 @@ def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
 def distribution_supported(dossier: Dossier[Any]) -> Iterator[Reason]:
     """Refuse if the vulnerability database does not know the image's distribution and the owner does not accept that.
 
-    A scan finds nothing in packages that its database does not know. The same applies if the image does not name its
-    distribution.
+    A scan finds nothing in packages that its database does not know.
     """
     packages = unjudged_packages(dossier)
     if packages and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
@@ -343,10 +321,7 @@ def _raise(finding: Finding) -> str:
 
 
 def encrypted_at_rest(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy.
-
-    The declaration classifies an image as confidential. The encrypted copy has to be of this digest.
-    """
+    """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy."""
     records = encryption_records(e for e in dossier.evidence if e.signer == TierName.CURATION)
     if not records:
         yield Reason(
@@ -442,10 +417,7 @@ def approval_given(dossier: Dossier[Any]) -> Iterator[Reason]:
 
 
 def soak_completed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the environment requires a soak in another one and the image has not completed it.
-
-    The declaration does not change this: it lists where an application may run, not what an image has to pass before.
-    """
+    """Refuse if the environment requires a soak in another one and the image has not completed it."""
     place, known = dossier.place, dossier.soak
     if place and place.soak and not place.soak.met_by(known):
         environment, after, time = place.name, place.soak.environment, timedelta(seconds=place.soak.seconds)
