@@ -186,8 +186,8 @@ def declaration_page() -> str:
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
     files: list[tuple[str, str, type[BaseModel]]] = [
-        ("Environment", "environments/NAME.yaml", Environment),
-        ("Name register", "names.yaml", NameRegister),
+        ("An environment", "environments/NAME.yaml", Environment),
+        ("The register of names", "names.yaml", NameRegister),
         ("Rules of the lifecycle", "lifecycle/NAME.yaml", Rules),
         ("Tests of the rules", "lifecycle/NAME.tests.yaml", Examples),
         ("The laptop's profile", "profiles/laptop.yaml", Profile),

@@ -322,7 +322,7 @@ def test_limits_reason_names_findings_and_counts_fixes(make):
 
     assert "8 findings of severity high, 0 accepted" in reason.fact
     assert "CVE-2026-0004" in reason.fact and "CVE-2026-0005" not in reason.fact and "and 3 more" in reason.fact
-    assert reason.remedy.startswith("for 3 of them there is a fix")
+    assert reason.remedy.startswith("fixes exist for 3 of them")
 
 
 def test_limits_remedy_is_removal_if_no_fix_exists(make):
