@@ -36,8 +36,11 @@ NOT = ("misc.phrasal_adjectives.ly",)
 OTHER = ("CHANGELOG.md", "docs/progress.md", "tests/")
 """History, and names of tests."""
 
-CODE = re.compile(r"^```.*?^```$|`[^`\n]+`|<!--.*?-->|<[^>\n]+>|\]\([^)\n]*\)|https?://\S+", re.MULTILINE | re.DOTALL)
-"""What is not prose in a page: code, comments, tags and addresses."""
+CODE = re.compile(
+    r"^```.*?^```$|`[^`\n]+`|<!--.*?-->|<[^>\n]+>|\]\([^)\n]*\)|https?://\S+|(?<!\*)\*[^*\n]+\*(?!\*)",
+    re.MULTILINE | re.DOTALL,
+)
+"""What is not prose in a page: code, comments, tags, addresses and values in italics."""
 ENDS = re.compile(r"[.!?…](?=[\s)*\"'])|\n\s*\n|\n\s*(?:[-*|#>]|\d+\.)\s|\s\|\s|\n---|:\s*\n")
 """The end of a sentence, list item, cell or paragraph."""
 

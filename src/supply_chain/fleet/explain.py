@@ -34,7 +34,7 @@ SAYS = {
     SIGNATURE: "signed",
     SOAK: "a soak",
     APPROVAL: "an approval",
-    LIFECYCLE: "a ruling",
+    LIFECYCLE: "a lifecycle decision",
 }
 """Predicate type → a short text for the timeline. A statement of another type is shown by its type."""
 

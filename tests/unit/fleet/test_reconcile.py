@@ -126,7 +126,7 @@ def test_refresh_removes_image_that_left_the_registry(fleet):
     done = fleet.refresh()
 
     assert done.gone == (ImageRef(repository="curated/hello", digest=OTHER),)
-    assert str(done) == f"hello: 1 image, 0 read anew; gone: curated/hello@{OTHER}"
+    assert str(done) == f"hello: 1 image, 0 read again; gone: curated/hello@{OTHER}"
     assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
 
 
@@ -204,7 +204,7 @@ def test_refresh_keeps_and_names_unreadable_image(fleet):
     known = {image.ref: image for image in fleet.images}
     assert "no statement" in known[spoilt].unreadable and not known[spoilt].released
     assert known[good].released and done.read == 1
-    assert str(done).startswith(f"hello: 2 images, 1 read anew\n  cannot be read: {spoilt}: ")
+    assert str(done).startswith(f"hello: 2 images, 1 read again\n  cannot be read: {spoilt}: ")
 
 
 @pytest.mark.parametrize(("changed", "why"), [
