@@ -168,7 +168,7 @@ def words(ref, noon):
 
 @pytest.mark.parametrize(("kind", "signer", "what"), [
     (APPROVAL, TierName.EXECUTION, "approved for production by Ada: seen"),
-    (SOAK, TierName.EXECUTION, "well in staging for 1:00:00"),
+    (SOAK, TierName.EXECUTION, "healthy in staging for 1:00:00"),
     (LIFECYCLE, TierName.LIFECYCLE, "hold: by Ada on 2026-11-24 12:00 UTC: audit"),
 ])  # fmt: skip
 def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer, what):
