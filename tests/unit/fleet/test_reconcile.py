@@ -202,7 +202,7 @@ def test_refresh_keeps_and_names_unreadable_image(fleet):
         done = fleet.refresh()
         assert list(done.unreadable) == [str(spoilt)]
     known = {image.ref: image for image in fleet.images}
-    assert "no statement" in known[spoilt].unreadable and not known[spoilt].released
+    assert "a statement that cannot be read" in known[spoilt].unreadable and not known[spoilt].released
     assert known[good].released and done.read == 1
     assert str(done).startswith(f"hello: 2 images, 1 read again\n  cannot be read: {spoilt}: ")
 
@@ -239,7 +239,7 @@ def test_unreadable_image_keeps_deployments_and_copies(fleet, make):
     fleet.refresh()
 
     known = {image.ref: image for image in fleet.images}
-    assert "no statement" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
+    assert "a statement that cannot be read" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
     assert [each.environment for each in known[spoilt].running] == ["staging"]
     assert known[older].running == () and len(known[older].deployed) == 1
 

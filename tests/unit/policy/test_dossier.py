@@ -549,7 +549,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
 
     notes = pieces.judged(Gate.RELEASE).notes
 
-    assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
+    assert [note.startswith("built with curated/base/python but not on it") for note in notes] == [True] * noted
 
 
 def test_base_in_the_layers_does_not_count_as_copied_from(pieces):

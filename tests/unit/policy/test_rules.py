@@ -246,7 +246,7 @@ def test_sbom_complete_names_ten_packages_and_counts_all(dossier, version, code)
 
     (reason,) = rules.sbom_complete(dossier(inherited=below, inventory=frozenset({("deb", "x", ""), *found})))
 
-    assert reason.code == code and reason.fact.startswith("11 packages")
+    assert reason.code == code and "11 packages" in reason.fact
     assert reason.fact.endswith(": " + ", ".join(names[:10]))
 
 
@@ -684,7 +684,7 @@ def numbered(kind, start):
 @pytest.mark.parametrize(
     ("rule", "found", "words"),
     [
-        (rules.layers_unambiguous, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (rules.layers_unambiguous, {"conflicts": tuple("abcdef")}, "into different files: a; b; c; d; e"),
         (
             rules.distribution_matches_base,
             {"contradictions": numbered("path", LIE)},
