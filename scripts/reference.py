@@ -54,6 +54,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
+from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 from supply_chain.vulnerability.findings import Report
 
@@ -126,7 +127,7 @@ def _errors() -> Iterator[str]:
 def _gates() -> dict[str, list[Gate]]:
     """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
     gates: dict[str, list[Gate]] = {}
-    for gate, policy in rules.POLICIES.items():
+    for gate, policy in POLICIES.items():
         for rule in policy.rules:
             gates.setdefault(rule.__name__, []).append(gate)
     return gates
@@ -151,7 +152,7 @@ def gates_page() -> str:
     _, after = rest.split(END)
     rows = [
         [_words(name), inspect.cleandoc(getattr(rules, name).__doc__).split("\n\n")[0]]
-        + ["yes" if gate in where else "" for gate in rules.POLICIES]
+        + ["yes" if gate in where else "" for gate in POLICIES]
         for name, where in _gates().items()
     ]
     return (

@@ -146,7 +146,7 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     digest = container.labels["cscm.digest"]
     ui.open(f"runs/flow-run/{hello}")
     ui.tab("Artifacts")
-    ui.page.get_by_text("dossier-hello").click()
+    ui.page.get_by_text("run-report-hello").click()
     page = ui.shows("Decided", "Steps", "Checks", "Found", "Built on", "curated/base/python")
 
     assert f"Runs in staging at http://127.0.0.1:18080/healthz as container {container.name}" in page
@@ -159,7 +159,7 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     for step in (step for steps in STEPS.values() for step in steps):
         assert re.search(rf" {step} \d+\.\d s ", page), step
     assert (laptop.database.kind == "starter") == ("the starter database, which covers few packages" in page)
-    ui.picture("dossier")
+    ui.picture("run-report")
 
 
 def test_findings_are_a_table_and_deployment_is_a_working_link(ui: Ui, hello: str) -> None:
@@ -183,7 +183,7 @@ def test_refused_chain_shows_state_refused_and_every_reason(ui: Ui, careless: st
     ui.shows("State Message refused at the intake gate: dependencies.critical")
     assert ui.page.get_by_text("Refused", exact=True).first.is_visible()
     *reasons, last = _reasons(ui, careless)
-    ui.open(ui.artifact(careless, "dossier-careless"))
+    ui.open(ui.artifact(careless, "run-report-careless"))
 
     assert last == "and 1 more" and len({reason.partition(": ")[0] for reason in reasons}) >= 5
     ui.shows("Refused at the intake gate, policy sha256:", f"for {len(reasons) + 1} reasons:")

@@ -86,7 +86,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"
             "Look for it with `cscm images`; `cscm inventory` reads the registry anew. What the intake gate refused "
-            "was never curated: its run's dossier is in the UI, and its verdict in evidence/curation."
+            "was never curated: its run report is in the UI, and its verdict in evidence/curation."
         )
     return tuple(
         Explanation(

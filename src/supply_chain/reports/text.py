@@ -48,7 +48,7 @@ def more_rows(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]
 
 
 def artifact_key(*words: str) -> str:
-    """Return a unique artifact key for these words, such as `dossier-hello`.
+    """Return a unique artifact key for these words, such as `run-report-hello`.
 
     Prefect accepts lower-case letters, digits and dashes. A key with other characters, or a long one, ends with a part
     of its digest.

@@ -194,7 +194,7 @@ def test_prefect_shows_chain_run_with_subflows_and_report(chain: Chain, prefect:
 
     assert run["state_name"] == "Completed"
     assert names == {"develop", "curate", "execute"}
-    page = pages["dossier-hello"]
+    page = pages["run-report-hello"]
     for said in (digest, "Admitted", "deploy", "Running", "starter database", "deploy", "build"):
         assert said in page, said
 

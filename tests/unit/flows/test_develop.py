@@ -99,9 +99,9 @@ SILENT = RegistryUnavailable("it is silent\nwait")
 @pytest.mark.parametrize(
     ("check_name", "build", "key"),
     [
-        (AsyncMock(return_value=REFUSAL), AsyncMock(), "dossier-run-"),
-        (AsyncMock(side_effect=SILENT), AsyncMock(), "dossier-run-"),
-        (AsyncMock(return_value=None), AsyncMock(side_effect=SILENT), "dossier-hello"),
+        (AsyncMock(return_value=REFUSAL), AsyncMock(), "run-report-run-"),
+        (AsyncMock(side_effect=SILENT), AsyncMock(), "run-report-run-"),
+        (AsyncMock(return_value=None), AsyncMock(side_effect=SILENT), "run-report-hello"),
     ],
     ids=["refused", "not known", "its own"],
 )

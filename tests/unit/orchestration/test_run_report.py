@@ -68,7 +68,7 @@ async def test_failed_step_is_recorded_and_raises(pages, error, said):
 
     assert [step.name for step in story.story.steps] == ["build"]
     assert said in story.story.steps[0].said
-    page = pages["dossier-hello"][1]["markdown"]
+    page = pages["run-report-hello"][1]["markdown"]
     assert "build" in page and said in page and "'secret'" not in page
 
 
@@ -92,7 +92,7 @@ async def test_tier_inside_chain_writes_to_report_of_chain(pages):
             await tier.step("build", result(1))
         assert [step.name for step in chain.story.steps] == ["build"]
         assert pages == {}
-    assert set(pages) == {"dossier-hello"}
+    assert set(pages) == {"run-report-hello"}
     async with report_run("hello") as later:
         assert later is not chain
 
@@ -120,13 +120,13 @@ async def test_artifact_keys_are_valid_and_per_application(pages, make):
 
     assert set(pages) == {
         artifact_key(*kind, name)
-        for kind in (("dossier",), ("findings",), ("running", "staging"))
+        for kind in (("run-report",), ("findings",), ("running", "staging"))
         for name in ("hello", "base/python_3.x")
     }
     kind, values = pages["findings-hello"]
     assert kind == "table" and values["table"][0]["vulnerability"] == "CVE-2026-0001"
     assert pages["running-staging-hello"][1]["link"] == "http://127.0.0.1:8080/"
-    assert "# hello" in pages["dossier-hello"][1]["markdown"]
+    assert "# hello" in pages["run-report-hello"][1]["markdown"]
 
 
 async def test_publishing_error_does_not_hide_error_of_run(pages, monkeypatch):
@@ -193,7 +193,7 @@ async def test_report_of_run_without_name_has_its_own_key(pages):
         story.publish_under(None)
         await story.step("name", result(1))
 
-    assert set(pages) == {"dossier-run-run"}
+    assert set(pages) == {"run-report-run-run"}
 
 
 async def test_refusal_is_reported_with_every_reason(pages):
@@ -202,4 +202,4 @@ async def test_refusal_is_reported_with_every_reason(pages):
 
     assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3
     assert "\x1b" not in "".join(told)
-    assert all(f"fact{n}" in pages["dossier-hello"][1]["markdown"] for n in range(3))
+    assert all(f"fact{n}" in pages["run-report-hello"][1]["markdown"] for n in range(3))
