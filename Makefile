@@ -23,7 +23,7 @@ test-unit: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract
 
 test-fuzz: $(READY)
-	CSCM_SEARCH=$${CSCM_SEARCH:-20} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/fuzz
+	CSCM_FUZZ_FACTOR=$${CSCM_FUZZ_FACTOR:-20} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/fuzz
 
 test-coverage: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report= tests/unit tests/contract
@@ -43,7 +43,7 @@ test-real: $(READY)
 
 test-faults: $(READY)
 	$(BIN)/cscm up
-	CSCM_STRIKES=all $(BIN)/python -m pytest -q tests/integration/faults
+	CSCM_FAULTS=all $(BIN)/python -m pytest -q tests/integration/faults
 
 test-aws: $(READY)
 	CSCM_AWS_TEST=1 $(BIN)/python -m pytest tests/aws

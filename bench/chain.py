@@ -207,7 +207,7 @@ def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
         cscm = str(Path(sys.executable).with_name("cscm"))
         running = [
             subprocess.Popen(
-                [cscm, "chain", str(path), "--fresh"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [cscm, "chain", str(path), "--force"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             for path in paths
         ]
@@ -225,7 +225,7 @@ def large(mib: int) -> Run:
         with (path / "note").open("wb") as file:
             for _ in range(mib):
                 file.write(os.urandom(1024**2))
-        return chain(path, "--fresh")
+        return chain(path, "--force")
 
 
 def _application(directory: Path) -> Path:

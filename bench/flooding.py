@@ -101,7 +101,7 @@ class Pusher:
         self.tier.http.push_manifest(repository, json.dumps(manifest).encode(), MANIFEST)
 
     def honest(self, name: str, provenance: dict[str, Any]) -> Honest:
-        """Push an image and sign its provenance, as `cscm develop` does."""
+        """Push an image and sign its provenance, as `cscm build` does."""
         ref = self.push(self.repository(name), f"honest-{uuid4().hex[:6]}")
         self.sign(ref, provenance)
         return Honest(ref, datetime.now(UTC))

@@ -22,13 +22,13 @@ class Setting(Block):
         except ValueError as error:
             raise SettingInvalid(
                 f"Prefect has no block {name} of the type {cls.get_block_type_name()}: {error}\n"
-                "Wait until `cscm up` is ready, or run it; on a server of your own make the block."
+                "Wait until `cscm up` is ready, or run it; on another server create the block."
             ) from error
         except RuntimeError as error:
             if not isinstance(error.__cause__, ValidationError):
                 raise
             wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.__cause__.errors()]
             raise SettingInvalid(
-                f"The block {name} of the type {cls.get_block_type_name()} holds what it may not: {'; '.join(wrong)}\n"
-                "Correct it in Prefect's UI (Blocks); on a laptop `cscm up` writes it anew."
+                f"The block {name} of the type {cls.get_block_type_name()} is not valid: {'; '.join(wrong)}\n"
+                "Correct it in Prefect's UI (Blocks); on a laptop `cscm up` writes it again."
             ) from None  # the cause contains the values, which may be secrets

@@ -19,13 +19,13 @@ from supply_chain.policy.outcome import Refused
 
 
 @flow(name="bases", flow_run_name="bases")
-async def bases(names: list[str], project: str, fresh: bool = False) -> list[ImageRef] | Refused:
+async def bases(names: list[str], project: str, force: bool = False) -> list[ImageRef] | Refused:
     """Take the internal base images through the chain, and return the released images.
 
     Args:
         names: Names of directories in bases/, such as python.
         project: The project's directory.
-        fresh: Build a base again even if a released image of it exists.
+        force: Build a base again even if a released image of it exists.
     """
     tier = await Tier.aload("development")
     workbench: Workbench = await Workbench.aload("workbench")
@@ -34,9 +34,9 @@ async def bases(names: list[str], project: str, fresh: bool = False) -> list[Ima
     for name in names:
         if f"{BASES}/{name}" in workbench.bases:
             continue  # the profile names an image of a third party instead
-        there = None if fresh else await in_thread(_curated, known, name)
+        there = None if force else await in_thread(_curated, known, name)
         if there is None:
-            result = await chain(path=str(Path(project) / "bases" / name), fresh=fresh)
+            result = await chain(path=str(Path(project) / "bases" / name), force=force)
             if isinstance(result, Refused):
                 return complete_refused(result)
             assert isinstance(result, CuratedImage)  # a base is not deployed

@@ -12,9 +12,9 @@ import prefect.task_engine  # noqa: F401
 from prefect import flow, get_run_logger
 
 from blocks import Workbench
+from flows.build import build
 from flows.curate import curate
-from flows.develop import develop
-from flows.execute import execute
+from flows.deploy import deploy
 from orchestration.events import in_a_chain
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
@@ -38,7 +38,7 @@ async def chain(
     path: str,
     revision: str | None = None,
     environment: str | None = None,
-    fresh: bool = False,
+    force: bool = False,
     by_event: bool = False,
     ref: str = "",
     pushed: str = "",
@@ -49,7 +49,7 @@ async def chain(
         path: The application's directory, with its supply-chain.yaml, on the worker's machine, such as /srv/hello.
         revision: The git commit to build. If empty, the directory's current files are built.
         environment: The environment to deploy to. If empty, the first one that the application declares.
-        fresh: Repeat every step, even if signed evidence proves that it is done.
+        force: Repeat every step, even if signed evidence proves that it is done.
         by_event: Whether an event started the run. A promotion freeze then ends it before the next gate, as Frozen.
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
@@ -61,54 +61,54 @@ async def chain(
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
             if by_event and may_wait():
-                await _take_turn_or_leave(stack, await application_in(Path(path), revision))
+                await _take_lock_or_leave(stack, await application_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with run_lock(lock_name("promote", snapshot.manifest.name)):
-                    return await _chain(path, revision, environment, fresh, by_event)
+                    return await _chain(path, revision, environment, force, by_event)
 
 
 async def _chain(
-    path: str, revision: str | None, environment: str | None, fresh: bool, by_event: bool
+    path: str, revision: str | None, environment: str | None, force: bool, by_event: bool
 ) -> CuratedImage | Deployment | Refused | PromotionFreeze:
-    candidate = await develop(path=path, revision=revision, fresh=fresh)
+    candidate = await build(path=path, revision=revision, force=force)
     if isinstance(candidate, Refused):
         return complete_refused(candidate)
     application = candidate.ref.application
-    async with _in_turn(lock_name("curate", application), by_event) as freeze:
+    async with _step_lock(lock_name("curate", application), by_event) as freeze:
         if freeze:
             return complete_frozen(freeze)
-        curated = await curate(image=str(candidate.ref), fresh=fresh)
+        curated = await curate(image=str(candidate.ref), force=force)
     if isinstance(curated, Refused):
         return complete_refused(curated)
     if not curated.environments:
         return curated  # a base is not deployed; other images are built on it
     place = environment or curated.environments[0]
-    async with _in_turn(lock_name(DEPLOY, place, application), by_event) as freeze:
+    async with _step_lock(lock_name(DEPLOY, place, application), by_event) as freeze:
         if freeze:
             return complete_frozen(freeze)
-        deployment = await execute(image=str(curated.ref), environment=place, fresh=fresh)
+        deployment = await deploy(image=str(curated.ref), environment=place, force=force)
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_turn_or_leave(stack: AsyncExitStack, application: str) -> None:
+async def _take_lock_or_leave(stack: AsyncExitStack, application: str) -> None:
     """Take the lock of an application until the stack closes; if another run holds it, reschedule this run."""
     try:
         await stack.enter_async_context(run_lock(lock_name("promote", application), SOON))
     except TimeoutError:
-        why = f"another run works on {plain_text(application)}; this one has no place in its work queue meanwhile"
+        why = f"another run works on {plain_text(application)}; this one waits without a slot in its work queue"
         raise await release_slot(why) from None
 
 
 @asynccontextmanager
-async def _in_turn(turn_of_step: str, by_event: bool) -> AsyncIterator[PromotionFreeze | None]:
+async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze | None]:
     """Wait for the lock of a step, and yield the promotion freeze that stops it, or None.
 
     A run that a person started takes no lock here and is not stopped by a freeze.
     """
-    async with run_lock(turn_of_step) if by_event else nullcontext():
+    async with run_lock(name) if by_event else nullcontext():
         yield await active_freeze() if by_event else None
 
 

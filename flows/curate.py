@@ -26,12 +26,12 @@ from tasks.store import store
 
 
 @flow(name="curate", flow_run_name=by_image)
-async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
+async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
     """Judge an offered image at the intake gate, then store, encrypt, scan, judge again and sign it.
 
     Args:
         image: The image that development offered: dev/hello@sha256:… or only its digest.
-        fresh: Repeat every step, even if signed evidence proves that it is done.
+        force: Repeat every step, even if signed evidence proves that it is done.
     """
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, OFFERED, tier)
@@ -41,28 +41,28 @@ async def curate(image: str, fresh: bool = False) -> CuratedImage | Refused:
         story.add(source_report=facts.source_report)
         if isinstance(verdict, Refused):
             return complete_refused(verdict)
-        return await _admitted(verdict, tier, workbench, story, fresh)
+        return await _admitted(verdict, tier, workbench, story, force)
 
 
 async def _admitted(
-    verdict: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, story: RunReporter, fresh: bool
+    verdict: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, story: RunReporter, force: bool
 ) -> CuratedImage | Refused:
     manifest = verdict.provenance.manifest
     story.add(owner=manifest.owner)
     stored = await story.step(
         "store",
-        store(untracked(verdict), tier, workbench, fresh),
+        store(untracked(verdict), tier, workbench, force),
         lambda s: f"{s.ref.repository}:{s.tag}",
     )
     story.add(repository=stored.ref.repository)
     encrypted = await story.step(
         "encrypt",
-        encrypt(untracked(stored), manifest, tier, workbench, fresh),
+        encrypt(untracked(stored), manifest, tier, workbench, force),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
     scanned, report = await story.step(
         "scan",
-        scan(untracked(encrypted), manifest, tier, workbench, fresh),
+        scan(untracked(encrypted), manifest, tier, workbench, force),
         lambda s: findings_summary(s[1]),
         proven=lambda s: s[0].proven,
     )
@@ -72,6 +72,6 @@ async def _admitted(
         return complete_refused(last)
     return await story.step(
         "sign",
-        sign(untracked(scanned), untracked(last), tier, workbench, fresh),
+        sign(untracked(scanned), untracked(last), tier, workbench, force),
         lambda c: "verified with the public key",
     )

@@ -1,4 +1,4 @@
-"""Flow `morning`: write the daily report for the operators."""
+"""Flow `daily-report`: write the daily report for the operators."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from supply_chain.reports.daily import DailyReport, daily_report_page
 from tasks.daily_report import look_back
 
 
-@flow(name="morning", flow_run_name="morning")
-async def morning(hours: int = 24) -> DailyReport:
+@flow(name="daily-report", flow_run_name="daily-report")
+async def daily_report(hours: int = 24) -> DailyReport:
     """Write the daily report: runs, changes, what waits for a person, what failed and what to do about it.
 
     Args:
         hours: The number of hours to report on.
     """
-    night = await look_back(now(), hours, await Workbench.aload("workbench"))
-    await acreate_markdown_artifact(key="morning", markdown=daily_report_page(night), description=night.headline)
-    return night
+    report = await look_back(now(), hours, await Workbench.aload("workbench"))
+    await acreate_markdown_artifact(key="daily-report", markdown=daily_report_page(report), description=report.headline)
+    return report

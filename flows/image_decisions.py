@@ -1,4 +1,4 @@
-"""Flows `block`, `unblock`, `hold`, `release` and `enforce`: sign and apply lifecycle decisions about images."""
+"""Flows `block`, `unblock`, `hold`, `unhold` and `enforce`: sign and apply lifecycle decisions about images."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from tasks.lifecycle import rule
 
 
 @flow(name="block", flow_run_name=by_image)
-async def block(image: str, why: Words, by: Words) -> DecisionResult:
+async def block(image: str, reason: Words, by: Words) -> DecisionResult:
     """Block an image: every gate refuses it and nobody can pull it. The result lists what runs from it.
 
     Args:
         image: The image: curated/hello@sha256:… or only its digest.
-        why: The reason. It is signed, and every refusal quotes it.
+        reason: The reason. It is signed, and every refusal quotes it.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.BLOCK, why, by)
+    return await _rule(image, Act.BLOCK, reason, by)
 
 
 @flow(name="unblock", flow_run_name=by_image)
-async def unblock(image: str, why: Words, by: Words) -> DecisionResult:
+async def unblock(image: str, reason: Words, by: Words) -> DecisionResult:
     """Lift a block: the gates judge the image by its evidence again, and within minutes it can be pulled.
 
     Args:
         image: The image: curated/hello@sha256:… or only its digest.
-        why: The reason. It is signed.
+        reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.UNBLOCK, why, by)
+    return await _rule(image, Act.UNBLOCK, reason, by)
 
 
 @flow(name="hold", flow_run_name=by_image)
-async def hold(image: str, why: Words, by: Words) -> DecisionResult:
+async def hold(image: str, reason: Words, by: Words) -> DecisionResult:
     """Hold an image: the lifecycle removes and archives nothing of it.
 
     Args:
         image: The image: curated/hello@sha256:… or only its digest.
-        why: The reason. It is signed.
+        reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.HOLD, why, by)
+    return await _rule(image, Act.HOLD, reason, by)
 
 
-@flow(name="release", flow_run_name=by_image)
-async def release(image: str, why: Words, by: Words) -> DecisionResult:
+@flow(name="unhold", flow_run_name=by_image)
+async def unhold(image: str, reason: Words, by: Words) -> DecisionResult:
     """End a hold: the lifecycle's rules apply to the image again.
 
     Args:
         image: The image: curated/hello@sha256:… or only its digest.
-        why: The reason. It is signed.
+        reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.RELEASE, why, by)
+    return await _rule(image, Act.UNHOLD, reason, by)
 
 
 @flow(name="enforce", flow_run_name="enforce blocks")
@@ -76,6 +76,6 @@ async def enforce() -> Enforced:
     return found
 
 
-async def _rule(image: str, act: Act, why: Words, by: Words) -> DecisionResult:
+async def _rule(image: str, act: Act, reason: Words, by: Words) -> DecisionResult:
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    return await rule(await find_stored(image, tier), act, by, why, tier, workbench)
+    return await rule(await find_stored(image, tier), act, by, reason, tier, workbench)

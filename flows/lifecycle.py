@@ -42,7 +42,7 @@ class Approval(RunInput):
 
     approve: bool = Field(default=False, description="Apply the plan? It is this run's artifact lifecycle-plan.")
     by: Words = Field(description="The name of the person who decides. It is signed.")
-    why: Words = Field(description="The reason. It is signed.")
+    reason: Words = Field(description="The reason. It is signed.")
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle by {rules}")
@@ -54,7 +54,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         dry_run: Make the plan but do not apply it. If empty, the workbench block decides.
     """
     if due := _missed():
-        return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later one plans anew", None)
+        return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found = await plan(rules, tier, workbench)
     only_plan = workbench.lifecycle == "plan" if dry_run is None else dry_run
@@ -67,9 +67,9 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
             timeout=PATIENCE,
             key=f"approval-{found.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
-        await sign_approval(found.digest, said.approve, said.by, said.why, tier, workbench)
+        await sign_approval(found.digest, said.approve, said.by, said.reason, tier, workbench)
         if not said.approve:
-            return complete_as("Rejected", f"rejected by {said.by}: {said.why}", found)
+            return complete_as("Rejected", f"rejected by {said.by}: {said.reason}", found)
     found.hold_to(workbench.rules(rules))  # the rules may have changed while the run waited
     return await _carried_out(found, tier, workbench)
 
@@ -122,14 +122,14 @@ async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
     names = [lock_name("curate", application)]
     if not is_base_repository(repository):
         names += [lock_name(DEPLOY, place.name, application) for place in workbench.environments()]
-    async with AsyncExitStack() as turns:
+    async with AsyncExitStack() as locks:
         try:
             for name in names:
-                await turns.enter_async_context(run_lock(name))
+                await locks.enter_async_context(run_lock(name))
         except TimeoutError as error:
             raise ApplicationBusy(
-                f"Images of {application} were being admitted or deployed all the time, so that none was touched.\n"
-                "Carry the same plan out again; look in the UI for a run of the application that hangs."
+                f"Images of {application} were admitted or deployed all the time, so none of them was changed.\n"
+                "Apply the same plan again; look in the UI for a run of the application that hangs."
             ) from error
         yield
 
@@ -146,20 +146,20 @@ async def plan_only(rules: str = "nightly") -> Plan:
 
 
 @flow(name="lifecycle apply", flow_run_name="lifecycle apply")
-async def apply_only(path: str, by: str, why: str, digest: str | None = None) -> Applied:
+async def apply_only(path: str, by: str, reason: str, digest: str | None = None) -> Applied:
     """Apply a plan that a person has read. If it is above its limits, sign the approval first.
 
     Args:
         path: The file of the plan, which `cscm lifecycle plan -o` wrote.
         by: The name of the person who decides.
-        why: The reason.
+        reason: The reason.
         digest: The digest of the plan that was read. If the file holds another plan by now, nothing is applied.
     """
     found = read_plan(Path(path))
     if digest not in (None, found.digest):
-        raise DeclarationInvalid(f"{path} is another plan than the one that was read.\nRead it, and apply it again.")
+        raise DeclarationInvalid(f"{path} changed after it was shown.\nRead it, and apply it again.")
     tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
     found.hold_to(workbench.rules(found.rules))
     if found.over:
-        await sign_approval(found.digest, True, by, why, tier, workbench)
+        await sign_approval(found.digest, True, by, reason, tier, workbench)
     return await _carried_out(found, tier, workbench)

@@ -11,7 +11,7 @@ from prefect.runtime import deployment
 
 from blocks import Tier, Workbench
 from flows.curate import curate
-from flows.execute import execute
+from flows.deploy import deploy
 from orchestration.approvals import forget_answer, read_answers, request_approval
 from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
@@ -72,7 +72,7 @@ async def _to_curation(
     async with next_run_lock(name, CHAIN) as is_first:
         if is_first:
             return await _curated(ref, newest, tier, workbench)
-    return unneeded(no_move(ref, "another run waits already, and takes the newest image of this application"))
+    return unneeded(no_move(ref, "another run waits already and will promote the newest image of this application"))
 
 
 async def _curated(
@@ -102,7 +102,7 @@ async def _to_environment(
             return complete_frozen(freeze)
         if move.asks and deployment.id:  # other runs cannot be resumed, so the gate refuses
             if await on_the_way(move):
-                return unneeded(move.model_copy(update={"why": "another run asks for the approval already"}))
+                return unneeded(move.model_copy(update={"reason": "another run already asks for the approval"}))
             await request_approval(move)
         return await _deployed(ref, move, tier, workbench)
 
@@ -117,7 +117,7 @@ async def _deployed(
             return unneeded(move)
         if freeze := await active_freeze():
             return complete_frozen(freeze)
-        result = await execute(image=str(ref), environment=move.to)
+        result = await deploy(image=str(ref), environment=move.to)
     return complete_refused(result) if isinstance(result, Refused) else result
 
 
@@ -132,20 +132,20 @@ async def _sign_answers(image: str) -> None:
 
 def unneeded(move: Move) -> Move:
     """Return the result of a promotion that had nothing to do: the move, which contains the reason."""
-    why = plain_text(f"{move.image.repository}@{move.image.short}: {move.why}")
+    why = plain_text(f"{move.image.repository}@{move.image.short}: {move.reason}")
     get_run_logger().info("%s", why)
     return complete_as("Unneeded", why, move)
 
 
 @flow(name="approve", flow_run_name=by_image)
-async def approve(image: str, environment: str, who: Words, why: Words, deny: bool = False) -> Approval:
+async def approve(image: str, environment: str, by: Words, reason: Words, deny: bool = False) -> Approval:
     """Sign a person's approval or denial of a curated image in an environment, before a promotion asks for it.
 
     Args:
         image: The image that curation signed: curated/hello@sha256:… or only its digest.
         environment: The environment to decide about: the name of a document in deployments/environments.
-        who: Your name. It is recorded as you write it and is not verified.
-        why: The reason, in one sentence. It is part of the signed statement.
+        by: Your name. It is recorded as you write it and is not verified.
+        reason: The reason, in one sentence. It is part of the signed statement.
         deny: Deny the deployment. A denial overrides an earlier approval.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
@@ -155,21 +155,21 @@ async def approve(image: str, environment: str, who: Words, why: Words, deny: bo
         environment=place.name,
         digest=ref.digest,
         decision="denied" if deny else "approved",
-        who=who,
-        why=why,
+        by=by,
+        reason=reason,
         decided=now(),
     )
     await sign_decision(ref, said, tier, workbench)
-    for note in _of_no_use(said, place, ref) if said.approved else ():
+    for note in _approval_notes(said, place, ref) if said.approved else ():
         log.info("%s", plain_text(f"note: {note}"))
     return said
 
 
-def _of_no_use(said: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
+def _approval_notes(said: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
     """Yield the reasons why an approval does not count, or not yet."""
     if not place.asks:
-        yield f"{place.name} asks for no approval: a yes counts there against an earlier no"
+        yield f"{place.name} requires no approval: there, an approval only overrides an earlier denial"
     try:
         place.placement(ref.application)
     except SettingInvalid as error:
-        yield f"{first_line(error)}: nothing of it is deployed there"
+        yield f"{first_line(error)}: its images are not deployed there"

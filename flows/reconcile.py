@@ -58,7 +58,7 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Promotio
                 continue
             seen.add(key)
             found.append(move)
-            run = move.why if move.unreadable else "is on its way" if await on_the_way(move) else await start(move)
+            run = move.reason if move.unreadable else "runs already" if await on_the_way(move) else await start(move)
             image = plain_text(f"{move.image.repository}@{move.image.short}")
             rows.append(
                 {
@@ -68,7 +68,7 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Promotio
                     "run": plain_text(run),
                 }
             )
-    await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="What no event had announced")
+    await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="Promotions that no event started")
     if unreadable := [str(move.image) for move in found if move.unreadable]:
         return complete_as("Unreadable", ", ".join(unreadable), tuple(found))
     return tuple(found)

@@ -18,7 +18,7 @@ from supply_chain.errors import PartFailed, SupplyChainError
 from supply_chain.text import plain_text, plain_text_lines
 from tasks.build import forget
 
-DEVELOP = "develop"
+BUILD = "build"
 SHORTLY = 1.0
 """Seconds to wait for another run that holds the lock; a live run holds it for longer."""
 
@@ -41,7 +41,7 @@ async def sweep() -> tuple[str, ...]:
         except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
             failed.append(f"{name}: {type(error).__name__}: {plain_text_lines(error)}")
     if failed:
-        raise PartFailed("\n".join(["Not everything could be cleared.", *failed, "The next sweep tries it again."]))
+        raise PartFailed("\n".join(["Some of it could not be removed.", *failed, "The next sweep tries again."]))
     return tuple(given_back)
 
 
@@ -53,9 +53,9 @@ async def _cleared(name: str) -> bool:
         except TimeoutError:
             return False
         kind, about = parse_lock_name(name)[:2]
-        if kind == DEVELOP:
+        if kind == BUILD:
             await _forget(about, before)
-    log.info("%s", plain_text(f"{name}: cleared what {', '.join(before)} left"))
+    log.info("%s", plain_text(f"{name}: removed what {', '.join(before)} left"))
     return True
 
 

@@ -51,7 +51,7 @@ def main() -> int:
         check=False,
     )
     if done.returncode == REFUSED:
-        sys.stderr.write(f"There is no release: {Refused.model_validate_json(done.stdout)}\n")
+        sys.stderr.write(f"No release was made: {Refused.model_validate_json(done.stdout)}\n")
     if done.returncode:
         return done.returncode
     curated = json.loads(done.stdout)
@@ -91,7 +91,7 @@ def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
     evidence = tier.evidence(workbench)
     inventory = sbom_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
     if inventory is None:
-        raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --fresh` on it.")
+        raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --force` on it.")
     return inventory.content
 
 

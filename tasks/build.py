@@ -11,8 +11,7 @@ from blocks import ContainerHost, Tier, Workbench
 from blocks.build_ports import build_ports
 from orchestration.events import emit
 from orchestration.steps import in_thread, invocation
-from supply_chain.development.build import build as build_image
-from supply_chain.development.build import local_name, test_name
+from supply_chain.development.build import build, local_name, test_name
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.model.image import BuiltImage, ImageRef
@@ -20,16 +19,16 @@ from supply_chain.model.tier import development_repository
 
 
 @task(name="build", task_run_name="build", cache_policy=NO_CACHE)
-async def build(
+async def build_step(
     snapshot: Snapshot,
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
-    fresh: bool,
+    force: bool,
 ) -> BuiltImage:
     """Build the image with BuildKit; a failed build is not retried automatically."""
     built = await in_thread(
-        lambda: build_image(snapshot, build_ports(tier, host, workbench, snapshot.origin), invocation(), fresh=fresh)
+        lambda: build(snapshot, build_ports(tier, host, workbench, snapshot.origin), invocation(), force=force)
     )
     if built.proven is None:
         repository = development_repository(built.application)

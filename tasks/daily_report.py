@@ -34,13 +34,13 @@ from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import SettingInvalid
 from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, DailyReport, Run, changes
 
-SAID = ("gate", "environment", "decision", "who", "by", "why", "stood", "from", "to")
+DETAILS = ("gate", "environment", "decision", "by", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
 EVENTS = 50
 """Number of events on the first page; Prefect returns the address of the next one."""
 
 
-@task(name="look back", task_run_name="look back", **RETRYING)
+@task(name="collect runs and events", task_run_name="collect runs and events", **RETRYING)
 async def look_back(until: datetime, hours: int, workbench: Workbench) -> DailyReport:
     """Return the runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
@@ -111,7 +111,7 @@ async def _events(client: PrefectClient, since: datetime, until: datetime) -> li
 def _detail(payload: Mapping[str, Any]) -> str:
     """Return the reason in an event's payload, in one line."""
     reasons = [each["code"] for each in payload.get("reasons", ()) if isinstance(each, dict) and "code" in each]
-    said = [str(payload[key]) for key in SAID if payload.get(key)]
+    said = [str(payload[key]) for key in DETAILS if payload.get(key)]
     return ", ".join((*said, *dict.fromkeys(reasons)))
 
 

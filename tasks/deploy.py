@@ -18,17 +18,17 @@ from supply_chain.policy.outcome import Admitted
 
 
 @task(name="deploy", task_run_name="deploy", **RETRYING)
-async def deploy(
+async def deploy_step(
     admitted: Admitted[DeployFacts],
     environment: Environment,
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
-    fresh: bool,
+    force: bool,
 ) -> Deployment:
     """Run the image by digest with the hardened profile; the new container is ready before the old one stops."""
     deployment = await in_thread(
-        lambda: take_into_service(admitted, environment, deploy_ports(tier, host, workbench), invocation(), fresh=fresh)
+        lambda: take_into_service(admitted, environment, deploy_ports(tier, host, workbench), invocation(), force=force)
     )
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",

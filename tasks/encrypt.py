@@ -15,7 +15,7 @@ from supply_chain.model.manifest import Base, Service
 
 @task(name="encrypt", task_run_name="encrypt", **RETRYING)
 async def encrypt(
-    stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
+    stored: StoredImage, manifest: Service | Base, tier: Tier, workbench: Workbench, force: bool
 ) -> EncryptedImage:
     """Verify the repository's key, write the encrypted copy of a confidential image, and attest both."""
     encrypted = await in_thread(
@@ -29,7 +29,7 @@ async def encrypt(
             storage_key=tier.key("storage_key"),
             content_key=tier.content_key,
             now=now,
-            fresh=fresh,
+            force=force,
         )
     )
     if encrypted.proven is None:

@@ -43,7 +43,7 @@ async def admit_to_curation(
         if status is not StorageStatus.ACTIVE and facts.status.block is None:
             raise ImageArchived(
                 f"{ref} is {status.value.lower()} and cannot be copied.\n"
-                "Where it was unblocked just now, ECR brings it back within 20 minutes; then run the step again."
+                "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
             )
         return facts
 
@@ -102,7 +102,7 @@ def _offered(ref: ImageRef, tier: Tier) -> StorageStatus:
         return tier.ecr.status(ref)
     except ImageNotFound as error:
         raise ImageNotFound(
-            f"The registry has no {ref}.\nOffer it first: `cscm develop PATH` prints the digest."
+            f"The registry has no {ref}.\nOffer it first: `cscm build PATH` prints the digest."
         ) from error
 
 

@@ -20,7 +20,7 @@ from supply_chain.reports import as_of, at_most, image_rows
 from supply_chain.text import pluralize
 
 
-@task(name="read what changed", task_run_name="read what changed", **RETRYING)
+@task(name="refresh the inventory", task_run_name="refresh the inventory", **RETRYING)
 async def refresh(
     application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
 ) -> tuple[Reconciled, ...]:
@@ -37,7 +37,7 @@ async def refresh(
     return await in_thread(work)
 
 
-@task(name="look at the hosts", task_run_name="look at the hosts", **RETRYING)
+@task(name="observe the hosts", task_run_name="observe the hosts", **RETRYING)
 async def look(workbench: Workbench, inventory: Inventory) -> int:
     """Store in the inventory what runs on each environment's host; return the number of containers."""
     engines: dict[str, Callable[[], Engine]] = {}
@@ -48,7 +48,7 @@ async def look(workbench: Workbench, inventory: Inventory) -> int:
     return len(seen)
 
 
-@task(name="note the time", task_run_name="note the time", **RETRYING)
+@task(name="record the time", task_run_name="record the time", **RETRYING)
 async def reconciled(inventory: Inventory) -> None:
     """Record that everything was reconciled with registry and hosts by now."""
     await in_thread(lambda: inventory.open().reconciled_at(now()))
@@ -68,13 +68,13 @@ async def list_images(inventory: Inventory) -> int:
     return len(rows)
 
 
-@task(name="look it up", task_run_name="look it up", **RETRYING)
+@task(name="find images", task_run_name="find images", **RETRYING)
 async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
     """Return the images that contain what the question names."""
     return await in_thread(lambda: where(parse_question(question), inventory.open()))
 
 
-@task(name="how much is known", task_run_name="how much is known", **RETRYING)
+@task(name="read the inventory's time", task_run_name="read the inventory's time", **RETRYING)
 async def inventory_time(question: str, inventory: Inventory) -> str:
     """Return the age of the inventory's data, and of how many images it cannot tell."""
 

@@ -27,7 +27,7 @@ from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import completed_entries as begun
 from supply_chain.lifecycle.apply import find_needed as what_runs
 from supply_chain.lifecycle.apply import unfinished_entries as left_undone
-from supply_chain.lifecycle.decisions import STOOD, DecisionResult, approve_plan, decide
+from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, approve_plan, decide
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
@@ -53,19 +53,19 @@ async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
     return found
 
 
-@task(name="look what runs", task_run_name="look what runs", **RETRYING)
+@task(name="find running images", task_run_name="find running images", **RETRYING)
 async def find_needed(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
     """Return what should run or what a rollback may need, by what execution signed for all applications."""
     return await in_thread(lambda: what_runs(found, registry_reader(tier, workbench)))
 
 
-@task(name="look what is built on what", task_run_name="look what is built on what", **RETRYING)
+@task(name="find used bases", task_run_name="find used bases", **RETRYING)
 async def built_on(found: Plan, tier: Tier, workbench: Workbench) -> frozenset[Digest]:
     """Return the bases of all images that exist and are not removed."""
     return await in_thread(lambda: bases_of(found, registry_reader(tier, workbench)))
 
 
-@task(name="carry out the plan", task_run_name="carry out in {repository}", **RETRYING)
+@task(name="apply the plan", task_run_name="apply in {repository}", **RETRYING)
 async def apply(
     found: Plan,
     repository: str,
@@ -76,10 +76,18 @@ async def apply(
 ) -> tuple[Entry, ...]:
     """Apply the plan to one repository, as far as the preconditions of its steps still hold."""
 
-    def block(ref: ImageRef, of: str, why: str) -> None:
+    def block(ref: ImageRef, of: str, reason: str) -> None:
         by = f"the rules {found.rules}"
         decide(
-            ref, Act.BLOCK, decision_ports(tier, workbench), by=by, why=why, now=now(), of=of, only_sign=True, tell=told
+            ref,
+            Act.BLOCK,
+            decision_ports(tier, workbench),
+            by=by,
+            reason=reason,
+            now=now(),
+            of=of,
+            only_sign=True,
+            tell=told,
         )
 
     now_so = registry_reader(tier, workbench)
@@ -108,17 +116,17 @@ async def publish(applied: Applied, found: Plan) -> None:
 
 
 @task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
-async def sign_approval(plan: Digest, yes: bool, by: str, why: str, tier: Tier, workbench: Workbench) -> None:
+async def sign_approval(plan: Digest, yes: bool, by: str, reason: str, tier: Tier, workbench: Workbench) -> None:
     """Sign a person's decision about a plan that is above its limits; a click in the UI alone does not count."""
     evidence = tier.evidence(workbench)
-    await in_thread(lambda: approve_plan(plan, yes, evidence, tier.ecr, by=by, why=why, now=now()))
+    await in_thread(lambda: approve_plan(plan, yes, evidence, tier.ecr, by=by, reason=reason, now=now()))
 
 
 @task(name="decide", task_run_name="{act} {ref.application}", **RETRYING)
-async def rule(ref: ImageRef, act: Act, by: str, why: str, tier: Tier, workbench: Workbench) -> DecisionResult:
+async def rule(ref: ImageRef, act: Act, by: str, reason: str, tier: Tier, workbench: Workbench) -> DecisionResult:
     """Sign a person's decision about an image, and carry out its immediate consequences."""
     return await in_thread(
-        lambda: decide(ref, act, decision_ports(tier, workbench), by=by, why=why, now=now(), tell=told)
+        lambda: decide(ref, act, decision_ports(tier, workbench), by=by, reason=reason, now=now(), tell=told)
     )
 
 
@@ -141,14 +149,14 @@ def told(ruled: DecisionResult) -> None:
             Act.BLOCK: "image.blocked",
             Act.UNBLOCK: "image.unblocked",
             Act.HOLD: "image.held",
-            Act.RELEASE: "image.released",
+            Act.UNHOLD: "image.unheld",
         }[ruled.act],
         ruled.ref,
         None,
         _number(ruled),
         by=ruled.by,
-        why=ruled.why,
-        stood="" if ruled.changed else STOOD[ruled.act],
+        reason=ruled.reason,
+        unchanged="" if ruled.changed else UNCHANGED[ruled.act],
         running=None if ruled.unread else [each.model_dump() for each in ruled.running],
     )
 

@@ -15,7 +15,7 @@ from supply_chain.policy.rules import name_reasons
 from tasks.gates import curated_before
 
 
-@task(name="name", task_run_name="name", **RETRYING)
+@task(name="check the name", task_run_name="check the name", **RETRYING)
 async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Refused | None:
     """Return the refusal of a name that does not belong to this source, or None.
 

@@ -45,7 +45,7 @@ STALE = timedelta(hours=6)
 ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-@task(name="offered", task_run_name="offered", **RETRYING)
+@task(name="wait for evidence", task_run_name="wait for evidence", **RETRYING)
 async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
     """Wait at most `EVIDENCE` seconds for the evidence of an image that is still being signed."""
     store, until = tier.evidence(workbench), time.monotonic() + EVIDENCE
@@ -57,7 +57,7 @@ async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
         await asyncio.sleep(POLL)
 
 
-@task(name="due at the intake gate", task_run_name="due at the intake gate", **RETRYING)
+@task(name="find the move at the intake gate", task_run_name="find the move at the intake gate", **RETRYING)
 async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, newest: bool = False) -> Move:
     """Return the move that is due for an offered image.
 
@@ -68,7 +68,7 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, ne
     return await in_thread(newest_to_curation, ref, tier.ecr, store) if newest and not move.to else move
 
 
-@task(name="due at the deploy gate", task_run_name="due at the deploy gate", **RETRYING)
+@task(name="find the move at the deploy gate", task_run_name="find the move at the deploy gate", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """Return the move that is due for a curated image: its environment, and whether a person must decide first."""
     view = _view(tier, workbench, ref.application)
@@ -82,7 +82,7 @@ async def _as_seen(move: Move, view: View) -> Move:
     return as_seen(move, there, await soaking_of(move.after, move.image.application))
 
 
-@task(name="decision", task_run_name="decision", **RETRYING)
+@task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
 async def sign_decision(
     ref: ImageRef, decision: Approval, tier: Tier, workbench: Workbench, *, sent: bool = False
 ) -> None:
@@ -109,12 +109,12 @@ async def sign_decision(
         number,
         environment=decision.environment,
         decision=decision.decision,
-        who=decision.who,
-        why=decision.why,
+        by=decision.by,
+        reason=decision.reason,
     )
 
 
-@task(name="missed", task_run_name="missed", **RETRYING)
+@task(name="find missed promotions", task_run_name="find missed promotions", **RETRYING)
 async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> tuple[Move, ...]:
     """Return the moves that no event announced to this tier, for the newest image of each application."""
     if tier.tier == "curation":

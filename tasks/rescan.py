@@ -45,7 +45,7 @@ EVERY = 5.0
 AT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-@task(name="images", task_run_name="images", **RETRYING)
+@task(name="list images", task_run_name="list images", **RETRYING)
 async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, ...]:
     """Return every image that the registry lists in the curated repositories, with the inventory's facts about it.
 

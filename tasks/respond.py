@@ -40,7 +40,7 @@ from tasks.promote import promoting
 
 ENDED, POLL = 90.0, 0.5
 """Seconds to wait for cancelled runs, and between two checks."""
-NOT_BLOCKED = "no signed statement says so (any more): nothing was cancelled, and gates do not refuse it for that"
+NOT_BLOCKED = "no signed statement confirms it: nothing was cancelled, and no gate refuses the image for it"
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Stopped:
     unread: list[str] = field(default_factory=list)
 
 
-@task(name="what is on its way", task_run_name="what is on its way", **RETRYING)
+@task(name="cancel promotions", task_run_name="cancel promotions", **RETRYING)
 async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench) -> Stopped:
     """Return the runs that promote an image; cancel them if the event is one of `CANCELS`.
 
@@ -70,7 +70,7 @@ async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench
     return found
 
 
-@task(name="what runs", task_run_name="what runs", **RETRYING)
+@task(name="find deployments", task_run_name="find deployments", **RETRYING)
 async def gathered(
     ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, tier: Tier, workbench: Workbench
 ) -> Response:
@@ -86,12 +86,12 @@ async def gathered(
         expected = run_from(ref, await in_thread(should_run, names, tier.ecr, tier.http, evidence, whose))
         for place in places:
             if wanted := [each for each in expected if each.environment == place.name]:
-                with _going_on(f"how it is in {place.name}", unread):
+                with _going_on(f"the state in {place.name}", unread):
                     host: ContainerHost = await ContainerHost.aload(place.host)
                     engine = await in_thread(host.engine)
                     observed += await in_thread(look, engine, wanted, (), now)
     for each in dict.fromkeys((ref, *map(image_of, expected))):
-        with _going_on(f"whose {each.application} is", unread):
+        with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
     facts = stopped.facts if happened in CANCELS else facts
@@ -106,7 +106,7 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
     except SupplyChainError as error:
         if error.retryable and task_run.run_count <= RETRYING["retries"]:
             raise
-        unread.append(f"{what} cannot be told: {join_lines(error)}")
+        unread.append(f"{what} is unknown: {join_lines(error)}")
 
 
 async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:
@@ -129,4 +129,4 @@ async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:
             if time.monotonic() > until:
                 break
             await asyncio.sleep(POLL)
-    return [f"{run.name} has not ended yet: what it puts into service is not told here" for run in going_on]
+    return [f"{run.name} has not ended yet: what it deploys is not listed here" for run in going_on]

@@ -16,7 +16,7 @@ from supply_chain.vulnerability.findings import Report
 
 @task(name="scan", task_run_name="scan", tags=["scanner"], **RETRYING)
 async def scan(
-    image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, fresh: bool
+    image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, force: bool
 ) -> tuple[ScannedImage, Report]:
     """Scan the image by digest from the registry, and attach SBOM and report to it."""
     scanned, report = await in_thread(
@@ -28,7 +28,7 @@ async def scan(
             tier.evidence(workbench),
             now,
             days=manifest.limits.scan_days,
-            fresh=fresh,
+            force=force,
         )
     )
     if scanned.proven:

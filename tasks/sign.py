@@ -16,11 +16,11 @@ from supply_chain.policy.outcome import Admitted
 
 @task(name="sign", task_run_name="sign", tags=["signer"], **RETRYING)
 async def sign(
-    scanned: ScannedImage, admitted: Admitted[ReleaseFacts], tier: Tier, workbench: Workbench, fresh: bool
+    scanned: ScannedImage, admitted: Admitted[ReleaseFacts], tier: Tier, workbench: Workbench, force: bool
 ) -> CuratedImage:
     """Sign with the tier's KMS key; verify with its public key alone."""
     curated = await in_thread(
-        lambda: sign_image(scanned, admitted, tier.cosign(workbench), tier.evidence(workbench), now, fresh=fresh)
+        lambda: sign_image(scanned, admitted, tier.cosign(workbench), tier.evidence(workbench), now, force=force)
     )
     if curated.proven is None:
         emit("image.signed", curated.ref, curated.source, tag=curated.tag)

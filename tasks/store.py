@@ -15,7 +15,7 @@ from supply_chain.policy.outcome import Admitted
 
 
 @task(name="store", task_run_name="store", **RETRYING)
-async def store(admitted: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, fresh: bool) -> StoredImage:
+async def store(admitted: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, force: bool) -> StoredImage:
     """Copy the image by digest, without the engine, and verify the copy."""
     stored = await in_thread(
         lambda: store_image(
@@ -26,7 +26,7 @@ async def store(admitted: Admitted[IntakeFacts], tier: Tier, workbench: Workbenc
             tier.evidence(workbench),
             storage_key=tier.key("storage_key"),
             now=now,
-            fresh=fresh,
+            force=force,
         )
     )
     if stored.proven is None:

@@ -80,7 +80,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     from orchestration.database_events import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)
-    click.echo(plain_text(f"announced {name}: rescan/on-advisory looks at {', '.join(packages) or 'every image'}"))
+    click.echo(plain_text(f"announced {name}: rescan/on-advisory matches {', '.join(packages) or 'every image'}"))
 
 
 @events.command()
@@ -117,7 +117,7 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
       cscm events replay --all
     """
     if bool(message) == everything:
-        raise click.UsageError("Name one message by its ID, or say --all.")
+        raise click.UsageError("Give the ID of one message, or --all.")
     settings = _settings()
     dead = settings.dead_letters()
     chosen = (dead_message(dead, message),) if message else dead.all()

@@ -39,8 +39,8 @@ def images(application: str | None, as_json: bool) -> None:
     kept = _inventory()
     if application and application not in kept.applications():
         raise ImageNotFound(
-            f"The inventory knows no image of an application {application!r}.\n"
-            "`cscm images` lists all; `cscm inventory` reads the registry anew."
+            f"The inventory has no image of an application {application!r}.\n"
+            "`cscm images` lists all; `cscm inventory` reads the registry again."
         )
     found = chain(kept.gone(application), kept.images(application))
     if as_json:  # print one by one, because there may be many
@@ -73,9 +73,9 @@ def where(question: str, as_json: bool) -> None:
     if as_json:
         click.echo(json_of(found))
     else:
-        _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "why"))
+        _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "match"))
     running = sum(1 for each in found if each.running)
-    click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, of which {running} run", err=True)
+    click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, {running} of them running", err=True)
     click.echo(reports.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
 
 

@@ -16,7 +16,7 @@ from supply_chain.errors import DeclarationInvalid
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
 export CSCM_HOME={home} CSCM_PROFILE={profile}
-{python} -m cscm.hook {path} "$@" || echo "supply chain: was not told of this push" >&2
+{python} -m cscm.hook {path} "$@" || echo "supply chain: could not report this push" >&2
 exit 0
 """
 
@@ -47,7 +47,8 @@ def install(path: Path) -> None:
     target = where / name
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
         raise DeclarationInvalid(
-            f"{target} is there already, and not from us.\nCall `{sys.executable} -m cscm.hook {path.resolve()}` in it."
+            f"{target} exists already and was not written by `cscm hook install`.\n"
+            f"Call `{sys.executable} -m cscm.hook {path.resolve()}` in it."
         )
     where.mkdir(exist_ok=True)
     profile = profile_file(home.project).resolve()
@@ -67,7 +68,7 @@ def post(path: str) -> None:
 
     for revision, ref in pushes:
         post_pushed(Path(path), revision, ref)
-        click.echo(f"supply chain: told of {revision[:12]}", err=True)
+        click.echo(f"supply chain: reported {revision[:12]}", err=True)
 
 
 if __name__ == "__main__":

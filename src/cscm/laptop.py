@@ -45,7 +45,7 @@ def up() -> None:
     state = laptop.up(profile, home, say, register=_register(home))
     say(f"ready; Prefect's UI: http://127.0.0.1:{profile.ports.prefect} (login: {home.state / 'prefect.auth'})")
     if state.database.kind == "starter":
-        say("note: scans use the starter vulnerability database, which knows only part of what is known")
+        say("note: scans use the starter vulnerability database, which has only some of the known vulnerabilities")
 
 
 def _register(home: Home) -> Callable[[Any], None]:

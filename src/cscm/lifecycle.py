@@ -1,4 +1,4 @@
-"""Commands `cscm lifecycle`, `block`, `unblock`, `hold` and `release`: plan and decide the lifecycle of images."""
+"""Commands `cscm lifecycle`, `block`, `unblock`, `hold` and `unhold`: plan and decide the lifecycle of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RULINGS = {
     "block": "Block IMAGE: from now on, every gate refuses it and nobody can pull it.",
     "unblock": "Lift a block of IMAGE: the gates judge it again, and within minutes it can be pulled.",
     "hold": "Hold IMAGE: the lifecycle removes and archives nothing of it.",
-    "release": "End a hold of IMAGE: the lifecycle's rules apply to it again.",
+    "unhold": "End a hold of IMAGE: the lifecycle's rules apply to it again.",
 }
 HELP = """{about}
 
@@ -27,7 +27,7 @@ IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
 \b
 Example:
-  cscm {name} 3fb1a90c7d2e --why "Ticket 4711"
+  cscm {name} 3fb1a90c7d2e --reason "Ticket 4711"
 """
 
 
@@ -70,10 +70,10 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @by
-@click.option("--why", default="", help="The reason, required if the plan is above its limits. It is signed.")
+@click.option("--reason", default="", help="The reason, required if the plan is above its limits. It is signed.")
 @as_json
 @verbose
-def apply(plan: Path, yes: bool, by: str, why: str, as_json: bool, verbose: bool) -> None:
+def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: bool) -> None:
     """Apply the steps of PLAN, and do nothing else.
 
     A step is skipped if its preconditions no longer hold. After an interruption, run the same command again.
@@ -83,24 +83,26 @@ def apply(plan: Path, yes: bool, by: str, why: str, as_json: bool, verbose: bool
       cscm lifecycle apply plan.json
     """
     found = read_plan(plan)
-    if found.over and not why:
-        raise click.BadOptionUsage("why", f"{'; '.join(found.over)}: say --why, it is signed")
+    if found.over and not reason:
+        raise click.BadOptionUsage("reason", f"{'; '.join(found.over)}: add --reason TEXT, which is signed")
     if not yes:
         click.echo(plain_text_lines(plan_lines(found)), err=True)
-        click.confirm("Carry it out?", abort=True, err=True)
+        click.confirm("Apply the plan?", abort=True, err=True)
     path = str(plan.resolve())
-    run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, why=why, digest=found.digest)
+    run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, reason=reason, digest=found.digest)
 
 
 def _ruling(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
-    @click.option("--why", type=Words(), required=True, help="The reason. It is signed, and shown with the decision.")
+    @click.option(
+        "--reason", type=Words(), required=True, help="The reason. It is signed, and shown with the decision."
+    )
     @by
     @as_json
     @verbose
-    def command(image: str, why: str, by: str, as_json: bool, verbose: bool) -> None:
-        run(f"flows.image_decisions:{name}", as_json, verbose, image=image, why=why, by=by)
+    def command(image: str, reason: str, by: str, as_json: bool, verbose: bool) -> None:
+        run(f"flows.image_decisions:{name}", as_json, verbose, image=image, reason=reason, by=by)
 
     return command
 

@@ -77,7 +77,7 @@ def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[s
 
 
 environments = _offered(_environments_there)
-fresh = click.option("--fresh", is_flag=True, help="Repeat every step, even if signed evidence proves that it is done.")
+force = click.option("--force", is_flag=True, help="Repeat every step, even if signed evidence proves that it is done.")
 
 
 @main.command()
@@ -88,10 +88,10 @@ fresh = click.option("--fresh", is_flag=True, help="Repeat every step, even if s
     help="Deploy to this environment instead of the first one that the application declares.",
     shell_complete=environments,
 )
-@fresh
+@force
 @as_json
 @verbose
-def chain(path: Path, revision: str | None, environment: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
+def chain(path: Path, revision: str | None, environment: str | None, force: bool, as_json: bool, verbose: bool) -> None:
     """Build, curate and deploy the application in PATH.
 
     A base image is not deployed.
@@ -103,33 +103,33 @@ def chain(path: Path, revision: str | None, environment: str | None, fresh: bool
     if revision is None:
         read_manifest(path)
     where = str(path.resolve())
-    run("flows.chain:chain", as_json, verbose, path=where, revision=revision, environment=environment, fresh=fresh)
+    run("flows.chain:chain", as_json, verbose, path=where, revision=revision, environment=environment, force=force)
 
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--revision", help="Build this git commit instead of the current files.")
-@fresh
+@force
 @as_json
 @verbose
-def develop(path: Path, revision: str | None, fresh: bool, as_json: bool, verbose: bool) -> None:
+def build(path: Path, revision: str | None, force: bool, as_json: bool, verbose: bool) -> None:
     """Build and check the application in PATH, and offer its image to curation.
 
     \b
     Example:
-      cscm develop examples/hello
+      cscm build examples/hello
     """
     if revision is None:
         read_manifest(path)
-    run("flows.develop:develop", as_json, verbose, path=str(path.resolve()), revision=revision, fresh=fresh)
+    run("flows.build:build", as_json, verbose, path=str(path.resolve()), revision=revision, force=force)
 
 
 @main.command()
 @click.argument("image", type=Image())
-@fresh
+@force
 @as_json
 @verbose
-def curate(image: str, fresh: bool, as_json: bool, verbose: bool) -> None:
+def curate(image: str, force: bool, as_json: bool, verbose: bool) -> None:
     """Judge, store, encrypt, scan and sign IMAGE.
 
     IMAGE is dev/NAME@sha256:… or a digest, of which 12 digits are enough.
@@ -138,45 +138,47 @@ def curate(image: str, fresh: bool, as_json: bool, verbose: bool) -> None:
     Example:
       cscm curate 3fb1a90c7d2e
     """
-    run("flows.curate:curate", as_json, verbose, image=image, fresh=fresh)
+    run("flows.curate:curate", as_json, verbose, image=image, force=force)
 
 
 @main.command()
 @click.argument("image", type=Image())
 @click.option("--environment", required=True, help="Deploy to this environment.", shell_complete=environments)
-@fresh
+@force
 @as_json
 @verbose
-def execute(image: str, environment: str, fresh: bool, as_json: bool, verbose: bool) -> None:
+def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bool) -> None:
     """Judge IMAGE for an environment, and deploy it there.
 
     IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
     \b
     Example:
-      cscm execute 3fb1a90c7d2e --environment staging
+      cscm deploy 3fb1a90c7d2e --environment staging
     """
-    run("flows.execute:execute", as_json, verbose, image=image, environment=environment, fresh=fresh)
+    run("flows.deploy:deploy", as_json, verbose, image=image, environment=environment, force=force)
 
 
 @main.command()
 @click.argument("image", type=Image())
 @click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
-@click.option("--who", type=Words(), required=True, help="Your name. It is recorded as you write it.")
-@click.option("--why", type=Words(), required=True, help="The reason, in one sentence. It is signed.")
+@click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name. It is recorded as you write it.")
+@click.option("--reason", type=Words(), required=True, help="The reason, in one sentence. It is signed.")
 @click.option("--deny", is_flag=True, help="Deny the deployment. A denial overrides an earlier approval.")
 @as_json
 @verbose
-def approve(image: str, environment: str, who: str, why: str, deny: bool, as_json: bool, verbose: bool) -> None:
+def approve(image: str, environment: str, by: str, reason: str, deny: bool, as_json: bool, verbose: bool) -> None:
     """Sign your approval or denial of IMAGE for an environment.
 
     IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
     \b
     Example:
-      cscm approve 3fb1a90c7d2e --environment production --who "Ann Lee" --why "Load test passed"
+      cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
     """
-    run("flows.promote:approve", as_json, verbose, image=image, environment=environment, who=who, why=why, deny=deny)
+    run(
+        "flows.promote:approve", as_json, verbose, image=image, environment=environment, by=by, reason=reason, deny=deny
+    )
 
 
 @main.command()
@@ -228,11 +230,11 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--fresh", is_flag=True, help="Build a base again even if a released image of it exists.")
+@click.option("--force", is_flag=True, help="Build a base again even if a released image of it exists.")
 @click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(Home.find().project)))
 @as_json
 @verbose
-def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> None:
+def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:
     """Build and release the internal base images NAMES.
 
     Without NAMES, these are the bases that every laptop needs.
@@ -244,8 +246,8 @@ def bases(names: tuple[str, ...], fresh: bool, as_json: bool, verbose: bool) -> 
     project = Home.find().project
     there = _bases_there(project)
     if unknown := [name for name in names if name not in there]:
-        raise click.BadArgumentUsage(f"no base is called {', '.join(unknown)}; there are {', '.join(there)}")
-    run("flows.bases:bases", as_json, verbose, names=list(names or BASES), project=str(project), fresh=fresh)
+        raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(there)}")
+    run("flows.bases:bases", as_json, verbose, names=list(names or BASES), project=str(project), force=force)
 
 
 @main.command()

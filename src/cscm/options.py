@@ -33,7 +33,7 @@ class Words(click.ParamType[str]):
         """Return the text without surrounding blanks."""
         said = value.strip()
         if not 0 < len(said) <= MOST_WORDS:
-            self.fail(f"say something, in at most {MOST_WORDS} characters", param, ctx)
+            self.fail(f"write at least 1 and at most {MOST_WORDS} characters", param, ctx)
         return said
 
 
@@ -46,7 +46,9 @@ class Image(click.ParamType[str]):
         """Return the value as typed; whether the image exists is not checked here."""
         repository, _, digest = value.strip().rpartition("@")
         if not HEXADECIMAL.fullmatch(digest) or not re.fullmatch(PATH, repository or "any"):
-            self.fail(f"{value!r} names no image: write NAME@sha256:…, or 12 digits or more of its digest", param, ctx)
+            self.fail(
+                f"{value!r} does not name an image: write NAME@sha256:…, or 12 digits or more of its digest", param, ctx
+            )
         return value
 
 
@@ -69,6 +71,7 @@ class NewFile(click.ParamType[Path]):
 
 by = click.option(
     "--by",
+    metavar="NAME",
     type=Words(),
     default=user,
     show_default="you",

@@ -33,9 +33,9 @@ def register() -> None:
     """
     if "PREFECT_API_URL" not in os.environ:
         raise SettingInvalid(
-            "PREFECT_API_URL names no Prefect server.\n"
+            "PREFECT_API_URL does not name a Prefect server.\n"
             "Set it, with what the server asks for (PREFECT_API_AUTH_STRING or PREFECT_API_KEY). "
-            "The laptop's own server is told of everything by `cscm up`."
+            "On a laptop, `cscm up` registers everything."
         )
     project, say = use_prefect().project, progress_line()
     if not declared_deployments(project):

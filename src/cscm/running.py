@@ -20,7 +20,7 @@ from supply_chain.text import plain_text, plain_text_lines
 REFUSED = 3
 EXIT = {
     0: "Success. `monitor` also ends with 0 if it finds deviations; they are in its result.",
-    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a question answered no.",
+    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a prompt answered no.",
     2: "A wrong call; the message says how to call the command.",
     REFUSED: "A gate refused the image; every reason is printed.",
 }
@@ -66,13 +66,13 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
         return asyncio.run(getattr(import_module(module), name)(**parameters))
     except TerminationSignal as signal:
         raise Cancelled(
-            "The run was told to end (SIGTERM), and ended its commands.\n"
-            "Run the same again; what is proven by then is not done again."
+            "The run received SIGTERM and ended its commands.\n"
+            "Run the same command again; steps that are proven by evidence are not repeated."
         ) from signal
     except TransportError as error:
         raise PartFailed(
             f"Prefect's server stopped answering: {error or type(error).__name__}\n"
-            "Run `cscm up`, then the same again; what is proven by then is not done again."
+            "Run `cscm up`, then the same command again; steps that are proven by evidence are not repeated."
         ) from error
 
 
@@ -102,7 +102,7 @@ TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("entries", applied_lines),
     ("unjudged", rescan_message),
     ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
-    ("decision", lambda it: f"{it.decision} by {it.who} for {it.environment}: {it.digest}"),
+    ("decision", lambda it: f"{it.decision} by {it.by} for {it.environment}: {it.digest}"),
     ("act", str),
     ("ref", lambda it: str(it.ref)),
 )

@@ -206,7 +206,7 @@ def _database(home: Home) -> Check:
     try:
         database = read_database(home.database)
     except DatabaseUnusable as error:
-        return check("vulnerability database", "none that can be used", "whole", False, f"{UP} ({_told(error)})")
+        return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({_told(error)})")
     age = (datetime.now(UTC) - database.built).days
     found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
     fresh = database.kind == "starter" or age < OLD
@@ -218,7 +218,13 @@ def _ports(profile: Profile, home: Home) -> Iterable[Check]:
         port, taken = service.port or 0, service.port_taken()
         ours = "ours" if service.record() else "free"
         found = f"taken by {listener(port) or 'another program'}" if taken else ours
-        yield check(f"port {port}", found, "free or ours", not taken, f"stop that program or change {service.setting}")
+        yield check(
+            f"port {port}",
+            found,
+            "free or used by this supply chain",
+            not taken,
+            f"stop that program or change {service.setting}",
+        )
 
 
 def _room(places: dict[str, Path]) -> Iterable[Check]:

@@ -340,9 +340,9 @@ def _clear(home: Home, progress: Progress) -> None:
     except EngineUnavailable as error:
         if registry:
             raise EngineUnavailable(
-                f"{first_line(error)}.\nNothing was removed, for what this supply chain deployed may run there. Start "
-                f"the engine and run this again; or, to leave all that is labelled {OWNER}={home.owner} in it, remove "
-                f"{home.directory} yourself."
+                f"{first_line(error)}.\nNothing was removed, because containers of this supply chain may run there. "
+                f"Start the engine and run this again; or, to leave all that is labelled {OWNER}={home.owner} in it, "
+                f"remove {home.directory} yourself."
             ) from error
 
 
@@ -382,7 +382,7 @@ def frozen(profile: Profile, home: Home) -> str:
     try:
         return str(PromotionFreeze.model_validate(found["value"]))
     except (KeyError, TypeError, ValidationError):
-        return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm thaw` removes it"
+        return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm unfreeze` removes it"
 
 
 def _part(service: Service) -> Part:

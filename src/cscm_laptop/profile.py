@@ -53,7 +53,7 @@ class Profile(Model):
     ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust; null for none")
     bases: dict[BaseName, Upstream | None] = Field(
         default={"python": None, "python-build": None},
-        description="base images by name; null means our own, curated/base/NAME",
+        description="base images by name; null means curated/base/NAME",
     )
     registries: tuple[Registry, ...] = Field(
         default=REGISTRIES,
@@ -72,11 +72,12 @@ class Profile(Model):
     )
 
     lifecycle: Literal["plan", "apply"] = Field(
-        default="plan", description="what lifecycle/nightly does: plan and change nothing, or carry the plan out too"
+        default="plan", description="whether lifecycle/nightly only plans or also applies the plan"
     )
 
     inventory: str | None = Field(
-        default=None, description="the inventory's database, such as postgresql+psycopg://…; null for a file of our own"
+        default=None,
+        description="the inventory's database, such as postgresql+psycopg://…; null for a file of this supply chain",
     )
 
     @field_validator("bases")

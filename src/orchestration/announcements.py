@@ -89,8 +89,8 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
     except EventNotTaken as error:
         if _status(error) in NEVER:
             raise EventUnreadable(
-                f"Prefect does not take {what} for an event: {_text(error)}\n"
-                "It lies in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
+                f"Prefect does not accept {what} as an event: {_text(error)}\n"
+                "It is in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
         raise
 
@@ -111,8 +111,8 @@ def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/cou
         return client.request("POST", path, json=body).raise_for_status()
     except (HTTPError, PrefectException) as error:
         raise EventNotTaken(
-            f"Prefect did not take {what}: {error or type(error).__name__}\n"
-            "It is tried again; see whether Prefect's server runs (`cscm status`)."
+            f"Prefect did not accept {what}: {error or type(error).__name__}\n"
+            "It is retried; check whether Prefect's server runs (`cscm status`)."
         ) from error
 
 

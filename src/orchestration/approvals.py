@@ -34,9 +34,11 @@ ANSWERED = re.compile(
 class Decision(RunInput):
     """The form that a suspended promotion shows."""
 
-    approve: bool = Field(title="Approve", description="Yes: it is deployed there. No: it is not, and this is signed.")
-    who: Words = Field(title="Who", description="Your name. It is recorded as you write it; nothing here proves it.")
-    why: Words = Field(title="Why", description="One sentence. It stands in the signed statement.")
+    approve: bool = Field(
+        title="Approve", description="Yes: it is deployed there. No: it is not deployed. Both are signed."
+    )
+    by: Words = Field(title="Decided by", description="Your name. It is recorded as you write it; it is not verified.")
+    reason: Words = Field(title="Reason", description="One sentence. It is part of the signed statement.")
 
 
 async def request_approval(move: Move) -> None:
@@ -61,7 +63,7 @@ async def read_answers() -> dict[str, Approval]:
             try:
                 said = Decision.model_validate(each.decoded_value) if about else None
             except ValidationError as error:
-                get_run_logger().warning("An answer cannot be read, and is asked for once more: %s", plain_text(error))
+                get_run_logger().warning("An answer is not valid, so the form is shown again: %s", plain_text(error))
                 await client.delete_flow_run_input(UUID(flow_run.id), each.key)
                 continue
             if about and said:
@@ -81,7 +83,7 @@ def _approval(said: Decision, environment: str, digest: str, sent: datetime) -> 
         environment=environment,
         digest=digest,
         decision="approved" if said.approve else "denied",
-        who=said.who,
-        why=said.why,
+        by=said.by,
+        reason=said.reason,
         decided=sent,
     )

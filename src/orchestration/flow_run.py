@@ -44,7 +44,7 @@ class ForeignRun(Exception):
 async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
     """Load the flow of a run from the project; raise `ForeignRun` if no declared deployment is its own."""
     if flow_run.deployment_id is None:
-        raise ForeignRun("it is of no deployment")
+        raise ForeignRun("it has no deployment")
     async with get_client() as client:
         deployment = await client.read_deployment(flow_run.deployment_id)
         flow = await client.read_flow(deployment.flow_id)
@@ -71,7 +71,7 @@ async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
         return await load_declared_flow(flow_run)
     except ForeignRun as error:
         message = (
-            f"Nothing was run, for {error}. Find out who made or changed it; `cscm up` or `cscm register` corrects "
+            f"Nothing was run, because {error}. Find out who made or changed it; `cscm up` or `cscm register` corrects "
             "the project's own deployments once prefect.yaml is touched."
         )
         async with get_client() as client:

@@ -73,7 +73,7 @@ async def run_lock(name: str, wait: float | None = None) -> AsyncIterator[tuple[
         return
     token = _held.set(_held.get() | {name})
     try:
-        async with _turn(name, time.monotonic() + (WAIT if wait is None else wait)) as before:
+        async with _acquire(name, time.monotonic() + (WAIT if wait is None else wait)) as before:
             yield before
     finally:
         _held.reset(token)
@@ -84,7 +84,7 @@ async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[b
     """Acquire the lock of this name and yield True, or yield False at once if another run of this machine waits for it.
 
     The waiting run will see, once it holds the lock, everything that this run would see. So of any number of runs of
-    one kind, one works and one waits. Raises `TimeoutError` as `turn` does.
+    one kind, one works and one waits. Raises `TimeoutError` as `run_lock` does.
     """
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as entrance:
@@ -99,7 +99,7 @@ async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[b
 
 
 @asynccontextmanager
-async def _turn(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
+async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
     async with _alone_here(name, until) as file, get_client() as client:
         before = _read(file)
         for holder in before:
@@ -123,7 +123,7 @@ def abandoned_locks() -> tuple[str, ...]:
     skipped: a push that found one locked would rely on a waiting run that does not exist.
     """
     left = []
-    for path in sorted((get_current_settings().home / "turns").glob("*")):
+    for path in sorted((get_current_settings().home / "locks").glob("*")):
         if path.name.endswith(NEXT):
             continue
         with _opened(path) as file:
@@ -141,12 +141,12 @@ def _lease() -> UUID | None:
 @asynccontextmanager
 async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
     """Yield the locked file of a lock; it is in Prefect's home, which belongs to one server's client or one user."""
-    directory = get_current_settings().home / "turns"
+    directory = get_current_settings().home / "locks"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _opened(directory / quote(name, safe=" ")) as file:
         while not _locks(file):
             if time.monotonic() > until:
-                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run had the turn for too long")
+                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run held the lock for too long")
             await asyncio.sleep(POLL)
         yield file
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from supply_chain.adapters.process.command import inherit
 
 FLOWS = (
-    "chain", "develop", "curate", "execute", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
+    "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
     "lifecycle", "daily_report", "rescan", "image_decisions", "sweep",
 )  # fmt: skip
 IMPORTED = (
@@ -53,7 +53,7 @@ def main(path: Path) -> int:
     code, settings = fingerprint(), settings_of(as_a_worker_gives_it(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
-        print(f"what was imported started threads ({names}): runs start by themselves", file=sys.stderr, flush=True)
+        print(f"the imports started threads ({names}): runs start without this process", file=sys.stderr, flush=True)
         return 1
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the session reports to the client; nothing waits here
     with contextlib.suppress(FileNotFoundError):

@@ -21,8 +21,8 @@ async def active_freeze() -> PromotionFreeze | None:
         return PromotionFreeze.model_validate(said)
     except ValidationError as error:
         raise SettingInvalid(
-            f"The variable {VARIABLE} is there, and does not say who froze promotions: {error.errors()[0]['msg']}\n"
-            "Nothing is promoted meanwhile. `cscm thaw` removes it; then, if one is meant, `cscm freeze`."
+            f"The variable {VARIABLE} exists but is not a valid promotion freeze: {error.errors()[0]['msg']}\n"
+            "Promotions wait. Remove it with `cscm unfreeze`; then run `cscm freeze` if promotions have to stay frozen."
         ) from error
 
 

@@ -145,7 +145,7 @@ async def report_run(application: str) -> AsyncIterator[RunReporter]:
         try:
             await mine.publish()
         except (PrefectException, HTTPError) as second:
-            error.add_note(f"The pages of the run could not be written: {second}")
+            error.add_note(f"The run's report could not be written: {second}")
         raise
     else:
         await mine.publish()

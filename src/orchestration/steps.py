@@ -64,7 +64,7 @@ async def alongside(function: Callable[P, object], *args: P.args, **kwargs: P.kw
         try:
             await work
         except Exception as second:  # noqa: BLE001 - added to the first
-            error.add_note(f"What ran beside failed too: {second}")
+            error.add_note(f"A concurrent task failed too: {second}")
         raise
     await work
 

@@ -75,8 +75,10 @@ def main() -> None:
     """Read the arguments and run the worker."""
     parser = argparse.ArgumentParser(prog="python -m orchestration.worker", description=__doc__)
     parser.add_argument("--pool", required=True, help="the work pool whose runs are started")
-    parser.add_argument("--name", help="as which the server knows the worker")
-    parser.add_argument("--command", default=OWN, help="what starts a run; for the laptop's warm process")
+    parser.add_argument("--name", help="the worker's name on the server")
+    parser.add_argument(
+        "--command", default=OWN, help="the command that starts a run; for the prefork server of a laptop"
+    )
     asked = parser.parse_args()
     asyncio.run(work(asked.pool, asked.name, asked.command))
 

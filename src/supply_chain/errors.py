@@ -90,7 +90,7 @@ class BuildFailed(SupplyChainError):
     """The image could not be built, so there is no image to judge.
 
     Read the build's output in the run's log, correct the Dockerfile or the code, and build again with
-    `cscm develop PATH`.
+    `cscm build PATH`.
     """
 
     code = "build.failed"
@@ -150,7 +150,7 @@ class BaseMissing(SupplyChainError):
 class CheckNotMade(SupplyChainError):
     """A check could not be carried out. This is neither a pass nor a failure.
 
-    Correct what the message names (a tool, a file, a remote engine), and run `cscm develop PATH` again.
+    Correct what the message names (a tool, a file, a remote engine), and run `cscm build PATH` again.
     """
 
     code = "check.not-made"
@@ -198,7 +198,7 @@ class EvidenceInvalid(SupplyChainError):
     """Evidence exists but cannot be read or verified, so it proves nothing.
 
     List what is attached with `cosign tree IMAGE` and find out what wrote it. Have an administrator remove it from the
-    registry, and run the step again. Use `--fresh` only for provenance, SBOM and scans from an older version of the
+    registry, and run the step again. Use `--force` only for provenance, SBOM and scans from an older version of the
     chain: of these, the newest counts.
     """
 
@@ -457,7 +457,7 @@ class ApplicationBusy(SupplyChainError):
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 
-    Find out who removed it, and deploy the application again with `cscm execute IMAGE --environment ENVIRONMENT`.
+    Find out who removed it, and deploy the application again with `cscm deploy IMAGE --environment ENVIRONMENT`.
     """
 
     code = "engine.container-gone"

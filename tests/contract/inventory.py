@@ -44,10 +44,10 @@ def scan(*findings: Finding) -> Scan:
     )
 
 
-def deployment(environment: str, at: datetime = NOON, container: str = "c1", front: str = "") -> Running:
+def deployment(environment: str, at: datetime = NOON, container: str = "c1", reverse_proxy: str = "") -> Running:
     return Running(
         environment=environment, application="hello", container=container, name=f"{environment}-hello",
-        front=front, address="http://127.0.0.1:8080/", host="laptop", since=at,
+        reverse_proxy=reverse_proxy, address="http://127.0.0.1:8080/", host="laptop", since=at,
     )  # fmt: skip
 
 
@@ -206,11 +206,13 @@ class InventoryContract:
 
     def test_reverse_proxy_is_shown_with_its_deployment(self, inventory: SqlInventory) -> None:
         """It belongs to the deployment although its image is another one."""
-        inventory.put([entry(1, deployed=(deployment("staging", front="f1"),)), entry(2, "base/proxy")])
-        inventory.saw("laptop", [Seen(container="f1", name="front", digest=digest(2), running=True)], LATER)
+        inventory.put([entry(1, deployed=(deployment("staging", reverse_proxy="f1"),)), entry(2, "base/proxy")])
+        inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=digest(2), running=True)], LATER)
 
         proxy, _ = inventory.images()
-        assert [(r.environment, r.application, r.name) for r in proxy.running] == [("staging", "hello", "front")]
+        assert [(r.environment, r.application, r.name) for r in proxy.running] == [
+            ("staging", "hello", "reverse_proxy")
+        ]
 
     def test_vulnerability_is_found_by_alias_in_any_case(self, inventory: SqlInventory) -> None:
         """Advisories use different names and spellings."""

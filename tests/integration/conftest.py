@@ -34,11 +34,11 @@ def laptop(home: Home) -> Iterator[LaptopState]:
     state = load_state(home)
     _freeze()
     yield state
-    assert cscm("thaw").status == 0
+    assert cscm("unfreeze").status == 0
 
 
 def _freeze() -> None:
-    frozen = cscm("freeze", "--why", "tests run tiers by hand")
+    frozen = cscm("freeze", "--reason", "tests run tiers by hand")
     assert frozen.status == 0, frozen.stderr
 
 
@@ -50,9 +50,9 @@ def frozen_again(laptop: LaptopState) -> Iterator[None]:
 
 
 @pytest.fixture
-def thawed(frozen_again: None) -> None:
+def unfrozen(frozen_again: None) -> None:
     """Lifts the promotion freeze, so events promote images while the test runs."""
-    assert cscm("thaw").status == 0
+    assert cscm("unfreeze").status == 0
 
 
 @pytest.fixture(scope="session")

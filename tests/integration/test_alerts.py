@@ -69,7 +69,7 @@ def test_late_run_and_lost_worker_raise_alerts(prefect: Prefect, pool: str) -> N
     )
 
     eventually(lambda: told(prefect, "a run did not start", run["name"]), 90)
-    eventually(lambda: told(prefect, "a runner is gone", pool), LOST)
+    eventually(lambda: told(prefect, "a work pool has no worker", pool), LOST)
     prefect.delete(f"deployments/{deployment['id']}")
 
 

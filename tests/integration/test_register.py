@@ -93,7 +93,7 @@ def test_register_fails_without_address_or_project(server: Server, tmp_path: Pat
     unsaid = cscm("register")
 
     assert unsaid.code() == nowhere.code() == "setting.invalid"
-    assert "PREFECT_API_URL names no Prefect server" in unsaid.error
+    assert "PREFECT_API_URL does not name a Prefect server" in unsaid.error
     assert "declares no deployments" in nowhere.error
 
 

@@ -146,13 +146,13 @@ class Eyes:
             return containers(client, **wanted)
 
     def running(self, application: str) -> Container:
-        """The one container of the application in its environment, behind its one front."""
+        """The one container of the application in its environment, behind its one reverse proxy."""
         places = {
             role: self.containers(application, **{ROLE: role, ENVIRONMENT: self.environment})
-            for role in ("application", "front")
+            for role in ("application", "reverse-proxy")
         }
         assert [len(found) for found in places.values()] == [1, 1], places
-        assert len(self.containers(application)) == 2, "more than an application and its front"
+        assert len(self.containers(application)) == 2, "more than an application and its reverse proxy"
         return places["application"][0]
 
     def left_in_the_engine(self, application: str) -> list[str]:
@@ -161,11 +161,11 @@ class Eyes:
             label = {"label": f"{APPLICATION}={application}"}
             volumes = [v.name for v in client.volumes.list(filters=label)]
             networks = [n.name for n in client.networks.list(filters={"label": f"{APPLICATION}={application}"})]
-            fronts = [c.name for c in self.containers(application, **{ROLE: "front"})]
+            reverse_proxies = [c.name for c in self.containers(application, **{ROLE: "reverse-proxy"})]
             tags = [tag for image in listed(client.api) for tag in image["RepoTags"] or ()]
         return [
             *networks,
-            *(v for v in volumes if v not in fronts),
+            *(v for v in volumes if v not in reverse_proxies),
             *(tag for tag in tags if f"cscm.local/{application}:" in tag or f"/dev/{application}:" in tag),
         ]
 
@@ -177,7 +177,7 @@ class Eyes:
 
     def begun(self, application: str, since: float) -> bool:
         """Whether a run of its first tier is under way that was created after `since`."""
-        runs = self.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": f"develop {application}"}}})
+        runs = self.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": f"build {application}"}}})
         return any(run["state_type"] == "RUNNING" and _epoch(run["created"]) > since for run in runs)
 
     def slots(self) -> dict[str, int]:

@@ -103,7 +103,7 @@ def stands(**acts):
     """`block="why"`, `hold="why"`, `excuse="why"`; and the `rule` by which."""
     act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}, acts.pop("rule", "")
     return ImageStatus(
-        **{k: LifecycleDecision(act=act[k], by="ann", why=why, at=ago(1), rule=rule) for k, why in acts.items()}
+        **{k: LifecycleDecision(act=act[k], by="ann", reason=why, at=ago(1), rule=rule) for k, why in acts.items()}
     )
 
 

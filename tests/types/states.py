@@ -28,7 +28,7 @@ from supply_chain.model.image import (
 )
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.deploy import deploy as deploy_task
+from tasks.deploy import deploy_step
 from tasks.encrypt import encrypt as encrypt_task
 from tasks.scan import scan as scan_task
 from tasks.sign import sign as sign_task
@@ -123,4 +123,4 @@ def tasks(
     encrypt_task(candidate, world, world, world)  # type: ignore[call-overload]
     scan_task(stored, world, world)  # type: ignore[call-overload]
     sign_task(scanned, earlier, world, world, False)  # type: ignore[call-overload]
-    deploy_task(curated, place, world, world, world, False)  # type: ignore[call-overload]
+    deploy_step(curated, place, world, world, world, False)  # type: ignore[call-overload]

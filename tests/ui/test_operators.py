@@ -37,13 +37,13 @@ def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
 def test_daily_report_shows_waiting_failed_changed_and_found_items(ui: Ui, careless: str) -> None:
     """The operator starts the day with one page, whose entries link to the runs."""
     ui.ended(careless)
-    made = run(ui, "morning", "every-15-minutes")
-    ui.open(ui.artifact(made, "morning"))
+    made = run(ui, "daily-report", "every-15-minutes")
+    ui.open(ui.artifact(made, "daily-report"))
 
     page = ui.shows("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found")
-    assert "What ran" in page and "morning/every-15-minutes" in page
+    assert "What ran" in page and "daily-report/every-15-minutes" in page
     assert "Refused" in page.partition("What was found")[2]
-    ui.picture("morning")
+    ui.picture("daily-report")
     assert ui.page.locator("a[href*='/runs/flow-run/']").count() > 0, "what was found leads to its run"
 
 
@@ -89,9 +89,9 @@ def test_saved_view_filters_the_list_of_runs(ui: Ui, view: View) -> None:
 def test_daily_report_links_to_the_views(ui: Ui, careless: str) -> None:
     """Prefect's second UI stores views in the browser only, so the links carry the filters."""
     ui.ended(careless)
-    made = run(ui, "morning", "every-15-minutes")
+    made = run(ui, "daily-report", "every-15-minutes")
     for view, shown, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):
-        ui.open(ui.artifact(made, "morning"))
+        ui.open(ui.artifact(made, "daily-report"))
         ui.shows("Look further")
         link = ui.page.get_by_role("link", name=view, exact=True).get_attribute("href")
         assert link

@@ -24,9 +24,9 @@ from .conftest import Ui, form
 pytestmark = pytest.mark.real
 
 STEPS = {
-    "develop": ("build", "test", "offer"),
+    "build": ("build", "test", "offer"),
     "curate": ("intake gate", "store", "encrypt", "scan", "release gate", "sign"),
-    "execute": ("deploy gate", "deploy", "monitor"),
+    "deploy": ("deploy gate", "deploy", "monitor"),
 }
 
 

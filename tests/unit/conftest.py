@@ -39,7 +39,7 @@ from supply_chain.model.manifest import FILE
 from supply_chain.model.tier import TierName
 from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
 
-SEARCH = int(os.environ.get("CSCM_SEARCH", "0"))
+SEARCH = int(os.environ.get("CSCM_FUZZ_FACTOR", "0"))
 """Factor for the number of random examples; 0 means the written number with the same examples in each run."""
 
 

@@ -23,8 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from flows.respond import alert
 from orchestration import events
 from orchestration.announcements import WAITING, event_of
+from orchestration.registration import entrypoints
 from orchestration.registration.abandoned_runs import SILENT
-from orchestration.registration.automations import TELLER, as_prefect, read_automations
+from orchestration.registration.automations import ALERT, as_prefect, read_automations
 from orchestration.registration.deployments import TAG
 from orchestration.registration.work_queues import declared_pool
 from supply_chain.execution.environment import read_environments
@@ -101,6 +102,7 @@ def test_deployment_has_described_async_flow_with_its_parameters(deployment: Dep
     parameters = inspect.signature(found.fn).parameters
 
     assert isinstance(found, Flow) and inspect.iscoroutinefunction(found.fn)
+    assert entrypoints(ROOT)[f"{found.name}/{deployment.name}"] == deployment.entrypoint
     for trigger in deployment.triggers:
         assert set(trigger.parameters) <= set(parameters)
     for schedule in deployment.schedules:
@@ -144,7 +146,7 @@ def test_public_deployments_exist() -> None:
 
     assert names >= {
         "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
-        "develop/on-demand", "curate/on-demand", "execute/on-demand", "approve/on-demand",
+        "build/on-demand", "curate/on-demand", "deploy/on-demand", "approve/on-demand",
         "promote/on-demand", "promote/on-push", "promote/on-admitted", "promote/on-soaked",
         "reconcile/curation", "reconcile/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
@@ -212,7 +214,7 @@ def test_every_deployment_started_by_event_has_limit() -> None:
     pool = declared_pool(ROOT)
     assert pool is not None
     limited = {queue.name for queue in pool.queues if queue.limit}
-    by_event = [d for d in DEPLOYMENTS if d.triggers or f"{d.entrypoint.partition(':')[2]}/{d.name}" == TELLER]
+    by_event = [d for d in DEPLOYMENTS if d.triggers or f"{d.entrypoint.partition(':')[2]}/{d.name}" == ALERT]
 
     assert len(by_event) > 10
     assert [d for d in by_event if d.work_pool.work_queue_name not in limited and d.concurrency_limit is None] == []
@@ -241,7 +243,7 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
         ("deployment.soaked", {"environment": "staging"}, ["promote/on-soaked"], ["promote/on-soaked"]),
         (
             "image.blocked",
-            {"by": "ann", "why": "x"},
+            {"by": "ann", "reason": "x"},
             ["respond/on-blocked", "inventory/on-event"],
             ["respond/on-blocked", "inventory/on-event"],
         ),
@@ -274,10 +276,10 @@ def test_block_or_unblock_of_base_starts_rescan(monkeypatch: pytest.MonkeyPatch,
     emitted: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
     for repository in ("curated/base/python", "curated/hello"):
-        events.emit(name, ImageRef(repository=repository, digest=IMAGE.digest), by="ann", why="x")
+        events.emit(name, ImageRef(repository=repository, digest=IMAGE.digest), by="ann", reason="x")
 
     base, other = map(started, emitted)
-    assert set(base) - set(other) == {"rescan/on-base-ruled"}
+    assert set(base) - set(other) == {"rescan/on-base-decision"}
 
 
 def test_deployments_started_by_events_have_tag_for_alerts() -> None:

@@ -40,7 +40,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=4566)
     parser.add_argument("--region", default="us-east-1")
-    parser.add_argument("--state", type=Path, required=True, help="the directory that holds everything")
+    parser.add_argument("--state", type=Path, required=True, help="the directory of the state")
     return parser.parse_args()
 
 
@@ -113,7 +113,10 @@ def assembled(state: Path) -> tuple[Any, Any]:
     from cscm_laptop.emulator.tokens import Tokens  # noqa: PLC0415
 
     if not kms.HAS_CRYPTO:
-        raise PartFailed("The emulator's environment lacks `cryptography`, so it has no keys.\nMake it anew.")
+        raise PartFailed(
+            "The emulator's environment lacks `cryptography`, so it has no keys.\n"
+            "Remove the environment, and run `cscm up`."
+        )
     blobs = Blobs(state)
     parts = restore(state, blobs)
     crown(*root_key(state / "root-key.json"))

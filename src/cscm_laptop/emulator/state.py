@@ -64,12 +64,12 @@ def read(path: Path, service: str) -> Any:
     except (ValueError, KeyError, TypeError) as error:
         raise PartFailed(
             f"The emulator's state in {path} cannot be read: {error!r}\n"
-            "Restore that file from a copy, or remove the emulator's state to begin anew."
+            "Restore that file from a copy, or remove the emulator's state to start without it."
         ) from error
     if version > persistence._state_format_version(service):
         raise PartFailed(
             f"The emulator's state in {path} was written by a newer ministack (format {version}).\n"
-            "Use that version again, or remove the emulator's state to begin anew."
+            "Use that version again, or remove the emulator's state to start without it."
         )
     return payload
 
@@ -155,7 +155,7 @@ def _with_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PartFailed(
             f"The manifest {digest} of {record['repositoryName']} is missing from the emulator's state.\n"
-            "Restore it from a copy, or remove the emulator's state to begin anew."
+            "Restore it from a copy, or remove the emulator's state to start without it."
         ) from error
     return {**record, "imageManifest": text}
 

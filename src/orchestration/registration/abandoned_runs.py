@@ -34,7 +34,7 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TA
 
 def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that move abandoned runs to Crashed."""
-    silent = f"It gave no sign of life any more for {LEASE} s"
+    silent = f"It sent no heartbeat for {LEASE} s"
     return (
         _automation(SILENT, _silence_after("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
         _automation("an abandoned run is Crashed", _became(ABANDONED), "CRASHED", "Crashed", silent),
@@ -46,11 +46,11 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
             silent,
         ),
         _automation(
-            "a run that never began is Crashed",
+            "a run that never started is Crashed",
             _silence_after("prefect.flow-run.Pending", LEASE),
             "CRASHED",
             "Crashed",
-            f"Its worker took it and is gone for {LEASE} s",
+            f"Its worker accepted it and has been silent for {LEASE} s",
         ),
     )
 
@@ -72,10 +72,10 @@ def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
 
 
 def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str, why: str) -> dict[str, Any]:
-    message = f"{why}. What it had begun is taken up again by the run after it."
+    message = f"{why}. The next run continues its work."
     return {
         "name": name,
-        "description": f"A run of which nothing is heard for {LEASE} s keeps no place and no slot.",
+        "description": f"A run without a heartbeat for {LEASE} s loses its slots.",
         "enabled": True,
         "trigger": {
             "type": "event",

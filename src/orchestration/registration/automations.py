@@ -20,7 +20,7 @@ from supply_chain.model.image import Model
 DIRECTORY = Path("deployments/automations")
 OURS = "supply-chain-"
 """Prefix of the types of the project's own blocks, which Prefect's server does not know."""
-TELLER = "alert/on-demand"
+ALERT = "alert/on-demand"
 Line = Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)]
 
 
@@ -45,7 +45,7 @@ class Trigger(Model):
     )
 
 
-class Telling(Model):
+class AutomationMessage(Model):
     """The text of the notification. Expressions in `{{ }}` are replaced by values from the event."""
 
     about: Line = Field(description="what the event is about: `{{ event.resource.name }}`")
@@ -66,7 +66,7 @@ class Automation(Model):
     name: Line = Field(description="the name in Prefect; an existing automation with this name is replaced")
     description: Line = Field(description="the description in Prefect, for people")
     trigger: Trigger = Field(description="when it notifies")
-    tell: Telling = Field(description="the text of the notification")
+    notify: AutomationMessage = Field(description="the text of the notification")
 
 
 def read_automations(directory: Path) -> tuple[Automation, ...]:
@@ -74,7 +74,7 @@ def read_automations(directory: Path) -> tuple[Automation, ...]:
     found = tuple(read_document(path, Automation) for path in sorted(directory.glob("*.yaml")))
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingInvalid(f"Two automations are called {twice[0]!r}.\nGive each a name of its own in {DIRECTORY}.")
+        raise SettingInvalid(f"Two automations have the name {twice[0]!r}.\nGive each its own name in {DIRECTORY}.")
     return found
 
 
@@ -102,11 +102,14 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
 
 def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, Any]:
     """Return the automation in the form of Prefect's API; `action` is the action that notifies."""
-    trigger, tell = automation.trigger, automation.tell
+    trigger, message = automation.trigger, automation.notify
     if action["type"] == "run-deployment":
-        told: dict[str, Any] = {"parameters": tell.model_dump()}
+        told: dict[str, Any] = {"parameters": message.model_dump()}
     else:
-        told = {"subject": f"{tell.what}: {tell.about}", "body": f"{tell.what}: {tell.about}\n\n{tell.remedy}"}
+        told = {
+            "subject": f"{message.what}: {message.about}",
+            "body": f"{message.what}: {message.about}\n\n{message.remedy}",
+        }
     return {
         "name": automation.name,
         "description": automation.description,
@@ -149,7 +152,7 @@ def _plain(value: Any) -> Any:
 
 
 def _run(ask: PrefectApi) -> dict[str, Any]:
-    found = ask("GET", f"/deployments/name/{TELLER}")
+    found = ask("GET", f"/deployments/name/{ALERT}")
     return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
 
 

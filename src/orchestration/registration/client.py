@@ -21,8 +21,8 @@ def prefect_api(client: SyncPrefectClient) -> PrefectApi:
         except (HTTPError, PrefectException) as error:
             first, *_ = str(error).splitlines() or [type(error).__name__]
             raise PartFailed(
-                f"{method} {str(client.api_url).rstrip('/')}{path} was not answered as it should be: {first}\n"
-                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same again."
+                f"{method} {str(client.api_url).rstrip('/')}{path} failed: {first}\n"
+                "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same command again."
             ) from error
         return response.json() if response.content else None
 

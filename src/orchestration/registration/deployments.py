@@ -26,14 +26,14 @@ def declared_deployments(project: Path) -> frozenset[str]:
 def entrypoints(project: Path) -> dict[str, str]:
     """Return the entrypoint of each deployment that `prefect.yaml` declares, by `flow/name`; none without a file.
 
-    A flow has the name of its function, which the entrypoint contains. Raises `SettingInvalid` if the file cannot be
-    read.
+    A flow has the name of its function, which the entrypoint contains, with hyphens in place of underscores. Raises
+    `SettingInvalid` if the file cannot be read.
     """
     prefect_yaml = project / "prefect.yaml"
     try:
         content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - safe
         return {
-            f"{each['entrypoint'].rpartition(':')[2]}/{each['name']}": each["entrypoint"]
+            f"{each['entrypoint'].rpartition(':')[2].replace('_', '-')}/{each['name']}": each["entrypoint"]
             for each in content.get("deployments") or []
         }
     except FileNotFoundError:
@@ -100,5 +100,5 @@ def deploy(
         raise PartFailed(
             f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
             f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
-            "Correct prefect.yaml or the flow it names, then run the same again."
+            "Correct prefect.yaml or the flow it names, then run the same command again."
         )

@@ -74,7 +74,7 @@ def ensure_queues(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     if missing := [name for name in pool.names if name not in limits]:
         raise PartFailed(
             f"prefect.yaml names the work pool {missing[0]!r}, which the server does not have.\n"
-            f"Make it with `prefect work-pool create {missing[0]} --type process`, then run the same again."
+            f"Make it with `prefect work-pool create {missing[0]} --type process`, then run the same command again."
         )
     return tuple(each for name in pool.names for each in _ensure(name, limits[name], pool, ask))
 

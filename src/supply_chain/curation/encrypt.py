@@ -79,16 +79,16 @@ def encrypt(
     storage_key: str,
     content_key: str | None,
     now: Callable[[], datetime],
-    fresh: bool = False,
+    force: bool = False,
 ) -> EncryptedImage:
     """Verify encryption at rest, write the encrypted copy of a confidential image, and attest both.
 
     `storage_key` and `content_key` are ids, ARNs or aliases; the second is needed only for confidential images. The
-    keys are checked every time. What is already attested is not done again unless `fresh` is true. Raises `KeyUnusable`
+    keys are checked every time. What is already attested is not done again unless `force` is true. Raises `KeyUnusable`
     if the repository or a key does not meet the requirements; in that case nothing is written.
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
-    own = () if fresh else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
+    own = () if force else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
     known = encryption_records(own)
 
     def attest(copy: EncryptedCopy | None) -> Proof | None:
@@ -125,13 +125,14 @@ def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncr
     if kind != "KMS" or found is None:
         raise KeyUnusable(
             f"{repository} is encrypted with {kind}, not with the tier's KMS key {storage_key}.\n"
-            "A repository's encryption cannot be changed: move its images, delete it, and let `store` make it anew."
+            "A repository's encryption cannot be changed: move its images, delete it, and run the step again."
         )
     wanted = keys.state(storage_key)
     if found != wanted.arn and (":key/" in found or keys.state(found, rotation=False).arn != wanted.arn):
         raise KeyUnusable(
             f"{repository} is encrypted with another key ({found}) than the tier's ({wanted.arn}).\n"
-            "Name that key as the tier's storage key if it is meant; otherwise make the repository anew."
+            "Name that key as the tier's storage key if it is the right one; "
+            "otherwise delete the repository and run the step again."
         )
     _fit(wanted, "storage key")
     if not wanted.rotates:
@@ -160,7 +161,7 @@ def verify_content_key(keys: KeyStore, content_key: str | None) -> str:
 def _fit(key: KeyState, role: str) -> None:
     if not key.customer_managed:
         raise KeyUnusable(
-            f"The {role} {key.arn} belongs to AWS; nobody here can disable it or say who may use it.\n"
+            f"The {role} {key.arn} belongs to AWS; you can neither disable it nor set its policy.\n"
             "Create a customer-managed key and name it in the tier's block."
         )
     if not key.enabled:

@@ -54,17 +54,17 @@ def scan(
     now: Callable[[], datetime],
     *,
     days: int,
-    fresh: bool = False,
+    force: bool = False,
 ) -> tuple[ScannedImage, Report]:
     """Make the SBOM from the registry by digest, scan it, and attach both as evidence.
 
     An SBOM of the same generator is used again. A report of the same scanner and database on the same SBOM is valid for
-    `days`. If `fresh` is true, both are made again. Raises `DatabaseOutdated` if an earlier report was made with a
+    `days`. If `force` is true, both are made again. Raises `DatabaseOutdated` if an earlier report was made with a
     database that knows more than the scanner's.
     """
     ref = image.stored.ref
     known = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    listed = None if fresh else last_listed(known)
+    listed = None if force else last_listed(known)
     before = listed.read(evidence.referrers.content) if listed and listed.examination else None
     if before is None or before.generator != generator.generator:
         require_no_better(known, scanner)

@@ -42,18 +42,18 @@ def sign(
     evidence: EvidenceStore,
     now: Callable[[], datetime],
     *,
-    fresh: bool = False,
+    force: bool = False,
 ) -> CuratedImage:
     """Sign a scanned image that the release gate admitted, verify it with the public key alone, and record the verdict.
 
-    An image with a signature that verifies is not signed again unless `fresh` is true.
+    An image with a signature that verifies is not signed again unless `force` is true.
     """
     stored, facts = scanned.encrypted.stored, admitted.facts
     assert stored.ref == facts.ref, "the gate admitted another image"
     ref, key = stored.ref, evidence.trusted[TierName.CURATION]
     record(admitted, facts, evidence, now())
     signatures = [e for e in facts.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
-    proven = proof(signatures[-1:]) if not fresh and signatures and _verifies(signer, ref, key) else None
+    proven = proof(signatures[-1:]) if not force and signatures and _verifies(signer, ref, key) else None
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)

@@ -70,12 +70,12 @@ def store(
     *,
     storage_key: str,
     now: Callable[[], datetime],
-    fresh: bool = False,
+    force: bool = False,
 ) -> StoredImage:
     """Copy image and evidence, verify every byte, and attach the intake gate's verdict.
 
     The tag is `<revision>-<first 12 of the digest>` and never has to move. The verdict states that every byte was
-    verified: if there is one already, the bytes are not read again unless `fresh` is true.
+    verified: if there is one already, the bytes are not read again unless `force` is true.
 
     A push restores an archived image. If the image was blocked in the meantime, the next gate refuses it and the
     lifecycle archives it again; curation's role may not archive.
@@ -92,7 +92,7 @@ def store(
         blobs_in(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(facts.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
-    proven = proof([before.evidence]) if before and there and not fresh else None
+    proven = proof([before.evidence]) if before and there and not force else None
     blobs = blobs_in(ref, registry)
     if proven is None:
         side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)

@@ -60,13 +60,13 @@ class CuratedBases:
             return self.curated(name)
         if reference.startswith(f"{self.host}/") or name.startswith(OWN):
             raise DockerfileRefused(
-                f"The Dockerfile takes in {reference}, an image of this chain that is no base.\n"
-                "Build on a base (`curated/base/…`), or bring in as source what you need of it."
+                f"The Dockerfile takes in {reference}, an image of this chain that is not a base.\n"
+                "Build on a base (`curated/base/…`), or copy what you need of it into the source."
             )
         registry = reference.partition("/")[0]
         if registry not in self.registries:
             raise DockerfileRefused(
-                f"The Dockerfile takes in {reference}: from the registry {registry} builds take no images.\n"
+                f"The Dockerfile takes in {reference}: builds take no images from the registry {registry}.\n"
                 "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
             )
         address = declared_image(reference, declared)
@@ -97,12 +97,12 @@ class CuratedBases:
             which = "is" if base == newest else f"is built on {base}, which is"
             return (
                 f"There is no curated image {name} that may be used: the newest, {newest}, {which} blocked {block}\n"
-                "Use a newer base, or let whoever blocked it lift that: `cscm unblock`."
+                "Use a newer base, or ask for `cscm unblock`."
             )
         called = repository.removeprefix(f"{BASES}/")
         return (
             f"There is no curated image {name}.\n"
-            f"Make it with `cscm bases {called}`, or name an upstream image by digest for it in the profile."
+            f"Build it with `cscm bases {called}`, or name an upstream image by digest for it in the profile."
         )
 
     def _pinned(self, name: str, address: str) -> tuple[str, Material]:
@@ -116,8 +116,7 @@ class CuratedBases:
         """Raise `BaseMissing` if the digest is blocked, under whatever name."""
         if block := image_status(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
-                f"{name} may not be used: {digest} is blocked {block}\n"
-                "Use another base, or let whoever blocked it lift that: `cscm unblock`."
+                f"{name} may not be used: {digest} is blocked {block}\nUse another base, or ask for `cscm unblock`."
             )
 
     def _admitted(self, ref: ImageRef) -> bool:

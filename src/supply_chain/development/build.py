@@ -56,12 +56,12 @@ class BuildOrder:
     key: str
     """Identifies the application's caches; no declaration can choose it."""
     caches: str
-    """Identifies the caches that the build's steps mount: the application's, or in a fresh build its own."""
+    """Identifies the caches that the build's steps mount: the application's, or in a forced build its own."""
     max_size: int
     """Largest number of unpacked bytes of all layers; the image is held to it only if it is `reproducible`."""
     unpacks: bool = False
     """Whether an instruction may unpack archives of the context (ADD)."""
-    fresh: bool = False
+    force: bool = False
     """Whether every step runs again, whatever was built before."""
 
 
@@ -137,16 +137,16 @@ class BuildPorts:
     """Whether the builder's host is used for builds only."""
 
 
-def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, fresh: bool = False) -> BuiltImage:
+def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, force: bool = False) -> BuiltImage:
     """Build the image that a snapshot declares and, for a service, the stage that contains its tests.
 
     Base images are resolved to digests before the build; an uncurated one is recorded as such. An image that was
-    offered before from the same inputs, with the results of its checks, is not built again unless `fresh` is true.
+    offered before from the same inputs, with the results of its checks, is not built again unless `force` is true.
     """
     started, manifest = workshop.now(), snapshot.manifest
     content = read_dockerfile(snapshot)
     key = workshop.cache_key(snapshot.source, manifest.name)
-    caches = run_key(key, run) if fresh else key
+    caches = run_key(key, run) if force else key
     plan = plan_build(content, manifest, snapshot.source, caches, workshop.reader, workshop.bases)
     inputs = BuildInputs(
         application=manifest.name,
@@ -159,8 +159,8 @@ def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, fresh: bool = F
         versions={**workshop.builder.versions(), "reader": workshop.reader.version, "cscm": workshop.version},
         hosted=workshop.hosted,
     )
-    known = None if fresh else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, key, run, fresh=fresh)
+    known = None if force else offered_before(inputs, manifest, workshop)
+    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, key, run, force=force)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
@@ -180,7 +180,7 @@ def _built(
     key: str,
     run: str,
     *,
-    fresh: bool,
+    force: bool,
 ) -> Digest:
     manifest = snapshot.manifest
     with (
@@ -203,7 +203,7 @@ def _built(
             caches=plan.namespace,
             max_size=manifest.build.max_size,
             unpacks=plan.unpacks,
-            fresh=fresh,
+            force=force,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
         results = workshop.builder.build(*orders)

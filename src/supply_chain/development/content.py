@@ -64,7 +64,7 @@ def check_content(
     started, contents = now(), read()
     if contents and contents.digest != digest:
         raise CheckNotMade(
-            f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm develop --fresh`."
+            f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm build --force`."
         )
     passed, failed = _held(contents, manifest) if contents else ([], [too_large(manifest.build.max_size)])
     warned: list[str] = []

@@ -24,8 +24,8 @@ class Approval(Model):
     environment: str
     digest: Digest = Field(description="the image that it is about")
     decision: Literal["approved", "denied"]
-    who: Words = Field(description="the name of who decided, as told")
-    why: Words
+    by: Words = Field(description="the name of the person who decided, as they wrote it; it is not verified")
+    reason: Words
     decided: AwareDatetime
 
     @property
@@ -34,7 +34,7 @@ class Approval(Model):
         return self.decision == "approved"
 
     def __str__(self) -> str:
-        return f"{self.decision} for {self.environment} by {self.who}: {self.why}"
+        return f"{self.decision} for {self.environment} by {self.by}: {self.reason}"
 
     def has_same_content(self, other: Approval) -> bool:
         """Return whether two decisions differ only in their time."""

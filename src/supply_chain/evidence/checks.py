@@ -60,9 +60,9 @@ CHECKS: Mapping[Check, About] = {
     Check.SOURCE: About(EVERY, "change the code, or end the line with `# nosec` and the reason"),
     Check.SECRETS: About(
         EVERY,
-        "remove the secret from the context, and treat it as known to others",  # pragma: allowlist secret
+        "remove the secret from the context, and revoke it",  # pragma: allowlist secret
     ),
-    Check.DEPENDENCIES: About(EVERY, "raise the dependency to a fixed version"),
+    Check.DEPENDENCIES: About(EVERY, "upgrade the dependency to a fixed version"),
     Check.PROBE: About(
         ("service",), "make the application behave so under its declared runtime profile", in_engine=True
     ),
@@ -108,14 +108,14 @@ class CheckResult(Model):
 
     @property
     def outcome(self) -> Outcome:
-        """Return FAILED if anything failed, WARNED for warnings or a check that looked at nothing, otherwise PASSED."""
+        """Return FAILED if anything failed, WARNED for warnings or a check that examined nothing, otherwise PASSED."""
         if self.failed:
             return Outcome.FAILED
         return Outcome.WARNED if self.warned or not self.passed else Outcome.PASSED
 
     @property
     def empty(self) -> bool:
-        """Return whether the check looked at nothing, which proves nothing."""
+        """Return whether the check examined nothing, which proves nothing."""
         return not (self.failed or self.warned or self.passed)
 
     @property

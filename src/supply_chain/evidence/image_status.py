@@ -35,8 +35,8 @@ class Act(StrEnum):
     UNBLOCK = "unblock"
     """The image can be used again if the gates admit it. No rule blocks it again for what is known of it now."""
     HOLD = "hold"
-    """The lifecycle removes and archives nothing of the image, until somebody releases it."""
-    RELEASE = "release"
+    """The lifecycle removes and archives nothing of the image, until somebody ends the hold."""
+    UNHOLD = "unhold"
     """The rules decide about the image again."""
 
 
@@ -49,7 +49,7 @@ class PlanAct(StrEnum):
     """The plan is not carried out."""
 
 
-UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.RELEASE}
+UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.UNHOLD}
 BLOCKS = (Act.BLOCK, Act.UNBLOCK)
 DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
 """The repository for blocks by digest, whatever the image's name is."""
@@ -59,16 +59,16 @@ class LifecycleDecision(Predicate):
     """The predicate of `statement.LIFECYCLE`: a lifecycle decision about one image or about a plan."""
 
     act: Act | PlanAct
-    by: Words = Field(description="who decided it, as they call themselves")
-    why: Words
+    by: Words = Field(description="who decided: the name that the person gave, or a rule")
+    reason: Words
     at: AwareDatetime
-    rule: str = Field(default="", description="by which rule of the lifecycle; empty where a person decided it")
+    rule: str = Field(default="", description="the lifecycle rule that decided; empty if a person decided")
     image: str = Field(
-        default="", description="the image as it was named then; a block holds for its digest under every name"
+        default="", description="the image's name at that time; a block applies to its digest under every name"
     )
 
     def __str__(self) -> str:
-        return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.why}"
+        return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"
 
 
 class ImageStatus(Model):
@@ -76,7 +76,9 @@ class ImageStatus(Model):
 
     block: LifecycleDecision | None = None
     hold: LifecycleDecision | None = None
-    excuse: LifecycleDecision | None = Field(default=None, description="the unblocking, where that was the last word")
+    excuse: LifecycleDecision | None = Field(
+        default=None, description="the decision to unblock, if it is the latest one"
+    )
 
     def has(self, act: Act) -> bool:
         """Return whether a decision would change nothing."""
@@ -124,7 +126,7 @@ def read_blocks(digest: Digest, store: EvidenceStore) -> Reading:
 def _read(place: ImageRef, store: EvidenceStore) -> Reading:
     if TierName.LIFECYCLE not in store.trusted:
         raise SettingInvalid(
-            f"The {store.tier} tier trusts no key of the lifecycle, so that it cannot tell what is blocked.\n"
+            f"The {store.tier} tier trusts no key of the lifecycle, so it cannot know what is blocked.\n"
             "Add the public key of `lifecycle` to the trusted keys of the tier's block (`cscm up` does on a laptop)."
         )
     return store.read(place, LIFECYCLE)
@@ -133,7 +135,7 @@ def _read(place: ImageRef, store: EvidenceStore) -> Reading:
 def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     """Return the image status according to the lifecycle's statements; raise `EvidenceInvalid` for an unreadable one.
 
-    The newest of block and unblock counts, and the newest of hold and release. Of two with the same time, the block or
+    The newest of block and unblock counts, and the newest of hold and unhold. Of two with the same time, the block or
     the hold counts. If both a rule and a person blocked the image, the person's block counts.
     """
     known = read_decisions(evidence)
@@ -171,7 +173,7 @@ def sign_decision(
     repositories: Repositories,
     *,
     by: str,
-    why: str,
+    reason: str,
     now: datetime,
     of: str = "",
 ) -> Digest | None:
@@ -194,7 +196,7 @@ def sign_decision(
         first = stands.block or stands.excuse
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
-    ruling = LifecycleDecision(act=act, by=by, why=why, at=at, rule=of, image=str(ref))
+    ruling = LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref))
     return _sign(ruling, places, store, repositories, now)
 
 

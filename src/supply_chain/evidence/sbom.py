@@ -192,7 +192,7 @@ def packages_in(
 def _unreadable(evidence: VerifiedStatement, error: Exception) -> EvidenceInvalid:
     return EvidenceInvalid(
         f"The SBOM that {evidence.repository}@{evidence.digest} names cannot be read: {str(error)[:500]}\n"
-        "Run `cscm curate --fresh` on the image; it makes the SBOM anew, and the last one counts."
+        "Run `cscm curate --force` on the image; it creates the SBOM again, and the last one counts."
     )
 
 

@@ -17,12 +17,12 @@ class Soak(Model):
     """The predicate of `statement.SOAK`, based on what monitor observed and on how often it checked."""
 
     environment: str
-    digest: Digest = Field(description="the image that was well")
-    container: str = Field(description="the container's id: the same from the first look to the last")
-    since: AwareDatetime = Field(description="the first look at which it was well, and at all after it too")
-    until: AwareDatetime = Field(description="the last look")
-    looks: int = Field(ge=1, description="how often it was looked at, never with more than 15 minutes in between")
-    asked: int = Field(description="seconds that the environment asks for")
+    digest: Digest = Field(description="the image that was healthy")
+    container: str = Field(description="the container's id, the same at all observations")
+    since: AwareDatetime = Field(description="the first observation since which it was always healthy")
+    until: AwareDatetime = Field(description="the last observation")
+    looks: int = Field(ge=1, description="the number of observations, at most 15 minutes apart")
+    asked: int = Field(description="seconds that the environment requires")
 
     @property
     def seconds(self) -> float:
@@ -30,7 +30,7 @@ class Soak(Model):
         return (self.until - self.since).total_seconds()
 
     def __str__(self) -> str:
-        return f"well in {self.environment} for {timedelta(seconds=int(self.seconds))}"
+        return f"healthy in {self.environment} for {timedelta(seconds=int(self.seconds))}"
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate as it is signed."""

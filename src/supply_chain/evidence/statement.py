@@ -91,7 +91,7 @@ def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) 
 
 
 LOOK_AT_IT = (
-    "It may say no, so that nothing is decided while it lies there. An administrator looks at it "
+    "It may be a refusal, so nothing is decided while it exists. An administrator looks at it "
     "(`cosign tree IMAGE` lists what is attached), removes it from the registry, and the step is run again."
 )
 """What to do about a statement that a tier signed and that cannot be read."""
@@ -131,7 +131,7 @@ def read_statement(envelope: Envelope, where: str) -> Statement:
 
 
 def _unreadable(where: str, why: str) -> EvidenceInvalid:
-    return EvidenceInvalid(f"A tier signed what is no statement that can be read, {where}: {why[:500]}\n{LOOK_AT_IT}")
+    return EvidenceInvalid(f"A tier signed a statement that cannot be read, {where}: {why[:500]}\n{LOOK_AT_IT}")
 
 
 def is_about(statement: Statement, subject: ImageRef) -> bool:

@@ -261,7 +261,7 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
 def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:
     return EvidenceFlooded(
         f"{pieces} pieces attached to {subject} ({read // 1024 // 1024} MiB) are no evidence, and no more are read.\n"
-        "Find out who attached them, and have an administrator remove them; then run the step again."
+        "Find out who attached them, and let an administrator remove them; then run the step again."
     )
 
 

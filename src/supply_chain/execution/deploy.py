@@ -58,12 +58,14 @@ class Expected(Model):
     digest: Digest = Field(description="the signed manifest's")
     container: str = Field(description="the container's id")
     name: str
-    front: str = Field(description="the front's container id")
-    proxy: Digest = Field(description="the front's image")
+    reverse_proxy: str = Field(description="the reverse proxy's container id")
+    proxy: Digest = Field(description="the reverse proxy's image")
     address: str
     port: int
     probe: Probe
-    settings: dict[str, str] = Field(description="what is declared, and the environment's own on top; never secrets")
+    settings: dict[str, str] = Field(
+        description="the declared settings, overridden by the environment's; never secrets"
+    )
     profile: Profile
     configuration: Digest = Field(description="of settings and profile")
 
@@ -79,14 +81,16 @@ class Deployed(Expected):
 
     model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
 
-    changed: bool = Field(description="false when the same already ran and was well")
+    changed: bool = Field(description="false if the same image already ran and was healthy")
     previous: str | None = Field(default=None, description="name of the container that was replaced")
     previous_digest: Digest | None = None
     ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
     gap_seconds: float | None = Field(default=None, description="longest time without an answer at the address")
     requests: int = Field(default=0, description="sent to the address during the switch")
     failed_requests: int = 0
-    front_replaced: bool = Field(default=False, description="the address went from one front to another")
+    reverse_proxy_replaced: bool = Field(
+        default=False, description="whether the address moved to another reverse proxy"
+    )
     started_at: datetime
 
     @property
@@ -103,7 +107,7 @@ class Deployment(Deployed, Proven):
 class Order:
     """A request to deploy an admitted image, as declared, to an environment. `proxy` is already in the engine.
 
-    If `fresh` is true, the container is replaced even if the same one already runs.
+    If `force` is true, the container is replaced even if the same one already runs.
     """
 
     admitted: Admitted[DeployFacts]
@@ -111,7 +115,7 @@ class Order:
     environment: Environment
     proxy: Digest
     run_id: str
-    fresh: bool = False
+    force: bool = False
 
     @property
     def digest(self) -> Digest:
@@ -160,21 +164,23 @@ def deploy(
     before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
     reference = supply.supply(order.admitted.facts.ref)
-    front = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
-    others, fronts = _containers(engine, order), {each.id for each in front.known()}
-    server = front.serves()
+    reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
+    others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.known()}
+    server = reverse_proxy.serves()
     serving = next((each for each in others if server_of(each) == server), None)
-    if serving and not order.fresh and (unchanged := _unchanged(order, serving, front, now)):
-        with _retiring(engine, order, front, unchanged.front, [c for c in others if c.id != serving.id], wait):
+    if serving and not order.force and (unchanged := _unchanged(order, serving, reverse_proxy, now)):
+        with _retiring(
+            engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
+        ):
             return recorded(unchanged)
     with contextlib.ExitStack() as undo:
         new = _created(engine, order, reference, others, serving, undo)
         ready_seconds = _ready(engine, order, new, wait)
         may_serve()
         with _watching(order, serving) as watch:
-            served_by = _switched(engine, order, front, new, wait)
+            served_by = _switched(engine, order, reverse_proxy, new, wait)
         undo.pop_all()
-    with _retiring(engine, order, front, served_by.id, others, wait):
+    with _retiring(engine, order, reverse_proxy, served_by.id, others, wait):
         running = engine.inspect(new.id)
         return recorded(
             Deployment(
@@ -186,20 +192,20 @@ def deploy(
                 gap_seconds=round(watch.gap, 3) if watch else None,
                 requests=watch.requests if watch else 0,
                 failed_requests=watch.failed if watch else 0,
-                front_replaced=bool(fronts) and served_by.id not in fronts,
+                reverse_proxy_replaced=bool(reverse_proxies) and served_by.id not in reverse_proxies,
                 started_at=running.started_at or now(),
             )
         )
 
 
-def _expected(order: Order, running: Container, front: Container) -> Expected:
+def _expected(order: Order, running: Container, reverse_proxy: Container) -> Expected:
     return Expected(
         environment=order.environment.name,
         application=order.manifest.name,
         digest=order.digest,
         container=running.id,
         name=running.name,
-        front=front.id,
+        reverse_proxy=reverse_proxy.id,
         proxy=order.proxy,
         address=order.place.address,
         port=order.place.port,
@@ -222,9 +228,11 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
     )
 
 
-def _unchanged(order: Order, serving: Container, front: ReverseProxy, now: Callable[[], datetime]) -> Deployment | None:
+def _unchanged(
+    order: Order, serving: Container, reverse_proxy: ReverseProxy, now: Callable[[], datetime]
+) -> Deployment | None:
     """Return the current deployment if it is the requested one and healthy, otherwise None."""
-    place, front_now = order.place, front.fits()
+    place, reverse_proxy_now = order.place, reverse_proxy.fits()
     same = (
         serving.running
         and serving.image == order.digest
@@ -232,10 +240,10 @@ def _unchanged(order: Order, serving: Container, front: ReverseProxy, now: Calla
         and serving.profile == order.profile
         and serving.restart
     )
-    if not same or not front_now or trouble_at(place.address, place.port, order.manifest.probe.path):
+    if not same or not reverse_proxy_now or trouble_at(place.address, place.port, order.manifest.probe.path):
         return None
     return Deployment(
-        **_expected(order, serving, front_now).model_dump(),
+        **_expected(order, serving, reverse_proxy_now).model_dump(),
         changed=False,
         started_at=serving.started_at or now(),
     )
@@ -315,10 +323,10 @@ def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
 def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
     last = engine.logs(new.id).tail(10)[-4000:].strip()
     return DeploymentFailed(
-        f"{order.manifest.name} {order.admitted.facts.ref.short} was not taken into service in "
+        f"{order.manifest.name} {order.admitted.facts.ref.short} was not deployed to "
         f"{order.environment.name}: {trouble}.\n"
-        + (f"Its last words:\n{last}\n" if last else "It wrote nothing.\n")
-        + "It was removed; what ran before, if anything, still serves. Correct it and deploy again."
+        + (f"Its last output:\n{last}\n" if last else "It wrote nothing.\n")
+        + "It was removed; an earlier deployment, if any, still runs. Correct it and deploy again."
     )
 
 
@@ -336,17 +344,17 @@ def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]
         yield watch
 
 
-def _switched(engine: Engine, order: Order, front: ReverseProxy, new: Container, wait: Wait) -> Container:
+def _switched(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Container, wait: Wait) -> Container:
     """Switch the reverse proxy to the new container, which the engine keeps running from now on; return the proxy."""
     probe = order.manifest.probe
     try:
-        served_by = front.switch(new, probe.port, probe.path, wait)
+        served_by = reverse_proxy.switch(new, probe.port, probe.path, wait)
     except PortBusy as error:
         place = order.place
         raise PortBusy(
-            f"Something else listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
-            f"{order.environment.name}: {first_line(error)}.\nThe new container was removed; what ran before, if "
-            "anything, still serves where it did. End what listens there, or give the application another port."
+            f"Another program listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
+            f"{order.environment.name}: {first_line(error)}.\nThe new container was removed; an earlier "
+            "deployment, if any, still runs. Stop that program, or give the application another port."
         ) from error
     except (DeploymentFailed, ProgramNotStarted) as error:
         raise _failed(engine, order, new, first_line(error)) from error
@@ -358,7 +366,7 @@ def _switched(engine: Engine, order: Order, front: ReverseProxy, new: Container,
 def _retiring(
     engine: Engine,
     order: Order,
-    front: ReverseProxy,
+    reverse_proxy: ReverseProxy,
     served_by: str,
     others: Sequence[Container],
     wait: Wait,
@@ -371,9 +379,9 @@ def _retiring(
     try:
         yield
         if others:
-            front.finish(served_by, wait)
+            reverse_proxy.finish(served_by, wait)
     finally:
-        front.remove_all_but(served_by)
+        reverse_proxy.remove_all_but(served_by)
         for other in others:
             engine.stop(other.id, order.manifest.probe.stop_timeout)
             engine.remove(other.id)

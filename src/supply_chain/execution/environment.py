@@ -45,7 +45,7 @@ def network_of(environment: str) -> str:
 class Environment(Model):
     """One document of `deployments/environments/`."""
 
-    name: EnvironmentName = Field(description="as the file is called, without .yaml")
+    name: EnvironmentName = Field(description="the name of the file, without .yaml")
     description: str = Field(default="", description="for people")
     host: str = Field(default="laptop", description="the container host block the environment runs on")
     proxy: Digest | None = Field(
@@ -53,7 +53,7 @@ class Environment(Model):
     )
     soak: Duration | None = Field(
         default=None,
-        description="how long an image has to be well here before it goes to the next environment that it declares, "
+        description="how long an image has to be healthy here before it goes to the next environment that it declares, "
         "as 30min, 2h or 1d; null: nothing goes on from here by itself",
     )
     after: EnvironmentName | None = Field(
@@ -82,7 +82,7 @@ class Environment(Model):
     @model_validator(mode="after")
     def _after_another(self) -> Self:
         if self.after == self.name:
-            raise ValueError(f"{self.name} cannot come after itself")
+            raise ValueError(f"{self.name} cannot require a soak in itself")
         return self
 
     @model_validator(mode="after")
@@ -115,8 +115,8 @@ class Environment(Model):
         seconds = read(self.after).soak
         if seconds is None:
             raise SettingInvalid(
-                f"{self.name} takes only what soaked in {self.after}, which says no `soak`.\n"
-                f"Say there how long that is, as `soak: 1h` in deployments/environments/{self.after}.yaml."
+                f"{self.name} requires a soak in {self.after}, which has no `soak`.\n"
+                f"Set it, for example `soak: 1h`, in deployments/environments/{self.after}.yaml."
             )
         return RequiredSoak(self.after, seconds)
 
@@ -144,7 +144,7 @@ class Environment(Model):
             return self.applications[application]
         except KeyError:
             raise SettingInvalid(
-                f"{application} has no place in {self.name}.\n"
+                f"{application} has no address in {self.name}.\n"
                 f"Add it under `applications` in deployments/environments/{self.name}.yaml, with a free port."
             ) from None
 
@@ -159,7 +159,7 @@ def read_environment(directory: Path, name: str) -> Environment:
         raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(known) or 'none'}.")
     environment = read_document(directory / f"{name}.yaml", Environment)
     if environment.name != name:
-        raise SettingInvalid(f"deployments/environments/{name}.yaml calls itself {environment.name!r}.\nUse one name.")
+        raise SettingInvalid(f"deployments/environments/{name}.yaml has the name {environment.name!r}.\nUse one name.")
     return environment
 
 
@@ -186,7 +186,7 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
         before = list(_before(environment, named))
         if environment in before:
             raise SettingInvalid(
-                f"{environment.name} comes after itself: {', '.join(each.name for each in before)}.\n"
+                f"{environment.name} requires a soak in itself: {', '.join(each.name for each in before)}.\n"
                 "Take `after` out of one of deployments/environments."
             )
     taken: dict[tuple[str, str, int], str] = {}

@@ -37,9 +37,9 @@ class HostObservation(Model):
 
     observations: tuple[Observation, ...] = Field(description="of the host itself")
     entered: dict[str, tuple[Deviation, ...]] = Field(
-        description="an application's deployed container → who went into it or its front"
+        description="an application's deployed container → the accesses to it or to its reverse proxy"
     )
-    last: int = Field(description="the engine's newest event, which the next look names")
+    last: int = Field(description="the engine's newest event, from which the next observation continues")
 
 
 def read_host(
@@ -55,16 +55,18 @@ def read_host(
     `expected` are all deployments to the `environments` of this host. Raises `EngineUnavailable`.
     """
     accesses, history = engine.host_accesses(), engine.history(after)
-    ours = {each.container: each.name for each in expected} | {each.front: _front(each) for each in expected}
+    ours = {each.container: each.name for each in expected} | {
+        each.reverse_proxy: _reverse_proxy(each) for each in expected
+    }
     agents = {agent.image for environment in environments for agent in environment.agents}
     found = judge_accesses(accesses, ours, agents)
     observations = [_observation(name, access, deviations, now()) for access, deviations in found]
     if not history.complete:
         observations.append(_unwatched(name, now()))
-    fronts = {each.front for each in expected}
+    reverse_proxies = {each.reverse_proxy for each in expected}
     return HostObservation(
         observations=tuple(observations),
-        entered=of_deployments(expected, entered(history, ours, fronts)),
+        entered=of_deployments(expected, entered(history, ours, reverse_proxies)),
         last=history.last,
     )
 
@@ -96,7 +98,7 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
     if access.privileged:
         yield Deviation(
             code="host.privileged",
-            fact=f"{name}, which nobody deployed, is privileged: it may do on the host whatever root may",
+            fact=f"{name}, which nobody deployed, is privileged: it has root's rights on the host",
             remedy=LOOK,
         )
     if access.capabilities:
@@ -108,7 +110,7 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
     if access.paths:
         yield Deviation(
             code="host.mount",
-            fact=f"{name}, which nobody deployed, sees the host's {_listed(access.paths)}",
+            fact=f"{name}, which nobody deployed, mounts the host's {_listed(access.paths)}",
             remedy=LOOK,
         )
     if access.devices:
@@ -126,7 +128,7 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
     if access.unconfined:
         yield Deviation(
             code="host.unconfined",
-            fact=f"{name}, which nobody deployed, is less confined than others: {_listed(access.unconfined)}",
+            fact=f"{name}, which nobody deployed, is less confined than by default: {_listed(access.unconfined)}",
             remedy=LOOK,
         )
 
@@ -151,14 +153,16 @@ def _named(container: str, ours: Mapping[str, str]) -> str:
     return ours.get(container) or next((name for name in ours.values() if name == container), "")
 
 
-def entered(history: History, ours: Mapping[str, str], fronts: Collection[str]) -> dict[str, tuple[Deviation, ...]]:
+def entered(
+    history: History, ours: Mapping[str, str], reverse_proxies: Collection[str]
+) -> dict[str, tuple[Deviation, ...]]:
     """Return the accesses to deployed containers, by container: each command once, with its count and last time.
 
     Health checks of images are not among them, because the engine runs none in containers of the chain.
     """
     grouped: dict[tuple[str, str, str], list[Action]] = defaultdict(list)
     for each in history.actions:
-        own = each.container in fronts and each.kind in ("archive-path", "extract-to-dir")
+        own = each.container in reverse_proxies and each.kind in ("archive-path", "extract-to-dir")
         if each.container in ours and not own:
             grouped[each.container, each.kind, each.command].append(each)
     found: dict[str, list[Deviation]] = defaultdict(list)
@@ -171,7 +175,9 @@ def of_deployments(
     expected: Iterable[Expected], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> dict[str, tuple[Deviation, ...]]:
     """Return the accesses by the application's container, including those to its reverse proxy."""
-    found = {each.container: (*entries.get(each.container, ()), *entries.get(each.front, ())) for each in expected}
+    found = {
+        each.container: (*entries.get(each.container, ()), *entries.get(each.reverse_proxy, ())) for each in expected
+    }
     return {container: deviations for container, deviations in found.items() if deviations}
 
 
@@ -210,8 +216,8 @@ def with_entries(
     )
 
 
-def _front(expected: Expected) -> str:
-    return f"the front of {expected.application} in {expected.environment}"
+def _reverse_proxy(expected: Expected) -> str:
+    return f"the reverse proxy of {expected.application} in {expected.environment}"
 
 
 def _observation(host: str, access: HostAccess, deviations: tuple[Deviation, ...], at: datetime) -> Observation:
@@ -231,9 +237,9 @@ def _observation(host: str, access: HostAccess, deviations: tuple[Deviation, ...
 def _unwatched(host: str, at: datetime) -> Observation:
     deviation = Deviation(
         code=UNWATCHED,
-        fact="the engine does not know any more all that was done since the last look: it keeps its last 256 events, "
+        fact="the engine no longer has all events since the last observation: it keeps the last 256, "
         "and none over its restart",
-        remedy="Where that is not enough, let the host's audit log watch the engine's socket, or look more often.",
+        remedy="If that is not enough, let the host's audit log watch the engine's socket, or monitor more often.",
     )
     return Observation(
         at=at, environment="", host=host, application="", name="the engine's events", container="", status="unknown",

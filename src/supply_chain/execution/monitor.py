@@ -56,7 +56,7 @@ class Observation(Model):
     """What was observed of one container: one that should run, or one that nobody deployed."""
 
     at: datetime
-    environment: str = Field(description="empty for what belongs to none")
+    environment: str = Field(description="empty for a container outside of all environments")
     host: str = Field(default="", description="of a container that belongs to no environment")
     application: str = Field(description="empty for a container that nobody deployed")
     name: str = Field(description="the container's")
@@ -79,7 +79,7 @@ class Seen:
     container: Container | None
     image: LocalImage | None
     changes: tuple[Change, ...]
-    front: Container | None
+    reverse_proxy: Container | None
     trouble: str
 
 
@@ -98,7 +98,7 @@ def monitor(
     Raises `EngineUnavailable`; then nothing is known, in particular not that all is well.
     """
     observed = [_observed(each, look(engine, each), now()) for each in expected]
-    known = {each.container for each in expected} | {each.front for each in expected}
+    known = {each.container for each in expected} | {each.reverse_proxy for each in expected}
     for environment in environments:
         observed += [
             _stranger(environment.name, container, now())
@@ -126,7 +126,7 @@ def look(engine: Engine, expected: Expected) -> Seen:
         container=container,
         image=image,
         changes=changes,
-        front=_maybe(engine, expected.front),
+        reverse_proxy=_maybe(engine, expected.reverse_proxy),
         trouble=trouble_at(expected.address, expected.port, expected.probe.path),
     )
 
@@ -152,7 +152,7 @@ def compare(expected: Expected, seen: Seen) -> tuple[Deviation, ...]:
         *(_identity(expected, seen.container, seen.image) if seen.container else ()),
         *(_hardening(expected.profile, seen.container.profile) if seen.container else ()),
         *_files(expected, seen.changes),
-        *_front(expected, seen.front),
+        *_reverse_proxy(expected, seen.reverse_proxy),
         *_health(expected, seen),
     )
 
@@ -174,8 +174,8 @@ def _presence(expected: Expected, container: Container | None) -> Iterable[Devia
     if container.restarts:
         yield Deviation(
             code="drift.restarts",
-            fact=f"{container.name} ended by itself and was started again, {container.restarts} times so far",
-            remedy="Read its logs; a deployment starts the count anew.",
+            fact=f"{container.name} ended and was restarted, {container.restarts} times so far",
+            remedy="Read its logs; a deployment resets the count.",
         )
 
 
@@ -189,7 +189,7 @@ def _identity(expected: Expected, container: Container, image: LocalImage | None
     if image is not None and (differs := _settings(expected, container, image)):
         yield Deviation(
             code="drift.configuration",
-            fact=f"{container.name} has other settings than it was given: {differs}",
+            fact=f"{container.name} has other settings than its deployment: {differs}",
             remedy=DEPLOY_AGAIN,
         )
     if image is not None and container.command != image.command:
@@ -203,7 +203,7 @@ def _identity(expected: Expected, container: Container, image: LocalImage | None
         ports = [f"{p.address}:{p.port}" for p in container.published]
         yield Deviation(
             code="drift.network",
-            fact=f"{container.name} is reached by more than its front: {', '.join(networks + ports)}",
+            fact=f"{container.name} can be reached past its reverse proxy: {', '.join(networks + ports)}",
             remedy=DEPLOY_AGAIN,
         )
 
@@ -221,7 +221,9 @@ def _hardening(wanted: Profile, found: Profile) -> Iterable[Deviation]:
         told = ", ".join(
             f"{name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}" for name in differing
         )
-        yield Deviation(code="drift.profile", fact=f"it may do other things than declared: {told}", remedy=DEPLOY_AGAIN)
+        yield Deviation(
+            code="drift.profile", fact=f"its profile differs from the declared one: {told}", remedy=DEPLOY_AGAIN
+        )
 
 
 def _shown(value: object) -> str:
@@ -237,26 +239,26 @@ def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]
         yield Deviation(
             code="drift.files",
             fact=f"{expected.name} has files that are not its image's: {', '.join(paths)}",
-            remedy="Keep a copy of the container for whoever looks into it, then deploy the application again.",
+            remedy="Keep a copy of the container for the investigation, then deploy the application again.",
         )
 
 
-def _front(expected: Expected, front: Container | None) -> Iterable[Deviation]:
+def _reverse_proxy(expected: Expected, reverse_proxy: Container | None) -> Iterable[Deviation]:
     published = (Published(address=expected.address, port=expected.port, container_port=PORT),)
-    if front is None:
+    if reverse_proxy is None:
         fact = "it is gone"
-    elif not front.running:
-        fact = f"it is {front.status}: {ended(front)}"
-    elif front.image != expected.proxy:
-        fact = f"it runs {short(front.image)} instead of {short(expected.proxy)}"
-    elif front.profile != PROFILE or front.published != published:
-        fact = "it may do other things, or listens elsewhere, than it was set up to"
+    elif not reverse_proxy.running:
+        fact = f"it is {reverse_proxy.status}: {ended(reverse_proxy)}"
+    elif reverse_proxy.image != expected.proxy:
+        fact = f"it runs {short(reverse_proxy.image)} instead of {short(expected.proxy)}"
+    elif reverse_proxy.profile != PROFILE or reverse_proxy.published != published:
+        fact = "its profile or its address differs from the recorded one"
     else:
         return
     yield Deviation(
-        code="drift.front",
-        fact=f"the front of {expected.application} at {expected.address}:{expected.port}: {fact}",
-        remedy="Deploy the application again; that sets up its front.",
+        code="drift.reverse-proxy",
+        fact=f"the reverse proxy of {expected.application} at {expected.address}:{expected.port}: {fact}",
+        remedy="Deploy the application again; that replaces its reverse proxy.",
     )
 
 
@@ -264,8 +266,8 @@ def _health(expected: Expected, seen: Seen) -> Iterable[Deviation]:
     if seen.trouble:
         yield Deviation(
             code="drift.unhealthy",
-            fact=f"{expected.url} is not well: {seen.trouble}",
-            remedy="Read the logs of the application and of its front.",
+            fact=f"{expected.url} is not healthy: {seen.trouble}",
+            remedy="Read the logs of the application and of its reverse proxy.",
         )
 
 
@@ -290,7 +292,7 @@ def _stranger(environment: str, container: Container, at: datetime) -> Observati
         code="drift.foreign",
         fact=f"nobody deployed {container.name} to {environment}; it is {container.status}, "
         f"from {short(container.image)}",
-        remedy="Find out who started it, and remove it: what belongs here is deployed by the chain.",
+        remedy="Find out who started it, and remove it: only the chain deploys here.",
     )
     observation = Observation(
         at=at,
@@ -323,7 +325,7 @@ def _maybe(engine: Engine, container: str) -> Container | None:
 def settled(observations: Sequence[Observation], under_way: Collection[tuple[str, str]]) -> tuple[Observation, ...]:
     """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
-        re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|front-\w+)")
+        re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)")
         for environment, application in under_way
     ]
     return tuple(

@@ -159,7 +159,7 @@ class ReverseProxy:
     def _labels(self) -> dict[str, str]:
         return {
             MANAGED: "true",
-            ROLE: "front",
+            ROLE: "reverse-proxy",
             ENVIRONMENT: self.environment.name,
             APPLICATION: self.application,
         }
@@ -170,17 +170,17 @@ class ReverseProxy:
 
     def serves(self) -> str:
         """Return the server to which a running proxy forwards requests; an empty string if there is none."""
-        for front in self.known():
-            if self._at_address(front) and (said := self._identity(front)):
+        for reverse_proxy in self.known():
+            if self._at_address(reverse_proxy) and (said := self._identity(reverse_proxy)):
                 return said.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
         """Return the running proxy if its image, address and profile are right, otherwise None."""
-        for front in self.known():
-            wanted = front.labels.get(CONFIGURATION) == self.configuration and front.image == self.image
-            if wanted and self._at_address(front) and front.profile == PROFILE:
-                return front
+        for reverse_proxy in self.known():
+            wanted = reverse_proxy.labels.get(CONFIGURATION) == self.configuration and reverse_proxy.image == self.image
+            if wanted and self._at_address(reverse_proxy) and reverse_proxy.profile == PROFILE:
+                return reverse_proxy
         return None
 
     def switch(self, target: Container, port: int, path: str, wait: Wait) -> Container:
@@ -190,83 +190,87 @@ class ReverseProxy:
         """
         with contextlib.ExitStack() as undo:
             fitting, server, place = self.fits(), server_of(target), self.place
-            front = fitting or self._created(undo)
-            told = self._reconfigured(front, server, port, undo) if fitting else self._started(front, server, port)
-            self._wait_until(front, lambda: self._turned(front, told), wait)
+            reverse_proxy = fitting or self._created(undo)
+            told = (
+                self._reconfigured(reverse_proxy, server, port, undo)
+                if fitting
+                else self._started(reverse_proxy, server, port)
+            )
+            self._wait_until(reverse_proxy, lambda: self._turned(reverse_proxy, told), wait)
             if not fitting:
-                self._wait_until(front, lambda: self._trouble_inside(front, path), wait)
-                self._take_over(front, undo)
-            self._wait_until(front, lambda: trouble_at(place.address, place.port, path), wait)
+                self._wait_until(reverse_proxy, lambda: self._trouble_inside(reverse_proxy, path), wait)
+                self._take_over(reverse_proxy, undo)
+            self._wait_until(reverse_proxy, lambda: trouble_at(place.address, place.port, path), wait)
             undo.pop_all()
-        return self.engine.inspect(front.id)
+        return self.engine.inspect(reverse_proxy.id)
 
-    def finish(self, front: str, wait: Wait) -> None:
+    def finish(self, reverse_proxy: str, wait: Wait) -> None:
         """Wait until the previous worker has finished its requests, for about `FINISH` seconds at most."""
         deadline = time.monotonic() + FINISH + 1
         while time.monotonic() < deadline:
             try:
-                if len(self.engine.processes(front)) <= 2:
+                if len(self.engine.processes(reverse_proxy)) <= 2:
                     return
             except CheckNotMade:
                 wait(FINISH)
                 return
             wait(POLL)
 
-    def remove_all_but(self, front: str) -> None:
+    def remove_all_but(self, reverse_proxy: str) -> None:
         """Remove the other proxies with their configurations, and configurations without a proxy."""
-        kept = self.engine.inspect(front).name
+        kept = self.engine.inspect(reverse_proxy).name
         for other in self.known():
-            if other.id != front:
+            if other.id != reverse_proxy:
                 self.engine.remove(other.id)
         for volume in self.engine.volumes(self._labels):
             if volume != kept:
                 self.engine.remove_volume(volume)
 
-    def _reconfigured(self, front: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
+    def _reconfigured(self, reverse_proxy: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
         """Let a running proxy read a new configuration; `undo` makes it serve the previous server again."""
-        before = target_of(self.engine.read(front.id, FILE).decode())
-        undo.callback(self._turn_back, front, *before)
-        return self._tell(front, server, port)
+        before = target_of(self.engine.read(reverse_proxy.id, FILE).decode())
+        undo.callback(self._turn_back, reverse_proxy, *before)
+        return self._tell(reverse_proxy, server, port)
 
-    def _tell(self, front: Container, server: str, port: int) -> _Told:
-        told = self._configure(front, server, port)
-        self.engine.signal(front.id, "SIGUSR2")
+    def _tell(self, reverse_proxy: Container, server: str, port: int) -> _Told:
+        told = self._configure(reverse_proxy, server, port)
+        self.engine.signal(reverse_proxy.id, "SIGUSR2")
         return told
 
-    def _turn_back(self, front: Container, server: str, port: int) -> None:
+    def _turn_back(self, reverse_proxy: Container, server: str, port: int) -> None:
         """Serve the previous server again, and release the other one before it is removed."""
-        told = self._tell(front, server, port)
+        told = self._tell(reverse_proxy, server, port)
         deadline = time.monotonic() + SWITCH_TIMEOUT
-        while self._turned(front, told) and time.monotonic() < deadline:
+        while self._turned(reverse_proxy, told) and time.monotonic() < deadline:
             time.sleep(POLL)  # not `wait`: the undo is completed even if the run is cancelled
-        self.finish(front.id, time.sleep)
+        self.finish(reverse_proxy.id, time.sleep)
 
-    def _started(self, front: Container, server: str, port: int) -> _Told:
+    def _started(self, reverse_proxy: Container, server: str, port: int) -> _Told:
         """Write the configuration of a new proxy, and start it."""
-        told = self._configure(front, server, port)
-        self.engine.start(front.id)
+        told = self._configure(reverse_proxy, server, port)
+        self.engine.start(reverse_proxy.id)
         return told
 
-    def _take_over(self, front: Container, undo: contextlib.ExitStack) -> None:
+    def _take_over(self, reverse_proxy: Container, undo: contextlib.ExitStack) -> None:
         """Move the address to a proxy that is ready; `undo` moves it back to the previous one."""
         edge = self.environment.edge
         for other in self.known():
-            if other.id != front.id and self._at_address(other):
+            if other.id != reverse_proxy.id and self._at_address(other):
                 undo.callback(self.engine.attach, edge, other.id)
-                undo.callback(self.engine.remove, front.id)  # undone first, because this frees the address
+                undo.callback(self.engine.remove, reverse_proxy.id)  # undone first, because this frees the address
                 self.engine.detach(edge, other.id)
-        self.engine.attach(edge, front.id)
+        self.engine.attach(edge, reverse_proxy.id)
 
     def _created(self, undo: contextlib.ExitStack) -> Container:
         known = labels(
-            "front",
+            "reverse-proxy",
             self.application,
             self.image,
             self.run_id,
             environment=self.environment.name,
             configuration=self.configuration,
         )
-        name = f"{self.environment.name}-{slug(self.application)}-front-{uuid4().hex[:6]}"
+        name = f"{self.environment.name}-{slug(self.application)}-proxy-{uuid4().hex[:6]}"
         undo.callback(self.engine.remove_volume, name)
         self.engine.create_volume(name, known)
         undo.callback(self.engine.remove, name)
@@ -286,27 +290,27 @@ class ReverseProxy:
         )
         return self.engine.inspect(made)
 
-    def _configure(self, front: Container, server: str, port: int) -> _Told:
+    def _configure(self, reverse_proxy: Container, server: str, port: int) -> _Told:
         revision = uuid4().hex[:12]
-        self.engine.write(front.id, FILE, render(server, port, revision).encode())
+        self.engine.write(reverse_proxy.id, FILE, render(server, port, revision).encode())
         return _Told(revision, time.monotonic())
 
-    def _at_address(self, front: Container) -> bool:
+    def _at_address(self, reverse_proxy: Container) -> bool:
         """Return whether the proxy runs on the network that gives it the address."""
-        return front.running and self.environment.edge in front.networks
+        return reverse_proxy.running and self.environment.edge in reverse_proxy.networks
 
-    def _inside(self, front: Container) -> str:
+    def _inside(self, reverse_proxy: Container) -> str:
         """Return the proxy's address on the applications' network; an empty string while it has none."""
-        return self.engine.inspect(front.id).networks.get(self.environment.network, "")
+        return self.engine.inspect(reverse_proxy.id).networks.get(self.environment.network, "")
 
-    def _trouble_inside(self, front: Container, path: str) -> str:
+    def _trouble_inside(self, reverse_proxy: Container, path: str) -> str:
         """Return why a proxy without the address does not reach the application; empty if it does."""
-        address = self._inside(front)
+        address = self._inside(reverse_proxy)
         return trouble_at(address, PORT, path) if address else "it has no address"
 
-    def _identity(self, front: Container) -> str:
+    def _identity(self, reverse_proxy: Container) -> str:
         """Return which server and revision the proxy reports; an empty string while it does not answer."""
-        address = self._inside(front)
+        address = self._inside(reverse_proxy)
         if not address:
             return ""
         connection = http.client.HTTPConnection(address, IDENTITY_PORT, timeout=2)
@@ -318,32 +322,32 @@ class ReverseProxy:
         finally:
             connection.close()
 
-    def _turned(self, front: Container, told: _Told) -> str:
+    def _turned(self, reverse_proxy: Container, told: _Told) -> str:
         """Return why the proxy does not serve its new configuration yet; an empty string if it does.
 
         Sends the reload signal again every `NUDGE` seconds.
         """
-        said = self._identity(front)
+        said = self._identity(reverse_proxy)
         if said.endswith(f" {told.revision}"):
             return ""
         if time.monotonic() - told.at > NUDGE:
-            self.engine.signal(front.id, "SIGUSR2")
+            self.engine.signal(reverse_proxy.id, "SIGUSR2")
             told.at = time.monotonic()
         return f"it serves {said or 'nothing'}"
 
-    def _wait_until(self, front: Container, trouble: Callable[[], str], wait: Wait) -> None:
+    def _wait_until(self, reverse_proxy: Container, trouble: Callable[[], str], wait: Wait) -> None:
         """Wait until `trouble` returns an empty string.
 
         Raises `DeploymentFailed` after `SWITCH_TIMEOUT` seconds, or as soon as the proxy has ended or was restarted.
         """
         deadline = time.monotonic() + SWITCH_TIMEOUT
         while said := trouble():
-            now = self.engine.inspect(front.id)
-            if now.over or now.restarts > front.restarts or time.monotonic() > deadline:
+            now = self.engine.inspect(reverse_proxy.id)
+            if now.over or now.restarts > reverse_proxy.restarts or time.monotonic() > deadline:
                 how = said if now.running else ended(now)
-                last = " | ".join(self.engine.logs(front.id).tail(5)[-1000:].splitlines())
+                last = " | ".join(self.engine.logs(reverse_proxy.id).tail(5)[-1000:].splitlines())
                 raise DeploymentFailed(
-                    f"the front of {self.application} in {self.environment.name} does not serve it: {how}"
-                    f"{'; it wrote: ' + last if last else ''}\nThe address is served as it was before."
+                    f"the reverse proxy of {self.application} in {self.environment.name} does not serve it: {how}"
+                    f"{'; it wrote: ' + last if last else ''}\nThe address serves the same as before."
                 )
             wait(POLL)

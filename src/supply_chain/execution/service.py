@@ -59,7 +59,7 @@ def take_into_service(
     site: DeployPorts,
     run: str,
     *,
-    fresh: bool = False,
+    force: bool = False,
 ) -> Deployment:
     """Run the image in the environment; `run` marks what is created there.
 
@@ -72,7 +72,7 @@ def take_into_service(
     proxy, _ = both(
         lambda: _proxy(environment, site), lambda: record_verdict(admitted, admitted.facts, site.evidence, site.now())
     )
-    order = Order(admitted, manifest, environment, proxy, run, fresh)
+    order = Order(admitted, manifest, environment, proxy, run, force)
     supply = site.confidential if manifest.classification is Classification.CONFIDENTIAL else site.plain
 
     def recorded(deployment: Deployment) -> Deployment:
@@ -104,8 +104,8 @@ def _judged_again(facts: DeployFacts, proxy: Digest, site: DeployPorts) -> None:
         record_verdict(verdict, current, site.evidence, site.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
         raise DeploymentFailed(
-            f"{ref.application} {ref.short} was not taken into service in {facts.environment.name}: the gate admitted "
-            f"it, and would not any more: {why}.\nIt was removed; what ran before, if anything, still serves."
+            f"{ref.application} {ref.short} was not deployed to {facts.environment.name}: the gate admitted it, "
+            f"and would not any more: {why}.\nIt was removed; an earlier deployment, if any, still runs."
         )
 
 

@@ -154,7 +154,7 @@ def same(ref: ImageRef, image: LocalImage) -> Digest:
     """Return the image's digest if it is the requested one; raise `ImageDamaged` otherwise."""
     if image.digest != ref.digest:
         raise ImageDamaged(
-            f"The engine holds {image.digest} where {ref} was asked for.\n"
+            f"The engine has {image.digest} instead of {ref}.\n"
             "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
         )
     return image.digest

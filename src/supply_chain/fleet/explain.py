@@ -42,7 +42,7 @@ SAYS = {
 class Moment(Model):
     """An event in the history of an image."""
 
-    at: datetime | None = Field(description="None where whoever said so did not say when")
+    at: datetime | None = Field(description="None if its source gives no time")
     what: str
     by: str = Field(default="", description="the tier that signed it; empty for what the registry says")
     evidence: str = Field(default="", description="repository@digest of the referrer")
@@ -74,18 +74,18 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     """
     repository, _, begins = digest.strip().rpartition("@")
     if not HEXADECIMAL.fullmatch(begins):
-        raise DeclarationInvalid(f"{digest!r} is no digest.\nName the image by its digest, by 12 digits or more.")
+        raise DeclarationInvalid(f"{digest!r} is not a digest.\nName the image by its digest, by 12 digits or more.")
     found = inventory.of(begins)
     having = {image.ref.repository for image in found}
     if repository and having and curated_repository(application_of(repository)) not in having:
         raise ImageNotFound(
             f"The inventory has no {repository}@{begins}. {', '.join(sorted(having))} has it.\n"
-            "Name that one, or the digest alone."
+            "Name that image, or only the digest."
         )
     if not found:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"
-            "Look for it with `cscm images`; `cscm inventory` reads the registry anew. What the intake gate refused "
+            "Look for it with `cscm images`; `cscm inventory` reads the registry again. What the intake gate refused "
             "was never curated: its run report is in the UI, and its verdict in evidence/curation."
         )
     return tuple(
@@ -106,7 +106,7 @@ def timeline(image: KnownImage) -> tuple[Moment, ...]:
         names = ", ".join(stored.tags) or "—"
         moments.append(Moment(at=stored.pushed_at, what=f"pushed to {image.ref.repository} as {names}"))
     if stored.pulled_at:
-        moments.append(Moment(at=stored.pulled_at, what="pulled last, as ECR recorded"))
+        moments.append(Moment(at=stored.pulled_at, what="last pull that ECR recorded"))
     moments += [
         Moment(at=note.at, what=_said(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
         for note in image.notes

@@ -26,7 +26,7 @@ class Rebuild(Model):
     base: str = Field(description="repository of the base")
     built_on: Digest
     newest: Digest
-    findings: tuple[str, ...] = Field(description="vulnerabilities that the newest does not have any more")
+    findings: tuple[str, ...] = Field(description="vulnerabilities that the newest base no longer has")
 
 
 class Judged(Model):
@@ -35,15 +35,15 @@ class Judged(Model):
     ref: ImageRef
     owner: str = ""
     running: tuple[str, ...] = Field(default=(), description="environments")
-    in_production: bool = Field(default=False, description="whether one of them is what users reach")
-    passes: bool = Field(description="whether curation's gate says yes by now; to what is blocked it does not")
-    news: News | None = Field(default=None, description="of the gate's verdict, which somebody may not know yet")
-    change: Change | None = Field(default=None, description="of the gate's verdict, against what was told last")
+    in_production: bool = Field(default=False, description="whether users reach one of them")
+    passes: bool = Field(description="whether the release gate admits it now; it never admits a blocked image")
+    news: News | None = Field(default=None, description="of the gate's verdict, if it is not reported yet")
+    change: Change | None = Field(default=None, description="of the gate's verdict, compared with the last report")
     signed: bool = Field(default=False, description="whether a new report was signed")
     exploited: tuple[Finding, ...] = ()
-    worse: tuple[Finding, ...] = Field(default=(), description="new, or taken more seriously than before")
-    better: tuple[Finding, ...] = Field(default=(), description="gone, or taken less seriously")
-    due: tuple[Finding, ...] = Field(default=(), description="have a fix, and are beyond what the owner accepts")
+    worse: tuple[Finding, ...] = Field(default=(), description="new, or of a higher severity than before")
+    better: tuple[Finding, ...] = Field(default=(), description="no longer found, or of a lower severity")
+    due: tuple[Finding, ...] = Field(default=(), description="with a fix, and above the owner's limits")
     rebuild: tuple[Rebuild, ...] = ()
     findings: tuple[Finding, ...] = Field(default=(), description="all of them; of bases alone")
 
@@ -74,7 +74,7 @@ class Concerned(Model):
     better: int = Field(description="findings")
     due: int = Field(description="findings")
     images_exploited: int = Field(description="images with findings that are known to be exploited")
-    refused: int = Field(description="images to which curation's gate says no")
+    refused: int = Field(description="images that the release gate refuses")
     rebuild: tuple[str, ...] = Field(default=(), description="bases of which a newer one has fewer findings")
 
 
@@ -89,13 +89,13 @@ class Rescanned(Model):
     scanner: str
     started: AwareDatetime
     seconds: float
-    images: int = Field(description="that were looked at")
+    images: int = Field(description="that were rescanned")
     only: tuple[str, ...] = Field(default=(), description="packages that were asked for; empty: all images were")
-    without: int = Field(default=0, description="that carry none of the packages asked for")
-    left: int = Field(default=0, description="that were not looked at, as the run broke off")
-    archived: int = Field(default=0, description="that are archived, so that nobody can pull them: not looked at")
+    without: int = Field(default=0, description="that contain none of these packages")
+    left: int = Field(default=0, description="that were not rescanned, because the run was interrupted")
+    archived: int = Field(default=0, description="archived images, which nobody can pull and which are not rescanned")
     signed: int = Field(description="new reports")
-    changed: int = Field(description="verdicts that are others than before")
+    changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with findings that are known to be exploited")
     told: tuple[Judged, ...] = Field(description=f"the {TOLD} most exposed images of which there is something to tell")
     more: int = Field(default=0, description="further images of which there is something to tell")
@@ -115,7 +115,7 @@ def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
     return RescanIncomplete(
         f"{pluralize(len(unjudged), 'image')} could not be judged; all others were:\n{named}\n"
-        "Do what each one says, and start the rescan again: it goes on with what is missing."
+        "Correct what each line names, and start the rescan again: it continues with what is missing."
     )
 
 

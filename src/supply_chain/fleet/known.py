@@ -72,7 +72,7 @@ class Running(Model):
     application: str
     container: str = Field(description="its id")
     name: str = Field(description="the container's")
-    front: str = Field(default="", description="id of the container at its address; empty where there is none")
+    reverse_proxy: str = Field(default="", description="id of the container at its address; empty where there is none")
     address: str
     host: str = Field(description="the name of the container host's block")
     since: AwareDatetime = Field(description="when it was deployed, by the signed record")
@@ -87,14 +87,14 @@ class Seen(Model):
     name: str
     digest: Digest = Field(description="of the image it is of")
     running: bool
-    healthy: bool | None = Field(default=None, description="None where nobody knows how to ask")
+    healthy: bool | None = Field(default=None, description="None if it cannot be asked")
 
 
 class BuiltOn(Model):
     """An image that went into the build of another: a base, curated or not."""
 
     digest: Digest
-    name: str = Field(description="as the Dockerfile calls it")
+    name: str = Field(description="its name in the Dockerfile")
 
 
 class KnownImage(Model):
@@ -105,8 +105,8 @@ class KnownImage(Model):
     kind: Literal["service", "base", "unknown"] = "unknown"
     owner: str = ""
     source: Source | None = None
-    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run")
-    signed: bool = Field(default=False, description="whether curation signed that it may be used")
+    environments: tuple[str, ...] = Field(default=(), description="the environments that its owner declares")
+    signed: bool = Field(default=False, description="whether curation released it")
     sbom: Digest | None = Field(default=None, description="of the referrer that holds the SBOM of record")
     sbom_content: Digest | None = Field(default=None, description="of the SBOM's content, unzipped")
     scan: Scan | None = None
@@ -120,13 +120,13 @@ class KnownImage(Model):
     deployed: tuple[Running, ...] = Field(
         default=(), description="deployments of it that later ones took the place of, the oldest first"
     )
-    blocked: str = Field(default="", description="by whom, when and why; empty where it is not")
-    held: str = Field(default="", description="by whom, when and why; empty where it is not")
+    blocked: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
+    held: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
     gone: bool = Field(
-        default=False, description="whether the registry has it no more, and this is what is still signed of it"
+        default=False, description="whether the registry no longer has it; these are its remaining signed statements"
     )
     unreadable: str = Field(
-        default="", description="why its evidence could not be read; then only copies and running are known"
+        default="", description="the reason why its evidence cannot be read; then only copies and deployments are known"
     )
 
     @property

@@ -249,7 +249,7 @@ def _deployed(record: SignedValue[Expected], host_of: Callable[[str], str]) -> R
         application=expected.application,
         container=expected.container,
         name=expected.name,
-        front=expected.front,
+        reverse_proxy=expected.reverse_proxy,
         address=expected.url,
         host=host_of(expected.environment),
         since=record.at,

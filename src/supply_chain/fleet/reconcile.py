@@ -24,8 +24,8 @@ class Reconciled(Model):
 
     application: str
     images: int = Field(description="in the registry now")
-    read: int = Field(description="of which the evidence was read anew, as something had changed")
-    gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry has not")
+    read: int = Field(description="whose evidence was read again because something changed")
+    gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry no longer has")
     unreadable: dict[str, str] = Field(default_factory=dict, description="image → why its evidence cannot be read")
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Reconciled(Model):
             f"  cannot be read: {image}: {' — '.join(why.splitlines())}" for image, why in self.unreadable.items()
         ]
         return "\n".join(
-            [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read anew{gone}", *unread]
+            [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read again{gone}", *unread]
         )
 
 

@@ -52,7 +52,7 @@ class Place(Model):
     image: ImageRef
     owner: str
     tags: tuple[str, ...]
-    why: str = Field(description="what of it is there")
+    match: str = Field(description="what in the image matches the question")
     running: tuple[Running, ...]
 
 
@@ -71,14 +71,14 @@ def parse_question(text: str) -> Question:
         return Question(kind=SearchKind.BASE, name=asked.removeprefix(CURATED))
     if MISSPELT.match(asked):
         raise DeclarationInvalid(
-            f"{text!r} is no whole identifier of a vulnerability.\n"
+            f"{text!r} is not a complete identifier of a vulnerability.\n"
             "Write CVE-2026-1234, a year and four digits or more, GHSA-2c7j-xj9m-q2vp, three groups of four, or an "
             "advisory to its end: DSA-5001-1, RHSA-2026:1234."
         )
     _, name, version = asked_for(asked)
     if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
         raise DeclarationInvalid(
-            f"{text!r} is nothing that can be looked for.\n"
+            f"{text!r} is not a valid question.\n"
             "Ask for CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, pkg:deb/debian/zlib1g, a digest (12 digits or more), or "
             "base/python."
         )
@@ -96,13 +96,13 @@ def not_counted(inventory: Inventory, question: Question) -> str:
 def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
     if question.kind is SearchKind.VULNERABILITY:
         if number := inventory.unscanned():
-            not_since = "not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
+            not_since = "not scanned, or archived or gone and not scanned since (`cscm images` lists them)"
             yield f"{pluralize(number, 'image')} {not_since}"
         if number := inventory.by_starter():
-            yield f"{pluralize(number, 'image')} of which the starter database knows only some packages"
+            yield f"{pluralize(number, 'image')} of which the starter database covers only some packages"
         return
     if number := inventory.unreadable():
-        why = "whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
+        why = "whose evidence cannot be read (`cscm images` lists them, `cscm explain` gives the reason)"
         yield f"{pluralize(number, 'image')} {why}"
     if question.kind is SearchKind.PACKAGE:
         if number := inventory.unlisted():
@@ -110,7 +110,7 @@ def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
         if question.version and (number := inventory.in_other_versions(question.name, question.version)):
             yield f"{pluralize(number, 'image')} with another version of it (`cscm where {question.name}`)"
     if question.kind is SearchKind.BASE and not _bases(question.name, inventory):
-        yield "no base of that name is there"
+        yield "there is no base of that name"
 
 
 def no_packages(said: Iterable[str]) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def require_advisory(name: str, packages: Collection[str]) -> None:
     """
     if parse_question(name).kind is not SearchKind.VULNERABILITY and not packages:
         raise DeclarationInvalid(
-            f"{name!r} is no advisory.\nSay CVE-2026-1234 or DSA-5987-1, and then the packages that it is about."
+            f"{name!r} is not an advisory.\nWrite CVE-2026-1234 or DSA-5987-1, and then the packages that it is about."
         )
 
 
@@ -185,6 +185,6 @@ def _findings(image: KnownImage, name: str) -> str:
     )
 
 
-def _place(image: KnownImage, why: str) -> Place:
-    why = f"{why}; gone from the registry" if image.gone else why
-    return Place(image=image.ref, owner=image.owner, tags=image.stored.tags, why=why, running=image.running)
+def _place(image: KnownImage, match: str) -> Place:
+    match = f"{match}; gone from the registry" if image.gone else match
+    return Place(image=image.ref, owner=image.owner, tags=image.stored.tags, match=match, running=image.running)

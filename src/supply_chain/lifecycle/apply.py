@@ -65,7 +65,7 @@ class Applied(Model):
             codes = ", ".join(sorted({each.code for each in failed}))
             raise PlanUnfinished(
                 f"{len(failed)} of the {len(self.entries)} steps of the plan {self.plan[:19]} failed: {codes}\n"
-                "Correct what the codes name, and carry the same plan out again; what is done stays done."
+                "Correct what the codes name, and apply the same plan again; completed steps are not repeated."
             )
         return self
 
@@ -261,7 +261,7 @@ class _Work:
         now, member = self.looked.belongs.get(digest, set()), self.looked.there.get(digest)
         children = set(member.children if member else ())
         if planned and (since := now - planned):
-            yield f"it belongs to {min(since)} since", ()
+            yield f"it belongs to {min(since)} now", ()
         if staying := self._staying(planned | now):
             yield f"{min(staying)}, which it belongs to, stays", staying
         if attached := self._staying(self.looked.belongings.get(digest, set()) - children):
@@ -290,7 +290,7 @@ class _Work:
         """Archive an image, after signing its block if the plan says so; archive a part only after its image."""
         owners = [self.entries[digest] for digest in step.belongs_to if digest in self.looked.planned]
         if any(each.outcome is not Outcome.DONE for each in owners):
-            self._stuck(step, owners, "what it belongs to stays as it is")
+            self._stuck(step, owners, "the image that it belongs to is not changed")
             return
         self._look(step, self.looked.since(step))
         if step.ref.digest in self.entries:
@@ -323,7 +323,7 @@ class _Work:
             stuck = [d for d in waiting if any(o in self.entries and not _gone(self.entries[o]) for o in first[d])]
             for digest in stuck:
                 before = [self.entries[o] for o in first[digest] if o in self.entries]
-                self._stuck(waiting.pop(digest), before, "what has to go before it is still there")
+                self._stuck(waiting.pop(digest), before, "what has to be removed before it still exists")
             if stuck:
                 continue  # their dependents are stuck now
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]

@@ -77,20 +77,22 @@ class RunsFrom(Model):
     environment: str
     application: str
     address: str
-    owner: str = Field(description="as the application declares it; empty where that cannot be read")
-    front: bool = Field(default=False, description="whether it is the front of the application, not the application")
+    owner: str = Field(description="as the application declares it; empty if that cannot be read")
+    reverse_proxy: bool = Field(
+        default=False, description="whether it is the application's reverse proxy, not the application"
+    )
 
     def __str__(self) -> str:
-        what = f"the front of {self.application}" if self.front else self.application
+        what = f"the reverse proxy of {self.application}" if self.reverse_proxy else self.application
         where = f" at {self.address}" if self.address else ""
         return f"{what} in {self.environment}{where}, of {self.owner or 'an unknown owner'}"
 
 
-STOOD = {
-    Act.BLOCK: "it was blocked already: what was said then stands",
+UNCHANGED = {
+    Act.BLOCK: "it was blocked already, and the earlier decision stays in force",
     Act.UNBLOCK: "it was not blocked",
-    Act.HOLD: "it was held already: what was said then stands",
-    Act.RELEASE: "it was not held",
+    Act.HOLD: "it was held already, and the earlier decision stays in force",
+    Act.UNHOLD: "it was not held",
 }
 """The text for a decision that changed nothing."""
 
@@ -101,10 +103,10 @@ class DecisionResult(Model):
     ref: ImageRef
     act: Act
     by: str
-    why: str
+    reason: str
     at: AwareDatetime
-    changed: bool = Field(description="false where it stood already")
-    curated: bool = Field(default=True, description="false where it is in no curated repository, or not yet")
+    changed: bool = Field(description="false if it was in force already")
+    curated: bool = Field(default=True, description="false if it is not, or not yet, in a curated repository")
     moved: tuple[Digest, ...] = Field(default=(), description="what was archived or restored for it")
     elsewhere: tuple[ImageRef, ...] = Field(
         default=(), description="the same digests under other names, archived or restored for it"
@@ -113,16 +115,16 @@ class DecisionResult(Model):
         default=(), description="indexes that stay archived though it is unblocked: a block archives those that list it"
     )
     running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
-    unread: str = Field(default="", description="why it cannot be told what runs from it; empty where it is told")
+    unread: str = Field(default="", description="why it is unknown what runs from it; otherwise empty")
 
     def __str__(self) -> str:
         image = self.ref if self.curated else self._offered
-        how = f"{self.act}: {image}" + ("" if self.changed else f" ({STOOD[self.act]})")
+        how = f"{self.act}: {image}" + ("" if self.changed else f" ({UNCHANGED[self.act]})")
         judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
-        built = f"  what is built on it is judged anew by the rescan that this starts: cscm where {self.ref.short}"
-        runs = [f"  what runs from it cannot be told: {self.unread}"] if self.unread else []
+        built = f"  images built on it are judged again by a rescan: cscm where {self.ref.short}"
+        runs = [f"  what runs from it is unknown: {self.unread}"] if self.unread else []
         runs += [f"  runs from it: {each}" for each in self.running]
-        names = [f"  under another name too: {each}" for each in self.elsewhere]
+        names = [f"  also under another name: {each}" for each in self.elsewhere]
         return "\n".join([how, *names, *runs, *([built] if judged else []), *self._next()])
 
     @property
@@ -133,9 +135,9 @@ class DecisionResult(Model):
         """Yield the commands that revert the decision, or that let an unblocked image pass the gates again."""
         named = self.ref.short if self.curated else self._offered
         if self.act is Act.BLOCK:
-            yield f"  to lift it: cscm unblock {named} --why …"
+            yield f"  to lift it: cscm unblock {named} --reason …"
         if self.act is Act.HOLD:
-            yield f"  to end it: cscm release {named} --why …"
+            yield f"  to end it: cscm unhold {named} --reason …"
         if self.act is Act.UNBLOCK and self.changed:
             for index in self.indexes:
                 yield (
@@ -143,9 +145,9 @@ class DecisionResult(Model):
                     f"update-image-storage-class --repository-name {index.repository} --image-id "
                     f"imageDigest={index.digest} --target-storage-class STANDARD"
                 )
-            yield f"  first, where curation refused it meanwhile: cscm curate {self._offered}"
+            yield f"  first, if curation refused it meanwhile: cscm curate {self._offered}"
             if not is_base_repository(self.ref.repository):
-                yield f"  then, where execution did: cscm execute {self.ref} --environment …"
+                yield f"  then, if execution refused it: cscm deploy {self.ref} --environment …"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def decide(
     bench: DecisionPorts,
     *,
     by: str,
-    why: str,
+    reason: str,
     now: datetime,
     of: str = "",
     only_sign: bool = False,
@@ -183,7 +185,7 @@ def decide(
     """
     listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
     ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)
-    changed = sign_decision(ref, act, bench.evidence, bench.storage, by=by, why=why, now=now, of=of) is not None
+    changed = sign_decision(ref, act, bench.evidence, bench.storage, by=by, reason=reason, now=now, of=of) is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
@@ -191,7 +193,7 @@ def decide(
     indexes = tuple(_closed_indexes({ref, *elsewhere}, bench, failed)) if moves and act is Act.UNBLOCK else ()
     running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
     ruled = DecisionResult(
-        ref=ref, act=act, by=by, why=why, at=now, changed=changed, curated=only_sign or ref.digest in listed,
+        ref=ref, act=act, by=by, reason=reason, at=now, changed=changed, curated=only_sign or ref.digest in listed,
         moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
     )  # fmt: skip
     tell(ruled)
@@ -209,7 +211,7 @@ def _image(ref: ImageRef, stored: StoredManifest | None, bench: DecisionPorts) -
             return ref  # curation signs statements about images, but not about copies or referrers
         if subjects := stored.subjects:
             raise DeclarationInvalid(
-                f"{ref} is attached to {subjects[0]}, and is no image itself.\nName that one: "
+                f"{ref} is attached to {subjects[0]}, and is not an image itself.\nName that image: "
                 f"{ref.repository}@{subjects[0]}"
             )
         of = next((each.copy_of for each in bench.around.members(ref.repository) if each.ref == ref), None)
@@ -332,7 +334,7 @@ def find_running(digest: Digest, bench: DecisionPorts) -> tuple[RunsFrom, ...]:
             application=each.application,
             address=each.address,
             owner=_owner(each, bench.evidence),
-            front=each.digest != digest,
+            reverse_proxy=each.digest != digest,
         )
         for each in last
         if digest in (each.digest, each.proxy)
@@ -349,9 +351,9 @@ def _owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
 
 
 def approve_plan(
-    plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, why: str, now: datetime
+    plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, reason: str, now: datetime
 ) -> Digest:
     """Sign a decision about a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
-    ruling = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, why=why, at=now)
+    ruling = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, reason=reason, at=now)
     return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, ruling.predicate(), now)

@@ -46,7 +46,7 @@ class Enforced(Model):
     """The images that were archived again, and those that could not be."""
 
     archived: tuple[ImageRef, ...] = Field(
-        default=(), description="blocked images that could be pulled, and indexes that list them"
+        default=(), description="blocked images that could be pulled, and indexes that contain them"
     )
     failed: dict[str, str] = Field(default_factory=dict, description="image → why it is not archived")
 

@@ -111,13 +111,13 @@ class Plan(Model):
         """Raise `DeclarationInvalid` unless these rules made the plan and `over` lists the limits that it exceeds."""
         if (self.rules, self.rules_digest) != (rules.name, rules.digest):
             raise DeclarationInvalid(
-                f"The plan {self.digest[:19]} was made by other rules than {rules.name} has now.\n"
-                "Plan anew: `cscm lifecycle plan`."
+                f"The rules {rules.name} changed after the plan {self.digest[:19]} was made.\n"
+                "Make a new plan: `cscm lifecycle plan`."
             )
         if self.over != tuple(exceeded_limits(self.steps, rules)):
             raise DeclarationInvalid(
-                f"The plan {self.digest[:19]} does not say which limits it is above: another version made it, or "
-                "somebody changed it.\nPlan anew: `cscm lifecycle plan`; where nothing was updated since, find out who."
+                f"The plan {self.digest[:19]} does not name the limits that it exceeds: another version made it, or "
+                "somebody changed it.\nMake a new plan (`cscm lifecycle plan`); without an update, find out who it was."
             )
 
     def steps_in(self, repository: str) -> tuple[Step, ...]:
@@ -159,12 +159,13 @@ def read_plan(path: Path) -> Plan:
         file = _File.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DeclarationInvalid(
-            f"{path} is no plan{f': {error.strerror}' if isinstance(error, OSError) else ' of this version'}.\n"
+            f"{path} is not a plan{f': {error.strerror}' if isinstance(error, OSError) else ' of this version'}.\n"
             "Make one with `cscm lifecycle plan -o plan.json`."
         ) from error
     if file.digest != file.plan.digest:
         raise DeclarationInvalid(
-            f"{path} was changed after it was planned.\nChange the rules instead, and plan anew: `cscm lifecycle plan`."
+            f"{path} was changed after it was planned.\n"
+            "Change the rules instead, and make a new plan: `cscm lifecycle plan`."
         )
     return file.plan
 
@@ -176,7 +177,7 @@ def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
     """
     total = sum(step.touches and not step.belongs_to for step in steps)
     if total > rules.limits.count:
-        yield f"it changes {pluralize(total, 'image')}, and {rules.limits.count} need no approval"
+        yield f"it changes {pluralize(total, 'image')}; the limit without approval is {rules.limits.count}"
     there: dict[str, list[Step]] = defaultdict(list)
     for step in steps:
         if step.evidenced:
@@ -185,4 +186,4 @@ def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
         number = sum(step.touches for step in images)
         share = number / len(images)
         if number and share > rules.limits.share:
-            yield f"it changes {share:.0%} of {repository}, and {rules.limits.share:.0%} need no approval"
+            yield f"it changes {share:.0%} of {repository}; the limit without approval is {rules.limits.share:.0%}"

@@ -99,11 +99,17 @@ class _House:
                 for digest, environments in some.items():
                     all_of[digest] += environments
         for digest, names in self.stock.proxies.items():
-            running[digest] += [f"{name}, as the proxy that it names" for name in names]
+            running[digest] += [f"{name}, as the proxy that the environment names" for name in names]
         for image in self.stock.images:  # the inventory may know several that run
             for each in image.running:
-                front = "" if each.application in ("", image.application) else f", as the front of {each.application}"
-                running[image.ref.digest].append(f"{each.environment}{front}" or f"{each.host}, without a record")
+                reverse_proxy = (
+                    ""
+                    if each.application in ("", image.application)
+                    else f", as the reverse proxy of {each.application}"
+                )
+                running[image.ref.digest].append(
+                    f"{each.environment}{reverse_proxy}" or f"{each.host}, without a record"
+                )
         return running, before
 
     @cached_property
@@ -220,9 +226,9 @@ class _House:
 
     def _by_itself(self, image: KnownImage) -> Decision:
         if image.ref.repository.startswith(EVIDENCE):
-            return _kept("evidence", "what was said of images is never taken away")
+            return _kept("evidence", "lifecycle decisions are never removed")
         if self._gone(image.ref):
-            return _kept("gone", "the registry does not have it any more")
+            return _kept("gone", "the registry no longer has it")
         return decide(self.facts[image.ref], self.rules)
 
     @cached_property
@@ -242,12 +248,12 @@ class _House:
         """Decide about a manifest that the inventory does not know: it follows its present or past owner, or stays."""
         member = self.members[ref]
         if ref.repository.startswith(EVIDENCE):
-            return _kept("evidence", "what was said of images is never taken away")
+            return _kept("evidence", "lifecycle decisions are never removed")
         if self._follows(ref):
             return _kept("belongs", "it belongs to what stays")
         gone = [ref.with_digest(owner) for owner in member.of]
         if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
-            return _kept("unknown", "the inventory does not know it")
+            return _kept("unknown", "it is not in the inventory")
         if why := next((why for each in gone for why in self._owed(each)), ""):
             return _kept("orphaned", why)
         return Decision(action=Action.AGE_OUT, rule="age-out.orphaned", reason="what it belongs to is gone")
@@ -258,9 +264,9 @@ class _House:
         if digest in self.used[0]:
             yield f"{told} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:
-            yield f"{told} is what ran before: {', '.join(sorted(set(self.used[1][digest])))}"
+            yield f"{told} may be needed for a rollback: {', '.join(sorted(set(self.used[1][digest])))}"
         if digest in self.ran and self._days(self.ran[digest]) <= self.rules.archive.retention_days:
-            yield f"{told} ran and is owed to an audit"
+            yield f"{told} ran and is kept for audits"
         if stands.hold:
             yield f"{told} is held {stands.hold}"
         if stands.block:
@@ -281,7 +287,7 @@ class _House:
             elif held:
                 kept[ref] = _kept("needed", f"{_told(held[0])} belongs to it and stays")
             elif copies := [copy for copy in self._named_by(ref) if copy not in gone]:
-                kept[ref] = _kept("needed", f"it says of which image {_told(copies[0])} is a copy, which stays")
+                kept[ref] = _kept("needed", f"it links {_told(copies[0])}, which stays, to its image")
         bases = {
             base.digest: ref
             for ref in sorted(self.own, key=str)
@@ -297,7 +303,7 @@ class _House:
             if ref.digest in bases:
                 kept[ref] = _kept("needed-base", f"{_told(bases[ref.digest])} is built on it, and stays")
             elif dark and is_base_repository(ref.repository) and not self._follows(ref):
-                kept[ref] = _kept("needed-base", f"nobody can tell on which base {_told(dark)} is built, which stays")
+                kept[ref] = _kept("needed-base", f"the base of {_told(dark)}, which stays, is unknown")
         return kept
 
     def _named_by(self, ref: ImageRef) -> list[ImageRef]:

@@ -132,7 +132,7 @@ class Preconditions:
         stands = self._standing(step)
         if member is None:
             if step.action is not Action.AGE_OUT:
-                yield "it is not there any more"
+                yield "it no longer exists"
             return
         stored = member.stored
         yield from self._moved(step, member)
@@ -143,9 +143,9 @@ class Preconditions:
             yield from self._serves(step)
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
-                yield "an image that is still there is built on it, or may be"
+                yield "an image that still exists is built on it, or may be"
             if step.evidenced and step.evidenced.released and self.short_of_images.intersection(step.places):
-                yield "fewer of the images that stay may be used by now than the plan leaves"
+                yield "fewer of the remaining images can be used now than the plan requires"
         if step.action is Action.AGE_OUT:
             yield from self._orphaned(step)
             yield from self._referenced(step)
@@ -161,7 +161,11 @@ class Preconditions:
             copies = [self.planned[each] for each in sorted(self.copies[step.ref.digest]) if each in self.planned]
             for each in (step, *copies):  # for an index or a referrer, our own read is a pull
                 if (now := self.there.get(each.ref.digest)) and now.stored.pulled_at != each.pulled_at:
-                    yield "it was pulled since" if each is step else f"its encrypted copy {each.ref} was pulled since"
+                    yield (
+                        "it was pulled after the plan"
+                        if each is step
+                        else f"its encrypted copy {each.ref} was pulled after the plan"
+                    )
         archived = stored.status is StorageStatus.ARCHIVED and step.action is not Action.AGE_OUT  # already done
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
@@ -183,9 +187,9 @@ class Preconditions:
                 yield from self._orphaned(step)
             return
         if step.ref.digest not in self.there:
-            yield "it is not there any more"
+            yield "it no longer exists"
         if since := self.belongs.get(step.ref.digest, set()) - set(step.belongs_to):
-            yield f"it belongs to {min(since)} since"
+            yield f"it belongs to {min(since)} now"
         looked_at = {s.ref.digest for s in self.steps if s.ref not in self.settled}
         for owner in sorted(set(step.belongs_to) - looked_at):
             yield from self._opened(step.ref.with_digest(owner))
@@ -194,7 +198,7 @@ class Preconditions:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
         member, stands, before = self.there.get(owner.digest), self.present.standing(owner), self.plan.step(owner)
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
-            yield f"{owner.digest}, which it belongs to, is not archived any more"
+            yield f"{owner.digest}, which it belongs to, is no longer archived"
         if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and stands.block is None:
             yield f"somebody unblocked {owner.digest}, which it belongs to"
         if stands.hold and stands.block is None:
@@ -220,7 +224,7 @@ class Preconditions:
 
     def _serves(self, step: Step) -> Iterator[str]:
         if step.ref.digest in self.needed:
-            yield "it should run, or is what ran before"
+            yield "it should run, or a rollback may need it"
 
     def _orphaned(self, step: Step) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
@@ -229,7 +233,7 @@ class Preconditions:
             if gone in self.there:
                 continue
             if gone in self.needed:
-                yield f"{gone}, which is gone, should run, or is what ran before"
+                yield f"{gone}, which is gone, should run, or a rollback may need it"
             stands = self.present.standing(step.ref.with_digest(gone))
             if stands.hold or stands.block:
                 yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"
@@ -237,9 +241,9 @@ class Preconditions:
     def _referenced(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest
         if unknown := self.belongings.get(digest, set()) - set(step.depends):
-            yield f"{min(unknown)} belongs to it since"
+            yield f"{min(unknown)} belongs to it now"
         if staying := self.belongs.get(digest, set()) - self.going:
-            yield f"it belongs to {min(staying)} since"
+            yield f"it belongs to {min(staying)} now"
 
     def nameless(self, digest: Digest) -> bool:
         """Return whether a manifest has no tag and belongs only to manifests that are removed."""

@@ -42,12 +42,12 @@ class Action(StrEnum):
 class Keep(Model):
     """What stays. Images that run or are held always stay."""
 
-    in_use: Literal[True] = Field(default=True, description="what should run anywhere")
+    in_use: Literal[True] = Field(default=True, description="what runs in an environment")
     on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
     rollback: int = Field(default=1, ge=1, description="earlier deployments of an application in each environment")
     newest: int = Field(default=3, ge=1, description="released images of each application for each environment")
-    pushed_days: Days = Field(default=30, description="what was pushed or restored within so many days")
-    pulled_days: Days = Field(default=30, description="what was pulled within so many days")
+    pushed_days: Days = Field(default=30, description="pushed or restored in the last days, this many")
+    pulled_days: Days = Field(default=30, description="pulled in the last days, this many")
 
 
 class AgeOut(Model):
@@ -55,8 +55,8 @@ class AgeOut(Model):
 
     untagged_days: Days | None = Field(default=None, description="it has no tag")
     superseded_days: Days | None = Field(default=None, description="a newer image of its application was released")
-    refused_days: Days | None = Field(default=None, description="curation's last verdict about it is a no")
-    unadmitted_days: Days | None = Field(default=None, description="curation's gate never said anything about it")
+    refused_days: Days | None = Field(default=None, description="the last release verdict refuses it")
+    unadmitted_days: Days | None = Field(default=None, description="the release gate never judged it")
     unsigned_days: Days | None = Field(default=None, description="curation did not sign it")
     not_pulled_days: Days | None = Field(default=None, description="nobody pulled it")
 
@@ -64,38 +64,41 @@ class AgeOut(Model):
 class Archive(Model):
     """An image that ran is kept for audits: it is archived instead of removed until its retention ends."""
 
-    retention_days: Days = Field(default=365, description="after it ran last")
+    retention_days: Days = Field(default=365, description="days since it last ran")
     not_pulled_days: Days | None = Field(
-        default=None, description="what is owed and was not pulled for so long is archived; null: not for that reason"
+        default=None,
+        description="days without a pull after which an image that is kept for audits is archived; null: never",
     )
 
 
 class Block(Model):
     """Images that nobody may pull any more, except those that a person unblocked."""
 
-    revoked: bool = Field(default=True, description="it was signed, and curation's last verdict about it is a no")
+    revoked: bool = Field(default=True, description="it was signed, and the last release verdict refuses it")
     exploited: bool = Field(default=True, description="it has a finding that is known to be exploited")
-    refused: bool = Field(default=True, description="it was never signed, and curation's last verdict is a no")
+    refused: bool = Field(default=True, description="it was never signed, and the last release verdict refuses it")
 
 
 class Limits(Model):
     """Limits above which a plan waits for approval."""
 
-    count: int = Field(default=20, ge=0, description="images that one plan changes")
-    share: float = Field(default=0.5, ge=0, le=1, description="of the images that a repository has")
+    count: int = Field(default=20, ge=0, description="the number of images that one plan changes")
+    share: float = Field(
+        default=0.5, ge=0, le=1, description="the share of a repository's the number of images that one plan changes"
+    )
 
 
 class Rules(Model):
     """A document in `deployments/lifecycle/`."""
 
-    name: RulesName = Field(description="as the file is called, without .yaml")
+    name: RulesName = Field(description="the name of the file, without .yaml")
     description: str = Field(default="", description="for people")
-    floor_days: Days = Field(description="nothing that was pushed or restored within so many days is touched")
+    floor_days: Days = Field(description="days since the push or restore in which nothing is changed")
     keep: Keep = Field(default=Keep(), description="what stays")
     age_out: AgeOut = Field(default=AgeOut(), description="what is removed")
     archive: Archive = Field(default=Archive(), description="what is archived instead")
-    block: Block = Field(default=Block(), description="what nobody shall pull any more")
-    limits: Limits = Field(default=Limits(), description="above which a plan waits for approval")
+    block: Block = Field(default=Block(), description="what is blocked")
+    limits: Limits = Field(default=Limits(), description="the limits above which a plan waits for approval")
 
     @property
     def digest(self) -> Digest:
@@ -106,32 +109,35 @@ class Rules(Model):
 class Facts(Model):
     """The facts about one image that the rules look at; the defaults, for tests, describe an ordinary old image."""
 
-    age_days: float = Field(default=400, description="since it was pushed, or came back from the archive")
+    age_days: float = Field(default=400, description="days since it was pushed or restored")
     pulled_days: float | None = Field(
-        default=None, description="since it or its encrypted copy was pulled last; null: nobody ever did"
+        default=None, description="days since the last pull of it or its encrypted copy; null: never pulled"
     )
     tagged: bool = Field(default=True, description="whether it has a tag")
-    status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="whether ECR gives it to who pulls it")
-    signed: bool = Field(default=True, description="whether curation signed that it may be used")
+    status: StorageStatus = Field(default=StorageStatus.ACTIVE, description="its storage class in ECR")
+    signed: bool = Field(default=True, description="whether curation released it")
     verdict: Verdict = Field(
         default="passed",
-        description="curation's last one; blocked: it failed for nothing but a block, its own or a base's",
+        description="the last release verdict; blocked: it failed only because the image or a base is blocked",
     )
     verdict_days: float = Field(
-        default=400, description="since curation began to say that, without another verdict in between"
+        default=400, description="days since the release gate first gave this verdict without another one in between"
     )
     rank: int | None = Field(
-        default=None, description="among the released images of its application for an environment; 1: the newest"
+        default=None,
+        description="its rank among the released images of its application for an environment; 1: the newest",
     )
-    superseded_days: float | None = Field(default=None, description="since a newer one was released; null: none was")
-    runs: tuple[str, ...] = Field(default=(), description="where it should run")
-    rollback: tuple[str, ...] = Field(default=(), description="where it is what ran before")
-    ran_days: float | None = Field(default=None, description="since it ran last; 0: it runs; null: it never did")
+    superseded_days: float | None = Field(
+        default=None, description="days since a newer one was released; null: none was"
+    )
+    runs: tuple[str, ...] = Field(default=(), description="the environments in which it should run")
+    rollback: tuple[str, ...] = Field(default=(), description="the environments in which a rollback may need it")
+    ran_days: float | None = Field(default=None, description="days since it last ran; 0: it runs; null: it never ran")
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited")
-    held: str = Field(default="", description="by whom and why")
-    blocked: str = Field(default="", description="by whom and why")
-    blocked_by_rule: bool = Field(default=False, description="whether a rule blocked it, and no person")
-    excused: str = Field(default="", description="by whom and why it was unblocked")
+    held: str = Field(default="", description="who holds it and the reason")
+    blocked: str = Field(default="", description="who blocked it and the reason")
+    blocked_by_rule: bool = Field(default=False, description="whether a rule, not a person, blocked it")
+    excused: str = Field(default="", description="who unblocked it and the reason")
     unreadable: str = Field(default="", description="why its evidence could not be read")
 
     @property
@@ -169,7 +175,7 @@ def _applying(facts: Facts, rules: Rules) -> Iterator[Decision]:
     yield from _wanted(facts, rules.keep)
     yield from (_instead(each, facts) if owed else each for each in old)
     yield from _cold(facts, rules.archive)
-    yield _keep("no-rule", "no rule asks for anything else")
+    yield _keep("no-rule", "no other rule applies")
 
 
 def _keep(name: str, reason: str) -> Decision:
@@ -197,7 +203,7 @@ def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
     if facts.runs:
         yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
     if facts.rollback:
-        yield _keep("rollback", f"it is what ran before: {', '.join(facts.rollback)}")
+        yield _keep("rollback", f"a rollback may need it: {', '.join(facts.rollback)}")
     if facts.held:
         yield _keep("hold", f"it is held {facts.held}")
 
@@ -207,11 +213,11 @@ def _to_block(facts: Facts, block: Block) -> Iterator[Decision]:
         "exploited": (block.exploited and facts.exploited, f"known to be exploited: {', '.join(facts.exploited[:5])}"),
         "revoked": (
             block.revoked and facts.signed and facts.verdict == "failed",
-            "it was signed, and curation's last verdict about it is a no",
+            "it was signed, and the last release verdict refuses it",
         ),
         "refused": (
             block.refused and not facts.signed and facts.verdict == "failed",
-            "curation refused it, and nothing excuses it",
+            "curation refused it and never signed it",
         ),
     }
     for name, (applies, reason) in reasons.items():
@@ -221,7 +227,7 @@ def _to_block(facts: Facts, block: Block) -> Iterator[Decision]:
 
 def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
     if facts.rank is not None and facts.rank <= keep.newest:
-        yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest that are kept")
+        yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest images that are kept")
     if facts.age_days < keep.pushed_days:
         yield _keep("pushed", f"it was pushed or restored within {pluralize(keep.pushed_days, 'day')}")
     if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
@@ -244,7 +250,7 @@ def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
     }
     for name, (applies, since, most, reason) in reasons.items():
         if applies and most is not None and since > most:
-            told = f"{reason}, {pluralize(int(since), 'day')} ago or longer, and {pluralize(most, 'day')} are allowed"
+            told = f"{reason}, {pluralize(int(since), 'day')} ago or longer; the limit is {pluralize(most, 'day')}"
             yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=told)
 
 
@@ -254,7 +260,7 @@ def _owed(facts: Facts, archive: Archive) -> bool:
 
 def _instead(decision: Decision, facts: Facts) -> Decision:
     """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
-    told = "it ran and is owed to an audit"
+    told = "it ran and is kept for audits"
     if facts.status is StorageStatus.ARCHIVED:
         return _keep("owed", f"{told}; {decision.reason}")
     return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{told}; {decision.reason}")
@@ -274,14 +280,14 @@ class Example(Model):
 
     name: str = Field(description="the behaviour, in a few words")
     image: Facts = Field(default=Facts(), description="the image")
-    action: Action = Field(description="what has to be done with it")
-    rule: str = Field(description="the rule that has to decide, as keep.newest")
+    action: Action = Field(description="the expected action")
+    rule: str = Field(description="the rule that decides, such as keep.newest")
 
 
 class Examples(Model):
     """A document of tests, `NAME.tests.yaml`."""
 
-    tests: tuple[Example, ...] = Field(min_length=1, description="at least one for each rule that is in force")
+    tests: tuple[Example, ...] = Field(min_length=1, description="at least one test for each enabled rule")
 
 
 def read_rules(directory: Path, name: str) -> Rules:
@@ -294,13 +300,13 @@ def read_rules(directory: Path, name: str) -> Rules:
         raise SettingInvalid(f"There are no lifecycle rules {name!r}.\nThere are: {', '.join(known) or 'none'}.")
     rules = read_document(directory / f"{name}.yaml", Rules)
     if rules.name != name:
-        raise SettingInvalid(f"deployments/lifecycle/{name}.yaml calls itself {rules.name!r}.\nUse one name.")
+        raise SettingInvalid(f"deployments/lifecycle/{name}.yaml has the name {rules.name!r}.\nUse one name.")
     examples = read_document(directory / f"{name}{TESTS}.yaml", Examples)
     if wrong := tuple(failing_examples(rules, examples)):
         raise DeclarationInvalid(
-            f"{directory / name}.yaml does not do what {name}{TESTS}.yaml expects:\n"
+            f"{directory / name}.yaml fails the tests in {name}{TESTS}.yaml:\n"
             + "\n".join(wrong)
-            + "\nCorrect the rules, or what is expected of them."
+            + "\nCorrect the rules or the tests."
         )
     return rules
 
@@ -312,7 +318,7 @@ def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
         if (found.action, found.rule) != (each.action, each.rule):
             yield f"{each.name}: expected {each.action} by {each.rule}, found {found.action} by {found.rule}"
     tested = {each.rule for each in examples.tests}
-    yield from (f"{rule}: no test is about it" for rule in active_rules(rules) if rule not in tested)
+    yield from (f"{rule}: there is no test for it" for rule in active_rules(rules) if rule not in tested)
 
 
 def active_rules(rules: Rules) -> tuple[str, ...]:

@@ -29,8 +29,10 @@ class Member(Model):
     ref: ImageRef
     stored: StoredManifest
     subjects: tuple[Digest, ...] = Field(default=(), description="what it is attached to")
-    children: tuple[Digest, ...] = Field(default=(), description="what it consists of, where it is an index")
-    guessed: bool = Field(default=False, description="whether nobody can read that: its children are what may be some")
+    children: tuple[Digest, ...] = Field(default=(), description="what it consists of, if it is an index")
+    guessed: bool = Field(
+        default=False, description="whether that cannot be read; its children are then possible children"
+    )
     copy_of: Digest | None = Field(default=None, description="of which image it is the encrypted copy")
 
     @property
@@ -90,8 +92,8 @@ def said_since(image: KnownImage) -> datetime | None:
 class Evidenced(Model):
     """What signed evidence says of an image, as far as rules need it."""
 
-    signed: bool = Field(description="whether curation signed that it may be used")
-    verdict: Verdict = Field(description="of curation's gate, the last one")
+    signed: bool = Field(description="whether curation released it")
+    verdict: Verdict = Field(description="the last release verdict")
     exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
 
     @property
@@ -112,14 +114,14 @@ class Evidenced(Model):
     def otherwise(self, before: Evidenced) -> Iterator[str]:
         """Yield what changed since `before`, in sentences."""
         if self.verdict != before.verdict:
-            yield f"curation's last verdict about it is {self.verdict} now"
+            yield f"the last release verdict about it is {self.verdict} now"
         if self.signed is not before.signed:
             yield f"it is {'signed' if self.signed else 'not signed'} now"
         if bool(self.exploited) is not bool(before.exploited):
             yield (
-                f"it is known to be exploited now: {', '.join(self.exploited)}"
+                f"it has known exploited findings now: {', '.join(self.exploited)}"
                 if self.exploited
-                else ("nothing in it is known to be exploited any more")
+                else ("it no longer has a known exploited finding")
             )
 
 
@@ -129,7 +131,7 @@ class PastDeployment(Model):
     environment: str
     application: str
     digest: Digest
-    proxy: Digest | None = Field(default=None, description="the image of its front")
+    proxy: Digest | None = Field(default=None, description="the image of its reverse proxy")
     at: AwareDatetime
     address: str = Field(default="", description="where it answers")
 
@@ -141,16 +143,17 @@ class RepositorySnapshot(Model):
     members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
     deployments: tuple[PastDeployment, ...] = ()
     proxies: dict[Digest, tuple[str, ...]] = Field(
-        default_factory=dict, description="image that environments name for their fronts → which; deployed or not yet"
+        default_factory=dict,
+        description="image that environments name for their reverse proxies → which; deployed or not yet",
     )
     standings: dict[str, ImageStatus] = Field(
         default_factory=dict,
-        description="image → how it stands; also of one that is gone and of which something is left",
+        description="image → its status; also for an image that is gone but has remains",
     )
     untold: dict[str, str] = Field(
-        default_factory=dict, description="image that is gone → why that cannot be read of it"
+        default_factory=dict, description="image that is gone → why its status cannot be read"
     )
-    read_at: AwareDatetime = Field(description="when all this was so")
+    read_at: AwareDatetime = Field(description="the time of the snapshot")
 
     def standing(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
@@ -190,7 +193,7 @@ def in_use(
         for found, each in [(running, now), *((before, each) for each in earlier[:rollback])]:
             found[each.digest].append(environment)
             if each.proxy:
-                found[each.proxy].append(f"{environment}, as the front of {each.application}")
+                found[each.proxy].append(f"{environment}, as the reverse proxy of {each.application}")
     return dict(running), dict(before)
 
 

@@ -31,7 +31,7 @@ RUN = "cscm.run"
 ROLE = "cscm.role"
 OWNER = "cscm.owner"
 
-Role = Literal["application", "front", "probe", "check", "tests"]
+Role = Literal["application", "reverse-proxy", "probe", "check", "tests"]
 Wait = Callable[[float], None]
 """Function that sleeps the given number of seconds, or raises `Cancelled` as soon as the run is cancelled."""
 

@@ -28,7 +28,7 @@ IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Policy(Generic[F]):
-    """The rules of one gate. There is at least one, because a policy without rules would admit everything."""
+    """The rules of one gate. There is at least one, because a policy without rules admits everything."""
 
     gate: Gate
     rules: tuple[Rule[F], ...]
@@ -38,7 +38,7 @@ class Policy(Generic[F]):
 
     def __post_init__(self) -> None:
         if not self.rules:
-            raise ValueError("a policy without rules would admit everything")
+            raise ValueError("a policy without rules admits everything")
         functions = (*self.rules, *self.notes)
         content = [self.gate.value, *(each.__name__ for each in functions), *read_sources(functions)]
         object.__setattr__(self, "digest", digest_of("\n".join(content).encode()))

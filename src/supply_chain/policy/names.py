@@ -95,13 +95,13 @@ def settled_holder(registered: Holder | None, first: Holder | None) -> Holder | 
 class NameRegister(Model):
     """`deployments/names.yaml`: reserved names, and names that were assigned to a holder."""
 
-    names: dict[Pattern, Holder] = Field(description="name, or every name below one (`base/*`) → whose it is")
+    names: dict[Pattern, Holder] = Field(description="name, or every name below one (`base/*`) → its holder")
 
     @model_validator(mode="after")
     def _settles_something(self) -> NameRegister:
         for name, holder in self.names.items():
             if holder == Holder():
-                raise ValueError(f"{name} is given to nobody; write kind, owner, repository or path")
+                raise ValueError(f"{name} is assigned to nobody; write kind, owner, repository or path")
             if self._is_reserved(name) and not (holder.sources or holder.repository):
                 raise ValueError(f"{name} is reserved, and no source is listed that may use it; write sources")
         return self

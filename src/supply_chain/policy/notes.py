@@ -23,7 +23,7 @@ def uncurated_bases(facts: ImageFacts) -> Iterator[str]:
 def copied_bases(facts: ReleaseFacts) -> Iterator[str]:
     """Name each curated base that the build only copied from."""
     for name in facts.copied_bases:
-        yield f"built with {name} but not upon it: what was copied out of it is judged as far as the SBOM lists it"
+        yield f"built with {name} but not on it: content copied from it is judged only if the SBOM lists it"
 
 
 def uncommitted_changes(facts: ImageFacts) -> Iterator[str]:

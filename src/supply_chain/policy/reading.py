@@ -229,7 +229,7 @@ def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]
     if packages is None:
         raise EvidenceInvalid(
             f"The base {base} has no SBOM that curation signed.\n"
-            "Curate it again with `cscm bases --fresh`, and build anew."
+            "Curate it again with `cscm bases --force`, and build again."
         )
     return system_packages(packages)
 

@@ -31,7 +31,7 @@ def image_not_blocked(facts: ImageFacts) -> Iterator[Reason]:
         yield Reason(
             code=IMAGE_BLOCKED,
             fact=f"it was blocked {ruling}",
-            remedy="build a new one without what it was blocked for; `cscm unblock` lifts the block",
+            remedy="build a new image without the reason of the block, or lift the block with `cscm unblock`",
         )
 
 
@@ -44,7 +44,7 @@ def base_images_not_blocked(facts: CuratedFacts) -> Iterator[Reason]:
         yield Reason(
             code=BASE_BLOCKED,
             fact=f"{base}, which it is built on or with, was blocked {ruling}",
-            remedy="build it anew on a base that is not blocked; `cscm unblock` lifts the block",
+            remedy="build it again on a base that is not blocked, or lift the block with `cscm unblock`",
         )
 
 
@@ -57,7 +57,7 @@ def provenance_signed(facts: ImageFacts) -> Iterator[Reason]:
         yield Reason(
             code="provenance.missing",
             fact="no provenance signed by the development tier is attached to this digest",
-            remedy="build and offer it with `cscm develop`",
+            remedy="build and offer it with `cscm build`",
         )
 
 
@@ -69,7 +69,7 @@ def application_names_match(facts: ImageFacts) -> Iterator[Reason]:
     if facts.manifest is not None and facts.manifest.name != facts.ref.application:
         yield Reason(
             code="provenance.other-application",
-            fact=f"the signed declaration is of {facts.manifest.name}, the repository of {facts.ref.application}",
+            fact=f"the signed declaration names {facts.manifest.name}, the repository {facts.ref.application}",
             remedy="offer each application in its own repository",
         )
 
@@ -97,7 +97,7 @@ def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, 
         Reason(
             code="name.taken",
             fact=f"{name} is {held}; this is {asks}",
-            remedy="use a name of your own; a name is handed over in deployments/names.yaml",
+            remedy="use another name; deployments/names.yaml assigns a name to another source",
         ),
     )
 
@@ -111,21 +111,21 @@ def required_checks_present(facts: IntakeFacts) -> Iterator[Reason]:
         if check not in made:
             yield Reason(
                 code=f"{check}.missing",
-                fact=f"no signed result of the check `{check}`",
-                remedy="run `cscm develop` again; it makes every check",
+                fact=f"there is no signed result of the check `{check}`",
+                remedy="run `cscm build` again; it runs every check",
             )
 
 
 def checks_passed(facts: IntakeFacts) -> Iterator[Reason]:
-    """Refuse if a check failed or looked at nothing; each failure is a separate reason."""
+    """Refuse if a check failed or examined nothing; each failure is a separate reason."""
     for result in facts.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=CHECKS[result.check].remedy)
         if result.empty:
             yield Reason(
                 code=f"{result.check}.empty",
-                fact=f"the check `{result.check}` looked at nothing",
-                remedy="find out why; a check of nothing proves nothing",
+                fact=f"the check `{result.check}` examined nothing",
+                remedy="find out why it examined nothing, and correct it",
             )
 
 
@@ -138,7 +138,7 @@ def source_within_limits(facts: IntakeFacts) -> Iterator[Reason]:
         yield Reason(
             code="dependencies.report-missing",
             fact="no vulnerability report on the source, signed by the development tier, is attached to this digest",
-            remedy="run `cscm develop` again; it makes every check",
+            remedy="run `cscm build` again; it runs every check",
         )
     elif facts.manifest is not None:
         yield from over_limits(facts.source_report, facts.manifest.limits, "dependencies")
@@ -153,13 +153,13 @@ def sbom_present(facts: CuratedFacts) -> Iterator[Reason]:
         yield Reason(
             code="sbom.missing",
             fact="no SBOM signed by the curation tier is attached to this digest",
-            remedy="run `cscm curate` again; it makes the SBOM",
+            remedy="run `cscm curate` again; it creates the SBOM",
         )
     elif not facts.packages:
         yield Reason(
             code="sbom.empty",
-            fact="the SBOM lists no package at all, so that a scan finds nothing whatever is inside",
-            remedy="keep the metadata of packages in the image: the distribution's, the language's, the build's",
+            fact="the SBOM lists no package, so a scan can find nothing",
+            remedy="keep the package metadata of the distribution, the language and the build in the image",
         )
 
 
@@ -176,15 +176,15 @@ def base_packages_listed(facts: ReleaseFacts) -> Iterator[Reason]:
     if hidden:
         yield Reason(
             code="sbom.incomplete",
-            fact=f"{pluralize(len(hidden), 'package')} of the base cannot be found in it: {', '.join(hidden[:10])}",
-            remedy="keep the package manager's records (/var/lib/dpkg) as they are in the base",
+            fact=f"its SBOM lacks {pluralize(len(hidden), 'package')} of the base: {', '.join(hidden[:10])}",
+            remedy="do not change the package manager's records (/var/lib/dpkg) of the base",
         )
     if altered:
         yield Reason(
             code="sbom.altered",
-            fact=f"{pluralize(len(altered), 'package')} of the base says it is another than there, in version, source "
-            f"or distribution: {', '.join(altered[:10])}",
-            remedy="raise packages in the base and build on that; leave its /var/lib/dpkg and os-release as they are",
+            fact=f"its SBOM gives another version, source or distribution to {pluralize(len(altered), 'package')} "
+            f"of the base: {', '.join(altered[:10])}",
+            remedy="upgrade packages in the base, and build on it; do not change its /var/lib/dpkg and os-release",
         )
 
 
@@ -196,8 +196,8 @@ def image_examined(facts: CuratedFacts) -> Iterator[Reason]:
     if facts.packages is not None and facts.examination is None:
         yield Reason(
             code="sbom.not-examined",
-            fact="the signed SBOM does not tell what in the image no scanner judges",
-            remedy="run `cscm curate` again; it examines the image and makes the SBOM anew",
+            fact="the signed SBOM does not list the content of the image that no scanner judges",
+            remedy="run `cscm curate` again; it examines the image and creates the SBOM again",
         )
 
 
@@ -209,9 +209,9 @@ def layers_unambiguous(facts: CuratedFacts) -> Iterator[Reason]:
     if facts.examination and (conflicts := facts.examination.conflicts):
         yield Reason(
             code="sbom.layers-differ",
-            fact=f"its layers give different files in different engines: {'; '.join(conflicts[:5])}",
-            remedy="build it on another base, or with COPY in place of `COPY --link`, so that no layer writes through "
-            "a link of another",
+            fact=f"container engines unpack its layers into different files: {'; '.join(conflicts[:5])}",
+            remedy="build it on another base, or use COPY instead of `COPY --link`, so that no layer writes through "
+            "a link of another layer",
         )
 
 
@@ -238,7 +238,7 @@ def distribution_matches_base(facts: ReleaseFacts) -> Iterator[Reason]:
     if not any(each.what == "distribution" and matches(OS_RELEASE, each.at) for each in accepted):
         others = {base: identity for base, identity in facts.base_distributions.items() if identity != own}
         yield from _distribution_differs(
-            facts.examination, [f"{OS_RELEASE}: {base} is of {identity}" for base, identity in others.items()]
+            facts.examination, [f"{OS_RELEASE}: {base} names {identity}" for base, identity in others.items()]
         )
 
 
@@ -246,8 +246,8 @@ def _distribution_differs(examination: Examination, differences: Sequence[str]) 
     if differences:
         yield Reason(
             code="sbom.distribution-differs",
-            fact=f"it says to be of {examination.distribution or 'no distribution'}, and {'; '.join(differences[:10])}",
-            remedy="leave os-release and the distribution's release files as they are in the base; the owner may "
+            fact=f"it names {examination.distribution or 'no distribution'}, but {'; '.join(differences[:10])}",
+            remedy="do not change os-release and the distribution's release files of the base, or let the owner "
             "accept it (limits.unjudged in supply-chain.yaml)",
         )
 
@@ -260,8 +260,8 @@ def single_package_database(facts: CuratedFacts) -> Iterator[Reason]:
         yield Reason(
             code="sbom.second-database",
             fact=f"{pluralize(len(databases), 'package database')} besides the distribution's own: {named}",
-            remedy="install packages with the distribution's package manager, or build on their image; the owner may "
-            "accept it (limits.unjudged in supply-chain.yaml)",
+            remedy="install packages with the distribution's package manager, or build on their image, or let the "
+            "owner accept it (limits.unjudged in supply-chain.yaml)",
         )
 
 
@@ -273,8 +273,8 @@ def archives_accepted(facts: CuratedFacts) -> Iterator[Reason]:
         named = ", ".join(f"{each.path} ({each.format})" for each in left.archives[:10])
         yield Reason(
             code="sbom.archives",
-            fact=f"{pluralize(many, 'archive')} in which no scanner looks: {named or 'more than are listed'}",
-            remedy="unpack or remove them in the build; the owner may accept them (limits.unjudged)",
+            fact=f"{pluralize(many, 'archive')} that no scanner opens: {named or 'more than are listed'}",
+            remedy="unpack or remove them in the build, or let the owner accept them (limits.unjudged)",
         )
 
 
@@ -284,7 +284,7 @@ def image_scanned(facts: CuratedFacts) -> Iterator[Reason]:
         yield Reason(
             code="scan.missing",
             fact="no vulnerability report signed by the curation tier is attached to this digest",
-            remedy="run `cscm curate` again; it scans",
+            remedy="run `cscm curate` again; it scans the image",
         )
 
 
@@ -300,8 +300,8 @@ def scan_up_to_date(facts: DeployFacts) -> Iterator[Reason]:
     if not is_current(facts.report, facts.now, days):
         yield Reason(
             code="scan.old",
-            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is good for {pluralize(days, 'day')}",
-            remedy="run `cscm curate` again; it scans what is old",
+            fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is valid for {pluralize(days, 'day')}",
+            remedy="run `cscm curate` again; it scans the image again",
         )
 
 
@@ -316,7 +316,7 @@ def distribution_supported(facts: CuratedFacts) -> Iterator[Reason]:
         yield Reason(
             code="scan.distribution-unknown",
             fact=f"not judged: {packages}",
-            remedy="build on a curated base, and leave its /etc/os-release as it is; the owner may accept it "
+            remedy="build on a curated base, and do not change its /etc/os-release, or let the owner accept it "
             "(limits.unknown_distribution in supply-chain.yaml)",
         )
 
@@ -342,7 +342,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
             yield Reason(
                 code=f"{what}.{severity}",
                 fact=f"{pluralize(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
-                remedy=f"for {fixable} of them there is a fix: raise those packages, or rebuild on a newer base",
+                remedy=f"{fixable} of them have a fix: upgrade those packages, or rebuild on a newer base",
             )
 
 
@@ -355,7 +355,7 @@ def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
 
 def _raise(finding: Finding) -> str:
     if finding.fixed_in:
-        return f"raise {finding.package} to {finding.fixed_in[0]} or later"
+        return f"upgrade {finding.package} to {finding.fixed_in[0]} or later"
     return f"remove {finding.package}; no fix is published"
 
 
@@ -367,7 +367,7 @@ def encrypted_at_rest(facts: CuratedFacts) -> Iterator[Reason]:
     if facts.encryption is None:
         yield Reason(
             code="encryption.missing",
-            fact="no evidence that it is encrypted with the tier's key",
+            fact="there is no evidence that it is encrypted with the tier's key",
             remedy="run `cscm curate` again; it verifies the repository's encryption",
         )
         return
@@ -386,7 +386,7 @@ def signature_present(facts: DeployFacts) -> Iterator[Reason]:
     if not facts.signed:
         yield Reason(
             code="signature.missing",
-            fact="no signature that the curation tier's key made over this digest",
+            fact="there is no signature of this digest by the curation tier's key",
             remedy="run `cscm curate`; it signs what it admits",
         )
 
@@ -398,11 +398,11 @@ def earlier_verdicts_passed(facts: DeployFacts) -> Iterator[Reason]:
         if said is None or not said.passed:
             yield Reason(
                 code=f"verdict.{gate}.{'missing' if said is None else 'refused'}",
-                fact=f"no signed verdict of the {gate} gate is about this digest"
+                fact=f"there is no signed verdict of the {gate} gate about this digest"
                 if said is None
                 else f"the last signed verdict of the {gate} gate, of {said.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
-                remedy=f"run `cscm curate {facts.ref.digest}`; its gates leave their verdicts beside the image",
+                remedy=f"run `cscm curate {facts.ref.digest}`; its gates attach their verdicts to the image",
             )
 
 
@@ -414,13 +414,13 @@ def environment_declared(facts: DeployFacts) -> Iterator[Reason]:
         yield Reason(
             code="placement.not-a-service",
             fact=f"{facts.manifest.name} is a {facts.manifest.kind}",
-            remedy="deploy services; a base is built upon",
+            remedy="deploy services only; a base is for builds",
         )
     elif facts.environment.name not in facts.manifest.environments:
         yield Reason(
             code="placement.not-declared",
             fact=f"{facts.environment.name} is not among its environments ({', '.join(facts.manifest.environments)})",
-            remedy="add the environment to supply-chain.yaml, and let the chain run again",
+            remedy="add the environment to supply-chain.yaml, and run the chain again",
         )
 
 
@@ -429,9 +429,8 @@ def tests_reported(facts: DeployFacts) -> Iterator[Reason]:
     if facts.environment.test_report and not any(each.shows_tests for each in facts.checks):
         yield Reason(
             code=NOT_SHOWN,
-            fact=f"{facts.environment.name} takes only what a test runner's own report shows to be tested, "
-            "and none does",
-            remedy="name a test runner as test.command, or let it write a report that test.report names; build anew",
+            fact=f"{facts.environment.name} requires a test runner's report that shows tests, and there is none",
+            remedy="name a test runner as test.command, or let it write the report test.report; then build again",
         )
 
 
@@ -442,18 +441,18 @@ def approval_given(facts: DeployFacts) -> Iterator[Reason]:
     """
     if facts.approval is None:
         if facts.environment.approval:
+            environment = facts.environment.name
             yield Reason(
                 code="approval.missing",
-                fact=f"{facts.environment.name} takes nothing without approval, "
-                "and no signed one is about this digest there",
-                remedy="let it be promoted: the run asks for approval when its soak is over; or `cscm approve`",
+                fact=f"{environment} requires an approval, and there is no signed approval of this digest for it",
+                remedy="answer the promotion, which asks for approval after the soak, or run `cscm approve`",
             )
     elif not facts.approval.approved:
         said = facts.approval
         yield Reason(
             code="approval.denied",
-            fact=f"{said.who} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.why}",
-            remedy="offer an image that answers this; a later approval (`cscm approve`) outweighs it",
+            fact=f"{said.by} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.reason}",
+            remedy="offer an image that resolves the reason; a later approval (`cscm approve`) overrides the denial",
         )
 
 
@@ -466,11 +465,11 @@ def soak_completed(facts: DeployFacts) -> Iterator[Reason]:
     if required_soak and not required_soak.met_by(facts.soak):
         environment, after = facts.environment.name, required_soak.environment
         time = timedelta(seconds=required_soak.seconds)
-        longest = f"this one was {facts.soak}" if facts.soak else "nobody signed a soak of this one there"
+        longest = f"this image was {facts.soak}" if facts.soak else "there is no signed soak of this image"
         yield Reason(
             code="soak.missing",
-            fact=f"{environment} takes only what was well in {after} for {time}, and {longest}",
-            remedy=f"deploy it to {after} first; when its soak is over there, it goes on",
+            fact=f"{environment} requires an image that was healthy in {after} for {time}; {longest}",
+            remedy=f"deploy it to {after} first; after its soak there, it is promoted",
         )
 
 

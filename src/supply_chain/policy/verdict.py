@@ -87,7 +87,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     if isinstance(verdict, Admitted) and last is not None and _overtaken(facts, last):
         raise GateOvertaken(
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
-            "Run the same again: it is judged by what is known now."
+            "Run the same command again: the image is judged by the current evidence."
         )
     said = summary(
         facts.ref,

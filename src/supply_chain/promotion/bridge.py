@@ -187,7 +187,7 @@ class Bridge:
                 self.waiting.remove(group, name)
                 continue
             older = len(group.pushes) - 1
-            log.info("%s", plain_text(f"announced {pushed.image} ({pushed.tag}), and with it {older} older"))
+            log.info("%s", plain_text(f"announced {pushed.image} ({pushed.tag}), and {older} older ones with it"))
             self.waiting.announced_single(group, self.clock())
             self._finish(group)
 
@@ -218,7 +218,7 @@ class Bridge:
         if self._is_dead(message.body, reason) or self._is_dead(message.body, ""):
             self.queue.delete(message)
         else:
-            log.warning("%s", plain_text(f"message {message.id} is left to the queue, which gives it up itself"))
+            log.warning("%s", plain_text(f"message {message.id} stays in the queue, which moves it itself"))
         del self.unreadable[message.id]
 
     def _is_dead(self, body: str, reason: str) -> bool:
@@ -228,7 +228,7 @@ class Bridge:
         except SupplyChainError as error:
             if error.retryable:
                 raise
-            log.warning("%s", plain_text(f"the dead-letter queue does not take it: {first_line(error)}"))
+            log.warning("%s", plain_text(f"the dead-letter queue did not accept it: {first_line(error)}"))
             return False
         return True
 
@@ -279,4 +279,4 @@ def discard(dead: Stored, message: Message) -> None:
     """
     dead.delete(message)
     if message.id in {each.id for each in dead.all()}:
-        raise AwsFailed(f"SQS has {message.id} still, as somebody else looked at it meanwhile.\nDo it again.")
+        raise AwsFailed(f"SQS still has {message.id}, because somebody else read it meanwhile.\nRun the command again.")

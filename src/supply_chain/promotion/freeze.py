@@ -12,11 +12,11 @@ VARIABLE = "promotions_frozen"
 
 
 class PromotionFreeze(Model):
-    """Who froze promotions, why, and since when."""
+    """Who froze promotions, the reason, and since when."""
 
-    by: Words = Field(description="as they call themselves")
-    why: Words
+    by: Words = Field(description="the name that the person gave")
+    reason: Words
     since: AwareDatetime
 
     def __str__(self) -> str:
-        return f"promotions are frozen by {self.by} since {self.since:%Y-%m-%d %H:%M} UTC: {self.why}"
+        return f"promotions are frozen by {self.by} since {self.since:%Y-%m-%d %H:%M} UTC: {self.reason}"

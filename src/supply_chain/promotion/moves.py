@@ -29,13 +29,13 @@ class Images(Protocol):
 
 
 class Move(Model):
-    """The action due for an image at its next gate: the destination `to`, or none, for the reason in `why`."""
+    """The action due for an image at its next gate: the destination `to`, or none, for this `reason`."""
 
     image: ImageRef
     to: str = ""
     """The destination: `curation`, or the name of an environment; empty if the image stays."""
     after: str | None = None
-    why: str = ""
+    reason: str = ""
     waits: bool = False
     """Whether the missing evidence may still arrive."""
     asks: bool = False
@@ -44,14 +44,14 @@ class Move(Model):
     """Whether the image stays because the signed statements about the application's images cannot be read or found."""
 
 
-def no_move(ref: ImageRef, why: str) -> Move:
+def no_move(ref: ImageRef, reason: str) -> Move:
     """Return the move of an image that stays."""
-    return Move(image=ref, why=why)
+    return Move(image=ref, reason=reason)
 
 
-def unreadable_move(ref: ImageRef, why: str) -> Move:
+def unreadable_move(ref: ImageRef, reason: str) -> Move:
     """Return the move of an image that stays and needs somebody's attention."""
-    return Move(image=ref, why=why, unreadable=True)
+    return Move(image=ref, reason=reason, unreadable=True)
 
 
 def reportable_moves(found: Iterable[Move]) -> tuple[Move, ...]:

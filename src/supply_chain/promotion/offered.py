@@ -84,14 +84,14 @@ def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
         if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
             return no_move(ref, why_refused(verdict.value, gate))
     if is_released(own, ref.digest):
-        return no_move(ref, "it is released")
+        return no_move(ref, "it is released already")
     return Move(image=ref, to="curation")
 
 
 def _offered_later(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
     """Return why an image is too old: a newer one was offered. Unsigned images do not count."""
     if ref not in newest:
-        return "it is not among those that have a tag and can be pulled" if newest else ""
+        return "it has no tag or cannot be pulled" if newest else ""
     after = newest[: newest.index(ref)]
     if later := _last_offered(after, store):
         return f"{later.short} was pushed after it"
@@ -107,8 +107,8 @@ def _last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef 
 
 def _unsigned(newest: Sequence[ImageRef]) -> str:
     return (
-        f"development signed none of the {RECENT} images of {newest[0].repository} that were pushed last, and what is "
-        "older is not looked at: find out who pushes them, and remove them"
+        f"development signed none of the {RECENT} images of {newest[0].repository} that were pushed last, and older "
+        "ones are not read: find out who pushes them, and remove them"
     )
 
 

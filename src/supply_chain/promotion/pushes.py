@@ -81,7 +81,7 @@ def read_push(body: str) -> Pushed | None:
 
 def _unreadable(why: str) -> EventUnreadable:
     return EventUnreadable(
-        f"The message is no push that ECR tells of: {why[:500]}\n"
-        "It lies in the dead-letter queue (`cscm events dead`). Correct who sends it; `cscm events replay --all` "
+        f"The message is not a push event of ECR: {why[:500]}\n"
+        "It is in the dead-letter queue (`cscm events dead`). Correct its sender; `cscm events replay --all` "
         "tries again."
     )

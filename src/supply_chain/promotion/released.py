@@ -66,7 +66,7 @@ def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
     built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
     if not isinstance(manifest, Service):
-        return no_move(ref, "it is no service" if manifest else "development signed no provenance of it")
+        return no_move(ref, "it is not a service" if manifest else "development signed no provenance of it")
     to = following(manifest.environments, after)
     if to is None:
         return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
@@ -101,7 +101,7 @@ def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move
     """
     if there is None or there.digest != move.image.digest or (soaking and soaking.digest == there.digest):
         return move
-    return no_move(move.image, f"it was not well in {move.after} when it was last looked at")
+    return no_move(move.image, f"it was not healthy in {move.after} at the last observation")
 
 
 def following(environments: Sequence[str], after: str | None) -> str | None:
@@ -141,7 +141,7 @@ def _objections(
         yield why
     longest = longest_soak(own, asked.environment, ref.digest) if asked else None
     if asked and not asked.met_by(longest and longest.value):
-        yield f"{to} takes only what soaked in {asked.environment}, and it did not"
+        yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value) and not _lifted(verdict, ref, view):
         yield why_refused(verdict.value, Gate.DEPLOY)
@@ -149,7 +149,7 @@ def _objections(
         yield later
     decision = last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
-        yield f"{decision.value.who} denied it for {to}: {decision.value.why}"
+        yield f"{decision.value.by} denied it for {to}: {decision.value.reason}"
 
 
 def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], read: Callable[[str], Environment]) -> str:
@@ -160,15 +160,15 @@ def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], rea
     try:
         asked = read(after).soak
     except SettingInvalid:
-        return f"it has not soaked in {after}, which is no environment here"
+        return f"it has not soaked in {after}, which is not an environment here"
     if asked is None:
-        return f"{after} says no `soak`, so that nothing goes on from there"
+        return f"{after} has no `soak`, so images are not promoted from there"
     deployed = [each.value for each in records(own) if each.value.environment == after]
     if not deployed:
         return f"it was never deployed to {after}"
     signed = last_soak(own, after, ref.digest, deployed[-1].container)
     if signed is None:
-        return f"it has not soaked in {after} yet, well for {timedelta(seconds=asked)} without a break"
+        return f"it has not been healthy in {after} for {timedelta(seconds=asked)} without interruption yet"
     if signed.value.seconds < asked:
         soaked = timedelta(seconds=int(signed.value.seconds))
         return f"it has soaked in {after} for {soaked} of {timedelta(seconds=asked)}"
@@ -201,7 +201,7 @@ def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
     deployed = records(execution_statements(there, view.store, DEPLOYMENT))
     if judged and deployed and judged[0].at > deployed[0].at + SKEW:
         return ""
-    return f"{there.short} runs there and is not in the registry any more, so that nobody can tell which is newer"
+    return f"{there.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
 def _of_a_place(verdict: Summary) -> bool:

@@ -13,16 +13,16 @@ from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import curated_repository
 
 STOPS = {
-    "cscm.image.blocked": "Nothing new of it is deployed: every gate refuses a blocked image, and what is on its way "
-    "is cancelled.",
-    "cscm.image.verdict-changed": "The next deployment of it is judged by what is known now; what is on its way meets "
-    "that gate too.",
-    "cscm.deployment.drifted": "Nothing is stopped: what runs is not what was deployed. Deploy it again.",
+    "cscm.image.blocked": "It is not deployed again: every gate refuses a blocked image, and its promotions are "
+    "cancelled.",
+    "cscm.image.verdict-changed": "The deploy gate judges its next deployment by the new verdict, promotions in "
+    "progress included.",
+    "cscm.deployment.drifted": "Nothing is stopped: what runs differs from what was deployed. Deploy it again.",
 }
 """Event → its effect on new deployments."""
 CANCELS = frozenset({"cscm.image.blocked"})
 """The events that cancel promotions under way."""
-UNKNOWN = "nobody known"
+UNKNOWN = "unknown"
 """The owner shown if none can be read."""
 
 
@@ -31,16 +31,16 @@ class Affected(Model):
 
     environment: str
     application: str
-    front: bool = Field(description="whether it is the front of the application, not the application")
+    reverse_proxy: bool = Field(description="whether it is the application's reverse proxy, not the application")
     owner: str = Field(description="the application's")
     address: str
     container: str = Field(description="the application's")
-    seen: str = Field(description="as monitor saw it")
+    seen: str = Field(description="as the flow `monitor` observed it")
 
     @property
     def what(self) -> str:
         """What runs from the image, for people."""
-        return f"the front of {self.application}" if self.front else self.application
+        return f"the reverse proxy of {self.application}" if self.reverse_proxy else self.application
 
 
 class Response(Model):
@@ -52,8 +52,8 @@ class Response(Model):
     running: tuple[Affected, ...]
     stops: str
     on_the_way: tuple[str, ...] = Field(default=(), description="runs that promote it")
-    facts: tuple[str, ...] = Field(default=(), description="what the event says besides")
-    unread: tuple[str, ...] = Field(default=(), description="what cannot be told, and why")
+    facts: tuple[str, ...] = Field(default=(), description="further facts in the event")
+    unread: tuple[str, ...] = Field(default=(), description="what is unknown, and why")
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +107,7 @@ def response(
         Affected(
             environment=each.environment,
             application=each.application,
-            front=image_of(each) != image,
+            reverse_proxy=image_of(each) != image,
             owner=owners.get(image_of(each), UNKNOWN),
             address=each.url,
             container=each.name,
@@ -120,7 +120,7 @@ def response(
         image=image,
         owner=owners.get(image, UNKNOWN),
         running=running,
-        stops=STOPS.get(happened, "Nothing is known of what this stops."),
+        stops=STOPS.get(happened, "It is unknown what this stops."),
         on_the_way=tuple(on_the_way),
         facts=tuple(facts),
         unread=tuple(unread),
@@ -129,6 +129,6 @@ def response(
 
 def _seen(observation: Observation | None) -> str:
     if observation is None:
-        return "not looked at"
+        return "not observed"
     codes = sorted({each.code for each in observation.deviations})
     return ", ".join((observation.status, *(["healthy"] if observation.healthy else []), *codes))

@@ -42,7 +42,7 @@ CHANGES = {
     "cscm.image.blocked": "blocked",
     "cscm.image.unblocked": "unblocked",
     "cscm.image.held": "held",
-    "cscm.image.released": "released from its hold",
+    "cscm.image.unheld": "no longer held",
     "cscm.image.refused": "refused",
     "cscm.image.signed": "admitted and signed",
     "cscm.image.decided": "decided by a person",
@@ -130,7 +130,7 @@ def remedy(message: str) -> str:
     for error in _errors(SupplyChainError):
         if code and error.code == code[1]:
             return " ".join((error.__doc__ or "").partition("\n\n")[2].split())
-    return "Read the run's log. A crash leaves nothing half-done: start it again."
+    return "Read the run's log, and start it again; an interrupted run leaves no partial result."
 
 
 def _is_missing(run: Run) -> bool:
@@ -144,44 +144,46 @@ def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
         yield from _errors(each)
 
 
-def daily_report_page(morning: DailyReport) -> str:
+def daily_report_page(report: DailyReport) -> str:
     """Render the report, in the order in which a reader acts on it."""
     parts = [
-        f"# {escaped(morning.headline)}",
-        f"{morning.since:%Y-%m-%d %H:%M} to {morning.until:%Y-%m-%d %H:%M} UTC",
+        f"# {escaped(report.headline)}",
+        f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
         "## Waits for you",
-        _rows(("since", "run"), [(_at(r.at), _link(r, morning)) for r in morning.waiting], "Nothing."),
+        _rows(("since", "run"), [(_at(r.at), _link(r, report)) for r in report.waiting], "Nothing."),
         "## Failed, and what to do",
         _rows(
-            ("when", "run", "said", "what to do"),
+            ("when", "run", "message", "what to do"),
             [
-                (_at(last.at), _link(last, morning) + _and_more(more), _said(last.message), _to_do(kind, morning.runs))
-                for kind in _alike(morning.failed)
+                (_at(last.at), _link(last, report) + _and_more(more), _said(last.message), _to_do(kind, report.runs))
+                for kind in _alike(report.failed)
                 for last, *more in [kind]
             ],
             "Nothing.",
         ),
         "## Did not start",
         _rows(
-            ("due", "run", "said"), [(_at(r.at), _link(r, morning), _said(r.message)) for r in morning.late], "Nothing."
+            ("due", "run", "message"),
+            [(_at(r.at), _link(r, report), _said(r.message)) for r in report.late],
+            "Nothing.",
         ),
-        *_letters(morning.dead_letters),
+        *_letters(report.dead_letters),
         "## What changed",
         _rows(
             ("when", "what", "image", ""),
-            [(_at(c.at), CHANGES[c.event], _image(c.about), escaped(c.detail)) for c in morning.changes],
+            [(_at(c.at), CHANGES[c.event], _image(c.about), escaped(c.detail)) for c in report.changes],
             "Nothing.",
         ),
         "## What was found",
         _rows(
-            ("when", "run", "ended as", "said"),
-            [(_at(r.at), _link(r, morning), escaped(r.state), _said(r.message)) for r in morning.found],
+            ("when", "run", "final state", "message"),
+            [(_at(r.at), _link(r, report), escaped(r.state), _said(r.message)) for r in report.found],
             "Nothing out of the ordinary.",
         ),
         "## What ran",
-        _ran(morning),
+        _ran(report),
         "## Look further",
-        _further(morning),
+        _further(report),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -194,9 +196,9 @@ def _letters(number: int | None) -> list[str]:
     return ["## Could not be read", f"{what}: {do}"]
 
 
-def _ran(morning: DailyReport) -> str:
+def _ran(report: DailyReport) -> str:
     states: dict[str, Counter[str]] = {}
-    for run in morning.runs:
+    for run in report.runs:
         states.setdefault(run.deployment or "by hand", Counter())[run.state] += 1
     rows = [
         (name, ", ".join(f"{number} {state}" for state, number in sorted(counts.items())))
@@ -205,14 +207,14 @@ def _ran(morning: DailyReport) -> str:
     return table(("deployment", "runs"), rows) if rows else "Nothing."
 
 
-def _further(morning: DailyReport) -> str:
-    ui = morning.ui.rstrip("/")
+def _further(report: DailyReport) -> str:
+    ui = report.ui.rstrip("/")
     held = [
-        f"- [{what}]({ui}/artifacts/artifact/{morning.artifacts[key]})"
+        f"- [{what}]({ui}/artifacts/artifact/{report.artifacts[key]})"
         for key, what in HELD.items()
-        if key in morning.artifacts
+        if key in report.artifacts
     ]
-    runs = ", ".join(f"[{escaped(name)}]({ui}/runs?{query})" for name, query in morning.views.items())
+    runs = ", ".join(f"[{escaped(name)}]({ui}/runs?{query})" for name, query in report.views.items())
     return "\n".join([*held, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
 
 
@@ -229,8 +231,8 @@ def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
     well = [_went_well(each, runs) for each in alike]
     since = [each.at for each in well if each]
     if len(since) == len(alike):
-        return f"Went well at {_at(max(since))}."
-    return escaped((f"{len(since)} of them went well since. " if since else "") + remedy(alike[0].message))
+        return f"Succeeded at {_at(max(since))}."
+    return escaped((f"{len(since)} of them succeeded since. " if since else "") + remedy(alike[0].message))
 
 
 def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
@@ -240,8 +242,8 @@ def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
     return next(after, None)
 
 
-def _link(run: Run, morning: DailyReport) -> str:
-    return f"[{escaped(run.name)}]({morning.ui.rstrip('/')}/runs/flow-run/{run.id})"
+def _link(run: Run, report: DailyReport) -> str:
+    return f"[{escaped(run.name)}]({report.ui.rstrip('/')}/runs/flow-run/{run.id})"
 
 
 def _alike(runs: Sequence[Run]) -> list[list[Run]]:

@@ -80,7 +80,7 @@ def place_row(place: Place) -> dict[str, str]:
         "digest": place.image.short,
         "owner": plain_text(place.owner) or "—",
         "runs in": _where(place.running),
-        "why": plain_text(place.why),
+        "match": plain_text(place.match),
         "tags": plain_text(", ".join(place.tags)) or "—",
     }
 
@@ -151,4 +151,4 @@ def explanation_lines(told: Explanation) -> str:
 
 
 def _health(running: Running) -> str:
-    return {True: "healthy", False: "not well", None: "not known"}[running.healthy]
+    return {True: "healthy", False: "not healthy", None: "not known"}[running.healthy]

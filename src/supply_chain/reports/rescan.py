@@ -18,7 +18,7 @@ TITLES = (
 def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     """Render a row for each image with something to report, most exposed first.
 
-    Rows for images that were not looked at or not judged come before all others.
+    Rows for images that were not rescanned or not judged come before all others.
     """
     broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
     unjudged = [
@@ -33,23 +33,23 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect takes columns from the first row
     return [*rows, *more_rows(rows, rescanned.more)] or [
         {
-            "image": "nothing to tell",
-            "verdict": _nowhere(rescanned) or f"{pluralize(rescanned.images, 'image')} looked at",
+            "image": "nothing to report",
+            "verdict": _nowhere(rescanned) or f"{pluralize(rescanned.images, 'image')} rescanned",
         }
     ]
 
 
 def _left(rescanned: Rescanned) -> str:
     total = rescanned.images + rescanned.without + rescanned.left
-    return f"{rescanned.left} of {pluralize(total, 'image')} not looked at"
+    return f"{rescanned.left} of {pluralize(total, 'image')} not rescanned"
 
 
 def _nowhere(rescanned: Rescanned) -> str:
     """Return a sentence if no image carries the wanted packages; empty if one does or it is unknown."""
     if rescanned.images or rescanned.left or not rescanned.only:
         return ""
-    archived = f"; {pluralize(rescanned.archived, 'archived image')} not looked at" if rescanned.archived else ""
-    return plain_text(f"no curated image that can be pulled carries {', '.join(rescanned.only)}{archived}")
+    archived = f"; {pluralize(rescanned.archived, 'archived image')} not rescanned" if rescanned.archived else ""
+    return plain_text(f"no curated image that can be pulled contains {', '.join(rescanned.only)}{archived}")
 
 
 def _where(running: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
     ]
     if rescanned.left:
         rows = [{"owner": "broke off", "application": _left(rescanned)}, *rows]
-    return rows or [{"owner": "—", "application": "nothing to tell anybody"}]
+    return rows or [{"owner": "—", "application": "nothing to report"}]
 
 
 def rescan_summary(rescanned: Rescanned) -> str:
@@ -113,7 +113,7 @@ def rescan_summary(rescanned: Rescanned) -> str:
         f"{pluralize(rescanned.signed, 'report')} signed",
     ]
     if rescanned.archived and rescanned.only:
-        said.append(f"{pluralize(rescanned.archived, 'archived image')} not looked at")
+        said.append(f"{pluralize(rescanned.archived, 'archived image')} not rescanned")
     if rescanned.unjudged:
         said.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
     if rescanned.left:
@@ -154,9 +154,9 @@ def rescan_page(rescanned: Rescanned) -> str:
         ("scanner", rescanned.scanner),
         ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
         *([("packages asked for", ", ".join(rescanned.only))] if rescanned.only else []),
-        ("images looked at", str(rescanned.images)),
+        ("images rescanned", str(rescanned.images)),
         ("images without the packages asked for", str(rescanned.without)),
-        ("archived images, not looked at", str(rescanned.archived)),
+        ("archived images, not rescanned", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]
     parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", table(("", ""), about)]

@@ -56,7 +56,7 @@ def response_page(found: Response) -> str:
         f"`{found.image}` of **{escaped(found.owner)}**",
         "\n".join(f"- {escaped(fact)}" for fact in (*found.facts, *found.unread)),
         f"## What it stops\n\n{escaped(found.stops)}",
-        "\n".join(f"- on its way: {escaped(run)}" for run in found.on_the_way),
+        "\n".join(f"- in promotion: {escaped(run)}" for run in found.on_the_way),
         f"## What runs from it\n\n{running}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

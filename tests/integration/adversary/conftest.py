@@ -154,7 +154,7 @@ def application(program: Path, place: dict[str, int], tmp_path_factory: pytest.T
 @pytest.fixture(scope="session")
 def offered(bases: None, adversary: Adversary, application: Make, place: dict[str, int]) -> ImageRef:
     """The image of an honest application, offered to the intake gate."""
-    ran = cscm("develop", str(application("prey")), "--json")
+    ran = cscm("build", str(application("prey")), "--json")
     assert ran.status == 0, ran.stderr
     return ImageRef.model_validate(ran.result["ref"])
 

@@ -45,7 +45,7 @@ class Steps:
     names: list[str] = field(default_factory=list)
 
     def order(
-        self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False, timeout: float = 120
+        self, dockerfile: str, key: str, *, caches: str = "", force: bool = False, timeout: float = 120
     ) -> BuildOrder:
         """Return the order to build a Dockerfile, with the program in its context, for the application of this key."""
         context = self.directory / uuid.uuid4().hex
@@ -56,7 +56,7 @@ class Steps:
         return BuildOrder(
             context=context, dockerfile=f"{BEGIN}{dockerfile}".encode(), platform="linux/amd64", target=None,
             name=name, images={}, fetched={}, annotations={}, epoch=1, timeout=timeout, reproducible=False, key=key,
-            caches=caches or key, fresh=fresh, max_size=GIB,
+            caches=caches or key, force=force, max_size=GIB,
         )  # fmt: skip
 
     def builder(self, limits: BuildLimits | None = LIMITS, storage: tuple[Path, ...] = ()) -> Buildx:
@@ -74,9 +74,9 @@ class Steps:
             owner=OWNER,
         )
 
-    def result(self, dockerfile: str, key: str, *, caches: str = "", fresh: bool = False) -> str:
+    def result(self, dockerfile: str, key: str, *, caches: str = "", force: bool = False) -> str:
         """Build, and return the content of /said, which the last step wrote."""
-        order = self.order(dockerfile, key, caches=caches, fresh=fresh)
+        order = self.order(dockerfile, key, caches=caches, force=force)
         self.builder().build(order)
         client = find_client(os.environ["PATH"])
         made = subprocess.run([client, "create", order.name, "x"], check=True, capture_output=True, text=True)

@@ -72,17 +72,17 @@ def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(
         (in_project / file).write_text(content)
     shutil.copy(program, in_project)
     base = reference("chain", str(in_project))
-    offered = reference("develop", str(application("caught", {"Dockerfile": UPON})))
+    offered = reference("build", str(application("caught", {"Dockerfile": UPON})))
     curated = reference("curate", str(offered))
-    assert cscm("block", str(base), "--by", "ann", "--why", "a key in it").status == 0
+    assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
 
-    at_2 = cscm("execute", str(curated), "--environment", PLACE, "--json")
+    at_2 = cscm("deploy", str(curated), "--environment", PLACE, "--json")
     unnamed(offered, adversary)
     at_curation = cscm("curate", str(offered), "--json")
 
     assert "base.blocked" in at_2.reasons()
     assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "release"
-    assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
+    assert cscm("unblock", str(base), "--by", "ann", "--reason", "it was none").status == 0
     assert cscm("curate", str(offered), "--json").status == 0
 
 
@@ -96,14 +96,14 @@ def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
     base = reference("chain", str(in_project))
     names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
     assert all(map(adversary.registry.has, names))
-    assert cscm("block", str(base), "--by", "ann", "--why", "a key in it").status == 0
+    assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
 
     assert [str(each) for each in names if adversary.registry.has(each)] == []
     for number, name in enumerate(names):
         named = UPON.replace(f"FROM curated/{BAIT}", f"FROM {adversary.registry.http.host}/{name}")
-        ran = cscm("develop", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
-        why = "blocked by ann" if name == base else "an image of this chain that is no base"
+        ran = cscm("build", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
+        why = "blocked by ann" if name == base else "an image of this chain that is not a base"
         assert ran.status != 0 and why in ran.stderr, (name, ran.stderr)
 
-    assert cscm("unblock", str(base), "--by", "ann", "--why", "it was none").status == 0
+    assert cscm("unblock", str(base), "--by", "ann", "--reason", "it was none").status == 0
     eventually(lambda: all(map(adversary.registry.has, names)), 30)

@@ -47,7 +47,7 @@ def test_fresh_build_reuses_no_step(steps: Steps, keys: tuple[str, str]) -> None
     """Results of the same application are not reused either."""
     first = steps.result(RANDOM, keys[0])
 
-    assert steps.result(RANDOM, keys[0], fresh=True) != first
+    assert steps.result(RANDOM, keys[0], force=True) != first
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_cache_mount_of_another_application_cannot_be_mounted(
 
 
 def test_cache_of_fresh_run_is_isolated(steps: Steps, keys: tuple[str, str]) -> None:
-    """A fresh run finds an empty cache, and later runs do not find its content."""
+    """A forced run finds an empty cache, and later runs do not find its content."""
     ours, run = keys
     steps.result(leave("first", "id=x,"), ours)
 
-    assert steps.result(leave("fresh", "id=x,"), ours, caches=run, fresh=True) == ""
+    assert steps.result(leave("force", "id=x,"), ours, caches=run, force=True) == ""
     assert steps.result(leave("later", "id=x,"), ours) == "first "
 
 
@@ -96,6 +96,6 @@ def test_copy_steps_are_shared_between_applications(steps: Steps, keys: tuple[st
 def test_cache_key_does_not_change_the_digest(steps: Steps, keys: tuple[str, str]) -> None:
     """A build on another host has to give the same image."""
     orders = [steps.order('RUN ["/step", "identity", "/said"]\n', key) for key in (*keys, keys[0])]
-    orders[2] = replace(orders[2], fresh=True, caches=uuid.uuid4().hex)
+    orders[2] = replace(orders[2], force=True, caches=uuid.uuid4().hex)
 
     assert len({steps.builder().build(replace(order, reproducible=True))[0].digest for order in orders}) == 1

@@ -177,7 +177,7 @@ def test_second_database_and_archive_are_refused_until_accepted(
 
     declaration = source / "supply-chain.yaml"
     declaration.write_text(declaration.read_text() + ACCEPTED)
-    offered = cscm("develop", str(source), "--json")
+    offered = cscm("build", str(source), "--json")
     ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
 
     assert ran.status == 0, ran.stderr

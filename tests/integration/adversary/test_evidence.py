@@ -63,7 +63,7 @@ def test_deploy_gate_refuses_image_changed_after_signing(curated: ImageRef, adve
     for kind, bundle in adversary.bundles(curated):
         adversary.attach(changed, kind, bundle)
 
-    ran = cscm("execute", str(changed), "--environment", PLACE, "--json")
+    ran = cscm("deploy", str(changed), "--environment", PLACE, "--json")
 
     assert ran.reasons() == AT_BOUNDARY_2
     assert "about another image" in ran.result["notes"][0]
@@ -78,7 +78,7 @@ def test_gates_refuse_evidence_copied_to_another_application(
 
     with ThreadPoolExecutor() as pool:
         one = pool.submit(cscm, "curate", str(at_1), "--json")
-        other = pool.submit(cscm, "execute", str(at_2), "--environment", PLACE, "--json")
+        other = pool.submit(cscm, "deploy", str(at_2), "--environment", PLACE, "--json")
         first, second = one.result(), other.result()
 
     assert first.reasons() == AT_BOUNDARY_1
@@ -98,7 +98,7 @@ def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
             for signer in signers:
                 adversary.attach(other, kind, signer.sign(about(other, kind, said)))
 
-    ran = cscm("execute", str(other), "--environment", PLACE, "--json")
+    ran = cscm("deploy", str(other), "--environment", PLACE, "--json")
 
     assert ran.reasons() == AT_BOUNDARY_2
 

@@ -23,7 +23,7 @@ def base(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["base/python", "base/not-there-yet", "upstream/debian"])
-@pytest.mark.parametrize("command", ["develop", "chain"])
+@pytest.mark.parametrize("command", ["build", "chain"])
 def test_reserved_name_is_refused_before_the_build(bases: None, application: Make, name: str, command: str) -> None:
     """Unused names are reserved too, even with the kind and the owner of the register."""
     ran = cscm(command, str(application(f"claims-{name.replace('/', '-')}-{command}", base(name))), "--json")
@@ -35,7 +35,7 @@ def test_reserved_name_is_refused_before_the_build(bases: None, application: Mak
 def test_clone_with_the_remote_of_the_project_is_refused(bases: None, application: Make) -> None:
     """A developer can write any remote into a clone's git configuration."""
     remote = git(ROOT, "config", "--default", ROOT.name, "--get", "remote.origin.url")
-    ran = cscm("develop", str(application("pretends", base("base/python"), remote=remote)), "--json")
+    ran = cscm("build", str(application("pretends", base("base/python"), remote=remote)), "--json")
 
     assert ran.reasons() == {"name.taken"}
 
@@ -49,7 +49,7 @@ def test_name_in_use_by_another_source_is_refused_before_the_build(
     declaration = path / "supply-chain.yaml"
     declaration.write_text(declaration.read_text().replace("name: thief", f"name: {curated.application}"))
 
-    ran = cscm("develop", str(path))
+    ran = cscm("build", str(path))
 
     assert ran.status == 3 and "name.taken" in ran.stdout
     assert "before it is built, is refused at the intake gate" in ran.stdout
@@ -62,4 +62,4 @@ def test_owner_of_a_name_can_build_from_another_clone(curated: ImageRef, applica
     declaration = path / "supply-chain.yaml"
     declaration.write_text(declaration.read_text().replace(path.name, curated.application))
 
-    assert cscm("develop", str(path)).status == 0
+    assert cscm("build", str(path)).status == 0

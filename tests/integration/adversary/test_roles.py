@@ -82,9 +82,9 @@ def test_tier_with_role_of_another_tier_is_denied(
             pool.map(
                 lambda args: cscm(*args),
                 (
-                    ("develop", str(source)),
-                    ("curate", str(offered), "--fresh"),
-                    ("execute", str(curated), "--environment", PLACE),
+                    ("build", str(source)),
+                    ("curate", str(offered), "--force"),
+                    ("deploy", str(curated), "--environment", PLACE),
                 ),
             )
         )

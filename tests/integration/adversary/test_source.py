@@ -153,7 +153,7 @@ def test_source_that_leads_outside_is_refused(application: Make, adversary: Adve
     for number, (why, (act, expected)) in enumerate(REFUSED.items()):
         path = application("hostile", {"revision": f"{number}\n"})
         act(path)
-        ran = cscm("develop", str(path))
+        ran = cscm("build", str(path))
         said[why] = (ran.code(), expected in ran.stderr)
 
     assert said == dict.fromkeys(REFUSED, ("source.invalid", True))
@@ -179,7 +179,7 @@ def test_hostile_git_repository_runs_no_program(
     head = (path / ".git/refs/heads").iterdir().__next__().read_text().strip()
     taken = {}
     for revision in ((), ("--revision", head)):
-        ran = cscm("develop", str(path), "--json", *revision)
+        ran = cscm("build", str(path), "--json", *revision)
         assert ran.status == 0, ran.stderr
         ref = ImageRef.model_validate(ran.result["ref"])
         (bundle,) = [bundle for kind, bundle in adversary.bundles(ref) if kind == PROVENANCE]
@@ -190,6 +190,6 @@ def test_hostile_git_repository_runs_no_program(
     assert not marker.exists()
     assert taken[False]["snapshot"] == taken[True]["snapshot"] and taken[True]["revision"] == head
     assert (taken[False]["dirty"], taken[True]["dirty"]) == (False, False)
-    dirty = cscm("develop", str(path), "--json")
+    dirty = cscm("build", str(path), "--json")
     assert dirty.status == 0 and dirty.result["source"]["dirty"], dirty.stderr
     assert dirty.result["source"]["snapshot"] != taken[True]["snapshot"]

@@ -26,14 +26,14 @@ def test_tag_is_refused_as_image_reference(
     offered: ImageRef, curated: ImageRef, adversary: Adversary, prefect: Prefect
 ) -> None:
     """The command and Prefect's form ask for a digest, and no tag is resolved."""
-    for verb, ref, parameters in (("curate", offered, {}), ("execute", curated, {"environment": PLACE})):
+    for verb, ref, parameters in (("curate", offered, {}), ("deploy", curated, {"environment": PLACE})):
         named = f"{ref.repository}:{tag_of(adversary, ref)}"
         options = [word for name, value in parameters.items() for word in (f"--{name}", value)]
 
         typed = cscm(verb, named, *options)
         run = prefect.ended(prefect.start(f"{verb}/on-demand", image=named, **parameters))
 
-        assert typed.status == 2 and "names no image: write NAME@sha256:" in typed.stderr, typed.stderr
+        assert typed.status == 2 and "does not name an image: write NAME@sha256:" in typed.stderr, typed.stderr
         assert run["state_type"] == "FAILED"
         assert "[declaration.invalid]" in run["state"]["message"] and "by digest" in run["state"]["message"]
 
@@ -50,7 +50,7 @@ def test_tag_moved_between_two_steps_changes_nothing(
         tag = tag_of(adversary, ref)
         assert tag_of(adversary, adversary.alter(ref, tag)) == tag
 
-    ran = cscm("execute", str(curated), "--environment", PLACE, "--json")
+    ran = cscm("deploy", str(curated), "--environment", PLACE, "--json")
     movable = cscm("curate", str(offered), "--json")
     adversary.ecr.batch_delete_image(repositoryName=curated.repository, imageIds=[{"imageTag": tag}])
     adversary.ecr.put_image_tag_mutability(repositoryName=curated.repository, imageTagMutability="IMMUTABLE")

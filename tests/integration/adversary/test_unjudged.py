@@ -53,7 +53,7 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
 
     declaration = source / "supply-chain.yaml"
     declaration.write_text(declaration.read_text() + "  unknown_distribution: true\n")
-    offered = cscm("develop", str(source), "--json")
+    offered = cscm("build", str(source), "--json")
     ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
 
     assert ran.status == 0, ran.stderr
@@ -61,4 +61,4 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
     verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
     notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
     assert any(note.startswith("not judged, which its owner accepts: 1 package of debian 99") for note in notes), notes
-    assert any(note.startswith("built with curated/base/python but not upon it") for note in notes), notes
+    assert any(note.startswith("built with curated/base/python but not on it") for note in notes), notes

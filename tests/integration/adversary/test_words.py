@@ -60,15 +60,15 @@ def test_markup_from_an_application_is_shown_as_text(bases: None, application: M
 def test_markup_from_command_line_and_forms_is_shown_as_text(prefect: Prefect) -> None:
     """It comes as an image or an environment, and also appears in the name of a run."""
     image, nothing = f"dev/{WORDS}@sha256:{WORDS}", f"sha256:{'0' * 64}"
-    typed = {("curate", image): 2, ("execute", nothing, "--environment", WORDS): 1}
-    forms = {"curate/on-demand": {"image": image}, "execute/on-demand": {"image": nothing, "environment": WORDS}}
+    typed = {("curate", image): 2, ("deploy", nothing, "--environment", WORDS): 1}
+    forms = {"curate/on-demand": {"image": image}, "deploy/on-demand": {"image": nothing, "environment": WORDS}}
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda args: cscm(*args), typed))
         runs = [prefect.start(deployment, **parameters) for deployment, parameters in forms.items()]
     for ran, status in zip(ended, typed.values(), strict=True):
         assert ran.status == status, ran.stderr
         assert not CONTROL.search(ran.stderr), ran.stderr
-    assert "names no image" in ended[0].stderr and "[setting.invalid]" in ended[1].stderr
+    assert "does not name an image" in ended[0].stderr and "[setting.invalid]" in ended[1].stderr
     for started, code in zip(runs, ("[declaration.invalid]", "[setting.invalid]"), strict=True):
         run = prefect.ended(started)
         assert "owned" in run["name"] and run["state_type"] == "FAILED"

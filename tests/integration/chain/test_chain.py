@@ -193,7 +193,7 @@ def test_prefect_shows_chain_run_with_subflows_and_report(chain: Chain, prefect:
     }
 
     assert run["state_name"] == "Completed"
-    assert names == {"develop", "curate", "execute"}
+    assert names == {"build", "curate", "deploy"}
     page = pages["run-report-hello"]
     for said in (digest, "Admitted", "deploy", "Running", "starter database", "deploy", "build"):
         assert said in page, said
@@ -283,7 +283,7 @@ def test_release_gate_refuses_outdated_example_and_signs_nothing(
 def test_deploy_gate_refuses_image_that_curation_refused(chain: Chain) -> None:
     """An image that bypasses the release gate is refused by the next one."""
     digest = chain("outdated").result["image"]["digest"]
-    ran = cscm("execute", f"curated/outdated@{digest}", "--environment", "staging", "--json")
+    ran = cscm("deploy", f"curated/outdated@{digest}", "--environment", "staging", "--json")
 
     assert {"signature.missing", "verdict.release.refused", "scan.known-exploited"} <= ran.reasons()
 
@@ -296,7 +296,7 @@ def test_deploy_gate_refuses_to_run_a_base(bases: None, ecr: Any) -> None:
         ],
         key=lambda d: d["imagePushedAt"],
     )["imageDigest"]
-    ran = cscm("execute", f"curated/base/python@{digest}", "--environment", "staging", "--json")
+    ran = cscm("deploy", f"curated/base/python@{digest}", "--environment", "staging", "--json")
 
     assert "placement.not-a-service" in ran.reasons()
 

@@ -18,7 +18,7 @@ LAST = {"sort": "START_TIME_DESC", "limit": 20}
 
 
 def test_push_starts_a_chain_of_the_pushed_revision(
-    bases: None, thawed: None, tmp_path: Path, prefect: Prefect
+    bases: None, unfrozen: None, tmp_path: Path, prefect: Prefect
 ) -> None:
     """Later changes of the working copy are not built."""
     work, remote = tmp_path / "careless", tmp_path / "remote.git"

@@ -129,7 +129,7 @@ def test_repeated_deployment_changes_nothing(
     again = run(digest)
 
     assert not again.changed
-    assert (again.container, again.front) == (first.container, first.front)
+    assert (again.container, again.reverse_proxy) == (first.container, first.reverse_proxy)
     assert there(engine, environment) == before
 
 
@@ -149,7 +149,7 @@ def test_new_version_takes_over_without_failed_requests(
     assert second.failed_requests == 0
     assert second.requests > 0
     assert second.gap_seconds is not None
-    assert second.front == first.front
+    assert second.reverse_proxy == first.reverse_proxy
     running = engine.find({ENVIRONMENT: environment.name, ROLE: "application"})
     assert [c.image for c in running] == [digest]
     assert body(second) == "from here"
@@ -288,7 +288,7 @@ def test_deployment_restarts_a_stopped_reverse_proxy(engine: DockerEngine, run: 
     """An operator repairs the environment by deploying again."""
     digest = image()
     first = run(digest)
-    engine.stop(first.front, 5)
+    engine.stop(first.reverse_proxy, 5)
 
     again = run(digest)
 
@@ -340,7 +340,7 @@ def test_new_proxy_image_takes_over_the_address(
     assert sorted(c.image for c in left) == sorted([digest, other_proxy])
     assert body(second) == "from here"
     assert (second.address, second.port) == (first.address, first.port)
-    assert second.front_replaced
+    assert second.reverse_proxy_replaced
     assert second.gap_seconds is not None and second.gap_seconds > 0
     assert not run(digest, proxy_image=other_proxy).changed
 
@@ -380,16 +380,16 @@ def test_deployment_removes_the_remains_of_an_interrupted_one(
         image=left.image, name=f"{left.name}9", labels=left.labels, profile=left.profile, network=environment.network
     )
     engine.start(engine.create(spec))
-    front = engine.inspect(first.front)
-    volume = f"{front.name}9"
-    engine.create_volume(volume, front.labels)
-    engine.create(spec.model_copy(update={"name": volume, "labels": front.labels}))
-    engine.create_volume(f"{front.name}8", front.labels)
+    reverse_proxy = engine.inspect(first.reverse_proxy)
+    volume = f"{reverse_proxy.name}9"
+    engine.create_volume(volume, reverse_proxy.labels)
+    engine.create(spec.model_copy(update={"name": volume, "labels": reverse_proxy.labels}))
+    engine.create_volume(f"{reverse_proxy.name}8", reverse_proxy.labels)
 
     second = run(digest if same else image())
 
-    assert {c.id for c in engine.find({ENVIRONMENT: environment.name})} == {second.container, second.front}
-    assert engine.volumes({ENVIRONMENT: environment.name}) == (front.name,)
+    assert {c.id for c in engine.find({ENVIRONMENT: environment.name})} == {second.container, second.reverse_proxy}
+    assert engine.volumes({ENVIRONMENT: environment.name}) == (reverse_proxy.name,)
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
@@ -408,7 +408,7 @@ def test_deployment_cancelled_at_any_moment_leaves_one_version(
         run(image(), wait=wait)
 
     left = engine.find({ENVIRONMENT: environment.name})
-    assert sorted(c.labels[ROLE] for c in left) == ["application", "front"]
+    assert sorted(c.labels[ROLE] for c in left) == ["application", "reverse-proxy"]
     assert all(c.running and c.restart for c in left)
     deadline = time.monotonic() + 2  # the reverse proxy may still be switching back
     while trouble_at(first.address, first.port, "/") and time.monotonic() < deadline:

@@ -115,7 +115,7 @@ def test_container_that_shares_with_a_deployed_one_is_reported(
     engine: DockerEngine, deployed: Deployment, run: Run, look: Look, option: str
 ) -> None:
     """It can act inside of the deployed container, so even an accepted agent is reported."""
-    of = deployed.front if option == "--volumes-from" else deployed.container
+    of = deployed.reverse_proxy if option == "--volumes-from" else deployed.container
     name = run(option, of if option == "--volumes-from" else f"container:{of}")
 
     assert "host.shares" in codes(look(deployed, agents=(engine.inspect(name).image,)), name)
@@ -129,7 +129,7 @@ def test_deployed_and_ordinary_containers_are_not_reported(
 
     seen = {one.container for one in look(deployed).observations}
 
-    assert not seen & {engine.inspect(name).id, deployed.container, deployed.front}
+    assert not seen & {engine.inspect(name).id, deployed.container, deployed.reverse_proxy}
 
 
 def test_exec_into_a_container_is_reported_once_without_secrets(
@@ -158,13 +158,13 @@ def test_exec_into_reverse_proxy_is_reported_for_its_application(
 ) -> None:
     """The reverse proxy can read and answer every request."""
     before = look().last
-    inside = engine._api.exec_create(deployed.front, ["haproxy", "-v"])
+    inside = engine._api.exec_create(deployed.reverse_proxy, ["haproxy", "-v"])
     engine._api.exec_start(inside["Id"], detach=True)
 
     seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 1)
 
     (entry,) = seen.entered[deployed.container]
-    assert entry.code == "drift.exec" and "the front of" in entry.fact and "haproxy -v" in entry.fact
+    assert entry.code == "drift.exec" and "the reverse proxy of" in entry.fact and "haproxy -v" in entry.fact
 
 
 def test_health_check_of_an_image_is_disabled(
@@ -176,7 +176,7 @@ def test_health_check_of_an_image_is_disabled(
     deployed = carried_out(engine, order(often, environment, service(), proxy))
 
     assert engine._client.images.get(often).attrs["Config"]["Healthcheck"]["Interval"] == 1_000_000
-    for container in (deployed.container, deployed.front):
+    for container in (deployed.container, deployed.reverse_proxy):
         assert "Health" not in engine._api.inspect_container(container)["State"]
 
 

@@ -94,11 +94,11 @@ def test_monitor_reports_a_missing_container(engine: DockerEngine, deployed: Dep
 
 def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
     """The application runs but cannot be reached."""
-    engine.remove(deployed.front)
+    engine.remove(deployed.reverse_proxy)
 
     (observation,) = seen(deployed)
 
-    assert codes(observation) == ["drift.front", "drift.unhealthy"]
+    assert codes(observation) == ["drift.reverse-proxy", "drift.unhealthy"]
     assert observation.running == deployed.digest
 
 

@@ -65,7 +65,7 @@ def blocked(account: Account) -> str:
     ecr, evidence = seen_by(account, "lifecycle")
     bench = DecisionPorts(evidence, ecr, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
     ref = ImageRef(repository="curated/shop", digest=digest)
-    ruled = decide(ref, Act.BLOCK, bench, by="ann", why="a key in it", now=datetime.now(UTC))
+    ruled = decide(ref, Act.BLOCK, bench, by="ann", reason="a key in it", now=datetime.now(UTC))
     assert ruled.moved == (digest,)
     assert admitted(account, digest, may_raise=False) == []
     assert sorted(each.repository for each in ruled.elsewhere) == ["curated/other", "dev/other", "dev/shop"]

@@ -18,8 +18,8 @@ from .strikes import Strike, drawn, kill, reach, up, victims
 pytestmark = pytest.mark.real
 
 SEED = int(os.environ.get("CSCM_SEED") or time.time())
-STRIKES = drawn(SEED, victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_STRIKES") == "all")
-"""Each victim once, at a step and moment that the seed chooses; with CSCM_STRIKES=all, each at every step."""
+STRIKES = drawn(SEED, victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_FAULTS") == "all")
+"""Each victim once, at a step and moment that the seed chooses; with CSCM_FAULTS=all, each at every step."""
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ RULES = Rules.model_validate(
 
 
 def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
-    return decide(ref, act, shop.bench, by="ann", why="CVE-2026-1", now=datetime.now(UTC)).moved
+    return decide(ref, act, shop.bench, by="ann", reason="CVE-2026-1", now=datetime.now(UTC)).moved
 
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
@@ -213,7 +213,7 @@ def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> No
     deployment = Deployment.model_validate(
         {
             "environment": "staging", "application": "hello", "digest": old.digest, "container": "1", "name": "n",
-            "front": "2", "proxy": "sha256:" + "f" * 64, "address": "127.0.0.1", "port": 8080,
+            "reverse_proxy": "2", "proxy": "sha256:" + "f" * 64, "address": "127.0.0.1", "port": 8080,
             "probe": {"port": 8080}, "settings": {}, "profile": profile(manifest().runtime),
             "configuration": "sha256:" + "e" * 64, "changed": True, "started_at": now,
         }

@@ -37,10 +37,10 @@ class Way:
     def answers(self, environment: str) -> bool:
         return not trouble_at("127.0.0.1", self.ports[environment], "/healthz")
 
-    def develop(self) -> str:
+    def build(self) -> str:
         """Build, test and offer the next revision; return the digest."""
         self.application.next_revision()
-        ran = cscm("develop", str(self.application.path), "--json")
+        ran = cscm("build", str(self.application.path), "--json")
         assert ran.status == 0, ran.stderr
         return str(ran.result["ref"]["digest"])
 
@@ -65,15 +65,15 @@ def way(
     application = Application(NAME, path)
     application.write(program, f"{FIRST}, {SECOND}")
     with placed(FIRST, [NAME], {"soak": "1"}) as first, placed(SECOND, [NAME], {"approval": "required"}) as second:
-        assert cscm("thaw").status == 0
+        assert cscm("unfreeze").status == 0
         yield Way(application, prefect, {FIRST: first[NAME], SECOND: second[NAME]})
-        assert cscm("freeze", "--why", "tests run tiers by hand").status == 0
+        assert cscm("freeze", "--reason", "tests run tiers by hand").status == 0
 
 
 @pytest.fixture(scope="module")
 def offered(way: Way) -> str:
     """The digest of an image that a CI job pushed and signed."""
-    return way.develop()
+    return way.build()
 
 
 def test_push_is_curated_and_deployed_to_the_first_environment(way: Way, offered: str) -> None:
@@ -114,7 +114,7 @@ def test_soaked_image_waits_for_approval_and_is_then_deployed(way: Way, offered:
 
     (run, *_) = eventually(waiting, PATIENCE, lambda: way.promotions(offered))
     assert not way.answers(SECOND)
-    refused = cscm("execute", f"curated/{NAME}@{offered}", "--environment", SECOND, "--json")
+    refused = cscm("deploy", f"curated/{NAME}@{offered}", "--environment", SECOND, "--json")
     assert refused.status == 3 and "approval.missing" in refused.stdout
     answer(ui, run["id"], "it soaked")
 
@@ -131,20 +131,20 @@ def answer(ui: Ui, run: str, why: str) -> None:
     ui.page.get_by_role("menuitem", name="Resume").click()
     form = ui.page.get_by_role("dialog")
     form.get_by_label("Approve").check()
-    form.get_by_label("Who").fill("ann")
-    form.get_by_label("Why").fill(why)
+    form.get_by_label("Decided by").fill("ann")
+    form.get_by_label("Reason").fill(why)
     form.get_by_role("button", name="Resume").click()
     form.wait_for(state="hidden")
 
 
 def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, offered: str) -> None:
     """Nothing is lost during the freeze."""
-    assert cscm("freeze", "--why", "holidays", "--by", "ann").status == 0
+    assert cscm("freeze", "--reason", "holidays", "--by", "ann").status == 0
     assert "promotions are frozen by ann since" in cscm("status").stdout
-    digest = way.develop()
+    digest = way.build()
     (run, *_) = eventually(lambda: way.ended(digest, "Frozen"), PATIENCE, lambda: way.promotions(digest))
     assert "by ann" in run["state"]["message"]
-    assert cscm("thaw").status == 0
+    assert cscm("unfreeze").status == 0
     for tier in ("curation", "execution"):
         way.prefect.start(f"reconcile/{tier}")
 

@@ -120,10 +120,10 @@ CASES = (
         declares={"build": {"timeout": 10}},
     ),
     refused(
-        "no-package-database", "sbom.incomplete", "of the base cannot be found in it",
+        "no-package-database", "sbom.incomplete", "of the base: ",
         change=((f"FROM scratch\n{LAST}", f"{PYTHON}{FORGETS}{LAST}"),), stored=True,
     ),
-    refused("no-package-at-all", "sbom.empty", "lists no package at all", program="nameless", stored=True),
+    refused("no-package-at-all", "sbom.empty", "the SBOM lists no package", program="nameless", stored=True),
     allowed("orphans", "orphans"),
     # Dockerfiles
     failed("no-dockerfile", "declaration.invalid", "build.dockerfile", dockerfile=None),
@@ -134,7 +134,7 @@ CASES = (
     # Tests
     refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")),
     refused("test-hangs", "tests.failed", "did not end within 5 s", **tests("/subject", "hang")),
-    refused("test-tests-nothing", "tests.empty", "looked at nothing", **tests("/subject", "tests-nothing")),
+    refused("test-tests-nothing", "tests.empty", "examined nothing", **tests("/subject", "tests-nothing")),
     # The application
     refused("never-listens", "probe.failed", "no answer from port 8080", starts=("hang",), **SOON),
     refused("listens-elsewhere", "probe.failed", "no answer from port 8080", starts=("wrong-port",), **SOON),

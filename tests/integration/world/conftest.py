@@ -104,7 +104,7 @@ class Troubled:
 def troubled(world: World, application: Application, first: ImageRef) -> Troubled:
     application.next_revision()
     with world.between.broken(*PASSING):
-        ran = world.cscm("develop", str(application.path), "--json", "--verbose")
+        ran = world.cscm("build", str(application.path), "--json", "--verbose")
     assert ran.status == 0, ran.stderr + ran.stdout
     return Troubled(ran, ImageRef.model_validate(ran.result["ref"]))
 

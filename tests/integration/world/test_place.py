@@ -89,7 +89,7 @@ def test_taken_port_keeps_the_previous_deployment(world: World, application: App
         port = taken.getsockname()[1]
         world.document.write_text(place(port))
         try:
-            ran = world.cscm("execute", str(first), "--environment", "world")
+            ran = world.cscm("deploy", str(first), "--environment", "world")
         finally:
             world.document.write_text(place(application.port))
 

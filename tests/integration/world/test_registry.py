@@ -45,7 +45,7 @@ def test_truncated_layer_is_not_curated(world: World, candidate: ImageRef) -> No
     """The registry claims that the response is complete, but the digest differs."""
     layer = blobs_of(world.manifests(candidate.repository)[candidate.digest], candidate)[-1]
     with world.between.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
-        ran = world.cscm("curate", str(candidate), "--fresh")
+        ran = world.cscm("curate", str(candidate), "--force")
 
     assert ran.status == 1
     assert "[image.damaged]" in ran.error and "Do not use the image" in ran.error, ran.error

@@ -20,7 +20,7 @@ def test_image_is_curated_and_deployed_after_all_faults(
     curated = world.cscm("curate", str(candidate), "--json")
     assert curated.status == 0, curated.stderr
     ran = world.cscm(
-        "execute", f"curated/{candidate.application}@{candidate.digest}", "--environment", "world", "--json"
+        "deploy", f"curated/{candidate.application}@{candidate.digest}", "--environment", "world", "--json"
     )
 
     assert ran.status == 0, ran.stderr

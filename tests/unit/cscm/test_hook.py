@@ -107,7 +107,7 @@ def test_hook_install_keeps_foreign_hook(project, content):
     done = CliRunner().invoke(main, ["hook", "install", str(project / "shop")])
 
     assert done.exit_code == 1
-    assert "not from us" in done.output and "-m cscm.hook" in done.output
+    assert "was not written by" in done.output and "-m cscm.hook" in done.output
     assert theirs.read_bytes() == content
 
 
@@ -134,7 +134,7 @@ def test_push_succeeds_if_hook_fails(project):
     done = git("push", server, "main", cwd=work)
 
     assert git("-C", server, "rev-parse", "main").stdout == git("-C", work, "rev-parse", "HEAD").stdout
-    assert "was not told" in done.stderr
+    assert "could not report" in done.stderr
 
 
 def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):

@@ -43,35 +43,37 @@ def run(monkeypatch):
     return running
 
 
-@pytest.mark.parametrize("said", [["--why", ""], ["--why", "  "], ["--why", "x" * 1001], ["--why", "x", "--by", ""]])
+@pytest.mark.parametrize(
+    "said", [["--reason", ""], ["--reason", "  "], ["--reason", "x" * 1001], ["--reason", "x", "--by", ""]]
+)
 def test_decision_command_refuses_blank_reason_or_name(run, said):
     """No flow starts."""
     ran = run("block", str(ref(1)), *said)
 
-    assert ran.exit_code == 2 and "say something" in ran.output and run.asked is None
+    assert ran.exit_code == 2 and "write at least 1" in ran.output and run.asked is None
 
 
-@pytest.mark.parametrize("act", ["block", "unblock", "hold", "release"])
+@pytest.mark.parametrize("act", ["block", "unblock", "hold", "unhold"])
 def test_decision_command_uses_current_user_and_lists_deployments(run, act):
     """The option `--by` overrides the user."""
     ran = RunsFrom(environment="staging", application="hello", address="http://x/\x1b", owner="web")
-    ruled = DecisionResult(ref=ref(1), act=Act(act), by="ann", why="x", at=NOW, changed=True, running=(ran,))
+    ruled = DecisionResult(ref=ref(1), act=Act(act), by="ann", reason="x", at=NOW, changed=True, running=(ran,))
 
-    done = run(act, str(ref(1)), "--why", "x", result=ruled)
+    done = run(act, str(ref(1)), "--reason", "x", result=ruled)
 
-    assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "why": "x", "by": options.user()}
+    assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "reason": "x", "by": options.user()}
     assert done.output.splitlines()[0] == f"{act}: {ref(1)}"
     assert "  runs from it: hello in staging at http://x/·, of web" in done.output
-    run(act, str(ref(1)), "--why", "x", "--by", "ann", result=ruled)
+    run(act, str(ref(1)), "--reason", "x", "--by", "ann", result=ruled)
     assert run.asked["by"] == "ann"
 
 
-@pytest.mark.parametrize("act", ["block", "unblock", "hold", "release"])
+@pytest.mark.parametrize("act", ["block", "unblock", "hold", "unhold"])
 def test_decision_command_requires_reason(run, act):
     """The reason is signed and shown to everyone concerned."""
     done = run(act, str(ref(1)))
 
-    assert done.exit_code == 2 and "--why" in done.output and run.asked is None
+    assert done.exit_code == 2 and "--reason" in done.output and run.asked is None
 
 
 def test_lifecycle_plan_prints_and_writes_plan(run, tmp_path):
@@ -132,24 +134,26 @@ def test_lifecycle_apply_with_yes_passes_path_name_and_digest(run, written):
     path = written()
     run("lifecycle", "apply", path, "--yes", "--by", "ann", result=Applied(plan=planned().digest, entries=()))
 
-    assert run.asked == {"path": path, "by": "ann", "why": "", "digest": planned().digest}
+    assert run.asked == {"path": path, "by": "ann", "reason": "", "digest": planned().digest}
 
 
 def test_lifecycle_apply_over_limit_requires_reason(run, written):
     """The reason is signed with the approval."""
     done = run("lifecycle", "apply", written(0), "--yes")
     assert done.exit_code == 2 and run.asked is None
-    assert "it changes 1 image, and 0 need no approval: say --why" in done.output
+    assert "it changes 1 image; the limit without approval is 0: add --reason" in done.output
 
-    run("lifecycle", "apply", written(0), "--yes", "--why", "read it", result=Applied(plan=ref(1).digest, entries=()))
-    assert run.asked["why"] == "read it"
+    run(
+        "lifecycle", "apply", written(0), "--yes", "--reason", "read it", result=Applied(plan=ref(1).digest, entries=())
+    )
+    assert run.asked["reason"] == "read it"
 
 
 def test_lifecycle_apply_refuses_file_that_is_no_plan(run, tmp_path):
     """The error appears before a flow starts."""
     done = run("lifecycle", "apply", str(tmp_path / "none.json"), "--yes")
 
-    assert done.exit_code == 1 and "is no plan" in done.output and run.asked is None
+    assert done.exit_code == 1 and "is not a plan" in done.output and run.asked is None
 
 
 def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_path):
@@ -170,10 +174,10 @@ def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_
 @pytest.mark.parametrize(
     "command",
     [
-        ["block", "--why", "x"],
-        ["execute"],
+        ["block", "--reason", "x"],
+        ["deploy"],
         ["curate"],
-        ["approve", "--environment", "e", "--who", "a", "--why", "b"],
+        ["approve", "--environment", "e", "--by", "a", "--reason", "b"],
         ["explain"],
     ],
     ids=lambda command: command[0],
@@ -182,7 +186,7 @@ def test_command_refuses_invalid_image_name_before_prefect_starts(run, command, 
     """A mistake should be reported at once."""
     done = run(command[0], name, *command[1:])
 
-    assert done.exit_code == 2 and "names no image: write NAME@sha256:…" in done.output
+    assert done.exit_code == 2 and "does not name an image: write NAME@sha256:…" in done.output
 
 
 @pytest.mark.parametrize(
@@ -190,5 +194,5 @@ def test_command_refuses_invalid_image_name_before_prefect_starts(run, command, 
 )
 def test_command_accepts_each_form_of_image_name(run, name):
     """Tables, runs and registries write names differently."""
-    assert run("hold", name, "--why", "x").exception is None or run.asked
+    assert run("hold", name, "--reason", "x").exception is None or run.asked
     assert run.asked["image"] == name

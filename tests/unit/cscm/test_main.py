@@ -60,7 +60,7 @@ def run(monkeypatch):
             return result
 
         monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
-        for name in ("chain", "develop", "curate", "execute", "monitor"):
+        for name in ("chain", "build", "curate", "deploy", "monitor"):
             monkeypatch.setattr(f"flows.{name}.{name}", flow)
         return CliRunner().invoke(main, args)
 
@@ -78,14 +78,14 @@ def application(tmp_path):
 def calls(path):
     return {
         "chain": ("chain", path),
-        "develop": ("develop", path),
+        "build": ("build", path),
         "curate": ("curate", str(REF)),
-        "execute": ("execute", str(REF), "--environment", "staging"),
+        "deploy": ("deploy", str(REF), "--environment", "staging"),
         "monitor": ("monitor",),
     }
 
 
-@pytest.mark.parametrize("name", ["chain", "develop", "curate", "execute", "monitor"])
+@pytest.mark.parametrize("name", ["chain", "build", "curate", "deploy", "monitor"])
 def test_known_error_gives_message_and_status_1(run, application, name):
     """The message has the error code and no stack trace."""
     done = run(*calls(application)[name], result=RegistryUnavailable("it is silent\x1b[2J\nwait"))
@@ -95,7 +95,7 @@ def test_known_error_gives_message_and_status_1(run, application, name):
     assert "Traceback" not in done.output and "\x1b" not in done.output
 
 
-@pytest.mark.parametrize("name", ["chain", "curate", "execute"])
+@pytest.mark.parametrize("name", ["chain", "curate", "deploy"])
 def test_refusal_gives_all_reasons_and_status_3(run, application, name):
     """A refusal is a valid result, but not success."""
     done = run(*calls(application)[name], result=REFUSED)
@@ -141,8 +141,8 @@ def test_monitor_prints_message_if_nothing_runs(run):
     ("args", "parameters"),
     [
         (("chain", "{}", "--revision", "abc", "--environment", "staging"), ("revision", "environment")),
-        (("develop", "{}", "--revision", "abc"), ("revision",)),
-        (("execute", str(REF), "--environment", "staging"), ("environment",)),
+        (("build", "{}", "--revision", "abc"), ("revision",)),
+        (("deploy", str(REF), "--environment", "staging"), ("environment",)),
         (("monitor", "--environment", "staging"), ("environment",)),
     ],
 )
@@ -154,7 +154,7 @@ def test_command_passes_options_to_flow(run, application, args, parameters):
     assert {name: run.parameters[name] for name in parameters} == {name: given[name] for name in parameters}
 
 
-@pytest.mark.parametrize("command", ["chain", "develop"])
+@pytest.mark.parametrize("command", ["chain", "build"])
 def test_invalid_declaration_is_reported_before_flow_starts(run, tmp_path, command):
     """Prefect need not be running."""
     (tmp_path / "supply-chain.yaml").write_text("kind: service\n")
@@ -166,7 +166,7 @@ def test_invalid_declaration_is_reported_before_flow_starts(run, tmp_path, comma
 
 
 @pytest.mark.parametrize(
-    "args", [("nosuch",), ("chain",), ("execute", str(REF)), ("curate", "--nosuch", str(REF)), ("hook", "nosuch")]
+    "args", [("nosuch",), ("chain",), ("deploy", str(REF)), ("curate", "--nosuch", str(REF)), ("hook", "nosuch")]
 )
 def test_wrong_usage_gives_status_2_and_usage(run, args):
     """The output shows how to call the command."""
@@ -248,7 +248,7 @@ def test_bases_with_json_prints_image_refs(monkeypatch):
     assert json.loads(CliRunner().invoke(main, ["bases", "--json"]).output) == [REF.model_dump()]
 
 
-@pytest.mark.parametrize("name", ["chain", "develop", "curate", "execute", "monitor", "bases", "status", "doctor"])
+@pytest.mark.parametrize("name", ["chain", "build", "curate", "deploy", "monitor", "bases", "status", "doctor"])
 def test_command_with_result_has_json_option(name):
     """Programs should not have to parse text for people."""
     assert "--json" in {option for each in main.commands[name].params for option in each.opts}
@@ -258,7 +258,7 @@ def test_command_with_result_has_json_option(name):
     ("typed", "offered"),
     [
         ("cscm cu", "curate"),
-        ("cscm chain --fr", "--fresh"),
+        ("cscm chain --fo", "--force"),
         ("cscm hook in", "install"),
         ("cscm status --j", "--json"),
         ("cscm key dev", "development"),

@@ -17,18 +17,18 @@ from tests.unit.cscm.test_lifecycle import planned
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
 CALLS = {
-    "chain": "{application} --revision abc --environment staging --fresh",
-    "develop": "{application} --revision abc --fresh",
-    "curate": f"{IMAGE} --fresh",
-    "execute": f"{IMAGE} --environment staging --fresh",
-    "approve": f"{IMAGE} --environment staging --who ann --why x --deny",
+    "chain": "{application} --revision abc --environment staging --force",
+    "build": "{application} --revision abc --force",
+    "curate": f"{IMAGE} --force",
+    "deploy": f"{IMAGE} --environment staging --force",
+    "approve": f"{IMAGE} --environment staging --by ann --reason x --deny",
     "monitor": "--environment staging",
     "inventory": "hello --rebuild",
     "rescan": "openssl",
-    "bases": "python --fresh",
+    "bases": "python --force",
     "lifecycle plan": "--rules nightly",
-    "lifecycle apply": "{plan} --yes --by ann --why x",
-    **dict.fromkeys(lifecycle.RULINGS, f"{IMAGE} --why x --by ann"),
+    "lifecycle apply": "{plan} --yes --by ann --reason x",
+    **dict.fromkeys(lifecycle.RULINGS, f"{IMAGE} --reason x --by ann"),
 }
 
 

@@ -246,7 +246,7 @@ class _Server(BaseHTTPRequestHandler):
     [
         (None, ""),
         ("yes please", "promotions are frozen: the variable promotions_frozen does not say by whom"),
-        ({"by": "ann", "why": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
+        ({"by": "ann", "reason": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
     ],
 )
 def test_status_reports_promotion_freeze(home, monkeypatch, value, told):

@@ -176,7 +176,7 @@ def test_second_encryption_changes_nothing(world: World, classification: Classif
 def test_fresh_encryption_writes_new_copy_and_record(world: World) -> None:
     """The option ignores existing proof."""
     first = world.run()
-    again = world.run(fresh=True)
+    again = world.run(force=True)
 
     assert again.proven is None and again.copy_digest != first.copy_digest
     assert len(world.evidence().verified(world.image, TierName.CURATION)) == 2

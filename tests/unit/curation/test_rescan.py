@@ -177,7 +177,7 @@ def test_block_and_unblock_of_base_change_verdict(image, world, make):
 
     def say(act, days):
         at = make.noon + timedelta(days=days)
-        predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
+        predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
         world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, predicate, at)
 
     assert image(bases=[BASE]).news is None and count(world, SUMMARY) == 1
@@ -197,7 +197,7 @@ def test_block_of_base_known_from_layers_changes_verdict(image, world, make):
     """The builder did not declare this base; an unreadable layer is an error."""
     proxy = BASE.moved_to("curated/base/proxy").model_copy(update={"digest": make.other})
     at = make.noon + timedelta(days=1)
-    say = {"act": "block", "by": "ann", "why": "a key in it", "at": at.isoformat()}
+    say = {"act": "block", "by": "ann", "reason": "a key in it", "at": at.isoformat()}
     world.store(TierName.LIFECYCLE).attach(image_status_repository(proxy), LIFECYCLE, say, at)
     Pieces(world, make).attach(proxy, TierName.CURATION, SIGNATURE, {})
     Pieces(world, make).attach(proxy, TierName.CURATION, SBOM, make.sbom(world.registry, proxy, "openssl"))
@@ -220,7 +220,7 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
 
     def say(act, days):
         at = make.noon + timedelta(days=days)
-        predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
+        predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
         world.store(TierName.LIFECYCLE).attach(image_status_repository(CURATED), LIFECYCLE, predicate, at)
 
     say("block", 1)

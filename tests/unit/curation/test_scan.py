@@ -54,11 +54,11 @@ class Tools:
 def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
-    def run(report, now=make.noon, fresh=False, examination=EXAMINED, **tools):
+    def run(report, now=make.noon, force=False, examination=EXAMINED, **tools):
         tools = Tools(report, **tools)
         curation = world.store(TierName.CURATION)
         tools.examination = examination
-        made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, fresh=fresh)
+        made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, force=force)
         return made, tools
 
     return run
@@ -79,7 +79,7 @@ def test_image_is_scanned_by_digest_from_registry(scanned, make):
 def test_sbom_is_attached_in_three_formats(scanned, world, make):
     """The files are compressed and reproducible."""
     (image, _), _ = scanned(make.report())
-    (again, _), _ = scanned(make.report(), fresh=True)
+    (again, _), _ = scanned(make.report(), force=True)
 
     held = {kind: content for _, kind, content, _ in world.registry.held["curated/hello"].values()}
     assert {kind: gzip.decompress(held[kind]) for kind in FORMATS.values()} == {
@@ -113,17 +113,17 @@ def test_failed_scan_leaves_nothing(scanned, world):
     assert world.registry.held == {}
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_older_database_does_not_replace_report_of_newer_one(scanned, world, make, fresh):
+@pytest.mark.parametrize("force", [False, True])
+def test_older_database_does_not_replace_report_of_newer_one(scanned, world, make, force):
     """The better report is used while it is valid."""
     good = make.report(make.finding("critical"), sbom=make.digest_of(CONTENT))
     scanned(good)
     held = dict(world.registry.held["curated/hello"])
     behind = make.report(database=good.database.model_copy(update={"built": make.noon - timedelta(days=9)}))
 
-    later = make.noon + timedelta(days=0 if fresh else 8)
+    later = make.noon + timedelta(days=0 if force else 8)
     with pytest.raises(DatabaseOutdated):
-        scanned(behind, now=later, fresh=fresh)
+        scanned(behind, now=later, force=force)
     (_, found), tools = scanned(behind)
 
     assert found == good and not tools.scanned

@@ -31,12 +31,12 @@ class Signer:
 
 @pytest.fixture
 def signed(world, make):
-    def run(signer, fresh=False, signature=False, **changes):
+    def run(signer, force=False, signature=False, **changes):
         stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
         encrypted = EncryptedImage(stored=stored, key="arn:key")
         image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
         verdict = admitted(release_facts(**{"ref": REF, "evidence": before(signature), **changes}), RELEASE)
-        return sign(image, verdict, signer, world.store(TierName.CURATION), lambda: make.noon, fresh=fresh)
+        return sign(image, verdict, signer, world.store(TierName.CURATION), lambda: make.noon, force=force)
 
     def before(signature):
         if not signature:
@@ -88,7 +88,7 @@ def test_fresh_signs_again(signed):
     """The option ignores the existing signature."""
     signer = Signer(REF)
 
-    assert signed(signer, signature=TierName.CURATION, fresh=True).proven is None
+    assert signed(signer, signature=TierName.CURATION, force=True).proven is None
     assert signer.signed == [REF, REF]
 
 

@@ -133,7 +133,7 @@ def test_stored_image_with_verdict_is_not_stored_again(kept, registry, world):
 def test_fresh_store_reads_every_byte_again(kept, registry):
     """The option ignores an existing verdict."""
     kept()
-    again = kept(fresh=True)
+    again = kept(force=True)
 
     assert again.proven is None and len(registry.verified) == 4
 

@@ -94,7 +94,7 @@ def test_base_skips_image_built_on_blocked_image(bases, world, make):
         bases.sign(ref)
         bases.verdict(ref)
     sign_decision(
-        below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="exploited", now=make.noon
+        below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", reason="exploited", now=make.noon
     )
 
     assert bases.resolve(BASE)[1].digest == OLD.digest
@@ -109,10 +109,10 @@ def test_base_skips_blocked_images_and_error_explains_the_block(bases):
         bases.sign(ref)
         bases.verdict(ref)
     store = bases.world.store(TierName.LIFECYCLE)
-    sign_decision(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", why="it is bad", now=bases.make.noon)
+    sign_decision(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", reason="it is bad", now=bases.make.noon)
     assert bases.resolve(BASE)[1].digest == OLD.digest
 
-    sign_decision(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", why="it too", now=bases.make.noon)
+    sign_decision(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", reason="it too", now=bases.make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
         bases.resolve(BASE)
@@ -225,7 +225,7 @@ def test_blocked_base_named_by_digest_is_refused_as_blocked(bases, world, make):
     """A blocked image is archived, so the registry no longer lists it."""
     bases.held = []
     sign_decision(
-        NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", why="a key in it", now=make.noon
+        NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", reason="a key in it", now=make.noon
     )
 
     with pytest.raises(BaseMissing, match="is blocked by ann"):
@@ -239,10 +239,10 @@ def test_blocked_digest_is_refused_under_any_name(bases, world, make, name):
     blocked = ImageRef(repository=BASE, digest=UPSTREAM)
     lifecycle = world.store(TierName.LIFECYCLE)
     assert bases.resolve(name, (PYTHON,))
-    sign_decision(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", why="a key in it", now=make.noon)
+    sign_decision(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", reason="a key in it", now=make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann on .*: a key in it"):
         bases.resolve(name, (PYTHON,))
 
-    sign_decision(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", why="none", now=make.noon)
+    sign_decision(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", reason="none", now=make.noon)
     assert bases.resolve(name, (PYTHON,))

@@ -117,7 +117,7 @@ def project(tmp_path, make, world):
         dockerfile=DOCKERFILE,
         manifest=None,
         fail=None,
-        fresh=False,
+        force=False,
         declaration=None,
         versions=None,
         tools=TOOLS,
@@ -153,7 +153,7 @@ def project(tmp_path, make, world):
             now=lambda: make.noon,
             version="0.1.0",
         )
-        return build(snapshot, workshop, "run1", fresh=fresh), world
+        return build(snapshot, workshop, "run1", force=force), world
 
     return run
 
@@ -353,7 +353,7 @@ def test_fresh_build_ignores_proven_build(project, offer):
     """The option repeats a build although it is proven."""
     offer(project()[0])
 
-    again, world = project(fresh=True)
+    again, world = project(force=True)
 
     assert len(world.orders) == 2 and again.proven is None
 
@@ -439,16 +439,16 @@ def test_cache_key_is_per_application_and_shared_with_tests(project):
     """A stage that the image and the tests share is built once."""
     _, world = project()
 
-    assert [(order.key, order.caches, order.fresh) for order in world.orders] == [
+    assert [(order.key, order.caches, order.force) for order in world.orders] == [
         ("key of hello", "key of hello", False)
     ] * 2
 
 
 def test_fresh_build_skips_cache_and_uses_cache_mounts_of_run(project):
     """No later run reads these cache mounts, because the run names them."""
-    _, world = project(fresh=True)
+    _, world = project(force=True)
 
     image, tests = world.orders
-    assert image.fresh and tests.fresh
+    assert image.force and tests.force
     assert image.key == "key of hello"
     assert image.caches == tests.caches == run_key("key of hello", "run1") != run_key("key of hello", "run2")

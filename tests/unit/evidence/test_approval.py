@@ -19,8 +19,8 @@ def approval(decision="approved", hour=0, **changes):
         "environment": "production",
         "digest": DIGEST,
         "decision": decision,
-        "who": "Ada",
-        "why": "it is well",
+        "by": "Ada",
+        "reason": "it is well",
         "decided": NOON + timedelta(hours=hour),
     }
     return Approval(**{**values, **changes})
@@ -67,14 +67,14 @@ def test_last_approval_raises_for_unreadable_decision():
         decided(approval(), {"decided": NOON.isoformat(), "decision": "perhaps"})
 
 
-@pytest.mark.parametrize("empty", [{"who": " "}, {"why": ""}, {"who": "x" * 1001}])
+@pytest.mark.parametrize("empty", [{"by": " "}, {"reason": ""}, {"by": "x" * 1001}])
 def test_approval_without_person_or_reason_is_invalid(empty):
     """An approval has to say who decided and why."""
     with pytest.raises(ValidationError):
         approval(**empty)
 
 
-@pytest.mark.parametrize("word", ["who", "why"])
+@pytest.mark.parametrize("word", ["by", "reason"])
 def test_approval_text_has_1_to_1000_characters(word):
     """Blank text is invalid too."""
     assert len(getattr(approval(**{word: "x" * 1000}), word)) == 1000
@@ -101,7 +101,7 @@ def test_new_decision_gets_later_time_than_earlier_one():
 
 def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
     """An approval from a form counts from the time it was sent; a denial counts whenever it is read."""
-    no = evidence(approval("denied", 1, who="Bob"))
+    no = evidence(approval("denied", 1, by="Bob"))
 
     assert to_sign(approval(), no, sent=True) == approval()
     assert to_sign(approval("denied"), evidence(approval(hour=1)), sent=True).decided > NOON + timedelta(hours=1)
@@ -112,22 +112,23 @@ def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
 )
 def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
     """The clocks of the form and of the signer may differ by five minutes."""
-    no = approval("denied", minutes / 60, who="Bob")
+    no = approval("denied", minutes / 60, by="Bob")
 
     said = to_sign(approval(), evidence(no), sent=True)
 
     assert said.decided <= NOON and decided(no, said) == decided_last
     assert to_sign(approval(), evidence(no, said), sent=True) is None
-    assert to_sign(approval(), evidence(approval(hour=minutes / 60, who="Bob")), sent=True) == approval()
+    assert to_sign(approval(), evidence(approval(hour=minutes / 60, by="Bob")), sent=True) == approval()
 
 
 @pytest.mark.parametrize(("decision", "changed", "again"), [
-    ("approved", {}, False), ("denied", {}, False), ("denied", {"why": "another"}, True), ("denied", {"hour": 1}, True),
+    ("approved", {}, False), ("denied", {}, False),
+    ("denied", {"reason": "another"}, True), ("denied", {"hour": 1}, True),
 ])  # fmt: skip
 def test_sent_decision_is_not_signed_twice(decision, changed, again):
     """A run may stop after it signed a form, and somebody may decide otherwise before the next run."""
-    first = to_sign(approval(decision), evidence(approval("approved", 1, who="Ada L.")), sent=True)
-    before = evidence(approval("approved", 1, who="Ada L."), first, approval("denied", 2, who="Bob"))
+    first = to_sign(approval(decision), evidence(approval("approved", 1, by="Ada L.")), sent=True)
+    before = evidence(approval("approved", 1, by="Ada L."), first, approval("denied", 2, by="Bob"))
 
     found = to_sign(approval(decision, **{**changed, "hour": changed.get("hour", 0) * 20}), before, sent=True)
 

@@ -37,7 +37,7 @@ def say(world, make):
 
     def said(act, at=0, signer=TierName.LIFECYCLE, change=None):
         when = make.noon + timedelta(seconds=at)
-        predicate = {"act": act, "by": "ann", "why": "CVE-2026-1", "at": when.isoformat(), **(change or {})}
+        predicate = {"act": act, "by": "ann", "reason": "CVE-2026-1", "at": when.isoformat(), **(change or {})}
         told = {k: v for k, v in predicate.items() if v is not None}
         return world.store(signer).attach(PLACE, LIFECYCLE, told, when)
 
@@ -54,11 +54,11 @@ def stands(world):
 def decide(world, make):
     """Return a function that signs a decision as the lifecycle does."""
 
-    def decided(act, at=0, by="ann", why="CVE-2026-1", **of):
+    def decided(act, at=0, by="ann", reason="CVE-2026-1", **of):
         repositories = Repositories()
         store = world.store(TierName.LIFECYCLE)
         digest = sign_decision(
-            IMAGE, act, store, repositories, by=by, why=why, now=make.noon + timedelta(seconds=at), **of
+            IMAGE, act, store, repositories, by=by, reason=reason, now=make.noon + timedelta(seconds=at), **of
         )
         return digest, repositories
 
@@ -81,7 +81,7 @@ def test_signed_decision_sets_image_status_for_every_tier(decide, stands, make, 
         found = stands(tier)
         other = {"block": found.hold, "hold": found.block}[name]
         ruling = getattr(found, name)
-        assert (ruling.act, ruling.by, ruling.why, ruling.at, other) == (act, "ann", "CVE-2026-1", make.noon, None)
+        assert (ruling.act, ruling.by, ruling.reason, ruling.at, other) == (act, "ann", "CVE-2026-1", make.noon, None)
         assert str(ruling) == "by ann on 2026-11-24 12:00 UTC: CVE-2026-1"
         assert ruling.rule == "", "a person decided it"
 
@@ -163,7 +163,9 @@ def test_unblock_under_one_name_unblocks_every_name(decide, stands, world, make)
     """A block is for the digest."""
     decide(Act.BLOCK)
     other = IMAGE.moved_to("curated/other")
-    sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", why="x", now=make.noon)
+    sign_decision(
+        other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", reason="x", now=make.noon
+    )
 
     assert stands().block is None and stands(ref=other).block is None
 
@@ -180,7 +182,7 @@ def test_block_in_one_repository_is_completed_in_the_other(decide, say, stands, 
     assert (by_digest.block or by_digest.excuse).by == "bob"
 
 
-@pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])
+@pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.UNHOLD, "hold")])
 def test_newest_decision_of_a_kind_counts(say, stands, act, undo, name):
     """The order of attachment does not matter, and a block does not affect a hold."""
     say(undo, at=3)
@@ -198,7 +200,7 @@ def test_newest_decision_of_a_kind_counts(say, stands, act, undo, name):
     assert getattr(found, name) and found.excuse is None
 
 
-@pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.RELEASE, "hold")])
+@pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.UNHOLD, "hold")])
 @pytest.mark.parametrize("first", [True, False])
 def test_safer_decision_counts_at_the_same_time(say, stands, act, undo, name, first):
     """A block or hold counts over its end, in any order of reading."""
@@ -234,7 +236,7 @@ def test_invalid_referrer_of_image_status_is_noted(world, say, stands, make):
 
 @pytest.mark.parametrize(
     "change",
-    [{"act": "allow"}, {"by": None}, {"by": ""}, {"why": None}, {"why": ""}, {"at": None}, {"at": "2026-11-24"}],
+    [{"act": "allow"}, {"by": None}, {"by": ""}, {"reason": None}, {"reason": ""}, {"at": None}, {"at": "2026-11-24"}],
     ids=str,
 )
 def test_unreadable_decision_raises(say, stands, change):
@@ -278,12 +280,12 @@ def test_reading_status_fetches_only_lifecycle_statements(world, say, monkeypatc
     ("before", "act"),
     [
         ((), Act.UNBLOCK),
-        ((), Act.RELEASE),
+        ((), Act.UNHOLD),
         ((Act.BLOCK,), Act.BLOCK),
         ((Act.HOLD,), Act.HOLD),
         ((Act.BLOCK, Act.UNBLOCK), Act.UNBLOCK),
         ((Act.HOLD,), Act.UNBLOCK),
-        ((Act.BLOCK,), Act.RELEASE),
+        ((Act.BLOCK,), Act.UNHOLD),
     ],
 )
 def test_decision_that_changes_nothing_is_not_signed(world, decide, before, act):
@@ -292,24 +294,24 @@ def test_decision_that_changes_nothing_is_not_signed(world, decide, before, act)
         decide(each, at)
     held = {name: dict(there) for name, there in world.registry.held.items()}
 
-    assert decide(act, 9, by="bob", why="again") == (None, {})
+    assert decide(act, 9, by="bob", reason="again") == (None, {})
     assert world.registry.held == held
 
 
 def test_person_and_reason_need_one_character(decide, stands):
     """The project does not judge how much a person writes."""
-    decide(Act.BLOCK, by="a", why="b")
+    decide(Act.BLOCK, by="a", reason="b")
 
-    assert (stands().block.by, stands().block.why) == ("a", "b")
+    assert (stands().block.by, stands().block.reason) == ("a", "b")
 
 
 def test_image_can_be_blocked_again_after_unblock(decide, stands):
     """The new block has its own reason."""
     decide(Act.BLOCK)
     decide(Act.UNBLOCK, 1)
-    digest, _ = decide(Act.BLOCK, 2, why="another")
+    digest, _ = decide(Act.BLOCK, 2, reason="another")
 
-    assert digest and stands().block.why == "another"
+    assert digest and stands().block.reason == "another"
 
 
 def test_decision_after_clock_set_back_is_the_newest(decide, stands, make):

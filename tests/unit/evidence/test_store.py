@@ -115,7 +115,7 @@ def test_unreadable_signed_statement_raises(world, store, payload):
     """It may be a refusal."""
     attached(world, world.signers[DEV].sign_bytes(payload))
 
-    with pytest.raises(EvidenceInvalid, match="no statement that can be read"):
+    with pytest.raises(EvidenceInvalid, match="a statement that cannot be read"):
         store.verified(IMAGE, DEV)
 
 

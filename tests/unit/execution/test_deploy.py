@@ -27,29 +27,29 @@ class Stage:
     def __init__(self, make, monkeypatch):
         self.engine, self.make, self.said = MemoryEngine(), make, []
         self.engine.add(digest=REF.digest)
-        self.front = self.engine.container("front")
+        self.reverse_proxy = self.engine.container("reverse_proxy")
         self.old = self.engine.container(
             "staging-hello-old-1", labels=labels("application", "hello", OTHER, "r", environment="staging")
         )
         self.engine.start(self.old.id)
         self.serves = server_of(self.old)
-        monkeypatch.setattr(module, "ReverseProxy", lambda *_: self.as_front())
+        monkeypatch.setattr(module, "ReverseProxy", lambda *_: self.as_reverse_proxy())
         ready = SimpleNamespace(ready=True, says="", seconds=0.1)
         monkeypatch.setattr(module, "wait_ready", lambda *_: ready)
         monkeypatch.setattr(module, "trouble_at", lambda *_: "")
 
-    def as_front(self):
+    def as_reverse_proxy(self):
         def switch(new, *_):
             self.serves = server_of(new)
-            return self.front
+            return self.reverse_proxy
 
         def finish(_, wait):
             self.said.append("its last requests are waited for")
             wait(1)
 
         return SimpleNamespace(
-            known=lambda: (self.front,), serves=lambda: self.serves, fits=lambda: self.front, switch=switch,
-            finish=finish, remove_all_but=lambda _: None,
+            known=lambda: (self.reverse_proxy,), serves=lambda: self.serves, fits=lambda: self.reverse_proxy,
+            switch=switch, finish=finish, remove_all_but=lambda _: None,
         )  # fmt: skip
 
     @property
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def left(self):
-        return [c.image for c in self.engine.containers() if c.id != self.front.id]
+        return [c.image for c in self.engine.containers() if c.id != self.reverse_proxy.id]
 
 
 @pytest.fixture

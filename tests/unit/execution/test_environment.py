@@ -111,10 +111,10 @@ def test_environment_can_require_shown_tests(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [
-        ("after: staging", SettingInvalid, "production takes only what soaked in staging, which says no `soak`"),
+        ("after: staging", SettingInvalid, "production requires a soak in staging, which has no `soak`"),
         ("after: stagign", SettingInvalid, "There is no environment 'stagign'"),
-        ("after: production\nsoak: 1h", DeclarationInvalid, "cannot come after itself"),
-        ("after: acceptance\nsoak: 1h", SettingInvalid, "comes after itself: "),
+        ("after: production\nsoak: 1h", DeclarationInvalid, "cannot require a soak in itself"),
+        ("after: acceptance\nsoak: 1h", SettingInvalid, "requires a soak in itself: "),
     ],
 )
 def test_unreachable_environment_is_refused(tmp_path, text, error, said):

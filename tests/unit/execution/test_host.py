@@ -21,8 +21,8 @@ from tests.support.memory_engine import MemoryEngine
 from tests.unit.execution.test_monitor import EXPECTED, NOON
 
 AGENT, OTHER = ("sha256:" + digit * 64 for digit in "de")
-STRANGER, OWN, FRONT = "9" * 64, EXPECTED.container, EXPECTED.front
-OURS = {OWN: EXPECTED.name, FRONT: "the front of hello in staging"}
+STRANGER, OWN, REVERSE_PROXY = "9" * 64, EXPECTED.container, EXPECTED.reverse_proxy
+OURS = {OWN: EXPECTED.name, REVERSE_PROXY: "the reverse proxy of hello in staging"}
 
 
 def access(**reached):
@@ -57,8 +57,8 @@ def test_host_access_is_reported_unless_image_is_listed_agent(reached, code, tol
 @pytest.mark.parametrize("of", [OWN, EXPECTED.name])
 def test_container_sharing_with_deployed_one_is_reported_even_if_agent(of):
     """A shared namespace or volume gives access to the deployed container."""
-    own = access(container=FRONT, name="front", volumes=("front-files",))
-    strangers = [access(shared={"network": of}, image=AGENT), access(volumes=("front-files",), image=AGENT)]
+    own = access(container=REVERSE_PROXY, name="reverse_proxy", volumes=("proxy-files",))
+    strangers = [access(shared={"network": of}, image=AGENT), access(volumes=("proxy-files",), image=AGENT)]
 
     for stranger in strangers:
         assert codes(judge_accesses([own, stranger], OURS, {AGENT})) == ["host.shares"]
@@ -74,7 +74,7 @@ def action(kind="exec_start", command="sh", at=0, container=OWN):
 
 
 def went(*actions):
-    return entered(History(actions=actions), OURS, {FRONT})
+    return entered(History(actions=actions), OURS, {REVERSE_PROXY})
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,11 @@ def test_entry_command_is_reported_once_with_count_without_values():
 
 def test_actions_of_the_chain_itself_are_not_reported():
     """A deployment writes the configuration of its reverse proxy."""
-    assert went(action("extract-to-dir", "", container=FRONT), action("archive-path", "", container=FRONT)) == {}
-    assert list(went(action(container=FRONT))) == [FRONT]
+    assert (
+        went(action("extract-to-dir", "", container=REVERSE_PROXY), action("archive-path", "", container=REVERSE_PROXY))
+        == {}
+    )
+    assert list(went(action(container=REVERSE_PROXY))) == [REVERSE_PROXY]
 
 
 def observation(**changes):
@@ -134,9 +137,9 @@ def test_entry_into_reverse_proxy_concerns_each_application_behind_it():
     """An entry into a container concerns only its own deployment."""
     first, second = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.exec", "drift.attached"))
     others = [EXPECTED.model_copy(update={"container": "3" * 64}), EXPECTED.model_copy(update={"container": "4" * 64})]
-    others[1] = others[1].model_copy(update={"front": "5" * 64})
+    others[1] = others[1].model_copy(update={"reverse_proxy": "5" * 64})
 
-    found = of_deployments([EXPECTED, *others], {FRONT: (first,), OWN: (second,)})
+    found = of_deployments([EXPECTED, *others], {REVERSE_PROXY: (first,), OWN: (second,)})
 
     assert found == {OWN: (second, first), "3" * 64: (first,)}
 
@@ -161,10 +164,10 @@ def look(engine, expected=(), after=0, **environment):
 
 def test_read_host_covers_all_containers(engine):
     """Labels of the containers do not matter."""
-    own, front = started(engine, "own"), started(engine, "front")
+    own, reverse_proxy = started(engine, "own"), started(engine, "reverse_proxy")
     started(engine, "stranger", privileged=True)
-    deployed = EXPECTED.model_copy(update={"container": own, "front": front})
-    engine.done = [(7, action(container=own)), (9, action("attach", "", container=front))]
+    deployed = EXPECTED.model_copy(update={"container": own, "reverse_proxy": reverse_proxy})
+    engine.done = [(7, action(container=own)), (9, action("attach", "", container=reverse_proxy))]
 
     seen = look(engine, [deployed])
 
@@ -174,7 +177,7 @@ def test_read_host_covers_all_containers(engine):
     assert {container: [each.code for each in found] for container, found in seen.entered.items()} == {
         own: ["drift.exec", "drift.attached"],
     }  # fmt: skip
-    assert "the front of hello in staging" in seen.entered[own][1].fact
+    assert "the reverse proxy of hello in staging" in seen.entered[own][1].fact
     reported, *_ = with_entries([observation(container=own)], seen.entered)
     assert [each.code for each in reported.deviations] == ["drift.exec", "drift.attached"]
     assert seen.last == 9

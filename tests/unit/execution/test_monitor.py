@@ -37,7 +37,7 @@ EXPECTED = Expected(
     digest=DIGEST,
     container="1" * 64,
     name="staging-hello-aaaaaaaaaaaa-1",
-    front="2" * 64,
+    reverse_proxy="2" * 64,
     proxy=PROXY,
     address="127.0.0.1",
     port=18080,
@@ -67,7 +67,7 @@ CONTAINER = Container(
     networks={"cscm-staging": "172.18.0.2"},
     published=(),
 )
-FRONT = CONTAINER.model_copy(
+REVERSE_PROXY = CONTAINER.model_copy(
     update={
         "id": "2" * 64,
         "image": PROXY,
@@ -78,7 +78,7 @@ FRONT = CONTAINER.model_copy(
 IMAGE = LocalImage(
     digest=DIGEST, environment={"PATH": "/bin", "GREETING": "hello"}, command=("/app",), volumes=(), labels={}
 )
-WELL = Seen(container=CONTAINER, image=IMAGE, changes=(), front=FRONT, trouble="")
+WELL = Seen(container=CONTAINER, image=IMAGE, changes=(), reverse_proxy=REVERSE_PROXY, trouble="")
 
 
 def codes(seen: Seen) -> list[str]:
@@ -86,11 +86,11 @@ def codes(seen: Seen) -> list[str]:
 
 
 def with_container(**changes) -> Seen:
-    return Seen(CONTAINER.model_copy(update=changes), IMAGE, (), FRONT, "")
+    return Seen(CONTAINER.model_copy(update=changes), IMAGE, (), REVERSE_PROXY, "")
 
 
-def with_front(**changes) -> Seen:
-    return Seen(CONTAINER, IMAGE, (), FRONT.model_copy(update=changes), "")
+def with_reverse_proxy(**changes) -> Seen:
+    return Seen(CONTAINER, IMAGE, (), REVERSE_PROXY.model_copy(update=changes), "")
 
 
 def test_matching_container_has_no_deviation():
@@ -111,7 +111,7 @@ def test_matching_container_has_no_deviation():
         ({"environment": {"PATH": "/bin", "GREETING": "hi", "LD_PRELOAD": "/x"}}, "drift.configuration"),
         ({"command": ("/bin/sh",)}, "drift.command"),
         ({"networks": {"cscm-staging": "", "bridge": ""}}, "drift.network"),
-        ({"published": FRONT.published}, "drift.network"),
+        ({"published": REVERSE_PROXY.published}, "drift.network"),
     ],
 )
 def test_each_container_change_gives_its_deviation(changes, code):
@@ -150,7 +150,7 @@ def test_files_changed_outside_writable_paths_are_drift():
     """Files in declared writable paths are ignored."""
     changes = (Change(kind="added", path="/tmp/fine"), Change(kind="added", path="/usr/bin/nc"))
 
-    (deviation,) = compare(EXPECTED, Seen(CONTAINER, IMAGE, changes, FRONT, ""))
+    (deviation,) = compare(EXPECTED, Seen(CONTAINER, IMAGE, changes, REVERSE_PROXY, ""))
 
     assert deviation.code == "drift.files"
     assert "/usr/bin/nc (added)" in deviation.fact
@@ -161,22 +161,22 @@ def test_files_changed_outside_writable_paths_are_drift():
     "seen",
     [
         Seen(CONTAINER, IMAGE, (), None, ""),
-        with_front(status="exited"),
-        with_front(image=OTHER),
-        with_front(profile=HARDENED),
-        with_front(published=()),
+        with_reverse_proxy(status="exited"),
+        with_reverse_proxy(image=OTHER),
+        with_reverse_proxy(profile=HARDENED),
+        with_reverse_proxy(published=()),
     ],
 )
 def test_changed_reverse_proxy_is_drift(seen):
     """It may be missing, stopped, another image, or have other rights or another address."""
-    assert codes(seen) == ["drift.front"]
+    assert codes(seen) == ["drift.reverse-proxy"]
 
 
 def test_all_deviations_are_reported_at_once():
     """One deviation does not hide another."""
-    gone = Seen(container=None, image=None, changes=(), front=None, trouble="no answer from port 18080")
+    gone = Seen(container=None, image=None, changes=(), reverse_proxy=None, trouble="no answer from port 18080")
 
-    assert codes(gone) == ["drift.missing", "drift.front", "drift.unhealthy"]
+    assert codes(gone) == ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"]
 
 
 def test_deviation_omits_values_of_settings():
@@ -188,7 +188,7 @@ def test_deviation_omits_values_of_settings():
 
 def test_each_deviation_has_remedy():
     """An operator learns what to do."""
-    gone = Seen(container=None, image=None, changes=(), front=None, trouble="x")
+    gone = Seen(container=None, image=None, changes=(), reverse_proxy=None, trouble="x")
 
     assert all(deviation.remedy for deviation in compare(EXPECTED, gone))
 
@@ -238,18 +238,23 @@ class Host:
             environment={"GREETING": "hi"},
             network=environment.network,
         )
-        front = self.engine.container(
-            f"{environment.name}-{application}-front",
+        reverse_proxy = self.engine.container(
+            f"{environment.name}-{application}-proxy",
             labels=labels,
             profile=PROFILE,
             volumes=(Volume(name=application, path="/config"),),
             network=environment.edge,
             published=(Published(**where, container_port=8080),),
         )
-        for each in (container, front):
+        for each in (container, reverse_proxy):
             self.engine.start(each.id)
         about = {"environment": environment.name, "application": application, "digest": image, **where}
-        ids = {"container": container.id, "name": container.name, "front": front.id, "proxy": front.image}
+        ids = {
+            "container": container.id,
+            "name": container.name,
+            "reverse_proxy": reverse_proxy.id,
+            "proxy": reverse_proxy.image,
+        }
         self.expected.append(EXPECTED.model_copy(update={**about, **ids, **changes}))
         return self.expected[-1]
 
@@ -304,12 +309,12 @@ def test_monitor_reports_ended_container_with_exit_code(host):
 def test_monitor_reports_missing_container_and_reverse_proxy(host):
     """An address that does not answer is unhealthy."""
     deployed = host.deployed(port=1)
-    for container in (deployed.container, deployed.front):
+    for container in (deployed.container, deployed.reverse_proxy):
         host.engine.remove(container)
 
     (observation,) = host.seen()
 
-    assert told([observation]) == [(deployed.name, ["drift.missing", "drift.front", "drift.unhealthy"])]
+    assert told([observation]) == [(deployed.name, ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"])]
     assert (observation.status, observation.exit_code, observation.running) == ("missing", None, "")
     assert (observation.container, observation.wanted) == (deployed.container, deployed.digest)
     assert not observation.healthy
@@ -455,7 +460,7 @@ def test_settled_leaves_out_application_being_deployed(under_way, left):
     seen = {
         "own": observed("staging-any-name", application="team/hello"),
         "stranger": observed(name),
-        "of parts": observed(name.replace(short(DIGEST), "front")),
+        "of parts": observed(name.replace(short(DIGEST), "reverse_proxy")),
     }
 
     assert settled(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)

@@ -68,7 +68,7 @@ def deployed(world, make, registry):
             "digest": ref.digest,
             "container": "1" * 64,
             "name": f"staging-hello-{after}",
-            "front": "2" * 64,
+            "reverse_proxy": "2" * 64,
             "proxy": "sha256:" + "f" * 64,
             "address": "127.0.0.1",
             "port": 8080,
@@ -106,7 +106,9 @@ def test_record_contains_deployment_and_its_time(deployed, world, make):
     assert json.dumps(_predicate(world)) == json.dumps({"deployedAt": "2026-11-24T12:00:00+00:00", "deployment": told})
 
 
-@pytest.mark.parametrize("change", [{"proven": None}, {"of a later version": 1}, {"front_replaced": ...}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"proven": None}, {"of a later version": 1}, {"reverse_proxy_replaced": ...}], ids=str
+)
 def test_record_of_other_version_is_readable(deployed, expected, world, make, change):
     """Another version may know more or fewer keys."""
     deployed(SECOND)
@@ -301,7 +303,7 @@ def test_unchanged_deployment_is_not_recorded_again(deployed, world):
 
 @pytest.mark.parametrize(
     "change",
-    [{"container": "3" * 64}, {"environment": "production"}, {"front": "3" * 64}, {"changed": True}],
+    [{"container": "3" * 64}, {"environment": "production"}, {"reverse_proxy": "3" * 64}, {"changed": True}],
     ids=str,
 )
 def test_deployment_that_differs_from_its_record_is_recorded(deployed, world, change):

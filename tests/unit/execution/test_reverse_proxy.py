@@ -6,7 +6,7 @@ from supply_chain.execution.reverse_proxy import ReverseProxy, render, target_of
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
-def front(image=PROXY, application="hello", **place) -> ReverseProxy:
+def reverse_proxy(image=PROXY, application="hello", **place) -> ReverseProxy:
     environment = Environment(name="staging", applications={application: Placement(**{"port": 18080, **place})})
     return ReverseProxy(engine=None, environment=environment, application=application, image=image, run_id="run")
 
@@ -32,11 +32,16 @@ def test_resolver_keeps_last_address_if_engine_does_not_answer():
 
 def test_address_port_or_image_changes_configuration():
     """Each change makes it necessary to replace the reverse proxy."""
-    fronts = (front(), front(port=18081), front(address="127.0.0.2"), front(image=OTHER))
+    reverse_proxies = (
+        reverse_proxy(),
+        reverse_proxy(port=18081),
+        reverse_proxy(address="127.0.0.2"),
+        reverse_proxy(image=OTHER),
+    )
 
-    assert len({each.configuration for each in fronts}) == 4
+    assert len({each.configuration for each in reverse_proxies}) == 4
 
 
 def test_application_environment_does_not_change_configuration():
     """Environment variables belong to the application."""
-    assert front(environment={"A": "1"}).configuration == front().configuration
+    assert reverse_proxy(environment={"A": "1"}).configuration == reverse_proxy().configuration

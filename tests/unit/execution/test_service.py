@@ -63,12 +63,12 @@ class Around:
         may_serve()
         return recorded(Deployment(
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
-            name="staging-hello-1", front="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080,
+            name="staging-hello-1", reverse_proxy="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080,
             probe=Probe(port=8080), settings={}, profile=profile(order.manifest.runtime),
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
         ))  # fmt: skip
 
-    def taken(self, *, proxy=None, fresh=False, **declared):
+    def taken(self, *, proxy=None, force=False, **declared):
         manifest = self.make.manifest(**declared)
         verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
@@ -77,7 +77,7 @@ class Around:
             released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             now=lambda: self.make.noon, wait=time.sleep, to_its_end=to_its_end,
         )  # fmt: skip
-        return take_into_service(verdict, environment, site, "run", fresh=fresh)
+        return take_into_service(verdict, environment, site, "run", force=force)
 
 
 @dataclass
@@ -114,13 +114,13 @@ def test_verdict_is_signed_before_start_and_record_after(around, world):
 
 
 def blocked(world, make):
-    by = LifecycleDecision(act=Act.BLOCK, by="ann", why="exploited", at=make.noon)
+    by = LifecycleDecision(act=Act.BLOCK, by="ann", reason="exploited", at=make.noon)
     world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, by.predicate(), make.noon)
 
 
 def denied(world, make):
     said = Approval(
-        environment="staging", digest=REF.digest, decision="denied", who="bob", why="not today", decided=make.noon
+        environment="staging", digest=REF.digest, decision="denied", by="bob", reason="not today", decided=make.noon
     )
     world.store(TierName.EXECUTION).attach(WHERE, APPROVAL, said.predicate(), make.noon)
 
@@ -189,10 +189,10 @@ def test_reverse_proxy_is_pinned_by_environment_or_newest_admitted(around, pinne
 )
 def test_confidential_image_is_supplied_from_encrypted_copy(around, classification, how):
     """Other images are pulled."""
-    around.taken(classification=classification, fresh=True)
+    around.taken(classification=classification, force=True)
 
     ((order, brought),) = around.orders
-    assert (brought, order.run_id, order.fresh) == (how, "run", True)
+    assert (brought, order.run_id, order.force) == (how, "run", True)
 
 
 def test_serving_deployment_is_recorded_even_if_run_is_cancelled(around, world, monkeypatch):

@@ -68,7 +68,8 @@ class Fleet:
     def deploy(self, ref, environment="staging", at=None, container="c" * 64):
         ready = Deployment(
             environment=environment, application=ref.application, digest=ref.digest, container=container,
-            name=f"{environment}-{ref.application}", front="f" * 64, proxy=ref.digest, address="127.0.0.1", port=1,
+            name=f"{environment}-{ref.application}", reverse_proxy="f" * 64, proxy=ref.digest,
+            address="127.0.0.1", port=1,
             probe=Probe(port=8080), settings={}, profile=profile(self.make.manifest().runtime),
             configuration=ref.digest, changed=True, started_at=self.make.noon,
         )  # fmt: skip

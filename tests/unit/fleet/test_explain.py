@@ -92,7 +92,7 @@ def test_explain_shows_blocked_base_as_not_released(fleet, make):
     material = Material(name="base/python:3", digest=BASE, curated=True)
     fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
     fleet.refresh()
-    block = {"act": "block", "by": "ann", "why": "a key in it", "at": make.noon.isoformat()}
+    block = {"act": "block", "by": "ann", "reason": "a key in it", "at": make.noon.isoformat()}
     for released in (True, False):
         fleet.refresh("base/python")
         assert [each.released for each in explain("a" * 12, fleet.inventory)[0].built_from] == [released]
@@ -127,7 +127,7 @@ def test_explain_shows_missing_base_as_unknown(fleet, make):
     del fleet.registry.stored["curated/base/python"]
     for application in ("base/python", "hello"):
         fleet.refresh(application)
-    fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
+    fleet.inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon)
 
     (told,) = explain(above.digest, fleet.inventory)
     assert [(base.known, base.released) for base in told.built_from] == [(False, False)]
@@ -156,13 +156,13 @@ def said_of(fleet, ref):
 def words(ref, noon):
     """Return an approval, a soak and a hold of an image, each as its signed predicate."""
     approval = Approval(
-        environment="production", digest=ref.digest, decision="approved", who="Ada", why="seen", decided=noon
+        environment="production", digest=ref.digest, decision="approved", by="Ada", reason="seen", decided=noon
     )
     soak = Soak(
         environment="staging", digest=ref.digest, container="c", since=noon, until=noon + timedelta(hours=1),
         looks=13, asked=3600,
     )  # fmt: skip
-    hold = {"act": "hold", "by": "Ada", "why": "audit", "at": noon.isoformat()}
+    hold = {"act": "hold", "by": "Ada", "reason": "audit", "at": noon.isoformat()}
     return {APPROVAL: approval.predicate(), SOAK: soak.predicate(), LIFECYCLE: hold}
 
 

@@ -234,7 +234,7 @@ def test_status_change_of_base_judges_images_built_with_it_again(fleet, bench, w
     world.now += timedelta(seconds=1)
     world.store(TierName.DEVELOPMENT).attach(fleet[0].ref, PROVENANCE, provenance, world.now)
     assert all(seen.passes for seen in rescan(fleet, bench))
-    block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
+    block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
     said = world.store(TierName.LIFECYCLE).attach(image_status_repository(base), LIFECYCLE, block, world.now)
 
     seen = rescan(fleet, replace(bench, ruled={base: frozenset({said})}))
@@ -316,7 +316,7 @@ def test_rescan_scans_blocked_archived_image_that_runs(fleet, bench, world, make
         each.model_copy(update={"stored": each.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
         for each in fleet[:2]
     )
-    block = {"act": "block", "by": "ann", "why": "x", "at": world.now.isoformat()}
+    block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
     world.store(TierName.LIFECYCLE).attach(image_status_repository(hot.ref), LIFECYCLE, block, world.now)
 
     def archived(ref):

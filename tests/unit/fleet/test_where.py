@@ -95,12 +95,12 @@ def test_parse_question_refuses_misspelt_advisory(text):
 def test_not_counted_names_unscanned_images_for_advisory():
     """For a package the SBOM suffices, whether scanned or not."""
     inventory = SimpleNamespace(unscanned=lambda: 2, by_starter=lambda: 0, unreadable=lambda: 0, unlisted=lambda: 0)
-    unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` tells which)"
+    unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` lists them)"
 
     assert not_counted(inventory, parse_question("CVE-2026-1234")) == unscanned
     inventory.by_starter = lambda: 1
     assert not_counted(inventory, parse_question("CVE-2026-1234")) == (
-        f"{unscanned}; 1 image of which the starter database knows only some packages"
+        f"{unscanned}; 1 image of which the starter database covers only some packages"
     )
     assert not_counted(inventory, parse_question("zlib")) == ""
 
@@ -110,7 +110,7 @@ def test_not_counted_names_images_without_sbom_for_package():
     inventory = SimpleNamespace(
         unreadable=lambda: 1, unlisted=lambda: 2, images=lambda name: iter([name]), gone=lambda name: ()
     )
-    unreadable = "1 image whose evidence cannot be read (`cscm images` tells which, `cscm explain` why)"
+    unreadable = "1 image whose evidence cannot be read (`cscm images` lists them, `cscm explain` gives the reason)"
 
     assert not_counted(inventory, parse_question("zlib")) == f"{unreadable}; 2 images without an SBOM"
     assert (
@@ -135,7 +135,7 @@ def test_not_counted_hints_at_other_versions_and_unknown_base():
 
     assert {text: each for text, each in said.items() if each} == {
         "z@3": "2 images with another version of it (`cscm where z`)",
-        "base/pyton": "no base of that name is there",
+        "base/pyton": "there is no base of that name",
     }
 
 
@@ -176,7 +176,7 @@ def test_where_finds_every_affected_image(built_on_base, text, found):
 
     assert {place.image.application for place in places} == set(found)
     for place in places:
-        assert found[place.image.application] in place.why
+        assert found[place.image.application] in place.match
     if "hello" in found:
         assert places[0].image.application == "hello" and places[0].running[0].environment == "staging"
 
@@ -206,7 +206,7 @@ def test_where_finds_running_image_that_left_the_registry(fleet):
     for asked, why in (("openssl", "lists openssl"), (ref.digest, "is that image")):
         (place,) = where(parse_question(asked), fleet.inventory)
         assert (place.image, place.owner, place.running[0].environment) == (ref, "web team", "staging")
-        assert place.why.startswith(why) and place.why.endswith("; gone from the registry")
+        assert place.match.startswith(why) and place.match.endswith("; gone from the registry")
     assert not_counted(fleet.inventory, parse_question("openssl")) == ""
     assert not_counted(fleet.inventory, parse_question("CVE-2026-1234")).startswith("1 image not scanned, or ")
 
@@ -227,10 +227,10 @@ def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
     ref = fleet.curated(BASE, "base/proxy")
     del fleet.registry.stored["curated/base/proxy"]
     fleet.refresh("base/proxy")
-    fleet.inventory.saw("laptop", [Seen(container="f1", name="front", digest=BASE, running=True)], make.noon)
+    fleet.inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon)
 
     (place,) = where(parse_question("base/proxy"), fleet.inventory)
-    assert (place.image, place.why) == (ref, "is that base; gone from the registry")
+    assert (place.image, place.match) == (ref, "is that base; gone from the registry")
 
 
 def test_where_finds_encrypted_copy_as_its_image(tmp_path):
@@ -239,7 +239,7 @@ def test_where_finds_encrypted_copy_as_its_image(tmp_path):
     inventory.put([entry(1, copies=(BASE,)), entry(2)])
 
     asked = (BASE, "d" * 12, digest(1))
-    found = [[(place.image, place.why) for place in where(parse_question(each), inventory)] for each in asked]
+    found = [[(place.image, place.match) for place in where(parse_question(each), inventory)] for each in asked]
     ref, copied = entry(1).image.ref, "its encrypted copy is that image"
     assert found == [[(ref, copied)], [(ref, copied)], [(ref, "is that image")]]
 

@@ -15,22 +15,21 @@ from prefect.states import Scheduled
 
 from flows import chain as flows
 from flows.chain import chain
-from orchestration import locks as turns
-from orchestration import promotion_freeze
+from orchestration import locks, promotion_freeze
 from orchestration import push_runs as pushes
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 
-STEPS = ("develop", "curate", "execute")
+STEPS = ("build", "curate", "deploy")
 
 
 @pytest.mark.parametrize(
     ("by_event", "frozen_before", "ends", "done"),
     [
         (True, "curate", "Frozen", 1),
-        (True, "execute", "Frozen", 2),
+        (True, "deploy", "Frozen", 2),
         (True, None, "Completed", 3),
         (False, "curate", "Completed", 3),
     ],
@@ -51,7 +50,7 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
         async def run(**_):
             called.append(name)
             if following == frozen_before:
-                await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
+                await promotion_freeze.set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
             return SimpleNamespace(
                 ref=ImageRef(repository="curated/hello", digest=make.digest), environments=("staging",)
             )
@@ -71,15 +70,15 @@ async def test_freeze_during_wait_for_lock_stops_chain_of_push(machine, make, mo
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
 
     @asynccontextmanager
-    async def turn(name):
-        await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
+    async def lock(name):
+        await promotion_freeze.set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
         yield
 
-    monkeypatch.setattr(flows, "run_lock", turn)
+    monkeypatch.setattr(flows, "run_lock", lock)
 
-    async with flows._in_turn("deploy staging hello", True) as freeze:
+    async with flows._step_lock("deploy staging hello", True) as freeze:
         assert freeze.by == "ann"
-    async with flows._in_turn("deploy staging hello", False) as freeze:
+    async with flows._step_lock("deploy staging hello", False) as freeze:
         assert freeze is None
 
 
@@ -97,7 +96,7 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "develop", AsyncMock(return_value=refusal))
+    monkeypatch.setattr(flows, "build", AsyncMock(return_value=refusal))
 
     state = await chain("/srv/hello", return_state=True)
 
@@ -130,16 +129,16 @@ async def by_push(machine, make, monkeypatch, tmp_path):
                     await run_flow(chain, flow_run=run, parameters=run.parameters, return_type="state")
                 return (await client.read_flow_run(run.id)).state
 
-            yield SimpleNamespace(push=push, work=work, turn=f"promote {name}", steps=steps)
+            yield SimpleNamespace(push=push, work=work, lock=f"promote {name}", steps=steps)
 
 
 async def test_push_waits_for_other_chain_without_process(by_push, monkeypatch):
     """Its slot in the work queue is free meanwhile, and the run is executed later."""
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with turns.run_lock(by_push.turn):
-        token = turns._held.set(frozenset())
+    async with locks.run_lock(by_push.lock):
+        token = locks._held.set(frozenset())
         state = await by_push.work(run)
-        turns._held.reset(token)
+        locks._held.reset(token)
     assert (state.type.value, state.name) == ("SCHEDULED", "Waiting")
     assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < pushes.AGAIN
     assert not by_push.steps.await_count
@@ -158,10 +157,10 @@ async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
 
     monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with turns.run_lock(by_push.turn):
-        token = turns._held.set(frozenset())
+    async with locks.run_lock(by_push.lock):
+        token = locks._held.set(frozenset())
         assert (await by_push.work(run)).name == "Waiting"
-        turns._held.reset(token)
+        locks._held.reset(token)
 
 
 async def test_only_last_push_of_branch_is_built(by_push):

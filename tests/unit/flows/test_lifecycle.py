@@ -125,12 +125,12 @@ async def test_locked_application_does_not_delay_others(run, monkeypatch):
     run.plan = planned(100, image(3, signed=False, repository="curated/shop"))
     taken = lifecycle.run_lock
 
-    def turn(name):
+    def lock(name):
         if name == "curate hello":
             raise TimeoutError("15 minutes")
         return taken(name)
 
-    monkeypatch.setattr(lifecycle, "run_lock", turn)
+    monkeypatch.setattr(lifecycle, "run_lock", lock)
 
     with pytest.raises(PlanUnfinished, match=r"lifecycle\.busy"):
         await lifecycle.lifecycle.fn("nightly")
@@ -155,7 +155,7 @@ async def test_unavailable_repository_does_not_delay_others(run, monkeypatch):
         steps = found.unquote().steps_in(repository)
         if repository == "curated/hello":
             tasks._journal(run.plan).add(entry(steps[0]))
-            raise AwsUnavailable("AWS could not delete images now\nIt is tried again.")
+            raise AwsUnavailable("AWS could not delete images now\nThe step is retried.")
         return tuple(map(entry, steps))
 
     monkeypatch.setattr(lifecycle, "apply", apply)
@@ -229,7 +229,7 @@ async def test_lifecycle_returns_plan_without_changes(run):
 
 async def test_plan_over_limit_waits_for_approval_and_signs_it(run):
     """The form shows the plan, and nothing changes before the approval is signed."""
-    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
+    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", reason="looked at it")
     run.rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 
     assert isinstance(await lifecycle.lifecycle.fn("nightly"), Applied)
@@ -237,15 +237,15 @@ async def test_plan_over_limit_waits_for_approval_and_signs_it(run):
     assert kinds(run) == ["plan", "suspend", "sign", "apply"]
     suspended = run.calls[1]
     assert suspended[1:3] == (f"approval-{run.plan.digest[7:]}", 7 * 24 * 3600)
-    assert suspended[3] == f"{run.plan}. it changes 1 image, and 0 need no approval."
+    assert suspended[3] == f"{run.plan}. it changes 1 image; the limit without approval is 0."
     assert run.calls[2] == ("sign", True, "ann", "looked at it")
 
 
 async def test_approved_plan_is_void_if_rules_changed(run):
     """The approval was about a plan by other rules."""
-    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", why="looked at it")
+    run.plan, run.says = planned(0), SimpleNamespace(approve=True, by="ann", reason="looked at it")
 
-    with pytest.raises(DeclarationInvalid, match="other rules"):
+    with pytest.raises(DeclarationInvalid, match="changed after the plan"):
         await lifecycle.lifecycle.fn("nightly")
 
     assert "apply" not in kinds(run)
@@ -253,7 +253,7 @@ async def test_approved_plan_is_void_if_rules_changed(run):
 
 async def test_rejected_plan_is_signed_and_not_applied(run):
     """The run completes in the state Rejected."""
-    run.plan, run.says = planned(0), SimpleNamespace(approve=False, by="ann", why="too much")
+    run.plan, run.says = planned(0), SimpleNamespace(approve=False, by="ann", reason="too much")
 
     state = await lifecycle.lifecycle.fn("nightly")
 
@@ -261,12 +261,12 @@ async def test_rejected_plan_is_signed_and_not_applied(run):
     assert kinds(run) == ["plan", "suspend", "sign"]
 
 
-@pytest.mark.parametrize("missing", [{"by": ""}, {"why": ""}])
+@pytest.mark.parametrize("missing", [{"by": ""}, {"reason": ""}])
 def test_approval_form_requires_name_and_reason_and_defaults_to_no(missing):
     """Nobody approves by submitting an unchanged form."""
     with pytest.raises(ValueError, match="at least 1 character"):
-        lifecycle.Approval(**{"by": "ann", "why": "x", **missing})
-    assert lifecycle.Approval(by="ann", why="x").approve is False
+        lifecycle.Approval(**{"by": "ann", "reason": "x", **missing})
+    assert lifecycle.Approval(by="ann", reason="x").approve is False
 
 
 async def test_plan_only_changes_nothing(run):
@@ -290,8 +290,8 @@ async def test_plan_from_file_is_applied_unchanged(run, tmp_path, count, calls):
 
 
 @pytest.mark.parametrize(("change", "why"), [
-    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "other rules"),
-    ({"rules": "mine"}, "other rules"),
+    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "changed after the plan"),
+    ({"rules": "mine"}, "changed after the plan"),
 ])  # fmt: skip
 async def test_plan_from_file_must_match_current_rules(run, tmp_path, change, why):
     """Whoever changes the file can also change its digest."""
@@ -315,7 +315,7 @@ async def test_plan_from_file_must_match_approved_digest(run, tmp_path):
     assert run.calls == []
 
 
-@pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.RELEASE])
+@pytest.mark.parametrize("act", [Act.BLOCK, Act.UNBLOCK, Act.HOLD, Act.UNHOLD])
 async def test_lifecycle_decision_is_signed_as_lifecycle(run, monkeypatch, act):
     """It is about the image that the caller names."""
     asked = []

@@ -72,7 +72,7 @@ async def test_approved_plan_is_the_one_that_is_applied(machine, place, tmp_path
             assert (waiting.state.type.value, waiting.state.name) == ("PAUSED", "Suspended")
             assert (len(place.planned), place.applied, place.signed) == (1, [], [])
 
-            await resume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "why": "read it"})
+            await resume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "reason": "read it"})
             again = await client.read_flow_run(run.id)
             monkeypatch.setattr(lifecycle, "now", lambda: datetime.now(UTC) + timedelta(days=3))
             await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
@@ -94,7 +94,7 @@ async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path
             run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
             with pytest.raises(Pause):
                 await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
-            await resume_flow_run(run.id, run_input={"approve": True, "by": "ann", "why": "read it"})
+            await resume_flow_run(run.id, run_input={"approve": True, "by": "ann", "reason": "read it"})
             for kept in [each for each in tmp_path.rglob("*") if each.is_file()]:
                 kept.unlink()
             again = await client.read_flow_run(run.id)

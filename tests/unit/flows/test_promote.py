@@ -40,23 +40,23 @@ def parts(machine, monkeypatch):
 @pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
 async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, after, held):
     """The event comes before the signature; a soaked image was signed long before and needs no lock."""
-    turns, seen = [], []
+    locks, seen = [], []
 
     @asynccontextmanager
-    async def turn(name, *_):
-        turns.append(name)
+    async def lock(name, *_):
+        locks.append(name)
         yield
-        turns.remove(name)
+        locks.remove(name)
 
     async def due(ref, after, *_):
-        seen.append((after, list(turns)))
-        return Move(image=ref, why="it is there")
+        seen.append((after, list(locks)))
+        return Move(image=ref, reason="it is there")
 
-    monkeypatch.setattr(flows, "run_lock", turn)
+    monkeypatch.setattr(flows, "run_lock", lock)
     monkeypatch.setattr(flows, "due_at_execution", due)
 
     assert (await promote(IMAGE, after, return_state=True)).name == "Unneeded"
-    assert seen == [(after, held)] and turns == []
+    assert seen == [(after, held)] and locks == []
 
 
 async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
@@ -68,14 +68,14 @@ async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
 
     state = await promote(IMAGE, "staging", return_state=True)
 
-    assert state.name == "Unneeded" and "another run asks" in state.message
+    assert state.name == "Unneeded" and "another run already asks" in state.message
 
 
 @pytest.mark.parametrize(
     ("image", "due", "does", "step"),
     [
         ("dev/hello@sha256:" + "a" * 64, "due_at_curation", "curate", "curate hello"),
-        (IMAGE, "due_at_execution", "execute", "deploy staging hello"),
+        (IMAGE, "due_at_execution", "deploy", "deploy staging hello"),
     ],
 )
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ async def test_promotion_is_checked_again_after_waiting_for_lock(
     to = Move(image=ref, to="curation" if does == "curate" else "staging")
 
     @asynccontextmanager
-    async def turn(name, *_):
+    async def lock(name, *_):
         if name == step and meanwhile == "freeze":
-            await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
+            await promotion_freeze.set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
         held.append(name)
         yield
         held.remove(name)
 
     async def look(*_, **__):
-        return Move(image=ref, why="another") if step in held and meanwhile == "deployed" else to
+        return Move(image=ref, reason="another") if step in held and meanwhile == "deployed" else to
 
     async def do(**_):
         assert step in held
 
-    for name, stand_in in ((due, look), ("run_lock", turn), (does, AsyncMock(side_effect=do, return_value=None))):
+    for name, stand_in in ((due, look), ("run_lock", lock), (does, AsyncMock(side_effect=do, return_value=None))):
         monkeypatch.setattr(flows, name, stand_in)
     monkeypatch.setattr(flows, "find", AsyncMock(return_value=ref))
 
@@ -117,7 +117,7 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
     newest = ref.model_copy(update={"digest": "sha256:" + "b" * 64})
 
     @asynccontextmanager
-    async def turn(*_):
+    async def lock(*_):
         yield is_first
 
     async def due(*_, newest):
@@ -125,7 +125,7 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
         return Move(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
 
     stand_ins = (
-        ("run_lock", turn), ("next_run_lock", turn), ("due_at_curation", due), ("curate", curated),
+        ("run_lock", lock), ("next_run_lock", lock), ("due_at_curation", due), ("curate", curated),
         ("find", AsyncMock(return_value=ref)),
     )  # fmt: skip
     for name, stand_in in stand_ins:
@@ -141,21 +141,21 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
     ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
     @asynccontextmanager
-    async def turn(*_):
-        seen.append("turn")
+    async def lock(*_):
+        seen.append("lock")
         yield False
 
     async def waits(*_):
         seen.append("offered")
 
     for name, stand_in in (
-        ("run_lock", turn), ("next_run_lock", turn), ("offered", waits), ("find", AsyncMock(return_value=ref)),
-        ("due_at_curation", AsyncMock(return_value=Move(image=ref, why="it is released"))),
+        ("run_lock", lock), ("next_run_lock", lock), ("offered", waits), ("find", AsyncMock(return_value=ref)),
+        ("due_at_curation", AsyncMock(return_value=Move(image=ref, reason="it is released already"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
     assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
-    assert seen[:2] == ["offered", "turn"]
+    assert seen[:2] == ["offered", "lock"]
 
 
 @pytest.fixture
@@ -169,11 +169,11 @@ async def waiting(monkeypatch, tmp_path):
 
     async def sign(ref, said, *_, sent):
         assert sent and (datetime.now(UTC) - said.decided).total_seconds() >= 0
-        signed.append((str(ref), said.environment, said.digest, said.decision, said.who))
+        signed.append((str(ref), said.environment, said.digest, said.decision, said.by))
 
     for name, stand_in in (
         ("find", find), ("due_at_execution", due), ("on_the_way", AsyncMock(return_value=False)),
-        ("sign_decision", sign), ("execute", AsyncMock(return_value=None)),
+        ("sign_decision", sign), ("deploy", AsyncMock(return_value=None)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
@@ -189,7 +189,7 @@ async def waiting(monkeypatch, tmp_path):
                 return (await client.read_flow_run(run.id)).state.name
 
             assert await go_on() == "Suspended"
-            await resume_flow_run(run.id, run_input={"approve": False, "who": "bob", "why": "no"})
+            await resume_flow_run(run.id, run_input={"approve": False, "by": "bob", "reason": "no"})
             yield SimpleNamespace(go_on=go_on, due=due, signed=signed, image=ref, run=run.id)
 
 
@@ -198,7 +198,7 @@ NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
 
 async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
     """As the latest decision, it overrides an earlier one."""
-    waiting.due.return_value = Move(image=waiting.image, why="curation did not release it")
+    waiting.due.return_value = Move(image=waiting.image, reason="curation did not release it")
 
     assert await waiting.go_on() == "Unneeded"
     assert waiting.signed == [NO]
@@ -220,7 +220,7 @@ async def test_blank_reason_is_asked_for_again(waiting):
             i for i in await client.filter_flow_run_input(waiting.run, "suspended", 9, set()) if "response" in i.key
         ]
         await client.delete_flow_run_input(waiting.run, sent.key)
-        blank = {**orjson.loads(sent.value), "why": "  "}
+        blank = {**orjson.loads(sent.value), "reason": "  "}
         await client.create_flow_run_input(waiting.run, sent.key, orjson.dumps(blank).decode())
 
     assert await waiting.go_on() == "Suspended"
@@ -229,7 +229,7 @@ async def test_blank_reason_is_asked_for_again(waiting):
 
 async def test_answer_is_signed_during_freeze(waiting, make):
     """Afterwards, the run ends as Frozen."""
-    await promotion_freeze.set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
+    await promotion_freeze.set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
 
     assert await waiting.go_on() == "Frozen"
     assert waiting.signed == [NO]
@@ -248,12 +248,12 @@ async def test_answer_applies_to_asked_image_only(waiting):
     ("place", "deny", "notes"),
     [
         ({"approval": "required"}, False, []),
-        ({}, False, ["staging asks for no approval: a yes counts there against an earlier no"]),
+        ({}, False, ["staging requires no approval: there, an approval only overrides an earlier denial"]),
         ({}, True, []),
         (
             {"approval": "required", "applications": {}},
             False,
-            ["hello has no place in staging: nothing of it is deployed there"],
+            ["hello has no place in staging: its images are not deployed there"],
         ),
         ({"applications": {}}, True, []),
     ],
@@ -266,7 +266,7 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
     monkeypatch.setattr(flows, "sign_decision", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
-    said = await approve(IMAGE, "staging", who="ann", why="so", deny=deny)
+    said = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
 
     assert signed.await_args.args[1] == said and said.approved is not deny
     assert [record.getMessage() for record in caplog.records if record.name == "supply_chain.steps"] == [
@@ -280,6 +280,6 @@ async def test_decision_about_missing_image_is_not_signed(monkeypatch):
     monkeypatch.setattr(flows, "sign_decision", AsyncMock())
 
     with pytest.raises(ImageNotFound):
-        await approve(IMAGE, "staging", who="ann", why="so")
+        await approve(IMAGE, "staging", by="ann", reason="so")
 
     assert not flows.sign_decision.await_count

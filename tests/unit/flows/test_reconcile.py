@@ -123,7 +123,7 @@ async def test_active_promotion_is_not_started_again(shop):
 
     await flows.reconcile("curation")
 
-    assert shop.started == [] and "is on its way" in await table("curation")
+    assert shop.started == [] and "runs already" in await table("curation")
 
 
 @pytest.mark.parametrize(("asks", "started"), [(True, 0), (False, 1)])
@@ -139,7 +139,7 @@ async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, 
 
 async def test_unreadable_image_is_reported_and_others_are_started(shop):
     """The run completes in the state Unreadable."""
-    damaged = Move(image=VENDED.model_copy(update={"repository": "curated/other"}), why="damaged", unreadable=True)
+    damaged = Move(image=VENDED.model_copy(update={"repository": "curated/other"}), reason="damaged", unreadable=True)
     shop.execution = (damaged, TO_STAGING)
 
     state = await flows.reconcile("execution", return_state=True)

@@ -272,10 +272,10 @@ async def test_failed_rescan_reports_findings_so_far(fleet, make):
         await rescan()
 
     ((subject, _),) = fleet.messages
-    assert "broke off: 1 of 2 images not looked at" in subject and "1 report signed" in subject
+    assert "broke off: 1 of 2 images not rescanned" in subject and "1 report signed" in subject
     assert fleet.forgotten == []
     told = (await artifacts())["rescan"].data
-    assert "CVE-2026-0001 in openssl" in told and "1 of 2 images not looked at" in told
+    assert "CVE-2026-0001 in openssl" in told and "1 of 2 images not rescanned" in told
 
 
 async def test_rescan_for_packages_has_its_own_tables(fleet, make):
@@ -289,4 +289,4 @@ async def test_rescan_for_packages_has_its_own_tables(fleet, make):
     written = await artifacts()
     assert "CVE-2026-0001 in openssl" in written["rescan"].data
     assert {"rescan-packages-owners", "rescan-packages-summary"} <= written.keys()
-    assert "no curated image that can be pulled carries opensll" in written["rescan-packages"].data
+    assert "no curated image that can be pulled contains opensll" in written["rescan-packages"].data

@@ -11,7 +11,7 @@ from prefect.settings import get_current_settings
 
 from flows import sweep as flows
 from flows.sweep import sweep
-from orchestration import locks as turns
+from orchestration import locks
 from orchestration.locks import HOLDERS, Holder, run_lock
 from supply_chain.errors import EngineUnavailable, PartFailed
 
@@ -35,7 +35,7 @@ async def killed(name):
             "/v2/concurrency_limits/increment-with-lease", json={"names": [name], "slots": 1, "lease_duration": 60}
         )
     lease = answer.json()["lease_id"]
-    directory = get_current_settings().home / "turns"
+    directory = get_current_settings().home / "locks"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / name).write_bytes(HOLDERS.dump_json((Holder(run="dead", lease=lease),)))
 
@@ -48,14 +48,14 @@ async def taken(name):
 async def test_sweep_cleans_up_once_after_killed_run(swept):
     """No next run of the application is needed."""
     application = f"app-{uuid4().hex[:6]}"
-    await killed(f"develop {application}")
+    await killed(f"build {application}")
     await killed(f"deploy staging {application}")
-    assert await taken(f"develop {application}") == 1
+    assert await taken(f"build {application}") == 1
 
-    assert await sweep() == (f"deploy staging {application}", f"develop {application}")
+    assert await sweep() == (f"deploy staging {application}", f"build {application}")
 
     assert swept == [(application, ("dead",))]
-    assert await taken(f"develop {application}") == await taken(f"deploy staging {application}") == 0
+    assert await taken(f"build {application}") == await taken(f"deploy staging {application}") == 0
     assert await sweep() == () and len(swept) == 1
 
 
@@ -67,7 +67,7 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
     """The run fails with the names of the rest, and the next sweep retries them."""
     names = [f"app-{letter}-{uuid4().hex[:6]}" for letter in "abc"]
     for name in names:
-        await killed(f"develop {name}")
+        await killed(f"build {name}")
 
     def forget(application, *_):
         if application != names[1]:
@@ -80,17 +80,17 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
 
     assert swept == [names[1]]
     kind = type(failure).__name__
-    assert all(f"develop {name}: {kind}: no answer" in str(told.value) for name in names[::2])
+    assert all(f"build {name}: {kind}: no answer" in str(told.value) for name in names[::2])
     monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
-    assert await sweep() == (f"develop {names[0]}", f"develop {names[2]}")
+    assert await sweep() == (f"build {names[0]}", f"build {names[2]}")
 
 
 async def test_sweep_leaves_running_run_alone(swept):
     """It holds the lock."""
-    name = f"develop app-{uuid4().hex[:6]}"
+    name = f"build app-{uuid4().hex[:6]}"
     await killed(name)
 
     async with run_lock(name):
-        token = turns._held.set(frozenset())
+        token = locks._held.set(frozenset())
         assert await sweep() == () and swept == []
-        turns._held.reset(token)
+        locks._held.reset(token)

@@ -101,10 +101,10 @@ CHANGES = {
     "tags": ({"tags": ("other",)}, 1, "its tags are other now"),
     "no tags": ({"tags": ()}, 1, "its tags are none now"),
     "pushed": ({"pushed_at": ago(1)}, 1, "it was pushed again"),
-    "pulled": ({"pulled_at": ago(1)}, 1, "it was pulled since"),
+    "pulled": ({"pulled_at": ago(1)}, 1, "it was pulled after the plan"),
     "archived": ({"status": "ARCHIVED"}, 1, "it is ARCHIVED now"),
     "restoring": ({"status": "ACTIVATING"}, 3, "it is ACTIVATING now"),
-    "pulled what is cold": ({"pulled_at": ago(1)}, 3, "it was pulled since"),
+    "pulled what is cold": ({"pulled_at": ago(1)}, 3, "it was pulled after the plan"),
     "subject": ({"subjects": (digest(900),)}, 1, f"it belongs to {digest(900)} since"),
 }
 
@@ -220,7 +220,7 @@ def test_apply_keeps_image_held_during_other_deletions():
     (1, {"verdict": "failed"}, "curation's last verdict about it is failed now"),
     (1, {"signed": False}, "it is not signed now"),
     (1, {"exploited": ("CVE-1", "CVE-2")}, "it is known to be exploited now: CVE-1, CVE-2"),
-    (2, {"exploited": ()}, "nothing in it is known to be exploited any more"),
+    (2, {"exploited": ()}, "it no longer has a known exploited finding"),
     (3, {"signed": True}, "it is signed now"),
 ])  # fmt: skip
 def test_apply_skips_image_whose_evidence_changed(house, number, says, why):
@@ -273,7 +273,7 @@ def test_apply_keeps_base_of_image_that_turned_out_to_stay(change):
     entries = {e.ref: e for e in house.apply().entries}
 
     assert entries[ref(1)].outcome is Outcome.SKIPPED
-    assert entries[ref(50, BASE)].said == "an image that is still there is built on it, or may be"
+    assert entries[ref(50, BASE)].said == "an image that still exists is built on it, or may be"
     assert {ref(1), ref(50, BASE)} <= house.shelf.held.keys()
 
 
@@ -334,7 +334,7 @@ def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, b
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "fewer of the images that stay may be used by now than the plan leaves"
+    assert entries[ref(1)].said == "fewer of the remaining images can be used now than the plan requires"
     assert entries[ref(2)].outcome is Outcome.DONE, "what is blocked is blocked all the same"
 
 
@@ -430,7 +430,7 @@ def test_apply_keeps_image_deployed_meanwhile(house, more):
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "it should run, or is what ran before"
+    assert entries[ref(1)].said == "it should run, or a rollback may need it"
     assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
 
 
@@ -552,7 +552,7 @@ def test_apply_does_not_archive_image_whose_copy_was_pulled():
 
     applied = house.apply()
     assert {e.outcome for e in applied.entries} == {Outcome.SKIPPED}
-    assert applied.entries[0].said == f"its encrypted copy {ref(13)} was pulled since"
+    assert applied.entries[0].said == f"its encrypted copy {ref(13)} was pulled after the plan"
 
 
 LATER = [deployed(900, 100), deployed(901, 90)]
@@ -571,7 +571,7 @@ def test_apply_skips_missing_copy_and_blocks_its_image():
     entries = {e.ref: e for e in house.apply().entries}
 
     assert entries[ref(22)].outcome is Outcome.DONE
-    assert (entries[ref(12)].outcome, entries[ref(12)].said) == (Outcome.SKIPPED, "it is not there any more")
+    assert (entries[ref(12)].outcome, entries[ref(12)].said) == (Outcome.SKIPPED, "it no longer exists")
 
 
 def test_apply_archives_copy_only_after_its_image_succeeded():
@@ -874,7 +874,7 @@ def test_apply_never_deletes_evidence_of_image_that_stays(house):
 
 @pytest.mark.parametrize(("change", "why"), [
     ({"tags": ("release",)}, "its tags are release now"), ({"pushed_at": ago(1)}, "it was pushed again"),
-    ({"pulled_at": ago(1)}, "it was pulled since"),
+    ({"pulled_at": ago(1)}, "it was pulled after the plan"),
 ])  # fmt: skip
 def test_apply_keeps_child_used_meanwhile(change, why):
     """Its index stays too if nothing else names the child."""

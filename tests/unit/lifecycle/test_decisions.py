@@ -1,4 +1,4 @@
-"""Block, unblock, hold, release: signed first, then applied, and without effect if repeated."""
+"""Block, unblock, hold, unhold: signed first, then applied, and without effect if repeated."""
 
 from datetime import timedelta
 
@@ -108,10 +108,10 @@ def heard():
 def say(world, make, registry, heard):
     """Return a function that decides about an image."""
 
-    def said(act, number=1, at=0, why="CVE-2026-1", repository="curated/hello", **asked):
+    def said(act, number=1, at=0, reason="CVE-2026-1", repository="curated/hello", **asked):
         bench = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
-        return decide(ref(number, repository), act, bench, by="ann", why=why, now=now, tell=heard.append, **asked)
+        return decide(ref(number, repository), act, bench, by="ann", reason=reason, now=now, tell=heard.append, **asked)
 
     return said
 
@@ -137,10 +137,10 @@ def test_block_is_signed_and_image_archived(say, stands, registry):
     ruled = say(Act.BLOCK)
 
     assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
-    assert (stands().block.by, stands().block.why) == ("ann", "CVE-2026-1")
+    assert (stands().block.by, stands().block.reason) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
     assert registry.made == {WHERE: (True, None), "evidence/lifecycle/digests": (True, None)}
-    assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --why …"
+    assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --reason …"
 
 
 def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, heard, monkeypatch):
@@ -160,7 +160,7 @@ def test_block_of_uncurated_image_shows_complete_reference(say, registry):
     del registry.there["curated/hello"]
 
     image = f"dev/hello@{digest(1)}"
-    assert str(say(Act.BLOCK)) == f"block: {image}\n  to lift it: cscm unblock {image} --why …"
+    assert str(say(Act.BLOCK)) == f"block: {image}\n  to lift it: cscm unblock {image} --reason …"
 
 
 @pytest.mark.parametrize(("act", "told"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
@@ -171,7 +171,7 @@ def test_decision_about_base_announces_rescan_of_images_on_it(say, act, told):
     first, again = say(act, at=1, repository="curated/base/python"), say(act, at=2, repository="curated/base/python")
 
     assert (first.changed, again.changed) == (True, False)
-    assert [("is judged anew by the rescan that this starts" in str(each)) for each in (first, again)] == [told, told]
+    assert [("are judged again by a rescan" in str(each)) for each in (first, again)] == [told, told]
 
 
 def test_encrypted_copy_is_archived_and_restored_with_its_image(say, world, make, registry):
@@ -200,7 +200,7 @@ def test_block_and_unblock_apply_to_digest_in_every_repository(say, registry, co
     ruled = say(Act.BLOCK)
 
     assert {(each.repository, each.digest) for each in ruled.elsewhere} == elsewhere
-    assert f"  under another name too: dev/hello@{digest(1)}" in str(ruled)
+    assert f"  also under another name: dev/hello@{digest(1)}" in str(ruled)
     closed = {
         (name, each) for name, held in registry.there.items() for each, status in held.items()
         if status is StorageStatus.ARCHIVED
@@ -278,10 +278,13 @@ def test_repeated_block_archives_reopened_image(say, stands, registry, world):
     say(Act.BLOCK)
     registry.there["curated/hello"][digest(1)] = StorageStatus.ACTIVE
 
-    again = say(Act.BLOCK, at=9, why="another")
+    again = say(Act.BLOCK, at=9, reason="another")
 
-    assert (again.changed, again.moved, stands().block.why) == (False, (digest(1),), "CVE-2026-1")
-    assert str(again).splitlines()[0] == f"block: {ref(1)} (it was blocked already: what was said then stands)"
+    assert (again.changed, again.moved, stands().block.reason) == (False, (digest(1),), "CVE-2026-1")
+    assert (
+        str(again).splitlines()[0]
+        == f"block: {ref(1)} (it was blocked already, and the earlier decision stays in force)"
+    )
     assert say(Act.BLOCK).moved == ()
     assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
@@ -334,7 +337,7 @@ def test_unreadable_deployment_record_does_not_prevent_block(say, stands, heard,
     assert stands().block and registry.archived() == (set() if only_sign else {digest(1)})
     assert heard == [ruled] and ruled.running == ()
     line = str(ruled).splitlines()[1]
-    assert line.startswith("  what runs from it cannot be told: a record of shop — ")
+    assert line.startswith("  what runs from it is unknown: a record of shop — ")
 
 
 @pytest.mark.parametrize("error", [AwsUnavailable("throttled\nlater"), ValueError("a mistake of ours")])
@@ -361,10 +364,10 @@ def test_uncurated_image_can_be_blocked(say, stands):
 def test_unblock_restores_image_and_records_excuse(say, stands, registry):
     """The image is restored even if it was archived for another reason."""
     say(Act.BLOCK)
-    ruled = say(Act.UNBLOCK, at=1, why="false alarm")
+    ruled = say(Act.UNBLOCK, at=1, reason="false alarm")
 
     assert (ruled.changed, ruled.moved, registry.archived()) == (True, (digest(1),), set())
-    assert (stands().block, stands().excuse.why) == (None, "false alarm")
+    assert (stands().block, stands().excuse.reason) == (None, "false alarm")
 
 
 def test_unblock_names_archived_indexes_with_restore_command(say, registry):
@@ -387,25 +390,25 @@ def test_unblock_names_archived_indexes_with_restore_command(say, registry):
 
 def test_decision_report_shows_how_to_undo_it(say):
     """After an unblock it shows how to promote an image that a gate refused meanwhile."""
-    held, released = say(Act.HOLD), say(Act.RELEASE, at=1)
+    held, released = say(Act.HOLD), say(Act.UNHOLD, at=1)
     say(Act.BLOCK, at=2)
     unblocked, again = say(Act.UNBLOCK, at=3), say(Act.UNBLOCK, at=4)
 
-    assert str(held) == f"hold: {ref(1)}\n  to end it: cscm release {ref(1).short} --why …"
-    assert str(released) == f"release: {ref(1)}"
+    assert str(held) == f"hold: {ref(1)}\n  to end it: cscm unhold {ref(1).short} --reason …"
+    assert str(released) == f"unhold: {ref(1)}"
     assert str(unblocked).splitlines()[1:] == [
-        f"  first, where curation refused it meanwhile: cscm curate dev/hello@{digest(1)}",
-        f"  then, where execution did: cscm execute curated/hello@{digest(1)} --environment …",
+        f"  first, if curation refused it meanwhile: cscm curate dev/hello@{digest(1)}",
+        f"  then, if execution refused it: cscm deploy curated/hello@{digest(1)} --environment …",
     ]
     assert str(again) == f"unblock: {ref(1)} (it was not blocked)"
     say(Act.BLOCK, 5, repository="curated/base/python")
     base = say(Act.UNBLOCK, 5, at=1, repository="curated/base/python")
     assert str(base).splitlines()[2:] == [
-        f"  first, where curation refused it meanwhile: cscm curate dev/base/python@{digest(5)}"
+        f"  first, if curation refused it meanwhile: cscm curate dev/base/python@{digest(5)}"
     ]
 
 
-@pytest.mark.parametrize("act", [Act.HOLD, Act.RELEASE])
+@pytest.mark.parametrize("act", [Act.HOLD, Act.UNHOLD])
 def test_hold_and_release_move_nothing(say, stands, registry, act):
     """A hold only affects deletion and archiving."""
     say(Act.HOLD)
@@ -438,13 +441,13 @@ def test_block_report_lists_running_containers_with_owner(say, world, make, regi
         RunsFrom(environment="staging", application="broken", address="", owner=""),
         RunsFrom(environment="staging", application="future", address="", owner=""),
         RunsFrom(environment="staging", application="hello", address="http://127.0.0.1:1/", owner="web team"),
-        RunsFrom(environment="staging", application="shop", address="", owner="", front=True),
+        RunsFrom(environment="staging", application="shop", address="", owner="", reverse_proxy=True),
     )
     assert str(ruled).splitlines()[1:-1] == [
         "  runs from it: broken in staging, of an unknown owner",
         "  runs from it: future in staging, of an unknown owner",
         "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
-        "  runs from it: the front of shop in staging, of an unknown owner",
+        "  runs from it: the reverse proxy of shop in staging, of an unknown owner",
     ]
     assert say(Act.UNBLOCK).running == ()
 
@@ -453,11 +456,11 @@ def test_block_report_lists_running_containers_with_owner(say, world, make, regi
 def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes, act):
     """It affects no image."""
     plan = digest(77)
-    approve_plan(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", why="looked at it", now=make.noon)
+    approve_plan(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", reason="looked at it", now=make.noon)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
     found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)
     (said,) = read_decisions(found)
-    assert (said.value.act, said.value.by, said.value.why) == (act, "ann", "looked at it")
+    assert (said.value.act, said.value.by, said.value.reason) == (act, "ann", "looked at it")
     assert image_status(found) == ImageStatus()
     assert registry.made == {"evidence/lifecycle/plans": (True, None)}

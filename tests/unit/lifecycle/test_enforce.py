@@ -60,7 +60,7 @@ def say(world, make, registry):
 
     def said(act, where, at=0):
         when = make.noon + timedelta(seconds=at)
-        sign_decision(where, act, world.store(TierName.LIFECYCLE), registry, by="ann", why="x", now=when)
+        sign_decision(where, act, world.store(TierName.LIFECYCLE), registry, by="ann", reason="x", now=when)
 
     return said
 
@@ -116,7 +116,7 @@ def test_image_that_is_not_blocked_stays_active(say, registry, enforced, acts):
 def test_block_without_digest_statement_applies_to_its_application(world, make, registry, enforced):
     """Earlier versions signed a block for one application only."""
     registry.there = {"curated/base/python": {digest(1): ACTIVE}, "curated/other": {digest(1): ACTIVE}}
-    said = {"act": "block", "by": "ann", "why": "x", "at": make.noon.isoformat()}
+    said = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
     world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, said, make.noon)
 
     assert enforced().archived == (BASE,)

@@ -127,7 +127,8 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
 
     guards = [found.step(each.ref).guards for each in seen]
     assert guards == [
-        ("it runs: staging, as the front of hello",), ("it runs: staging",), ("it is what ran before: staging",),
+        ("it runs: staging, as the reverse proxy of hello",), ("it runs: staging",),
+        ("a rollback may need it: staging",),
     ]  # fmt: skip
 
 
@@ -484,8 +485,8 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
 @pytest.mark.parametrize(("others", "why"), [
     ({"deployments": [deployed(99, 50)]}, "runs: staging"),
     ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "is what ran before: staging"),
-    ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the front of hello"),
-    ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is owed to an audit"),
+    ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the reverse proxy of hello"),
+    ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is kept for audits"),
     ({"standings": {ref(99): stands(hold="audit")}}, "is held by ann"),
     ({"standings": {ref(99): stands(block="bad")}}, "is blocked by ann"),
     ({"untold": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
@@ -564,8 +565,8 @@ def test_plan_limits_count_images_without_their_referrers():
         return plan_lifecycle(stock(*images, parts=parts), rules, NOW).over
 
     assert over(count=3, share=0.6) == ()
-    assert over(count=2, share=1) == ("it changes 3 images, and 2 need no approval",)
-    assert over(count=9, share=0.59) == ("it changes 60% of curated/hello, and 59% need no approval",)
+    assert over(count=2, share=1) == ("it changes 3 images; the limit without approval is 2",)
+    assert over(count=9, share=0.59) == ("it changes 60% of curated/hello; the limit without approval is 59%",)
 
 
 def test_plan_share_counts_images_in_the_registry():
@@ -576,9 +577,11 @@ def test_plan_share_counts_images_in_the_registry():
     whole = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
     whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref not in {g.ref for g in gone})})
 
-    assert plan_lifecycle(whole, rules, NOW).over == ("it changes 100% of curated/hello, and 50% need no approval",)
+    assert plan_lifecycle(whole, rules, NOW).over == (
+        "it changes 100% of curated/hello; the limit without approval is 50%",
+    )
     orphaned = plan_lifecycle(whole.model_copy(update={"deployments": ()}), rules, NOW)
-    assert orphaned.over[0] == "it changes 42 images, and 2 need no approval"
+    assert orphaned.over[0] == "it changes 42 images; the limit without approval is 2"
 
 
 def test_plan_without_changes_needs_no_approval():
@@ -598,7 +601,7 @@ def test_plan_step_shows_its_basis_and_guards():
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
     assert (step.size, step.depends, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
     assert (follower.size, follower.depends, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
-    assert step.reason == "a newer one was released, 300 days ago or longer, and 90 days are allowed"
+    assert step.reason == "a newer one was released, 300 days ago or longer; the limit is 90 days"
     assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
     assert runs.guards == ("it runs: staging",) and runs.pulled_at == ago(3)
     assert [s.ref for s in found.changes] == [ref(1)]
@@ -645,7 +648,7 @@ def test_plan_file_of_older_version_is_refused(tmp_path):
     del document["plan"]["newest"]
     path.write_text(json.dumps(document))
 
-    with pytest.raises(DeclarationInvalid, match=r"is no plan of this version\.\nMake one with `cscm lifecycle plan"):
+    with pytest.raises(DeclarationInvalid, match=r"is not a plan of this version\.\nMake one with `cscm lifecycle plan"):
         read_plan(path)
 
 
@@ -656,7 +659,7 @@ def test_invalid_plan_file_is_refused(tmp_path, text):
 
     with pytest.raises(DeclarationInvalid, match=r"cscm lifecycle plan -o plan\.json"):
         read_plan(tmp_path / "p.json")
-    with pytest.raises(DeclarationInvalid, match="is no plan"):
+    with pytest.raises(DeclarationInvalid, match="is not a plan"):
         read_plan(tmp_path / "none.json")
 
 
@@ -668,14 +671,14 @@ def test_in_use_separates_deployments_of_applications():
 
     assert running_now == {
         digest(4): ["staging"],
-        digest(9): ["staging, as the front of hello"],
+        digest(9): ["staging, as the reverse proxy of hello"],
         digest(2): ["staging"],
     }
     assert before == {digest(3): ["staging"]}
     assert in_use(history, 2)[1] == {
         digest(3): ["staging"],
         digest(1): ["staging"],
-        digest(7): ["staging, as the front of hello"],
+        digest(7): ["staging, as the reverse proxy of hello"],
     }
 
 
@@ -831,7 +834,7 @@ def test_snapshot_builders_have_expected_defaults():
     {"parts": [part(1, days=20, tags=("t1",))]},
 ])  # fmt: skip
 def test_plan_keeps_bases_if_base_of_an_image_is_unknown(dark):
-    """Its evidence is unreadable or the inventory does not know it, and it may run."""
+    """Its evidence is unreadable or it is not in the inventory, and it may run."""
     bases = [image(50, repository=BASE), *(image(n, 160 - n, repository=BASE) for n in (60, 61, 62))]
     assert planned(*newest(), *bases)[50] == ("age-out", "age-out.superseded")
 

@@ -205,7 +205,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
     if needed == "runs":
         deployed()
     if needed == "held":
-        sign_decision(plain, Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+        sign_decision(plain, Act.HOLD, read.evidence, registry, by="ann", reason="audit", now=make.noon)
     images = (image(2, signed=False, passed=None),)
     gone = image(1).model_copy(update={"ref": plain, "signed": False, "judgements": ()})
 
@@ -327,13 +327,13 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
     """It may be held, and an unreadable status is noted."""
     registry.there = {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]}
     registry.ensure_repository = lambda *_, **__: None
-    sign_decision(ref(2), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    sign_decision(ref(2), Act.HOLD, read.evidence, registry, by="ann", reason="audit", now=make.noon)
     damaged = ref(3, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
 
     whole = read.stock((image(1),), NOW)
 
-    assert {where: each.hold.why for where, each in whole.standings.items()} == {str(ref(2)): "audit"}
+    assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(2)): "audit"}
     assert whole.untold.keys() == {str(ref(3))} and "evidence.invalid" in whole.untold[str(ref(3))]
 
 
@@ -342,7 +342,7 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
     registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
     registry.content = {ref(1): {}, ref(2, "curated/shop"): {}}
     registry.ensure_repository = lambda *_, **__: None
-    sign_decision(ref(1), Act.HOLD, read.evidence, registry, by="ann", why="audit", now=make.noon)
+    sign_decision(ref(1), Act.HOLD, read.evidence, registry, by="ann", reason="audit", now=make.noon)
     deployed()
     images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))
 
@@ -351,5 +351,5 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
     assert (whole.images, whole.read_at) == (images, NOW + timedelta(days=1))
     assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]
     assert [d.digest for d in whole.deployments] == [test_records.FIRST.digest]
-    assert {where: each.hold.why for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
+    assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
     assert [m.stored for m in whole.members] == [stored(1), stored(2)]

@@ -53,7 +53,7 @@ def test_guards_lists_every_guard_of_an_image():
     assert found == (
         "it was pushed or restored less than 14 days ago",
         "it runs: staging",
-        "it is what ran before: production",
+        "a rollback may need it: production",
         "it is held by ann: audit",
     )
     assert guards(Facts(), NIGHTLY) == ()

@@ -1,4 +1,4 @@
-"""announce: one push gives one event, and an event that Prefect did not take is an error."""
+"""announce: one push gives one event, and an event that Prefect did not accept is an error."""
 
 from datetime import timedelta
 
@@ -56,14 +56,14 @@ def test_duplicate_message_gives_same_event_id():
 @pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)
 def test_announce_raises_error_if_prefect_did_not_take_event(answer):
     """The message then stays in its queue."""
-    with pytest.raises(EventNotTaken, match="did not take"):
+    with pytest.raises(EventNotTaken, match="did not accept"):
         announce(PUSHED, Client(answer))
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
 def test_announce_raises_other_error_if_prefect_rejects_event(answer):
     """Retrying would never succeed."""
-    with pytest.raises(EventUnreadable, match="for an event"):
+    with pytest.raises(EventUnreadable, match="as an event"):
         announce(PUSHED, Client(answer))
 
 

@@ -88,7 +88,7 @@ def test_every_deployment_is_refused_without_declarations(tmp_path):
 
 async def test_run_without_deployment_is_refused():
     """Its command would come from the server alone."""
-    with pytest.raises(ForeignRun, match="of no deployment"):
+    with pytest.raises(ForeignRun, match="it has no deployment"):
         await flow_run.load_declared_flow(SimpleNamespace(deployment_id=None))
 
 

@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from orchestration import locks as turns
+from orchestration import locks
 from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
 
 
@@ -22,11 +22,11 @@ def name(machine):
 @contextmanager
 def another_run():
     """Act as another run, which holds none of the locks of this one."""
-    token = turns._held.set(frozenset())
+    token = locks._held.set(frozenset())
     try:
         yield
     finally:
-        turns._held.reset(token)
+        locks._held.reset(token)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def gives_up(monkeypatch):
     @contextmanager
     def soon(said=None):
         with monkeypatch.context() as patch, another_run(), pytest.raises(TimeoutError, match=said):
-            patch.setattr(turns, "WAIT", 0.5)
+            patch.setattr(locks, "WAIT", 0.5)
             yield
 
     return soon
@@ -47,7 +47,7 @@ def run(monkeypatch):
     """Return a function that takes a lock as a named run and returns the abandoned runs before it."""
 
     async def one(name, who, error=None):
-        monkeypatch.setattr(turns, "invocation", lambda: who)
+        monkeypatch.setattr(locks, "invocation", lambda: who)
         try:
             async with run_lock(name) as before:
                 if error:
@@ -65,7 +65,7 @@ async def taken(name):
 
 
 def file_of(name):
-    return get_current_settings().home / "turns" / name
+    return get_current_settings().home / "locks" / name
 
 
 async def test_lock_excludes_other_run_of_same_name_only(name):
@@ -81,7 +81,7 @@ async def test_lock_excludes_other_run_of_same_name_only(name):
         second = asyncio.create_task(waits())
         async with run_lock(f"{name} other"):
             said.append("other")
-        await asyncio.sleep(3 * turns.POLL)
+        await asyncio.sleep(3 * locks.POLL)
         said.append("first")
     await second
 
@@ -98,7 +98,7 @@ async def test_lock_is_reentrant_within_run(name, gives_up):
         assert await takes(name, within) == 1
         with gives_up():
             async with run_lock(name):
-                raise AssertionError("two have the turn")
+                raise AssertionError("two hold the lock")
     assert await taken(name) == 0
     async with run_lock(name):
         assert await taken(name) == 1
@@ -107,9 +107,9 @@ async def test_lock_is_reentrant_within_run(name, gives_up):
 async def test_waiting_for_lock_times_out(name, gives_up):
     """The holder is not disturbed, and the waiting run is not reported as abandoned."""
     async with run_lock(name):
-        with gives_up(f"{name}: another run had the turn"):
+        with gives_up(f"{name}: another run held the lock"):
             async with run_lock(name):
-                raise AssertionError("two have the turn")
+                raise AssertionError("two hold the lock")
 
         assert await taken(name) == 1
     async with run_lock(name) as before:
@@ -121,7 +121,7 @@ async def test_lock_excludes_run_on_other_machine(name, gives_up, machine):
     async with run_lock(name):
         with machine("another"), gives_up():
             async with run_lock(name):
-                raise AssertionError("two have the turn")
+                raise AssertionError("two hold the lock")
     with machine("another"):
         async with run_lock(name):
             assert await taken(name) == 1
@@ -153,7 +153,7 @@ async def test_lock_reports_failed_runs_and_one_that_timed_out(name, run, gives_
 
 async def test_lock_remembers_limited_number_of_failed_runs(name, run, monkeypatch):
     """An application that never builds must not fill the disk."""
-    monkeypatch.setattr(turns, "REMEMBERED", 2)
+    monkeypatch.setattr(locks, "REMEMBERED", 2)
     for who in ("one", "two", "three"):
         await run(name, who, ValueError("it fails"))
 
@@ -169,7 +169,7 @@ async def test_lock_with_invalid_file_reports_no_run(name, run, content):
     assert await run(name, "one") == ()
 
 
-@flow(name="takes a turn", validate_parameters=False)
+@flow(name="takes a lock", validate_parameters=False)
 async def takes(name, during):
     async with run_lock(name):
         return await during()
@@ -177,8 +177,8 @@ async def takes(name, during):
 
 async def test_lease_of_dead_run_is_released_at_once(name, machine, monkeypatch):
     """Its file names the lease; a copy of the file that nobody has locked simulates the death."""
-    monkeypatch.setattr(turns, "invocation", lambda: "dead")
-    monkeypatch.setattr(turns, "WAIT", turns.LEASE / 3)
+    monkeypatch.setattr(locks, "invocation", lambda: "dead")
+    monkeypatch.setattr(locks, "WAIT", locks.LEASE / 3)
 
     async def dies():
         written = file_of(name).read_bytes()
@@ -222,7 +222,7 @@ async def test_lock_reports_run_by_its_invocation(name):
     """The labels of the containers and images of a run have the same value."""
 
     async def fails():
-        raise ValueError(turns.invocation())
+        raise ValueError(locks.invocation())
 
     with pytest.raises(ValueError) as error:
         await takes(name, fails)
@@ -247,8 +247,8 @@ async def test_abandoned_locks_does_not_count_as_waiting_run(name, run, monkeypa
     await run(name, "one", ValueError("it fails"))
     async with next_run_lock(f"{name} other"):
         pass
-    opened, real = [], turns._opened
-    monkeypatch.setattr(turns, "_opened", lambda path: (opened.append(path.name), real(path))[1])
+    opened, real = [], locks._opened
+    monkeypatch.setattr(locks, "_opened", lambda path: (opened.append(path.name), real(path))[1])
 
     assert abandoned_locks() == (name,)
     assert opened == [name, f"{name} other"]

@@ -24,7 +24,7 @@ async def alone(machine, monkeypatch):
 
 async def test_freeze_stays_active_until_it_is_lifted(make):
     """Everyone can see who set it and why."""
-    about = PromotionFreeze(by="ann", why="holidays", since=make.noon)
+    about = PromotionFreeze(by="ann", reason="holidays", since=make.noon)
     await set_freeze(about)
     assert await active_freeze() == about
     assert await lift_freeze() and not await lift_freeze()
@@ -39,7 +39,7 @@ async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
 
     for block in (flows.Tier, flows.Workbench):
         monkeypatch.setattr(block, "aload", forbidden)
-    await set_freeze(PromotionFreeze(by="ann", why="holidays", since=make.noon))
+    await set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
 
     for state in (await promote(IMAGE, return_state=True), await reconcile("curation", return_state=True)):
         assert (state.type.value, state.name) == ("COMPLETED", "Frozen")
@@ -49,5 +49,5 @@ async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
 async def test_unreadable_freeze_stops_promotions():
     """Somebody wanted to stop promotions, so none starts until the value is fixed."""
     await Variable.aset(promotion_freeze.VARIABLE, "yes please", overwrite=True)
-    with pytest.raises(SettingInvalid, match="cscm thaw"):
+    with pytest.raises(SettingInvalid, match="cscm unfreeze"):
         await promote(IMAGE)

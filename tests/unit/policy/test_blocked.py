@@ -26,7 +26,7 @@ class Standing(Judged):
 
     def say(self, act, ref, at=0, **changes):
         when = self.make.noon + timedelta(seconds=at)
-        predicate = {"act": act, "by": "ann", "why": "CVE-2026-1", "at": when.isoformat(), **changes}
+        predicate = {"act": act, "by": "ann", "reason": "CVE-2026-1", "at": when.isoformat(), **changes}
         return self.attach(image_status_repository(ref), TierName.LIFECYCLE, LIFECYCLE, predicate)
 
 
@@ -155,7 +155,7 @@ def test_gates_find_blocked_base_by_digest_if_material_is_not_curated(pieces):
 def test_gates_refuse_blocked_digest_under_any_material_name(pieces, name, gate):
     """The rule also holds for a digest that only `dev/` or another registry offers."""
     pieces.good(gate, **on((name, BASE.digest)))
-    block = {"act": "block", "by": "ann", "why": "CVE-2026-1", "at": pieces.make.noon.isoformat()}
+    block = {"act": "block", "by": "ann", "reason": "CVE-2026-1", "at": pieces.make.noon.isoformat()}
     said = pieces.attach(block_repository(BASE.digest), TierName.LIFECYCLE, LIFECYCLE, block)
 
     verdict = pieces.judged(gate)
@@ -169,7 +169,7 @@ def test_gates_refuse_blocked_digest_under_any_material_name(pieces, name, gate)
 def test_gate_refuses_digest_blocked_under_another_application(pieces, gate):
     """Development can offer the same manifest under the name of another application."""
     pieces.good(gate)
-    block = {"act": "block", "by": "ann", "why": "x", "at": pieces.make.noon.isoformat(), "image": "curated/other@x"}
+    block = {"act": "block", "by": "ann", "reason": "x", "at": pieces.make.noon.isoformat(), "image": "curated/other@x"}
     pieces.attach(block_repository(where(gate).digest), TierName.LIFECYCLE, LIFECYCLE, block)
 
     assert [r.code for r in pieces.judged(gate).reasons] == ["image.blocked"]
@@ -230,7 +230,7 @@ def test_release_gate_stops_at_bases_that_name_each_other(pieces):
 def test_release_gate_raises_when_status_of_base_is_unreadable(pieces):
     """A base of unknown status may be blocked."""
     pieces.good(Gate.RELEASE, **on(("curated/base/python", BASE.digest)))
-    pieces.say("unblock", BASE, why=None)
+    pieces.say("unblock", BASE, reason=None)
 
     with pytest.raises(EvidenceInvalid):
         pieces.judged(Gate.RELEASE)
@@ -266,7 +266,7 @@ def test_gate_ignores_unblock_signed_by_development(pieces):
     pieces.say("block", where(Gate.INTAKE))
     place = image_status_repository(where(Gate.INTAKE))
     later = (pieces.make.noon + timedelta(seconds=9)).isoformat()
-    pieces.attach(place, DEV, LIFECYCLE, {"act": "unblock", "by": "me", "why": "please", "at": later})
+    pieces.attach(place, DEV, LIFECYCLE, {"act": "unblock", "by": "me", "reason": "please", "at": later})
 
     assert isinstance(pieces.judged(Gate.INTAKE), Refused)
     assert PROVENANCE in [e.predicate_type for e in pieces.facts(Gate.INTAKE).evidence]

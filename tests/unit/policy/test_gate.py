@@ -57,7 +57,7 @@ def test_evaluate_admits_image_without_reasons():
 
 def test_policy_without_rules_is_invalid():
     """An empty policy would admit everything."""
-    with pytest.raises(ValueError, match="admit everything"):
+    with pytest.raises(ValueError, match="admits everything"):
         policy(Gate.INTAKE)
 
 

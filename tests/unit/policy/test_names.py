@@ -108,7 +108,7 @@ def test_register_rejects_entry_without_fields(tmp_path):
     """Such an entry would look like a reservation and reserve nothing."""
     (tmp_path / "names.yaml").write_text("names:\n  hello: {}\n")
 
-    with pytest.raises(DeclarationInvalid, match="given to nobody"):
+    with pytest.raises(DeclarationInvalid, match="assigned to nobody"):
         read_register(tmp_path / "names.yaml")
 
 

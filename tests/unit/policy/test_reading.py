@@ -534,7 +534,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
 
     notes = pieces.judged(Gate.RELEASE).notes
 
-    assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
+    assert [note.startswith("built with curated/base/python but not on it") for note in notes] == [True] * noted
 
 
 def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
@@ -572,18 +572,18 @@ def test_release_gate_refuses_image_with_copied_base_and_no_sbom(pieces, monkeyp
 @pytest.mark.parametrize("required", [True, False])
 def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, required):
     """A denial counts in every environment; only statements in the repository of execution are read."""
-    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "who": "Ada", "why": "so",
+    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "by": "Ada", "reason": "so",
             "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
-        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "why": place})
+        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "reason": place})
     store = pieces.world.store(EXECUTION)
 
     facts = read_deploy_facts(CURATED, requirements(approval=required), store, make.noon, bases=())
 
-    read = [each.predicate["why"] for each in facts.evidence if each.predicate_type == APPROVAL]
+    read = [each.predicate["reason"] for each in facts.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and facts.environment.approval is required
     asked = execution_statements(CURATED, store, APPROVAL)
-    assert [each.predicate["why"] for each in asked] == ["evidence/execution/hello"]
+    assert [each.predicate["reason"] for each in asked] == ["evidence/execution/hello"]
 
 
 SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", "looks": 2, "asked": 60}

@@ -277,7 +277,7 @@ def test_limits_remedy_names_first_fixed_version(make):
         make.report(make.finding(known_exploited=True, fixed_in=("3.0.2", "3.1.0"))), Limits(), "scan"
     )
 
-    assert reason.remedy == "raise openssl to 3.0.2 or later"
+    assert reason.remedy == "upgrade openssl to 3.0.2 or later"
 
 
 @pytest.mark.parametrize(("count", "more"), [(4, None), (5, None), (6, 1), (7, 2)])
@@ -358,8 +358,8 @@ LATER = requirements("production", soak=RequiredSoak("staging", 3600))
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [
-        (None, "nobody signed a soak of this one there"),
-        (3599, "this one was well in staging for 0:59:59"),
+        (None, "there is no signed soak of this image"),
+        (3599, "this image was healthy in staging for 0:59:59"),
         (3600, None),
         (7200, None),
     ],
@@ -371,7 +371,7 @@ def test_soak_completed_refuses_missing_or_short_soak(make, seconds, told):
     reasons = list(rules.soak_completed(deploy_facts(environment=LATER, soak=soak)))
 
     assert [(reason.code, reason.fact) for reason in reasons] == [
-        ("soak.missing", f"production takes only what was well in staging for 1:00:00, and {told}")
+        ("soak.missing", f"production requires an image that was healthy in staging for 1:00:00; {told}")
     ][: told is not None]
 
 
@@ -446,7 +446,7 @@ def test_distribution_supported_passes_if_other_evidence_is_missing(make):
 def test_approval_given_refuses_denial_with_person_and_reason(make):
     """A denial counts in every environment; only some environments require an approval."""
     denied = Approval(
-        environment="staging", digest=DIGEST, decision="denied", who="Ada", why="not today", decided=make.noon
+        environment="staging", digest=DIGEST, decision="denied", by="Ada", reason="not today", decided=make.noon
     )
 
     for asks in (True, False):
@@ -558,7 +558,7 @@ def test_archives_accepted_refuses_unlisted_archives(make):
     many = Examination(archives=(ZIP,), unlisted=2)
     (reason,) = rules.archives_accepted(release_facts(examination=many, manifest=accepting(make, "archive", "/srv/*")))
 
-    assert reason.fact == "2 archives in which no scanner looks: more than are listed"
+    assert reason.fact == "2 archives that no scanner opens: more than are listed"
 
 
 def test_verdict_notes_unscanned_content_that_owner_accepts(make):
@@ -626,7 +626,7 @@ def numbered(kind, start):
         (
             rules.distribution_consistent,
             {"contradictions": numbered("path", LIE)},
-            "it says to be of no distribution, and "
+            "it names no distribution, but "
             + "; ".join(f"/x/{number:02}: it names the version 11" for number in range(10)),
         ),
         (
@@ -638,7 +638,7 @@ def numbered(kind, start):
         (
             rules.archives_accepted,
             {"archives": numbered("path", ZIP), "unlisted": 3},
-            "14 archives in which no scanner looks: " + ", ".join(f"/x/{number:02} (zip)" for number in range(10)),
+            "14 archives that no scanner opens: " + ", ".join(f"/x/{number:02} (zip)" for number in range(10)),
         ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -657,7 +657,7 @@ def test_distribution_matches_base_names_both_distributions():
         release_facts(examination=Examination(distribution=DEBIAN), base_distributions=bases)
     )
 
-    assert reason.fact == "it says to be of debian 12, and /etc/os-release: base is of debian 10"
+    assert reason.fact == "it names debian 12, but /etc/os-release: base names debian 10"
 
 
 def test_verdict_limits_number_of_notes(make):

@@ -83,7 +83,7 @@ class Chain:
         self.running[environment] = number
         known = Deployment(
             environment=environment, application="hello", digest=digest(number), container=container, name="n",
-            front="2",
+            reverse_proxy="2",
             proxy=digest(0), address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={},
             profile=profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
             started_at=self.make.noon,
@@ -99,7 +99,7 @@ class Chain:
 
     def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION):
         at = self.make.noon + timedelta(hours=hour)
-        said = Approval(environment=environment, digest=digest(number), decision=decision, who="Ada", why="so",
+        said = Approval(environment=environment, digest=digest(number), decision=decision, by="Ada", reason="so",
                         decided=at)  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, APPROVAL, said.predicate())
 

@@ -56,7 +56,7 @@ class Prefect:
     def push(self, pushed):
         self._refuse()
         if pushed.tag == "never":
-            raise EventUnreadable("Prefect does not take it for an event\nlook")
+            raise EventUnreadable("Prefect does not accept it as an event\nlook")
         self.taken.append(pushed.tag)
 
     def catch_up(self, applications, pushes):
@@ -66,7 +66,7 @@ class Prefect:
     def _refuse(self):
         if self.refuses:
             self.refuses -= 1
-            raise EventNotTaken("Prefect did not take it\ntry again")
+            raise EventNotTaken("Prefect did not accept it\ntry again")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_event_rejected_by_prefect_goes_to_dead_letter_queue(carry):
     queue, dead, prefect, waits, _ = carry(message(), message(image_tag="never"))
 
     assert (prefect.taken, queue.held, waits) == (["3f2a1c0"], [], [])
-    assert [each.reason for each in dead.held] == ["Prefect does not take it for an event"]
+    assert [each.reason for each in dead.held] == ["Prefect does not accept it as an event"]
 
 
 def test_message_is_deleted_after_prefect_took_its_event(carry):

@@ -64,7 +64,7 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
     assert [(str(s.image), s.to) for s in found if not s.unreadable] == [
         (str(chain.dev(3)), "curation"), (str(chain.curated(2)), "staging")
     ]  # fmt: skip
-    assert all(s.why and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
+    assert all(s.reason and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
 
 
 def test_missed_is_empty_without_released_images(chain):

@@ -36,7 +36,7 @@ def test_refused_image_stays(chain, gate, why):
 
     move = chain.to_curation(1)
     assert (move.to, move.waits) == ("", False)
-    assert why in move.why
+    assert why in move.reason
 
 
 def test_refusal_after_release_counts(chain):
@@ -45,7 +45,7 @@ def test_refusal_after_release_counts(chain):
     chain.release(1)
     chain.judge(1, Gate.INTAKE, "x.y", hour=1)
 
-    assert "refused" in chain.to_curation(1).why
+    assert "refused" in chain.to_curation(1).reason
 
 
 def test_released_image_is_not_curated_again(chain):
@@ -53,7 +53,7 @@ def test_released_image_is_not_curated_again(chain):
     chain.offer(1)
     chain.release(1)
 
-    assert chain.to_curation(1).why == "it is released"
+    assert chain.to_curation(1).reason == "it is released already"
 
 
 def test_interrupted_curation_is_resumed(chain):
@@ -69,7 +69,7 @@ def test_only_newest_offered_image_moves(chain):
     chain.offer(1)
     chain.offer(2)
 
-    assert "was pushed after it" in chain.to_curation(1).why
+    assert "was pushed after it" in chain.to_curation(1).reason
     assert chain.to_curation(2).to == "curation"
 
 
@@ -91,8 +91,8 @@ def test_too_many_unsigned_images_are_reported(chain, monkeypatch):
     for number in range(2, 6):
         chain.offer(number, signed=False)
 
-    assert "development signed none of the 3 images of dev/hello" in chain.to_curation(1).why
-    ((image, why, unreadable),) = [(move.image, move.why, move.unreadable) for move in chain.missed()]
+    assert "development signed none of the 3 images of dev/hello" in chain.to_curation(1).reason
+    ((image, why, unreadable),) = [(move.image, move.reason, move.unreadable) for move in chain.missed()]
     assert (image, unreadable) == (chain.dev(5), True) and "none of the 3" in why
 
 
@@ -100,7 +100,7 @@ def test_missing_image_is_not_curated(chain):
     """It was removed or archived after its event."""
     chain.offer(2)
 
-    assert "can be pulled" in chain.to_curation(1).why
+    assert "can be pulled" in chain.to_curation(1).reason
 
 
 @pytest.mark.parametrize(("acts", "goes"), [(("block",), False), (("block", "unblock"), True)])
@@ -110,7 +110,7 @@ def test_image_blocked_before_curation_moves_after_unblock(chain, acts, goes):
     chain.judge(1, Gate.INTAKE, "image.blocked")
     for number, act in enumerate(acts):
         at = (chain.make.noon + timedelta(seconds=number)).isoformat()
-        said = {"act": act, "by": "ann", "why": "a key in it", "at": at}
+        said = {"act": act, "by": "ann", "reason": "a key in it", "at": at}
         chain.pieces.attach(image_status_repository(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
 
     assert (chain.to_curation(1).to == "curation") is goes

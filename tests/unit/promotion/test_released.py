@@ -13,8 +13,11 @@ def test_released_image_moves_through_declared_environments(chain):
     assert chain.onward(1).to == "staging"
 
     chain.deploy(1)
-    assert chain.onward(1).why == "it was deployed to staging"
-    assert chain.onward(1, after="staging").why == "it has not soaked in staging yet, well for 0:01:00 without a break"
+    assert chain.onward(1).reason == "it was deployed to staging"
+    assert (
+        chain.onward(1, after="staging").reason
+        == "it has not been healthy in staging for 0:01:00 without interruption yet"
+    )
 
     chain.soak(1)
     move = chain.onward(1, after="staging")
@@ -25,7 +28,7 @@ def test_released_image_moves_through_declared_environments(chain):
     ("asked", "why"),
     [
         (61, "it has soaked in staging for 0:01:00 of 0:01:01"),
-        (None, "staging says no `soak`, so that nothing goes on from there"),
+        (None, "staging has no `soak`, so images are not promoted from there"),
     ],
 )
 def test_soak_counts_against_current_setting_of_environment(chain, asked, why):
@@ -36,7 +39,7 @@ def test_soak_counts_against_current_setting_of_environment(chain, asked, why):
     assert chain.onward(1, after="staging").to == "production"
     chain.asked = asked
 
-    assert chain.onward(1, after="staging").why == why
+    assert chain.onward(1, after="staging").reason == why
 
 
 def test_soak_of_replaced_container_does_not_count(chain):
@@ -47,7 +50,7 @@ def test_soak_of_replaced_container_does_not_count(chain):
     assert chain.onward(1, after="staging").to == "production"
 
     chain.deploy(1, container="3", hour=1)
-    assert "has not soaked in staging yet" in chain.onward(1, after="staging").why
+    assert "has not soaked in staging yet" in chain.onward(1, after="staging").reason
     chain.soak(1, container="3")
     assert chain.onward(1, after="staging").to == "production"
 
@@ -60,7 +63,7 @@ def test_soak_without_deployment_does_not_count(chain):
     chain.release(1)
     chain.soak(1)
 
-    assert chain.onward(1, after="staging").why == "it was never deployed to staging"
+    assert chain.onward(1, after="staging").reason == "it was never deployed to staging"
 
 
 def test_soak_signed_by_other_tier_does_not_count(chain):
@@ -69,7 +72,10 @@ def test_soak_signed_by_other_tier_does_not_count(chain):
     chain.deploy(1)
     chain.soak(1, signer=CURATION)
 
-    assert chain.onward(1, after="staging").why == "it has not soaked in staging yet, well for 0:01:00 without a break"
+    assert (
+        chain.onward(1, after="staging").reason
+        == "it has not been healthy in staging for 0:01:00 without interruption yet"
+    )
 
 
 def test_required_approval_is_asked_once(chain):
@@ -81,7 +87,7 @@ def test_required_approval_is_asked_once(chain):
     assert chain.onward(1, after="staging").asks
 
     chain.decide(1, "denied")
-    assert chain.onward(1, after="staging").why == "Ada denied it for production: so"
+    assert chain.onward(1, after="staging").reason == "Ada denied it for production: so"
 
     chain.decide(1, "approved", hour=1)
     move = chain.onward(1, after="staging")
@@ -110,7 +116,7 @@ def test_image_without_known_declared_environment_does_not_move(chain, changes, 
     """No run starts that could only fail."""
     chain.release(1, **changes)
 
-    assert chain.onward(1).why == why
+    assert chain.onward(1).reason == why
 
 
 def test_application_without_placement_is_not_deployed(chain):
@@ -118,7 +124,7 @@ def test_application_without_placement_is_not_deployed(chain):
     chain.placed = ("production",)
     chain.release(1)
 
-    assert chain.onward(1).why == "hello has no place in staging"
+    assert chain.onward(1).reason == "hello has no place in staging"
 
 
 def test_base_and_image_without_provenance_do_not_move(chain, make):
@@ -127,8 +133,8 @@ def test_base_and_image_without_provenance_do_not_move(chain, make):
     declared = {**base.model_dump(mode="json", exclude_none=True), "test": None, "probe": None}
     chain.release(1, **{key: declared[key] for key in ("kind", "check")}, test=None, probe=None, environments=None)
 
-    assert chain.onward(1).why == "it is no service"
-    assert chain.onward(2).why == "development signed no provenance of it"
+    assert chain.onward(1).reason == "it is not a service"
+    assert chain.onward(2).reason == "development signed no provenance of it"
 
 
 def test_image_refused_by_curation_does_not_move(chain):
@@ -136,7 +142,7 @@ def test_image_refused_by_curation_does_not_move(chain):
     chain.release(1)
     chain.judge(1, Gate.RELEASE, "x.y", hour=1)
 
-    assert chain.onward(1).why == "curation did not release it"
+    assert chain.onward(1).reason == "curation did not release it"
 
 
 def test_refusal_at_deploy_gate_is_final_for_events(chain):
@@ -144,7 +150,7 @@ def test_refusal_at_deploy_gate_is_final_for_events(chain):
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, "scan.high")
 
-    assert chain.onward(1).why == "it was refused at the deploy gate: scan.high"
+    assert chain.onward(1).reason == "it was refused at the deploy gate: scan.high"
 
 
 @pytest.mark.parametrize(("codes", "goes"), [
@@ -155,7 +161,7 @@ def test_refusal_for_block_ends_with_block(chain, codes, goes):
     """A later release verdict that admits the image shows that the block was lifted."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, *codes, hour=1)
-    assert "refused at the deploy gate" in chain.onward(1).why
+    assert "refused at the deploy gate" in chain.onward(1).reason
 
     chain.judge(1, Gate.RELEASE, hour=2)
 
@@ -180,7 +186,7 @@ def test_older_image_never_replaces_newer_one(chain):
     assert chain.onward(1, after="staging").to == "production"
 
     chain.running["production"] = 2
-    assert "runs there, and was curated after it" in chain.onward(1, after="staging").why
+    assert "runs there, and was curated after it" in chain.onward(1, after="staging").reason
 
 
 def test_older_image_does_not_replace_blocked_newer_one(chain):
@@ -190,7 +196,7 @@ def test_older_image_does_not_replace_blocked_newer_one(chain):
     chain.deploy(2)
     chain.archived.append(2)
 
-    assert "runs there, and was curated after it" in chain.onward(1).why
+    assert "runs there, and was curated after it" in chain.onward(1).reason
     assert chain.missed() == ()
     chain.release(3)
     assert [(move.image, move.to) for move in chain.missed()] == [(chain.curated(3), "staging")]
@@ -212,12 +218,12 @@ def test_image_must_be_judged_later_if_running_one_left_registry(chain):
     chain.deploy(2)
     chain.released.remove(2)
 
-    assert "nobody can tell which is newer" in chain.onward(1).why
+    assert "it is unknown which is newer" in chain.onward(1).reason
     assert chain.missed() == ()
     chain.release(3, hour=1)
     assert chain.onward(3).to == "staging"
     chain.running["staging"] = 4  # an image without a deployment record
-    assert "nobody can tell which is newer" in chain.onward(3).why
+    assert "it is unknown which is newer" in chain.onward(3).reason
 
 
 def test_newer_released_image_moves_first(chain):
@@ -225,7 +231,7 @@ def test_newer_released_image_moves_first(chain):
     chain.release(1)
     chain.release(2)
 
-    assert "was curated after it" in chain.onward(1).why
+    assert "was curated after it" in chain.onward(1).reason
     assert chain.onward(2).to == "staging"
 
 
@@ -255,7 +261,7 @@ def test_image_that_skips_environment_needs_the_required_soak(chain, soaked, to)
     move = chain.onward(1)
 
     assert move.to == to
-    assert move.why == ("" if to else "production takes only what soaked in staging, and it did not")
+    assert move.reason == ("" if to else "production requires a soak in staging, and it did not soak there")
 
 
 def test_environment_after_one_without_soak_takes_no_image(chain):
@@ -263,7 +269,7 @@ def test_environment_after_one_without_soak_takes_no_image(chain):
     chain.after, chain.asked = "staging", None
     chain.release(1, environments=["production"])
 
-    assert chain.onward(1).why.startswith("production takes only what soaked in staging, which says no `soak`")
+    assert chain.onward(1).reason.startswith("production requires a soak in staging, which has no `soak`")
 
 
 def test_deployment_records_are_read_per_environment(chain):

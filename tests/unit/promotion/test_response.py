@@ -22,7 +22,7 @@ def expected(make):
     def build(environment="staging", digest=DIGEST, application="hello", container="c1"):
         return Expected(
             environment=environment, application=application, digest=digest, container=container,
-            name=f"{environment}-{application}-1", front="f", proxy=OTHER, address="127.0.0.1", port=8080,
+            name=f"{environment}-{application}-1", reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080,
             probe=Probe(port=8080), settings={}, profile=profile(make.manifest().runtime), configuration=OTHER,
         )  # fmt: skip
 
@@ -37,9 +37,9 @@ def test_response_lists_deployments_of_image_with_state(expected):
 
     assert [(r.environment, r.seen) for r in found.running] == [
         ("staging", "missing, healthy"),
-        ("production", "not looked at"),
+        ("production", "not observed"),
     ]
-    assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"nobody known"}
+    assert "every gate refuses" in found.stops and {r.owner for r in found.running} == {"unknown"}
 
 
 def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
@@ -52,11 +52,13 @@ def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
 
     assert found.owner == "platform"
     assert [(r.what, r.environment, r.owner, r.seen) for r in found.running] == [
-        ("the front of hello", "staging", "web team", "missing, healthy"),
-        ("the front of shop", "production", "shop team", "not looked at"),
+        ("the reverse proxy of hello", "staging", "web team", "missing, healthy"),
+        ("the reverse proxy of shop", "production", "shop team", "not observed"),
     ]
     page = response_page(found)
-    assert all(said in page for said in ("the front of hello", "web team", "the front of shop", "shop team"))
+    assert all(
+        said in page for said in ("the reverse proxy of hello", "web team", "the reverse proxy of shop", "shop team")
+    )
 
 
 def test_response_page_shows_deployments_and_stopped_runs(expected):
@@ -81,10 +83,10 @@ def test_response_page_shows_deployments_and_stopped_runs(expected):
 
 def test_response_page_shows_what_is_unknown():
     """Unknown is not the same as none, and it changes the fingerprint."""
-    found = response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs cannot be told: so"])
+    found = response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs is unknown: so"])
 
     page = response_page(found)
-    assert "- what runs cannot be told: so" in page and "Nothing is known to run from it." in page
+    assert "- what runs is unknown: so" in page and "Nothing is known to run from it." in page
     assert found.fingerprint != response("cscm.image.blocked", IMAGE, {}, [], []).fingerprint
 
 

@@ -28,13 +28,13 @@ def run(state, noon, name="rescan", deployment="rescan/nightly", message="", hou
     return Run(id=ID, name=name, deployment=deployment, state=state, message=message, at=at)
 
 
-def morning(noon, *runs, **changed):
+def report(noon, *runs, **changed):
     return DailyReport(**{"since": noon, "until": noon + timedelta(days=1), "runs": runs, "ui": UI, **changed})
 
 
 def test_report_of_quiet_day_answers_every_section(make):
     """No section is left out."""
-    told = daily_report_page(morning(make.noon, run("Completed", make.noon)))
+    told = daily_report_page(report(make.noon, run("Completed", make.noon)))
 
     assert told.startswith("# Nothing waits for you, and nothing failed")
     for title in ("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found"):
@@ -46,7 +46,7 @@ def test_report_of_quiet_day_answers_every_section(make):
 def test_failed_run_is_listed_with_remedy_and_link(make, state):
     """The error code at the end of the message selects the remedy."""
     error = ScannerFailed("grype ended\nScan again.")
-    told = morning(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
+    told = report(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
 
     assert told.headline == "1 failed"
     assert f"[rescan]({UI}/runs/flow-run/{ID})" in daily_report_page(told)
@@ -56,9 +56,9 @@ def test_failed_run_is_listed_with_remedy_and_link(make, state):
 def test_failed_run_that_succeeded_later_needs_no_action(make):
     """Only the same run of the same deployment counts."""
     failed = run("Failed", make.noon)
-    assert "Went well at" in daily_report_page(morning(make.noon, run("Completed", make.noon, hours=1), failed))
+    assert "Succeeded at" in daily_report_page(report(make.noon, run("Completed", make.noon, hours=1), failed))
     for other in (run("Completed", make.noon, name="x", hours=1), run("Completed", make.noon, hours=-1)):
-        assert "Went well at" not in daily_report_page(morning(make.noon, other, failed))
+        assert "Succeeded at" not in daily_report_page(report(make.noon, other, failed))
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_failed_run_that_succeeded_later_needs_no_action(make):
 )
 def test_later_run_without_success_does_not_cover_failure(make, state):
     """The failure still needs attention."""
-    assert "Went well at" not in daily_report_page(
-        morning(make.noon, run(state, make.noon, hours=1), run("Failed", make.noon))
+    assert "Succeeded at" not in daily_report_page(
+        report(make.noon, run(state, make.noon, hours=1), run("Failed", make.noon))
     )
 
 
 def test_run_cancelled_by_concurrency_limit_did_not_start(make):
     """A hanging run shows in this way; a run that a person cancelled is not listed."""
-    told = morning(
+    told = report(
         make.noon,
         run("Cancelled", make.noon, name="lifecycle", message="Deployment concurrency limit reached."),
         run("Cancelled", make.noon, name="rescan", message="by ann"),
@@ -86,7 +86,7 @@ def test_run_cancelled_by_concurrency_limit_did_not_start(make):
 def test_cancelled_catch_up_run_is_only_counted(make):
     """A flood of pushes would fill the page with them."""
     called_off = {"deployment": COVERED, "message": NO_SLOT[1]}
-    told = morning(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
+    told = report(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
 
     assert [each.state for each in told.late] == ["Late"]
     assert f"| {COVERED} | 1 Cancelled, 1 Late |" in daily_report_page(told)
@@ -94,14 +94,14 @@ def test_cancelled_catch_up_run_is_only_counted(make):
 
 def test_failed_run_started_by_hand_is_only_counted(make):
     """The person at the terminal has seen the error."""
-    told = morning(make.noon, run("Failed", make.noon, deployment=""))
+    told = report(make.noon, run("Failed", make.noon, deployment=""))
     assert told.headline == "Nothing waits for you, and nothing failed"
     assert "| by hand | 1 Failed |" in daily_report_page(told)
 
 
 def test_waiting_and_late_runs_come_first(make):
     """The headline counts them too, with the dead letters."""
-    told = morning(
+    told = report(
         make.noon,
         run("Late", make.noon, name="monitor"),
         waiting=(run("Suspended", make.noon, name="promote hello"),),
@@ -116,9 +116,9 @@ def test_waiting_and_late_runs_come_first(make):
 @pytest.mark.parametrize("state", ["Refused", "Drifted", "Unreadable"])
 def test_run_state_worth_a_look_is_found(make, state):
     """It is neither a failure nor normal."""
-    told = morning(make.noon, run(state, make.noon, message="drift.front"))
+    told = report(make.noon, run(state, make.noon, message="drift.reverse-proxy"))
     assert [r.state for r in told.found] == [state] and not told.failed
-    assert "drift.front" in daily_report_page(told)
+    assert "drift.reverse-proxy" in daily_report_page(told)
 
 
 @pytest.mark.parametrize("state", [
@@ -127,7 +127,7 @@ def test_run_state_worth_a_look_is_found(make, state):
 ])  # fmt: skip
 def test_normal_run_state_is_only_counted(make, state):
     """Such a run is not listed as found."""
-    assert not morning(make.noon, run(state, make.noon)).found
+    assert not report(make.noon, run(state, make.noon)).found
 
 
 def test_changes_are_listed_once_and_newest_first(make):
@@ -138,14 +138,14 @@ def test_changes_are_listed_once_and_newest_first(make):
 
     found = changes([second, first, first, other])
     assert found == (second, first)
-    told = daily_report_page(morning(make.noon, changes=found))
+    told = daily_report_page(report(make.noon, changes=found))
     assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in told
 
 
 def test_long_list_ends_with_number_of_omitted_rows(make):
     """Nothing is omitted without notice."""
     runs = [run("Failed", make.noon, name=f"r{number}", message=f"of {number}") for number in range(60)]
-    assert "… and 10 more." in daily_report_page(morning(make.noon, *runs))
+    assert "… and 10 more." in daily_report_page(report(make.noon, *runs))
 
 
 def test_equal_failures_are_listed_once(make):
@@ -153,7 +153,7 @@ def test_equal_failures_are_listed_once(make):
     message = f"ImageDamaged: curated/hello@sha256:{'a' * 64} is not it [image.damaged]"
     runs = [run("Failed", make.noon, hours=hours, name=f"r{hours}", message=message) for hours in range(3)]
 
-    told = daily_report_page(morning(make.noon, *runs))
+    told = daily_report_page(report(make.noon, *runs))
 
     assert told.count("ImageDamaged") == 1 and "curated/hello@aaaaaaaaaaaa is" in told
     assert "[r2](" in told and "and 2 more" in told and "3 failed" in told
@@ -162,30 +162,30 @@ def test_equal_failures_are_listed_once(make):
 def test_names_and_messages_are_escaped(make):
     """Names and messages are external text."""
     told = daily_report_page(
-        morning(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no"))
+        report(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no"))
     )
     assert "<i>" not in told and "\x1b" not in told and "<b>" not in told and "\n# no" not in told
 
 
 def test_existing_artifacts_are_linked(make):
     """Missing artifacts are not linked."""
-    told = daily_report_page(morning(make.noon, artifacts={"images": "abc"}))
+    told = daily_report_page(report(make.noon, artifacts={"images": "abc"}))
     assert f"({UI}/artifacts/artifact/abc)" in told and told.count("/artifacts/artifact/") == 1
 
 
 def test_views_of_runs_are_linked(make):
     """The links serve users without saved views."""
-    told = daily_report_page(morning(make.noon, views={"Bad runs": "state=Failed&type=span"}))
+    told = daily_report_page(report(make.noon, views={"Bad runs": "state=Failed&type=span"}))
 
     assert f"- runs: [Bad runs]({UI}/runs?state=Failed&type=span)\n" in told
-    assert "/runs?" not in daily_report_page(morning(make.noon))
+    assert "/runs?" not in daily_report_page(report(make.noon))
 
 
 def test_each_error_has_remedy():
     """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
     assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Wait for the three retries of the step")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
-    assert "A crash leaves nothing half-done" in remedy("")
+    assert "an interrupted run leaves no partial result" in remedy("")
 
 
 def test_each_change_is_an_emitted_event():
@@ -201,9 +201,9 @@ def test_group_of_equal_failures_is_done_if_all_succeeded(make):
     well = [run("Completed", make.noon, name=f"promote {name}", hours=1) for name in "abc"]
 
     some, every = (
-        daily_report_page(morning(make.noon, *failed, well[0])),
-        daily_report_page(morning(make.noon, *failed, *well)),
+        daily_report_page(report(make.noon, *failed, well[0])),
+        daily_report_page(report(make.noon, *failed, *well)),
     )
 
-    assert "1 of them went well since. Read the run" in some and "Went well at" not in some
-    assert "Went well at" in every and "Read the run" not in every
+    assert "1 of them succeeded since. Read the run" in some and "Succeeded at" not in some
+    assert "Succeeded at" in every and "Read the run" not in every

@@ -18,10 +18,10 @@ def test_plan_rows_list_changes_first_and_count_attached_manifests():
     """The rows have the reason and the guards."""
     over, *rows = plan_rows(planned({"count": 0}))
 
-    assert over == {"action": "needs approval", "image": "it changes 1 image, and 0 need no approval"}
+    assert over == {"action": "needs approval", "image": "it changes 1 image; the limit without approval is 0"}
     assert rows[0] == {
         "action": "age-out", "image": f"curated/hello@{ref(1).short}", "rule": "age-out.superseded",
-        "reason": "a newer one was released, 300 days ago or longer, and 90 days are allowed", "size": "0.0 MB",
+        "reason": "a newer one was released, 300 days ago or longer; the limit is 90 days", "size": "0.0 MB",
         "with it": "1", "guarded by": "", "tags": "t1",
     }  # fmt: skip
     assert [row["action"] for row in rows] == ["age-out", "keep", "keep", "keep"]
@@ -39,10 +39,10 @@ def test_plan_rows_count_omitted_images_and_are_never_empty():
 def test_plan_lines_list_changes_and_totals():
     """Each change has its own line."""
     assert plan_lines(planned({"count": 0})).splitlines() == [
-        f"age-out: {ref(1)} (t1): a newer one was released, 300 days ago or longer, and 90 days are allowed "
+        f"age-out: {ref(1)} (t1): a newer one was released, 300 days ago or longer; the limit is 90 days "
         "[age-out.superseded]",
         "keep: 2 by keep.newest, 1 by keep.in-use",
-        "needs approval: it changes 1 image, and 0 need no approval",
+        "needs approval: it changes 1 image; the limit without approval is 0",
         "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep",
     ]
 

@@ -345,8 +345,8 @@ def test_rescan_report_lists_images_and_totals_per_owner(make):
 
 def test_rescan_report_without_news_says_so(make):
     """An empty table would look like a missing report, and a long one counts omitted rows."""
-    assert rescan_rows(rescanned(make)) == [{"image": "nothing to tell", "verdict": "20 images looked at"}]
-    assert owner_rows(rescanned(make))[0]["application"] == "nothing to tell anybody"
+    assert rescan_rows(rescanned(make)) == [{"image": "nothing to report", "verdict": "20 images rescanned"}]
+    assert owner_rows(rescanned(make))[0]["application"] == "nothing to report"
     many = rescanned(make, told=(a_seen(make),), more=7)
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
@@ -356,22 +356,22 @@ def test_rescan_report_of_interrupted_run_says_so_first(make):
     told = rescanned(make, images=6, without=1, left=3, told=(a_seen(make),), concerned=concerned([a_seen(make)]))
 
     first, second = rescan_rows(told)
-    assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not looked at")
+    assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not rescanned")
     assert first.keys() == second.keys()
     assert owner_rows(told)[0]["application"] == first["verdict"] and len(owner_rows(told)) == 2
     for text in (rescan_summary(told), rescan_message(told)):
-        assert text.startswith("broke off: 3 of 10 images not looked at; 6 images in")
+        assert text.startswith("broke off: 3 of 10 images not rescanned; 6 images in")
 
 
 def test_rescan_report_says_if_no_image_has_packages(make):
     """An interrupted run cannot say so."""
     nowhere = rescanned(make, images=0, without=20, only=("opensll", "x"))
 
-    none = "no curated image that can be pulled carries opensll, x"
+    none = "no curated image that can be pulled contains opensll, x"
     assert rescan_summary(nowhere) == rescan_rows(nowhere)[0]["verdict"] == none
     archived = rescan_summary(nowhere.model_copy(update={"archived": 2}))
-    assert archived == f"{none}; 2 archived images not looked at"
-    assert "no curated image that can be pulled carries opensll" in rescan_page(nowhere)
+    assert archived == f"{none}; 2 archived images not rescanned"
+    assert "no curated image that can be pulled contains opensll" in rescan_page(nowhere)
     assert rescan_summary(rescanned(make, only=("openssl",))).startswith("20 images with openssl in 10 s")
     for other in ({"images": 1}, {"left": 1}, {"only": ()}):
         assert "no curated image" not in rescan_summary(nowhere.model_copy(update=other))

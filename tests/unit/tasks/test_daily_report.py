@@ -16,7 +16,7 @@ from prefect.states import Scheduled
 
 from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
-from tasks import daily_report as morning
+from tasks import daily_report
 
 PROJECT = Path(__file__).parents[3]
 
@@ -29,7 +29,7 @@ def dead(monkeypatch, number):
             raise SettingInvalid(f"Prefect has no block {name}.\nMake it.")
         return SimpleNamespace(dead_letters=lambda: SimpleNamespace(count=lambda: number))
 
-    monkeypatch.setattr(morning.Bridge, "aload", load)
+    monkeypatch.setattr(daily_report.Bridge, "aload", load)
 
 
 @pytest.mark.parametrize("number", [3, 0, None])
@@ -37,25 +37,25 @@ async def test_dead_letters_are_counted_if_there_is_a_bridge(monkeypatch, number
     """Without a bridge, the number is unknown, which is not zero."""
     dead(monkeypatch, number)
 
-    assert await morning._dead_letters() == number
+    assert await daily_report._dead_letters() == number
 
 
 @pytest.mark.parametrize(("payload", "detail"), [
-    ({"by": "ann", "why": "a key in it", "stood": "", "running": ["staging"], "origin": "tier"}, "ann, a key in it"),
+    ({"by": "ann", "reason": "a key", "unchanged": "", "running": ["staging"], "origin": "tier"}, "ann, a key"),
     ({"gate": "release", "reasons": [{"code": "scan.high"}, {"code": "scan.high"}]}, "release, scan.high"),
     ({"from": "passed", "to": "refused", "reasons": [{"code": "scan.kev"}], "owner": "x"}, "passed, refused, scan.kev"),
-    ({"environment": "production", "decision": "denied", "who": "Ada", "why": "no"}, "production, denied, Ada, no"),
+    ({"environment": "production", "decision": "denied", "by": "Ada", "reason": "no"}, "production, denied, Ada, no"),
     ({"environment": "staging", "reasons": ["scan.high", {"fact": "x"}]}, "staging"),
     ({}, ""),
 ])  # fmt: skip
 def test_detail_of_event_lists_selected_values(payload, detail):
     """Each code appears once, and other parts of the payload are left out."""
-    assert morning._detail(payload) == detail
+    assert daily_report._detail(payload) == detail
 
 
 async def test_events_are_read_from_all_pages(machine, monkeypatch):
     """Earlier events and events that are no change are left out."""
-    monkeypatch.setattr(morning, "EVENTS", 2)
+    monkeypatch.setattr(daily_report, "EVENTS", 2)
     since = now() - timedelta(days=2, seconds=Random().uniform(0, 80_000))
     until = since + timedelta(milliseconds=50)
 
@@ -69,7 +69,7 @@ async def test_events_are_read_from_all_pages(machine, monkeypatch):
         sent = [each.model_dump(mode="json") for each in (*wanted, *others)]
         (await client.request("POST", "/events", json=sent)).raise_for_status()
         for _ in range(300):
-            found = await morning._events(client, since, until)
+            found = await daily_report._events(client, since, until)
             if len(found) >= len(wanted):
                 break
             await asyncio.sleep(0.1)
@@ -106,13 +106,13 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     await by_hand()
     until = now() + timedelta(minutes=1)
 
-    night = await morning.look_back.fn(until, 24, SimpleNamespace(project=str(PROJECT)))
+    report = await daily_report.look_back.fn(until, 24, SimpleNamespace(project=str(PROJECT)))
 
     def mine(runs):
         return sorted((run.deployment, run.state) for run in runs if run.name == name)
 
-    assert (night.since, night.until, night.dead_letters) == (until - timedelta(hours=24), until, 2)
-    assert mine(night.runs) == [("", "Completed"), (f"{name}/nightly", "Failed")]
-    assert mine(night.waiting) == [(f"{name}/nightly", "Suspended")]
-    assert {run.message for run in (*night.runs, *night.waiting) if run.deployment == f"{name}/nightly"} == {"why"}
-    assert "Failed last night" in night.views
+    assert (report.since, report.until, report.dead_letters) == (until - timedelta(hours=24), until, 2)
+    assert mine(report.runs) == [("", "Completed"), (f"{name}/nightly", "Failed")]
+    assert mine(report.waiting) == [(f"{name}/nightly", "Suspended")]
+    assert {run.message for run in (*report.runs, *report.waiting) if run.deployment == f"{name}/nightly"} == {"why"}
+    assert "Failed last night" in report.views

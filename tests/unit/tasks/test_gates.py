@@ -230,7 +230,7 @@ async def test_archived_candidate_is_refused_if_blocked_else_error(subject, make
     """A block also archives the image in `dev/`, and ECR takes time to restore it."""
     subject.good(Gate.INTAKE)
     subject.registry.stored = StorageStatus.ARCHIVED
-    said = {"by": "ann", "why": "x", "at": make.noon.isoformat()}
+    said = {"by": "ann", "reason": "x", "at": make.noon.isoformat()}
     subject.attach(block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
 
     verdict, _ = await subject.judge(Gate.INTAKE)
@@ -331,7 +331,7 @@ async def test_environment_can_require_signed_approval(subject, make, decision, 
     subject.good(Gate.DEPLOY)
     if decision:
         said = Approval(
-            environment=environment, digest=CURATED.digest, decision=decision, who="Ada", why="so", decided=make.noon
+            environment=environment, digest=CURATED.digest, decision=decision, by="Ada", reason="so", decided=make.noon
         )
         subject.attach(KEEPS[Gate.DEPLOY][1], signer, APPROVAL, said.predicate())
 

@@ -123,7 +123,7 @@ async def test_where_reports_how_much_is_known(machine, shop):
 
     (found,) = await flows.where("openssl")
 
-    assert found.why.startswith("lists openssl")
+    assert found.match.startswith("lists openssl")
     told = await Artifact.aget("where")
     assert told.description.startswith("openssl: 1 curated image, ")
     assert "never reconciled" in told.description and "1 image without an SBOM" in told.description

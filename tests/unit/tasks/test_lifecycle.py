@@ -15,7 +15,7 @@ from supply_chain.errors import (
 from supply_chain.evidence.image_status import Act, PlanAct, read_decisions, read_image_status
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.apply import Applied, Outcome
-from supply_chain.lifecycle.decisions import STOOD, DecisionResult
+from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
@@ -194,21 +194,21 @@ async def test_plan_approval_is_signed_with_name_and_reason(place):
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
     (said,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
-    assert (said.value.act, said.value.by, said.value.why) == (PlanAct.APPROVE, "ann", "looked at it")
+    assert (said.value.act, said.value.by, said.value.reason) == (PlanAct.APPROVE, "ann", "looked at it")
 
 
 @pytest.mark.parametrize(("act", "event"), [
     (Act.BLOCK, "image.blocked"), (Act.UNBLOCK, "image.unblocked"), (Act.HOLD, "image.held"),
-    (Act.RELEASE, "image.released"),
+    (Act.UNHOLD, "image.unheld"),
 ])  # fmt: skip
 def test_lifecycle_decision_emits_event(place, act, event):
     """An unchanged hold is not repeated, but a block may have been signed by a failed attempt."""
-    ruled = DecisionResult(ref=ref(1), act=act, by="ann", why="x", at=NOW, changed=True)
+    ruled = DecisionResult(ref=ref(1), act=act, by="ann", reason="x", at=NOW, changed=True)
     lifecycle.told(ruled)
     lifecycle.told(ruled.model_copy(update={"changed": False}))
 
-    again = ["", STOOD[act]] if act in (Act.BLOCK, Act.UNBLOCK) else [""]
-    said = {"by": "ann", "why": "x", "running": []}
+    again = ["", UNCHANGED[act]] if act in (Act.BLOCK, Act.UNBLOCK) else [""]
+    said = {"by": "ann", "reason": "x", "running": []}
     assert place.events == [(event, ref(1), {**said, "stood": stood}) for stood in again]
 
 

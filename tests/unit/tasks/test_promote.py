@@ -57,7 +57,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
     )
     for decision, minutes in (("approved", 3), ("denied", 0)):
         said = Approval(
-            environment="staging", digest=REF.digest, decision=decision, who="ann", why="so",
+            environment="staging", digest=REF.digest, decision=decision, by="ann", reason="so",
             decided=make.noon + timedelta(minutes=minutes),
         )  # fmt: skip
         await promote.sign_decision.fn(REF, said, tier, None)
@@ -84,7 +84,7 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, 
     due = await promote.due_at_execution.fn(REF, "staging", tier, workbench)
 
     assert bool(due.to) is goes and await promote.missed.fn(tier, workbench) == ((move,) if goes else ())
-    assert goes or due.why == "it was not well in staging when it was last looked at"
+    assert goes or due.reason == "it was not healthy in staging at the last observation"
 
 
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
@@ -97,7 +97,7 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
         ecr=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=lambda workbench: store
     )
     said = Approval(
-        environment="staging", digest=REF.digest, decision="approved", who="ann", why="so", decided=make.noon
+        environment="staging", digest=REF.digest, decision="approved", by="ann", reason="so", decided=make.noon
     )
     store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, said.predicate(), make.noon)
 

@@ -27,8 +27,8 @@ from tests.unit.conftest import OTHER
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")
 EXPECTED = Expected(
-    environment="staging", application="hello", digest=REF.digest, container="c1", name="n", front="f", proxy=OTHER,
-    address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
+    environment="staging", application="hello", digest=REF.digest, container="c1", name="n", reverse_proxy="f",
+    proxy=OTHER, address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
     configuration=OTHER,
 )  # fmt: skip
 BLOCKED = "cscm.image.blocked"
@@ -73,7 +73,7 @@ def told(world, monkeypatch):
 def block(world, make, *acts):
     for number, act in enumerate(acts):
         at = make.noon.replace(second=number)
-        predicate = {"act": act, "by": "ann", "why": "a key in it", "at": at.isoformat()}
+        predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
         world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, at)
     world.now = make.noon.replace(minute=1)
 
@@ -108,10 +108,10 @@ def failing(error):
 @pytest.mark.parametrize(
     ("broken", "told_of"),
     [
-        ("record", "what runs cannot be told: it is damaged — go on"),
-        ("provenance", "whose hello is cannot be told: "),
-        ("engine", "how it is in staging cannot be told: it is down"),
-        ("host", "how it is in staging cannot be told: Prefect has no block"),
+        ("record", "what runs is unknown: it is damaged — go on"),
+        ("provenance", "who owns hello is unknown: "),
+        ("engine", "the state in staging is unknown: it is down"),
+        ("host", "the state in staging is unknown: Prefect has no block"),
     ],
 )
 async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
@@ -136,7 +136,7 @@ async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
 
     assert cancelled and found.on_the_way == ("promote hello",) and "by ann" in found.facts[0]
     assert found.unread[0].startswith(told_of)
-    assert [each.seen for each in found.running] == (["not looked at"] if broken in ("engine", "host") else [])
+    assert [each.seen for each in found.running] == (["not observed"] if broken in ("engine", "host") else [])
 
 
 async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, make, monkeypatch):
@@ -156,9 +156,13 @@ async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, 
     await told(BLOCKED)
 
     assert asked == [None, "hello"] and found.unread == ()
-    (front,) = found.running
-    assert (front.what, front.owner, found.owner) == ("the front of hello", "web team", "nobody known")
-    assert front.seen.startswith("missing")
+    (reverse_proxy,) = found.running
+    assert (reverse_proxy.what, reverse_proxy.owner, found.owner) == (
+        "the reverse proxy of hello",
+        "web team",
+        "unknown",
+    )
+    assert reverse_proxy.seen.startswith("missing")
 
 
 async def test_unreadable_block_status_is_reported(told, monkeypatch):
@@ -167,7 +171,7 @@ async def test_unreadable_block_status_is_reported(told, monkeypatch):
 
     found, cancelled = await told(BLOCKED)
 
-    assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) cannot be told")
+    assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) is unknown")
 
 
 async def test_temporary_error_is_retried_before_it_is_reported(machine, told, monkeypatch):
@@ -184,7 +188,7 @@ async def test_temporary_error_is_retried_before_it_is_reported(machine, told, m
 
     found, _ = await told("cscm.image.verdict-changed", as_task=True)
 
-    assert len(tries) == 4 and found.unread[0].startswith("what runs cannot be told: it is down")
+    assert len(tries) == 4 and found.unread[0].startswith("what runs is unknown: it is down")
 
 
 async def test_cancel_ends_waiting_runs_and_asks_running_ones_to_end(machine, monkeypatch):
@@ -209,7 +213,7 @@ async def test_cancel_ends_waiting_runs_and_asks_running_ones_to_end(machine, mo
     assert [each.name for each in found] == ["Cancelled", "Cancelling", "Cancelling", "Cancelled"]
     assert {each.message for each in found} == {"it was blocked"}
     assert sorted(going_on) == sorted(
-        f"{run.name} has not ended yet: what it puts into service is not told here" for run in (pending, running)
+        f"{run.name} has not ended yet: what it deploys is not listed here" for run in (pending, running)
     )
 
 

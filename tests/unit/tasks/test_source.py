@@ -55,7 +55,7 @@ async def outer(path: str) -> bool:
 
 
 async def test_subflow_gets_snapshot_of_parent_flow(machine, hello: Path):
-    """`chain` takes locks by the declaration that `develop` builds."""
+    """`chain` takes locks by the declaration that `build` builds."""
     assert await outer(str(hello))
 
 

@@ -19,7 +19,7 @@ UNUSABLE = {
     "KMSInvalidStateException": "it is about to be deleted or not ready; aws kms describe-key says which",
     "InvalidKeyUsageException": "it is made for signing; name a symmetric key in the tier's block",
     "IncorrectKeyException": "another key wrapped this",
-    "InvalidCiphertextException": "what it should unwrap was changed, or wrapped for another image",
+    "InvalidCiphertextException": "the wrapped key was changed, or wrapped for another image",
 }
 
 

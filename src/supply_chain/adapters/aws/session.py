@@ -168,7 +168,7 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
         )
     if code in EXPIRED:
         return AccessDenied(
-            f"The credentials of this tier's role are over, also new ones, so it could not {doing}: {message}\n"
+            f"The credentials of this tier's role expired, also new ones, so it could not {doing}: {message}\n"
             "Find out who ended them, and whether this machine's clock is right; then run the step again."
         )
     if code in DENIED or status == 403:
@@ -177,7 +177,7 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
             "Each tier may do only what its own policy in deployments/iam allows."
         )
     if code in THROTTLED or status >= 500:
-        return AwsUnavailable(f"AWS could not {doing} now ({code}): {message}\nIt is tried again.")
+        return AwsUnavailable(f"AWS could not {doing} now ({code}): {message}\nThe step is retried.")
     return AwsFailed(f"AWS refused to {doing} ({code}): {message}\nLook the code up in AWS's documentation.")
 
 

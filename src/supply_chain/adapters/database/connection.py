@@ -85,12 +85,12 @@ def told(doing: str) -> Iterator[None]:
     except OperationalError as error:
         raise InventoryUnavailable(
             f"The inventory's database could not {doing}: {error.orig}\n"
-            "Check that it runs and the address in the block `inventory`; the step is tried again."
+            "Check that it runs and the address in the block `inventory`; the step is retried."
         ) from error
     except DBAPIError as error:
         raise InventoryFailed(
             f"The inventory's database refused to {doing}: {error.orig}\n"
-            "Look at its log. The inventory can be made anew from registry and hosts: `cscm inventory --rebuild`."
+            "Read its log. The inventory can be rebuilt from registry and hosts: `cscm inventory --rebuild`."
         ) from error
 
 

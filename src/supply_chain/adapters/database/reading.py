@@ -127,12 +127,14 @@ def _others(connection: Connection, digests: Iterable[str]) -> dict[str, list[di
     shown = connection.execute(
         select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.host, t.seen.c.container)
     ).all()
-    fronts = connection.execute(
-        select(t.deployments.c.front, t.deployments.c.environment, t.images.c.application)
+    reverse_proxies = connection.execute(
+        select(t.deployments.c.reverse_proxy, t.deployments.c.environment, t.images.c.application)
         .join(t.images, t.images.c.id == t.deployments.c.image)
-        .where(t.deployments.c.front.in_([row.container for row in shown]))
+        .where(t.deployments.c.reverse_proxy.in_([row.container for row in shown]))
     )
-    of = {row.front: {"environment": row.environment, "application": row.application} for row in fronts}
+    of = {
+        row.reverse_proxy: {"environment": row.environment, "application": row.application} for row in reverse_proxies
+    }
     found: dict[str, list[dict[str, Any]]] = {}
     for row in shown:
         found.setdefault(row.digest, []).append(

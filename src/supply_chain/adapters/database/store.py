@@ -43,7 +43,7 @@ class SqlInventory:
     def listed(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
         """Update what the registry lists about a repository's images; everything else about them stays."""
         now = {each.digest: each for each in manifests}
-        with self._changing("keep what the registry lists") as connection:
+        with self._changing("store what the registry lists") as connection:
             kept = connection.execute(
                 select(t.images.c.id, t.images.c.digest, t.images.c.document).where(t.images.c.repository == repository)
             ).all()
@@ -57,7 +57,7 @@ class SqlInventory:
     def placed(self, application: str, host_of: Callable[[str], str]) -> None:
         """Update the container host of each environment in an application's deployments."""
         of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
-        with self._changing("keep where environments are") as connection:
+        with self._changing("store the environments") as connection:
             for row in connection.execute(of.where(t.images.c.application == application)).all():
                 known, host = json.loads(row.document), host_of(row.environment)
                 if host != known["host"]:
@@ -72,19 +72,19 @@ class SqlInventory:
 
     def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
         """Store the containers that a host reported at a time, in place of those it reported before."""
-        with self._changing("keep what a host shows") as connection:
+        with self._changing("store what a host runs") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host == host))
             rows = [{"host": host, "at": instant(at), **each.model_dump()} for each in seen]
             insert_all(connection, t.seen, rows)
 
     def distrust(self, application: str | None = None) -> None:
         """Have all images, or those of an application, read again; what is stored about them stays until then."""
-        with self._changing("have images read again") as connection:
+        with self._changing("mark images to be read again") as connection:
             connection.execute(update(t.images).where(_of(application)).values(mark=""))
 
     def unwatched(self, hosts: Collection[str]) -> None:
         """Delete what hosts other than these reported."""
-        with self._changing("forget what other hosts showed") as connection:
+        with self._changing("delete what other hosts ran") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host.not_in(list(hosts))))
 
     def unreadable(self) -> int:
@@ -106,7 +106,7 @@ class SqlInventory:
     def marks(self, application: str) -> dict[ImageRef, str]:
         """Return the mark of each of an application's images, including those that are gone."""
         wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
-        with self._reading("tell what it keeps") as connection:
+        with self._reading("read the marks of images") as connection:
             rows = connection.execute(wanted.where(t.images.c.application == application)).all()
         return {ImageRef(repository=row.repository, digest=row.digest): row.mark for row in rows}
 
@@ -131,7 +131,7 @@ class SqlInventory:
 
     def running(self) -> tuple[Running, ...]:
         """Return the last deployment of each application in each environment."""
-        with self._reading("tell what should run") as connection:
+        with self._reading("list what should run") as connection:
             running, _ = deployments(connection)
         return tuple(Running.model_validate(each) for found in running.values() for each in found)
 
@@ -150,7 +150,7 @@ class SqlInventory:
         """Return the images whose SBOM lists the package, or one built from it, with the names in the SBOM."""
         name, called = named(name_of(package)), _called(package, version)
         found: dict[str | None, set[str]] = {}
-        with self._reading("look packages up") as connection:
+        with self._reading("find packages") as connection:
             images = read_all(connection, _lists(called))
             of_sbom = select(t.listed_in.c.sbom, t.packages).join(t.packages, t.packages.c.id == t.listed_in.c.package)
             for row in connection.execute(of_sbom.where(t.packages.c.id.in_(called))):
@@ -170,18 +170,18 @@ class SqlInventory:
 
     def reconciled(self) -> datetime | None:
         """Return the time of the last reconciliation with registry and hosts; None if there was none."""
-        with self._reading("tell when it was reconciled") as connection:
+        with self._reading("read the time of the last reconciliation") as connection:
             at = connection.execute(select(t.facts.c.value).where(t.facts.c.name == "reconciled")).scalar()
         return datetime.fromisoformat(at) if at else None
 
     def reconciled_at(self, at: datetime) -> None:
         """Record the time of a reconciliation with registry and hosts."""
-        with self._changing("keep when it was reconciled") as connection:
+        with self._changing("store the time of the reconciliation") as connection:
             connection.execute(delete(t.facts).where(t.facts.c.name == "reconciled"))
             connection.execute(insert(t.facts).values(name="reconciled", value=instant(at)))
 
     def _all(self, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
-        with self._reading("look images up") as connection:
+        with self._reading("find images") as connection:
             return read_all(connection, which)
 
     def _count(self, which: ColumnElement[bool]) -> int:

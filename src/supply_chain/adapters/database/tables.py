@@ -71,7 +71,7 @@ deployments = Table(
     _of_image(),
     Column("environment", String(256), nullable=False),
     Column("since", String(32), nullable=False),
-    Column("front", String(64), nullable=False, index=True),
+    Column("reverse_proxy", String(64), nullable=False, index=True),
     Column("document", Text, nullable=False),
 )
 seen = Table(

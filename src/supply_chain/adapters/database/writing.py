@@ -53,7 +53,7 @@ def put(connection: Connection, entry: Entry) -> None:
                 "image": number,
                 "environment": d.environment,
                 "since": instant(d.since),
-                "front": d.front,
+                "reverse_proxy": d.reverse_proxy,
                 "document": d.model_dump_json(),
             }
             for d in (*image.deployed, *image.running)

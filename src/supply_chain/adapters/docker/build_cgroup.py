@@ -54,7 +54,7 @@ def separation(order: BuildOrder, limits: BuildLimits | None, owner: str) -> lis
     ]
     if limits:
         arguments.append(f"--ulimit=fsize={limits.disk}:{limits.disk}")
-    return [*arguments, "--no-cache"] if order.fresh else arguments
+    return [*arguments, "--no-cache"] if order.force else arguments
 
 
 @dataclass(frozen=True)

@@ -257,5 +257,5 @@ def _large(oid: str) -> SourceInvalid:
 
 def _broken(oid: str, why: str) -> SourceInvalid:
     return SourceInvalid(
-        f"The git repository is damaged at {oid}: {why}\nLook at it with `git fsck`, or clone it anew."
+        f"The git repository is damaged at {oid}: {why}\nLook at it with `git fsck`, or clone it again."
     )

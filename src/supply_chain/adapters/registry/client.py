@@ -203,7 +203,7 @@ class Registry:
         if isinstance(content, NotEvidence):
             raise ImageDamaged(
                 f"{referrer} cannot be read as one piece of evidence: {content.why}\n"
-                "Find out who attached it; it is of no use here."
+                "Find out who attached it; it is not used."
             )
         return content
 
@@ -280,7 +280,7 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is of no use here.")
+        raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is not used.")
     said = value.get("mediaType", media_type)
     if media_type and said != media_type.partition(";")[0].strip():
         raise ImageDamaged(

@@ -128,9 +128,7 @@ class RegistryHttp:
             raise _unavailable(self.host, error) from error
 
     def _again(self, what: str, status: int, said: str, seconds: float) -> None:
-        log.info(
-            "the registry answered %d (%s): %s; asked again in %.1f s", status, what, plain_text(said[:200]), seconds
-        )
+        log.info("the registry answered %d (%s): %s; retried in %.1f s", status, what, plain_text(said[:200]), seconds)
         if seconds:
             self.wait(seconds)
 
@@ -150,7 +148,8 @@ class RegistryHttp:
         base = self._client.base_url
         if (address.scheme, address.netloc) != (base.scheme, base.netloc) or str(address) in seen:
             raise RegistryFailed(
-                f"{self.host} names {address} as its next page.\nA list that leads away or in a circle is not read."
+                f"{self.host} names {address} as its next page.\n"
+                "A list that leads to another host or in a circle is not read."
             )
         return str(address)
 
@@ -225,7 +224,7 @@ def _beginning(answer: httpx.Response) -> str:
 
 def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
     return RegistryUnavailable(
-        f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is tried again."
+        f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is retried."
     )
 
 
@@ -243,6 +242,6 @@ def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | A
         later = _retry_after(answer)
         asks = f" and asks to come back in {later:.0f} s" if later else ""
         return RegistryUnavailable(
-            f"The registry answered {answer.status_code}{asks} ({what}): {said}\nThe step is tried again."
+            f"The registry answered {answer.status_code}{asks} ({what}): {said}\nThe step is retried."
         )
     return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed.")

@@ -103,7 +103,7 @@ def _is_source(path: Path) -> bool:
 def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
     """Return a sentence for each file that bandit's reports do not mention: bandit skips some files silently."""
     told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
-    return tuple(f"{name}: not looked at: bandit says nothing of it" for name in files if name not in told)
+    return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in told)
 
 
 def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
@@ -136,7 +136,7 @@ def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...],
         unread = {error.filename for error in report.errors}
         files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
         passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
-        failed += [f"{_relative(e.filename)}: not looked at: {e.reason}" for e in report.errors]
+        failed += [f"{_relative(e.filename)}: not scanned: {e.reason}" for e in report.errors]
         warned += _silenced(files)
         for finding in report.results:
             if finding.issue_severity in ("MEDIUM", "HIGH"):

@@ -98,7 +98,7 @@ class Cosign:
             raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
         if done.status != 0:
             raise SignatureFailed(
-                f"{ref} carries no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
+                f"{ref} has no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
                 "Run the curation tier again; if it was signed before, find out what changed."
             )
 
@@ -145,8 +145,8 @@ class Cosign:
 
 def _unavailable(what: str, said: str) -> SupplyChainError:
     if "KMS" in said:
-        return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is tried again.")
-    return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is tried again.")
+        return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is retried.")
+    return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is retried.")
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
     remedy = "Use a curated base, or declare an image by digest that this machine can reach."
     if done.status != 0 and tool_errors.passing(said) and not tool_errors.absent(said):
         raise RegistryUnavailable(f"The registry of the base {address} did not answer: {said}\nBuild again. {remedy}")
-    raise BaseMissing(f"The base {address} cannot be had: {said or done.stdout[:80]}\n{remedy}")
+    raise BaseMissing(f"The base {address} cannot be read: {said or done.stdout[:80]}\n{remedy}")
 
 
 def is_document(text: str) -> bool:

@@ -178,4 +178,4 @@ def _of(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
 
 
 def _unreadable(why: str) -> ScannerFailed:
-    return ScannerFailed(f"The SBOM to be matched cannot be read: {why}\nMake it again: run the step with --fresh.")
+    return ScannerFailed(f"The SBOM to be matched cannot be read: {why}\nMake it again: run the step with --force.")

@@ -258,7 +258,7 @@ def _checked(done: Done, doing: str) -> None:
     if tool_errors.denied(said):
         raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
     if tool_errors.passing(said):
-        raise RegistryUnavailable(f"{what}The step is tried again.")
+        raise RegistryUnavailable(f"{what}The step is retried.")
     raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
 
 

@@ -82,10 +82,10 @@ class Syft:
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
                 if config and isinstance(error, ToolFailed) and tool_errors.passing(str(error)):
                     raise RegistryUnavailable(
-                        f"syft could not read {source}: {error}\nThe registry did not answer; the step is tried again."
+                        f"syft could not read {source}: {error}\nThe registry did not answer; the step is retried."
                     ) from error
                 raise ScannerFailed(
-                    f"syft made no whole SBOM of {source}: {error}\n"
+                    f"syft made no complete SBOM of {source}: {error}\n"
                     "Without an inventory nothing can be matched. Look at its message and run the step again."
                 ) from error
         return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)

@@ -182,7 +182,7 @@ class Toolbox:
                 if isinstance(pin, GoPin):
                     self._download(name, pin, http, progress)
             except download.Unavailable as error:
-                progress(f"no release to be had ({error})")
+                progress(f"no release available ({error})")
             if not self._fits(name, pin):
                 with self._building:  # one at a time: each build uses all cores and much memory
                     self._build_here(name, pin, progress)

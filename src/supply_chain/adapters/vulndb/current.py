@@ -210,7 +210,7 @@ def kind_of(directory: Path) -> Kind:
         return record.kind
     if _imported(directory).get("source", "").startswith("https://"):
         return "official"
-    raise unusable(directory, "nobody knows where it came from")
+    raise unusable(directory, "its origin is unknown")
 
 
 def kind_or_none(directory: Path) -> Kind | None:
@@ -224,7 +224,7 @@ def kind_or_none(directory: Path) -> Kind | None:
 def unusable(directory: Path, why: str) -> DatabaseUnusable:
     """Return the error for a database that cannot be used."""
     return DatabaseUnusable(
-        f"The vulnerability database in {directory} cannot be used: {why}\nRun `cscm up`; it makes a whole one."
+        f"The vulnerability database in {directory} cannot be used: {why}\nRun `cscm up`; it makes a complete one."
     )
 
 

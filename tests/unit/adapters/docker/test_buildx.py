@@ -288,10 +288,10 @@ def test_local_build_writes_directly_into_engine_store(docker):
         ({}, {}, [], ["--network", "--allow", "--secret", "--target", "--no-cache"]),
         ({}, {"target": "test"}, ["--target=test"], []),
         ({"network": "none"}, {}, ["--network=none"], ["--allow"]),
-        ({}, {"fresh": True}, ["--no-cache"], []),
+        ({}, {"force": True}, ["--no-cache"], []),
         ({"ca_bundle": Path("/ca.pem")}, {}, ["--secret=id=ca,src=/ca.pem"], ["--build-arg=CA", "--build-context=ca"]),
     ],
-    ids=["plain", "stage", "no network", "fresh", "certificates"],
+    ids=["plain", "stage", "no network", "force", "certificates"],
 )
 def test_build_settings_come_from_profile_and_stay_out_of_layers(docker, settings, changes, there, absent):
     """Certificates are mounted as a secret, and network access is an explicit option."""

@@ -73,7 +73,7 @@ def test_file_that_bandit_cannot_read_fails_the_check():
     """An unread file must not count as clean."""
     _, _, failed = judged([parse_report(report(errors=({"filename": "./app.py", "reason": "syntax error"},)))])
 
-    assert failed == ("app.py: not looked at: syntax error",)
+    assert failed == ("app.py: not scanned: syntax error",)
 
 
 def test_findings_silenced_by_comments_are_reported():
@@ -105,7 +105,7 @@ def test_scan_source_fails_for_syntax_error(tmp_path: Path):
     """bandit skips such a file and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
 
-    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not looked at")
+    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not scanned")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_scan_source_fails_for_file_missing_in_report(tmp_path: Path):
 
     result = scan_source(Tool("bandit", silent, "1"), tmp_path, now)
 
-    assert result.failed == ("other.py: not looked at: bandit says nothing of it",)
+    assert result.failed == ("other.py: not scanned: it is not in bandit's report",)
 
 
 def test_scan_source_counts_only_files_that_were_read(tmp_path: Path):

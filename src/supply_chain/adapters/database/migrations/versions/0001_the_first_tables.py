@@ -88,12 +88,12 @@ def upgrade() -> None:
         sa.Column("image", sa.Integer(), nullable=False),
         sa.Column("environment", sa.String(length=256), nullable=False),
         sa.Column("since", sa.String(length=32), nullable=False),
-        sa.Column("front", sa.String(length=64), nullable=False),
+        sa.Column("reverse_proxy", sa.String(length=64), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["image"], ["images.id"], name=op.f("fk_deployments_image"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deployments")),
     )
-    op.create_index(op.f("ix_deployments_front"), "deployments", ["front"], unique=False)
+    op.create_index(op.f("ix_deployments_reverse_proxy"), "deployments", ["reverse_proxy"], unique=False)
     op.create_index(op.f("ix_deployments_image"), "deployments", ["image"], unique=False)
     op.create_table(
         "finding_names",

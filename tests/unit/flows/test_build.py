@@ -1,4 +1,4 @@
-"""develop: the integrity of the snapshot and the artifact keys of a run."""
+"""build: the integrity of the snapshot and the artifact keys of a run."""
 
 from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
@@ -6,8 +6,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from flows import develop as flows
-from flows.develop import develop
+from flows import build as flows
+from flows.build import build
 from orchestration import run_report as journals
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
@@ -67,7 +67,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
 
     built = SimpleNamespace(digest=make.digest, source=SimpleNamespace(dirty=False), materials=())
     for name, stand_in in {
-        "build": doing("build", built), "test": doing("test", SimpleNamespace(checks=())), "offer": offer,
+        "build_step": doing("build", built), "test": doing("test", SimpleNamespace(checks=())), "offer": offer,
         "check_name": nothing, "forget": lambda *_: None, "forget_tests": nothing,
         "report_run": lambda _: nullcontext(Story()), "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
@@ -76,7 +76,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
     for block in ("Tier", "Workbench", "ContainerHost"):
         monkeypatch.setattr(getattr(flows, block), "aload", AsyncMock())
 
-    state = await develop(str(tmp_path / "hello"), return_state=True)
+    state = await build(str(tmp_path / "hello"), return_state=True)
 
     if step is None:
         assert state.is_completed() and offered == ["image"]
@@ -97,7 +97,7 @@ SILENT = RegistryUnavailable("it is silent\nwait")
 
 
 @pytest.mark.parametrize(
-    ("check_name", "build", "key"),
+    ("check_name", "step", "key"),
     [
         (AsyncMock(return_value=REFUSAL), AsyncMock(), "run-report-run-"),
         (AsyncMock(side_effect=SILENT), AsyncMock(), "run-report-run-"),
@@ -106,7 +106,7 @@ SILENT = RegistryUnavailable("it is silent\nwait")
     ids=["refused", "not known", "its own"],
 )
 async def test_run_publishes_under_application_only_if_name_is_its_own(
-    machine, monkeypatch, tmp_path, check_name, build, key
+    machine, monkeypatch, tmp_path, check_name, step, key
 ):
     """Otherwise anyone could replace the page of another team's application."""
     write(tmp_path / "hello", APPLICATION)
@@ -117,14 +117,14 @@ async def test_run_publishes_under_application_only_if_name_is_its_own(
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", publish)
     for name, stand_in in {
-        "check_name": check_name, "build": build, "forget": lambda *_: None, "run_lock": lambda _: nullcontext(()),
+        "check_name": check_name, "build_step": step, "forget": lambda *_: None, "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     for block in ("Tier", "Workbench", "ContainerHost"):
         monkeypatch.setattr(getattr(flows, block), "aload", AsyncMock())
 
-    await develop(str(tmp_path / "hello"), return_state=True)
+    await build(str(tmp_path / "hello"), return_state=True)
 
     (only,) = published
     assert only.startswith(key)

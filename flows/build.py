@@ -1,4 +1,4 @@
-"""Flow `develop`: build, check and offer an image. This is the first and least strict tier."""
+"""Flow `build`: build, check and offer an image. This is the first and least strict tier."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from orchestration.steps import alongside, in_thread, invocation
 from supply_chain.model.image import Candidate, short
 from supply_chain.model.tier import development_repository
 from supply_chain.policy.outcome import Refused
-from tasks.build import build, forget, forget_tests
+from tasks.build import build_step, forget, forget_tests
 from tasks.name import check_name
 from tasks.offer import offer
 from tasks.source import snapshot_of, verify
 from tasks.test import test
 
 
-@flow(name="develop", flow_run_name=by_path)
-async def develop(path: str, revision: str | None = None, fresh: bool = False) -> Candidate | Refused:
+@flow(name="build", flow_run_name=by_path)
+async def build(path: str, revision: str | None = None, force: bool = False) -> Candidate | Refused:
     """Build an application, run every check, and offer the image to curation with its signed evidence.
 
     Args:
         path: The application's directory, with its supply-chain.yaml, on the worker's machine, such as /srv/hello.
         revision: The git commit to build. If empty, the directory's current files are built.
-        fresh: Repeat every step, even if signed evidence proves that it is done.
+        force: Repeat every step, even if signed evidence proves that it is done.
     """
     tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
     host = await ContainerHost.aload(workbench.build_host)
     async with snapshot_of(Path(path), revision, workbench) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
-        async with report_run(manifest.name) as story, run_lock(lock_name("develop", manifest.name)) as before:
+        async with report_run(manifest.name) as story, run_lock(lock_name("build", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             story.publish_under(None)
             refusal, _ = await asyncio.gather(
-                story.step("name", check_name(snapshot, tier, workbench), _name_told),
+                story.step("name", check_name(snapshot, tier, workbench), _name_result),
                 in_thread(forget, manifest.name, before, tier, host),
             )
             if refusal:
@@ -50,8 +50,8 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
             try:
                 built = await story.step(
                     "build",
-                    build(snapshot, tier, host, workbench, fresh),
-                    lambda b: f"image {short(b.digest)}{', of files that no commit holds' if b.source.dirty else ''}",
+                    build_step(snapshot, tier, host, workbench, force),
+                    lambda b: f"image {short(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}",
                 )
                 story.add(
                     materials=built.materials, digest=built.digest, repository=development_repository(manifest.name)
@@ -73,5 +73,5 @@ async def develop(path: str, revision: str | None = None, fresh: bool = False) -
                 await in_thread(forget, manifest.name, (invocation(),), tier, host)
 
 
-def _name_told(refusal: Refused | None) -> str:
-    return "it is another source's" if refusal else "it is this source's"
+def _name_result(refusal: Refused | None) -> str:
+    return "another source has the name" if refusal else "this source has the name"

@@ -1,4 +1,4 @@
-"""Flow `execute`: judge an image at the deploy gate, deploy and monitor it. This is the strictest tier."""
+"""Flow `deploy`: judge an image at the deploy gate, deploy and monitor it. This is the strictest tier."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import CURATED
 from supply_chain.policy.outcome import Refused
 from supply_chain.text import pluralize
-from tasks.deploy import deploy, forget_replaced
+from tasks.deploy import deploy_step, forget_replaced
 from tasks.find import find
 from tasks.gates import admit_to_execution
 from tasks.monitor import monitor
 
 
-@flow(name="execute", flow_run_name=by_image)
-async def execute(image: str, environment: str = "staging", fresh: bool = False) -> Deployment | Refused:
+@flow(name="deploy", flow_run_name=by_image)
+async def deploy(image: str, environment: str = "staging", force: bool = False) -> Deployment | Refused:
     """Judge a curated image at the deploy gate, deploy it, and check that it runs as it should.
 
     Args:
         image: The image that curation signed: curated/hello@sha256:… or only its digest.
         environment: The environment to deploy to: the name of a document in deployments/environments.
-        fresh: Replace the container even if the same image already runs.
+        force: Replace the container even if the same image already runs.
     """
     tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
     place = workbench.environment(environment)
     host = await ContainerHost.aload(place.host)
     ref = await find(image, CURATED, tier)
     async with report_run(ref.application) as story, run_lock(lock_name(DEPLOY, place.name, ref.application)):
-        return await _execute(ref, place, tier, host, workbench, story, fresh)
+        return await _deploy(ref, place, tier, host, workbench, story, force)
 
 
-async def _execute(
+async def _deploy(
     ref: ImageRef,
     place: Environment,
     tier: Tier,
     host: ContainerHost,
     workbench: Workbench,
     story: RunReporter,
-    fresh: bool,
+    force: bool,
 ) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
     verdict, facts = await story.gate("deploy gate", admit_to_execution(ref, place, tier, workbench))
     if isinstance(verdict, Refused):
         return complete_refused(verdict)
     story.add(source=facts.source, report=facts.report, checks=facts.checks)
-    deployment = await story.step("deploy", deploy(untracked(verdict), place, tier, host, workbench, fresh), _how)
+    deployment = await story.step("deploy", deploy_step(untracked(verdict), place, tier, host, workbench, force), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.answers(place.name, deployment.url)
     async with alongside(forget_replaced, ref, tier, host):
@@ -66,14 +66,14 @@ async def _execute(
 
 def _seen(observed: tuple[Observation, ...]) -> str:
     deviations = sum(len(each.deviations) for each in observed)
-    return f"{pluralize(len(observed), 'container')} seen, {pluralize(deviations, 'deviation')}"
+    return f"{pluralize(len(observed), 'container')} observed, {pluralize(deviations, 'deviation')}"
 
 
 def _how(deployment: Deployment) -> str:
     if not deployment.changed:
-        return "it runs and is well"
+        return "it runs already and is healthy"
     ready = f"ready after {deployment.ready_seconds:.2f} s"
     if deployment.gap_seconds is None:
         return ready
-    how = " while its front was replaced" if deployment.front_replaced else ""
+    how = " while its reverse proxy was replaced" if deployment.reverse_proxy_replaced else ""
     return f"{ready}, longest gap {deployment.gap_seconds:.3f} s, {deployment.failed_requests} failed requests{how}"
