@@ -342,7 +342,7 @@ def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
             yield Reason(
                 code=f"{what}.{severity}",
                 fact=f"{pluralize(len(found), 'finding')} of severity {severity}, {limit} accepted: {worst}",
-                remedy=f"{fixable} of them have a fix: upgrade those packages, or rebuild on a newer base",
+                remedy=f"fixes exist for {fixable} of them: upgrade those packages, or rebuild on a newer base",
             )
 
 
