@@ -28,9 +28,9 @@ def rules_at_their_gates() -> None:
 def verdicts(intake: IntakeFacts, release: ReleaseFacts, deploy: DeployFacts) -> tuple[object, ...]:
     """A policy judges the facts of its own gate, and the verdict says which they were and has to be looked at."""
     admitted: Admitted[IntakeFacts] | Refused = evaluate(intake, INTAKE)
-    evaluate(intake, RELEASE)  # type: ignore[arg-type]
-    evaluate(release, DEPLOY)  # type: ignore[arg-type]
-    evaluate(deploy, RELEASE)  # type: ignore[arg-type]
+    evaluate(intake, RELEASE)  # type: ignore[misc]
+    evaluate(release, DEPLOY)  # type: ignore[misc]
+    evaluate(deploy, RELEASE)  # type: ignore[misc]
     other: Admitted[ReleaseFacts] | Refused = evaluate(intake, INTAKE)  # type: ignore[arg-type]
     ignored: Admitted[DeployFacts] = evaluate(deploy, DEPLOY)  # type: ignore[assignment]
     return admitted, other, ignored

@@ -122,5 +122,5 @@ def tasks(
     store_task(candidate, world, world, False)  # type: ignore[call-overload]
     encrypt_task(candidate, world, world, world)  # type: ignore[call-overload]
     scan_task(stored, world, world)  # type: ignore[call-overload]
-    sign_task(scanned, earlier, world, world, False)  # type: ignore[call-overload]
+    sign_task(scanned, earlier, world, world, False)  # type: ignore[arg-type, unused-coroutine]
     deploy_step(curated, place, world, world, world, False)  # type: ignore[call-overload]

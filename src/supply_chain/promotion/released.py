@@ -140,7 +140,7 @@ def _objections(
     if after is not None and (why := _not_soaked(ref, after, own, view.read)):
         yield why
     longest = longest_soak(own, asked.environment, ref.digest) if asked else None
-    if asked and not asked.met_by(longest and longest.value):
+    if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _of_a_place(verdict.value) and not _lifted(verdict, ref, view):

@@ -33,9 +33,9 @@ from supply_chain.policy.reading import read_deploy_facts
 from tests.aws.cloud import Repository
 from tests.aws.content import Content
 from tests.integration.lifecycle.conftest import Shop, named
+from tests.support.builders import manifest
 from tests.support.facts import requirements
 from tests.support.waiting import eventually
-from tests.unit.conftest import manifest
 
 PLACES = ("production", "staging")
 

@@ -10,6 +10,7 @@ import pytest
 from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.examination import Archive, Examination, Identity
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import (
     APPROVAL,
     BUNDLE,
@@ -614,7 +615,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
     facts = read_deploy_facts(CURATED, place, store, make.noon, bases=())
 
     assert facts.soak.seconds == found
-    assert facts.soak.predicate() in [each.predicate for each in facts.evidence]
+    assert facts.soak in [Soak.model_validate(each.predicate) for each in facts.evidence]
 
 
 ZIP = Archive(path="/srv/a.zip", format="zip", sha256="a" * 64)

@@ -191,7 +191,7 @@ def test_base_packages_listed_names_ten_packages_and_counts_all(version, code):
         release_facts(base_packages=below, packages=frozenset({("deb", "x", ""), *found}))
     )
 
-    assert reason.code == code and reason.fact.startswith("11 packages")
+    assert reason.code == code and "11 packages" in reason.fact
     assert reason.fact.endswith(": " + ", ".join(names[:10]))
 
 
@@ -261,7 +261,7 @@ def test_limits_reason_names_findings_and_counts_fixes(make):
 
     assert "8 findings of severity high, 0 accepted" in reason.fact
     assert "CVE-2026-0004" in reason.fact and "CVE-2026-0005" not in reason.fact and "and 3 more" in reason.fact
-    assert reason.remedy.startswith("for 3 of them there is a fix")
+    assert reason.remedy.startswith("fixes exist for 3 of them")
 
 
 def test_limits_remedy_is_removal_if_no_fix_exists(make):
@@ -622,7 +622,7 @@ def numbered(kind, start):
 @pytest.mark.parametrize(
     ("rule", "found", "words"),
     [
-        (rules.layers_unambiguous, {"conflicts": tuple("abcdef")}, "in different engines: a; b; c; d; e"),
+        (rules.layers_unambiguous, {"conflicts": tuple("abcdef")}, "into different files: a; b; c; d; e"),
         (
             rules.distribution_consistent,
             {"contradictions": numbered("path", LIE)},

@@ -17,7 +17,7 @@ from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import watched
 from tasks import promote
-from tests.unit.conftest import OTHER
+from tests.support.builders import OTHER
 from tests.unit.promotion.test_soaking import look
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
