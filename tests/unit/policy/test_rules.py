@@ -443,11 +443,12 @@ def test_distribution_supported_passes_if_other_evidence_is_missing(make):
     assert codes(rules.distribution_supported, release_facts(**said)) == ["scan.distribution-unknown"]
 
 
-def test_approval_given_refuses_denial_with_person_and_reason(make):
+def test_approval_given_refuses_denial_and_missing_required_approval(make):
     """A denial counts in every environment; only some environments require an approval."""
     denied = Approval(
         environment="staging", digest=DIGEST, decision="denied", by="Ada", reason="not today", decided=make.noon
     )
+    approved = denied.model_copy(update={"decision": "approved"})
 
     for asks in (True, False):
         (reason,) = rules.approval_given(deploy_facts(environment=requirements(approval=asks), approval=denied))
@@ -455,6 +456,7 @@ def test_approval_given_refuses_denial_with_person_and_reason(make):
             "approval.denied",
             "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
         )
+        assert codes(rules.approval_given, deploy_facts(environment=requirements(approval=asks), approval=approved)) == []
     assert codes(rules.approval_given, deploy_facts()) == []
     assert codes(rules.approval_given, deploy_facts(environment=requirements(approval=True))) == ["approval.missing"]
 
