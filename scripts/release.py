@@ -96,7 +96,7 @@ def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
 
 
 def _verify(cosign: Tool, target: Path, files: dict[str, bytes]) -> None:
-    """Verify the files as docs/how-to/release.md tells a user to do; raise `SignatureFailed`."""
+    """Verify the files as docs/how-to/verify.md tells a user to do; raise `SignatureFailed`."""
     root = target / ".root.json"
     root.write_text(TRUSTED_ROOT)
     try:

@@ -37,7 +37,7 @@ def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
 
 def verified(release: Path, name: str) -> bool:
     """Verify a file with the command in the documentation."""
-    page = (ROOT / "docs" / "how-to" / "release.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "verify.md").read_text()
     (told,) = re.findall(r"^cosign verify-blob-attestation(?:.*\\\n)*.*$", page, re.MULTILINE)
     program, *options = shlex.split(told.replace("\\\n", " "))
     done = subprocess.run(

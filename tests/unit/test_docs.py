@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 import pytest
-import yaml
 from click.testing import CliRunner
+from mkdocs.exceptions import PluginError
 from prefect.blocks.core import Block
 from pydantic import BaseModel, TypeAdapter
 
@@ -22,7 +22,7 @@ from blocks import register
 from cscm import events
 from cscm.main import main
 from cscm_laptop.profile import Profile
-from scripts import reference
+from scripts import diagrams, reference
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.environment import Environment
@@ -230,24 +230,60 @@ def test_documented_command_exists_with_its_options(words: list[str]) -> None:
     assert {word for word in words if word.startswith("-")} <= known
 
 
-def test_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
-    """A dead link fails the build, and readers need no other host."""
+REMOTE = re.compile(r"(?:https?:)?//[^\s\"'>]+")
+
+
+def test_site_builds_strictly_and_loads_nothing_from_other_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead link fails the build, readers need no other host, and the theme draws each diagram."""
     from mkdocs.commands.build import build  # noqa: PLC0415 - takes a while to import
     from mkdocs.config import load_config  # noqa: PLC0415
 
-    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
-    pages = list(tmp_path.rglob("*.html"))
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    monkeypatch.setattr(config.hooks["scripts/diagrams.py"], "read_script", lambda: b"mermaid")  # no download
+    build(config)
+    pages = [page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")]
+    scripts = [script.read_text(encoding="utf-8") for script in tmp_path.rglob("*.js")]
     fetched = [
-        (page.name, address)
+        address
         for page in pages
-        for address in re.findall(
-            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\"\s>]+)", page.read_text()
-        )
+        for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*", page)
+        for address in re.findall(rf"(?:src|href)=[\"']?({REMOTE.pattern})", tag)
     ]
 
     assert len(pages) >= len(PAGES)
     assert fetched == []
-    assert blocks("mermaid") == [], "the theme fetches what draws them from another host"
+    assert [each for script in scripts for each in re.findall(rf"[\"'](?={REMOTE.pattern}[\"'])[^\"']+", script)] == []
+    assert sum(page.count('<pre class="mermaid">') for page in pages) == len(blocks("mermaid")) > 0
+    assert sum('new URL("assets/javascripts/mermaid.min.js",__md_scope)' in script for script in scripts) == 1
+    assert (tmp_path / "assets/javascripts/mermaid.min.js").read_bytes() == b"mermaid"
+    assert config.theme["font"] is False
+
+
+def test_bundle_with_unknown_addresses_fails_site() -> None:
+    """A new version of the theme may load Mermaid from another address."""
+    with pytest.raises(PluginError, match="does not contain"):
+        diagrams.replace_sources('load("https://unpkg.com/mermaid@12/dist/mermaid.min.js")')
+
+
+def test_altered_mermaid_package_fails_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers run the script; an altered one in the cache is as bad as one from the network."""
+    monkeypatch.setattr(diagrams, "BUILD", tmp_path)
+    (tmp_path / f"mermaid-{diagrams.VERSION}.tgz").write_bytes(b"altered")
+
+    with pytest.raises(PluginError, match="checksum"):
+        diagrams.read_script()
+
+
+def test_tests_named_in_explanation_exist() -> None:
+    """Each protection names the test that fails without it."""
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "explanation").glob("*.md"))
+    named = set(re.findall(r"`((?:[\w/]+/)?test_\w+\.py|tests/[\w/]+)`", text))
+    places = (ROOT, ROOT / "tests", ROOT / "tests/integration/adversary")
+
+    assert len(named) > 30
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
 
 
 def test_site_navigation_has_every_page() -> None:
@@ -255,4 +291,3 @@ def test_site_navigation_has_every_page() -> None:
     shown = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(shown)
-    assert yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["theme"]["font"] is False

@@ -648,7 +648,9 @@ def test_plan_file_of_older_version_is_refused(tmp_path):
     del document["plan"]["newest"]
     path.write_text(json.dumps(document))
 
-    with pytest.raises(DeclarationInvalid, match=r"is not a plan of this version\.\nMake one with `cscm lifecycle plan"):
+    with pytest.raises(
+        DeclarationInvalid, match=r"is not a plan of this version\.\nMake one with `cscm lifecycle plan"
+    ):
         read_plan(path)
 
 
