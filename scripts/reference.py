@@ -56,6 +56,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import rules as policy_rules
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
+from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 from supply_chain.vulnerability.findings import Report
 
@@ -120,7 +121,7 @@ def _errors() -> Iterator[str]:
 def _gates() -> dict[str, list[Gate]]:
     """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
     gates: dict[str, list[Gate]] = {}
-    for gate, policy in policy_rules.POLICIES.items():
+    for gate, policy in POLICIES.items():
         for rule in policy.rules:
             gates.setdefault(rule.__name__, []).append(gate)
     return gates

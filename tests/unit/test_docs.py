@@ -29,7 +29,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.policy.names import NameRegister
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 
 ROOT = Path(__file__).parents[2]

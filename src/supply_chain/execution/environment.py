@@ -13,7 +13,7 @@ from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Variable
-from supply_chain.policy.gate import Place, RequiredSoak
+from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
@@ -92,21 +92,26 @@ class Environment(Model):
         """Whether a person has to approve each image for this environment."""
         return self.approval == "required"
 
-    def place(self, read: Callable[[str], Environment]) -> Place:
+    def requirements(self, read: Callable[[str], Environment]) -> EnvironmentRequirements:
         """Return what the deploy gate requires of an image here; `read` returns an environment by its name.
 
         Raises `SettingInvalid` if the environment in `after` does not exist or has no `soak`: no image could ever come
         here.
         """
+        return EnvironmentRequirements(
+            name=self.name, approval=self.asks, soak=self._required_soak(read), test_report=self.tests == "shown"
+        )
+
+    def _required_soak(self, read: Callable[[str], Environment]) -> RequiredSoak | None:
         if self.after is None:
-            return Place(self.name, self.asks, tests_shown=self.tests == "shown")
+            return None
         seconds = read(self.after).soak
         if seconds is None:
             raise SettingInvalid(
                 f"{self.name} requires a soak in {self.after}, which has no `soak`.\n"
                 f"Set it, for example `soak: 1h`, in deployments/environments/{self.after}.yaml."
             )
-        return Place(self.name, self.asks, RequiredSoak(self.after, seconds), tests_shown=self.tests == "shown")
+        return RequiredSoak(self.after, seconds)
 
     @property
     def network(self) -> str:
@@ -169,7 +174,7 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
     named = {environment.name: environment for environment in found}
     for environment in found:
-        environment.place(lambda name: named.get(name) or read_environment(directory, name))
+        environment.requirements(lambda name: named.get(name) or read_environment(directory, name))
     for environment in found:
         before = list(_before(environment, named))
         if environment in before:

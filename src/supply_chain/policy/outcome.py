@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
+from supply_chain.evidence.provenance import Provenance
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
+from supply_chain.policy.facts import ImageFacts
 
-T = TypeVar("T")
+F = TypeVar("F", bound=ImageFacts)
 
 
 class Reason(Model):
@@ -20,13 +23,24 @@ class Reason(Model):
     remedy: str = Field(description="what to do")
 
 
-class Admitted(Model, Generic[T]):
-    """The verdict that an image passed this gate under this policy."""
+@dataclass(frozen=True)
+class Admitted(Generic[F]):
+    """The verdict that an image passed this gate under this policy. Only `gate.evaluate` makes it.
 
-    image: T
+    The next step takes it, and so cannot be given an image that the gate did not admit, or the facts of another one.
+    """
+
+    facts: F
     gate: Gate
     policy: Digest
-    notes: tuple[str, ...] = Field(default=(), description="what an operator should know all the same")
+    notes: tuple[str, ...]
+    """What an operator should know all the same."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """The signed provenance, which every gate requires."""
+        assert self.facts.provenance is not None
+        return self.facts.provenance
 
 
 class Refused(Model):
