@@ -17,6 +17,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.names
+	$(BIN)/python -m scripts.prose
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)

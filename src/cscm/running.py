@@ -44,7 +44,7 @@ def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
 def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     """Run a flow, print its steps meanwhile, and return its result.
 
-    The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run is told to end, and
+    The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run gets SIGTERM, and
     `PartFailed` if Prefect's server stops answering.
     """
     use_prefect(verbose=verbose)
