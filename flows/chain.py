@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -28,7 +29,7 @@ from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.text import plain_text
-from tasks.source import application_in, snapshot_of
+from tasks.source import snapshot_of, source_in
 
 gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
 
@@ -61,7 +62,7 @@ async def chain(
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
             if by_event and may_wait():
-                await _take_lock_or_leave(stack, await application_in(Path(path), revision))
+                await _take_locks_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
@@ -93,13 +94,24 @@ async def _chain(
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_lock_or_leave(stack: AsyncExitStack, application: str) -> None:
-    """Take the lock of an application until the stack closes; if another run holds it, reschedule this run."""
-    try:
-        await stack.enter_async_context(run_lock(lock_name("promote", application), SOON))
-    except TimeoutError:
-        why = f"another run works on {plain_text(application)}; this one waits without a slot in its work queue"
-        raise await release_slot(why) from None
+async def _take_locks_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
+    """Take the locks of a source repository and an application until the stack closes.
+
+    If another run holds one of them, release the other and reschedule this run. A source repository has one place in
+    the work queue of chains at a time, so that the builds of one team leave the other places to others.
+    """
+    for lock, holder in ((_repository_lock(repository), repository), (lock_name("promote", application), application)):
+        try:
+            await stack.enter_async_context(run_lock(lock, SOON))
+        except TimeoutError:
+            await stack.aclose()
+            why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
+            raise await release_slot(why) from None
+
+
+def _repository_lock(repository: str) -> str:
+    """Return the lock's name; an address may contain characters that Prefect does not allow in a name."""
+    return lock_name("chain", hashlib.sha256(repository.encode()).hexdigest()[:12])
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from blocks.build_ports import reader
 from orchestration.clock import now
 from orchestration.events import post
 from orchestration.steps import in_thread
+from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.git.snapshot import read_manifest_of, take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
 
@@ -41,9 +42,10 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
         await in_thread(stack.close)
 
 
-async def application_in(path: Path, revision: str | None) -> str:
-    """Read the application's name from its declaration, without a snapshot."""
-    return (await in_thread(read_manifest_of, path, revision)).name
+async def source_in(path: Path, revision: str | None) -> tuple[str, str]:
+    """Return the source repository and the application's name, read without a snapshot."""
+    manifest = await in_thread(read_manifest_of, path, revision)
+    return await in_thread(read_remote, path), manifest.name
 
 
 async def verify(snapshot: Snapshot) -> None:

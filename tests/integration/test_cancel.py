@@ -119,6 +119,41 @@ def test_cancelled_build_ends_with_its_processes(
     eventually(lambda: not carrying("sleep\x004321"), 5, lambda: carrying("sleep\x004321"))
 
 
+def test_long_builds_of_one_repository_leave_a_slot_to_others(
+    operator: Operator, prefect: Prefect, application: Callable[..., Path], tmp_path: Path, other_repository: Path
+) -> None:
+    """Pushes to two of its applications use one slot of the work queue; the second one waits without a slot."""
+    git(tmp_path, "init", "--quiet")
+    forever = {"Dockerfile": ("COPY hello hello", "RUN exec sleep 4322")}
+    paths = [application(name, forever) for name in ("slow-build", "another-slow-build")]
+    slow = [prefect.start("chain/on-push", path=str(path), by_event=True) for path in paths]
+    try:
+        eventually(lambda: _states(operator, slow) == ["Running", "Waiting"], 60, lambda: _states(operator, slow))
+
+        other = prefect.start("chain/on-push", path=str(other_repository), by_event=True)
+
+        assert prefect.ended(other)["state_name"] == "Refused"
+        assert _states(operator, slow) == ["Running", "Waiting"]
+    finally:
+        for run in slow:
+            if operator.state(run)["type"] == "RUNNING":
+                operator.cancel(run)
+            else:
+                prefect.delete(f"flow_runs/{run}")
+
+
+@pytest.fixture
+def other_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example that the intake gate refuses, outside of every other repository."""
+    directory = tmp_path_factory.mktemp("other") / "careless"
+    shutil.copytree(ROOT / "examples/careless", directory, ignore=shutil.ignore_patterns("__pycache__"))
+    return directory
+
+
+def _states(operator: Operator, runs: list[str]) -> list[str]:
+    return sorted(operator.state(run)["name"] for run in runs)
+
+
 def test_cancelled_probe_leaves_no_container_or_network(
     operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
 ) -> None:

@@ -12,16 +12,20 @@ import pytest
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools import Toolbox, hadolint, syft
 from supply_chain.adapters.tools.bandit import scan_source
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.secrets import find_secrets
 from supply_chain.development.snapshot import Snapshot
+from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.checks import CheckResult, Outcome
+from supply_chain.evidence.examination import Examination
 from supply_chain.model.manifest import FILE
+from tests.support.access import nowhere
 from tests.support.command import ROOT
 
 APPLICATIONS = [path.parent for kind in ("bases", "examples") for path in sorted(ROOT.glob(f"{kind}/*/{FILE}"))]
+MIB = 1024**2
 SOUND = [path for path in APPLICATIONS if path.name != "careless"]
 
 
@@ -66,3 +70,39 @@ def test_careless_example_fails_every_static_check(toolbox: Toolbox, check: str)
 def test_project_passes_its_own_static_checks(toolbox: Toolbox, check: str) -> None:
     """The project keeps the rules of its intake gate."""
     assert made(toolbox, check, ROOT).failed == ()
+
+
+def test_hadolint_is_ended_at_its_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check is not made, and the gate has no result to accept."""
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text("FROM scratch\n" + "ENV A=1\n" * 20_000)
+    monkeypatch.setattr(hadolint, "MEMORY", 64 * MIB)
+
+    with pytest.raises(CheckNotMade, match="hadolint ended with status"):
+        lint_dockerfile(tool("hadolint"), dockerfile, now)
+
+
+def generator(toolbox: Toolbox) -> syft.Syft:
+    return syft.Syft(toolbox.find("syft"), "registry.test", nowhere, examine=lambda _: Examination())
+
+
+def test_syft_is_ended_at_its_memory_limit(toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No SBOM is made from what it had read until then."""
+    locked(tmp_path, 1000)
+    monkeypatch.setattr(syft, "MEMORY", 64 * MIB)
+
+    with pytest.raises(ScannerFailed, match="syft made no whole SBOM"):
+        generator(toolbox).of_directory(tmp_path)
+
+
+def test_source_with_too_many_packages_has_no_sbom(toolbox: Toolbox, tmp_path: Path) -> None:
+    """Each package costs time at every gate that reads it."""
+    locked(tmp_path, syft.MAX_PACKAGES + 1)
+
+    with pytest.raises(ScannerFailed, match=f"has {syft.MAX_PACKAGES + 1} packages"):
+        generator(toolbox).of_directory(tmp_path)
+
+
+def locked(directory: Path, packages: int) -> None:
+    """Write a file that locks this many Python packages."""
+    (directory / "requirements.txt").write_text("".join(f"package-{n}==1.0\n" for n in range(packages)))

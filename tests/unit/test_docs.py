@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 import pytest
-import yaml
 from click.testing import CliRunner
+from mkdocs.exceptions import PluginError
 from prefect.blocks.core import Block
 from pydantic import BaseModel, TypeAdapter
 
@@ -22,14 +22,14 @@ from blocks import register
 from cscm import events
 from cscm.main import main
 from cscm_laptop.profile import Profile
-from scripts import reference
+from scripts import diagrams, reference
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.environment import Environment
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.policy.names import NameRegister
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 
 ROOT = Path(__file__).parents[2]
@@ -77,26 +77,31 @@ def test_every_error_and_reason_code_is_documented() -> None:
     assert missing == []
 
 
-def test_failure_mode_tables_name_existing_codes() -> None:
-    """A failure has an error code, a refusal has a reason code, and each row has a remedy."""
-    lines = (DOCS / "reference/rubbish.md").read_text(encoding="utf-8").splitlines()
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line, below in zip(lines, [*lines[1:], ""], strict=True)
-        if line.startswith("| ") and not line.startswith("| ---") and not below.startswith("| ---")
-    ]
-    of_errors, of_reasons = (DOCS / "errors.md").read_text(encoding="utf-8").split("## Refusals")
-    errors = set(re.findall(r"^### `([^`]+)`", of_errors, re.MULTILINE))
-    reasons = set(re.findall(r"^\| `([^`]+)`", of_reasons, re.MULTILINE))
-    known = {"failed": errors, "waited for": errors, "refused": reasons, "allowed": set()}
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of each row of the tables of a page, without the heads."""
+    lines = [re.split(r" \|(?: |$)", line) for line in (DOCS / page).read_text(encoding="utf-8").splitlines()]
+    heads = {number - 1 for number, (first, *_) in enumerate(lines) if first.startswith("---|")}
+    return [cells for number, cells in enumerate(lines) if len(cells) > 2 and number not in heads]
 
-    assert len(rows) > 60 and len(errors) > 25 and len(reasons) > 25
-    for what, end, codes, remedy in rows:
-        said = set(re.findall(r"`([^`]+)`", codes))
-        (possible,) = (of for word, of in known.items() if end.startswith(word))
-        assert said <= possible | (reasons if "refused" in end else set()), what
-        assert bool(said) == (not end.startswith("allowed")), what
-        assert what and remedy
+
+def codes(page: str) -> set[str]:
+    """Return the codes of a part of errors.md that have a remedy."""
+    listed = re.findall(r"^- (`[^:]+`): .+ \*\*.+\*\*$", page, re.MULTILINE)
+    return {code for each in listed for code in re.findall(r"`([^`]+)`", each)}
+
+
+def test_failure_mode_tables_name_existing_codes() -> None:
+    """A failure has error codes and a refusal has reason codes, whose remedies are in errors.md."""
+    parts = (DOCS / "errors.md").read_text(encoding="utf-8").split("## ")
+    errors, reasons = (codes("".join(parts[each:end])) for each, end in ((1, 2), (2, -2)))
+    possible = {"failed": errors, "retried": errors, "refused": reasons, "allowed": set()}
+    found = rows("reference/failure-modes.md")
+
+    assert len(found) > 40 and len(errors) > 25 and len(reasons) > 25
+    for what, end, listed in found:
+        named = set(re.findall(r"`([^`]+)`", listed))
+        assert named <= possible[end], what
+        assert bool(named) == (end != "allowed"), what
 
 
 @pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
@@ -114,25 +119,65 @@ def test_every_error_class_documents_meaning_and_remedy() -> None:
 
 
 def test_every_documented_key_has_meaning() -> None:
-    """A key with an empty cell cannot be used."""
-    rows = [
-        line
-        for name in ("declaration", "deployments", "blocks")
-        for line in (DOCS / f"reference/{name}.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("| `")
-    ]
+    """A key without a meaning, or a link to the section that has it, cannot be used."""
+    pages = "\n".join(text_of(name) for name in ("declaration", "deployments", "blocks"))
+    keys = re.findall(r"^- `.+", pages, re.MULTILINE)
 
-    assert len(rows) > 50
-    assert [row for row in rows if row.endswith("|  |")] == []
+    assert len(keys) > 150
+    assert [key for key in keys if not re.fullmatch(r"- .*?(?:: \w.*|\]\(#\w+\)\??(?: \(required\))?)", key)] == []
 
 
-def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield each command and whether it has the option --json."""
+def text_of(page: str) -> str:
+    """Return a page of the reference."""
+    return (DOCS / f"reference/{page}.md").read_text(encoding="utf-8")
+
+
+def leaves(command: click.Command = main, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield each command that is no group, with its name."""
     if isinstance(command, click.Group):
         for word, each in command.commands.items():
-            yield from commands(each, f"{name} {word}".strip())
+            yield from leaves(each, f"{name} {word}".strip())
     else:
+        yield name, command
+
+
+def commands() -> Iterator[tuple[str, bool]]:
+    """Yield each command and whether it has the option --json."""
+    for name, command in leaves():
         yield name, any("--json" in each.opts for each in command.params)
+
+
+def helped(command: click.Command = main, name: str = "cscm") -> Iterator[Any]:
+    """Yield every command and group, with its name."""
+    yield pytest.param(command, id=name)
+    for word, each in getattr(command, "commands", {}).items():
+        yield from helped(each, f"{name} {word}")
+
+
+@pytest.mark.parametrize("command", list(helped()))
+def test_help_of_command_has_verb_and_example(command: click.Command) -> None:
+    """A reader starts from an example, and the reference page prints the same."""
+    text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExample:\n")
+
+    assert re.match(r"[A-Z][a-z]+,? [^\n]+\.$", text.split("\n\n")[0].replace("\n", " "))
+    assert [line for line in examples.splitlines() if re.match(r"  (?:[A-Z_]+=\S+ )?cscm ", line)]
+
+
+def test_every_option_is_in_the_section_of_its_command() -> None:
+    """Options that many commands share are explained once; --json belongs to every result."""
+    page = text_of("commands")
+    sections = dict(re.findall(r"^### ([a-z -]+)\n\n(.+?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    explained = page.partition("## Commands")[0]
+    missing = [
+        (name, option.opts[-1])
+        for name, command in leaves()
+        for option in command.params
+        if isinstance(option, click.Option) and option.name != "as_json"
+        if option.opts[-1] not in sections[name]
+        or not re.search(rf"^- `{option.opts[-1]}[^`]*`: .+", sections[name] + explained, re.MULTILINE)
+    ]
+
+    assert missing == []
 
 
 def test_every_command_with_json_has_documented_shape() -> None:
@@ -150,14 +195,17 @@ def test_commands_without_json_are_listed() -> None:
     assert {name.replace("-", "_") for name, with_json in commands() if not with_json} == named
 
 
-def test_gate_table_lists_all_rules_of_each_gate() -> None:
-    """No rule is missing in the column of its gate."""
-    lines = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 6]
+def test_refusals_list_every_rule_with_its_gates() -> None:
+    """An auditor reads there what each gate requires."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^### .+ \(([a-z, ]+)\)\n\n(.+)$", page, re.MULTILINE)
+    rules = {rule for policy in POLICIES.values() for rule in policy.rules}
 
-    for column, policy in enumerate(POLICIES.values(), 2):
-        said = [inspect.cleandoc(rule.__doc__ or "").split("\n\n")[0] for rule in policy.rules]
-        assert {row[1] for row in rows if row[column] == "yes"} == {" ".join(each.split()) for each in said}
+    assert len(listed) == len(rules) > 20
+    for gate, policy in POLICIES.items():
+        texts = {" ".join((rule.__doc__ or "").split()) for rule in policy.rules}
+        assert {text for gates, text in listed if gate.value in gates.split(", ")} == texts
+        assert all(text.startswith("Refuse ") for text in texts)
 
 
 @pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
@@ -183,6 +231,18 @@ def test_every_registered_block_type_is_documented(monkeypatch: pytest.MonkeyPat
     titles = re.findall(r"^## (.+)$", (DOCS / "reference/blocks.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sorted(titles) == sorted(kind.get_block_type_name() for kind in registered)
+
+
+def test_glossary_has_each_term_once_in_one_sentence() -> None:
+    """One concept has one word: other pages link to the anchor of a term."""
+    lines = text_of("glossary").splitlines()[4:]
+    entries = [re.fullmatch(r'- <a id="([a-z-]+)"></a>\*\*(.+?)\*\*: ([A-Z*].+)\.', line) for line in lines]
+    terms = [entry[2] for entry in entries if entry]
+
+    assert len(terms) == len(lines) > 80
+    assert [entry[1] for entry in entries if entry] == [term.lower().replace(" ", "-") for term in terms]
+    assert terms == sorted(set(terms), key=str.lower)
+    assert [entry[2] for entry in entries if entry and ". " in entry[3]] == []
 
 
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
@@ -230,24 +290,60 @@ def test_documented_command_exists_with_its_options(words: list[str]) -> None:
     assert {word for word in words if word.startswith("-")} <= known
 
 
-def test_site_builds_strictly_and_loads_nothing_from_other_hosts(tmp_path: Path) -> None:
-    """A dead link fails the build, and readers need no other host."""
+REMOTE = re.compile(r"(?:https?:)?//[^\s\"'>]+")
+
+
+def test_site_builds_strictly_and_loads_nothing_from_other_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead link fails the build, readers need no other host, and the theme draws each diagram."""
     from mkdocs.commands.build import build  # noqa: PLC0415 - takes a while to import
     from mkdocs.config import load_config  # noqa: PLC0415
 
-    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
-    pages = list(tmp_path.rglob("*.html"))
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    monkeypatch.setattr(config.hooks["scripts/diagrams.py"], "read_script", lambda: b"mermaid")  # no download
+    build(config)
+    pages = [page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")]
+    scripts = [script.read_text(encoding="utf-8") for script in tmp_path.rglob("*.js")]
     fetched = [
-        (page.name, address)
+        address
         for page in pages
-        for address in re.findall(
-            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?((?:https?:)?//[^\"\s>]+)", page.read_text()
-        )
+        for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*", page)
+        for address in re.findall(rf"(?:src|href)=[\"']?({REMOTE.pattern})", tag)
     ]
 
     assert len(pages) >= len(PAGES)
     assert fetched == []
-    assert blocks("mermaid") == [], "the theme fetches what draws them from another host"
+    assert [each for script in scripts for each in re.findall(rf"[\"'](?={REMOTE.pattern}[\"'])[^\"']+", script)] == []
+    assert sum(page.count('<pre class="mermaid">') for page in pages) == len(blocks("mermaid")) > 0
+    assert sum('new URL("assets/javascripts/mermaid.min.js",__md_scope)' in script for script in scripts) == 1
+    assert (tmp_path / "assets/javascripts/mermaid.min.js").read_bytes() == b"mermaid"
+    assert config.theme["font"] is False
+
+
+def test_bundle_with_unknown_addresses_fails_site() -> None:
+    """A new version of the theme may load Mermaid from another address."""
+    with pytest.raises(PluginError, match="does not contain"):
+        diagrams.replace_sources('load("https://unpkg.com/mermaid@12/dist/mermaid.min.js")')
+
+
+def test_altered_mermaid_package_fails_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers run the script; an altered one in the cache is as bad as one from the network."""
+    monkeypatch.setattr(diagrams, "BUILD", tmp_path)
+    (tmp_path / f"mermaid-{diagrams.VERSION}.tgz").write_bytes(b"altered")
+
+    with pytest.raises(PluginError, match="checksum"):
+        diagrams.read_script()
+
+
+def test_tests_named_in_explanation_exist() -> None:
+    """Each protection names the test that fails without it."""
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "explanation").glob("*.md"))
+    named = set(re.findall(r"`((?:[\w/]+/)?test_\w+\.py|tests/[\w/]+)`", text))
+    places = (ROOT, ROOT / "tests", ROOT / "tests/integration/adversary")
+
+    assert len(named) > 30
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
 
 
 def test_site_navigation_has_every_page() -> None:
@@ -255,4 +351,3 @@ def test_site_navigation_has_every_page() -> None:
     shown = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(shown)
-    assert yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["theme"]["font"] is False

@@ -28,19 +28,17 @@ from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.dossier import Layers, kept, upon, with_their_bases
-from supply_chain.policy.gate import judge
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.rules import POLICIES
-from supply_chain.policy.verdict import Repositories, is_conclusion, record
-from supply_chain.policy.verdict import keep as keep_refusal
+from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.reading import Layers, find_all_bases, find_bases_in_layers, read_release_facts
+from supply_chain.policy.verdict import Repositories, is_conclusion, record, record_refusal
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """How long before its end of validity a report is made again, so that rescans may fail in two nights."""
-POLICY = POLICIES[Gate.RELEASE]
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
 
     def ruled(base: ImageRef) -> frozenset[Digest] | None:
         try:
-            below = with_their_bases([base], asked, evidence)
+            below = find_all_bases([base], asked, evidence)
             return _of_blocks(each for one in below for each in read_image_status(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
@@ -247,12 +245,12 @@ def conclude(
     ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
-        dossier = kept(image.ref, evidence, layers, bases)
-        verdict = judge(dossier, POLICY)
+        facts = read_release_facts(image.ref, evidence, layers, bases)
+        verdict = evaluate(facts, RELEASE)
         if isinstance(verdict, Refused):
-            reasons, given = verdict.reasons, keep_refusal(verdict, dossier, repositories, evidence, now())
+            reasons, given = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
         else:
-            reasons, given = (), record(verdict, dossier, evidence, now())
+            reasons, given = (), record(verdict, facts, evidence, now())
     change = _change(image.told.verdict, reasons)
     differs = change or _turned_back(image, reasons)
     news = News(**differs.model_dump(), since=_since(image.judged, reasons, given)) if differs else None
@@ -270,7 +268,7 @@ def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -
 
     The bases are those that its build names and those that its layers show.
     """
-    below = upon(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
+    below = find_bases_in_layers(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
     return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
@@ -282,7 +280,7 @@ def _rests_on(verdict: SignedValue[Summary], image: Kept, of_bases: Collection[f
     """
     inputs = _inputs(verdict)
     return (
-        verdict.value.policy.digest == digest_set(POLICY.digest)
+        verdict.value.policy.digest == digest_set(RELEASE.digest)
         and _inputs(verdict, beside=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.ruled, *of_bases))
     )

@@ -19,7 +19,7 @@ from supply_chain.fleet.known import KnownImage
 from supply_chain.fleet.where import no_packages, refuse
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
-from supply_chain.policy.dossier import Layers
+from supply_chain.policy.reading import Layers
 from supply_chain.policy.verdict import Repositories
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors

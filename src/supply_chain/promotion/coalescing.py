@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from supply_chain.promotion.pushes import Pushed
 
-AT_ONCE = 3
+AT_ONCE = 5
 """Maximum number of unfinished promotions by event; the work queue `pushes` has as many slots."""
 AGAIN = 10.0
 """Seconds between two announcements of the same application."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from supply_chain.evidence.soak import Soak, last_soak, longest_soak
 from supply_chain.evidence.statement import SOAK, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import DIGEST, NOON, OTHER
+from tests.support.builders import DIGEST, NOON, OTHER
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 

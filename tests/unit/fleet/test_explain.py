@@ -179,7 +179,9 @@ def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer,
     assert (what, signer) in said_of(fleet, ref)
 
 
-@pytest.mark.parametrize(("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a ruling")])
+@pytest.mark.parametrize(
+    ("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a lifecycle decision")]
+)
 def test_explain_hides_text_of_decision_signed_by_development(fleet, make, kind, what):
     """The event and its signer are listed, but it is not shown as a person's decision."""
     ref = fleet.curated()

@@ -111,7 +111,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     for part, stand_in in (
         ("_known", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
         ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
-        ("application_in", AsyncMock(return_value=name)),
+        ("source_in", AsyncMock(return_value=("https://git.example/team/code", name))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
@@ -129,19 +129,28 @@ async def by_push(machine, make, monkeypatch, tmp_path):
                     await run_flow(chain, flow_run=run, parameters=run.parameters, return_type="state")
                 return (await client.read_flow_run(run.id)).state
 
-            yield SimpleNamespace(push=push, work=work, lock=f"promote {name}", steps=steps)
+            taken = {
+                "application": f"promote {name}",
+                "repository": flows._repository_lock("https://git.example/team/code"),
+            }
+            yield SimpleNamespace(push=push, work=work, taken=taken, steps=steps)
 
 
-async def test_push_waits_for_other_chain_without_process(by_push, monkeypatch):
-    """Its slot in the work queue is free meanwhile, and the run is executed later."""
+@pytest.mark.parametrize("held", ["application", "repository"])
+async def test_push_waits_for_other_chain_without_process(by_push, held):
+    """Its slot in the work queue is free meanwhile, and the run is executed later.
+
+    A repository has one slot, so that its builds do not keep those of other repositories waiting.
+    """
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with locks.run_lock(by_push.lock):
+    async with locks.run_lock(by_push.taken[held]):
         token = locks._held.set(frozenset())
         state = await by_push.work(run)
         locks._held.reset(token)
     assert (state.type.value, state.name) == ("SCHEDULED", "Waiting")
     assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < pushes.AGAIN
     assert not by_push.steps.await_count
+    assert not set(locks.abandoned_locks()) & set(by_push.taken.values())
 
     async with get_client() as client:
         await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
@@ -157,7 +166,7 @@ async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
 
     monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with locks.run_lock(by_push.lock):
+    async with locks.run_lock(by_push.taken["application"]):
         token = locks._held.set(frozenset())
         assert (await by_push.work(run)).name == "Waiting"
         locks._held.reset(token)

@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
 from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, dead_message, discard, replay
+from supply_chain.promotion.coalescing import AT_ONCE
 from tests.unit.promotion.test_pushes import message
 
 
@@ -137,13 +138,17 @@ def test_pushes_of_many_applications_give_one_catch_up_run(carry):
     bodies = [message(repository_name=f"dev/team-{n}", image_tag=f"t{n}") for n in range(1000)]
     queue, _, prefect, _, _ = carry(*bodies)
 
-    assert (prefect.taken, prefect.looks[0], queue.held) == (["t0", "t1", "t2"], (997, 997), [])
+    assert (prefect.taken, prefect.looks[0], queue.held) == (
+        [f"t{n}" for n in range(AT_ONCE)],
+        (1000 - AT_ONCE,) * 2,
+        [],
+    )
     assert len(prefect.looks) < 12 and set(prefect.looks[1:]) == {(0, 0)}
 
 
 def test_bridge_starts_catch_up_run_while_promotions_are_unfinished(carry):
     """A push that comes in the meantime is covered by the catch-up run."""
-    _, _, prefect, _, _ = carry(message(), busy=3)
+    _, _, prefect, _, _ = carry(message(), busy=AT_ONCE)
 
     assert (prefect.taken, prefect.looks[0]) == ([], (1, 1))
 
