@@ -11,6 +11,7 @@ from pathlib import Path
 import fastapi.encoders  # noqa: F401 - otherwise, Prefect imports these during a run
 import prefect.task_engine  # noqa: F401
 from prefect import flow, get_run_logger
+from prefect.exceptions import Pause
 
 from blocks import Workbench
 from flows.build import build
@@ -62,7 +63,7 @@ async def chain(
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
             if by_event and may_wait():
-                await _take_locks_or_leave(stack, *await source_in(Path(path), revision))
+                await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
@@ -94,19 +95,29 @@ async def _chain(
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_locks_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
-    """Take the locks of a source repository and an application until the stack closes.
+async def _take_place_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
+    """Take the lock of a source repository until the stack closes; reschedule this run if that is not possible.
 
-    If another run holds one of them, release the other and reschedule this run. A source repository has one place in
-    the work queue of chains at a time, so that the builds of one team leave the other places to others.
+    A source repository has one place in the work queue of chains at a time, so that the builds of one team leave the
+    other places to others. A run that would wait for its application leaves its place too. It does not take the
+    application's lock here: the name may belong to another source, and the snapshot takes time.
     """
-    for lock, holder in ((_repository_lock(repository), repository), (lock_name("promote", application), application)):
-        try:
-            await stack.enter_async_context(run_lock(lock, SOON))
-        except TimeoutError:
-            await stack.aclose()
-            why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
-            raise await release_slot(why) from None
+    try:
+        await stack.enter_async_context(run_lock(_repository_lock(repository), SOON))
+    except TimeoutError:
+        raise await _leave(repository) from None
+    try:
+        async with run_lock(lock_name("promote", application), SOON):
+            pass
+    except TimeoutError:
+        await stack.aclose()
+        raise await _leave(application) from None
+
+
+async def _leave(holder: str) -> Pause:
+    return await release_slot(
+        f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
+    )
 
 
 def _repository_lock(repository: str) -> str:

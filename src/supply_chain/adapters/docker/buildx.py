@@ -70,9 +70,9 @@ class Buildx:
 
     def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         """Build the orders in parallel; see `development.build.Builder`. `order.timeout` is in seconds."""
-        sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
-        for place, most in sizes.items():
-            check_archives(place, most)
+        unpacked = {place: order for order in orders if order.unpacks for place in _places(order)}
+        for place, order in unpacked.items():
+            check_archives(place, order.max_size, order.timeout)
         keys = {order.key for order in orders}
         groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
         return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
