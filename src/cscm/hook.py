@@ -10,7 +10,7 @@ import click
 
 from cscm.session import use_prefect
 from cscm_laptop.profile import profile_file
-from supply_chain.adapters.git.hooks import hooks_of, pushed
+from supply_chain.adapters.git.hooks import find_hooks, parse_pushes
 from supply_chain.errors import DeclarationInvalid
 
 HOOK = """#!/bin/sh
@@ -43,7 +43,7 @@ def install(path: Path) -> None:
       cscm hook install .
     """
     home = use_prefect()
-    where, name = hooks_of(path.resolve())
+    where, name = find_hooks(path.resolve())
     target = where / name
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
         raise DeclarationInvalid(
@@ -60,7 +60,7 @@ def install(path: Path) -> None:
 
 def post(path: str) -> None:
     """Read the hook's standard input and post one event per revision."""
-    pushes = pushed(sys.stdin.readlines())
+    pushes = parse_pushes(sys.stdin.readlines())
     if not pushes:
         return
     use_prefect()

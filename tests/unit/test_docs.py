@@ -79,7 +79,7 @@ def test_every_error_and_reason_code_is_documented() -> None:
 
 def test_failure_mode_tables_name_existing_codes() -> None:
     """A failure has an error code, a refusal has a reason code, and each row has a remedy."""
-    lines = (DOCS / "reference/rubbish.md").read_text(encoding="utf-8").splitlines()
+    lines = (DOCS / "reference/failure-modes.md").read_text(encoding="utf-8").splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line, below in zip(lines, [*lines[1:], ""], strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
@@ -32,7 +32,7 @@ class Copier(Protocol):
         """Copy an image to a repository, under a tag."""
 
 
-class Stored(Protocol):
+class CuratedRegistry(Protocol):
     """Reads the registry after the copy, and copies referrers."""
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def store(
     admitted: Admitted[Candidate],
     dossier: Dossier[Candidate],
     copier: Copier,
-    registry: Stored,
+    registry: CuratedRegistry,
     repositories: Repositories,
     evidence: EvidenceStore,
     *,
@@ -90,16 +90,16 @@ def store(
     _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
-        blobs_in(candidate.ref, registry)  # refuse before the copy, which would also restore what is archived
+        read_blobs(candidate.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(candidate.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
     proven = proof([before.evidence]) if before and there and not force else None
-    blobs = blobs_in(ref, registry)
+    blobs = read_blobs(ref, registry)
     if proven is None:
-        side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
-    side_by_side(
+        map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
+    map_concurrently(
         lambda digest: registry.copy_referrer(candidate.ref.with_digest(digest), ref.repository),
-        _missing(candidate, ref, registry),
+        _find_missing(candidate, ref, registry),
     )
     record(admitted, dossier, evidence, now())
     return StoredImage(
@@ -122,12 +122,12 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
         )
 
 
-def _missing(candidate: Candidate, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
-    there = side_by_side(lambda d: registry.has(ref.with_digest(d)), candidate.evidence)
+def _find_missing(candidate: Candidate, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
+    there = map_concurrently(lambda d: registry.has(ref.with_digest(d)), candidate.evidence)
     return [digest for digest, has in zip(candidate.evidence, there, strict=True) if not has]
 
 
-def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:
+def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ...]:
     """Return the blobs of an image, as its manifest in the registry lists them.
 
     Raises `ImageDamaged` unless the manifest is that of one image.

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.concurrency import both
+from supply_chain.concurrency import run_both
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Deployment, Order, deploy
@@ -56,7 +56,7 @@ def take_into_service(
     admitted: Admitted[CuratedImage],
     dossier: Dossier[CuratedImage],
     environment: Environment,
-    site: DeployPorts,
+    ports: DeployPorts,
     run: str,
     *,
     force: bool = False,
@@ -68,40 +68,41 @@ def take_into_service(
     """
     manifest, ref, place = dossier.manifest, admitted.image.ref, dossier.place
     assert isinstance(manifest, Service) and place  # the deploy gate admits only services, each to a place
-    site.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
-    proxy, _ = both(
-        lambda: _proxy(environment, site), lambda: record_verdict(admitted, dossier, site.evidence, site.now())
+    ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
+    proxy, _ = run_both(
+        lambda: _supply_proxy(environment, ports),
+        lambda: record_verdict(admitted, dossier, ports.evidence, ports.now()),
     )
     order = Order(admitted, manifest, environment, proxy, run, force)
-    supply = site.confidential if manifest.classification is Classification.CONFIDENTIAL else site.plain
+    supply = ports.confidential if manifest.classification is Classification.CONFIDENTIAL else ports.plain
 
     def recorded(deployment: Deployment) -> Deployment:
-        with site.to_its_end():  # it serves: without a record, no block would find it
-            return record(deployment, ref, site.evidence, site.now())
+        with ports.to_its_end():  # it serves: without a record, no block would find it
+            return record(deployment, ref, ports.evidence, ports.now())
 
     return deploy(
-        site.engine,
+        ports.engine,
         order,
         supply,
-        now=site.now,
-        wait=site.wait,
-        may_serve=lambda: _judged_again(admitted, place, proxy, site),
+        now=ports.now,
+        wait=ports.wait,
+        may_serve=lambda: _judge_again(admitted, place, proxy, ports),
         recorded=recorded,
     )
 
 
-def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, site: DeployPorts) -> None:
+def _judge_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, ports: DeployPorts) -> None:
     """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count, also of the proxy: raises `BaseMissing` if that is no longer released.
     """
-    site.released(f"{PROXY}@{proxy}")
+    ports.released(f"{PROXY}@{proxy}")
     ref, tag = admitted.image.ref, admitted.image.tag
-    known = curated(ref, tag, place, site.evidence, site.now(), bases=site.bases())
+    known = curated(ref, tag, place, ports.evidence, ports.now(), bases=ports.bases())
     verdict = judge(known, POLICIES[admitted.gate])
     if isinstance(verdict, Refused):
-        record_verdict(verdict, known, site.evidence, site.now())
+        record_verdict(verdict, known, ports.evidence, ports.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
         raise DeploymentFailed(
             f"{ref.application} {ref.short} was not deployed to {place.name}: the gate admitted it, "
@@ -109,7 +110,7 @@ def _judged_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest,
         )
 
 
-def _proxy(environment: Environment, site: DeployPorts) -> Digest:
+def _supply_proxy(environment: Environment, ports: DeployPorts) -> Digest:
     """Bring the environment's reverse proxy into the engine, and return its digest."""
     name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    return site.plain.supply(ImageRef(repository=PROXY, digest=site.released(name)))
+    return ports.plain.supply(ImageRef(repository=PROXY, digest=ports.released(name)))

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.lifecycle.rules import Action, Rules
-from supply_chain.lifecycle.snapshot import Evidenced
+from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, digest_of
 from supply_chain.model.tier import EVIDENCE, is_base_repository
 from supply_chain.scratch import write_private
@@ -42,7 +42,7 @@ class Step(Model):
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
-    evidenced: Evidenced | None = Field(
+    evidenced: EvidenceSummary | None = Field(
         default=None, description="None where it is no image, nobody knows it, or it is gone"
     )
     environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run")
@@ -75,8 +75,8 @@ class Plan(Model):
     made: AwareDatetime
     rules: str = Field(description="the document's name")
     rules_digest: Digest
-    stock_digest: Digest
-    stock_read: AwareDatetime
+    snapshot_digest: Digest
+    snapshot_read: AwareDatetime
     databases: tuple[str, ...] = Field(description="the vulnerability databases that it rests on")
     steps: tuple[Step, ...]
     rollback: int = Field(ge=1, description="how many earlier deployments a rollback may need")

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, compress
 from typing import Any, TypeVar
 
-from supply_chain.concurrency import both, side_by_side
+from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import newest_results
@@ -89,7 +89,7 @@ def kept(ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[Im
 def _at_curation(
     image: T, ref: ImageRef, store: EvidenceStore, layers: Layers, bases: Sequence[ImageRef]
 ) -> Dossier[T]:
-    (reading, said), refusals = both(
+    (reading, said), refusals = run_both(
         lambda: _with_standing(ref, store),
         lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
     )
@@ -125,7 +125,7 @@ def _at_curation(
 
 def _with_standing(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]:
     """Read concurrently what is attached to an image and what is signed about its image status."""
-    return both(lambda: store.read(ref), lambda: read_image_status(ref, store))
+    return run_both(lambda: store.read(ref), lambda: read_image_status(ref, store))
 
 
 def _said_of_bases(
@@ -142,7 +142,7 @@ def _said_of_bases(
         *((str(base), partial(read_image_status, base, store)) for base in all_of_them),
         *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
     ]
-    return dict(side_by_side(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
+    return dict(map_concurrently(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
 
 
 def _blocked(said_of: Mapping[str, tuple[VerifiedStatement, ...]]) -> dict[str, LifecycleDecision]:
@@ -158,7 +158,7 @@ def with_their_bases(
     new = set(first)
     while new:
         found |= new
-        read = side_by_side(
+        read = map_concurrently(
             lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), sorted(new, key=str)
         )
         new = {each for built in read for each in _named(built, bases)} - found
@@ -193,7 +193,7 @@ def upon(
                 raise
             return False
 
-    for base in compress(bases, side_by_side(compared, bases)):
+    for base in compress(bases, map_concurrently(compared, bases)):
         if _is_vouched_for(base, store):
             below.append(base)
         else:
@@ -231,7 +231,7 @@ def _examined(evidence: Iterable[VerifiedStatement]) -> Examination | None:
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
     """Return the examinations of these bases, as far as curation examined them."""
-    found = side_by_side(
+    found = map_concurrently(
         lambda base: (base, _examined(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
     )
     return {base: each for base, each in found if each is not None}
@@ -265,9 +265,9 @@ def curated(
     `bases` are the same as for the release gate. A block of a base that went into the build takes effect here before
     any rescan judges the image.
     """
-    (reading, said), (refusals, own) = both(
+    (reading, said), (refusals, own) = run_both(
         lambda: _with_standing(ref, store),
-        lambda: both(
+        lambda: run_both(
             lambda: store.read(refusals_place(ref)),
             lambda: execution_statements(ref, store, APPROVAL, SOAK),
         ),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import FEED, ensure_database, grype_environment, knows, read_database
+from supply_chain.adapters.vulndb import FEED, ensure_database, grype_environment, has_distribution, read_database
 from supply_chain.adapters.vulndb.feed.compile import compile_feed
 from supply_chain.adapters.vulndb.feed.model import Feed, GoPackage, Window, read_feed
 from supply_chain.adapters.vulndb.feed.versions import constraint, go_ranges, python_range
@@ -351,10 +351,10 @@ def test_knows_distribution_that_database_has_data_for(
 
     asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
 
-    assert knows(systems, asked) is known
+    assert has_distribution(systems, asked) is known
 
 
 def test_knows_raises_if_there_is_no_database(tmp_path: Path) -> None:
     """An unknown distribution would be a different answer."""
     with pytest.raises(DatabaseUnusable):
-        knows(tmp_path, Distribution(name="debian", version="12"))
+        has_distribution(tmp_path, Distribution(name="debian", version="12"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from cscm_laptop.engine import version_of
-from supply_chain.adapters.vulndb import FEED, knows
+from supply_chain.adapters.vulndb import FEED, has_distribution
 from supply_chain.adapters.vulndb.feed.compile import compile_feed
 from supply_chain.adapters.vulndb.feed.model import read_feed
 from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
@@ -98,7 +98,7 @@ def test_any_distribution_is_known_or_unknown_without_error(
     starter: Path, name: str, version: str, codename: str
 ) -> None:
     """An os-release file may contain any text."""
-    known = knows(starter, Distribution(name=name, version=version, codename=codename))
+    known = has_distribution(starter, Distribution(name=name, version=version, codename=codename))
 
     assert not known or name.lower() in ("debian", "raspbian")
 

@@ -13,8 +13,8 @@ from typing import IO
 
 import zstandard
 
-from supply_chain.adapters.files.selection import files_below
-from supply_chain.adapters.image.file_content import compression_of
+from supply_chain.adapters.files.selection import list_files
+from supply_chain.adapters.image.file_content import detect_compression
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import BuildLimitExceeded
 from supply_chain.text import plain_text
@@ -34,9 +34,9 @@ def check_archives(context: Path, most: int) -> None:
     Unpacks each file that begins like xz or zstd once, to its end, because later streams of a file may need more memory
     than the first. The unpacked content is not stored. An invalid archive is not an error here: BuildKit refuses it.
     """
-    for name in files_below(context):
+    for name in list_files(context):
         with (context / name).open("rb") as packed:
-            pieces = _UNPACK.get(compression_of(packed.read(LONGEST_MAGIC)))
+            pieces = _UNPACK.get(detect_compression(packed.read(LONGEST_MAGIC)))
             if pieces:
                 packed.seek(0)
                 _check(plain_text(name), pieces(packed), most)

@@ -18,10 +18,10 @@ from typing import Literal
 
 import httpx
 
-from supply_chain.adapters.process.command import Tool, all_at_once
+from supply_chain.adapters.process.command import Tool, run_concurrently
 from supply_chain.adapters.tools import download
 from supply_chain.adapters.tools.install import apt_command, apt_install, go_build, go_install, source_digest
-from supply_chain.adapters.tools.installed_version import Versions, ask
+from supply_chain.adapters.tools.installed_version import Versions, read_version
 from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, ReleaseFile, SourcePin, WheelPin
 from supply_chain.errors import ToolFailed, ToolMissing
 
@@ -49,7 +49,7 @@ class ToolReport:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Candidate:
     path: Path
     version: str | None
     origin: Origin
@@ -87,9 +87,9 @@ class Toolbox:
         pin = self._pins.tools.get(name)
         if pin is None:
             raise ToolMissing(f"{name} is not in the pin file.\nAdd it to deployments/tools.yaml.")
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         if found is None or found.version is None or not pin.fits(found.version):
-            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.wanted}.\n{_remedy(pin)}")
+            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.accepted}.\n{_remedy(pin)}")
         return Tool(name, found.path, found.version)
 
     def report(self) -> list[ToolReport]:
@@ -103,28 +103,28 @@ class Toolbox:
         continues where the last one ended. Raises `DownloadFailed` on a wrong checksum, and `ToolMissing` or
         `ToolFailed` if no way to get a program works.
         """
-        say = _Say(progress)
+        say = _SerialProgress(progress)
         self._directory.mkdir(parents=True, exist_ok=True)
         missing = {name: pin for name, pin in self._pins.tools.items() if not self._fits(name, pin)}
         packages = [pin.package for pin in missing.values() if isinstance(pin, DistributionPin)]
         if packages:
-            with self._locked("apt"):
+            with self._file_lock("apt"):
                 self._install_packages(packages, say)
         if programs := {name: pin for name, pin in missing.items() if isinstance(pin, (GoPin, SourcePin))}:
             with download.client() as http:
-                all_at_once(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
+                run_concurrently(*(partial(self._get, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
 
     # --- what is here ---
 
     def _report(self, name: str, pin: Pin) -> ToolReport:
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         version = found.version if found else None
         ok = version is not None and pin.fits(version)
         return ToolReport(
             name=name,
             found=version,
-            wanted=pin.wanted,
+            wanted=pin.accepted,
             ok=ok,
             remedy="" if ok else _remedy(pin),
             path=found.path if found else None,
@@ -132,14 +132,14 @@ class Toolbox:
         )
 
     def _fits(self, name: str, pin: Pin) -> bool:
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         return found is not None and found.version is not None and pin.fits(found.version)
 
-    def _look(self, name: str, pin: Pin) -> _Found | None:
+    def _find_candidate(self, name: str, pin: Pin) -> _Candidate | None:
         """Return the first candidate whose version fits, else the first candidate; None if there is none."""
         seen = []
         for path, origin in self._candidates(name, pin):
-            found = _Found(path, self._versions.of(name, pin, path), origin)
+            found = _Candidate(path, self._versions.version_of(name, pin, path), origin)
             if found.version is not None and pin.fits(found.version):
                 return found
             seen.append(found)
@@ -171,11 +171,11 @@ class Toolbox:
 
     # --- getting what is missing ---
 
-    def _obtain(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: Progress) -> None:
+    def _get(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: Progress) -> None:
         def progress(line: str) -> None:
             say(f"{name}: {line}")
 
-        with self._locked(name):
+        with self._file_lock(name):
             if self._fits(name, pin):  # another run got it while this one waited
                 return
             try:
@@ -185,7 +185,7 @@ class Toolbox:
                 progress(f"no release available ({error})")
             if not self._fits(name, pin):
                 with self._building:  # one at a time: each build uses all cores and much memory
-                    self._build_here(name, pin, progress)
+                    self._build_locally(name, pin, progress)
             progress("ready")
 
     def _download(self, name: str, pin: GoPin, http: httpx.Client, progress: Progress) -> None:
@@ -195,32 +195,32 @@ class Toolbox:
         base = f"{self._pins.releases}/{pin.repository}/releases/download/v{pin.version}"
         asset = pin.filled(file.name)
         progress(f"downloading {base}/{asset}")
-        listed = download.checksum_of(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
+        listed = download.find_checksum(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
         if file.sha256 and file.sha256 != listed:
-            raise download.wrong_checksum(f"{base}/{asset}", file.sha256, listed)
+            raise download.checksum_error(f"{base}/{asset}", file.sha256, listed)
         cache = self._directory / "downloads"
         cache.mkdir(exist_ok=True)
         fetched = cache / f"{name}-{pin.version}-{asset}"
         download.fetch_file(http, f"{base}/{asset}", fetched, listed, progress)
         with self._scratch(name) as scratch:
-            _take_out(fetched, file, scratch / name)
-            self._put(name, pin, scratch / name, "release")
+            _extract(fetched, file, scratch / name)
+            self._install(name, pin, scratch / name, "release")
         fetched.unlink()
 
-    def _build_here(self, name: str, pin: GoPin | SourcePin, progress: Progress) -> None:
+    def _build_locally(self, name: str, pin: GoPin | SourcePin, progress: Progress) -> None:
         with self._scratch(name) as scratch:
             if isinstance(pin, SourcePin):
-                self._put(name, pin, self._build_source(pin, scratch, progress), "source")
+                self._install(name, pin, self._build_source(pin, scratch, progress), "source")
             else:
-                self._put(name, pin, self._build(pin, scratch, progress), "go")
+                self._install(name, pin, self._build(pin, scratch, progress), "go")
 
-    def _put(self, name: str, pin: GoPin | SourcePin, program: Path, origin: Own) -> None:
+    def _install(self, name: str, pin: GoPin | SourcePin, program: Path, origin: Own) -> None:
         """Run the program for its version, then move it to its place by one rename.
 
         Raises `ToolFailed` if the version is not the pinned one.
         """
         program.chmod(0o755)
-        said = ask(name, pin, program)
+        said = read_version(name, pin, program)
         if said != pin.version:
             raise ToolFailed(
                 f"{name} was to be {pin.version} but says it is {said or 'nothing that can be read'}.\n"
@@ -238,13 +238,13 @@ class Toolbox:
             yield Path(scratch)
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def _file_lock(self, name: str) -> Iterator[None]:
         with (self._directory / f".{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
-class _Say:
+class _SerialProgress:
     """Passes on one line at a time, whichever thread it comes from."""
 
     def __init__(self, progress: Progress) -> None:
@@ -256,7 +256,7 @@ class _Say:
             self._progress(line)
 
 
-def _take_out(fetched: Path, file: ReleaseFile, target: Path) -> None:
+def _extract(fetched: Path, file: ReleaseFile, target: Path) -> None:
     if file.member is None:
         shutil.copyfile(fetched, target)
     else:
@@ -268,7 +268,7 @@ def _platform() -> str:
     return f"{platform.system().lower()}/{MACHINES.get(machine, machine)}"
 
 
-def _state(name: str, found: _Found | None) -> str:
+def _state(name: str, found: _Candidate | None) -> str:
     if found is None:
         return f"{name} is not on this machine"
     return f"{found.path} is {found.version or 'of an unknown version'}"
