@@ -17,6 +17,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.names
+	$(BIN)/python -m scripts.prose
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
@@ -65,6 +67,6 @@ format: $(READY)
 lock: $(READY)
 	scripts/lock
 
-$(READY): requirements.lock pyproject.toml scripts/bootstrap
+$(READY): requirements.lock pyproject.toml src/cscm_laptop/pyproject.toml scripts/bootstrap
 	@scripts/bootstrap $(HOME_DIR)/venv
 	@touch $@

@@ -25,16 +25,14 @@ class Bridge(Setting):
 
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="An access key that may only assume the role below, with the region. Give an endpoint only if AWS "
-        "is reached at another address than its own.",
+        description="Region and an access key that may only assume the role below. An endpoint only if "
+        "AWS has another address.",
     )
     role_arn: str = Field(
         title="Role",
-        description="ARN of the bridge's role. The role may receive, delete and send messages in its two queues.",
+        description="ARN of the bridge's role, which may use its two queues.",
     )
-    pushed: str = Field(
-        title="Queue", description="URL of the SQS queue to which the EventBridge rule sends push events."
-    )
+    pushed: str = Field(title="Queue", description="URL of the SQS queue of push events.")
     dead: str = Field(title="Dead-letter queue", description="URL of the queue for messages that cannot be read.")
 
     @cached_property

@@ -19,7 +19,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.tier import BASES, TierName
-from supply_chain.policy.dossier import Layers
+from supply_chain.policy.reading import Layers
 
 MANY = 4096
 """Number of images whose layers are remembered while several things are decided one after the other."""

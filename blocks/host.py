@@ -33,23 +33,22 @@ class ContainerHost(Setting):
     owner: str = Field(
         default="",
         title="Owner",
-        description="The label of everything that this supply chain makes in the engine. Objects with another label "
-        "are left alone. Empty if no other supply chain uses the engine.",
+        description="The label of what this supply chain makes in the engine. Empty if no other one uses the engine.",
     )
 
     hosted: bool = Field(
         default=False,
         title="Hosted builder",
-        description="Whether this host only runs builds: nobody works on it, and no developer administers it. Its "
-        "builds then reach SLSA Build Level 2; docs/explanation/slsa.md lists the other requirements.",
+        description="Whether the host only runs builds, and no developer administers it, which SLSA Build "
+        "Level 2 requires (docs/explanation/slsa.md).",
     )
 
     build_cpus: float | None = Field(
         default=None,
         gt=0,
         title="Build processors",
-        description="The number of processors that all steps of a build use together at most, such as 1.5; empty: all. "
-        "If the processors are busy, builds get a quarter of what everything else gets.",
+        description="The most processors of all steps of a build together, such as 1.5; empty: all. Busy "
+        "processors give builds a quarter of what others get.",
     )
     build_memory: int | None = Field(
         default=None,
@@ -61,22 +60,21 @@ class ContainerHost(Setting):
         default=2048,
         ge=16,
         title="Build processes",
-        description="The largest number of processes and threads of all steps of a build together.",
+        description="The most processes and threads of all steps of a build together.",
     )
     build_disk: int = Field(
         default=10 * 1024,
         ge=64,
         title="Build disk",
-        description="The disk limit of a build, in MiB. The running steps of the build write at most this much, their "
-        "caches included. Each running build lowers the free space on the engine's disk by at most this much or four "
-        "times its `build.max_size`, whichever is more.",
+        description="The most that the steps of a build write, caches included, in MiB. The build uses "
+        "this much of the engine's disk, or four times its `build.max_size` if that is more.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
         ge=0,
         title="Disk reserve",
-        description="The free space that has to remain on the engine's disk, in MiB. Builds are ended before less than "
-        "this, or less than 5 % of the inodes, is free.",
+        description="The free space on the engine's disk, in MiB, below which builds are ended; also "
+        "below 5 % of the inodes.",
     )
 
     @cached_property

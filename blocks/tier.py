@@ -38,38 +38,38 @@ class Tier(Setting):
 
     tier: Literal["development", "curation", "execution", "lifecycle"] = Field(
         title="Tier",
-        description="The name of the tier. The lifecycle is not a tier, but has an identity of its own too.",
+        description="The name of the tier, or `lifecycle`.",
     )
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="An access key that may only assume the role below, with the region. Give an endpoint only if AWS "
-        "is reached at another address than its own. If these credentials are a block, choose that block again "
-        "whenever you edit this one in the UI; otherwise the UI saves the mask of the secret instead of the secret.",
+        description="Region and an access key that may only assume the role below. An endpoint only if "
+        "AWS has another address. If they are a block of their own, choose it again whenever "
+        "you edit this one, or the UI saves the mask of the secret.",
     )
-    role_arn: str = Field(title="Role", description="ARN of the role of this tier. Each tier has a role of its own.")
+    role_arn: str = Field(title="Role", description="ARN of the tier's own role.")
     registry: str = Field(
         title="Registry",
-        description="The host of the ECR registry, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com.",
+        description="The host of the ECR registry.",
     )
     insecure_registry: bool = Field(
         default=False,
         title="Plain HTTP",
-        description="Whether the registry uses HTTP. Only for a registry on this machine's loopback address.",
+        description="Whether the registry uses HTTP; only for one on the loopback address.",
     )
     signing_key: str = Field(
-        title="Signing key", description="The tier's own asymmetric KMS key, as alias/… or ARN. It signs evidence."
+        title="Signing key", description="The tier's own asymmetric KMS key for evidence, as alias/… or ARN."
     )
     trusted_keys: dict[str, str] = Field(
         title="Trusted public keys",
-        description="Tier → the public key (PEM) that this tier trusts, followed by earlier keys of that tier.",
+        description="Tier → its public keys (PEM) that this tier trusts, the present one first.",
     )
     storage_key: str | None = Field(
-        default=None, title="Storage key", description="Only curation: the KMS key that encrypts its repositories."
+        default=None, title="Storage key", description="The KMS key that encrypts the repositories; only curation."
     )
     content_key: str | None = Field(
         default=None,
         title="Content key",
-        description="The KMS key that wraps the keys of confidential images. Curation encrypts, execution decrypts.",
+        description="The KMS key that wraps keys of confidential images: curation encrypts, execution decrypts.",
     )
 
     @cached_property

@@ -43,19 +43,19 @@ class Workbench(Setting):
     _block_type_slug: ClassVar[str] = "supply-chain-workbench"
     _description: ClassVar[str] = "Tools, vulnerability database and build settings of the machine that runs the chain."
 
-    project: str = Field(title="Project", description="The directory of the project, which contains deployments/.")
+    project: str = Field(title="Project", description="The directory of the project.")
     tools: str = Field(title="Tools", description="The directory of the pinned tools.")
     database: str = Field(title="Vulnerability database", description="The directory of grype's database.")
     results: str | None = Field(
         default=None,
         title="Results",
-        description="The directory of the cache of scan reports and of evidence that was read. It has to belong to "
-        "this user, and can be removed at any time. Empty: `results` next to the vulnerability database.",
+        description="The directory of the cache of scans and evidence. It has to belong to this user, and "
+        "can be removed. Empty: `results` next to the database.",
     )
     build_host: str = Field(
         default="laptop",
         title="Build host",
-        description="The name of the container host block whose engine builds and tests images.",
+        description="The name of the container host that builds and tests images.",
     )
     build_network: Literal["default", "none"] = Field(
         default="default",
@@ -65,7 +65,7 @@ class Workbench(Setting):
     ca_bundle: str | None = Field(
         default=None,
         title="CA bundle",
-        description="The certificates that build steps trust. They are mounted as a secret, never part of a layer.",
+        description="The certificates that build steps trust; they are never part of a layer.",
     )
     bases: dict[str, str] = Field(
         default_factory=dict,
@@ -75,21 +75,21 @@ class Workbench(Setting):
     registries: tuple[str, ...] = Field(
         default=REGISTRIES,
         title="Upstream registries",
-        description="The registries from which applications may declare images (`build.fetch.images`). The engine "
-        "follows every redirect of a registry: do not list a registry that a developer controls.",
+        description="The registries from which applications may declare images. None that a developer "
+        "controls: the engine follows every redirect.",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
         title="Lifecycle",
-        description="Whether lifecycle/nightly only plans what to remove, archive and block, or also applies the plan.",
+        description="Whether lifecycle/nightly only plans, or also applies the plan.",
     )
 
     notify: str = Field(
         default="supply-chain-log/operators",
         title="Notification",
-        description="The block that notifies owners and operators, as type/name, such as slack-webhook/operators. The "
-        "default writes into the run's log.",
+        description="The block that notifies owners and operators, as type/name. The default writes into "
+        "the run's log.",
     )
 
     @cached_property

@@ -12,10 +12,9 @@ from orchestration.run_names import by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
 from orchestration.steps import untracked
-from supply_chain.model.image import Candidate, CuratedImage
-from supply_chain.model.manifest import Base, Service
+from supply_chain.model.image import CuratedImage
 from supply_chain.model.tier import OFFERED
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.reports import findings_summary
 from tasks.encrypt import encrypt
@@ -37,27 +36,22 @@ async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
     tier, workbench = await asyncio.gather(Tier.aload("curation"), Workbench.aload("workbench"))
     ref = await find(image, OFFERED, tier)
     async with report_run(ref.application) as story, run_lock(lock_name("curate", ref.application)):
-        verdict, dossier = await story.gate("intake gate", admit_to_curation(ref, tier, workbench))
-        story.add(digest=ref.digest, repository=ref.repository, checks=dossier.checks, source=dossier.image.source)
-        story.add(source_report=dossier.source_report)
+        verdict, facts = await story.gate("intake gate", admit_to_curation(ref, tier, workbench))
+        story.add(digest=ref.digest, repository=ref.repository, checks=facts.checks, source=facts.source)
+        story.add(source_report=facts.source_report)
         if isinstance(verdict, Refused):
             return complete_refused(verdict)
-        return await _admitted(verdict, dossier, tier, workbench, story, force)
+        return await _admitted(verdict, tier, workbench, story, force)
 
 
 async def _admitted(
-    verdict: Admitted[Candidate],
-    dossier: Dossier[Candidate],
-    tier: Tier,
-    workbench: Workbench,
-    story: RunReporter,
-    force: bool,
+    verdict: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, story: RunReporter, force: bool
 ) -> CuratedImage | Refused:
-    manifest = _declared(dossier)
-    story.add(owner=manifest.owner, source=verdict.image.source)
+    manifest = verdict.provenance.manifest
+    story.add(owner=manifest.owner)
     stored = await story.step(
         "store",
-        store(untracked(verdict), untracked(dossier), tier, workbench, force),
+        store(untracked(verdict), tier, workbench, force),
         lambda s: f"{s.ref.repository}:{s.tag}",
     )
     story.add(repository=stored.ref.repository)
@@ -73,17 +67,11 @@ async def _admitted(
         proven=lambda s: s[0].proven,
     )
     story.add(report=report)
-    last, facts = await story.gate("release gate", admit_to_signature(untracked(scanned), tier, workbench))
+    last, _ = await story.gate("release gate", admit_to_signature(untracked(scanned), tier, workbench))
     if isinstance(last, Refused):
         return complete_refused(last)
     return await story.step(
         "sign",
-        sign(untracked(last), untracked(facts), tier, workbench, force),
+        sign(untracked(scanned), untracked(last), tier, workbench, force),
         lambda c: "verified with the public key",
     )
-
-
-def _declared(dossier: Dossier[Candidate]) -> Service | Base:
-    """Return the declaration, which exists because the gate admitted the image."""
-    assert dossier.manifest is not None
-    return dossier.manifest

@@ -52,13 +52,11 @@ async def _deploy(
     force: bool,
 ) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
-    verdict, dossier = await story.gate("deploy gate", admit_to_execution(ref, place, tier, workbench))
+    verdict, facts = await story.gate("deploy gate", admit_to_execution(ref, place, tier, workbench))
     if isinstance(verdict, Refused):
         return complete_refused(verdict)
-    story.add(source=verdict.image.source, report=dossier.report, checks=dossier.checks)
-    deployment = await story.step(
-        "deploy", deploy_step(untracked(verdict), untracked(dossier), place, tier, host, workbench, force), _how
-    )
+    story.add(source=facts.source, report=facts.report, checks=facts.checks)
+    deployment = await story.step("deploy", deploy_step(untracked(verdict), place, tier, host, workbench, force), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.add_address(place.name, deployment.url)
     async with alongside(forget_replaced, ref, tier, host):

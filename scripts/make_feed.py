@@ -1,6 +1,6 @@
 """Make the vulnerability feed, which contains only facts, from a directory of advisory data.
 
-    python scripts/make_feed.py ADVISORIES src/supply_chain/adapters/vulndb/feed/facts.json.xz
+    python scripts/make_feed.py ADVISORIES src/cscm_laptop/vulndb/feed/facts.json.xz
 
 ADVISORIES contains `go-osv.tar.xz` (OSV JSON of golang/vulndb), `pypi-osv.tar.xz` (OSV YAML of
 pypa/advisory-database), `debian-<codename>.json` (source → [main, security, {CVE: fixed}]), `kev.json.xz` (CISA) and
@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from supply_chain.adapters.vulndb.feed.model import (
+from cscm_laptop.vulndb.feed.model import (
     DebianRelease,
     Exploited,
     Feed,

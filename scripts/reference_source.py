@@ -1,21 +1,16 @@
-"""Read the sources of the reference pages: reasons and constants in the code, and keys of models."""
+"""Read reasons and documented constants in the code for the reference pages."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import itertools
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
-
-from pydantic import BaseModel, TypeAdapter
 
 from supply_chain.evidence.checks import Check
-from supply_chain.model.image import DIGEST
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Severity
 
@@ -29,9 +24,9 @@ VALUES: dict[str, list[str]] = {
 
 @dataclass(frozen=True)
 class Given:
-    """A reason in the source; values that are known only at run time are in italics."""
+    """A reason in the source, with all codes that share it; values that are known only at run time are in italics."""
 
-    code: str
+    codes: tuple[str, ...]
     fact: str
     remedy: str
 
@@ -57,9 +52,12 @@ class Source:
             name = call.func.id if isinstance(call.func, ast.Name) else ""
             if name == self.kind:
                 parts = {word.arg: word.value for word in call.keywords}
+                shared: dict[tuple[str, str], list[str]] = {}
                 for value in words.variants(parts["code"]):
-                    said = Words(self, node, {**bound, **value})
-                    yield Given(*(said.text(parts[part]) for part in ("code", "fact", "remedy")))
+                    text = Words(self, node, {**bound, **value}).text
+                    fact, remedy = (_general(text(parts[part]), value) for part in ("fact", "remedy"))
+                    shared.setdefault((fact, remedy), []).append(text(parts["code"]))
+                yield from (Given(tuple(codes), *texts) for texts, codes in shared.items())
             elif follow and name in self.functions and name != function:
                 names = [argument.arg for argument in self.functions[name].args.args]
                 constants = {
@@ -68,6 +66,14 @@ class Source:
                     if isinstance(value, ast.Constant) and isinstance(value.value, str)
                 }
                 yield from self.given(name, constants)
+
+
+def _general(text: str, values: Mapping[str, str]) -> str:
+    """Return a text with the names of placeholders in place of their values."""
+    for name, value in values.items():
+        if value in VALUES.get(name, ()):
+            text = re.sub(rf"`{value}`|\b{value}\b", f"*{name}*", text)
+    return text
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Words:
             case ast.IfExp(test=test, body=body, orelse=other) if (key := ast.unparse(test)) in self.bound:
                 return self.text(body if self.bound[key] else other)
             case ast.IfExp(body=body, orelse=other):
-                return " / ".join(said for said in (self.text(body), self.text(other)) if said)
+                return " / ".join(text for text in (self.text(body), self.text(other)) if text)
             case ast.Subscript(value=ast.Name(id=name), slice=key) if name.isupper():
                 return str(getattr(self.source.module, name)[self.text(key)])
             case ast.Attribute(value=ast.Subscript(value=ast.Name(id=name), slice=key), attr=field) if name.isupper():
@@ -118,8 +124,8 @@ class Words:
         node = self.source.functions[function]
         answers = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value]
         inner = Words(self.source, node, {})
-        said = [inner.text(answer) for answer in answers if isinstance(answer, ast.JoinedStr | ast.Constant)]
-        return ", or ".join(said) or f"*{function.strip('_').replace('_', ' ')}*"
+        texts = [inner.text(answer) for answer in answers if isinstance(answer, ast.JoinedStr | ast.Constant)]
+        return ", or ".join(texts) or f"*{function.strip('_').replace('_', ' ')}*"
 
     def _named(self, node: ast.expr) -> str:
         name = _name(node)
@@ -164,101 +170,11 @@ def documented(module: ModuleType, owner: str | None = None) -> list[tuple[str, 
     if owner:
         (body,) = [node.body for node in body if isinstance(node, ast.ClassDef) and node.name == owner]
     found = []
-    for constant, said in itertools.pairwise(body):
-        match constant, said:
+    for constant, docstring in itertools.pairwise(body):
+        match constant, docstring:
             case (
                 ast.Assign(value=ast.Constant(value=str(value))),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
                 found.append((value, " ".join(text.split())))
     return found
-
-
-def fields(models: Iterable[type[BaseModel] | TypeAdapter[Any]], level: int = 2, *, written: bool = True) -> str:
-    """Return a table of keys for every model, and once for each nested model.
-
-    `written` is whether people write the documents; otherwise, the project does.
-    """
-    sections: dict[str, str] = {}
-    for model in models:
-        adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
-        schema = adapter.json_schema(mode="validation" if written else "serialization")
-        known = schema.pop("$defs", {})
-        if "properties" in schema:
-            known[schema["title"]] = schema
-        for name in _reached(schema, known):
-            sections.setdefault(name, _section(name, known, level, written))
-    return "\n".join(sections.values())
-
-
-def _reached(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Return the names of a schema's models, itself first, in the order of their first use."""
-    found: list[str] = []
-    ahead = [schema]
-    while ahead:
-        here = ahead.pop(0)
-        if "properties" in here and here["title"] not in found:
-            found.append(here["title"])
-        inside = json.dumps({**here, "discriminator": None})
-        ahead += [known[name] for name in re.findall(r'"#/\$defs/(\w+)"', inside) if name not in found]
-    return found
-
-
-def _section(name: str, known: Mapping[str, dict[str, Any]], level: int, written: bool) -> str:
-    schema = known[name]
-    rows = []
-    for key, each in schema["properties"].items():
-        referred = next((known[name] for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(each))), {})
-        default = "required" if key in schema.get("required", []) else _default(each)
-        meaning = each.get("description") or referred.get("description", "")
-        rows.append([f"`{key}`", value_of(each, known), *([default] if written else []), meaning])
-    head = ["key", "value", *(["default"] if written else []), "meaning"]
-    return f"{'#' * level} {name}\n\n{' '.join(schema.get('description', '').split())}\n\n" + table(head, rows)
-
-
-def value_of(schema: dict[str, Any], known: Mapping[str, dict[str, Any]]) -> str:  # noqa: PLR0911, PLR0912 - one return for each form
-    """Return a description of the values that a schema allows."""
-    match schema:
-        case {"$ref": ref}:
-            name = ref.rpartition("/")[2]
-            return f"[{name}](#{name.lower()})" if "properties" in known[name] else value_of(known[name], known)
-        case {"anyOf": options} | {"oneOf": options}:
-            return " or ".join(value_of(option, known) for option in options)
-        case {"const": value}:
-            return f"`{json.dumps(value)}`"
-        case {"enum": values}:
-            return ", ".join(f"`{value}`" for value in values)
-        case {"type": "array"}:
-            return f"list of {value_of(schema.get('items', {}), known)}"
-        case {"type": "object", "additionalProperties": dict(each)}:
-            return f"name → {value_of(each, known)}"
-        case {"type": "integer", "minimum": low, "maximum": high}:
-            return f"{low} to {high}"
-        case {"type": "integer", "minimum": low}:
-            return f"{low} or more"
-        case {"type": "string", "pattern": pattern} if pattern == f"^{DIGEST}$":
-            return "`sha256:…`"
-        case {"type": "string", "pattern": pattern} if "|" not in pattern:  # alternatives are too long for a table
-            return f"text like `{pattern}`"
-        case {"type": "string", "format": str(kind)}:
-            return kind
-        case {"type": list(kinds)}:
-            return " or ".join(value_of({"type": kind}, known) for kind in kinds)
-        case {"type": str(kind)}:
-            return {"string": "text", "integer": "number", "boolean": "`true`, `false`"}.get(kind, kind)
-    return "anything"
-
-
-def _default(schema: dict[str, Any]) -> str:
-    value = schema.get("default")
-    return "" if isinstance(value, dict) and "$ref" in schema else f"`{json.dumps(value)}`"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -2,9 +2,9 @@
 
     python -m scripts.release
 
-The chain builds the wheel and an image that has it installed, and checks, scans and signs that image. The wheel and
-its SBOM are taken from the image that curation admitted; curation's key signs both. Each file is verified as a user
-would do it before the release is reported. The exit status is 3 if a gate refuses the image.
+The chain builds the wheels and an image that has the first one installed, and checks, scans and signs that image. The
+wheels and the SBOM are taken from the image that curation admitted; curation's key signs them. Each file is verified
+as a user would do it before the release is reported. The exit status is 3 if a gate refuses the image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from cscm.running import REFUSED
 from cscm.session import use_prefect
 
-HOME = use_prefect()  # sets Prefect's environment, so it precedes the imports of Prefect
+PROJECT = use_prefect()  # sets Prefect's environment, so it precedes the imports of Prefect
 
 
 from blocks import Tier, Workbench  # noqa: E402
-from scripts.wheel import purl_of, wheel_in  # noqa: E402
+from scripts.wheel import purl_of, wheels_in  # noqa: E402
 from supply_chain.adapters.process.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
 from supply_chain.evidence.release import RELEASE, released  # noqa: E402
@@ -33,7 +33,7 @@ from supply_chain.model.tier import TierName  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
 from supply_chain.scratch import scratch  # noqa: E402
 
-TARGET = HOME.project / "build" / "release"
+TARGET = PROJECT / "build" / "release"
 BUNDLE, KEY, SBOM, IMAGE = "release.sigstore.json", "curation.pub", "sbom.syft.json", "image.txt"
 TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 
@@ -44,8 +44,8 @@ def main() -> int:
     An earlier release stays there until the new one is verified.
     """
     done = subprocess.run(
-        [Path(sys.executable).with_name("cscm"), "chain", HOME.project, "--revision", "HEAD", "--json"],
-        cwd=HOME.project,
+        [Path(sys.executable).with_name("cscm"), "chain", PROJECT, "--revision", "HEAD", "--json"],
+        cwd=PROJECT,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -57,9 +57,9 @@ def main() -> int:
     curated = json.loads(done.stdout)
     ref = ImageRef.model_validate(curated["ref"])
     tier, workbench = asyncio.run(_blocks())
-    wheel, content = _wheel(tier, workbench, ref)
-    files = {wheel: content, SBOM: _sbom(tier, workbench, ref)}
-    bundle = tier.cosign(workbench).sign(released(purl_of(wheel), ref, files))
+    wheels = _wheels(tier, workbench, ref)
+    files = {**wheels, SBOM: _sbom(tier, workbench, ref)}
+    bundle = tier.cosign(workbench).sign(released(purl_of(next(iter(wheels))), ref, files))
     key = tier.trusted_keys[TierName.CURATION.value]
     image = f"{tier.registry}/{ref}\n"
     target, new = TARGET, TARGET.with_name(f"{TARGET.name}.new")
@@ -79,11 +79,11 @@ async def _blocks() -> tuple[Tier, Workbench]:
     return await Tier.aload("curation"), await Workbench.aload("workbench")
 
 
-def _wheel(tier: Tier, workbench: Workbench, ref: ImageRef) -> tuple[str, bytes]:
-    """Return the name and content of the wheel in the image; its layers are verified against the signed digest."""
+def _wheels(tier: Tier, workbench: Workbench, ref: ImageRef) -> dict[str, bytes]:
+    """Return the wheels in the image by name; its layers are verified against the signed digest."""
     with scratch("release") as place:
         tier.crane(workbench).export(ref, place / "image.tar")
-        return wheel_in(place / "image.tar", ref)
+        return wheels_in(place / "image.tar", ref)
 
 
 def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:

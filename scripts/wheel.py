@@ -1,4 +1,4 @@
-"""Find the wheel in the image of this project."""
+"""Find the wheels in the image of this project."""
 
 from __future__ import annotations
 
@@ -11,27 +11,36 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.model.image import ImageRef
 
 WHEELS = "opt/release"
-"""Where examples/self/Dockerfile puts the wheel."""
+"""Where examples/self/Dockerfile puts the wheels."""
+PROJECT = "container_supply_chain"
+DISTRIBUTIONS = (PROJECT, f"{PROJECT}_laptop")
 
 
-def wheel_in(exported: Path, ref: ImageRef) -> tuple[str, bytes]:
-    """Return name and content of the only wheel below `WHEELS` in an image's exported root filesystem (a tar).
+def wheels_in(exported: Path, ref: ImageRef) -> dict[str, bytes]:
+    """Return the wheels below `WHEELS` in an image's exported root filesystem (a tar), by name; the project's first.
 
-    Raises `EvidenceInvalid` unless there is exactly one.
+    Raises `EvidenceInvalid` unless there is exactly one of each of the `DISTRIBUTIONS`.
     """
     with tarfile.open(exported) as tar:
-        found = [
-            (path.name, file.read())
+        found = {
+            path.name: file.read()
             for member in tar
             if (path := PurePosixPath(member.name)).match(f"{WHEELS}/*.whl")
             and member.isreg()
             and (file := tar.extractfile(member))
-        ]
-    if len(found) != 1:
+        }
+    wheels = sorted(found, key=distribution_of)
+    if tuple(map(distribution_of, wheels)) != DISTRIBUTIONS:
         raise EvidenceInvalid(
-            f"{ref} holds {len(found)} wheels in /{WHEELS}, and a release has one.\nCorrect examples/self/Dockerfile."
+            f"{ref} has {', '.join(wheels) or 'no wheel'} in /{WHEELS}, and a release has one wheel of each of "
+            f"{', '.join(DISTRIBUTIONS)}.\nCorrect examples/self/Dockerfile."
         )
-    return found[0]
+    return {name: found[name] for name in wheels}
+
+
+def distribution_of(wheel: str) -> str:
+    """Return the distribution in a wheel's file name."""
+    return wheel.partition("-")[0]
 
 
 def purl_of(wheel: str) -> str:

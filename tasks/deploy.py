@@ -12,15 +12,14 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, take_into_service
 from supply_chain.execution.supply import remove_unneeded
-from supply_chain.model.image import CuratedImage, ImageRef
-from supply_chain.policy.gate import Dossier
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
 
 
 @task(name="deploy", task_run_name="deploy", **RETRYING)
 async def deploy_step(
-    admitted: Admitted[CuratedImage],
-    dossier: Dossier[CuratedImage],
+    admitted: Admitted[DeployFacts],
     environment: Environment,
     tier: Tier,
     host: ContainerHost,
@@ -29,14 +28,12 @@ async def deploy_step(
 ) -> Deployment:
     """Run the image by digest with the hardened profile; the new container is ready before the old one stops."""
     deployment = await in_thread(
-        lambda: take_into_service(
-            admitted, dossier, environment, deploy_ports(tier, host, workbench), invocation(), force=force
-        )
+        lambda: take_into_service(admitted, environment, deploy_ports(tier, host, workbench), invocation(), force=force)
     )
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",
-        admitted.image.ref,
-        admitted.image.source,
+        admitted.facts.ref,
+        admitted.facts.source,
         environment=environment.name,
         address=deployment.url,
         gap_seconds=deployment.gap_seconds,

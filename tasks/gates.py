@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from prefect import task
 
@@ -14,15 +14,15 @@ from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
-from supply_chain.model.image import Candidate, CuratedImage, ImageRef, ScannedImage, StorageStatus
-from supply_chain.model.tier import Gate, curated_repository
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import Dossier
+from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus
+from supply_chain.model.tier import curated_repository
+from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
+from supply_chain.policy.gate import F, Policy
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import IMAGE_BLOCKED, POLICIES
+from supply_chain.policy.policies import DEPLOY, INTAKE, RELEASE
+from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
+from supply_chain.policy.rules import IMAGE_BLOCKED
 from supply_chain.policy.verdict import decide
-
-T = TypeVar("T")
 
 
 @task(
@@ -32,22 +32,22 @@ T = TypeVar("T")
 )
 async def admit_to_curation(
     ref: ImageRef, tier: Tier, workbench: Workbench
-) -> tuple[Admitted[Candidate] | Refused, Dossier[Candidate]]:
+) -> tuple[Admitted[IntakeFacts] | Refused, IntakeFacts]:
     """Decide the intake gate from development's evidence, verified with development's public key."""
 
-    def read() -> Dossier[Candidate]:
+    def read() -> IntakeFacts:
         status = _offered(ref, tier)
         registered = workbench.registered(ref.application)
         before = curated_before(ref.application, tier)
-        dossier = dossiers.candidate(ref, tier.evidence(workbench), before, registered)
-        if status is not StorageStatus.ACTIVE and dossier.standing.block is None:
+        facts = read_intake_facts(ref, tier.evidence(workbench), before, registered)
+        if status is not StorageStatus.ACTIVE and facts.status.block is None:
             raise ImageArchived(
                 f"{ref} is {status.value.lower()} and cannot be copied.\n"
                 "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
             )
-        return dossier
+        return facts
 
-    return await in_thread(lambda: _decide(read, Gate.INTAKE, tier, workbench))
+    return await in_thread(lambda: _decide(read, INTAKE, tier, workbench))
 
 
 @task(
@@ -57,15 +57,15 @@ async def admit_to_curation(
 )
 async def admit_to_signature(
     image: ScannedImage, tier: Tier, workbench: Workbench
-) -> tuple[Admitted[ScannedImage] | Refused, Dossier[ScannedImage]]:
+) -> tuple[Admitted[ReleaseFacts] | Refused, ReleaseFacts]:
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
 
-    def read() -> Dossier[ScannedImage]:
+    def read() -> ReleaseFacts:
         evidence = tier.evidence(workbench)
         layers = layers_of(tier.http, evidence, workbench)
-        return dossiers.scanned(image, evidence, layers, base_images(tier))
+        return read_release_facts(image.encrypted.stored.ref, evidence, layers, base_images(tier))
 
-    return await in_thread(lambda: _decide(read, Gate.RELEASE, tier, workbench))
+    return await in_thread(lambda: _decide(read, RELEASE, tier, workbench))
 
 
 @task(
@@ -75,15 +75,15 @@ async def admit_to_signature(
 )
 async def admit_to_execution(
     ref: ImageRef, environment: Environment, tier: Tier, workbench: Workbench
-) -> tuple[Admitted[CuratedImage] | Refused, Dossier[CuratedImage]]:
+) -> tuple[Admitted[DeployFacts] | Refused, DeployFacts]:
     """Decide the deploy gate: signature, verdicts and evidence of both earlier tiers, environment and approval."""
 
-    def read() -> Dossier[CuratedImage]:
-        tags, place = tier.ecr.tags(ref), environment.place(workbench.environment)
-        evidence, bases = tier.evidence(workbench), base_images(tier)
-        return dossiers.curated(ref, tags[0] if tags else "", place, evidence, now(), bases=bases)
+    def read() -> DeployFacts:
+        tier.ecr.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
+        requirements, bases = environment.requirements(workbench.environment), base_images(tier)
+        return read_deploy_facts(ref, requirements, tier.evidence(workbench), now(), bases=bases)
 
-    return await in_thread(lambda: _decide(read, Gate.DEPLOY, tier, workbench))
+    return await in_thread(lambda: _decide(read, DEPLOY, tier, workbench))
 
 
 def curated_before(application: str, tier: Tier) -> list[ImageRef]:
@@ -107,14 +107,14 @@ def _offered(ref: ImageRef, tier: Tier) -> StorageStatus:
 
 
 def _decide(
-    read: Callable[[], Dossier[T]], gate: Gate, tier: Tier, workbench: Workbench
-) -> tuple[Admitted[T] | Refused, Dossier[T]]:
-    dossier = read()
-    verdict = decide(dossier, POLICIES[gate], tier.ecr, tier.evidence(workbench), now())
+    read: Callable[[], F], policy: Policy[F], tier: Tier, workbench: Workbench
+) -> tuple[Admitted[F] | Refused, F]:
+    facts, gate = read(), policy.gate.value
+    verdict = decide(facts, policy, tier.ecr, tier.evidence(workbench), now())
     if isinstance(verdict, Refused):
         reasons = [reason.model_dump() for reason in verdict.reasons][:50]
         blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
-        emit("image.refused", dossier.ref, dossier.source, gate=gate.value, reasons=reasons, **blocked)
+        emit("image.refused", facts.ref, facts.source, gate=gate, reasons=reasons, **blocked)
     else:
-        emit("image.admitted", dossier.ref, dossier.source, gate=gate.value, notes=list(verdict.notes))
-    return verdict, dossier
+        emit("image.admitted", facts.ref, facts.source, gate=gate, notes=list(verdict.notes))
+    return verdict, facts

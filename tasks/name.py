@@ -7,11 +7,11 @@ from prefect import task
 from blocks import Tier, Workbench
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.model.tier import Gate
-from supply_chain.policy.dossier import holder
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.rules import POLICIES, name_reasons
+from supply_chain.policy.policies import INTAKE
+from supply_chain.policy.reading import find_holder
+from supply_chain.policy.rules import name_reasons
 from tasks.gates import curated_before
 
 
@@ -25,7 +25,7 @@ async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Re
     manifest, source = snapshot.manifest, snapshot.source
 
     def check() -> Refused | None:
-        first = holder(curated_before(manifest.name, tier), tier.evidence(workbench))
+        first = find_holder(curated_before(manifest.name, tier), tier.evidence(workbench))
         held = settled_holder(workbench.registered(manifest.name, snapshot.origin), first)
         reasons = name_reasons(manifest.name, held, Holder.of(manifest, source))
         return _refused(manifest.name, reasons) if reasons else None
@@ -34,5 +34,4 @@ async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Re
 
 
 def _refused(application: str, reasons: tuple[Reason, ...]) -> Refused:
-    policy = POLICIES[Gate.INTAKE]
-    return Refused(image=None, application=application, gate=policy.gate, policy=policy.digest, reasons=reasons)
+    return Refused(image=None, application=application, gate=INTAKE.gate, policy=INTAKE.digest, reasons=reasons)

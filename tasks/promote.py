@@ -27,7 +27,7 @@ from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import OFFERED, TierName, curated_repository
-from supply_chain.policy.dossier import execution_statements
+from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, reportable_moves
 from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation

@@ -10,17 +10,17 @@ from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.sign import sign as sign_image
 from supply_chain.model.image import CuratedImage, ScannedImage
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted
 
 
 @task(name="sign", task_run_name="sign", tags=["signer"], **RETRYING)
 async def sign(
-    admitted: Admitted[ScannedImage], dossier: Dossier[ScannedImage], tier: Tier, workbench: Workbench, force: bool
+    scanned: ScannedImage, admitted: Admitted[ReleaseFacts], tier: Tier, workbench: Workbench, force: bool
 ) -> CuratedImage:
     """Sign with the tier's KMS key; verify with its public key alone."""
     curated = await in_thread(
-        lambda: sign_image(admitted, dossier, tier.cosign(workbench), tier.evidence(workbench), now, force=force)
+        lambda: sign_image(scanned, admitted, tier.cosign(workbench), tier.evidence(workbench), now, force=force)
     )
     if curated.proven is None:
         emit("image.signed", curated.ref, curated.source, tag=curated.tag)

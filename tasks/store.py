@@ -9,20 +9,17 @@ from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.curation.store import store as store_image
-from supply_chain.model.image import Candidate, StoredImage
-from supply_chain.policy.gate import Dossier
+from supply_chain.model.image import StoredImage
+from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted
 
 
 @task(name="store", task_run_name="store", **RETRYING)
-async def store(
-    admitted: Admitted[Candidate], dossier: Dossier[Candidate], tier: Tier, workbench: Workbench, force: bool
-) -> StoredImage:
+async def store(admitted: Admitted[IntakeFacts], tier: Tier, workbench: Workbench, force: bool) -> StoredImage:
     """Copy the image by digest, without the engine, and verify the copy."""
     stored = await in_thread(
         lambda: store_image(
             admitted,
-            dossier,
             tier.crane(workbench),
             tier.http,
             tier.ecr,

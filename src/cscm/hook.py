@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from cscm.session import use_prefect
-from cscm_laptop.profile import profile_file
 from supply_chain.adapters.git.hooks import find_hooks, parse_pushes
 from supply_chain.errors import DeclarationInvalid
 
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
-export CSCM_HOME={home} CSCM_PROFILE={profile}
-{python} -m cscm.hook {path} "$@" || echo "supply chain: could not report this push" >&2
+{settings}{python} -m cscm.hook {path} "$@" || echo "supply chain: could not report this push" >&2
 exit 0
 """
 
@@ -42,7 +41,7 @@ def install(path: Path) -> None:
     Example:
       cscm hook install .
     """
-    home = use_prefect()
+    use_prefect()
     where, name = find_hooks(path.resolve())
     target = where / name
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
@@ -51,11 +50,22 @@ def install(path: Path) -> None:
             f"Call `{sys.executable} -m cscm.hook {path.resolve()}` in it."
         )
     where.mkdir(exist_ok=True)
-    profile = profile_file(home.project).resolve()
-    values = {"home": home.directory, "profile": profile, "python": sys.executable, "path": path.resolve()}
-    target.write_text(HOOK.format(**{key: shlex.quote(str(value)) for key, value in values.items()}))
+    python, application = shlex.quote(sys.executable), shlex.quote(str(path.resolve()))
+    target.write_text(HOOK.format(settings=_laptop_settings(), python=python, path=application))
     target.chmod(0o755)
     click.echo(f"wrote {target}")
+
+
+def _laptop_settings() -> str:
+    """Return shell commands that set the laptop's home and profile; empty if the laptop is not installed."""
+    if find_spec("cscm_laptop") is None:
+        return ""
+    from cscm_laptop.home import Home  # noqa: PLC0415
+    from cscm_laptop.profile import profile_file  # noqa: PLC0415
+
+    home = Home.find()
+    profile = profile_file(home.project).resolve()
+    return f"export CSCM_HOME={shlex.quote(str(home.directory))} CSCM_PROFILE={shlex.quote(str(profile))}\n"
 
 
 def post(path: str) -> None:

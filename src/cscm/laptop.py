@@ -1,32 +1,24 @@
-"""Commands `cscm up`, `down`, `status`, `doctor` and `reset`: the supply chain of this machine."""
+"""Commands `cscm up`, `down`, `status`, `doctor` and `reset`: the supply chain of this machine.
+
+Each imports the laptop when it runs, because the laptop is a package that the extra `laptop` installs.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cscm.options import as_json, json_of
-from cscm_laptop.home import Home
-from cscm_laptop.profile import load_profile
+from cscm.options import as_json, json_of, progress_line
 from supply_chain.scratch import write_private
 from supply_chain.text import plain_text
 
-
-def progress_line() -> Callable[[str], None]:
-    """Return a function that prints a line with the seconds since this call, from any thread, one line at a time."""
-    started, lock = time.monotonic(), threading.Lock()
-
-    def say(line: str) -> None:
-        with lock:
-            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}")
-
-    return say
+if TYPE_CHECKING:
+    from cscm_laptop.home import Home
+    from cscm_laptop.profile import Profile
 
 
 @click.command()
@@ -37,18 +29,20 @@ def up() -> None:
     Example:
       cscm up
     """
-    from cscm_laptop import laptop  # noqa: PLC0415 - without it, the other commands start faster
+    from cscm_laptop import laptop  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
+    from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
     profile = load_profile(home.project)
     say = progress_line()
-    state = laptop.up(profile, home, say, register=_register(home))
+    state = laptop.up(profile, home, say, register=_register(home, profile))
     say(f"ready; Prefect's UI: http://127.0.0.1:{profile.ports.prefect} (login: {home.state / 'prefect.auth'})")
     if state.database.kind == "starter":
         say("note: scans use the starter vulnerability database, which has only some of the known vulnerabilities")
 
 
-def _register(home: Home) -> Callable[[Any], None]:
+def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
     """Return a function that registers the blocks; it imports Prefect only when called, with the laptop's settings."""
 
     def register(state: Any) -> None:
@@ -57,7 +51,7 @@ def _register(home: Home) -> Callable[[Any], None]:
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             del os.environ[name]  # another server, chosen by these variables, must not get the laptop's blocks
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ.update(prefect_environment(home, load_profile(home.project)))
+        os.environ.update(prefect_environment(home, profile))
         from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
@@ -87,6 +81,7 @@ def down() -> None:
       cscm down
     """
     from cscm_laptop import laptop  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
 
     laptop.down(Home.find(), progress_line())
 
@@ -101,6 +96,8 @@ def status(as_json: bool) -> None:
       cscm status --json
     """
     from cscm_laptop import laptop  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
+    from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
     parts = laptop.status(load_profile(home.project), home)
@@ -126,6 +123,8 @@ def doctor(as_json: bool) -> None:
       cscm doctor
     """
     from cscm_laptop.doctor import examine  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
+    from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
     checks = examine(load_profile(home.project), home)
@@ -158,6 +157,7 @@ def reset(yes: bool, lost: str | None) -> None:
       cscm reset
     """
     from cscm_laptop import laptop  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
 
     if lost:
         if not yes:

@@ -9,7 +9,7 @@ import click
 
 from cscm.options import Image, NewFile, Words, as_json, by
 from cscm.running import result_of, run, tell, verbose
-from cscm_laptop.home import Home
+from orchestration.project import find_project
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
 from supply_chain.reports import plan_lines
@@ -32,7 +32,7 @@ Example:
 
 
 def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
-    there = Home.find().project.glob("deployments/lifecycle/*.yaml")
+    there = find_project().glob("deployments/lifecycle/*.yaml")
     return sorted(p.stem for p in there if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import click
 from cscm import events, fleet, hook, laptop, lifecycle, outside, promotion, register
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
-from cscm_laptop.home import Home
-from supply_chain.errors import SupplyChainError
+from orchestration.project import find_project
+from supply_chain.errors import LaptopMissing, SupplyChainError
 from supply_chain.model.manifest import FILE, json_schema, read_manifest
 from supply_chain.scratch import translate_disk_full
 from supply_chain.text import plain_text_lines
@@ -23,13 +24,28 @@ BASES = ("python", "python-build", "proxy")
 """The bases that every laptop needs; `cscm chain bases/NAME` makes another base."""
 
 
+@contextmanager
+def report_missing_laptop() -> Iterator[None]:
+    """Raise `LaptopMissing` if something needs the laptop and the extra that installs it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "cscm_laptop":
+            raise
+        raise LaptopMissing(
+            "This needs the supply chain of this machine, which is not installed.\n"
+            "Install it: pip install 'container-supply-chain[laptop]'. To run flows with a Prefect server of your own "
+            "instead, set PREFECT_API_URL."
+        ) from error
+
+
 class Cli(click.Group):
     """Command group that prints our errors as messages without a stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print a `SupplyChainError` and exit with status 1."""
         try:
-            with translate_disk_full():
+            with translate_disk_full(), report_missing_laptop():
                 return super().invoke(ctx)
         except SupplyChainError as error:
             click.secho(plain_text_lines(f"error: {error}"), fg="red", err=True)
@@ -64,7 +80,7 @@ main.add_command(hook.hook)
 
 
 def _environments_there() -> list[str]:
-    return sorted(path.stem for path in Home.find().project.glob("deployments/environments/*.yaml"))
+    return sorted(path.stem for path in find_project().glob("deployments/environments/*.yaml"))
 
 
 def _bases_there(project: Path) -> list[str]:
@@ -231,7 +247,7 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Build a base again even if a released image of it exists.")
-@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(Home.find().project)))
+@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:
@@ -243,7 +259,7 @@ def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> 
     Example:
       cscm bases python python-build
     """
-    project = Home.find().project
+    project = find_project()
     there = _bases_there(project)
     if unknown := [name for name in names if name not in there]:
         raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(there)}")

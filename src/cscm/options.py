@@ -6,7 +6,9 @@ import json
 import os
 import pwd
 import re
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 
 from supply_chain.evidence.approval import MOST_WORDS
 from supply_chain.model.image import HEXADECIMAL, PATH
+from supply_chain.text import plain_text
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -82,3 +85,14 @@ by = click.option(
 def json_of(rows: Sequence[BaseModel]) -> str:
     """Return the rows as `--json` prints them: a JSON array."""
     return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)
+
+
+def progress_line() -> Callable[[str], None]:
+    """Return a function that prints a line with the seconds since this call, from any thread, one line at a time."""
+    started, lock = time.monotonic(), threading.Lock()
+
+    def say(line: str) -> None:
+        with lock:
+            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}")
+
+    return say

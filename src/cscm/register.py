@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from cscm.laptop import progress_line
+from cscm.options import progress_line
 from cscm.session import load_block, use_prefect
 from orchestration.registration import (
     declared_deployments,
@@ -37,7 +37,7 @@ def register() -> None:
             "Set it, with what the server asks for (PREFECT_API_AUTH_STRING or PREFECT_API_KEY). "
             "On a laptop, `cscm up` registers everything."
         )
-    project, say = use_prefect().project, progress_line()
+    project, say = use_prefect(), progress_line()
     if not declared_deployments(project):
         raise SettingInvalid(
             f"{project} declares no deployments in prefect.yaml, so there is nothing to register.\n"

@@ -6,15 +6,14 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import click
+from pydantic_core import to_jsonable_python
 
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import Cancelled, PartFailed
-from supply_chain.reports import applied_lines, observation_lines, plan_lines, rescan_message
 from supply_chain.text import plain_text, plain_text_lines
 
 REFUSED = 3
@@ -45,7 +44,7 @@ def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
 def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     """Run a flow, print its steps meanwhile, and return its result.
 
-    The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run is told to end, and
+    The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run gets SIGTERM, and
     `PartFailed` if Prefect's server stops answering.
     """
     use_prefect(verbose=verbose)
@@ -78,38 +77,14 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
 
 def tell(result: Any, as_json: bool) -> None:
     """Print the result of a flow; if it is a refusal, exit with the status `REFUSED`."""
-    from supply_chain.policy.outcome import Refused  # noqa: PLC0415 - together with Prefect, after its environment is set
+    from cscm.rendering import render  # noqa: PLC0415 - together with Prefect, after its environment is set
+    from supply_chain.policy.outcome import Refused  # noqa: PLC0415
 
     if as_json:
-        click.echo(json.dumps(_plain(result), indent=2))
+        click.echo(json.dumps(to_jsonable_python(result), indent=2))
     elif isinstance(result, Refused):
         click.secho(plain_text_lines(str(result)), fg="yellow")
     else:
-        click.echo(plain_text_lines(_told(result)))
+        click.echo(plain_text_lines(render(result)))
     if isinstance(result, Refused):
         sys.exit(REFUSED)
-
-
-def _plain(result: Any) -> Any:
-    if isinstance(result, (list, tuple)):
-        return [_plain(each) for each in result]
-    return result.model_dump(mode="json") if hasattr(result, "model_dump") else result
-
-
-TOLD: tuple[tuple[str, Callable[[Any], str]], ...] = (
-    ("deviations", observation_lines),
-    ("steps", plan_lines),
-    ("entries", applied_lines),
-    ("unjudged", rescan_message),
-    ("url", lambda it: f"{it.application} {it.digest} answers at {it.url}"),
-    ("decision", lambda it: f"{it.decision} by {it.by} for {it.environment}: {it.digest}"),
-    ("act", str),
-    ("ref", lambda it: str(it.ref)),
-)
-"""An attribute that only one kind of result has, and how to render that kind; all others are rendered by `str`."""
-
-
-def _told(result: Any) -> str:
-    if isinstance(result, (list, tuple)):
-        return "\n".join(_told(each) for each in result) or "nothing to report"
-    return next((words(result) for has, words in TOLD if hasattr(result, has)), None) or str(result)

@@ -168,7 +168,7 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
     if known:
-        lost = declared_deployments(home.project) - registered_deployments(prefect_server.asks(profile, auth))
+        lost = declared_deployments(home.project) - registered_deployments(prefect_server.prefect_api(home, profile))
         said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
         yield check("deployments", said, "all registered", not lost, UP)
 

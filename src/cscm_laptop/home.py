@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.project import find_project
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.scratch import write_private
 
 VARIABLE = "CSCM_HOME"
-MARKER = Path("deployments/profiles/laptop.yaml")
 STAMP = "this-is-a-cscm-home"
 VENV = "venv"
 """The Python environment that `scripts/bootstrap` makes before any of our code runs."""
@@ -64,7 +64,7 @@ class Home:
         The directory is `.cscm` in the project, unless CSCM_HOME names another. Raises `SettingInvalid` if there is
         no project.
         """
-        project = find_project((start or Path.cwd()).resolve())
+        project = find_project(start)
         chosen = environ.get(VARIABLE)
         return cls(project, Path(chosen).expanduser().absolute() if chosen else project / ".cscm")
 
@@ -109,19 +109,6 @@ class Home:
             yield
         finally:
             os.close(handle)
-
-
-def find_project(start: Path) -> Path:
-    """Return the root of the project around `start`, else the checkout that this code runs from.
-
-    Raises `SettingInvalid` if neither is a project.
-    """
-    for candidate in (start, *start.parents, *Path(__file__).resolve().parents[2:3]):
-        if (candidate / MARKER).is_file():
-            return candidate
-    raise SettingInvalid(
-        f"No supply chain project around {start}: there is no {MARKER}.\nRun this inside a clone of the project."
-    )
 
 
 def kept(path: Path, make: Callable[[], str]) -> str:

@@ -19,13 +19,17 @@ from cscm_laptop.home import Home
 from cscm_laptop.ports import request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
+from cscm_laptop.tools.installer import Installer
+from cscm_laptop.vulndb import FEED, ensure_database
 from orchestration.registration import (
     declared_deployments,
     ensure_abandoned,
     ensure_automations,
+    ensure_process_pool,
     ensure_queues,
     ensure_views,
     forget_undeclared,
+    free_slots,
     registered_deployments,
 )
 from supply_chain.adapters.aws.accounts import (
@@ -40,7 +44,7 @@ from supply_chain.adapters.docker.build_cgroup import remove_groups
 from supply_chain.adapters.process.command import run_concurrently
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
-from supply_chain.adapters.vulndb import FEED, Database, ensure_database, read_database
+from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
@@ -144,7 +148,7 @@ def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, 
     engine = ensure_engine(home, progress)  # before the tools, because both may run apt
     _separate_builds(home, engine, progress)
     namespaces.require()
-    toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
+    toolbox = Installer(home.tools, Pins.load(home.project / PINS))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress)
 
@@ -171,12 +175,11 @@ def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress
 
 
 def _server(profile: Profile, home: Home, progress: Progress) -> None:
-    service = prefect_server.server(home, profile)
+    service, ask = prefect_server.server(home, profile), prefect_server.prefect_api(home, profile)
     before = service.record()
     if _ensure(service, progress) != before:
-        prefect_server.free_slots(home, profile)
-    command = prefect_server.warm_command(home)
-    prefect_server.ensure_pool(profile, prefect_server.auth_string(home), command, home.project)
+        free_slots(prefect_server.leases(home), ask)
+    ensure_process_pool(prefect_server.POOL, prefect_server.warm_command(home), home.project, ask)
 
 
 def _ensure(service: Service, progress: Progress) -> Record:
@@ -231,7 +234,7 @@ def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     """Register the deployments if they changed or the server lacks one; correct the work queues in any case."""
     stamp = home.state / "prefect" / "deployments.json"
     wanted = prefect_server.deployments_fingerprint(home.project)
-    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    ask = prefect_server.prefect_api(home, profile)
     if _read(stamp).get("made") == wanted and declared_deployments(home.project) <= registered_deployments(ask):
         if changed := ensure_queues(home.project, ask):
             progress(f"work queues: {', '.join(changed)}")
@@ -249,7 +252,7 @@ def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
     """Create the automations and views that are missing, and correct those that differ."""
-    ask = prefect_server.asks(profile, prefect_server.auth_string(home))
+    ask = prefect_server.prefect_api(home, profile)
     if changed := (*ensure_automations(home.project, profile.notify, ask), *ensure_abandoned(ask)):
         progress(f"automations: {', '.join(changed)}")
     if changed := ensure_views(home.project, ask):

@@ -7,7 +7,6 @@ milliseconds.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import shlex
@@ -21,11 +20,12 @@ from typing import Any
 from cscm_laptop import patient
 from cscm_laptop.home import Home, kept
 from cscm_laptop.ports import HOST, answers, asked, is_served
-from cscm_laptop.profile import Profile
+from cscm_laptop.profile import Profile, load_profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
 from orchestration import registration
 from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
+from orchestration.registration.work_pools import heartbeats
 from supply_chain.errors import PartFailed
 
 CSP = "content-security-policy"
@@ -84,6 +84,24 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,
     }
+
+
+def require_server() -> dict[str, str]:
+    """Return the environment of clients of the laptop around the working directory.
+
+    Raises `PartFailed` unless its server answers.
+    """
+    home = Home.find()
+    profile = load_profile(home.project)
+    port, environment = profile.ports.prefect, prefect_environment(home, profile)
+    if not answers(port, "/api/health"):
+        raise PartFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
+    if not answers(port, "/api/admin/version", auth=environment["PREFECT_API_AUTH_STRING"]):
+        raise PartFailed(
+            f"The Prefect server on port {port} is not the one of {home.directory}.\n"
+            "Stop it, or give this supply chain another port in deployments/profiles/laptop.yaml; then: cscm up"
+        )
+    return environment
 
 
 def _nobody(home: Home) -> Path:
@@ -194,7 +212,7 @@ def worker(home: Home, profile: Profile) -> Service:
         cwd=home.project,
         log=home.log / "worker.log",
         pid_file=pid_file,
-        ready=lambda: worker_answers(profile, auth_string(home), pid_file),
+        ready=lambda: worker_answers(prefect_api(home, profile), pid_file),
         deadline=90,
         whole_group=True,
         changes=fingerprint(code, version("prefect")),
@@ -229,8 +247,12 @@ def lately(alive: Path, pid_file: Path) -> bool:
     return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
 
 
-def asks(profile: Profile, auth: str) -> PrefectApi:
-    """Return a client of this laptop's server."""
+def prefect_api(home: Home, profile: Profile) -> PrefectApi:
+    """Return a function that sends requests to this laptop's server.
+
+    It needs no import of Prefect, unlike `orchestration.registration.client`, which is for any server.
+    """
+    auth = auth_string(home)
 
     def ask(method: str, path: str, body: Any = None) -> Any:
         return asked(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
@@ -238,55 +260,19 @@ def asks(profile: Profile, auth: str) -> PrefectApi:
     return ask
 
 
-def worker_answers(profile: Profile, auth: str, pid_file: Path) -> bool:
+def leases(home: Home) -> Path:
+    """Return the directory of the leases of the server's concurrency limits."""
+    return home.state / "prefect" / "concurrency_leases"
+
+
+def worker_answers(ask: PrefectApi, pid_file: Path) -> bool:
     """Return whether the server got a recent heartbeat of the worker that the pid file names."""
     record = read_record(pid_file)
     try:
-        found = asked("POST", profile.ports.prefect, f"/api/work_pools/{POOL}/workers/filter", body={}, auth=auth)
+        heard = heartbeats(POOL, WORKER, ask)
     except PartFailed:
         return False
-    heard = [datetime.fromisoformat(w["last_heartbeat_time"]) for w in found if w["name"] == WORKER]
     return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
-
-
-def job_template(command: str, project: Path) -> dict[str, Any]:
-    """Return a work pool's job template with fixed values; it has no variables, so Prefect refuses any job variable."""
-    job: dict[str, Any] = {"command": command, "env": {}, "labels": {}, "name": None, "stream_output": True}
-    return {
-        "job_configuration": {**job, "working_dir": str(project)},
-        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
-    }
-
-
-def ensure_pool(profile: Profile, auth: str, command: str, project: Path) -> None:
-    """Create the work pool, or restore its job template: `command` starts the runs, in the directory of the project.
-
-    Whoever can log in can change the template; the worker therefore starts runs this way whatever the template says.
-    """
-    port, template = profile.ports.prefect, job_template(command, project)
-    for pool in asked("POST", port, "/api/work_pools/filter", body={}, auth=auth):
-        if pool["name"] == POOL:
-            if pool["base_job_template"] != template:
-                asked("PATCH", port, f"/api/work_pools/{POOL}", body={"base_job_template": template}, auth=auth)
-            return
-    body = {"name": POOL, "type": "process", "description": "Processes on this machine", "base_job_template": template}
-    asked("POST", port, "/api/work_pools/", body=body, auth=auth)
-
-
-def free_slots(home: Home, profile: Profile) -> None:
-    """Free the slots of concurrency limits that have no lease, because nothing else would ever free them.
-
-    A server leaves such a slot if it is killed after it took the slot and before it wrote the lease.
-    """
-    port, auth = profile.ports.prefect, auth_string(home)
-    leases = (home.state / "prefect" / "concurrency_leases").glob("*-*.json")
-    held = {limit for lease in leases for limit in json.loads(lease.read_text(encoding="utf-8"))["resource_ids"]}
-    known, path = 0, "/api/v2/concurrency_limits"
-    while page := asked("POST", port, f"{path}/filter", body={"limit": 200, "offset": known}, auth=auth):
-        known += len(page)
-        for limit in page:
-            if limit["active_slots"] and limit["id"] not in held:
-                asked("PATCH", port, f"{path}/{limit['id']}", body={"active_slots": 0}, auth=auth)
 
 
 def deploy(home: Home, profile: Profile, ask: PrefectApi, progress: Progress) -> None:

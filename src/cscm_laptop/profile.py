@@ -30,7 +30,7 @@ Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+
 class Ports(Model):
     """Ports where the parts listen, all on 127.0.0.1."""
 
-    emulator: Port = Field(default=4566, description="AWS emulator and its registry")
+    emulator: Port = Field(default=4566, description="the AWS emulator and its registry")
     prefect: Port = Field(default=4200, description="Prefect's server and UI")
 
     @model_validator(mode="after")
@@ -45,30 +45,29 @@ class Profile(Model):
 
     ports: Ports = Ports()
     region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
-        default="us-east-1", description="the AWS region that the emulator stands for"
+        default="us-east-1", description="the AWS region of the emulator"
     )
     build_network: Literal["default", "none"] = Field(
-        default="default", description="the network that build steps see: the engine's bridge, or none"
+        default="default", description="the network of build steps: the engine's bridge, or none"
     )
-    ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust; null for none")
+    ca_bundle: Path | None = Field(default=CA_BUNDLE, description="certificates that build steps trust")
     bases: dict[BaseName, Upstream | None] = Field(
         default={"python": None, "python-build": None},
         description="base images by name; null means curated/base/NAME",
     )
     registries: tuple[Registry, ...] = Field(
         default=REGISTRIES,
-        description="registries from which applications may declare images; none that a developer controls, for the "
-        "engine follows wherever a registry sends it",
+        description="registries from which applications may declare images; none that a developer "
+        "controls, because the engine follows every redirect",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",
-        description="auto: the scanner's own database where the network allows, else the starter database",
+        description="auto: grype's own database, or the starter database if it cannot be reached",
     )
 
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=200)] = Field(
         default="supply-chain-log/operators",
-        description="the notification block through which owners and operators are told, as type/name; the default "
-        "writes into the log of the run that tells",
+        description="the block that notifies owners and operators, as type/name; the default writes into the run's log",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(

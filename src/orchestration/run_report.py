@@ -19,6 +19,7 @@ from orchestration.clock import now
 from supply_chain import reports
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import Proof
+from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.reports.text import artifact_key
@@ -26,7 +27,7 @@ from supply_chain.text import join_lines, plain_text, pluralize, truncate_lines
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
-D = TypeVar("D")
+F = TypeVar("F", bound=ImageFacts)
 log = logging.getLogger("supply_chain.steps")
 
 
@@ -58,11 +59,11 @@ class RunReporter:
             for reason in truncate_lines(MOST_REASONS, reasons):
                 self._log.warning("%s", plain_text(f"refused: {reason}"))
 
-    async def gate(self, name: str, work: Awaitable[tuple[V, D]]) -> tuple[V, D]:
+    async def gate(self, name: str, work: Awaitable[tuple[V, F]]) -> tuple[V, F]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
-        verdict, dossier = await self.step(name, work, lambda decided: _format_verdict(decided[0]))
+        verdict, facts = await self.step(name, work, lambda decided: _format_verdict(decided[0]))
         self.decided(verdict)
-        return verdict, dossier
+        return verdict, facts
 
     async def step(
         self,

@@ -22,9 +22,9 @@ class SupplyChainError(Exception):
 
 
 class DeclarationInvalid(SupplyChainError):
-    """A file that a person wrote, such as a declaration, a profile or a policy, is invalid. Nothing was started.
+    """A file that a person wrote is invalid. Nothing was started.
 
-    Correct the file at the line and column that the message names, and run the command again.
+    Correct the line and column that the message names.
     """
 
     code = "declaration.invalid"
@@ -33,26 +33,34 @@ class DeclarationInvalid(SupplyChainError):
 class SourceInvalid(SupplyChainError):
     """The source breaks a rule for what can be built, or its git repository cannot be read.
 
-    Correct the path that the message names; the message says which rule it breaks and what to do.
-    docs/explanation/source.md lists the rules.
+    Correct the path that the message names; docs/explanation/source.md has the rules.
     """
 
     code = "source.invalid"
 
 
 class SettingInvalid(SupplyChainError):
-    """A setting of the operator is missing, invalid or contradicts another setting.
+    """A setting of the operator is missing or invalid, or contradicts another.
 
-    Correct the block, the environment, the profile or the name register that the message names.
+    Correct the block, environment, profile or name register that the message names.
     """
 
     code = "setting.invalid"
 
 
-class ToolMissing(SupplyChainError):
-    """A program that the chain needs is not installed on this machine.
+class LaptopMissing(SupplyChainError):
+    """A command needs the supply chain of this machine, and the project is installed without it.
 
-    Run `cscm doctor`: it lists what is missing and how to get it. `cscm up` installs what it can.
+    Install the project with the extra `laptop`, or set PREFECT_API_URL to run flows with another Prefect server.
+    """
+
+    code = "laptop.missing"
+
+
+class ToolMissing(SupplyChainError):
+    """A program that the chain needs is not installed.
+
+    Run `cscm up`, which installs what it can; `cscm doctor` lists what is missing.
     """
 
     code = "tool.missing"
@@ -61,7 +69,7 @@ class ToolMissing(SupplyChainError):
 class ToolFailed(SupplyChainError):
     """A program ended without the result that it was run for.
 
-    Read the program's complete output in the run's log, correct what it names, and run the step again.
+    Read its output in the run's log, and correct what it names.
     """
 
     code = "tool.failed"
@@ -70,27 +78,25 @@ class ToolFailed(SupplyChainError):
 class ToolTimedOut(SupplyChainError):
     """A program exceeded its timeout and was stopped.
 
-    Read the program's last output in the log. If the work needs more time, raise the timeout; for a build, this is
-    `build.timeout` in supply-chain.yaml.
+    Read its last output in the log, or raise the timeout (of a build: `build.timeout`).
     """
 
     code = "tool.timed-out"
 
 
 class Cancelled(SupplyChainError):
-    """The run was cancelled. Its current command was stopped with every process that it had started.
+    """The run was cancelled, and its processes were stopped.
 
-    Do nothing if you cancelled it. Otherwise start the run again; it does not repeat steps that are already proven.
+    Start it again if you did not cancel it; proven steps are not repeated.
     """
 
     code = "run.cancelled"
 
 
 class BuildFailed(SupplyChainError):
-    """The image could not be built, so there is no image to judge.
+    """The image could not be built.
 
-    Read the build's output in the run's log, correct the Dockerfile or the code, and build again with
-    `cscm build PATH`.
+    Read the build's output in the run's log, and correct the Dockerfile or the code.
     """
 
     code = "build.failed"
@@ -99,39 +105,35 @@ class BuildFailed(SupplyChainError):
 class DockerfileRefused(SupplyChainError):
     """The Dockerfile asks for something that a build may not have. Nothing was built.
 
-    Change the line or the source that the message names; the message says what to write instead. Declare in
-    `build.fetch` what the build needs to fetch besides curated bases.
+    Change the line as the message says, or declare in `build.fetch` what the build has to fetch.
     """
 
     code = "dockerfile.refused"
 
 
 class BuildMaterialsDiffer(SupplyChainError):
-    """BuildKit used or ran something that the chain did not read from the Dockerfile. The image is not used.
+    """BuildKit used something that the chain did not read from the Dockerfile.
 
-    Report this: the chain and the engine's BuildKit read the Dockerfile differently. Try a newer engine, or write the
-    Dockerfile in a simpler form.
+    Report this. Try a newer engine or a simpler Dockerfile.
     """
 
     code = "build.materials-differ"
 
 
 class FetchFailed(SupplyChainError):
-    """A file that the Dockerfile adds by its URL cannot be fetched as it is declared.
+    """A file that the Dockerfile adds by its URL cannot be fetched as declared.
 
-    Check the URL and its checksum in `build.fetch.urls`. Do not use a host in a private or local network: the chain
-    sends it no request.
+    Check URL and checksum in `build.fetch.urls`; hosts in private networks are not allowed.
     """
 
     code = "build.fetch-failed"
 
 
 class BuildLimitExceeded(SupplyChainError):
-    """A build exceeded its limits on the host and was stopped, or its image is larger than declared.
+    """A build exceeded its limits, or its image is larger than declared.
 
-    Look at what the steps of the build do. If they need that much, raise the limit in the block of the container host
-    (`build_memory`, `build_processes`, `build_disk`), or free space on the engine's disk. For a larger image, raise
-    `build.max_size` in supply-chain.yaml.
+    Use less, or raise the limit: `build_memory`, `build_processes` or `build_disk` of the container host,
+    `build.max_size` of the image.
     """
 
     code = "build.limit"
@@ -140,85 +142,80 @@ class BuildLimitExceeded(SupplyChainError):
 class BaseMissing(SupplyChainError):
     """A base image that the Dockerfile names is not available, or is blocked.
 
-    Make the project's own bases with `cscm bases`, or name by digest an upstream image that this machine can reach. If
-    the base is blocked, use another one.
+    Run `cscm bases`, or name by digest another image that this machine can reach.
     """
 
     code = "base.missing"
 
 
 class CheckNotMade(SupplyChainError):
-    """A check could not be carried out. This is neither a pass nor a failure.
+    """A check could not be carried out: neither a pass nor a failure.
 
-    Correct what the message names (a tool, a file, a remote engine), and run `cscm build PATH` again.
+    Correct what the message names, and run `cscm build PATH` again.
     """
 
     code = "check.not-made"
 
 
 class ScannerFailed(SupplyChainError):
-    """The scanner gave no complete report, so it is unknown whether the image has findings.
+    """The scanner gave no complete report.
 
-    Check the scanner and its database with `cscm doctor`, and run the step again.
+    Check scanner and database with `cscm doctor`.
     """
 
     code = "scanner.failed"
 
 
 class RescanIncomplete(SupplyChainError):
-    """Some images could not be judged. All others were judged, and what is new about them is signed.
+    """Some images could not be judged. The results of all others are signed.
 
-    Resolve the error of each image that the message names, and start the rescan again with `cscm rescan`. It continues
-    with the missing images.
+    Resolve the error of each image in the message, and run `cscm rescan`; it continues.
     """
 
     code = "rescan.incomplete"
 
 
 class DatabaseUnusable(SupplyChainError):
-    """The vulnerability database is missing, damaged or too old, so no image can be judged with it.
+    """The vulnerability database is missing, damaged or too old.
 
-    Run `cscm up`: it gets the database again, or makes the starter database if the network does not allow the download.
+    Run `cscm up`, which gets it again.
     """
 
     code = "scanner.database-unusable"
 
 
 class DatabaseOutdated(SupplyChainError):
-    """The vulnerability database knows less than the one that this image was last scanned with.
+    """The vulnerability database is older than the one of the image's last scan.
 
-    Get a newer database with `cscm up` on the machine that scans, and run the step again. A scan with the older
-    database does not count, because known findings are not forgotten.
+    Run `cscm up` on the machine that scans.
     """
 
     code = "scanner.database-outdated"
 
 
 class EvidenceInvalid(SupplyChainError):
-    """Evidence exists but cannot be read or verified, so it proves nothing.
+    """Evidence exists but cannot be read or verified.
 
-    List what is attached with `cosign tree IMAGE` and find out what wrote it. Have an administrator remove it from the
-    registry, and run the step again. Use `--force` only for provenance, SBOM and scans from an older version of the
-    chain: of these, the newest counts.
+    Find it with `cosign tree IMAGE`, and have an administrator remove it. For provenance, SBOMs and scans of an older
+    version, `--force` is enough.
     """
 
     code = "evidence.invalid"
 
 
 class EvidenceFlooded(EvidenceInvalid):
-    """The image has more attachments that are no evidence than the chain reads, so its evidence is unknown.
+    """The image has more foreign attachments than the chain reads, so its evidence is unknown.
 
-    Find out who attached them (`cosign tree IMAGE` lists them), have an administrator remove them from the registry,
-    and run the step again. Or push the image again under another digest. Other images are not affected.
+    Find them with `cosign tree IMAGE`, and have an administrator remove them. Other images are not affected.
     """
 
     code = "evidence.flooded"
 
 
 class GateOvertaken(SupplyChainError):
-    """A gate refused the image after this run had read the evidence, so this run may not admit it.
+    """A gate refused the image after this run had read the evidence.
 
-    Run the same again: the gate judges the image by what is known now, and states the reasons.
+    Run it again to get the reasons.
     """
 
     code = "gate.overtaken"
@@ -226,10 +223,9 @@ class GateOvertaken(SupplyChainError):
 
 
 class SignatureFailed(SupplyChainError):
-    """A signature could not be made or could not be verified.
+    """A signature could not be made or verified.
 
-    Check cosign and KMS with `cscm doctor`, find out what changed, and run the curation tier again with
-    `cscm curate IMAGE`.
+    Check cosign and KMS with `cscm doctor`, and run `cscm curate IMAGE` again.
     """
 
     code = "signature.failed"
@@ -238,19 +234,17 @@ class SignatureFailed(SupplyChainError):
 class ImageNotFound(SupplyChainError):
     """The registry or the inventory has no such image.
 
-    Take the digest from the run that made the image, or from `cscm images`. If no run made it, run the previous tier
-    first.
+    Take the digest from `cscm images`, or run the previous tier first.
     """
 
     code = "image.not-found"
 
 
 class ImageArchived(SupplyChainError):
-    """The image is archived, so nobody can pull it, although no block requires that.
+    """The image is archived, so nobody can pull it, although it is not blocked.
 
-    If the image was unblocked just now, wait until ECR restores it (up to 20 minutes), and run the step again.
-    Otherwise find out who archived it, and restore it: `aws ecr update-image-storage-class --repository-name NAME
-    --image-id imageDigest=DIGEST --target-storage-class STANDARD`.
+    Wait up to 20 minutes after an unblock. Otherwise restore it: `aws ecr update-image-storage-class --repository-name
+    NAME --image-id imageDigest=DIGEST --target-storage-class STANDARD`.
     """
 
     code = "image.archived"
@@ -258,28 +252,27 @@ class ImageArchived(SupplyChainError):
 
 
 class ImageDamaged(SupplyChainError):
-    """The content in the registry does not match the image's digest, or is not one valid image.
+    """The content in the registry does not match the image's digest.
 
-    Do not use it. Check the registry's storage and who can write to it, and then build and push the image again.
+    Check the registry's storage and who can write to it; then build and push again.
     """
 
     code = "image.damaged"
 
 
 class RegistryFailed(SupplyChainError):
-    """The registry refused a request or could not complete it.
+    """The registry refused or could not complete a request.
 
-    Read the registry's answer in the message, and look at the registry's log.
+    Read its answer in the message, and its log.
     """
 
     code = "registry.failed"
 
 
 class RegistryUnavailable(RegistryFailed):
-    """The registry did not answer, or asked the client to try again later.
+    """The registry did not answer, or asked to try later.
 
-    Wait for the three retries of the step. If they fail too, look at `cscm status`, start the registry, and run the
-    step again.
+    If all tries fail, look at `cscm status`, and start the registry.
     """
 
     code = "registry.unavailable"
@@ -287,19 +280,19 @@ class RegistryUnavailable(RegistryFailed):
 
 
 class AccessDenied(SupplyChainError):
-    """The tier's role has no permission for this request. Usually this is intended: each role has few permissions.
+    """The role of the tier has no permission for this request.
 
-    Give the tier its own role and its own keys. deployments/iam/ lists what each role may do.
+    Give the tier its own role and keys; deployments/iam/ lists what each role may do.
     """
 
     code = "access.denied"
 
 
 class KeyUnusable(SupplyChainError):
-    """A key is missing, disabled, of the wrong kind, or not rotated.
+    """A key is missing, disabled, not rotated or of the wrong kind.
 
-    Do what the message says: enable the key in KMS (`aws kms enable-key --key-id KEY`), turn on its rotation
-    (`aws kms enable-key-rotation --key-id KEY`), or name the right key in the tier's block.
+    Enable the key (`aws kms enable-key --key-id KEY`) or its rotation (`aws kms enable-key-rotation --key-id KEY`), or
+    name the right key in the tier's block.
     """
 
     code = "key.unusable"
@@ -308,18 +301,16 @@ class KeyUnusable(SupplyChainError):
 class InventoryFailed(SupplyChainError):
     """The inventory's database refused a request.
 
-    Read the database's answer in the message. If the database is lost, nothing else is: `cscm inventory --rebuild`
-    makes the inventory again from the registry and the container hosts.
+    Read its answer in the message. `cscm inventory --rebuild` replaces a lost database.
     """
 
     code = "inventory.failed"
 
 
 class InventoryUnavailable(InventoryFailed):
-    """The inventory's database did not answer, or was busy with other requests.
+    """The inventory's database did not answer, or was busy.
 
-    Wait for the three retries of the step. If they fail too, start the database, or correct its address in the block
-    `inventory`.
+    If all tries fail, start it, or correct its address in the block `inventory`.
     """
 
     code = "inventory.unavailable"
@@ -327,19 +318,18 @@ class InventoryUnavailable(InventoryFailed):
 
 
 class AwsFailed(SupplyChainError):
-    """AWS answered with an error that has no code of its own here.
+    """AWS answered with an error without a code of its own here.
 
-    Read the answer of AWS in the message, and check region, endpoint and credentials in the tier's block.
+    Read its answer in the message; check region, endpoint and credentials in the tier's block.
     """
 
     code = "aws.failed"
 
 
 class AwsUnavailable(AwsFailed):
-    """AWS did not answer, or throttled the request. The same request may succeed later.
+    """AWS did not answer, or throttled the request.
 
-    Wait for the three retries of the step. If they fail too, check the endpoint in the tier's block and that this
-    machine can reach it.
+    If all tries fail, check the endpoint in the tier's block and the network.
     """
 
     code = "aws.unavailable"
@@ -347,20 +337,19 @@ class AwsUnavailable(AwsFailed):
 
 
 class ClockWrong(SupplyChainError):
-    """The clock of this machine, or of a machine that signed evidence, is wrong, so no age is certain.
+    """The clock of this machine, or of one that signed evidence, is wrong.
 
-    Set both clocks from one time server, and run the step again. If evidence with a time in the future is left, wait
-    until that time or have an administrator remove the evidence from the registry, and make it again with the tier that
-    signed it.
+    Set both clocks from one time server. Wait until the time of the evidence, or have an administrator remove it and
+    make it again.
     """
 
     code = "clock.wrong"
 
 
 class DiskFull(SupplyChainError):
-    """The disk is full where the chain, or a program that it runs, has to write.
+    """A disk to which the chain writes is full.
 
-    Free space there (temporary files are in TMPDIR, images in the engine's own directory), and run the step again.
+    Free space for temporary files (TMPDIR) or in the engine's directory.
     """
 
     code = "disk.full"
@@ -369,8 +358,7 @@ class DiskFull(SupplyChainError):
 class EngineUnavailable(SupplyChainError):
     """The container engine did not answer.
 
-    Wait for the three retries of the step. If they fail too, start the engine (`cscm up` on a laptop), and run the step
-    again.
+    If all tries fail, start the engine (`cscm up` on a laptop).
     """
 
     code = "engine.unavailable"
@@ -380,75 +368,70 @@ class EngineUnavailable(SupplyChainError):
 class EngineUnsuitable(SupplyChainError):
     """The container engine lacks something that the chain needs.
 
-    Install Docker Engine 26.1 or later and its client, with the containerd image store. `cscm doctor` lists what is
-    missing.
+    Install Docker Engine 26.1 or later with the containerd image store; `cscm doctor` lists what is missing.
     """
 
     code = "engine.unsuitable"
 
 
 class DeploymentFailed(SupplyChainError):
-    """The new container did not become ready. The previous container, if there is one, still serves.
+    """The new container did not become ready. The previous one still serves.
 
-    Read the container's last output in the message, correct the application, and deploy it again with
-    `cscm chain PATH`.
+    Read its last output in the message, correct the application, and run `cscm chain PATH`.
     """
 
     code = "deployment.failed"
 
 
 class PortBusy(SupplyChainError):
-    """Another program already listens on an address that a part of the chain needs.
+    """Another program listens on an address that the chain needs.
 
-    Stop that program, or choose another port: for an application in deployments/environments/, for a part of the chain
-    in the profile.
+    Stop it, or choose another port in the environment or the profile.
     """
 
     code = "port.busy"
 
 
 class DownloadFailed(SupplyChainError):
-    """A download is incomplete, or is not the expected file.
+    """A download is incomplete or has a wrong checksum.
 
-    Check the network and the mirror, and run the command again. A file with a wrong checksum is never used.
+    Check the network and the mirror.
     """
 
     code = "download.failed"
 
 
 class PartFailed(SupplyChainError):
-    """A part of the supply chain, such as Prefect's server, did not start or did not answer as expected.
+    """A part of the supply chain, such as Prefect's server, did not start or answer as expected.
 
-    Read the end of its log in the message, correct what it reports, and run `cscm up` again.
+    Read the end of its log in the message, correct what it names, and run `cscm up`.
     """
 
     code = "part.failed"
 
 
 class EngineFailed(SupplyChainError):
-    """The container engine refused a request or could not complete it.
+    """The container engine refused or could not complete a request.
 
-    Read the engine's answer in the message, and look at the engine's log.
+    Read its answer in the message, and its log.
     """
 
     code = "engine.failed"
 
 
 class PlanUnfinished(SupplyChainError):
-    """Some steps of a lifecycle plan failed. Completed steps stay done, and no step is left half done.
+    """Some steps of a lifecycle plan failed. No step is half done.
 
-    Resolve the errors whose codes the message lists, and apply the same plan again with `cscm lifecycle apply PLAN`. It
-    continues with the remaining steps.
+    Resolve the errors in the message, and run `cscm lifecycle apply PLAN` again; it continues.
     """
 
     code = "lifecycle.unfinished"
 
 
 class ApplicationBusy(SupplyChainError):
-    """Runs admitted or deployed images of the application for as long as a lifecycle plan waited for them.
+    """Runs used images of the application for as long as a lifecycle plan waited for them.
 
-    Apply the same plan again when these runs have ended, with `cscm lifecycle apply PLAN`. Look in the UI for a run of
-    the application that hangs.
+    Run `cscm lifecycle apply PLAN` again when they have ended. Look for a run that hangs.
     """
 
     code = "lifecycle.busy"
@@ -457,26 +440,25 @@ class ApplicationBusy(SupplyChainError):
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 
-    Find out who removed it, and deploy the application again with `cscm deploy IMAGE --environment ENVIRONMENT`.
+    Find out who removed it, and run `cscm deploy IMAGE --environment ENVIRONMENT`.
     """
 
     code = "engine.container-gone"
 
 
 class ImageUnsuitable(SupplyChainError):
-    """The image is not damaged, but has a format that the step cannot work with.
+    """The image has a format that the step cannot use.
 
-    Build it as one OCI image for one platform, as the message says.
+    Build it as one OCI image for one platform.
     """
 
     code = "image.unsuitable"
 
 
 class ImageGone(EngineFailed):
-    """An image was removed from the engine before a container could be made from it.
+    """An image was removed from the engine before its container was made.
 
-    Do nothing if it happens once: the step pulls the image again. If it happens often, find out what removes images
-    from the engine.
+    If it happens often, find out what removes images.
     """
 
     code = "engine.image-gone"
@@ -484,30 +466,28 @@ class ImageGone(EngineFailed):
 
 
 class ProgramNotStarted(EngineFailed):
-    """The container exists, but the program that it should run is missing or cannot be executed.
+    """The program of the container is missing or cannot be executed.
 
-    Correct the entry point in the Dockerfile: the file has to exist in the image, and its user has to be able to
-    execute it.
+    Correct the entry point in the Dockerfile.
     """
 
     code = "engine.program-not-started"
 
 
 class EventUnreadable(SupplyChainError):
-    """A message is not JSON, has an unexpected form, or is about something else.
+    """A message is not JSON, has another form, or is about something else.
 
-    List the message with its reason with `cscm events dead`; it is in the dead-letter queue. Correct the sender, and
-    process the messages again with `cscm events replay --all`. Delete a useless message with `cscm events discard ID`.
+    List it with `cscm events dead`, correct the sender, and run `cscm events replay --all` or `cscm events discard
+    ID`.
     """
 
     code = "event.unreadable"
 
 
 class EventNotTaken(SupplyChainError):
-    """Prefect did not accept an event, so what it reports is not announced yet.
+    """Prefect did not accept an event.
 
-    Check with `cscm status` that Prefect's server runs. Nothing is lost: the bridge tries again until Prefect accepts
-    the event.
+    Check Prefect with `cscm status`; the bridge tries until the event is accepted.
     """
 
     code = "event.not-taken"

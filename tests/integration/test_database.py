@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from cscm_laptop.vulndb import ensure_database
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
-from supply_chain.adapters.vulndb import Database, ensure_database, grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database
 from supply_chain.evidence.examination import Examination
 from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
+from cscm_laptop.vulndb import FEED
+from cscm_laptop.vulndb.feed.compile import PROVIDERS, compile_feed
+from cscm_laptop.vulndb.feed.model import Feed, GoRecord, PythonRecord, Window, read_feed
 from supply_chain.adapters.process.command import run
 from supply_chain.adapters.tools import Pins
 from supply_chain.adapters.tools.pins import GoPin
-from supply_chain.adapters.vulndb import FEED
-from supply_chain.adapters.vulndb.feed.compile import PROVIDERS, compile_feed
-from supply_chain.adapters.vulndb.feed.model import Feed, GoRecord, PythonRecord, Window, read_feed
 from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cscm_laptop.prefect_server import POOL, job_template
+from cscm_laptop.prefect_server import POOL
 from orchestration.registration import deploy
+from orchestration.registration.work_pools import job_template
 from tests.integration.test_register import LOGIN, Server
 from tests.support.access import Prefect
 from tests.support.command import ROOT

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cscm_laptop.home import MARKER
+from orchestration.project import MARKER
 from orchestration.registration import declared_deployments
 from orchestration.registration.automations import read_automations
 from orchestration.registration.views import read_views

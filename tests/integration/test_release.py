@@ -19,15 +19,18 @@ from tests.support.command import ROOT
 pytestmark = pytest.mark.real
 
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
-FILES = {"container_supply_chain-0.1.0-py3-none-any.whl": b"a wheel", "sbom.syft.json": b"{}"}
+FILES = {
+    "container_supply_chain-0.1.0-py3-none-any.whl": b"a wheel",
+    "container_supply_chain_laptop-0.1.0-py3-none-any.whl": b"another wheel",
+    "sbom.syft.json": b"{}",
+}
 
 
 @pytest.fixture
 def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
     """A directory as `make release` creates it."""
     cosign = cosign_of(laptop, TierName.CURATION)
-    (wheel,) = [name for name in FILES if name.endswith(".whl")]
-    (tmp_path / "release.sigstore.json").write_bytes(cosign.sign(released(purl_of(wheel), REF, FILES)))
+    (tmp_path / "release.sigstore.json").write_bytes(cosign.sign(released(purl_of(next(iter(FILES))), REF, FILES)))
     (tmp_path / "curation.pub").write_text(laptop.identities[TierName.CURATION].public_key)
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)

@@ -18,6 +18,10 @@ from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.policies import POLICIES
+from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
+from tests.support.facts import requirements
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 DIGEST = "sha256:" + "a" * 64
@@ -25,6 +29,8 @@ OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
 CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
 ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
 KEY = "arn:aws:kms:eu-west-1:1:key/s"
+BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
+LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
 REPOSITORIES = SimpleNamespace(ensure_repository=lambda *_, **__: None)
 """All are there."""
 
@@ -86,3 +92,43 @@ def where(gate):
 def scanned_image(make):
     stored = StoredImage(ref=CURATED, tag="t", source=make.source(), blobs=1, size=1)
     return ScannedImage(encrypted=EncryptedImage(stored=stored, key=KEY), sbom=make.other, report=make.other)
+
+
+def layers(ref):
+    return LAYERS[ref]
+
+
+class Judged(Pieces):
+    """The evidence of an image, and the gate that judges it."""
+
+    bases = ()
+
+    def facts(self, gate):
+        store = self.world.store(EXECUTION)
+        if gate is Gate.INTAKE:
+            return read_intake_facts(OFFERED, store, (), None)
+        if gate is Gate.RELEASE:
+            return read_release_facts(CURATED, store, layers, self.bases)
+        return read_deploy_facts(CURATED, requirements(), store, self.make.noon, bases=self.bases)
+
+    def release(self, base, *packages):
+        """Sign a base as curation, with an SBOM of these packages."""
+        self.attach(base, CURATION, SIGNATURE, {})
+        self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
+
+    def judged(self, gate):
+        return evaluate(self.facts(gate), POLICIES[gate])
+
+
+def names(gate):
+    """List the evidence that a gate needs; the first test compares it with what the builder makes."""
+    development = ["provenance", "report on the source", *map(str, required("service"))]
+    scanned = ["provenance", "encryption", "scan", "inventory"]
+    return {
+        Gate.INTAKE: development,
+        Gate.RELEASE: scanned,
+        Gate.DEPLOY: [*scanned, "verdict of the intake gate", "verdict of curation", "signature"],
+    }[gate]
+
+
+EVERY = [(gate, piece) for gate in Gate for piece in names(gate)]

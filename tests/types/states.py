@@ -1,5 +1,6 @@
-"""A step cannot take an earlier state. Only type-checked, never run: each `type: ignore` is an error
-that mypy has to find, and mypy fails (`warn_unused_ignores`) where it finds none.
+"""A step cannot take an earlier state, nor a gate another gate's facts or rules. Only type-checked, never run.
+
+Each `type: ignore` is an error that mypy has to find, and mypy fails (`warn_unused_ignores`) where it finds none.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from supply_chain.model.image import (
     ScannedImage,
     StoredImage,
 )
-from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from tasks.deploy import deploy_step
 from tasks.encrypt import encrypt as encrypt_task
@@ -44,21 +45,22 @@ def development(built: BuiltImage, tested: TestedImage, world: Any, now: Now) ->
     offer(built, world, world, world, world, world)  # type: ignore[arg-type]
 
 
-def boundary_1(
+def intake(
     candidate: Candidate,
-    admitted: Admitted[Candidate],
-    verdict: Admitted[Candidate] | Refused,
-    dossier: Dossier[Candidate],
-    signed: Admitted[ScannedImage],
+    facts: IntakeFacts,
+    admitted: Admitted[IntakeFacts],
+    verdict: Admitted[IntakeFacts] | Refused,
+    released: Admitted[ReleaseFacts],
     evidence: EvidenceStore,
     world: Any,
     now: Now,
 ) -> None:
-    """Only what the gate admitted is stored."""
-    store(admitted, dossier, world, world, world, evidence, storage_key="k", now=now)
-    store(candidate, dossier, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
-    store(verdict, dossier, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
-    store(signed, dossier, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
+    """Only what the intake gate admitted is stored."""
+    store(admitted, world, world, world, evidence, storage_key="k", now=now)
+    store(candidate, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
+    store(facts, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
+    store(verdict, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
+    store(released, world, world, world, evidence, storage_key="k", now=now)  # type: ignore[arg-type]
 
 
 def curation(
@@ -72,43 +74,39 @@ def curation(
     scan(scanned, world, world, world, world, now, days=7)  # type: ignore[arg-type]
 
 
-def signature(
+def release(
+    encrypted: EncryptedImage,
     scanned: ScannedImage,
-    dossier: Dossier[ScannedImage],
-    admitted: Admitted[ScannedImage],
-    earlier: Admitted[Candidate],
+    facts: ReleaseFacts,
+    admitted: Admitted[ReleaseFacts],
+    verdict: Admitted[ReleaseFacts] | Refused,
+    earlier: Admitted[IntakeFacts],
     world: Any,
     now: Now,
 ) -> None:
-    """Only what the release gate admitted is signed."""
-    sign(admitted, dossier, world, world, now)
-    sign(scanned, dossier, world, world, now)  # type: ignore[arg-type]
-    sign(earlier, dossier, world, world, now)  # type: ignore[arg-type]
+    """Only a scanned image that the release gate admitted is signed."""
+    sign(scanned, admitted, world, world, now)
+    sign(encrypted, admitted, world, world, now)  # type: ignore[arg-type]
+    sign(scanned, facts, world, world, now)  # type: ignore[arg-type]
+    sign(scanned, verdict, world, world, now)  # type: ignore[arg-type]
+    sign(scanned, earlier, world, world, now)  # type: ignore[arg-type]
 
 
-def boundary_2(
+def deployment(
     ref: ImageRef,
     curated: CuratedImage,
-    scanned: ScannedImage,
-    admitted: Admitted[CuratedImage],
-    earlier: Admitted[ScannedImage],
+    facts: DeployFacts,
+    admitted: Admitted[DeployFacts],
+    earlier: Admitted[ReleaseFacts],
     place: Environment,
     world: Any,
 ) -> None:
-    """Only what execution's gate admitted is deployed."""
+    """Only what the deploy gate admitted is deployed."""
     Order(admitted, world, place, world, "run")
     Order(ref, world, place, world, "run")  # type: ignore[arg-type]
     Order(curated, world, place, world, "run")  # type: ignore[arg-type]
-    Order(scanned, world, place, world, "run")  # type: ignore[arg-type]
+    Order(facts, world, place, world, "run")  # type: ignore[arg-type]
     Order(earlier, world, place, world, "run")  # type: ignore[arg-type]
-
-
-def gates(dossier: Dossier[Candidate], policy: Policy) -> tuple[object, ...]:
-    """A verdict is about the dossier's own state, and has to be looked at."""
-    admitted: Admitted[Candidate] | Refused = judge(dossier, policy)
-    other: Admitted[ScannedImage] | Refused = judge(dossier, policy)  # type: ignore[arg-type]
-    unseen: Admitted[Candidate] = judge(dossier, policy)  # type: ignore[assignment]
-    return admitted, other, unseen
 
 
 def tasks(
@@ -116,13 +114,13 @@ def tasks(
     stored: StoredImage,
     scanned: ScannedImage,
     curated: CuratedImage,
-    dossier: Dossier[Any],
+    earlier: Admitted[IntakeFacts],
     place: Environment,
     world: Any,
 ) -> None:
     """The flows' steps are as strict as the core's."""
-    store_task(candidate, dossier, world, world)  # type: ignore[call-overload]
+    store_task(candidate, world, world, False)  # type: ignore[call-overload]
     encrypt_task(candidate, world, world, world)  # type: ignore[call-overload]
     scan_task(stored, world, world)  # type: ignore[call-overload]
-    sign_task(scanned, dossier, world, world)  # type: ignore[call-overload]
-    deploy_step(curated, dossier, place, world, world, world)  # type: ignore[call-overload]
+    sign_task(scanned, earlier, world, world, False)  # type: ignore[arg-type, unused-coroutine]
+    deploy_step(curated, place, world, world, world, False)  # type: ignore[call-overload]

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,15 +30,14 @@ from hypothesis import settings
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
-from supply_chain.evidence.checks import TESTED, Check, CheckResult
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
 from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
-from supply_chain.model.image import BuiltImage, Descriptor, Digest, ImageRef, Interval, Source
-from supply_chain.model.manifest import FILE, MANIFEST, Base, Service
+from supply_chain.model.image import Descriptor, Digest, ImageRef
+from supply_chain.model.manifest import FILE
 from supply_chain.model.tier import TierName
-from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
+from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
 
 SEARCH = int(os.environ.get("CSCM_FUZZ_FACTOR", "0"))
 """Factor for the number of random examples; 0 means the written number with the same examples in each run."""
@@ -52,10 +51,6 @@ def tries(examples: int) -> settings:
 
 settings.register_profile("project", tries(100))
 settings.load_profile("project")
-
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-DIGEST = "sha256:" + "a" * 64
-OTHER = "sha256:" + "b" * 64
 
 
 def digest_of(content: bytes) -> Digest:
@@ -160,27 +155,6 @@ class World:
         return EvidenceStore(tier, self.registry, self.signers[tier], trusted, lambda: self.now)
 
 
-def manifest(**changes: Any) -> Service | Base:
-    values = {
-        "kind": "service",
-        "name": "hello",
-        "owner": "web team",
-        "test": {"command": ["true"]},
-        "probe": {"port": 8080},
-        **changes,
-    }
-    return MANIFEST.validate_python({key: value for key, value in values.items() if value is not None})
-
-
-def base(**changes: Any) -> Service | Base:
-    return manifest(kind="base", test=None, probe=None, **{"name": "base/python", "check": ["true"], **changes})
-
-
-def source(**changes: Any) -> Source:
-    values = {"path": ".", "repository": "shop", "revision": "3f2a1c0" + "0" * 33, "dirty": False, "committed": 1000}
-    return Source(**{**values, **changes})
-
-
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -202,57 +176,6 @@ def snapshot(directory: Path, **changes: Any) -> Snapshot:
     taken.dockerfile.parent.mkdir(exist_ok=True)
     taken.dockerfile.write_bytes(_bytes(files[declared.build.dockerfile]))
     return dataclasses.replace(taken, **changes)
-
-
-def built(**changes: Any) -> BuiltImage:
-    values = {
-        "application": "hello",
-        "digest": DIGEST,
-        "source": source(),
-        "dockerfile": "sha256:" + "c" * 64,
-        "declaration": "sha256:" + "d" * 64,
-        "materials": (),
-        "uncurated": (),
-        "versions": {"buildx": "0.1"},
-        "started": NOON,
-        "finished": NOON,
-        "invocation": "run",
-    }
-    return BuiltImage(**{**values, **changes})
-
-
-def check(which: Check, *, at: datetime = NOON, **changes: Any) -> CheckResult:
-    interval = Interval(started=at - timedelta(seconds=1), finished=at)
-    said = {"passed", "failed", "warned"} & changes.keys()
-    values: dict[str, Any] = {} if said else {"passed": ("it is well",)}
-    if which is Check.TESTS:
-        values["details"] = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
-    return CheckResult(check=which, interval=interval, **{**values, **changes})
-
-
-def finding(severity: Severity | str = "high", **changes: Any) -> Finding:
-    values = {
-        "id": "CVE-2026-0001",
-        "severity": severity,
-        "package": "openssl",
-        "version": "3.0.1",
-        "type": "deb",
-        "fixed_in": ("3.0.2",),
-    }
-    return Finding(**{**values, **changes})
-
-
-def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **changes: Any) -> Report:
-    values = {
-        "scanner": "grype",
-        "scanner_version": "0.115.0",
-        "database": Database(kind=kind, built=NOON - timedelta(days=1), digest="xxh64:0"),
-        "scanned": at,
-        "distribution": Distribution(name="debian", version="12", codename="bookworm", known=True),
-        "packages": 10,
-        "findings": findings,
-    }
-    return Report(**{**values, **changes})
 
 
 def sbom_reference(

@@ -29,7 +29,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.policy.names import NameRegister
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 
 ROOT = Path(__file__).parents[2]
@@ -77,26 +77,31 @@ def test_every_error_and_reason_code_is_documented() -> None:
     assert missing == []
 
 
-def test_failure_mode_tables_name_existing_codes() -> None:
-    """A failure has an error code, a refusal has a reason code, and each row has a remedy."""
-    lines = (DOCS / "reference/failure-modes.md").read_text(encoding="utf-8").splitlines()
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line, below in zip(lines, [*lines[1:], ""], strict=True)
-        if line.startswith("| ") and not line.startswith("| ---") and not below.startswith("| ---")
-    ]
-    of_errors, of_reasons = (DOCS / "errors.md").read_text(encoding="utf-8").split("## Refusals")
-    errors = set(re.findall(r"^### `([^`]+)`", of_errors, re.MULTILINE))
-    reasons = set(re.findall(r"^\| `([^`]+)`", of_reasons, re.MULTILINE))
-    known = {"failed": errors, "waited for": errors, "refused": reasons, "allowed": set()}
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of each row of the tables of a page, without the heads."""
+    lines = [re.split(r" \|(?: |$)", line) for line in (DOCS / page).read_text(encoding="utf-8").splitlines()]
+    heads = {number - 1 for number, (first, *_) in enumerate(lines) if first.startswith("---|")}
+    return [cells for number, cells in enumerate(lines) if len(cells) > 2 and number not in heads]
 
-    assert len(rows) > 60 and len(errors) > 25 and len(reasons) > 25
-    for what, end, codes, remedy in rows:
-        said = set(re.findall(r"`([^`]+)`", codes))
-        (possible,) = (of for word, of in known.items() if end.startswith(word))
-        assert said <= possible | (reasons if "refused" in end else set()), what
-        assert bool(said) == (not end.startswith("allowed")), what
-        assert what and remedy
+
+def codes(page: str) -> set[str]:
+    """Return the codes of a part of errors.md that have a remedy."""
+    listed = re.findall(r"^- (`[^:]+`): .+ \*\*.+\*\*$", page, re.MULTILINE)
+    return {code for each in listed for code in re.findall(r"`([^`]+)`", each)}
+
+
+def test_failure_mode_tables_name_existing_codes() -> None:
+    """A failure has error codes and a refusal has reason codes, whose remedies are in errors.md."""
+    parts = (DOCS / "errors.md").read_text(encoding="utf-8").split("## ")
+    errors, reasons = (codes("".join(parts[each:end])) for each, end in ((1, 2), (2, -2)))
+    possible = {"failed": errors, "retried": errors, "refused": reasons, "allowed": set()}
+    found = rows("reference/failure-modes.md")
+
+    assert len(found) > 40 and len(errors) > 25 and len(reasons) > 25
+    for what, end, listed in found:
+        named = set(re.findall(r"`([^`]+)`", listed))
+        assert named <= possible[end], what
+        assert bool(named) == (end != "allowed"), what
 
 
 @pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
@@ -114,25 +119,65 @@ def test_every_error_class_documents_meaning_and_remedy() -> None:
 
 
 def test_every_documented_key_has_meaning() -> None:
-    """A key with an empty cell cannot be used."""
-    rows = [
-        line
-        for name in ("declaration", "deployments", "blocks")
-        for line in (DOCS / f"reference/{name}.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("| `")
-    ]
+    """A key without a meaning, or a link to the section that has it, cannot be used."""
+    pages = "\n".join(text_of(name) for name in ("declaration", "deployments", "blocks"))
+    keys = re.findall(r"^- `.+", pages, re.MULTILINE)
 
-    assert len(rows) > 50
-    assert [row for row in rows if row.endswith("|  |")] == []
+    assert len(keys) > 150
+    assert [key for key in keys if not re.fullmatch(r"- .*?(?:: \w.*|\]\(#\w+\)\??(?: \(required\))?)", key)] == []
 
 
-def commands(command: click.Command = main, name: str = "") -> Iterator[tuple[str, bool]]:
-    """Yield each command and whether it has the option --json."""
+def text_of(page: str) -> str:
+    """Return a page of the reference."""
+    return (DOCS / f"reference/{page}.md").read_text(encoding="utf-8")
+
+
+def leaves(command: click.Command = main, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield each command that is no group, with its name."""
     if isinstance(command, click.Group):
         for word, each in command.commands.items():
-            yield from commands(each, f"{name} {word}".strip())
+            yield from leaves(each, f"{name} {word}".strip())
     else:
+        yield name, command
+
+
+def commands() -> Iterator[tuple[str, bool]]:
+    """Yield each command and whether it has the option --json."""
+    for name, command in leaves():
         yield name, any("--json" in each.opts for each in command.params)
+
+
+def helped(command: click.Command = main, name: str = "cscm") -> Iterator[Any]:
+    """Yield every command and group, with its name."""
+    yield pytest.param(command, id=name)
+    for word, each in getattr(command, "commands", {}).items():
+        yield from helped(each, f"{name} {word}")
+
+
+@pytest.mark.parametrize("command", list(helped()))
+def test_help_of_command_has_verb_and_example(command: click.Command) -> None:
+    """A reader starts from an example, and the reference page prints the same."""
+    text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExample:\n")
+
+    assert re.match(r"[A-Z][a-z]+,? [^\n]+\.$", text.split("\n\n")[0].replace("\n", " "))
+    assert [line for line in examples.splitlines() if re.match(r"  (?:[A-Z_]+=\S+ )?cscm ", line)]
+
+
+def test_every_option_is_in_the_section_of_its_command() -> None:
+    """Options that many commands share are explained once; --json belongs to every result."""
+    page = text_of("commands")
+    sections = dict(re.findall(r"^### ([a-z -]+)\n\n(.+?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    explained = page.partition("## Commands")[0]
+    missing = [
+        (name, option.opts[-1])
+        for name, command in leaves()
+        for option in command.params
+        if isinstance(option, click.Option) and option.name != "as_json"
+        if option.opts[-1] not in sections[name]
+        or not re.search(rf"^- `{option.opts[-1]}[^`]*`: .+", sections[name] + explained, re.MULTILINE)
+    ]
+
+    assert missing == []
 
 
 def test_every_command_with_json_has_documented_shape() -> None:
@@ -150,14 +195,17 @@ def test_commands_without_json_are_listed() -> None:
     assert {name.replace("-", "_") for name, with_json in commands() if not with_json} == named
 
 
-def test_gate_table_lists_all_rules_of_each_gate() -> None:
-    """No rule is missing in the column of its gate."""
-    lines = (DOCS / "explanation/gates.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 6]
+def test_refusals_list_every_rule_with_its_gates() -> None:
+    """An auditor reads there what each gate requires."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^### .+ \(([a-z, ]+)\)\n\n(.+)$", page, re.MULTILINE)
+    rules = {rule for policy in POLICIES.values() for rule in policy.rules}
 
-    for column, policy in enumerate(POLICIES.values(), 2):
-        said = [inspect.cleandoc(rule.__doc__ or "").split("\n\n")[0] for rule in policy.rules]
-        assert {row[1] for row in rows if row[column] == "yes"} == {" ".join(each.split()) for each in said}
+    assert len(listed) == len(rules) > 20
+    for gate, policy in POLICIES.items():
+        texts = {" ".join((rule.__doc__ or "").split()) for rule in policy.rules}
+        assert {text for gates, text in listed if gate.value in gates.split(", ")} == texts
+        assert all(text.startswith("Refuse ") for text in texts)
 
 
 @pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
@@ -183,6 +231,18 @@ def test_every_registered_block_type_is_documented(monkeypatch: pytest.MonkeyPat
     titles = re.findall(r"^## (.+)$", (DOCS / "reference/blocks.md").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert sorted(titles) == sorted(kind.get_block_type_name() for kind in registered)
+
+
+def test_glossary_has_each_term_once_in_one_sentence() -> None:
+    """One concept has one word: other pages link to the anchor of a term."""
+    lines = text_of("glossary").splitlines()[4:]
+    entries = [re.fullmatch(r'- <a id="([a-z-]+)"></a>\*\*(.+?)\*\*: ([A-Z*].+)\.', line) for line in lines]
+    terms = [entry[2] for entry in entries if entry]
+
+    assert len(terms) == len(lines) > 80
+    assert [entry[1] for entry in entries if entry] == [term.lower().replace(" ", "-") for term in terms]
+    assert terms == sorted(set(terms), key=str.lower)
+    assert [entry[2] for entry in entries if entry and ". " in entry[3]] == []
 
 
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {

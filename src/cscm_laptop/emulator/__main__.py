@@ -97,11 +97,9 @@ async def run(host: str, port: int, state: Path) -> None:
 def assembled(state: Path) -> tuple[Any, Any]:
     """Return the application over the state in the directory, and its catalogue of images.
 
-    Call `configure` first, because this imports ministack.
+    Call `configure` first, because this imports ministack. Raises `PartFailed` if its version is not the expected one.
     """
-    from ministack.app import app as ministack  # noqa: PLC0415
-    from ministack.services import kms  # noqa: PLC0415
-
+    from cscm_laptop.emulator import upstream  # noqa: PLC0415
     from cscm_laptop.emulator.authorise import Gate, issue_tokens  # noqa: PLC0415
     from cscm_laptop.emulator.blobs import Blobs  # noqa: PLC0415
     from cscm_laptop.emulator.callers import crown, root_key  # noqa: PLC0415
@@ -112,7 +110,7 @@ def assembled(state: Path) -> tuple[Any, Any]:
     from cscm_laptop.emulator.state import restore  # noqa: PLC0415
     from cscm_laptop.emulator.tokens import Tokens  # noqa: PLC0415
 
-    if not kms.HAS_CRYPTO:
+    if not upstream.has_keys():
         raise PartFailed(
             "The emulator's environment lacks `cryptography`, so it has no keys.\n"
             "Remove the environment, and run `cscm up`."
@@ -124,7 +122,7 @@ def assembled(state: Path) -> tuple[Any, Any]:
     issue_tokens(tokens)
     catalogue = Catalogue(parts)
     install(catalogue)
-    return Front(parts, Registry(ministack, blobs, Gate(tokens), parts["ecr"], catalogue)), catalogue
+    return Front(parts, Registry(upstream.app, blobs, Gate(tokens), parts["ecr"], catalogue)), catalogue
 
 
 if __name__ == "__main__":

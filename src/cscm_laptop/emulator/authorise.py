@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from ministack.core import iam_evaluator, responses
-from ministack.services import ecr, sts
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.routes import Needs
 from cscm_laptop.emulator.tokens import LIFE, Tokens, password
 
@@ -25,8 +23,8 @@ SECRETS = ("SecretAccessKey", "SessionToken", "Expiration")
 
 def caller_of(access_key: str) -> dict[str, Any]:
     """Return the principal of an access key, without its secrets; the request must be authenticated before."""
-    credential = iam_evaluator.resolve_credential(access_key, responses.get_account_id())
-    session = sts._sessions.get(access_key) or {}
+    credential = upstream.resolve_credential(access_key, upstream.get_account_id())
+    session = upstream.session_of(access_key)
     return {
         **{key: value for key, value in session.items() if key not in SECRETS},
         "Arn": credential.principal_arn,
@@ -49,10 +47,10 @@ def issue_tokens(tokens: Tokens) -> None:
             "expiresAt": expires,
             "proxyEndpoint": f"http://{host}",
         }
-        answer: tuple[int, dict[str, str], bytes] = responses.json_response({"authorizationData": [data]})
+        answer: tuple[int, dict[str, str], bytes] = upstream.json_response({"authorizationData": [data]})
         return answer
 
-    ecr._get_authorization_token = get_authorization_token
+    upstream.replace_token_handler(get_authorization_token)
 
 
 class Gate:
@@ -70,13 +68,13 @@ class Gate:
 
         Evaluates the caller's current policies together with the policies of its session and of the repository.
         """
-        account, region = responses.get_account_id(), responses.get_region()
+        account, region = upstream.get_account_id(), upstream.get_region()
         arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
         if caller["AccountId"] != account:
             return f"User: {caller['Arn']} belongs to another account than {arn}"
         with as_session(caller) as key:
             for actions in needs:
-                if all(iam_evaluator.enforce(key, action, "ecr", region, resource_arn=arn) for action in actions):
+                if all(upstream.enforce(key, action, "ecr", region, resource_arn=arn) for action in actions):
                     return f"User: {caller['Arn']} is not authorized to perform: {actions[0]} on resource: {arn}"
         return None
 
@@ -88,18 +86,11 @@ def as_session(caller: dict[str, Any]) -> Iterator[str]:
     No other request must run meanwhile.
     """
     key = f"REGISTRY{secrets.token_hex(8)}"
-    sts._sessions[key] = {**caller, "SecretAccessKey": secrets.token_hex(16)}
+    upstream.add_session(key, {**caller, "SecretAccessKey": secrets.token_hex(16)})
     try:
         yield key
     finally:
-        del sts._sessions[key]
-
-
-def select_scope(name: str, headers: dict[str, str], query: dict[str, list[str]]) -> None:
-    """Set the account and region of a registry request in the way that ministack does."""
-    responses.set_request_account_id("")
-    responses.set_request_region(None)
-    ecr._select_registry_request_scope("" if name == "*" else name, headers, query)
+        upstream.end_session(key)
 
 
 def oci_error(code: str, message: str) -> bytes:

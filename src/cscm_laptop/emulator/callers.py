@@ -12,12 +12,10 @@ import json
 import secrets
 from pathlib import Path
 
-from ministack.core import iam_evaluator, responses
-from ministack.core.iam_evaluator import AuthError, ResolvedCredential
-from ministack.services import sts
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.asgi import Scope, query_of
 from cscm_laptop.emulator.durable import write_durably
+from cscm_laptop.emulator.upstream import AuthError, ResolvedCredential
 from supply_chain.errors import PartFailed
 
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # pragma: allowlist secret
@@ -44,14 +42,17 @@ def root_key(path: Path) -> tuple[str, str]:
 
 def crown(access_key: str, secret: str) -> None:
     """Make the key root's."""
-    account = responses.get_account_id()
-    sts._sessions[access_key] = {
-        "Arn": f"arn:aws:iam::{account}:root",
-        "UserId": account,
-        "AccountId": account,
-        "PrincipalType": "FederatedUser",  # has root's rights; unlike for "Root", resource policies apply
-        "SecretAccessKey": secret,
-    }
+    account = upstream.get_account_id()
+    upstream.add_session(
+        access_key,
+        {
+            "Arn": f"arn:aws:iam::{account}:root",
+            "UserId": account,
+            "AccountId": account,
+            "PrincipalType": "FederatedUser",  # has root's rights; unlike for "Root", resource policies apply
+            "SecretAccessKey": secret,
+        },
+    )
 
 
 def signer(scope: Scope, body: bytes) -> ResolvedCredential | AuthError:
@@ -63,10 +64,9 @@ def signer(scope: Scope, body: bytes) -> ResolvedCredential | AuthError:
     if len(given) != 1 or not given[0].startswith(SIGV4):
         return AuthError("MissingAuthenticationToken", "Request is missing Authentication Token")
     raw_path = scope["raw_path"].decode("latin-1")
-    iam_evaluator.pin_signed_request(scope["method"], raw_path, query_of(scope), scope["headers"])
-    iam_evaluator.pin_signed_body(body)
-    request = iam_evaluator._signed_request.get()
-    key = request.access_key_id if request else ""
-    responses.set_request_account_id(key)
-    found: ResolvedCredential | AuthError | None = iam_evaluator.authenticate(key, responses.get_account_id())
+    upstream.pin_signed_request(scope["method"], raw_path, query_of(scope), scope["headers"])
+    upstream.pin_signed_body(body)
+    key = upstream.signing_key()
+    upstream.set_request_account_id(key)
+    found: ResolvedCredential | AuthError | None = upstream.authenticate(key, upstream.get_account_id())
     return found or AuthError("UnrecognizedClientException", "The security token included in the request is invalid.")

@@ -13,10 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from ministack.core import responses
-from ministack.services import ecr
-
-from cscm_laptop.emulator import events, storage_class
+from cscm_laptop.emulator import events, storage_class, upstream
 from cscm_laptop.emulator.durable import Part, settle_all
 from cscm_laptop.emulator.exclusions import is_excluded
 from cscm_laptop.emulator.images import ACTIVATING, Identity, Record, Unfound, holders, identities, named, status
@@ -34,7 +31,7 @@ accurate to 24 hours.
 
 def records(name: str) -> list[Record]:
     """Return a repository's images, in the order in which they were pushed."""
-    found: list[Record] = ecr._images.get(name, [])
+    found: list[Record] = upstream.images.get(name, [])
     return found
 
 
@@ -108,19 +105,19 @@ class Catalogue:
                 raise Unfound("ImageReferencedByManifestList", reason)
             gone = identities(record)
             records(name).remove(record)
-            ecr._manifest_blobs.get(name, {}).pop(digest, None)
+            upstream.manifests.get(name, {}).pop(digest, None)
         for each in gone:
             events.deleted(record, each.get("imageTag"))
         return gone
 
     def resume(self) -> None:
         """Continue the restores that an earlier process began."""
-        for (account, region, _), found in list(ecr._images._data.items()):
+        for (account, region, _), found in upstream.images.all_items():
             for record in found:
                 if status(record) == ACTIVATING:
                     context = contextvars.copy_context()
-                    context.run(responses.set_request_account_id, account)
-                    context.run(responses.set_request_region, region)
+                    context.run(upstream.set_request_account_id, account)
+                    context.run(upstream.set_request_region, region)
                     context.run(self._later, self._activate(record))
 
     async def close(self) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from ministack.services import eventbridge
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.images import Record, artifact_type, subject
 
 
@@ -27,8 +26,7 @@ def tell(record: Record, action: str, **more: str) -> None:
     }
     known = {name: value for name, value in detail.items() if value is not None}
     entry = {"Source": "aws.ecr", "DetailType": f"ECR {kind} Action", "Detail": json.dumps(known), "Resources": []}
-    eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
-    eventbridge._events_log_list().clear()  # nothing reads this log, and it would grow with every push
+    upstream.publish_event(entry)
 
 
 def pushed(record: Record, tag: str | None) -> None:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import uuid4
 
-from ministack.app import _credential_failure
-from ministack.app import app as ministack
-from ministack.core.iam_evaluator import AuthError
-from ministack.core.router import detect_service
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.asgi import (
     App,
     Disconnected,
@@ -56,7 +52,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
-            await ministack(scope, receive, send)
+            await upstream.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         elif scope["path"] == HEALTH:
@@ -71,7 +67,7 @@ class Front:
 
     async def _aws(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        service = detect_service(scope["method"], scope["path"], headers, query_of(scope))
+        service = upstream.detect_service(scope["method"], scope["path"], headers, query_of(scope))
         try:
             body = await whole(receive, LIMIT)
         except Disconnected:
@@ -80,13 +76,13 @@ class Front:
             await answer(send, 413, {"Content-Type": "text/plain"}, b"too large\n")
             return
         caller = signer(scope, body)
-        if isinstance(caller, AuthError):
-            await answer(send, *_credential_failure(service, "", str(uuid4()), caller, headers))
+        if isinstance(caller, upstream.AuthError):
+            await answer(send, *upstream.refuse_credential(service, str(uuid4()), caller, headers))
             return
         calling.set((caller.access_key_id, headers.get("host", "")))
         parts = [self._parts[name] for name in EFFECTS.get(service, tuple(self._parts))]
         changed = not _reads(service, headers.get("x-amz-target", ""))
-        await ministack(scope, replaying(body, receive), holding(send, lambda: settle_all(parts, changed=changed)))
+        await upstream.app(scope, replaying(body, receive), holding(send, lambda: settle_all(parts, changed=changed)))
 
 
 def _reads(service: str, target: str) -> bool:

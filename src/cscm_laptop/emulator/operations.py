@@ -12,10 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from ministack.core import iam_actions, responses
-from ministack.services import ecr
-
-from cscm_laptop.emulator import exclusions
+from cscm_laptop.emulator import exclusions, upstream
 from cscm_laptop.emulator.api import ApiError, one_by_one, one_of, page, within
 from cscm_laptop.emulator.authorise import caller_of, calling
 from cscm_laptop.emulator.catalogue import Catalogue, records
@@ -48,6 +45,7 @@ from cscm_laptop.emulator.shapes import (
     theirs,
     whose,
 )
+from cscm_laptop.emulator.upstream import Handler
 
 PERMISSIONS = {"ecr:ListImageReferrers": "ecr:BatchGetImage"}
 TARGET = "AmazonEC2ContainerRegistry_V20150921."
@@ -58,25 +56,30 @@ AMBIGUOUS = "AmbiguousOperation"
 
 def install(catalogue: Catalogue) -> None:
     """Replace ministack's handlers of these operations."""
-    original, permission = ecr.handle_request, iam_actions.extract_iam_action
     ours = Operations(catalogue).by_name()
 
-    async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
-        prefix, target, name = headers.get("x-amz-target", "").rpartition(TARGET)
-        if prefix or not target or name not in ours:
-            return await original(method, path, headers, body, query)
-        return answered(ours[name], body)
+    def with_ours(original: Handler) -> Handler:
+        async def handle_request(method: str, path: str, headers: dict[str, str], body: bytes, query: Any) -> Any:
+            prefix, target, name = headers.get("x-amz-target", "").rpartition(TARGET)
+            if prefix or not target or name not in ours:
+                return await original(method, path, headers, body, query)
+            return answered(ours[name], body)
 
-    def extract_iam_action(
-        service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
-    ) -> str | None:
-        if len(operations_named(headers, body, query)) > 1:
-            return f"{service}:{AMBIGUOUS}"
-        action: str | None = permission(service, method, path, headers, body, query)
-        return PERMISSIONS.get(action or "", action)
+        return handle_request
 
-    ecr.handle_request = handle_request
-    iam_actions.extract_iam_action = extract_iam_action
+    def of_one_operation(permission: Handler) -> Handler:
+        def extract_iam_action(
+            service: str, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+        ) -> str | None:
+            if len(operations_named(headers, body, query)) > 1:
+                return f"{service}:{AMBIGUOUS}"
+            action: str | None = permission(service, method, path, headers, body, query)
+            return PERMISSIONS.get(action or "", action)
+
+        return extract_iam_action
+
+    upstream.wrap_ecr_handler(with_ours)
+    upstream.wrap_permission(of_one_operation)
 
 
 def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]) -> set[str]:
@@ -99,9 +102,9 @@ def operations_named(headers: Mapping[str, str], body: bytes, query: Mapping[str
 def answered(operation: Callable[[Data], dict[str, Any]], body: bytes) -> Answer:
     """Return the operation's answer or error in the API's protocol."""
     try:
-        answer: Answer = responses.json_response(operation(read(body)))
+        answer: Answer = upstream.json_response(operation(read(body)))
     except ApiError as error:
-        answer = responses.error_response_json(error.code, str(error))
+        answer = upstream.error_response_json(error.code, str(error))
     return answer
 
 
@@ -212,31 +215,31 @@ class Operations:
         one_by_one(data, "repositoryNames")
         more: dict[str, str] = {}
         if names := data.get("repositoryNames"):
-            shown = [ecr._repositories[existing(each)] for each in within(names, "repositoryNames", 100)]
+            shown = [upstream.repositories[existing(each)] for each in within(names, "repositoryNames", 100)]
         else:
-            everything = ecr._repositories.values()
+            everything = upstream.repositories.values()
             shown, more = page(everything, lambda each: (each["repositoryName"],), data, usual=100, most=1000)
         return {"repositories": [shape(each) for each in shown], **more}
 
     def create_repository(self, data: Data) -> dict[str, Any]:
         """Create a repository."""
         tags = setting(data)
-        made = theirs(ecr._create_repository(data))
-        repository = ecr._repositories[made["repository"]["repositoryName"]]
+        made = theirs(upstream.create_repository(data))
+        repository = upstream.repositories[made["repository"]["repositoryName"]]
         repository.update(tags)
         return {"repository": shape(repository)}
 
     def put_image_tag_mutability(self, data: Data) -> dict[str, Any]:
         """Set the tag mutability of a repository."""
         name, tags = repository_of(data), setting(data)
-        ecr._repositories[name].pop(FILTERS, None)
-        ecr._repositories[name].update(tags)
+        upstream.repositories[name].pop(FILTERS, None)
+        upstream.repositories[name].update(tags)
         return {**whose(name), **tags}
 
     def put_image(self, data: Data) -> dict[str, Any]:
         """Push a manifest."""
         name, text, tag = repository_of(data), data.get("imageManifest", ""), data.get("imageTag")
-        digest = ecr._image_digest(text)
+        digest = upstream.image_digest(text)
         if data.get("imageDigest", digest) != digest:
             raise ApiError("ImageDigestDoesNotMatchException", f"The manifest's digest is {digest}")
         known = next((each for each in records(name) if each["imageDigest"] == digest), None)
@@ -244,12 +247,12 @@ class Operations:
             raise ApiError(
                 "ImageAlreadyExistsException", f"Image with digest '{digest}' and tag '{tag}' already exists"
             )
-        if tag and taken(ecr._repositories[name], records(name), tag, digest):
+        if tag and taken(upstream.repositories[name], records(name), tag, digest):
             raise ApiError("ImageTagAlreadyExistsException", f"The tag '{tag}' exists and cannot be overwritten")
         kind = parsed(text).get("mediaType")
         typed = {"imageManifestMediaType": kind, **data} if kind else dict(data)
         if not (known and tag in known["imageTags"]):
-            theirs(ecr._put_image(typed))
+            theirs(upstream.put_image(typed))
         self._catalogue.pushed(name, digest, tag, new=known is None)
         record = named(records(name), {"imageDigest": digest})
         return {"image": image(record, {"imageDigest": digest, **({"imageTag": tag} if tag else {})})}

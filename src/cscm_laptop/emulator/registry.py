@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ministack.services import ecr
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.asgi import (
     App,
     Disconnected,
@@ -26,7 +25,7 @@ from cscm_laptop.emulator.asgi import (
     replaying,
     whole,
 )
-from cscm_laptop.emulator.authorise import Gate, oci_error, select_scope
+from cscm_laptop.emulator.authorise import Gate, oci_error
 from cscm_laptop.emulator.blobs import DIGEST, Blobs
 from cscm_laptop.emulator.catalogue import Catalogue, records
 from cscm_laptop.emulator.durable import Part, holding, settle_all
@@ -34,7 +33,7 @@ from cscm_laptop.emulator.images import ACTIVE, Record, Unfound, available, stat
 from cscm_laptop.emulator.manifests import LIMIT, ManifestRefused, checked
 from cscm_laptop.emulator.mutability import taken
 from cscm_laptop.emulator.referrers import referrers, subject_of
-from cscm_laptop.emulator.routes import ACTIONS, IN_ONE_REQUEST, Route, parse
+from cscm_laptop.emulator.routes import ACTIONS, ANY_REPOSITORY, IN_ONE_REQUEST, Route, parse
 from cscm_laptop.emulator.uploads import JSON, BlobEndpoints
 
 
@@ -66,12 +65,13 @@ class Registry:
 
     async def _may_enter(self, scope: Scope, caller: dict[str, Any], route: Route, send: Send) -> bool:
         """Return whether the request is allowed and its repository exists; if not, answer it."""
-        select_scope(route.name, headers_of(scope), query_of(scope))
+        name = "" if route.name == ANY_REPOSITORY else route.name
+        upstream.select_registry_scope(name, headers_of(scope), query_of(scope))
         refusal = self._gate.refusal(caller, ACTIONS[scope["method"], route.kind], route.name)
         if refusal:
             await answer(send, 403, JSON, oci_error("DENIED", refusal))
             return False
-        if route.kind != "catalog" and route.name not in ecr._repositories:
+        if route.kind != "catalog" and route.name not in upstream.repositories:
             message = f"The repository with name '{route.name}' does not exist in the registry"
             await answer(send, 404, JSON, oci_error("NAME_UNKNOWN", message))
             return False
@@ -191,7 +191,7 @@ class Registry:
             return
         digest = await asyncio.to_thread(self._blobs.add, body)
         tag = None if DIGEST.fullmatch(route.reference) else route.reference
-        if tag and taken(ecr._repositories.get(route.name, {}), records(route.name), tag, digest):
+        if tag and taken(upstream.repositories.get(route.name, {}), records(route.name), tag, digest):
             message = f"The image tag '{tag}' already exists and cannot be overwritten because it is immutable."
             await answer(send, 400, JSON, oci_error("TAG_INVALID", message))
             return

@@ -6,9 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ministack.core import responses
-from ministack.services import ecr
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.api import INVALID, ApiError, one_of
 from cscm_laptop.emulator.catalogue import records
 from cscm_laptop.emulator.images import ACTIVATING, ACTIVE, ANY, ARCHIVED, Identity, Record, Unfound, named, status
@@ -23,14 +21,14 @@ STATUSES = (ACTIVE, ARCHIVED, ACTIVATING, ANY)
 
 def repository_of(data: Data) -> str:
     """Return the name of a request's repository; raise `ApiError` if it does not exist."""
-    if data.get("registryId", responses.get_account_id()) != responses.get_account_id():
+    if data.get("registryId", upstream.get_account_id()) != upstream.get_account_id():
         raise _unknown(data.get("repositoryName", ""))
     return existing(data.get("repositoryName", ""))
 
 
 def existing(name: str) -> str:
     """Return the name; raise `ApiError` if there is no repository with that name."""
-    if name not in ecr._repositories:
+    if name not in upstream.repositories:
         raise _unknown(name)
     return name
 
@@ -46,7 +44,7 @@ def image_of(name: str, identity: Identity) -> Record:
         raise ApiError(
             "ImageNotFoundException",
             f"The image with imageId {{{known}}} does not exist within the repository with name '{name}' "
-            f"in the registry with id '{responses.get_account_id()}'",
+            f"in the registry with id '{upstream.get_account_id()}'",
         ) from unfound
 
 
@@ -76,12 +74,12 @@ def failure(identity: Identity, why: Unfound) -> dict[str, Any]:
 def shape(repository: dict[str, Any]) -> dict[str, Any]:
     """Return a repository (API reference, `Repository`)."""
     excluded = {FILTERS: repository[FILTERS]} if FILTERS in repository else {}
-    return {**ecr._repo_shape(repository), **excluded}
+    return {**upstream.repository_shape(repository), **excluded}
 
 
 def whose(name: str) -> dict[str, str]:
     """Return the registry and the repository of an answer."""
-    return {"registryId": responses.get_account_id(), "repositoryName": name}
+    return {"registryId": upstream.get_account_id(), "repositoryName": name}
 
 
 def theirs(answer: Answer) -> dict[str, Any]:
@@ -101,5 +99,5 @@ def referrer(record: Record) -> dict[str, Any]:
 def _unknown(name: str) -> ApiError:
     return ApiError(
         "RepositoryNotFoundException",
-        f"The repository with name '{name}' does not exist in the registry with id '{responses.get_account_id()}'",
+        f"The repository with name '{name}' does not exist in the registry with id '{upstream.get_account_id()}'",
     )

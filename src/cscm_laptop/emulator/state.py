@@ -6,15 +6,13 @@ all layers again each time. Its `get_state` and `load_persisted_state` are used 
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from ministack.core import persistence
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.blobs import Blobs
 from cscm_laptop.emulator.durable import Part, sweep
 from cscm_laptop.emulator.exclusions import excluded
@@ -24,11 +22,6 @@ SERVICES = ("ecr", "eventbridge", "iam", "kms", "sqs", "sts")
 """The services whose state is durable, by the names of ministack's modules."""
 
 ATTEMPTS = 5
-
-
-def module(service: str) -> Any:
-    """Return ministack's module of a service."""
-    return importlib.import_module(f"ministack.services.{service}")
 
 
 def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
@@ -42,13 +35,14 @@ def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
     for service in SERVICES:
         payload = read(directory / f"{service}.json", service)
         if payload is not None:
-            restorers.get(service, module(service).load_persisted_state)(payload)
+            restorers.get(service, upstream.service_module(service).load_persisted_state)(payload)
     if (directory / "ecr.json").exists():
         blobs.keep_only(set(_digests()))
     snapshots: Mapping[str, Callable[[], Any]] = {"ecr": partial(_ecr, blobs), "sts": _sts}
     return {
         service: Part(
-            directory / f"{service}.json", partial(encoded, service, snapshots.get(service, module(service).get_state))
+            directory / f"{service}.json",
+            partial(encoded, service, snapshots.get(service, upstream.service_module(service).get_state)),
         )
         for service in SERVICES
     }
@@ -57,7 +51,7 @@ def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
 def read(path: Path, service: str) -> Any:
     """Return a service's saved state, or None if there is none; raise `PartFailed` if it cannot be read."""
     try:
-        wrapped = json.loads(path.read_bytes(), object_hook=persistence._json_object_hook)
+        wrapped = json.loads(path.read_bytes(), object_hook=upstream.decode_object)
         version, payload = wrapped["format"], wrapped["payload"]
     except FileNotFoundError:
         return None
@@ -66,7 +60,7 @@ def read(path: Path, service: str) -> Any:
             f"The emulator's state in {path} cannot be read: {error!r}\n"
             "Restore that file from a copy, or remove the emulator's state to start without it."
         ) from error
-    if version > persistence._state_format_version(service):
+    if version > upstream.state_format(service):
         raise PartFailed(
             f"The emulator's state in {path} was written by a newer ministack (format {version}).\n"
             "Use that version again, or remove the emulator's state to start without it."
@@ -81,8 +75,8 @@ def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
     """
     for _ in range(ATTEMPTS):
         try:
-            wrapped = {"format": persistence._state_format_version(service), "payload": snapshot()}
-            return json.dumps(wrapped, default=persistence._json_default).encode()
+            wrapped = {"format": upstream.state_format(service), "payload": snapshot()}
+            return json.dumps(wrapped, default=upstream.encode_value).encode()
         except RuntimeError:  # one of ministack's own threads (replays, schedules) changed a dictionary meanwhile
             continue
     raise PartFailed(f"The emulator's {service} state changes too fast to be saved.\nTry again.")
@@ -90,53 +84,51 @@ def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
 
 def _sts() -> Any:
     """Return the sessions that expire; the others are root's key, which is saved in its own file."""
-    sts = module("sts")
-    sts._evict_expired_sessions()
-    return {"sessions": {key: session for key, session in sts._sessions.items() if "Expiration" in session}}
+    return {"sessions": upstream.expiring_sessions()}
 
 
 def _restore_sts(payload: Any) -> None:
-    module("sts")._sessions.update(payload["sessions"])
+    upstream.restore_sessions(payload["sessions"])
 
 
 def _ecr(blobs: Blobs) -> Any:
     """Return the registry's state without content: manifests become files, and layers are only named."""
-    ecr = module("ecr")
-    _tidy(ecr)
-    images = type(ecr._images)()
-    for scope, records in ecr._images._data.items():
-        images._data[scope] = [_without_manifest(record, blobs) for record in records]
+    _tidy()
+    images = {
+        scope: [_without_manifest(record, blobs) for record in records]
+        for scope, records in upstream.images.all_items()
+    }
     return {
-        "repositories": ecr._repositories,
-        "images": images,
-        "lifecycle_policies": ecr._lifecycle_policies,
-        "repo_policies": ecr._repo_policies,
-        "layers": ecr._layer_blobs,
+        "repositories": upstream.repositories,
+        "images": upstream.AccountRegionScopedDict.from_dict(images),
+        "lifecycle_policies": upstream.lifecycle_policies,
+        "repo_policies": upstream.repository_policies,
+        "layers": upstream.layers,
         "pull_time_exclusions": excluded,
     }
 
 
 def _restore_ecr(blobs: Blobs, payload: Any) -> None:
-    ecr = module("ecr")
-    ecr._repositories.update(payload["repositories"])
-    ecr._lifecycle_policies.update(payload["lifecycle_policies"])
-    ecr._repo_policies.update(payload["repo_policies"])
-    ecr._layer_blobs.update(payload["layers"])
+    upstream.repositories.update(payload["repositories"])
+    upstream.lifecycle_policies.update(payload["lifecycle_policies"])
+    upstream.repository_policies.update(payload["repo_policies"])
+    upstream.layers.update(payload["layers"])
     excluded.update(payload.get("pull_time_exclusions", {}))
-    for scope, records in payload["images"]._data.items():
-        ecr._images._data[scope] = [_with_manifest(record, blobs) for record in records]
-    _tidy(ecr)
+    for scope, records in payload["images"].all_items():
+        upstream.images.set_scoped(*scope, [_with_manifest(record, blobs) for record in records])
+    _tidy()
 
 
-def _tidy(ecr: Any) -> None:
+def _tidy() -> None:
     """Make the registry serve exactly the images that the API lists; ministack's deletions and PutImage do not."""
-    for store in (ecr._layer_blobs, ecr._manifest_blobs):
-        for scope in [scope for scope in store._data if scope not in ecr._repositories._data]:
-            del store._data[scope]
-    for scope, records in ecr._images._data.items():
-        known = ecr._manifest_blobs._data.get(scope, {})
+    for store in (upstream.layers, upstream.manifests):
+        for scope, _ in store.all_items():
+            if not upstream.repositories.contains_scoped(*scope):
+                store.pop_scoped(*scope)
+    for scope, records in upstream.images.all_items():
+        known = upstream.manifests.get_scoped(*scope, {})
         kept = {r["imageDigest"]: known.get(r["imageDigest"]) or r["imageManifest"].encode() for r in records}
-        ecr._manifest_blobs._data[scope] = kept
+        upstream.manifests.set_scoped(*scope, kept)
 
 
 def _without_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:
@@ -167,8 +159,5 @@ def _stored(blobs: Blobs, manifest: str) -> str:
 
 
 def _digests() -> Iterator[str]:
-    ecr = module("ecr")
-    for layers in ecr._layer_blobs._data.values():
-        yield from layers
-    for manifests in ecr._manifest_blobs._data.values():
-        yield from manifests
+    for each in (*upstream.layers.all_values(), *upstream.manifests.all_values()):
+        yield from each

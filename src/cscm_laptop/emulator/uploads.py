@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ministack.core import responses
-from ministack.services import ecr
-
+from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.asgi import Disconnected, Receive, Send, answer, chunks
 from cscm_laptop.emulator.authorise import oci_error
 from cscm_laptop.emulator.blobs import BLOCK, DIGEST, Blobs, DigestMismatch, Upload, give_up
@@ -26,7 +24,7 @@ class BlobEndpoints:
 
     def size(self, name: str, digest: str) -> int | None:
         """Return a blob's size in bytes, or None if the repository does not have it completely."""
-        size: int | None = ecr._layer_blobs.get(name, {}).get(digest)
+        size: int | None = upstream.layers.get(name, {}).get(digest)
         return size if size is not None and self.blobs.has(digest, size) else None
 
     async def read(self, method: str, name: str, digest: str, send: Send) -> None:
@@ -132,10 +130,10 @@ class BlobEndpoints:
             raise
 
     async def _link(self, name: str, digest: str, size: int, send: Send) -> None:
-        if name not in ecr._repositories:  # the repository was deleted during the upload
+        if name not in upstream.repositories:  # the repository was deleted during the upload
             await answer(send, 404, JSON, oci_error("NAME_UNKNOWN", f"there is no repository {name}"))
             return
-        ecr._layer_blobs.setdefault(name, {})[digest] = size
+        upstream.layers.setdefault(name, {})[digest] = size
         await settle_all([self.part], changed=True)
         await answer(send, 201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
 
@@ -147,7 +145,7 @@ class BlobEndpoints:
         }
 
     def _key(self, name: str, identity: str) -> tuple[str, str, str, str]:
-        return responses.get_account_id(), responses.get_region(), name, identity
+        return upstream.get_account_id(), upstream.get_region(), name, identity
 
     async def _unknown(self, name: str, identity: str, send: Send) -> None:
         await answer(send, 404, JSON, oci_error("BLOB_UPLOAD_UNKNOWN", f"{name} has no upload {identity}"))

@@ -28,27 +28,22 @@ class Trigger(Model):
     """The events that an automation waits for."""
 
     expect: tuple[Line, ...] = Field(min_length=1, description="the names of the events")
-    match: dict[str, str] = Field(
-        description="label of the event's resource → its required value; a final * stands for any text"
-    )
+    match: dict[str, str] = Field(description="label of the resource → its required value; a final * is any text")
     match_related: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="label of a related resource → its required value, or a list of possible values",
+        description="label of a related resource → its required value or values",
     )
-    within: int = Field(
-        default=0, ge=0, description="the time in seconds for which further events of the same are not reported again"
-    )
+    within: int = Field(default=0, ge=0, description="seconds for which the same event is not reported again")
     for_each: Line = Field(
         default="prefect.resource.id",
-        description="the label by which two events are of the same, of the event's resource or of a related one: "
-        "`related:deployment:prefect.resource.id`",
+        description="the label that identifies the same event, such as `related:deployment:prefect.resource.id`",
     )
 
 
 class AutomationMessage(Model):
     """The text of the notification. Expressions in `{{ }}` are replaced by values from the event."""
 
-    about: Line = Field(description="what the event is about: `{{ event.resource.name }}`")
+    about: Line = Field(description="the subject, such as `{{ event.resource.name }}`")
     what: Line = Field(description="what happened, in a few words")
     remedy: Line = Field(description="what to do")
 
@@ -63,8 +58,8 @@ class AutomationMessage(Model):
 class Automation(Model):
     """One document of `deployments/automations/`."""
 
-    name: Line = Field(description="the name in Prefect; an existing automation with this name is replaced")
-    description: Line = Field(description="the description in Prefect, for people")
+    name: Line = Field(description="the name in Prefect")
+    description: Line = Field(description="the description in Prefect")
     trigger: Trigger = Field(description="when it notifies")
     notify: AutomationMessage = Field(description="the text of the notification")
 

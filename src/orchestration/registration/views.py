@@ -26,10 +26,10 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$", max
 class View(Model):
     """One view: the runs of the last hours in one of the states, with all of the tags."""
 
-    name: Word = Field(description="the name in the UI; an existing view with this name is replaced")
-    states: tuple[Word, ...] = Field(default=(), description="names of states, as the UI shows them; empty: all states")
-    tags: tuple[Word, ...] = Field(default=(), description="tags that a run must have; empty: all runs")
-    hours: int = Field(ge=1, le=max(RANGES), description="the number of past hours that it covers")
+    name: Word = Field(description="the name in the UI")
+    states: tuple[Word, ...] = Field(default=(), description="names of states in the UI; empty: all")
+    tags: tuple[Word, ...] = Field(default=(), description="tags that a run must have")
+    hours: int = Field(ge=1, le=max(RANGES), description="how many past hours it covers")
 
     @property
     def query(self) -> str:
@@ -59,7 +59,7 @@ class View(Model):
 class Views(Model):
     """The document `deployments/views.yaml`."""
 
-    views: tuple[View, ...] = Field(min_length=1, description="the views, in the order in which they are made")
+    views: tuple[View, ...] = Field(min_length=1, description="the views, in their order")
 
     @model_validator(mode="after")
     def _check_names(self) -> Views:

@@ -28,19 +28,17 @@ from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.dossier import Layers, kept, upon, with_their_bases
-from supply_chain.policy.gate import judge
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.rules import POLICIES
-from supply_chain.policy.verdict import Repositories, is_conclusion, record
-from supply_chain.policy.verdict import keep as keep_refusal
+from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.reading import Layers, find_all_bases, find_bases_in_layers, read_release_facts
+from supply_chain.policy.verdict import Repositories, is_conclusion, record, record_refusal
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
 """How long before its end of validity a report is made again, so that rescans may fail in two nights."""
-POLICY = POLICIES[Gate.RELEASE]
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def read_base_decisions(bases: Iterable[ImageRef], evidence: EvidenceStore) -> B
 
     def read_about(base: ImageRef) -> frozenset[Digest] | None:
         try:
-            below = with_their_bases([base], asked, evidence)
+            below = find_all_bases([base], asked, evidence)
             return _block_digests(each for one in below for each in read_image_status(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
@@ -250,12 +248,12 @@ def conclude(
     ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
-        dossier = kept(image.ref, evidence, layers, bases)
-        verdict = judge(dossier, POLICY)
+        facts = read_release_facts(image.ref, evidence, layers, bases)
+        verdict = evaluate(facts, RELEASE)
         if isinstance(verdict, Refused):
-            reasons, given = verdict.reasons, keep_refusal(verdict, dossier, repositories, evidence, now())
+            reasons, given = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
         else:
-            reasons, given = (), record(verdict, dossier, evidence, now())
+            reasons, given = (), record(verdict, facts, evidence, now())
     change = _compare_verdict(image.last_reported.verdict, reasons)
     differs = change or _find_reversal(image, reasons)
     news = News(**differs.model_dump(), since=_find_first_verdict(image.judged, reasons, given)) if differs else None
@@ -275,7 +273,7 @@ def _find_base_decisions(
 
     The bases are those that its build names and those that its layers show.
     """
-    below = upon(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
+    below = find_bases_in_layers(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
     return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
@@ -289,7 +287,7 @@ def _is_up_to_date(
     """
     inputs = _inputs(verdict)
     return (
-        verdict.value.policy.digest == digest_set(POLICY.digest)
+        verdict.value.policy.digest == digest_set(RELEASE.digest)
         and _inputs(verdict, beside=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.ruled, *of_bases))
     )

@@ -12,7 +12,7 @@ from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import CuratedImage, ImageRef, ScannedImage
 from supply_chain.model.tier import TierName
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
 
@@ -36,31 +36,31 @@ def _is_signed(signer: ImageSigner, ref: ImageRef, key: str) -> bool:
 
 
 def sign(
-    admitted: Admitted[ScannedImage],
-    dossier: Dossier[ScannedImage],
+    scanned: ScannedImage,
+    admitted: Admitted[ReleaseFacts],
     signer: ImageSigner,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
     *,
     force: bool = False,
 ) -> CuratedImage:
-    """Sign an image with the tier's key, verify it with the public key alone, and record the verdict.
+    """Sign a scanned image that the release gate admitted, verify it with the public key alone, and record the verdict.
 
     An image with a signature that verifies is not signed again unless `force` is true.
     """
-    encrypted = admitted.image.encrypted
-    ref, key = encrypted.stored.ref, evidence.trusted[TierName.CURATION]
-    record(admitted, dossier, evidence, now())
-    signatures = [e for e in dossier.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
+    stored, facts = scanned.encrypted.stored, admitted.facts
+    assert stored.ref == facts.ref, "the gate admitted another image"
+    ref, key = stored.ref, evidence.trusted[TierName.CURATION]
+    record(admitted, facts, evidence, now())
+    signatures = [e for e in facts.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
     proven = proof(signatures[-1:]) if not force and signatures and _is_signed(signer, ref, key) else None
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
-    assert dossier.manifest is not None  # the release gate admits no image without a declaration
     return CuratedImage(
         ref=ref,
-        tag=encrypted.stored.tag,
-        source=encrypted.stored.source,
-        environments=dossier.manifest.environments,
+        tag=stored.tag,
+        source=stored.source,
+        environments=admitted.provenance.manifest.environments,
         proven=proven,
     )

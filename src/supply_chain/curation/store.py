@@ -12,9 +12,9 @@ from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.model.image import Candidate, Descriptor, Digest, ImageRef, StoredImage, blobs_of
+from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.model.tier import Gate, TierName, curated_repository
-from supply_chain.policy.gate import Dossier
+from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
 
@@ -62,8 +62,7 @@ class Repositories(Protocol):
 
 
 def store(
-    admitted: Admitted[Candidate],
-    dossier: Dossier[Candidate],
+    admitted: Admitted[IntakeFacts],
     copier: Copier,
     registry: CuratedRegistry,
     repositories: Repositories,
@@ -84,28 +83,28 @@ def store(
     Raises `ImageDamaged` if the candidate is not one image or a byte is wrong, and `SettingInvalid` if the repository
     existed before and its tags can move.
     """
-    candidate = admitted.image
-    ref = candidate.ref.moved_to(curated_repository(candidate.ref.application))
-    tag = f"{candidate.source.short}-{candidate.ref.short}"
+    facts, source = admitted.facts, admitted.provenance.source
+    ref = facts.ref.moved_to(curated_repository(facts.ref.application))
+    tag = f"{source.short}-{ref.short}"
     _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
-        read_blobs(candidate.ref, registry)  # refuse before the copy, which would also restore what is archived
-        copier.copy(candidate.ref, ref.repository, tag)
+        read_blobs(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
+        copier.copy(facts.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
     proven = proof([before.evidence]) if before and there and not force else None
     blobs = read_blobs(ref, registry)
     if proven is None:
         map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
     map_concurrently(
-        lambda digest: registry.copy_referrer(candidate.ref.with_digest(digest), ref.repository),
-        _find_missing(candidate, ref, registry),
+        lambda digest: registry.copy_referrer(facts.ref.with_digest(digest), ref.repository),
+        _find_missing(facts, ref, registry),
     )
-    record(admitted, dossier, evidence, now())
+    record(admitted, facts, evidence, now())
     return StoredImage(
         ref=ref,
         tag=tag,
-        source=candidate.source,
+        source=source,
         blobs=len(blobs),
         size=sum(blob.size for blob in blobs),
         proven=proven,
@@ -122,9 +121,11 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
         )
 
 
-def _find_missing(candidate: Candidate, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
-    there = map_concurrently(lambda d: registry.has(ref.with_digest(d)), candidate.evidence)
-    return [digest for digest, has in zip(candidate.evidence, there, strict=True) if not has]
+def _find_missing(facts: IntakeFacts, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
+    """Return the digests of development's evidence that is not attached to `ref` yet."""
+    evidence = [each.digest for each in facts.evidence if each.signer is TierName.DEVELOPMENT]
+    there = map_concurrently(lambda digest: registry.has(ref.with_digest(digest)), evidence)
+    return [digest for digest, has in zip(evidence, there, strict=True) if not has]
 
 
 def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ...]:

@@ -15,7 +15,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_released
 from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
-from supply_chain.policy.dossier import with_their_bases
+from supply_chain.policy.reading import find_all_bases
 
 REGISTRIES = (
     "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",
@@ -128,7 +128,7 @@ class CuratedBases:
 
         A block counts at once, before a rescan has judged the bases that are built on a blocked one.
         """
-        for base in with_their_bases([ref], (), self.evidence):
+        for base in find_all_bases([ref], (), self.evidence):
             if block := image_status(read_image_status(base, self.evidence).evidence).block:
                 yield base, block
 

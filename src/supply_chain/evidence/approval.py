@@ -22,7 +22,7 @@ class Approval(Model):
     """The predicate of `statement.APPROVAL`. The person's name is what they entered; nothing proves it."""
 
     environment: str
-    digest: Digest = Field(description="the image that it is about")
+    digest: Digest = Field(description="the image")
     decision: Literal["approved", "denied"]
     by: Words = Field(description="the name of the person who decided, as they wrote it; it is not verified")
     reason: Words

@@ -102,7 +102,7 @@ class CheckResult(Model):
     passed: tuple[str, ...] = ()
     warned: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
-    details: dict[str, Any] = Field(default_factory=dict, description="measurements; JSON values only")
+    details: dict[str, Any] = Field(default_factory=dict, description="measurements")
     tools: dict[str, str] = Field(default_factory=dict, description="tool → version")
     interval: Interval
 

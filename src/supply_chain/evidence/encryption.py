@@ -18,11 +18,11 @@ class EncryptedCopy(Model):
     """The encrypted copy of a confidential image, in the image's own repository, with its wrapped key."""
 
     plain: Digest = Field(description="the image that is signed")
-    encrypted: Digest = Field(description="its copy, every layer encrypted")
+    encrypted: Digest = Field(description="the encrypted copy")
     protocol: Literal["jwe"] = Field(default="jwe", description="the recipient protocol (ocicrypt)")
-    wrapped_key: str = Field(description="the copy's private key (PKCS #8, DER), wrapped by KMS, in base64")
-    key: str = Field(description="ARN of the KMS key that wrapped it")
-    context: dict[str, str] = Field(description="the KMS encryption context it is bound to")
+    wrapped_key: str = Field(description="the copy's private key (PKCS #8, DER), wrapped by KMS, base64")
+    key: str = Field(description="ARN of the KMS key")
+    context: dict[str, str] = Field(description="the KMS encryption context")
 
     @field_validator("wrapped_key")
     @classmethod
@@ -42,12 +42,12 @@ class EncryptionRecord(Model):
     model_config = ConfigDict(populate_by_name=True)
 
     repository: str
-    type: Literal["KMS"] = Field(description="ECR's encryption type of the repository")
-    key: str = Field(description="ARN of the customer-managed key it is encrypted with")
-    rotates: Literal[True] = Field(description="KMS rotates that key every year")
+    type: Literal["KMS"] = Field(description="ECR's encryption type")
+    key: str = Field(description="ARN of the customer-managed key")
+    rotates: Literal[True] = Field(description="KMS rotates the key every year")
     classification: Classification
     encrypted_copy: EncryptedCopy | None = Field(default=None, alias="copy")
-    verified: AwareDatetime = Field(description="when all this was so")
+    verified: AwareDatetime = Field(description="when this was verified")
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate as it is signed; the copy is under `copy`."""

@@ -100,7 +100,7 @@ LOOK_AT_IT = (
 class VerifiedStatement(Model):
     """A statement whose signature was verified, and its location."""
 
-    digest: Digest = Field(description="of the referrer's manifest")
+    digest: Digest = Field(description="the referrer's")
     repository: Repository
     statement: Statement
     signer: TierName = Field(description="the tier whose key verified it")

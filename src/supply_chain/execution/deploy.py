@@ -39,8 +39,9 @@ from supply_chain.model.container import (
     labels,
     profile,
 )
-from supply_chain.model.image import CuratedImage, Digest, Model, Provable
+from supply_chain.model.image import Digest, Model, Provable
 from supply_chain.model.manifest import Probe, Service
+from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
 from supply_chain.readiness import trouble_at, wait_until_ready
 from supply_chain.text import first_line
@@ -54,7 +55,7 @@ class Expected(Model):
 
     environment: str
     application: str
-    digest: Digest = Field(description="the signed manifest's")
+    digest: Digest = Field(description="the signed image")
     container: str = Field(description="the container's id")
     name: str
     reverse_proxy: str = Field(description="the reverse proxy's container id")
@@ -81,11 +82,11 @@ class Deployed(Expected):
     model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
 
     changed: bool = Field(description="false if the same image already ran and was healthy")
-    previous: str | None = Field(default=None, description="name of the container that was replaced")
+    previous: str | None = Field(default=None, description="name of the replaced container")
     previous_digest: Digest | None = None
     ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
-    gap_seconds: float | None = Field(default=None, description="longest time without an answer at the address")
-    requests: int = Field(default=0, description="sent to the address during the switch")
+    gap_seconds: float | None = Field(default=None, description="the longest time without an answer at the address")
+    requests: int = Field(default=0, description="requests to the address during the switch")
     failed_requests: int = 0
     reverse_proxy_replaced: bool = Field(
         default=False, description="whether the address moved to another reverse proxy"
@@ -109,7 +110,7 @@ class Order:
     If `force` is true, the container is replaced even if the same one already runs.
     """
 
-    admitted: Admitted[CuratedImage]
+    admitted: Admitted[DeployFacts]
     manifest: Service
     environment: Environment
     proxy: Digest
@@ -119,7 +120,7 @@ class Order:
     @property
     def digest(self) -> Digest:
         """The digest of the image."""
-        return self.admitted.image.ref.digest
+        return self.admitted.facts.ref.digest
 
     @property
     def place(self) -> Placement:
@@ -162,7 +163,7 @@ def deploy(
     cannot be served, and `PortBusy` if another program listens there. In these cases, and if `wait` raises `Cancelled`
     before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
-    reference = supply.supply(order.admitted.image.ref)
+    reference = supply.supply(order.admitted.facts.ref)
     reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
     others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
     server = reverse_proxy.serves()
@@ -287,7 +288,7 @@ def _create(
     new = engine.inspect(made)
     if new.image != known[DIGEST]:
         raise ImageDamaged(
-            f"The engine made {name} from {new.image}, and {order.admitted.image.ref} was admitted.\n"
+            f"The engine made {name} from {new.image}, and {order.admitted.facts.ref} was admitted.\n"
             "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
         )
     with contextlib.suppress(ProgramNotStarted):  # the container's error shows it, and is reported later
@@ -322,7 +323,7 @@ def _wait_until_ready(engine: Engine, order: Order, new: Container, wait: Wait) 
 def _deployment_error(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
     last = engine.logs(new.id).tail(10)[-4000:].strip()
     return DeploymentFailed(
-        f"{order.manifest.name} {order.admitted.image.ref.short} was not deployed to "
+        f"{order.manifest.name} {order.admitted.facts.ref.short} was not deployed to "
         f"{order.environment.name}: {trouble}.\n"
         + (f"Its last output:\n{last}\n" if last else "It wrote nothing.\n")
         + "It was removed; an earlier deployment, if any, still runs. Correct it and deploy again."

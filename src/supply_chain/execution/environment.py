@@ -13,7 +13,7 @@ from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Variable
-from supply_chain.policy.gate import Place, RequiredSoak
+from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 
@@ -22,19 +22,17 @@ class Placement(Model):
     """The address of an application in an environment, and its configuration there."""
 
     address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = Field(
-        default="127.0.0.1", description="an address of the host's loopback"
+        default="127.0.0.1", description="a loopback address of the host"
     )
-    port: int = Field(ge=1024, le=65535, description="stable: it stays when containers come and go")
-    environment: dict[Variable, str] = Field(default_factory=dict, description="configuration, never secrets")
+    port: int = Field(ge=1024, le=65535, description="the application's stable port")
+    environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
 
 
 class HostAgent(Model):
     """A container of the host itself, such as a node agent, that may reach the host."""
 
-    image: Digest = Field(description="the digest of its image; a container of any other is reported")
-    reason: Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)] = Field(
-        description="what it is there for"
-    )
+    image: Digest = Field(description="the digest of its image")
+    reason: Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)] = Field(description="its purpose")
 
 
 def network_of(environment: str) -> str:
@@ -47,10 +45,8 @@ class Environment(Model):
 
     name: EnvironmentName = Field(description="the name of the file, without .yaml")
     description: str = Field(default="", description="for people")
-    host: str = Field(default="laptop", description="the container host block the environment runs on")
-    proxy: Digest | None = Field(
-        default=None, description="the curated proxy that holds its addresses; null: the newest one admitted"
-    )
+    host: str = Field(default="laptop", description="the container host block")
+    proxy: Digest | None = Field(default=None, description="the curated reverse proxy; null: the newest one")
     soak: Duration | None = Field(
         default=None,
         description="how long an image has to be healthy here before it goes to the next environment that it declares, "
@@ -58,25 +54,22 @@ class Environment(Model):
     )
     after: EnvironmentName | None = Field(
         default=None,
-        description="the environment in which an image has to have soaked before it is deployed here, by whomever and "
-        "whatever it declares; null: it may come from curation",
+        description="the environment in which every image has to soak first; null: none",
     )
-    production: bool = Field(
-        default=False, description="whether users reach what runs here: what is found in it is told before all else"
-    )
+    production: bool = Field(default=False, description="whether users reach it; its findings are reported first")
     approval: Literal["required", "none"] = Field(
         default="none",
-        description="required: nothing is deployed here that no person approved for it, in a signed word",
+        description="whether a person has to approve each image",
     )
     tests: Literal["shown", "any"] = Field(
         default="any",
-        description="shown: nothing is deployed here of which no test runner's own report shows that tests ran",
+        description="shown: only images with a test runner's report that tests ran",
     )
     agents: tuple[HostAgent, ...] = Field(
-        default=(), description="what may reach this environment's host from a container, without being reported"
+        default=(), description="containers that may reach the host without being reported"
     )
     applications: dict[str, Placement] = Field(
-        default_factory=dict, description="application → where it is reached; what is not here is not deployed here"
+        default_factory=dict, description="application → its address; no other application is deployed here"
     )
 
     @model_validator(mode="after")
@@ -99,21 +92,26 @@ class Environment(Model):
         """Whether a person has to approve each image for this environment."""
         return self.approval == "required"
 
-    def place(self, read: Callable[[str], Environment]) -> Place:
+    def requirements(self, read: Callable[[str], Environment]) -> EnvironmentRequirements:
         """Return what the deploy gate requires of an image here; `read` returns an environment by its name.
 
         Raises `SettingInvalid` if the environment in `after` does not exist or has no `soak`: no image could ever come
         here.
         """
+        return EnvironmentRequirements(
+            name=self.name, approval=self.asks, soak=self._required_soak(read), test_report=self.tests == "shown"
+        )
+
+    def _required_soak(self, read: Callable[[str], Environment]) -> RequiredSoak | None:
         if self.after is None:
-            return Place(self.name, self.asks, tests_shown=self.tests == "shown")
+            return None
         seconds = read(self.after).soak
         if seconds is None:
             raise SettingInvalid(
                 f"{self.name} requires a soak in {self.after}, which has no `soak`.\n"
                 f"Set it, for example `soak: 1h`, in deployments/environments/{self.after}.yaml."
             )
-        return Place(self.name, self.asks, RequiredSoak(self.after, seconds), tests_shown=self.tests == "shown")
+        return RequiredSoak(self.after, seconds)
 
     @property
     def network(self) -> str:
@@ -176,7 +174,7 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
     named = {environment.name: environment for environment in found}
     for environment in found:
-        environment.place(lambda name: named.get(name) or read_environment(directory, name))
+        environment.requirements(lambda name: named.get(name) or read_environment(directory, name))
     for environment in found:
         before = list(_earlier_environments(environment, named))
         if environment in before:

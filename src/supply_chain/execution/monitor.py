@@ -57,17 +57,17 @@ class Observation(Model):
 
     at: datetime
     environment: str = Field(description="empty for a container outside of all environments")
-    host: str = Field(default="", description="of a container that belongs to no environment")
-    application: str = Field(description="empty for a container that nobody deployed")
+    host: str = Field(default="", description="for a container of no environment")
+    application: str = Field(description="empty for a container that was not deployed")
     name: str = Field(description="the container's")
     container: str = Field(description="its id")
     address: str = ""
     wanted: str = Field(default="", description="the digest that should run")
-    running: str = Field(default="", description="the digest that runs; empty when nothing does")
+    running: str = Field(default="", description="the digest that runs; empty: none")
     status: str = "missing"
     healthy: bool = False
     restarts: int = 0
-    exit_code: int | None = Field(default=None, description="of a container that has ended")
+    exit_code: int | None = Field(default=None, description="of an ended container")
     started_at: datetime | None = None
     deviations: tuple[Deviation, ...] = ()
 

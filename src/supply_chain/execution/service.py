@@ -15,13 +15,14 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
 from supply_chain.execution.supply import Supply
 from supply_chain.model.container import Engine, Wait
-from supply_chain.model.image import CuratedImage, Digest, ImageRef
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Classification, Service
 from supply_chain.model.tier import BASES
-from supply_chain.policy.dossier import curated
-from supply_chain.policy.gate import Dossier, Place, judge
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import DEPLOY
+from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.verdict import Repositories, execution_place
 from supply_chain.policy.verdict import record as record_verdict
 
@@ -53,8 +54,7 @@ class DeployPorts:
 
 
 def take_into_service(
-    admitted: Admitted[CuratedImage],
-    dossier: Dossier[CuratedImage],
+    admitted: Admitted[DeployFacts],
     environment: Environment,
     ports: DeployPorts,
     run: str,
@@ -66,12 +66,12 @@ def take_into_service(
     The verdict is recorded first, so that a run which may not record it starts nothing. Raises the errors of `deploy`,
     and `DeploymentFailed` if the gate refuses the image because of what was signed since it admitted it.
     """
-    manifest, ref, place = dossier.manifest, admitted.image.ref, dossier.place
-    assert isinstance(manifest, Service) and place  # the deploy gate admits only services, each to a place
+    manifest, ref = admitted.provenance.manifest, admitted.facts.ref
+    assert isinstance(manifest, Service)  # the deploy gate admits only services
     ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
     proxy, _ = run_both(
         lambda: _supply_proxy(environment, ports),
-        lambda: record_verdict(admitted, dossier, ports.evidence, ports.now()),
+        lambda: record_verdict(admitted, admitted.facts, ports.evidence, ports.now()),
     )
     order = Order(admitted, manifest, environment, proxy, run, force)
     supply = ports.confidential if manifest.classification is Classification.CONFIDENTIAL else ports.plain
@@ -86,26 +86,26 @@ def take_into_service(
         supply,
         now=ports.now,
         wait=ports.wait,
-        may_serve=lambda: _judge_again(admitted, place, proxy, ports),
+        may_serve=lambda: _judge_again(admitted.facts, proxy, ports),
         recorded=recorded,
     )
 
 
-def _judge_again(admitted: Admitted[CuratedImage], place: Place, proxy: Digest, ports: DeployPorts) -> None:
+def _judge_again(facts: DeployFacts, proxy: Digest, ports: DeployPorts) -> None:
     """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count, also of the proxy: raises `BaseMissing` if that is no longer released.
     """
     ports.released(f"{PROXY}@{proxy}")
-    ref, tag = admitted.image.ref, admitted.image.tag
-    known = curated(ref, tag, place, ports.evidence, ports.now(), bases=ports.bases())
-    verdict = judge(known, POLICIES[admitted.gate])
+    ref = facts.ref
+    current = read_deploy_facts(ref, facts.environment, ports.evidence, ports.now(), bases=ports.bases())
+    verdict = evaluate(current, DEPLOY)
     if isinstance(verdict, Refused):
-        record_verdict(verdict, known, ports.evidence, ports.now())
+        record_verdict(verdict, current, ports.evidence, ports.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
         raise DeploymentFailed(
-            f"{ref.application} {ref.short} was not deployed to {place.name}: the gate admitted it, "
+            f"{ref.application} {ref.short} was not deployed to {facts.environment.name}: the gate admitted it, "
             f"and would not any more: {why}.\nIt was removed; an earlier deployment, if any, still runs."
         )
 

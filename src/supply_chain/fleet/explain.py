@@ -34,7 +34,7 @@ SAYS = {
     SIGNATURE: "signed",
     SOAK: "a soak",
     APPROVAL: "an approval",
-    LIFECYCLE: "a ruling",
+    LIFECYCLE: "a lifecycle decision",
 }
 """Predicate type → a short text for the timeline. A statement of another type is shown by its type."""
 
@@ -44,7 +44,7 @@ class Moment(Model):
 
     at: datetime | None = Field(description="None if its source gives no time")
     what: str
-    by: str = Field(default="", description="the tier that signed it; empty for what the registry says")
+    by: str = Field(default="", description="the tier that signed it; empty: the registry")
     evidence: str = Field(default="", description="repository@digest of the referrer")
 
 
@@ -53,8 +53,8 @@ class Base(Model):
 
     name: str
     digest: Digest
-    known: bool = Field(description="whether it is among the curated images still")
-    released: bool = Field(default=False, description="whether it may be used now")
+    known: bool = Field(description="whether it is still a curated image")
+    released: bool = Field(default=False, description="whether it is released")
 
 
 class Explanation(Model):

@@ -24,7 +24,7 @@ FindingKey = tuple[str, str, str, str]
 class Rebuild(Model):
     """A proposal to rebuild an image on the newest image of its base, which removes findings."""
 
-    base: str = Field(description="repository of the base")
+    base: str = Field(description="the base's repository")
     built_on: Digest
     newest: Digest
     findings: tuple[str, ...] = Field(description="vulnerabilities that the newest base no longer has")
@@ -46,7 +46,7 @@ class RescanResult(Model):
     better: tuple[Finding, ...] = Field(default=(), description="no longer found, or of a lower severity")
     due: tuple[Finding, ...] = Field(default=(), description="with a fix, and above the owner's limits")
     rebuild: tuple[Rebuild, ...] = ()
-    findings: tuple[Finding, ...] = Field(default=(), description="all of them; of bases alone")
+    findings: tuple[Finding, ...] = Field(default=(), description="all, only for bases")
 
     @property
     def is_reportable(self) -> bool:
@@ -70,13 +70,13 @@ class AffectedApplication(Model):
     owner: str
     application: str
     running: tuple[str, ...] = Field(default=(), description="environments")
-    exploited: int = Field(description="findings that are known to be exploited")
+    exploited: int = Field(description="known exploited")
     worse: int = Field(description="findings")
     better: int = Field(description="findings")
     due: int = Field(description="findings")
-    images_exploited: int = Field(description="images with findings that are known to be exploited")
+    images_exploited: int = Field(description="images with known exploited findings")
     refused: int = Field(description="images that the release gate refuses")
-    rebuild: tuple[str, ...] = Field(default=(), description="bases of which a newer one has fewer findings")
+    rebuild: tuple[str, ...] = Field(default=(), description="bases that have a newer image with fewer findings")
 
 
 TOLD = 500
@@ -91,19 +91,19 @@ class RescanReport(Model):
     started: AwareDatetime
     seconds: float
     images: int = Field(description="that were rescanned")
-    only: tuple[str, ...] = Field(default=(), description="packages that were asked for; empty: all images were")
+    only: tuple[str, ...] = Field(default=(), description="requested packages; empty: all")
     without: int = Field(default=0, description="that contain none of these packages")
     left: int = Field(default=0, description="that were not rescanned, because the run was interrupted")
     archived: int = Field(default=0, description="archived images, which nobody can pull and which are not rescanned")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
-    exploited: int = Field(description="images with findings that are known to be exploited")
+    exploited: int = Field(description="images with known exploited findings")
     reported: tuple[RescanResult, ...] = Field(
         description=f"the {TOLD} most exposed images of which there is something to tell"
     )
-    more: int = Field(default=0, description="further images of which there is something to tell")
+    more: int = Field(default=0, description="further images with results")
     concerned: tuple[AffectedApplication, ...] = Field(
-        default=(), description="applications of all of them, that of the most exposed image first"
+        default=(), description="their applications, the most exposed first"
     )
     unjudged: tuple[Unjudged, ...] = ()
 

@@ -19,24 +19,24 @@ from supply_chain.vulnerability.findings import Database, Finding, Report
 class Note(Model):
     """A signed statement about an image: its type, its signer, and where it is stored."""
 
-    digest: Digest = Field(description="of the referrer's manifest")
+    digest: Digest = Field(description="the referrer's")
     repository: str
     predicate_type: str
     signer: TierName
-    at: AwareDatetime | None = Field(description="when it was made, by what was signed")
-    said: str = Field(default="", description="what it says, where that is a person's decision or a soak")
+    at: AwareDatetime | None = Field(description="when it was made, by its content")
+    said: str = Field(default="", description="its text, of a person's decision or a soak")
 
 
 class Judgement(Model):
     """A verdict of a gate about an image."""
 
     gate: Gate
-    environment: str = Field(default="", description="for which the deploy gate was asked, where it says so")
+    environment: str = Field(default="", description="of the deploy gate, if it is stated")
     passed: bool
     at: AwareDatetime
     reasons: tuple[Reason, ...] = ()
     policy: Digest
-    evidence: Digest = Field(description="of the referrer that holds it")
+    evidence: Digest = Field(description="its referrer")
 
     @property
     def gate_name(self) -> str:
@@ -51,7 +51,7 @@ class Scan(Model):
     scanner_version: str
     database: Database
     scanned: AwareDatetime
-    sbom: Digest | None = Field(description="digest of the SBOM that was matched")
+    sbom: Digest | None = Field(description="the matched SBOM")
     findings: tuple[Finding, ...]
 
     @classmethod
@@ -68,16 +68,16 @@ class Scan(Model):
 class Running(Model):
     """A deployment that should run by a signed record, and its last observation."""
 
-    environment: str = Field(description="empty where a host runs it and no record says so")
+    environment: str = Field(description="empty without a record")
     application: str
     container: str = Field(description="its id")
     name: str = Field(description="the container's")
-    reverse_proxy: str = Field(default="", description="id of the container at its address; empty where there is none")
+    reverse_proxy: str = Field(default="", description="id of the reverse proxy; empty: none")
     address: str
     host: str = Field(description="the name of the container host's block")
-    since: AwareDatetime = Field(description="when it was deployed, by the signed record")
-    seen: AwareDatetime | None = Field(default=None, description="when it was last looked at; None where never")
-    healthy: bool | None = Field(default=None, description="None where nobody could look")
+    since: AwareDatetime = Field(description="when it was deployed")
+    seen: AwareDatetime | None = Field(default=None, description="its last observation")
+    healthy: bool | None = Field(default=None, description="null: unknown")
 
 
 class HostContainer(Model):
@@ -107,19 +107,15 @@ class FleetImage(Model):
     source: Source | None = None
     environments: tuple[str, ...] = Field(default=(), description="the environments that its owner declares")
     signed: bool = Field(default=False, description="whether curation released it")
-    sbom: Digest | None = Field(default=None, description="of the referrer that holds the SBOM of record")
-    sbom_content: Digest | None = Field(default=None, description="of the SBOM's content, unzipped")
+    sbom: Digest | None = Field(default=None, description="the SBOM's referrer")
+    sbom_content: Digest | None = Field(default=None, description="the SBOM's content, unzipped")
     scan: Scan | None = None
-    judgements: tuple[Judgement, ...] = Field(default=(), description="all of them, the oldest first")
+    judgements: tuple[Judgement, ...] = Field(default=(), description="all, the oldest first")
     notes: tuple[Note, ...] = Field(default=(), description="every verified statement, the oldest first")
     bases: tuple[BuiltOn, ...] = ()
-    copies: tuple[Digest, ...] = Field(default=(), description="encrypted copies of it, in the same repository")
-    running: tuple[Running, ...] = Field(
-        default=(), description="where it runs: the last deployment of its application there, or seen on a host"
-    )
-    deployed: tuple[Running, ...] = Field(
-        default=(), description="deployments of it that later ones took the place of, the oldest first"
-    )
+    copies: tuple[Digest, ...] = Field(default=(), description="its encrypted copies")
+    running: tuple[Running, ...] = Field(default=(), description="where it runs, by record or observation")
+    deployed: tuple[Running, ...] = Field(default=(), description="replaced deployments, the oldest first")
     blocked: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
     held: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
     gone: bool = Field(

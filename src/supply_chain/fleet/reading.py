@@ -28,8 +28,8 @@ from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Runni
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
-from supply_chain.policy.dossier import execution_statements
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.reading import execution_statements
 from supply_chain.vulnerability.reports import last_report
 
 JUDGE = {

@@ -26,7 +26,7 @@ class ReconcileResult(Model):
     images: int = Field(description="in the registry now")
     read: int = Field(description="whose evidence was read again because something changed")
     gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry no longer has")
-    unreadable: dict[str, str] = Field(default_factory=dict, description="image → why its evidence cannot be read")
+    unreadable: dict[str, str] = Field(default_factory=dict, description="image → why")
 
     def __str__(self) -> str:
         gone = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""

@@ -28,7 +28,7 @@ from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
-from supply_chain.policy.dossier import Layers
+from supply_chain.policy.reading import Layers
 from supply_chain.policy.verdict import Repositories
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, match, processors

@@ -45,7 +45,7 @@ class Entry(Model):
     ref: ImageRef
     action: Action
     outcome: Outcome
-    code: str = Field(default="", description="why it failed: ECR's code, or an error's")
+    code: str = Field(default="", description="ECR's code or an error's, if it failed")
     said: str = Field(default="", description="a sentence")
 
 

@@ -107,14 +107,10 @@ class DecisionResult(Model):
     at: AwareDatetime
     changed: bool = Field(description="false if it was in force already")
     curated: bool = Field(default=True, description="false if it is not, or not yet, in a curated repository")
-    moved: tuple[Digest, ...] = Field(default=(), description="what was archived or restored for it")
-    elsewhere: tuple[ImageRef, ...] = Field(
-        default=(), description="the same digests under other names, archived or restored for it"
-    )
-    indexes: tuple[ImageRef, ...] = Field(
-        default=(), description="indexes that stay archived though it is unblocked: a block archives those that list it"
-    )
-    running: tuple[RunsFrom, ...] = Field(default=(), description="what runs from it")
+    moved: tuple[Digest, ...] = Field(default=(), description="archived or restored images")
+    elsewhere: tuple[ImageRef, ...] = Field(default=(), description="the same under other names")
+    indexes: tuple[ImageRef, ...] = Field(default=(), description="indexes that list it and stay archived")
+    running: tuple[RunsFrom, ...] = Field(default=(), description="where it runs")
     unread: str = Field(default="", description="why it is unknown what runs from it; otherwise empty")
 
     def __str__(self) -> str:

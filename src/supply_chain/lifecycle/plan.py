@@ -32,21 +32,17 @@ class Step(Model):
     rule: str
     reason: str
     size: int = Field(ge=0, description="bytes")
-    guards: tuple[str, ...] = Field(default=(), description="what keeps it from being touched")
-    belongs_to: tuple[Digest, ...] = Field(default=(), description="with which images it goes")
-    depends: tuple[Digest, ...] = Field(default=(), description="what is attached to it, or it consists of")
-    referrer: bool = Field(
-        default=False, description="whether it is attached to them or a copy; otherwise they consist of it"
-    )
+    guards: tuple[str, ...] = Field(default=(), description="what protects it")
+    belongs_to: tuple[Digest, ...] = Field(default=(), description="the images that it belongs to")
+    depends: tuple[Digest, ...] = Field(default=(), description="its attachments and parts")
+    referrer: bool = Field(default=False, description="whether it is an attachment or a copy, not a part")
     tags: tuple[str, ...] = ()
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
-    evidenced: EvidenceSummary | None = Field(
-        default=None, description="None where it is no image, nobody knows it, or it is gone"
-    )
-    environments: tuple[str, ...] = Field(default=(), description="where its owner lets it run")
-    counted: bool = Field(default=False, description="whether it is one of those of which the newest are kept")
+    evidenced: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
+    environments: tuple[str, ...] = Field(default=(), description="environments of the declaration")
+    counted: bool = Field(default=False, description="whether it counts for `keep.newest`")
 
     @property
     def touches(self) -> bool:
@@ -77,11 +73,11 @@ class Plan(Model):
     rules_digest: Digest
     snapshot_digest: Digest
     snapshot_read: AwareDatetime
-    databases: tuple[str, ...] = Field(description="the vulnerability databases that it rests on")
+    databases: tuple[str, ...] = Field(description="the vulnerability databases used")
     steps: tuple[Step, ...]
-    rollback: int = Field(ge=1, description="how many earlier deployments a rollback may need")
-    newest: int = Field(ge=1, description="how many images that may be used it leaves for each environment")
-    over: tuple[str, ...] = Field(default=(), description="the limits that it is above: somebody has to approve it")
+    rollback: int = Field(ge=1, description="earlier deployments that are protected")
+    newest: int = Field(ge=1, description="released images that stay for each environment")
+    over: tuple[str, ...] = Field(default=(), description="exceeded limits, which require an approval")
 
     @cached_property
     def digest(self) -> Digest:

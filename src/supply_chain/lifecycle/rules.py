@@ -43,7 +43,7 @@ class Keep(Model):
     """What stays. Images that run or are held always stay."""
 
     in_use: Literal[True] = Field(default=True, description="what runs in an environment")
-    on_hold: Literal[True] = Field(default=True, description="what somebody holds (`cscm hold`)")
+    on_hold: Literal[True] = Field(default=True, description="held images")
     rollback: int = Field(default=1, ge=1, description="earlier deployments of an application in each environment")
     newest: int = Field(default=3, ge=1, description="released images of each application for each environment")
     pushed_days: Days = Field(default=30, description="pushed or restored in the last days, this many")
@@ -53,12 +53,12 @@ class Keep(Model):
 class AgeOut(Model):
     """Days after which an image is removed; null: never for that reason."""
 
-    untagged_days: Days | None = Field(default=None, description="it has no tag")
-    superseded_days: Days | None = Field(default=None, description="a newer image of its application was released")
+    untagged_days: Days | None = Field(default=None, description="not tagged")
+    superseded_days: Days | None = Field(default=None, description="superseded by a newer released image")
     refused_days: Days | None = Field(default=None, description="the last release verdict refuses it")
     unadmitted_days: Days | None = Field(default=None, description="the release gate never judged it")
-    unsigned_days: Days | None = Field(default=None, description="curation did not sign it")
-    not_pulled_days: Days | None = Field(default=None, description="nobody pulled it")
+    unsigned_days: Days | None = Field(default=None, description="not signed by curation")
+    not_pulled_days: Days | None = Field(default=None, description="not pulled")
 
 
 class Archive(Model):
@@ -75,7 +75,7 @@ class Block(Model):
     """Images that nobody may pull any more, except those that a person unblocked."""
 
     revoked: bool = Field(default=True, description="it was signed, and the last release verdict refuses it")
-    exploited: bool = Field(default=True, description="it has a finding that is known to be exploited")
+    exploited: bool = Field(default=True, description="with a known exploited finding")
     refused: bool = Field(default=True, description="it was never signed, and the last release verdict refuses it")
 
 
@@ -95,7 +95,7 @@ class Rules(Model):
     description: str = Field(default="", description="for people")
     floor_days: Days = Field(description="days since the push or restore in which nothing is changed")
     keep: Keep = Field(default=Keep(), description="what stays")
-    age_out: AgeOut = Field(default=AgeOut(), description="what is removed")
+    age_out: AgeOut = Field(default=AgeOut(), description="days after which images are removed that are …")
     archive: Archive = Field(default=Archive(), description="what is archived instead")
     block: Block = Field(default=Block(), description="what is blocked")
     limits: Limits = Field(default=Limits(), description="the limits above which a plan waits for approval")
@@ -133,12 +133,12 @@ class Facts(Model):
     runs: tuple[str, ...] = Field(default=(), description="the environments in which it should run")
     rollback: tuple[str, ...] = Field(default=(), description="the environments in which a rollback may need it")
     ran_days: float | None = Field(default=None, description="days since it last ran; 0: it runs; null: it never ran")
-    exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited")
+    exploited: tuple[str, ...] = Field(default=(), description="known exploited")
     held: str = Field(default="", description="who holds it and the reason")
     blocked: str = Field(default="", description="who blocked it and the reason")
     blocked_by_rule: bool = Field(default=False, description="whether a rule, not a person, blocked it")
     excused: str = Field(default="", description="who unblocked it and the reason")
-    unreadable: str = Field(default="", description="why its evidence could not be read")
+    unreadable: str = Field(default="", description="why its evidence cannot be read")
 
     @property
     def idle_days(self) -> float:

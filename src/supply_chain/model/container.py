@@ -55,7 +55,7 @@ class Profile(Model):
     memory: int = Field(description="bytes, swap included")
     pids: int
     cpu: float = Field(default=0.0, description="processors; 0 for as many as there are")
-    init: bool = Field(default=False, description="the engine's own first process passes signals on")
+    init: bool = Field(default=False, description="whether the engine's init passes signals on")
     privileged: bool = False
     host_namespaces: tuple[str, ...] = ()
     mounts: tuple[str, ...] = Field(default=(), description="paths of volumes and binds")

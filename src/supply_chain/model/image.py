@@ -154,15 +154,15 @@ class StoredManifest(Model):
     """What the registry knows of one manifest that it holds: an image, an index or an artifact."""
 
     digest: Digest
-    tags: tuple[str, ...] = Field(default=(), description="sorted; none for most artifacts")
+    tags: tuple[str, ...] = Field(default=(), description="sorted")
     pushed_at: AwareDatetime
-    pulled_at: AwareDatetime | None = Field(default=None, description="as good as a day; None where none was recorded")
+    pulled_at: AwareDatetime | None = Field(default=None, description="to the day; null: not recorded")
     archived_at: AwareDatetime | None = Field(default=None, description="the last time")
-    restored_at: AwareDatetime | None = Field(default=None, description="when it came back from the archive last")
-    size: int = Field(ge=0, description="bytes, compressed; of an index those of the largest image in it")
+    restored_at: AwareDatetime | None = Field(default=None, description="the last time")
+    size: int = Field(ge=0, description="compressed bytes; of an index, those of its largest image")
     media_type: str = Field(default="", description="the manifest's")
-    artifact_type: str | None = Field(default=None, description="the artifact's, or the configuration's media type")
-    subject: Digest | None = Field(default=None, description="what it refers to")
+    artifact_type: str | None = Field(default=None, description="of the artifact, or its configuration")
+    subject: Digest | None = Field(default=None, description="the manifest that it refers to")
     status: StorageStatus = StorageStatus.ACTIVE
 
     @property
@@ -201,8 +201,8 @@ def digest_set(digest: Digest) -> dict[str, str]:
 class Proof(Model):
     """Signed evidence because of which a step was not repeated."""
 
-    evidence: tuple[Digest, ...] = Field(min_length=1, description="of the referrers' manifests, the oldest first")
-    since: AwareDatetime | None = Field(description="when the oldest was attached, as its writer says")
+    evidence: tuple[Digest, ...] = Field(min_length=1, description="referrers, the oldest first")
+    since: AwareDatetime | None = Field(description="when the oldest was attached")
 
     def describe(self, now: datetime) -> str:
         """Return a text such as `already proven by 0123456789ab and 6 more, 2 h old`."""
@@ -221,23 +221,19 @@ def _age(since: datetime | None, now: datetime) -> str:
 class Provable(Model):
     """A state that can rest on evidence of an earlier run."""
 
-    proven: Proof | None = Field(default=None, description="why the step was not done again; None where it was done")
+    proven: Proof | None = Field(default=None, description="why the step was not repeated; null: it was done")
 
 
 class Source(Model):
     """The location and the revision of the source code."""
 
-    path: str = Field(description="the application's directory, below the repository's root")
-    repository: str = Field(description="the git repository's remote, or its directory's name")
-    revision: str = Field(description="40 hexadecimal digits of the git commit, or `none`")
+    path: str = Field(description="the application's directory in the repository")
+    repository: str = Field(description="the git remote, or the directory's name")
+    revision: str = Field(description="the git commit, or `none`")
     dirty: bool = Field(description="whether files differ from that commit")
-    committed: int = Field(
-        default=0, description="when the directory last changed by a commit, Unix seconds; 0 outside of git"
-    )
+    committed: int = Field(default=0, description="last commit in the directory, Unix seconds; 0 outside git")
 
-    snapshot: Digest | None = Field(
-        default=None, description="of the paths, modes and contents of everything that was built from"
-    )
+    snapshot: Digest | None = Field(default=None, description="of all paths, modes and contents")
 
     @property
     def short(self) -> str:
@@ -306,7 +302,7 @@ class ScannedImage(Provable):
     """An encrypted image with its SBOM and findings attested."""
 
     encrypted: EncryptedImage
-    sbom: Digest = Field(description="of the referrer that holds the SBOM of record")
+    sbom: Digest = Field(description="the SBOM's referrer")
     report: Digest = Field(description="of the signed statement that holds the findings")
 
 
@@ -316,7 +312,7 @@ class CuratedImage(Provable):
     ref: ImageRef
     tag: str
     source: Source
-    environments: tuple[str, ...] = Field(description="where its owner lets it run; nowhere for a base")
+    environments: tuple[str, ...] = Field(description="environments of the declaration")
 
 
 class Interval(Model):

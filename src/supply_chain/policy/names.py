@@ -21,8 +21,8 @@ RESERVED = ("base/", "upstream/")
 class NamedSource(Model):
     """A source that may use a name: a repository, and one directory in it or any."""
 
-    repository: str = Field(min_length=1, description="the git repository's remote, without a user's name or password")
-    path: str | None = Field(default=None, description="a directory below the repository's root; null for any")
+    repository: str = Field(min_length=1, description="the git remote, without a user or password")
+    path: str | None = Field(default=None, description="a directory in the repository; null: any")
 
     def __str__(self) -> str:
         return f"{self.repository}, {self.path}" if self.path else self.repository
@@ -35,16 +35,14 @@ class NamedSource(Model):
 class Holder(Model):
     """The holder of a name. Fields that are None are not settled: the first admission settles them."""
 
-    kind: Literal["service", "base"] | None = Field(default=None, description="what its declaration says")
-    owner: Word | None = Field(default=None, description="what its declaration says")
-    repository: str | None = Field(
-        default=None, description="the git repository's remote, or the directory's name where there is none"
-    )
-    path: str | None = Field(default=None, description="the application's directory below the repository's root")
+    kind: Literal["service", "base"] | None = Field(default=None, description="as declared")
+    owner: Word | None = Field(default=None, description="as declared")
+    repository: str | None = Field(default=None, description="the git remote, or the directory's name")
+    path: str | None = Field(default=None, description="the application's directory in the repository")
     sources: tuple[Literal["project"] | NamedSource, ...] | None = Field(
         default=None,
-        description="the sources that may use the name, in place of repository and path; `project` is the checkout "
-        "that the chain itself runs from",
+        description="in place of repository and path, the sources that may use the name; `project` is the "
+        "chain's own checkout",
     )
 
     def __str__(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
+from supply_chain.evidence.provenance import Provenance
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
+from supply_chain.policy.facts import ImageFacts
 
-T = TypeVar("T")
+F = TypeVar("F", bound=ImageFacts)
 
 
 class Reason(Model):
@@ -17,27 +20,38 @@ class Reason(Model):
 
     code: str
     fact: str = Field(description="what broke the rule")
-    remedy: str = Field(description="what would satisfy it")
+    remedy: str = Field(description="what to do")
 
 
-class Admitted(Model, Generic[T]):
-    """The verdict that an image passed this gate under this policy."""
+@dataclass(frozen=True)
+class Admitted(Generic[F]):
+    """The verdict that an image passed this gate under this policy. Only `gate.evaluate` makes it.
 
-    image: T
+    The next step takes it, and so cannot be given an image that the gate did not admit, or the facts of another one.
+    """
+
+    facts: F
     gate: Gate
     policy: Digest
-    notes: tuple[str, ...] = Field(default=(), description="what an operator should know all the same")
+    notes: tuple[str, ...]
+    """What an operator should know all the same."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """The signed provenance, which every gate requires."""
+        assert self.facts.provenance is not None
+        return self.facts.provenance
 
 
 class Refused(Model):
     """The verdict that an image did not pass, with every reason of that gate."""
 
-    image: ImageRef | None = Field(description="none where it was refused before it was built")
-    application: str = Field(default="", description="whose image it would have been, where there is none")
+    image: ImageRef | None = Field(description="null if it was not built")
+    application: str = Field(default="", description="if there is no image")
     gate: Gate
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
-    notes: tuple[str, ...] = Field(default=(), description="what is attached to it and does not count")
+    notes: tuple[str, ...] = Field(default=(), description="attachments that do not count")
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"

@@ -1,32 +1,33 @@
-"""The fixed minimal policy: one function per rule, every reason with a published code."""
+"""The rules of the gates: one function per rule, every reason with a published code.
+
+A rule says by the type of its argument which facts it reads, and so at which gates it can be.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any
 
 from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
-from supply_chain.evidence.encryption import encryption_records
-from supply_chain.evidence.examination import OS_RELEASE, matches
+from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
+from supply_chain.evidence.sbom import system_packages
 from supply_chain.model.manifest import Limits, Service
-from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Dossier, Policy, unaccepted, unjudged_packages
+from supply_chain.model.tier import Gate
+from supply_chain.policy.facts import CuratedFacts, DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.reports import is_current
 
-VERSION = "9"
 IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 """Codes of the reasons that no longer apply once the block is lifted."""
 
 
-def image_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+def image_not_blocked(facts: ImageFacts) -> Iterator[Reason]:
     """Refuse if the image is blocked, whatever other evidence there is."""
-    if ruling := dossier.standing.block:
+    if ruling := facts.status.block:
         yield Reason(
             code=IMAGE_BLOCKED,
             fact=f"it was blocked {ruling}",
@@ -34,12 +35,12 @@ def image_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
+def base_images_not_blocked(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if a base or any other image that the build used is blocked.
 
-    The bases of those bases count too: what is wrong with them can be wrong with every image that uses them.
+    The bases of those bases count too.
     """
-    for base, ruling in dossier.blocked_bases.items():
+    for base, ruling in facts.blocked_bases.items():
         yield Reason(
             code=BASE_BLOCKED,
             fact=f"{base}, which it is built on or with, was blocked {ruling}",
@@ -47,12 +48,9 @@ def base_images_not_blocked(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless provenance that the development tier signed is attached to the image.
-
-    It records how the image was built and what its owner declares.
-    """
-    if dossier.manifest is None:
+def provenance_signed(facts: ImageFacts) -> Iterator[Reason]:
+    """Refuse unless provenance that the development tier signed is attached to the image."""
+    if facts.manifest is None:
         yield Reason(
             code="provenance.missing",
             fact="no provenance signed by the development tier is attached to this digest",
@@ -60,29 +58,25 @@ def provenance_signed(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def application_names_match(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the signed declaration names another application than the image's repository does.
-
-    Evidence about one application does not count for another.
-    """
-    if dossier.manifest is not None and dossier.manifest.name != dossier.ref.application:
+def application_names_match(facts: ImageFacts) -> Iterator[Reason]:
+    """Refuse if the signed declaration names another application than the image's repository does."""
+    if facts.manifest is not None and facts.manifest.name != facts.ref.application:
         yield Reason(
             code="provenance.other-application",
-            fact=f"the signed declaration names {dossier.manifest.name}, the repository {dossier.ref.application}",
+            fact=f"the signed declaration names {facts.manifest.name}, the repository {facts.ref.application}",
             remedy="offer each application in its own repository",
         )
 
 
-def name_belongs_to_source(dossier: Dossier[Any]) -> Iterator[Reason]:
+def name_belongs_to_source(facts: IntakeFacts) -> Iterator[Reason]:
     """Refuse if the application name is registered to, or was first used by, another source, owner or kind.
 
-    The register (`deployments/names.yaml`) takes precedence over the first use. Names below `base/` and `upstream/` are
-    reserved for the sources that the register lists.
+    `deployments/names.yaml` takes precedence, and reserves the names below `base/` and `upstream/`.
     """
-    manifest, source = dossier.manifest, dossier.source
+    manifest, source = facts.manifest, facts.source
     if manifest is None or source is None:
         return
-    yield from name_reasons(manifest.name, dossier.holder, Holder.of(manifest, source))
+    yield from name_reasons(manifest.name, facts.holder, Holder.of(manifest, source))
 
 
 def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:
@@ -101,12 +95,12 @@ def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, 
     )
 
 
-def required_checks_present(dossier: Dossier[Any]) -> Iterator[Reason]:
+def required_checks_present(facts: IntakeFacts) -> Iterator[Reason]:
     """Refuse unless there is a signed result of every check that this kind of application requires."""
-    if dossier.manifest is None:
+    if facts.manifest is None:
         return
-    made = {result.check for result in dossier.checks}
-    for check in required(dossier.manifest.kind):
+    made = {result.check for result in facts.checks}
+    for check in required(facts.manifest.kind):
         if check not in made:
             yield Reason(
                 code=f"{check}.missing",
@@ -115,9 +109,9 @@ def required_checks_present(dossier: Dossier[Any]) -> Iterator[Reason]:
             )
 
 
-def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
+def checks_passed(facts: IntakeFacts) -> Iterator[Reason]:
     """Refuse if a check failed or examined nothing; each failure is a separate reason."""
-    for result in dossier.checks:
+    for result in facts.checks:
         for failure in result.failed:
             yield Reason(code=f"{result.check}.failed", fact=failure, remedy=CHECKS[result.check].remedy)
         if result.empty:
@@ -128,40 +122,48 @@ def checks_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
             )
 
 
-def source_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
+def source_within_limits(facts: IntakeFacts) -> Iterator[Reason]:
     """Refuse unless the source's dependencies have a vulnerability report that is within the owner's limits.
 
     Findings that are known to be exploited are never accepted.
     """
-    if dossier.source_report is None:
+    if facts.source_report is None:
         yield Reason(
             code="dependencies.report-missing",
             fact="no vulnerability report on the source, signed by the development tier, is attached to this digest",
             remedy="run `cscm build` again; it runs every check",
         )
-    elif dossier.manifest is not None:
-        yield from over_limits(dossier.source_report, dossier.manifest.limits, "dependencies")
+    elif facts.manifest is not None:
+        yield from over_limits(facts.source_report, facts.manifest.limits, "dependencies")
 
 
-def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if there is no signed SBOM, if it is empty, or if packages of the base are missing or altered in it.
+def sbom_present(facts: CuratedFacts) -> Iterator[Reason]:
+    """Refuse if there is no signed SBOM, or if it lists no package.
 
-    A scan finds nothing in packages whose metadata was removed or replaced.
+    A scan finds nothing in packages that the SBOM does not list.
     """
-    if dossier.inventory is None:
+    if facts.packages is None:
         yield Reason(
             code="sbom.missing",
             fact="no SBOM signed by the curation tier is attached to this digest",
             remedy="run `cscm curate` again; it creates the SBOM",
         )
-        return
-    if not dossier.inventory:
+    elif not facts.packages:
         yield Reason(
             code="sbom.empty",
             fact="the SBOM lists no package, so a scan can find nothing",
             remedy="keep the package metadata of the distribution, the language and the build in the image",
         )
-    missing, listed = dossier.inherited - dossier.inventory, {package[:2] for package in dossier.inventory}
+
+
+def base_packages_listed(facts: ReleaseFacts) -> Iterator[Reason]:
+    """Refuse if packages of the base are missing or altered in the SBOM.
+
+    A scan finds nothing in packages whose metadata was removed or replaced.
+    """
+    if facts.packages is None:
+        return
+    missing, listed = facts.base_packages - facts.packages, {package[:2] for package in facts.packages}
     hidden = sorted(package[1] for package in missing if package[:2] not in listed)
     altered = sorted(package[1] for package in missing if package[:2] in listed)
     if hidden:
@@ -179,12 +181,9 @@ def sbom_complete(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless curation examined the image's files for content that no scanner judges.
-
-    An SBOM alone does not show what it leaves out.
-    """
-    if dossier.inventory is not None and dossier.examination is None:
+def image_examined(facts: CuratedFacts) -> Iterator[Reason]:
+    """Refuse unless curation examined the image's files for content that no scanner judges."""
+    if facts.packages is not None and facts.examination is None:
         yield Reason(
             code="sbom.not-examined",
             fact="the signed SBOM does not list the content of the image that no scanner judges",
@@ -192,12 +191,9 @@ def image_examined(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if container engines would unpack the image's layers into different files.
-
-    Otherwise an engine could run other files than those that were examined.
-    """
-    if dossier.examination and (conflicts := dossier.examination.conflicts):
+def layers_unambiguous(facts: CuratedFacts) -> Iterator[Reason]:
+    """Refuse if container engines would unpack the image's layers into different files."""
+    if facts.examination and (conflicts := facts.examination.conflicts):
         yield Reason(
             code="sbom.layers-differ",
             fact=f"container engines unpack its layers into different files: {'; '.join(conflicts[:5])}",
@@ -206,38 +202,46 @@ def layers_unambiguous(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def distribution_matches_base(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the image names another distribution than its base does, or contradicts itself about it.
+def distribution_consistent(facts: CuratedFacts) -> Iterator[Reason]:
+    """Refuse if files of the image contradict its os-release about the distribution.
 
     A scanner relies on os-release. With another name or version there, it finds other vulnerabilities, or none. The
     owner can accept the difference.
     """
-    if dossier.examination is None or dossier.manifest is None:
+    if facts.examination is None or facts.manifest is None:
         return
-    left = dossier.examination.unaccepted(dossier.manifest.limits.unjudged)
-    facts = [f"{each.path}: {each.fact}" for each in left.contradictions]
-    accepts = any(
-        each.what == "distribution" and matches(OS_RELEASE, each.at) for each in dossier.manifest.limits.unjudged
-    )
-    own = dossier.examination.distribution
-    if not accepts:
-        facts += [
-            f"{OS_RELEASE}: {base} names {identity}"
-            for base, identity in dossier.distributions.items()
-            if identity != own
-        ]
-    if facts:
+    left = facts.examination.unaccepted(facts.manifest.limits.unjudged)
+    yield from _distribution_differs(facts.examination, [f"{each.path}: {each.fact}" for each in left.contradictions])
+
+
+def distribution_matches_base(facts: ReleaseFacts) -> Iterator[Reason]:
+    """Refuse if the image names another distribution than its base does.
+
+    A scanner relies on os-release.
+    """
+    if facts.examination is None or facts.manifest is None:
+        return
+    own, accepted = facts.examination.distribution, facts.manifest.limits.unjudged
+    if not any(each.what == "distribution" and matches(OS_RELEASE, each.at) for each in accepted):
+        others = {base: identity for base, identity in facts.base_distributions.items() if identity != own}
+        yield from _distribution_differs(
+            facts.examination, [f"{OS_RELEASE}: {base} names {identity}" for base, identity in others.items()]
+        )
+
+
+def _distribution_differs(examination: Examination, differences: Sequence[str]) -> Iterator[Reason]:
+    if differences:
         yield Reason(
             code="sbom.distribution-differs",
-            fact=f"it names {own or 'no distribution'}, but {'; '.join(facts[:10])}",
+            fact=f"it names {examination.distribution or 'no distribution'}, but {'; '.join(differences[:10])}",
             remedy="do not change os-release and the distribution's release files of the base, or let the owner "
             "accept it (limits.unjudged in supply-chain.yaml)",
         )
 
 
-def single_package_database(dossier: Dossier[Any]) -> Iterator[Reason]:
+def single_package_database(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if the image has package databases besides the distribution's own that the owner does not accept."""
-    databases = unaccepted(dossier).databases
+    databases = unaccepted(facts).databases
     if databases:
         named = ", ".join(f"{each.path} ({each.manager})" for each in databases[:10])
         yield Reason(
@@ -248,9 +252,9 @@ def single_package_database(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
+def archives_accepted(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if the image has archives that no scanner opens, unless a base has them too or the owner accepts them."""
-    left = unaccepted(dossier)
+    left = unaccepted(facts)
     many = len(left.archives) + left.unlisted
     if many:
         named = ", ".join(f"{each.path} ({each.format})" for each in left.archives[:10])
@@ -261,9 +265,9 @@ def archives_accepted(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def image_scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
+def image_scanned(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse unless there is a vulnerability report of the image that the curation tier signed."""
-    if dossier.report is None:
+    if facts.report is None:
         yield Reason(
             code="scan.missing",
             fact="no vulnerability report signed by the curation tier is attached to this digest",
@@ -271,16 +275,12 @@ def image_scanned(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the scan is older than the owner's limit (`limits.scan_days`).
-
-    Vulnerabilities may have become known since; the image has to be scanned again. A scan time in the future is refused
-    too.
-    """
-    if dossier.manifest is None or dossier.report is None:
+def scan_up_to_date(facts: DeployFacts) -> Iterator[Reason]:
+    """Refuse if the scan is older than the owner's limit (`limits.scan_days`)."""
+    if facts.manifest is None or facts.report is None:
         return
-    days, scanned = dossier.manifest.limits.scan_days, dossier.report.scanned
-    if dossier.now is None or not is_current(dossier.report, dossier.now, days):
+    days, scanned = facts.manifest.limits.scan_days, facts.report.scanned
+    if not is_current(facts.report, facts.now, days):
         yield Reason(
             code="scan.old",
             fact=f"it was scanned on {scanned:%Y-%m-%d %H:%M %Z}, and a scan is valid for {pluralize(days, 'day')}",
@@ -288,14 +288,13 @@ def scan_up_to_date(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def distribution_supported(dossier: Dossier[Any]) -> Iterator[Reason]:
+def distribution_supported(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if the vulnerability database does not know the image's distribution and the owner does not accept that.
 
-    A scan finds nothing in packages that its database does not know. The same applies if the image does not name its
-    distribution.
+    A scan finds nothing in packages that its database does not know.
     """
-    packages = unjudged_packages(dossier)
-    if packages and dossier.manifest is not None and not dossier.manifest.limits.unknown_distribution:
+    packages = unjudged_packages(facts)
+    if packages and facts.manifest is not None and not facts.manifest.limits.unknown_distribution:
         yield Reason(
             code="scan.distribution-unknown",
             fact=f"not judged: {packages}",
@@ -304,10 +303,10 @@ def distribution_supported(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def findings_within_limits(dossier: Dossier[Any]) -> Iterator[Reason]:
+def findings_within_limits(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if the image has more findings of a severity than its owner accepts, or one known to be exploited."""
-    if dossier.manifest is not None and dossier.report is not None:
-        yield from over_limits(dossier.report, dossier.manifest.limits, "scan")
+    if facts.manifest is not None and facts.report is not None:
+        yield from over_limits(facts.report, facts.manifest.limits, "scan")
 
 
 def over_limits(report: Report, limits: Limits, what: str) -> Iterator[Reason]:
@@ -342,22 +341,18 @@ def _raise(finding: Finding) -> str:
     return f"remove {finding.package}; no fix is published"
 
 
-def encrypted_at_rest(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy.
-
-    The declaration classifies an image as confidential. The encrypted copy has to be of this digest.
-    """
-    records = encryption_records(e for e in dossier.evidence if e.signer == TierName.CURATION)
-    if not records:
+def encrypted_at_rest(facts: CuratedFacts) -> Iterator[Reason]:
+    """Refuse unless curation attested encryption at rest with its own key and, if confidential, an encrypted copy."""
+    if facts.encryption is None:
         yield Reason(
             code="encryption.missing",
             fact="there is no evidence that it is encrypted with the tier's key",
             remedy="run `cscm curate` again; it verifies the repository's encryption",
         )
         return
-    confidential = dossier.manifest is not None and dossier.manifest.classification == "confidential"
-    copy = records[-1].value.encrypted_copy
-    if confidential and (copy is None or copy.plain != dossier.ref.digest):
+    confidential = facts.manifest is not None and facts.manifest.classification == "confidential"
+    copy = facts.encryption.encrypted_copy
+    if confidential and (copy is None or copy.plain != facts.ref.digest):
         yield Reason(
             code="encryption.no-copy",
             fact="it is confidential and has no encrypted copy",
@@ -365,9 +360,9 @@ def encrypted_at_rest(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def signature_present(dossier: Dossier[Any]) -> Iterator[Reason]:
+def signature_present(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse unless curation signed this digest."""
-    if not dossier.signed:
+    if not facts.signed:
         yield Reason(
             code="signature.missing",
             fact="there is no signature of this digest by the curation tier's key",
@@ -375,65 +370,64 @@ def signature_present(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def earlier_verdicts_passed(dossier: Dossier[Any]) -> Iterator[Reason]:
+def earlier_verdicts_passed(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse unless the last signed verdicts of the intake gate and the release gate admit this digest."""
     for gate in (Gate.INTAKE, Gate.RELEASE):
-        said = dossier.verdicts.get(gate)
-        if said is None or not said.value.passed:
+        said = facts.verdicts.get(gate)
+        if said is None or not said.passed:
             yield Reason(
                 code=f"verdict.{gate}.{'missing' if said is None else 'refused'}",
                 fact=f"there is no signed verdict of the {gate} gate about this digest"
                 if said is None
-                else f"the last signed verdict of the {gate} gate, of {said.value.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
+                else f"the last signed verdict of the {gate} gate, of {said.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
-                remedy=f"run `cscm curate {dossier.ref.digest}`; its gates attach their verdicts to the image",
+                remedy=f"run `cscm curate {facts.ref.digest}`; its gates attach their verdicts to the image",
             )
 
 
-def environment_declared(dossier: Dossier[Any]) -> Iterator[Reason]:
+def environment_declared(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse if the image is a base, or if its declaration does not list the environment."""
-    if dossier.manifest is None:
+    if facts.manifest is None:
         return
-    environment = dossier.place.name if dossier.place else ""
-    if not isinstance(dossier.manifest, Service):
+    if not isinstance(facts.manifest, Service):
         yield Reason(
             code="placement.not-a-service",
-            fact=f"{dossier.manifest.name} is a {dossier.manifest.kind}",
+            fact=f"{facts.manifest.name} is a {facts.manifest.kind}",
             remedy="deploy services only; a base is for builds",
         )
-    elif environment not in dossier.manifest.environments:
+    elif facts.environment.name not in facts.manifest.environments:
         yield Reason(
             code="placement.not-declared",
-            fact=f"{environment} is not among its environments ({', '.join(dossier.manifest.environments)})",
+            fact=f"{facts.environment.name} is not among its environments ({', '.join(facts.manifest.environments)})",
             remedy="add the environment to supply-chain.yaml, and run the chain again",
         )
 
 
-def tests_reported(dossier: Dossier[Any]) -> Iterator[Reason]:
+def tests_reported(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse if the environment requires proof of tests and no test runner's report shows that tests ran."""
-    if dossier.place and dossier.place.tests_shown and not any(each.shows_tests for each in dossier.checks):
+    if facts.environment.test_report and not any(each.shows_tests for each in facts.checks):
         yield Reason(
             code=NOT_SHOWN,
-            fact=f"{dossier.place.name} requires a test runner's report that shows tests, and there is none",
+            fact=f"{facts.environment.name} requires a test runner's report that shows tests, and there is none",
             remedy="name a test runner as test.command, or let it write the report test.report; then build again",
         )
 
 
-def approval_given(dossier: Dossier[Any]) -> Iterator[Reason]:
+def approval_given(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse if the latest approval decision is a denial, or if the environment requires an approval and there is none.
 
     Only decisions about this image in this environment count.
     """
-    if dossier.approval is None:
-        if dossier.place and dossier.place.approval:
-            environment = dossier.place.name
+    if facts.approval is None:
+        if facts.environment.approval:
+            environment = facts.environment.name
             yield Reason(
                 code="approval.missing",
                 fact=f"{environment} requires an approval, and there is no signed approval of this digest for it",
                 remedy="answer the promotion, which asks for approval after the soak, or run `cscm approve`",
             )
-    elif not dossier.approval.value.approved:
-        said = dossier.approval.value
+    elif not facts.approval.approved:
+        said = facts.approval
         yield Reason(
             code="approval.denied",
             fact=f"{said.by} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.reason}",
@@ -441,15 +435,13 @@ def approval_given(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-def soak_completed(dossier: Dossier[Any]) -> Iterator[Reason]:
-    """Refuse if the environment requires a soak in another one and the image has not completed it.
-
-    The declaration does not change this: it lists where an application may run, not what an image has to pass before.
-    """
-    place, known = dossier.place, dossier.soak
-    if place and place.soak and not place.soak.met_by(known):
-        environment, after, time = place.name, place.soak.environment, timedelta(seconds=place.soak.seconds)
-        longest = f"this image was {known.value}" if known else "there is no signed soak of this image"
+def soak_completed(facts: DeployFacts) -> Iterator[Reason]:
+    """Refuse if the environment requires a soak in another one and the image has not completed it."""
+    required_soak = facts.environment.soak
+    if required_soak and not required_soak.met_by(facts.soak):
+        environment, after = facts.environment.name, required_soak.environment
+        time = timedelta(seconds=required_soak.seconds)
+        longest = f"this image was {facts.soak}" if facts.soak else "there is no signed soak of this image"
         yield Reason(
             code="soak.missing",
             fact=f"{environment} requires an image that was healthy in {after} for {time}; {longest}",
@@ -457,27 +449,25 @@ def soak_completed(dossier: Dossier[Any]) -> Iterator[Reason]:
         )
 
 
-POLICIES = {
-    Gate.INTAKE: Policy(
-        Gate.INTAKE,
-        (image_not_blocked, provenance_signed, application_names_match, name_belongs_to_source,
-         required_checks_present, checks_passed, source_within_limits),
-        VERSION,
-    ),
-    Gate.RELEASE: Policy(
-        Gate.RELEASE,
-        (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, sbom_complete,
-         image_examined, layers_unambiguous, distribution_matches_base, single_package_database, archives_accepted,
-         image_scanned, distribution_supported, findings_within_limits, encrypted_at_rest),
-        VERSION,
-    ),
-    Gate.DEPLOY: Policy(
-        Gate.DEPLOY,
-        (image_not_blocked, base_images_not_blocked, provenance_signed, application_names_match, signature_present,
-         earlier_verdicts_passed, sbom_complete, image_examined, layers_unambiguous, distribution_matches_base,
-         single_package_database, archives_accepted, image_scanned, scan_up_to_date, distribution_supported,
-         findings_within_limits, encrypted_at_rest, environment_declared, tests_reported, soak_completed,
-         approval_given),
-        VERSION,
-    ),
-}  # fmt: skip
+def unaccepted(facts: CuratedFacts) -> Examination:
+    """Return what no scanner judges in the image, without what a base has too or the owner accepts."""
+    if facts.examination is None or facts.manifest is None:
+        return Examination()
+    return facts.examination.without(facts.examined_bases).unaccepted(facts.manifest.limits.unjudged)
+
+
+def unjudged_packages(facts: CuratedFacts) -> str | None:
+    """Return which packages of the distribution the scan does not judge and why; None if there are none.
+
+    A scanner finds nothing in packages that its database does not know, and does not report that.
+    """
+    if facts.report is None or not (packages := system_packages(facts.packages or frozenset())):
+        return None
+    of, many = facts.report.distribution, pluralize(len(packages), "package")
+    if of is None:
+        return f"{many} of a distribution of which the scan does not tell whether the database knows it"
+    if not of.name:
+        return f"{many} of a distribution that the image does not name as one that the scanner knows"
+    if not of.known:
+        return f"{many} of {of}, about which the vulnerability database knows nothing"
+    return None

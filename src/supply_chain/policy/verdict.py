@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from supply_chain.errors import GateOvertaken
 from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts, verifier
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
-from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.policy.facts import DeployFacts, ImageFacts
+from supply_chain.policy.gate import F, Policy, evaluate
 from supply_chain.policy.outcome import Admitted, Refused
-
-T = TypeVar("T")
 
 
 def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
@@ -54,69 +54,69 @@ class Repositories(Protocol):
 
 
 def decide(
-    dossier: Dossier[T], policy: Policy, repositories: Repositories, store: EvidenceStore, now: datetime
-) -> Admitted[T] | Refused:
-    """Judge, and record a refusal; the step that follows an admission records the admission."""
-    verdict = judge(dossier, policy)
+    facts: F, policy: Policy[F], repositories: Repositories, store: EvidenceStore, now: datetime
+) -> Admitted[F] | Refused:
+    """Evaluate the policy, and record a refusal; the step that follows an admission records the admission."""
+    verdict = evaluate(facts, policy)
     if isinstance(verdict, Refused):
-        keep(verdict, dossier, repositories, store, now)
+        record_refusal(verdict, facts, repositories, store, now)
     return verdict
 
 
-def keep(
-    refusal: Refused, dossier: Dossier[Any], repositories: Repositories, store: EvidenceStore, now: datetime
+def record_refusal(
+    refusal: Refused, facts: ImageFacts, repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Digest:
     """Create the repositories that are missing, record a refusal, and return the digest of its statement."""
-    for where in verdict_places(dossier.ref, refusal.gate, admitted=False):
-        if where != dossier.ref:
+    for where in verdict_places(facts.ref, refusal.gate, admitted=False):
+        if where != facts.ref:
             repositories.ensure_repository(where.repository, immutable=True, key=None)
-    return record(refusal, dossier, store, now)
+    return record(refusal, facts, store, now)
 
 
-def record(verdict: Admitted[T] | Refused, dossier: Dossier[Any], store: EvidenceStore, now: datetime) -> Digest:
-    """Attach the verdict about `dossier.ref` in its places and return the digest of the statement in the first one.
+def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: datetime) -> Digest:
+    """Attach the verdict about `facts.ref` in its places and return the digest of the statement in the first one.
 
     The repositories have to exist. If the gate's last verdict, in any place, is the same and rests on the same
     evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
     because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate refused the image
     after the facts were read: the admission would outweigh that refusal.
     """
-    places = {place for yes in (True, False) for place in verdict_places(dossier.ref, verdict.gate, admitted=yes)}
+    places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
-    last = last_verdict(chain.from_iterable(before.values()), verdict.gate, dossier.ref.digest)
-    if isinstance(verdict, Admitted) and last is not None and _overtaken(dossier, last):
+    last = last_verdict(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
+    if isinstance(verdict, Admitted) and last is not None and _overtaken(facts, last):
         raise GateOvertaken(
-            f"{dossier.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
+            f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
     said = summary(
-        dossier.ref,
+        facts.ref,
         verdict.gate,
         verdict.policy,
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
-        levels=dossier.levels,
-        inputs=[e for e in dossier.evidence if not is_conclusion(e, store.tier)],
+        levels=build_level(facts.provenance),
+        inputs=[e for e in facts.evidence if not is_conclusion(e, store.tier)],
         now=max(now, last.at + INSTANT) if last else now,
-        environment=dossier.place.name if dossier.place else "",
+        environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
     )
     words = last.evidence.predicate if last is not None and last.value.has_same_content(said) else said.predicate()
 
     def kept(place: ImageRef) -> Digest:  # an interrupted run may have left places out
-        known = verdicts(before[place], verdict.gate, dossier.ref.digest)
+        known = verdicts(before[place], verdict.gate, facts.ref.digest)
         there = (each.evidence.digest for each in known if each.evidence.predicate == words)
         return next(there, None) or store.attach(place, SUMMARY, words, now)
 
-    where = verdict_places(dossier.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
+    where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
     return [kept(place) for place in reversed(where)][-1]
 
 
-def _overtaken(dossier: Dossier[Any], last: SignedValue[Summary]) -> bool:
+def _overtaken(facts: ImageFacts, last: SignedValue[Summary]) -> bool:
     """Return whether the last verdict is a refusal by the release gate that is not among the facts.
 
     Only the facts of the release gate contain that gate's own verdicts.
     """
-    known = {each.digest for each in dossier.evidence}
+    known = {each.digest for each in facts.evidence}
     ours = last.value.verifier.id == verifier(Gate.RELEASE)
     return ours and not last.value.passed and last.evidence.digest not in known
 

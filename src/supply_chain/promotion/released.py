@@ -28,7 +28,7 @@ from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, Gate, TierName
-from supply_chain.policy.dossier import execution_statements
+from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
 from supply_chain.promotion.soaking import Soaking
@@ -131,7 +131,7 @@ def _list_objections(
     try:
         environment = view.read(to)
         environment.placement(ref.application)
-        asked = environment.place(view.read).soak
+        asked = environment.requirements(view.read).soak
     except SettingInvalid as error:
         yield first_line(error)
         return
@@ -139,7 +139,8 @@ def _list_objections(
         yield f"it was deployed to {to}"
     if after is not None and (why := _explain_soak(ref, after, own, view.read)):
         yield why
-    if asked and not asked.met_by(longest_soak(own, asked.environment, ref.digest)):
+    longest = longest_soak(own, asked.environment, ref.digest) if asked else None
+    if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _is_local(verdict.value) and not _is_lifted(verdict, ref, view):

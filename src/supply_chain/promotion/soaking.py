@@ -38,7 +38,7 @@ class Soaking(Model):
 
 
 def continue_soak(before: Soaking | None, seen: Observation) -> Soaking | None:
-    """Return the state after another look; None if the application was not healthy, so that the next look starts anew.
+    """Return the state after another look; None if the application was not healthy, so that the next look starts again.
 
     Anyone who can log in to Prefect can change the stored state, so a soak never counts from before the container's
     start.

@@ -9,7 +9,7 @@ from pydantic import Field
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import POLICIES
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report

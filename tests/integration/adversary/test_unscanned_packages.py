@@ -61,4 +61,4 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
     verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
     notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
     assert any(note.startswith("not judged, which its owner accepts: 1 package of debian 99") for note in notes), notes
-    assert any(note.startswith("built with curated/base/python but not upon it") for note in notes), notes
+    assert any(note.startswith("built with curated/base/python but not on it") for note in notes), notes

@@ -18,10 +18,10 @@ from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.supply import Supply
 from supply_chain.model.container import ENVIRONMENT
-from supply_chain.model.image import CuratedImage, Digest, ImageRef, Source
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
-from supply_chain.model.tier import Gate
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.policies import DEPLOY
+from tests.support.facts import admitted, deploy_facts
 from tests.support.place import free_port
 
 PROXY = "cscm-test/proxy:trixie"
@@ -180,10 +180,8 @@ class Loaded:
 def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
     """Return the order to deploy an admitted image."""
     ref = ImageRef(repository="curated/subject", digest=image)
-    source = Source(path="subject", repository="tests", revision="none", dirty=False)
-    curated = CuratedImage(ref=ref, tag="none", source=source, environments=manifest.environments)
-    admitted = Admitted[CuratedImage](image=curated, gate=Gate.DEPLOY, policy="sha256:" + "0" * 64)
-    return Order(admitted=admitted, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
+    verdict = admitted(deploy_facts(manifest, ref=ref), DEPLOY)
+    return Order(admitted=verdict, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
 
 
 def carried_out(

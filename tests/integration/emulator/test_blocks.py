@@ -23,12 +23,13 @@ from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import Place, judge
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import DEPLOY, INTAKE, RELEASE
+from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from tests.integration.emulator.conftest import Emulator, artifact, put_blob, put_manifest, sha
 from tests.integration.emulator.test_matrix import Account, Role, account, pushed
+from tests.support.facts import requirements
 from tests.unit.conftest import EcdsaSigner
 
 __all__ = ["account"]  # a fixture
@@ -167,16 +168,17 @@ def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[s
         try:
             match gate:
                 case Gate.INTAKE:
-                    dossier: Any = dossiers.candidate(ref, store, (), None)
+                    verdict: Any = evaluate(read_intake_facts(ref, store, (), None), INTAKE)
                 case Gate.RELEASE:
-                    dossier = dossiers.kept(ref, store, lambda _: ("sha256:" + "1" * 64,), ())
+                    facts = read_release_facts(ref, store, lambda _: ("sha256:" + "1" * 64,), ())
+                    verdict = evaluate(facts, RELEASE)
                 case _:
-                    dossier = dossiers.curated(ref, "", Place("staging"), store, datetime.now(UTC), bases=())
+                    now = datetime.now(UTC)
+                    verdict = evaluate(read_deploy_facts(ref, requirements(), store, now, bases=()), DEPLOY)
         except SupplyChainError:
             if not may_raise:
                 raise
             continue
-        verdict = judge(dossier, POLICIES[gate])
         if isinstance(verdict, Admitted) or "image.blocked" not in {each.code for each in verdict.reasons}:
             found.append(f"{gate} for {name}")
     return found

@@ -26,15 +26,16 @@ from supply_chain.lifecycle.rules import Rules
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import Place, judge
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import DEPLOY, RELEASE
+from supply_chain.policy.reading import read_deploy_facts
 from tests.aws.cloud import Repository
 from tests.aws.content import Content
 from tests.integration.lifecycle.conftest import Shop, named
+from tests.support.builders import manifest
+from tests.support.facts import requirements
 from tests.support.waiting import eventually
-from tests.unit.conftest import manifest
 
 PLACES = ("production", "staging")
 
@@ -52,8 +53,8 @@ def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
     """Return the reasons of the deploy gate for refusing the image."""
-    dossier = dossiers.curated(ref, "", Place("staging"), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
-    verdict = judge(dossier, POLICIES[Gate.DEPLOY])
+    facts = read_deploy_facts(ref, requirements(), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
+    verdict = evaluate(facts, DEPLOY)
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
 
@@ -102,7 +103,7 @@ def test_image_without_statements_has_no_block_and_no_hold(shop: Shop) -> None:
 
 def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
     """Sign a verdict of the release gate: admitted if there are no reasons."""
-    policy = POLICIES[Gate.RELEASE].digest
+    policy = RELEASE.digest
     said = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
     shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
 

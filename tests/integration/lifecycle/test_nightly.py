@@ -23,7 +23,7 @@ from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.tier import TierName
 from tests.integration.lifecycle.conftest import Shop, named
 from tests.integration.lifecycle.test_lifecycle import LATER, RULES, held, released
-from tests.unit.conftest import built, manifest
+from tests.support.builders import built, manifest
 
 pytestmark = pytest.mark.real
 

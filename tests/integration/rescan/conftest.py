@@ -16,9 +16,10 @@ import pytest
 
 from bench.fleet import Fleet, derived, emulated
 from cscm_laptop.home import Home
+from cscm_laptop.vulndb import ensure_database
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.adapters.vulndb import ensure_database, grype_environment
+from supply_chain.adapters.vulndb import grype_environment
 from supply_chain.fleet.exposure import RescanResult, Unjudged
 from supply_chain.fleet.image import FleetImage
 from tests.integration.rescan.once import FOUND, Asked

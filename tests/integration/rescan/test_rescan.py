@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from bench.fleet import Fleet
+from cscm_laptop.vulndb import ensure_database
+from cscm_laptop.vulndb.building import _activate, _stage
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.database import open_inventory
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import ensure_database, pin_database, read_database
-from supply_chain.adapters.vulndb.building import _activate, _stage
+from supply_chain.adapters.vulndb import pin_database, read_database
 from supply_chain.adapters.vulndb.current import MODEL, Record
 from supply_chain.adapters.vulndb.current import read_digest as database_digest
 from supply_chain.errors import DatabaseUnusable

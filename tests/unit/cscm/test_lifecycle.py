@@ -1,14 +1,12 @@
 """`cscm lifecycle`, `block`, `unblock`, `hold` and `release`: their parameters, output and questions."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from cscm import lifecycle, options
 from cscm.main import main
-from cscm_laptop.home import Home
 from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult, RunsFrom
@@ -162,7 +160,7 @@ def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_
     there.mkdir(parents=True)
     for name in ("nightly", "nightly.tests", "weekly"):
         (there / f"{name}.yaml").touch()
-    monkeypatch.setattr(Home, "find", lambda: SimpleNamespace(project=tmp_path))
+    monkeypatch.setattr(lifecycle, "find_project", lambda: tmp_path)
 
     assert lifecycle._rules_there(None, None, "") == ["nightly", "weekly"]
     assert lifecycle._rules_there(None, None, "w") == ["weekly"]

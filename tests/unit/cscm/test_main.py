@@ -216,7 +216,7 @@ def test_command_refuses_server_of_other_installation(tmp_path, monkeypatch):
     """The server answers, but not to the right password."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("cscm.session.answers", lambda port, path, auth=None: auth is None)
+    monkeypatch.setattr("cscm_laptop.prefect_server.answers", lambda port, path, auth=None: auth is None)
 
     done = CliRunner().invoke(main, ["monitor"])
 
@@ -228,7 +228,7 @@ def test_command_without_prefect_names_start_command(tmp_path, monkeypatch):
     """Nothing may be running yet on a new machine."""
     monkeypatch.setenv("CSCM_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr("cscm.session.answers", lambda *_, **__: False)
+    monkeypatch.setattr("cscm_laptop.prefect_server.answers", lambda *_, **__: False)
 
     done = CliRunner().invoke(main, ["monitor"])
 

@@ -77,7 +77,7 @@ def test_unknown_base_is_refused_before_prefect_starts(monkeypatch):
 
     done = CliRunner().invoke(main, ["bases", "pyhton"])
 
-    assert done.exit_code == 2 and "no base is called pyhton; there are" in done.output
+    assert done.exit_code == 2 and "there is no base pyhton; the bases are" in done.output
 
 
 def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypatch):

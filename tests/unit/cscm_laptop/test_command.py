@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from cscm.main import main
 from cscm_laptop import doctor, firewall
-from cscm_laptop.home import MARKER, Home
+from cscm_laptop.home import Home
+from orchestration.project import MARKER
 from supply_chain.errors import EngineUnavailable
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cscm_laptop import home as module
-from cscm_laptop.home import MARKER, Home, write_private
+from cscm_laptop.home import Home, write_private
+from orchestration import project as module
+from orchestration.project import MARKER
 from supply_chain.errors import PartFailed, SettingInvalid
 
 
@@ -32,7 +33,7 @@ def test_cscm_home_moves_home_directory(project, tmp_path):
 
 def test_home_outside_of_project_is_an_error(tmp_path, monkeypatch):
     """An installed wheel without its project cannot start anything."""
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/cscm_laptop/home.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/orchestration/project.py"))
 
     with pytest.raises(SettingInvalid, match="clone of the project"):
         Home.find({}, tmp_path)

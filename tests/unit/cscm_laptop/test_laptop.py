@@ -136,7 +136,7 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
         found = {"/work_pools/filter": [pool], "/work_pools/laptop/queues/filter": [{**queue, "priority": 1}]}
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
-    monkeypatch.setattr(laptop.prefect_server, "asks", lambda *_: ask)
+    monkeypatch.setattr(laptop.prefect_server, "prefect_api", lambda *_: ask)
     laptop._deployments(Profile(), home, said.append)
 
     assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]

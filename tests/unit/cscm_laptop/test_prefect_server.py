@@ -11,7 +11,6 @@ from cscm_laptop.home import Home
 from cscm_laptop.prefect_server import (
     auth_string,
     deployments_fingerprint,
-    job_template,
     prefect_environment,
     run_environment,
     server,
@@ -130,13 +129,3 @@ def test_wrong_batch_sizes_of_server_are_reported():
 
     assert wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
     assert len(wrong_batches({})) == 7
-
-
-def test_job_template_has_no_variables(home):
-    """Prefect then refuses job variables, and the fixed values refer to none."""
-    template = job_template("python own.py", home.project)
-
-    assert template["variables"] == {"type": "object", "properties": {}, "additionalProperties": False}
-    assert template["job_configuration"]["command"] == "python own.py"
-    assert template["job_configuration"]["working_dir"] == str(home.project)
-    assert "{{" not in str(template["job_configuration"])

@@ -1,6 +1,5 @@
 """rescan: what is signed and judged again about an image, and what stays unchanged."""
 
-import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -12,14 +11,13 @@ from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.dossier import kept
-from supply_chain.policy.gate import judge
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.gate import Policy, evaluate
+from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.support.pieces import CURATED, REPOSITORIES, Pieces
 
-POLICY = POLICIES[Gate.RELEASE]
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
 
@@ -47,8 +45,8 @@ def image(world, make):
         pieces.attach(CURATED, signer, kind, predicate)
     pieces.attach(BASE, TierName.CURATION, SBOM, make.sbom(world.registry, BASE, "openssl"))
     world.now = make.noon
-    dossier = kept(CURATED, curation, lambda ref: (), ())
-    record(judge(dossier, POLICY), dossier, curation, make.noon)
+    facts = read_release_facts(CURATED, curation, lambda ref: (), ())
+    record(evaluate(facts, RELEASE), facts, curation, make.noon)
 
     def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
@@ -231,8 +229,8 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     blocked = image(make.report(make.finding("low"), at=make.noon + timedelta(days=2)), timedelta(days=2))
     assert blocked.signed and (blocked.passes, blocked.news) == (False, None) and count(world, SUMMARY) == 1
     curation = world.store(TierName.CURATION)
-    dossier = kept(CURATED, curation, lambda ref: (), ())
-    record(judge(dossier, POLICY), dossier, curation, world.now)
+    facts = read_release_facts(CURATED, curation, lambda ref: (), ())
+    record(evaluate(facts, RELEASE), facts, curation, world.now)
     say("unblock", 3)
 
     unblocked = image(later=timedelta(days=4))
@@ -261,7 +259,9 @@ def test_report_is_renewed_before_it_expires(image, make, days, signed):
 
 def test_verdict_of_other_policy_is_given_again(image, monkeypatch, world, make):
     """The scan itself is not repeated."""
-    monkeypatch.setattr("supply_chain.curation.rescan.POLICY", dataclasses.replace(POLICY, version="next"))
+    monkeypatch.setattr(
+        "supply_chain.curation.rescan.RELEASE", Policy(Gate.RELEASE, RELEASE.rules[::-1], RELEASE.notes)
+    )
 
     assert image().change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 2)

@@ -8,7 +8,8 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Dossier, Policy, judge
+from supply_chain.policy.policies import RELEASE
+from tests.support.facts import admitted, release_facts
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -34,11 +35,8 @@ def signed(world, make):
         stored = StoredImage(ref=REF, tag="3f2a1c0-aaaa", source=make.source(), blobs=1, size=1)
         encrypted = EncryptedImage(stored=stored, key="arn:key")
         image = ScannedImage(encrypted=encrypted, sbom=make.other, report=make.other)
-        dossier = Dossier(
-            **{"image": image, "ref": REF, "manifest": make.manifest(), "evidence": before(signature), **changes}
-        )
-        admitted = judge(dossier, Policy(Gate.RELEASE, (lambda _: (),), "1"))
-        return sign(admitted, dossier, signer, world.store(TierName.CURATION), lambda: make.noon, force=force)
+        verdict = admitted(release_facts(**{"ref": REF, "evidence": before(signature), **changes}), RELEASE)
+        return sign(image, verdict, signer, world.store(TierName.CURATION), lambda: make.noon, force=force)
 
     def before(signature):
         if not signature:

@@ -8,10 +8,11 @@ from supply_chain.curation.store import read_blobs, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.model.image import Candidate, ImageRef, StoredImage
+from supply_chain.model.image import ImageRef, StoredImage
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import Policy, judge
+from supply_chain.policy.policies import INTAKE
+from supply_chain.policy.reading import read_intake_facts
+from tests.support.facts import admitted, intake_facts, provenance_of
 
 CONFIG, LAYER = "sha256:" + "c" * 64, "sha256:" + "d" * 64
 MANIFEST = {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": LAYER, "size": 500}]}
@@ -70,11 +71,8 @@ def kept(world, make, registry):
 
     def run(**options):
         evidence = world.store(TierName.CURATION)
-        dossier = dossiers.candidate(REF, evidence, (), None)
-        admitted = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1"))
         return store(
-            admitted,
-            dossier,
+            admitted(read_intake_facts(REF, evidence, (), None), INTAKE),
             registry,
             registry,
             registry,
@@ -221,12 +219,10 @@ def test_index_is_not_copied(kept, registry):
 
 def test_tag_of_image_from_dirty_source_is_marked(world, make, registry):
     """The mark is for people."""
-    dossier = dossiers.candidate(REF, world.store(TierName.CURATION), (), None)
-    candidate = Candidate(ref=REF, source=make.source(dirty=True))
-    admitted = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1")).model_copy(update={"image": candidate})
+    facts = intake_facts(ref=REF, provenance=provenance_of(source=make.source(dirty=True)))
 
     stored = store(
-        admitted, dossier, registry, registry, registry, world.store(TierName.CURATION), storage_key="k",
+        admitted(facts, INTAKE), registry, registry, registry, world.store(TierName.CURATION), storage_key="k",
         now=lambda: make.noon,
     )  # fmt: skip
 

@@ -10,11 +10,11 @@ from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.checks import Check, required
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Proof
-from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import judge
+from supply_chain.model.tier import TierName
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import INTAKE
+from supply_chain.policy.reading import read_intake_facts
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -70,11 +70,11 @@ def test_intake_gate_admits_offered_image(world, make, tested):
     """The gate can read what this step writes."""
     candidate = offered(world, make, tested, Registry())
 
-    dossier = dossiers.candidate(candidate.ref, world.store(TierName.CURATION), (), None)
+    facts = read_intake_facts(candidate.ref, world.store(TierName.CURATION), (), None)
 
-    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
-    assert {check.check for check in dossier.checks} == set(required("service"))
-    assert Check.PROBE in {check.check for check in dossier.checks}
+    assert isinstance(evaluate(facts, INTAKE), Admitted)
+    assert {check.check for check in facts.checks} == set(required("service"))
+    assert Check.PROBE in {check.check for check in facts.checks}
 
 
 def test_offer_fails_if_pushed_digest_differs(world, make, tested):

@@ -9,7 +9,7 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval, last_approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import DIGEST, NOON, OTHER
+from tests.support.builders import DIGEST, NOON, OTHER
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 

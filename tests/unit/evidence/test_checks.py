@@ -20,7 +20,7 @@ from supply_chain.evidence.checks import (
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import NOON, check
+from tests.support.builders import NOON, check
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 LATER = NOON + timedelta(microseconds=1)

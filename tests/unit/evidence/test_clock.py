@@ -19,7 +19,8 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tests.unit.conftest import DIGEST, NOON, World
+from tests.support.builders import DIGEST, NOON
+from tests.unit.conftest import World
 
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
 AT = NOON.isoformat()

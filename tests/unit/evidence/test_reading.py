@@ -8,7 +8,7 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.reading import SignedValue, proof, read_statements
 from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
 from supply_chain.model.image import ImageRef, Source
-from tests.unit.conftest import NOON
+from tests.support.builders import NOON
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from supply_chain.evidence.soak import Soak, last_soak, longest_soak
 from supply_chain.evidence.statement import SOAK, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import DIGEST, NOON, OTHER
+from tests.support.builders import DIGEST, NOON, OTHER
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
@@ -53,7 +53,7 @@ def test_soak_lasts_from_first_to_last_observation():
 
 def test_soak_text_shows_environment_and_duration():
     """The duration is rounded down to seconds."""
-    assert str(soak(until=NOON + timedelta(days=1, hours=1, seconds=0.9))) == "well in staging for 1 day, 1:00:00"
+    assert str(soak(until=NOON + timedelta(days=1, hours=1, seconds=0.9))) == "healthy in staging for 1 day, 1:00:00"
 
 
 def test_soak_requires_at_least_one_observation():

@@ -16,7 +16,8 @@ from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMAR
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, ImageRef
 from supply_chain.model.tier import TierName
-from tests.unit.conftest import NOON, EcdsaSigner, MemoryReferrers, World, digest_of
+from tests.support.builders import NOON
+from tests.unit.conftest import EcdsaSigner, MemoryReferrers, World, digest_of
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

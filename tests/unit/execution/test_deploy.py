@@ -10,11 +10,11 @@ from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.reverse_proxy import server_name
 from supply_chain.model.container import labels
-from supply_chain.model.image import CuratedImage, ImageRef
-from supply_chain.model.tier import Gate
-from supply_chain.policy.outcome import Admitted
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.policies import DEPLOY
+from tests.support.builders import OTHER
+from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
-from tests.unit.conftest import OTHER
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -55,10 +55,8 @@ class Stage:
     @property
     def order(self):
         manifest = self.make.manifest()
-        image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=("staging",))
-        admitted = Admitted[CuratedImage](image=image, gate=Gate.DEPLOY, policy=OTHER)
         place = Environment(name="staging", applications={"hello": Placement(port=8080)})
-        return Order(admitted, manifest, place, OTHER, "run")
+        return Order(admitted(deploy_facts(manifest, ref=REF), DEPLOY), manifest, place, OTHER, "run")
 
     def deploy(self, recorded, wait=lambda _: None, may_serve=lambda: None):
         return deploy(

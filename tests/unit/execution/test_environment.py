@@ -4,7 +4,8 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import Environment, read_environment, read_environments
-from supply_chain.policy.gate import Place, RequiredSoak
+from supply_chain.policy.facts import RequiredSoak
+from tests.support.facts import requirements
 
 
 def write(directory, name, text):
@@ -85,9 +86,12 @@ def test_environment_after_another_asks_for_its_soak(tmp_path):
     write(tmp_path, "production", "after: staging\napproval: required")
 
     production, staging = read_environments(tmp_path)
-    asked = [each.place(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
+    asked = [each.requirements(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
 
-    assert asked == [Place("production", approval=True, soak=RequiredSoak("staging", 7200)), Place("staging")]
+    assert asked == [
+        requirements("production", approval=True, soak=RequiredSoak("staging", 7200)),
+        requirements("staging"),
+    ]
 
 
 def test_environment_can_require_shown_tests(tmp_path):
@@ -98,8 +102,8 @@ def test_environment_can_require_shown_tests(tmp_path):
 
     found = {each.name: each for each in read_environments(tmp_path)}
 
-    places = {name: each.place(lambda other: found[other]) for name, each in found.items()}
-    assert {name: place.tests_shown for name, place in places.items()} == {
+    required = {name: each.requirements(lambda other: found[other]) for name, each in found.items()}
+    assert {name: each.test_report for name, each in required.items()} == {
         "staging": True, "production": True, "lab": False,
     }  # fmt: skip
 

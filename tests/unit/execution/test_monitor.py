@@ -462,7 +462,7 @@ def test_settled_leaves_out_application_being_deployed(under_way, left):
     seen = {
         "own": observed("staging-any-name", application="team/hello"),
         "stranger": observed(name),
-        "of parts": observed(name.replace(short(DIGEST), "reverse_proxy")),
+        "of parts": observed(name.replace(short(DIGEST), "proxy")),
     }
 
     assert drop_deploying(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)

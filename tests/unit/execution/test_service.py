@@ -18,11 +18,11 @@ from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.service import PROXY, DeployPorts, take_into_service
 from supply_chain.model.container import profile
-from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Dossier, Place
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.policies import DEPLOY
+from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
 from tests.unit.conftest import EcdsaSigner
@@ -70,16 +70,14 @@ class Around:
 
     def taken(self, *, proxy=None, force=False, **declared):
         manifest = self.make.manifest(**declared)
-        image = CuratedImage(ref=REF, tag="t", source=self.make.source(), environments=manifest.environments)
-        admitted = Admitted[CuratedImage](image=image, gate=Gate.DEPLOY, policy="sha256:" + "9" * 64)
-        dossier = Dossier(image=image, ref=REF, manifest=manifest, evidence=(), place=Place("staging"))
+        verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
         site = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
             released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
         )  # fmt: skip
-        return take_into_service(admitted, dossier, environment, site, "run", force=force)
+        return take_into_service(verdict, environment, site, "run", force=force)
 
 
 @dataclass

@@ -17,8 +17,8 @@ from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_u
 from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.support.builders import NOON
 from tests.support.memory_engine import MemoryEngine
-from tests.unit.conftest import NOON
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/content"
 REF = ImageRef(repository="curated/secret", digest="sha256:" + "a" * 64)

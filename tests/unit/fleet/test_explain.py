@@ -170,7 +170,7 @@ def words(ref, noon):
 
 @pytest.mark.parametrize(("kind", "signer", "what"), [
     (APPROVAL, TierName.EXECUTION, "approved for production by Ada: seen"),
-    (SOAK, TierName.EXECUTION, "well in staging for 1:00:00"),
+    (SOAK, TierName.EXECUTION, "healthy in staging for 1:00:00"),
     (LIFECYCLE, TierName.LIFECYCLE, "hold: by Ada on 2026-11-24 12:00 UTC: audit"),
 ])  # fmt: skip
 def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer, what):
@@ -181,7 +181,9 @@ def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer,
     assert (what, signer) in said_of(fleet, ref)
 
 
-@pytest.mark.parametrize(("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a ruling")])
+@pytest.mark.parametrize(
+    ("kind", "what"), [(APPROVAL, "an approval"), (SOAK, "a soak"), (LIFECYCLE, "a lifecycle decision")]
+)
 def test_explain_hides_text_of_decision_signed_by_development(fleet, make, kind, what):
     """The event and its signer are listed, but it is not shown as a person's decision."""
     ref = fleet.curated()

@@ -126,7 +126,7 @@ def test_refresh_removes_image_that_left_the_registry(fleet):
     done = fleet.refresh()
 
     assert done.gone == (ImageRef(repository="curated/hello", digest=OTHER),)
-    assert str(done) == f"hello: 1 image, 0 read anew; gone: curated/hello@{OTHER}"
+    assert str(done) == f"hello: 1 image, 0 read again; gone: curated/hello@{OTHER}"
     assert [image.ref.digest for image in fleet.images] == [CURATED.digest]
 
 
@@ -202,9 +202,9 @@ def test_refresh_keeps_and_names_unreadable_image(fleet):
         done = fleet.refresh()
         assert list(done.unreadable) == [str(spoilt)]
     known = {image.ref: image for image in fleet.images}
-    assert "no statement" in known[spoilt].unreadable and not known[spoilt].released
+    assert "a statement that cannot be read" in known[spoilt].unreadable and not known[spoilt].released
     assert known[good].released and done.read == 1
-    assert str(done).startswith(f"hello: 2 images, 1 read anew\n  cannot be read: {spoilt}: ")
+    assert str(done).startswith(f"hello: 2 images, 1 read again\n  cannot be read: {spoilt}: ")
 
 
 @pytest.mark.parametrize(("changed", "why"), [
@@ -239,7 +239,7 @@ def test_unreadable_image_keeps_deployments_and_copies(fleet, make):
     fleet.refresh()
 
     known = {image.ref: image for image in fleet.images}
-    assert "no statement" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
+    assert "a statement that cannot be read" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
     assert [each.environment for each in known[spoilt].running] == ["staging"]
     assert known[older].running == () and len(known[older].deployed) == 1
 

@@ -309,7 +309,7 @@ async def test_plan_from_file_must_match_approved_digest(run, tmp_path):
     """The caller approved another plan."""
     write_plan(planned(), tmp_path / "plan.json")
 
-    with pytest.raises(DeclarationInvalid, match="another plan"):
+    with pytest.raises(DeclarationInvalid, match="changed after it was shown"):
         await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "x", planned(100, image(2, 399)).digest)
 
     assert run.calls == []

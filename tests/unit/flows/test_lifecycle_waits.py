@@ -52,7 +52,7 @@ def place(monkeypatch):
         (tasks, "plan_of", planned),
         (tasks, "registry_reader", lambda *_: SimpleNamespace(read_snapshot=lambda images, now: stock(*images))),
         (tasks, "acreate_table_artifact", table),
-        (tasks, "approve_plan", lambda plan, yes, *_, by, why, now: place.signed.append((plan, yes, by, why))),
+        (tasks, "approve_plan", lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason))),
     ):
         monkeypatch.setattr(module, name, stand_in)
     return place

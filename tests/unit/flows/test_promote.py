@@ -253,7 +253,7 @@ async def test_answer_applies_to_asked_image_only(waiting):
         (
             {"approval": "required", "applications": {}},
             False,
-            ["hello has no place in staging: its images are not deployed there"],
+            ["hello has no address in staging: its images are not deployed there"],
         ),
         ({"applications": {}}, True, []),
     ],

@@ -52,7 +52,7 @@ async def test_sweep_cleans_up_once_after_killed_run(swept):
     await killed(f"deploy staging {application}")
     assert await taken(f"build {application}") == 1
 
-    assert await sweep() == (f"deploy staging {application}", f"build {application}")
+    assert await sweep() == (f"build {application}", f"deploy staging {application}")
 
     assert swept == [(application, ("dead",))]
     assert await taken(f"build {application}") == await taken(f"deploy staging {application}") == 0

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Refused
+from tests.support.pieces import EVERY, Judged, where
 from tests.unit.conftest import World, tries
 from tests.unit.fuzz.changes import JSON, changed
-from tests.unit.policy.test_dossier import EVERY, Judged, where
 
 CONFIDENTIAL = {
     "plain": "sha256:" + "a" * 64,

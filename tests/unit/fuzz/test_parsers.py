@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from cscm_laptop.engine import version_of
-from supply_chain.adapters.vulndb import FEED, has_distribution
-from supply_chain.adapters.vulndb.feed.compile import compile_feed
-from supply_chain.adapters.vulndb.feed.model import read_feed
+from cscm_laptop.vulndb import FEED
+from cscm_laptop.vulndb.feed.compile import compile_feed
+from cscm_laptop.vulndb.feed.model import read_feed
+from supply_chain.adapters.vulndb import has_distribution
 from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.model.tier import TierName, curated_repository, development_repository, evidence_repository
 from supply_chain.policy.names import Holder, NameRegister

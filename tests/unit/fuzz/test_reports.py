@@ -10,7 +10,8 @@ from supply_chain.adapters.tools.grype import Grype
 from supply_chain.errors import ScannerFailed
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
 from supply_chain.vulnerability.scanner import Sbom
-from tests.unit.conftest import NOON, Program, tries
+from tests.support.builders import NOON
+from tests.unit.conftest import Program, tries
 from tests.unit.fuzz.changes import JSON, changed, recorded
 
 DATABASE = Database(kind="starter", built=NOON, digest="xxh64:0")

@@ -105,7 +105,7 @@ CHANGES = {
     "archived": ({"status": "ARCHIVED"}, 1, "it is ARCHIVED now"),
     "restoring": ({"status": "ACTIVATING"}, 3, "it is ACTIVATING now"),
     "pulled what is cold": ({"pulled_at": ago(1)}, 3, "it was pulled after the plan"),
-    "subject": ({"subjects": (digest(900),)}, 1, f"it belongs to {digest(900)} since"),
+    "subject": ({"subjects": (digest(900),)}, 1, f"it belongs to {digest(900)} now"),
 }
 
 
@@ -217,9 +217,9 @@ def test_apply_keeps_image_held_during_other_deletions():
 
 
 @pytest.mark.parametrize(("number", "says", "why"), [
-    (1, {"verdict": "failed"}, "curation's last verdict about it is failed now"),
+    (1, {"verdict": "failed"}, "the last release verdict about it is failed now"),
     (1, {"signed": False}, "it is not signed now"),
-    (1, {"exploited": ("CVE-1", "CVE-2")}, "it is known to be exploited now: CVE-1, CVE-2"),
+    (1, {"exploited": ("CVE-1", "CVE-2")}, "it has known exploited findings now: CVE-1, CVE-2"),
     (2, {"exploited": ()}, "it no longer has a known exploited finding"),
     (3, {"signed": True}, "it is signed now"),
 ])  # fmt: skip

@@ -186,7 +186,8 @@ def test_plan_keeps_reverse_proxy_named_by_environment():
         "keep.in-use", "keep.in-use", "age-out.superseded",
     ]  # fmt: skip
     assert (
-        plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref).reason == "it runs: staging, as the proxy that it names"
+        plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref).reason
+        == "it runs: staging, as the proxy that the environment names"
     )
     assert stock(*proxies, *newer).digest != whole.digest
 
@@ -484,7 +485,7 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
 
 @pytest.mark.parametrize(("others", "why"), [
     ({"deployments": [deployed(99, 50)]}, "runs: staging"),
-    ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "is what ran before: staging"),
+    ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "may be needed for a rollback: staging"),
     ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the reverse proxy of hello"),
     ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is kept for audits"),
     ({"standings": {ref(99): stands(hold="audit")}}, "is held by ann"),

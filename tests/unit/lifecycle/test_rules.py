@@ -148,7 +148,7 @@ def test_rules_with_a_test_for_each_rule_load(written):
 
 def test_rules_without_a_test_for_each_rule_do_not_load(written):
     """Nobody would notice what the untested rule does."""
-    with pytest.raises(DeclarationInvalid, match=r"age-out\.untagged: no test is about it"):
+    with pytest.raises(DeclarationInvalid, match=r"age-out\.untagged: there is no test for it"):
         read_rules(written({"age_out": {"untagged_days": 3}}), "own")
 
 
@@ -180,5 +180,5 @@ def test_unknown_rules_error_lists_existing_rules(written):
 
 def test_rules_with_name_other_than_file_do_not_load(written):
     """Rules have one name."""
-    with pytest.raises(SettingInvalid, match="calls itself 'other'"):
+    with pytest.raises(SettingInvalid, match="has the name 'other'"):
         read_rules(written({"name": "other"}), "own")

@@ -10,7 +10,7 @@ from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
-from tests.unit.conftest import DIGEST, NOON
+from tests.support.builders import DIGEST, NOON
 
 PUSHED = Pushed(event="13cd", at=NOON, image=ImageRef(repository="dev/hello", digest=DIGEST), tag="3f2a1c0")
 

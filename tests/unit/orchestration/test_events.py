@@ -17,7 +17,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
 from tasks import source
 from tasks.source import post_pushed
-from tests.unit.conftest import NOON
+from tests.support.builders import NOON
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 

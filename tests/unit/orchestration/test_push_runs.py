@@ -12,7 +12,7 @@ from prefect.states import Completed, Failed, Pending, Running, Scheduled
 from orchestration import push_runs as pushes
 from orchestration.push_runs import find_later_push
 from supply_chain.reports.daily import UNDER_WAY
-from tests.unit.conftest import NOON
+from tests.support.builders import NOON
 
 PATH, REF = "/shop/hello", "refs/heads/main"
 

@@ -11,8 +11,7 @@ from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import record
-from tests.support.pieces import CURATION, DEV, where
-from tests.unit.policy.test_dossier import BASE, LAYERS, Judged
+from tests.support.pieces import BASE, CURATION, DEV, LAYERS, Judged, where
 
 OTHER_BASE = ImageRef(repository="curated/base/proxy", digest="sha256:" + "8" * 64)
 
@@ -49,7 +48,7 @@ def test_gate_refuses_blocked_image_with_person_time_and_reason(pieces, gate):
     assert code == "image.blocked"
     assert fact == "it was blocked by ann on 2026-11-24 12:00 UTC: CVE-2026-1"
     assert "`cscm unblock`" in remedy
-    assert digest in [e.digest for e in pieces.dossier(gate).evidence]
+    assert digest in [e.digest for e in pieces.facts(gate).evidence]
 
 
 @pytest.mark.parametrize("gate", Gate)
@@ -163,7 +162,7 @@ def test_gates_refuse_blocked_digest_under_any_material_name(pieces, name, gate)
 
     assert [r.code for r in verdict.reasons] == ["base.blocked"]
     assert verdict.reasons[0].fact.startswith(f"{name.partition('@')[0]}@{BASE.digest}, which it is built on or with")
-    assert said in [e.digest for e in pieces.dossier(gate).evidence]
+    assert said in [e.digest for e in pieces.facts(gate).evidence]
 
 
 @pytest.mark.parametrize("gate", Gate)
@@ -253,10 +252,10 @@ def test_gate_records_new_verdict_after_unblock(pieces):
     """The verdict lists the status statements as evidence, so a new statement makes a new verdict."""
     pieces.good(Gate.INTAKE)
     store = pieces.world.store(CURATION)
-    first = record(pieces.judged(Gate.INTAKE), pieces.dossier(Gate.INTAKE), store, pieces.make.noon)
+    first = record(pieces.judged(Gate.INTAKE), pieces.facts(Gate.INTAKE), store, pieces.make.noon)
     pieces.say("block", where(Gate.INTAKE))
     pieces.say("unblock", where(Gate.INTAKE), at=1)
-    again = record(pieces.judged(Gate.INTAKE), pieces.dossier(Gate.INTAKE), store, pieces.make.noon)
+    again = record(pieces.judged(Gate.INTAKE), pieces.facts(Gate.INTAKE), store, pieces.make.noon)
 
     assert first != again
 
@@ -270,4 +269,4 @@ def test_gate_ignores_unblock_signed_by_development(pieces):
     pieces.attach(place, DEV, LIFECYCLE, {"act": "unblock", "by": "me", "reason": "please", "at": later})
 
     assert isinstance(pieces.judged(Gate.INTAKE), Refused)
-    assert PROVENANCE in [e.predicate_type for e in pieces.dossier(Gate.INTAKE).evidence]
+    assert PROVENANCE in [e.predicate_type for e in pieces.facts(Gate.INTAKE).evidence]

@@ -1,10 +1,12 @@
-"""The text of a refusal."""
+"""The text of a refusal, and what an admission rests on."""
 
 import pytest
 
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.policy.policies import INTAKE
+from tests.support.facts import admitted, intake_facts
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
@@ -29,3 +31,12 @@ def test_refusal_text_shows_subject_reasons_remedies_and_notes(subject, words):
         "      → use your own",
         "  note: left out 1",
     ]
+
+
+def test_admission_has_provenance_of_its_facts():
+    """The next step takes declaration and source from there."""
+    facts = intake_facts()
+
+    assert admitted(facts, INTAKE).provenance is facts.provenance
+    with pytest.raises(AssertionError):
+        _ = admitted(intake_facts(provenance=None), INTAKE).provenance

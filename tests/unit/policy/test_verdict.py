@@ -7,14 +7,22 @@ import pytest
 from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Dossier, Place, Policy, judge
+from supply_chain.policy.gate import Policy, evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.verdict import decide, record, verdict_places
+from tests.support.facts import (
+    CURATED,
+    FACTS,
+    intake_facts,
+    policy,
+    provenance_of,
+    requirements,
+    rule,
+)
+from tests.support.facts import OFFERED as IMAGE
 
-IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
-CURATED = IMAGE.moved_to("curated/hello")
 ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
 REASON = Reason(code="a.b", fact="f", remedy="r")
 
@@ -23,10 +31,10 @@ REASON = Reason(code="a.b", fact="f", remedy="r")
 def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     """Admissions and refusals are recorded in the same way."""
     store = world.store(TierName.CURATION)
-    dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=(), source=make.source(dirty=True))
-    policy = Policy(Gate.INTAKE, (lambda _: reasons,), "1")
+    facts = intake_facts(provenance=provenance_of(source=make.source(dirty=True)))
+    asked = Policy(Gate.INTAKE, (rule(*reasons),), INTAKE.notes)
 
-    record(judge(dossier, policy), dossier, store, make.noon)
+    record(evaluate(facts, asked), facts, store, make.noon)
 
     where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
     (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
@@ -34,7 +42,7 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     verdict = last_verdict([found], Gate.INTAKE, IMAGE.digest).value
     assert verdict.passed is not bool(reasons)
     assert verdict.resource_uri == str(IMAGE)
-    assert f"sha256:{verdict.policy.digest['sha256']}" == policy.digest
+    assert f"sha256:{verdict.policy.digest['sha256']}" == asked.digest
     assert list(verdict.cscm.reasons) == [r.model_dump() for r in reasons]
     assert bool(verdict.cscm.notes) is not bool(reasons)
 
@@ -87,10 +95,10 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
     """Anybody can repeat the verdict from the same evidence."""
     dev = world.store(TierName.DEVELOPMENT)
     digest = dev.attach(IMAGE, SUMMARY, {}, make.noon)
-    dossier = Dossier(image="x", ref=IMAGE, manifest=None, evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
-    verdict = judge(dossier, Policy(Gate.INTAKE, (lambda _: (),), "1"))
+    facts = intake_facts(evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
+    verdict = evaluate(facts, policy(Gate.INTAKE, rule()))
 
-    record(verdict, dossier, world.store(TierName.CURATION), make.noon)
+    record(verdict, facts, world.store(TierName.CURATION), make.noon)
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate["inputAttestations"] == [
@@ -102,13 +110,12 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
 def kept(world, make):
     """Return a function that judges and records a verdict; by default it is the same verdict every time."""
 
-    def run(reasons=(), evidence=(), at=0, version="1", gate=Gate.RELEASE, known=True, environment=None):
-        store = world.store(TierName.CURATION)
+    def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, known=True, **changes):
+        store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
         own = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if known else ()
-        place = Place(environment) if environment else None
-        dossier = Dossier(image="x", ref=CURATED, manifest=None, evidence=(*evidence, *own), place=place)
-        verdict = judge(dossier, Policy(gate, (lambda _: reasons,), version))
-        return record(verdict, dossier, store, make.noon + timedelta(seconds=at))
+        facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
+        verdict = evaluate(facts, policy(gate, *more_rules, rule(*reasons)))
+        return record(verdict, facts, store, make.noon + timedelta(seconds=at))
 
     return run
 
@@ -127,22 +134,29 @@ def test_same_verdict_on_same_evidence_is_recorded_once(world, make, kept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"reasons": (REASON,)}, {"version": "2"}, {"evidence": ()}, {"environment": "production"}], ids=str
+    "change",
+    [{"reasons": (REASON,)}, {"more_rules": (rule(),)}, {"evidence": ()}],
+    ids=["reason", "policy", "evidence"],
 )
 def test_verdict_is_recorded_again_if_an_input_changes(world, make, kept, change):
-    """A changed result, policy, evidence or environment makes a new verdict with its own time."""
+    """A changed result, policy or evidence makes a new verdict with its own time."""
     seen = evidence(world, make)
 
     assert kept(evidence=seen) != kept(**{"evidence": seen, "at": 60, **change})
 
 
-def test_verdict_records_its_environment(kept, world):
-    """Another environment may judge differently."""
-    kept(environment="production")
-    kept(at=1)
+def test_verdict_of_deploy_gate_records_its_environment(kept, world):
+    """Another environment may judge differently, so that each has its own verdict."""
+    kept(gate=Gate.DEPLOY, environment=requirements("production"))
+    kept(gate=Gate.DEPLOY, environment=requirements("staging"), at=1)
+    kept(at=2)
 
-    found = world.store(TierName.CURATION).verified(CURATED, TierName.CURATION)
-    assert sorted(each.predicate["cscm"]["environment"] for each in found) == ["", "production"]
+    def environments(place, tier):
+        found = world.store(tier).verified(CURATED.moved_to(place), tier)
+        return sorted(each.predicate["cscm"]["environment"] for each in found)
+
+    assert environments("evidence/execution/hello", TierName.EXECUTION) == ["production", "staging"]
+    assert environments("curated/hello", TierName.CURATION) == [""]
 
 
 def test_admission_after_refusal_is_recorded_again(kept):
@@ -162,9 +176,9 @@ def test_admission_superseded_by_refusal_is_not_recorded(kept, world):
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert not last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed
     kept(at=3)
-    kept(at=3, version="2", known=False)
+    kept(at=3, more_rules=(rule(),), known=False)
     kept((REASON,), at=4, known=False)
-    kept((REASON,), at=4, version="2", known=False)
+    kept((REASON,), at=4, more_rules=(rule(),), known=False)
     kept((REASON,), at=5, gate=Gate.INTAKE)
     kept(at=6, gate=Gate.INTAKE, known=False)
 
@@ -252,12 +266,12 @@ def test_decide_records_refusals_only(world, make, gate, made):
     """The step after an admission records it, together with its effect."""
     tier = TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION
     store, ref = world.store(tier), IMAGE if gate is Gate.INTAKE else CURATED
-    dossier, asked = Dossier(image="x", ref=ref, manifest=None, evidence=()), Repositories()
+    facts, asked = FACTS[gate](ref=ref), Repositories()
 
-    yes = decide(dossier, Policy(gate, (lambda _: (),), "1"), asked, store, make.noon)
+    yes = decide(facts, policy(gate, rule()), asked, store, make.noon)
     assert isinstance(yes, Admitted) and (asked.made, world.registry.held) == ([], {})
 
-    no = decide(dossier, Policy(gate, (lambda _: (REASON,),), "1"), asked, store, make.noon)
+    no = decide(facts, policy(gate, rule(REASON)), asked, store, make.noon)
     assert isinstance(no, Refused) and asked.made == made
     for place in verdict_places(ref, gate, admitted=False):
         (kept,) = store.verified(place, tier)

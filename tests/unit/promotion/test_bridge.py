@@ -122,7 +122,7 @@ def test_unreadable_message_goes_to_dead_letter_queue_unchanged(carry):
 
     (poison,) = dead.held
     assert (poison.body, prefect.taken, queue.held) == ("not json", ["3f2a1c0"], [])
-    assert "no push" in poison.reason and "\n" not in poison.reason
+    assert "not a push event" in poison.reason and "\n" not in poison.reason
 
 
 def test_pushes_of_one_application_give_one_event_for_newest(carry):

@@ -100,7 +100,7 @@ def test_missing_image_is_not_curated(chain):
     """It was removed or archived after its event."""
     chain.offer(2)
 
-    assert "can be pulled" in chain.to_curation(1).reason
+    assert "cannot be pulled" in chain.to_curation(1).reason
 
 
 @pytest.mark.parametrize(("acts", "goes"), [(("block",), False), (("block", "unblock"), True)])

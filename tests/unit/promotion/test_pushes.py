@@ -84,5 +84,5 @@ def test_push_event_of_attachment_or_untagged_manifest_is_ignored(tag):
 )
 def test_unreadable_push_event_raises_error_with_reason(body):
     """The message goes to the dead-letter queue; the first line of the error is the reason."""
-    with pytest.raises(EventUnreadable, match=r"no push that ECR tells of: .+"):
+    with pytest.raises(EventUnreadable, match=r"not a push event of ECR: .+"):
         read_push(body)

@@ -50,7 +50,7 @@ def test_soak_of_replaced_container_does_not_count(chain):
     assert chain.onward(1, after="staging").to == "production"
 
     chain.deploy(1, container="3", hour=1)
-    assert "has not soaked in staging yet" in chain.onward(1, after="staging").reason
+    assert "has not been healthy in staging" in chain.onward(1, after="staging").reason
     chain.soak(1, container="3")
     assert chain.onward(1, after="staging").to == "production"
 
@@ -124,7 +124,7 @@ def test_application_without_placement_is_not_deployed(chain):
     chain.placed = ("production",)
     chain.release(1)
 
-    assert chain.onward(1).reason == "hello has no place in staging"
+    assert chain.onward(1).reason == "hello has no address in staging"
 
 
 def test_base_and_image_without_provenance_do_not_move(chain, make):

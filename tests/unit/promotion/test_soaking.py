@@ -9,7 +9,7 @@ from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
-from tests.unit.conftest import DIGEST, NOON, OTHER
+from tests.support.builders import DIGEST, NOON, OTHER
 
 FIVE = timedelta(minutes=5)
 DRIFT = Deviation(code="drift.files", fact="f", remedy="r")

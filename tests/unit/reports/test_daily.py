@@ -50,7 +50,7 @@ def test_failed_run_is_listed_with_remedy_and_link(make, state):
 
     assert told.headline == "1 failed"
     assert f"[rescan]({UI}/runs/flow-run/{ID})" in daily_report_page(told)
-    assert "Check the scanner and its database" in daily_report_page(told)
+    assert "Check scanner and database" in daily_report_page(told)
 
 
 def test_failed_run_that_succeeded_later_needs_no_action(make):
@@ -183,7 +183,7 @@ def test_views_of_runs_are_linked(make):
 
 def test_each_error_has_remedy():
     """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
-    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Wait for the three retries of the step")
+    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("If all tries fail")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
     assert "an interrupted run leaves no partial result" in remedy("")
 

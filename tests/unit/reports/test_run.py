@@ -15,7 +15,7 @@ from supply_chain.fleet.exposure import Rebuild, RescanReport, RescanResult, Unj
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import POLICIES
 from supply_chain.reports import (
     RunReport,
     Step,
@@ -33,6 +33,7 @@ from supply_chain.reports import (
 )
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.text import CONTROL, plain_text, plain_text_lines
+from tests.support.facts import intake_facts, release_facts
 
 DIGEST = "sha256:" + "a" * 64
 POLICY = "sha256:" + "9" * 64
@@ -54,7 +55,7 @@ def story(make):
             "materials": (Material(name="curated/base/python", digest=make.other, curated=True),),
             "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
             "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
-            "verdicts": (Admitted(image="x", gate=Gate.INTAKE, policy=POLICY, notes=("a note",)),),
+            "verdicts": (Admitted(facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=("a note",)),),
             "running": ("in staging at http://127.0.0.1:8080/",),
         }
         return RunReport(**{**values, **changes})
@@ -151,8 +152,8 @@ def test_run_page_of_early_failure_omits_unknown_sections(make):
 def test_run_page_lists_rules_of_known_policy(story):
     """The rules are unknown if another policy admitted the image."""
     policy = POLICIES[Gate.INTAKE]
-    known = Admitted(image="x", gate=policy.gate, policy=policy.digest)
-    old = Admitted(image="x", gate=policy.gate, policy=POLICY)
+    known = Admitted(facts=intake_facts(), gate=policy.gate, policy=policy.digest, notes=())
+    old = Admitted(facts=intake_facts(), gate=policy.gate, policy=POLICY, notes=())
 
     assert "every rule held: image not blocked, provenance signed, application names match" in run_report_page(
         story(verdicts=(known,))
@@ -199,7 +200,7 @@ def test_run_page_escapes_external_text(story, make):
             checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
             verdicts=(
                 Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=(reason,), notes=(HOSTILE,)),
-                Admitted(image="x", gate=Gate.RELEASE, policy=POLICY, notes=(HOSTILE,)),
+                Admitted(facts=release_facts(), gate=Gate.RELEASE, policy=POLICY, notes=(HOSTILE,)),
             ),
             running=(HOSTILE,),
         )

@@ -12,12 +12,12 @@ NAMES = ("hello", "hello-world", "hello_world", "hello.world", "hello/world", "H
 def test_artifact_key_is_valid_for_prefect():
     """The name of the application does not matter."""
     for name in NAMES:
-        assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", artifact_key("dossier", name)), name
+        assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", artifact_key("run-report", name)), name
 
 
 def test_artifact_keys_are_unique_and_readable():
     """A plain name is used unchanged."""
-    assert len({artifact_key("dossier", name) for name in NAMES}) == len(NAMES)
+    assert len({artifact_key("run-report", name) for name in NAMES}) == len(NAMES)
     assert artifact_key("running", "staging", "hello") == "running-staging-hello"
 
 

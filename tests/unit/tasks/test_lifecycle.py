@@ -209,7 +209,7 @@ def test_lifecycle_decision_emits_event(place, act, event):
 
     again = ["", UNCHANGED[act]] if act in (Act.BLOCK, Act.UNBLOCK) else [""]
     said = {"by": "ann", "reason": "x", "running": []}
-    assert place.events == [(event, ref(1), {**said, "stood": stood}) for stood in again]
+    assert place.events == [(event, ref(1), {**said, "unchanged": unchanged}) for unchanged in again]
 
 
 async def test_hold_is_signed_and_emits_event(place):

@@ -13,11 +13,11 @@ from supply_chain.evidence.approval import Approval, last_approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.policy.dossier import execution_statements
+from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
-from tests.unit.conftest import OTHER
+from tests.support.builders import OTHER
 from tests.unit.promotion.test_soaking import look
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)

@@ -20,9 +20,9 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import TierName
 from tasks import respond
+from tests.support.builders import OTHER
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
-from tests.unit.conftest import OTHER
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")

@@ -13,7 +13,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import soak as soaking
-from tests.unit.conftest import DIGEST, NOON
+from tests.support.builders import DIGEST, NOON
 from tests.unit.promotion.test_soaking import look
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)

@@ -104,10 +104,6 @@ class Ecr(EcrImages):
         known: dict[str, Any] = described
         return known
 
-    def tags(self, ref: ImageRef) -> tuple[str, ...]:
-        """Return the tags of an image, sorted; an untagged image has none."""
-        return tuple(sorted(self._detail(ref).get("imageTags", [])))
-
     def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
         """Return the images below `prefix` whose digests start with `begins`, archived or not; this is not a pull."""
         repositories = self.repositories(prefix)

@@ -166,22 +166,13 @@ def test_encryption_raises_not_found_for_missing_repository(ecr, stub):
         ecr.encryption("curated/hello")
 
 
-def test_tags_returns_sorted_tags_of_image(ecr, stub):
-    """An image without tags gives an empty tuple."""
-    stub.add_response("describe_images", images((DIGEST, 0)))
-    stub.add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
-
-    assert ecr.tags(REF) == ("1", "2")
-    assert ecr.tags(REF) == ()
-
-
 @pytest.mark.parametrize("code", ["ImageNotFoundException", "RepositoryNotFoundException"])
-def test_tags_raises_not_found_for_missing_image(ecr, stub, code):
-    """A missing image is an error, not an empty list."""
+def test_status_raises_not_found_for_missing_image(ecr, stub, code):
+    """A missing image is an error, not a status."""
     stub.add_client_error("describe_images", code)
 
     with pytest.raises(ImageNotFound):
-        ecr.tags(REF)
+        ecr.status(REF)
 
 
 class Holding:
@@ -277,7 +268,7 @@ def test_pushed_lists_tagged_and_untagged_manifests(ecr, stub):
 CALLS = {
     "credentials": ("get_authorization_token", lambda e: e.credentials()),
     "encryption": ("describe_repositories", lambda e: e.encryption("a/b")),
-    "tags": ("describe_images", lambda e: e.tags(REF)),
+    "status": ("describe_images", lambda e: e.status(REF)),
     "having": ("describe_repositories", lambda e: e.find_by_digest(DIGEST, "dev/")),
     "newest_first": ("describe_images", lambda e: e.newest_first("a/b")),
     "pushed": ("describe_images", lambda e: e.pushed("a/b")),

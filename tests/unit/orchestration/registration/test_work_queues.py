@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
 from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
 from orchestration import registration
@@ -28,22 +26,6 @@ definitions:
   work_pool: {name: POOL}
 deployments: []
 """
-
-
-@pytest.fixture
-def ask(machine):
-    """Return a function that calls the API of a real server."""
-
-    def asked(method, path, body=None):
-        for _ in range(20):
-            answer = httpx.request(method, f"{get_current_settings().api.url}{path}", json=body, timeout=30)
-            if answer.status_code != 503:  # SQLite was busy; a laptop's server retries
-                break
-            time.sleep(0.2)
-        assert answer.status_code < 300, answer.text
-        return answer.json() if answer.content else None
-
-    return asked
 
 
 @pytest.fixture

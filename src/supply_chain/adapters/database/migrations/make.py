@@ -1,6 +1,6 @@
 """`python -m supply_chain.adapters.database.migrations.make MESSAGE`: the step to the tables as they are now.
 
-There is no way back: an older version makes its inventory anew.
+There is no way back: an older version makes its inventory again.
 """
 
 from __future__ import annotations

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from cscm_laptop.vulndb import FEED, ensure_database
+from cscm_laptop.vulndb.feed.compile import compile_feed
+from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Window, read_feed
+from cscm_laptop.vulndb.feed.versions import constraint, go_ranges, python_range
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import FEED, ensure_database, grype_environment, has_distribution, read_database
-from supply_chain.adapters.vulndb.feed.compile import compile_feed
-from supply_chain.adapters.vulndb.feed.model import Feed, GoPackage, Window, read_feed
-from supply_chain.adapters.vulndb.feed.versions import constraint, go_ranges, python_range
+from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
@@ -275,7 +276,7 @@ def test_read_database_refuses_database_of_unknown_origin(grype: Tool, small: Pa
     file = tmp_path / "db/6/import.json"
     file.write_text(json.dumps({"digest": "xxh64:0", "source": "manual import"}))
 
-    with pytest.raises(DatabaseUnusable, match="nobody knows"):
+    with pytest.raises(DatabaseUnusable, match="its origin is unknown"):
         read_database(tmp_path / "db")
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
-from supply_chain.evidence.checks import Check, required
+from supply_chain.evidence.checks import Check
 from supply_chain.evidence.examination import Archive, Examination, Identity
+from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import (
     APPROVAL,
     BUNDLE,
@@ -23,72 +24,41 @@ from supply_chain.evidence.statement import (
     about,
 )
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.model.image import ImageRef, Material, Source
+from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate
-from supply_chain.policy import dossier as dossiers
 from supply_chain.policy import rules
-from supply_chain.policy.gate import Place, RequiredSoak, judge
+from supply_chain.policy.facts import RequiredSoak
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.reading import (
+    execution_statements,
+    find_bases_in_layers,
+    read_deploy_facts,
+    read_intake_facts,
+    read_release_facts,
+)
+from tests.support.facts import requirements
 from tests.support.pieces import (
+    BASE,
     CURATED,
     CURATION,
     DEV,
     ELSEWHERE,
+    EVERY,
     EXECUTION,
+    LAYERS,
     OFFERED,
-    Pieces,
-    scanned_image,
+    Judged,
+    layers,
+    names,
     where,
 )
-
-BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
-LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
-
-
-def layers(ref):
-    return LAYERS[ref]
-
-
-class Judged(Pieces):
-    """The evidence of an image, and the gate that judges it."""
-
-    bases = ()
-
-    def dossier(self, gate):
-        store = self.world.store(EXECUTION)
-        if gate is Gate.INTAKE:
-            return dossiers.candidate(OFFERED, store, (), None)
-        if gate is Gate.RELEASE:
-            return dossiers.scanned(scanned_image(self.make), store, layers, self.bases)
-        return dossiers.curated(CURATED, "tag", Place("staging"), store, self.make.noon, bases=self.bases)
-
-    def release(self, base, *packages):
-        """Sign a base as curation, with an SBOM of these packages."""
-        self.attach(base, CURATION, SIGNATURE, {})
-        self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
-
-    def judged(self, gate):
-        return judge(self.dossier(gate), POLICIES[gate])
 
 
 @pytest.fixture
 def pieces(world, make):
     return Judged(world, make)
-
-
-def names(gate):
-    """List the evidence that a gate needs; the first test compares it with what the builder makes."""
-    development = ["provenance", "report on the source", *map(str, required("service"))]
-    scanned = ["provenance", "encryption", "scan", "inventory"]
-    return {
-        Gate.INTAKE: development,
-        Gate.RELEASE: scanned,
-        Gate.DEPLOY: [*scanned, "verdict of the intake gate", "verdict of curation", "signature"],
-    }[gate]
-
-
-EVERY = [(gate, piece) for gate in Gate for piece in names(gate)]
 
 
 def never_admitted(pieces, gate):
@@ -266,9 +236,9 @@ def test_intake_gate_uses_declaration_of_newest_build(pieces, make):
     stricter = make.provenance(limits={"medium": 0}, built={"finished": make.noon + timedelta(seconds=1)})
     pieces.attach(OFFERED, DEV, PROVENANCE, stricter, created="2000-01-01T00:00:00+00:00")
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
-    assert dossier.manifest is not None and dossier.manifest.limits.medium == 0
+    assert facts.manifest is not None and facts.manifest.limits.medium == 0
 
 
 @pytest.mark.parametrize("place", [CURATED, ELSEWHERE], ids=["beside the image", "in curation's own repository"])
@@ -308,42 +278,58 @@ def test_intake_facts_contain_what_provenance_records(pieces, make):
     predicate = make.provenance(built={"uncurated": ("docker.io/python",), "source": make.source(dirty=True)})
     digest = pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
-    assert dossier.uncurated == ("docker.io/python",)
-    assert dossier.image.source == dossier.source == make.source(dirty=True)
-    assert dossier.image.evidence == (digest,)
+    assert facts.provenance.uncurated == ("docker.io/python",)
+    assert facts.source == make.source(dirty=True)
+    assert [each.digest for each in facts.evidence] == [digest]
 
 
-def test_intake_facts_have_unknown_source_without_provenance(world):
+def test_intake_facts_have_no_source_without_provenance(world):
     """The source is never guessed."""
-    dossier = dossiers.candidate(OFFERED, world.store(CURATION), (), None)
+    facts = read_intake_facts(OFFERED, world.store(CURATION), (), None)
 
-    assert (dossier.manifest, dossier.source, dossier.uncurated) == (None, None, ())
-    assert dossier.image.source == Source(path=".", repository="unknown", revision="none", dirty=True)
+    assert (facts.provenance, facts.manifest, facts.source) == (None, None, None)
 
 
 def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make):
-    """Without provenance the source is unknown and no environment is allowed."""
+    """Without provenance the source is unknown and no environment is declared."""
     store = pieces.world.store(EXECUTION)
-    unknown = dossiers.curated(CURATED, "tag", Place("staging"), store, make.noon, bases=()).image
+    unknown = read_deploy_facts(CURATED, requirements(), store, make.noon, bases=())
     pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
 
-    image = dossiers.curated(CURATED, "tag", Place("staging"), store, make.noon, bases=()).image
+    facts = read_deploy_facts(CURATED, requirements(), store, make.noon, bases=())
 
-    assert (image.ref, image.tag) == (CURATED, "tag")
-    assert (image.source, image.environments) == (make.source(), ("staging", "production"))
-    assert (unknown.source.revision, unknown.environments) == ("none", ())
+    assert (facts.source, facts.manifest.environments) == (make.source(), ("staging", "production"))
+    assert (unknown.source, unknown.manifest) == (None, None)
 
 
-def test_release_facts_tell_whether_curation_signed_the_image(pieces, make):
-    """Curation can run again without a second signature."""
-    store = pieces.world.store(CURATION)
-    assert not dossiers.scanned(scanned_image(make), store, layers, ()).signed
+def test_deploy_facts_tell_whether_curation_signed_the_image(pieces, make):
+    """A signature by another tier does not count."""
+    store = pieces.world.store(EXECUTION)
+
+    def signed():
+        return read_deploy_facts(CURATED, requirements(), store, make.noon, bases=()).signed
+
+    assert not signed()
     pieces.attach(CURATED, DEV, SIGNATURE, {})
-    assert not dossiers.scanned(scanned_image(make), store, layers, ()).signed
+    assert not signed()
     pieces.attach(CURATED, CURATION, SIGNATURE, {})
-    assert dossiers.scanned(scanned_image(make), store, layers, ()).signed
+    assert signed()
+
+
+@pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
+def test_facts_contain_last_encryption_record_of_curation(pieces, make, gate):
+    """A record that development signed about curation's repository does not count."""
+    signer, kind, record = pieces.scanned["encryption"]
+    later = {**record, "key": f"{record['key']}2", "verified": (make.noon + timedelta(seconds=1)).isoformat()}
+    pieces.attach(CURATED, DEV, kind, record)
+    assert pieces.facts(gate).encryption is None
+
+    pieces.attach(CURATED, signer, kind, later)
+    pieces.attach(CURATED, signer, kind, record)
+
+    assert pieces.facts(gate).encryption.key == later["key"]
 
 
 def unset(predicate, *path):
@@ -374,7 +360,7 @@ def test_provenance_with_missing_field_is_invalid_evidence(pieces, path):
     pieces.attach(OFFERED, DEV, PROVENANCE, unset(pieces.development["provenance"][2], *path))
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+        read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +373,7 @@ def test_provenance_with_wrong_type_is_invalid_evidence(pieces, value):
     pieces.attach(OFFERED, DEV, PROVENANCE, predicate)
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+        read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize("kind", [TEST_RESULT, VULNERABILITIES])
@@ -397,7 +383,7 @@ def test_check_or_report_with_wrong_type_is_invalid_evidence(pieces, kind, value
     pieces.attach(OFFERED, DEV, kind, {"cscm": value})
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+        read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 @pytest.mark.parametrize("kind", ["check", "report"])
@@ -414,7 +400,7 @@ def test_check_or_report_with_time_without_zone_is_invalid_evidence(pieces, make
     pieces.attach(OFFERED, DEV, statement, bad)
 
     with pytest.raises(EvidenceInvalid):
-        dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), None)
+        read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
 
 def _built_on_base(pieces):
@@ -482,8 +468,8 @@ def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, sign
 
     store = pieces.world.store(EXECUTION)
     with pytest.raises(ImageDamaged) if signed else nullcontext():
-        found = dossiers.scanned(scanned_image(pieces.make), store, damaged, (strange, BASE))
-        verdict = judge(found, POLICIES[Gate.RELEASE])
+        found = read_release_facts(CURATED, store, damaged, (strange, BASE))
+        verdict = evaluate(found, RELEASE)
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
 
@@ -500,7 +486,7 @@ def test_missing_base_raises_only_if_curation_signed_it(pieces, signed):
         return layers(ref)
 
     with pytest.raises(ImageNotFound) if signed else nullcontext():
-        assert dossiers.upon(CURATED, (BASE,), gone, pieces.world.store(CURATION)) == ([], ())
+        assert find_bases_in_layers(CURATED, (BASE,), gone, pieces.world.store(CURATION)) == ([], ())
 
 
 def test_release_gate_ignores_base_without_layers(pieces, monkeypatch):
@@ -549,7 +535,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
 
     notes = pieces.judged(Gate.RELEASE).notes
 
-    assert [note.startswith("built with curated/base/python but not upon it") for note in notes] == [True] * noted
+    assert [note.startswith("built with curated/base/python but not on it") for note in notes] == [True] * noted
 
 
 def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
@@ -557,9 +543,9 @@ def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.release(BASE, "openssl", "gcc")
 
-    dossier = dossiers.scanned(scanned_image(pieces.make), pieces.world.store(CURATION), layers, pieces.bases)
+    facts = read_release_facts(CURATED, pieces.world.store(CURATION), layers, pieces.bases)
 
-    assert dossier.inherited and dossier.built_with == ()
+    assert facts.base_packages and facts.copied_bases == ()
 
 
 def test_release_gate_raises_for_provenance_with_unnamed_material(pieces):
@@ -593,11 +579,11 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
         pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "reason": place})
     store = pieces.world.store(EXECUTION)
 
-    dossier = dossiers.curated(CURATED, "tag", Place("staging", required), store, make.noon, bases=())
+    facts = read_deploy_facts(CURATED, requirements(approval=required), store, make.noon, bases=())
 
-    read = [each.predicate["reason"] for each in dossier.evidence if each.predicate_type == APPROVAL]
-    assert read == ["evidence/execution/hello"] and dossier.place.approval is required
-    asked = dossiers.execution_statements(CURATED, store, APPROVAL)
+    read = [each.predicate["reason"] for each in facts.evidence if each.predicate_type == APPROVAL]
+    assert read == ["evidence/execution/hello"] and facts.environment.approval is required
+    asked = execution_statements(CURATED, store, APPROVAL)
     assert [each.predicate["reason"] for each in asked] == ["evidence/execution/hello"]
 
 
@@ -624,24 +610,12 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
     attach(60, "evidence/execution/hello", EXECUTION, container="another")
     attach(7200, repository, signer, **changes)
     attach(30, "evidence/execution/hello", EXECUTION)
-    place, store = Place("production", soak=RequiredSoak("staging", 3600)), pieces.world.store(EXECUTION)
+    place, store = requirements("production", soak=RequiredSoak("staging", 3600)), pieces.world.store(EXECUTION)
 
-    dossier = dossiers.curated(CURATED, "tag", place, store, make.noon, bases=())
+    facts = read_deploy_facts(CURATED, place, store, make.noon, bases=())
 
-    assert dossier.soak.value.seconds == found
-    assert dossier.soak.evidence in dossier.evidence
-
-
-def test_rescan_facts_equal_release_facts_of_the_same_image(pieces, make):
-    """A rescan judges the same evidence as the release gate."""
-    for piece in pieces.at(Gate.RELEASE).values():
-        pieces.attach(CURATED, *piece)
-    store = pieces.world.store(EXECUTION)
-
-    kept = dossiers.kept(CURATED, store, layers, ())
-    before = dossiers.scanned(scanned_image(make), store, layers, ())
-
-    assert (kept.image, kept.ref, kept.evidence, kept.report) == (CURATED, CURATED, before.evidence, before.report)
+    assert facts.soak.seconds == found
+    assert facts.soak in [Soak.model_validate(each.predicate) for each in facts.evidence]
 
 
 ZIP = Archive(path="/srv/a.zip", format="zip", sha256="a" * 64)
@@ -686,10 +660,10 @@ def test_archive_that_is_in_a_base_too_is_accepted(pieces, gate):
     pieces.attach(BASE, *_examined(pieces, BASE, archives=(ZIP,)))
     pieces.attach(CURATED, *_examined(pieces, CURATED, archives=(ZIP,)), created="2026-11-24T12:00:01+00:00")
 
-    dossier = pieces.dossier(gate)
+    facts = pieces.facts(gate)
 
-    assert [each.archives for each in dossier.examined_bases] == [(ZIP,)]
-    assert list(rules.archives_accepted(dossier)) == []
+    assert [each.archives for each in facts.examined_bases] == [(ZIP,)]
+    assert list(rules.archives_accepted(facts)) == []
 
 
 def test_release_facts_contain_distribution_of_base_in_the_layers(pieces):
@@ -699,9 +673,9 @@ def test_release_facts_contain_distribution_of_base_in_the_layers(pieces):
     pieces.attach(BASE, CURATION, SIGNATURE, {})
     pieces.attach(BASE, *_examined(pieces, BASE, distribution=Identity(id="debian", version="11")))
 
-    dossier = pieces.dossier(Gate.RELEASE)
+    facts = pieces.facts(Gate.RELEASE)
 
-    assert dossier.distributions == {str(BASE): Identity(id="debian", version="11")}
+    assert facts.base_distributions == {str(BASE): Identity(id="debian", version="11")}
 
 
 def test_release_facts_ignore_base_without_examination(pieces):
@@ -712,6 +686,6 @@ def test_release_facts_ignore_base_without_examination(pieces):
     reference = {**pieces.make.sbom(pieces.world.registry, BASE, "openssl"), "examination": None}
     pieces.attach(BASE, CURATION, SBOM, reference)
 
-    dossier = pieces.dossier(Gate.RELEASE)
+    facts = pieces.facts(Gate.RELEASE)
 
-    assert (dossier.distributions, dossier.examined_bases) == ({}, ())
+    assert (facts.base_distributions, facts.examined_bases) == ({}, ())

@@ -4,12 +4,11 @@ import pytest
 
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate
-from supply_chain.policy import dossier as dossiers
-from supply_chain.policy.gate import judge
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.rules import POLICIES
+from supply_chain.policy.policies import INTAKE
+from supply_chain.policy.reading import find_holder, read_intake_facts
 from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
 
 
@@ -43,8 +42,8 @@ def test_intake_gate_refuses_name_first_used_by_another_source(pieces, owner, pa
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
     _held_by(pieces, owner or external["declaration"]["owner"], path or external["source"]["path"])
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
-    verdict = judge(dossier, POLICIES[Gate.INTAKE])
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
+    verdict = evaluate(facts, INTAKE)
 
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
@@ -56,10 +55,10 @@ def test_intake_gate_admits_next_revision_of_same_source(pieces):
     external = pieces.development["provenance"][2]["buildDefinition"]["externalParameters"]
     _held_by(pieces, external["declaration"]["owner"], external["source"]["path"])
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
 
-    assert dossier.holder is not None
-    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
+    assert facts.holder is not None
+    assert isinstance(evaluate(facts, INTAKE), Admitted)
 
 
 def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
@@ -67,9 +66,9 @@ def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
     for piece in pieces.development.values():
         pieces.attach(OFFERED, *piece)
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
 
-    assert [reason.code for reason in judge(dossier, POLICIES[Gate.INTAKE]).reasons] == ["name.taken"]
+    assert [reason.code for reason in evaluate(facts, INTAKE).reasons] == ["name.taken"]
 
 
 def test_intake_gate_admits_new_owner_named_in_register(pieces):
@@ -80,9 +79,9 @@ def test_intake_gate_admits_new_owner_named_in_register(pieces):
     _held_by(pieces, "another team", external["source"]["path"])
     handed = Holder(owner=external["declaration"]["owner"])
 
-    dossier = dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
+    facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
 
-    assert isinstance(judge(dossier, POLICIES[Gate.INTAKE]), Admitted)
+    assert isinstance(evaluate(facts, INTAKE), Admitted)
 
 
 def test_unsigned_image_holds_no_name(pieces):
@@ -91,7 +90,7 @@ def test_unsigned_image_holds_no_name(pieces):
         pieces.attach(OFFERED, *piece)
     pieces.attach(EARLIER, *pieces.development["provenance"])
 
-    assert dossiers.candidate(OFFERED, pieces.world.store(CURATION), (EARLIER,), None).holder is None
+    assert read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None).holder is None
 
 
 def test_holder_comes_from_newest_signed_image_with_provenance(pieces):
@@ -100,10 +99,10 @@ def test_holder_comes_from_newest_signed_image_with_provenance(pieces):
     pieces.attach(silent, CURATION, SIGNATURE, {})
     _held_by(pieces, "another team", ".")
 
-    held = dossiers.holder((silent, EARLIER), pieces.world.store(CURATION))
+    held = find_holder((silent, EARLIER), pieces.world.store(CURATION))
 
     assert held is not None and held.owner == "another team"
-    assert dossiers.holder((silent,), pieces.world.store(CURATION)) is None
+    assert find_holder((silent,), pieces.world.store(CURATION)) is None
 
 
 def test_holder_passes_over_newer_unsigned_image(pieces):
@@ -112,6 +111,6 @@ def test_holder_passes_over_newer_unsigned_image(pieces):
     pieces.attach(refused, *pieces.development["provenance"])
     _held_by(pieces, "another team", ".")
 
-    held = dossiers.holder((refused, EARLIER), pieces.world.store(CURATION))
+    held = find_holder((refused, EARLIER), pieces.world.store(CURATION))
 
     assert held is not None and held.owner == "another team"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from supply_chain.adapters.vulndb.feed.model import GoPackage, Window
+from cscm_laptop.vulndb.feed.model import GoPackage, Window
 
 PYTHON_VERSION = re.compile(
     r"v?(\d+!)?\d+(\.\d+)*"

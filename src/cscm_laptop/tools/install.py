@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from supply_chain.adapters.process.command import run
 from supply_chain.adapters.tools.pins import GoPin, SourcePin
+from supply_chain.adapters.tools.sources import source_files
+from supply_chain.adapters.tools.toolbox import apt_command
 from supply_chain.errors import ToolFailed, ToolMissing
 
 Progress = Callable[[str], None]
@@ -47,25 +48,6 @@ def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
             "Check that Go's module proxy can be reached, then run again; it continues with what is already there."
         )
     return directory / pin.package.rsplit("/", 1)[-1]
-
-
-SOURCES = ("*.go", "go.mod", "go.sum")
-ADAPTERS = Path(__file__).parent.parent
-
-
-def source_files(pin: SourcePin) -> dict[str, bytes]:
-    """Return the sources of a program of this project, by file name."""
-    directory = ADAPTERS / pin.package
-    files = sorted(file for pattern in SOURCES for file in directory.glob(pattern))
-    return {file.name: file.read_bytes() for file in files if not file.name.endswith("_test.go")}
-
-
-def source_digest(pin: SourcePin) -> str:
-    """Return 64 hexadecimal digits that identify everything a build of the program depends on."""
-    found = hashlib.sha256(f"{pin.toolchain}\0{pin.filled(pin.stamp)}\0".encode())
-    for name, content in source_files(pin).items():
-        found.update(f"{name}\0{len(content)}\0".encode() + content)
-    return found.hexdigest()
 
 
 def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
@@ -156,8 +138,3 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
                 f"apt-get {arguments[0]} ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
                 f"See to it that this works, then run again: {apt_command(packages)}"
             )
-
-
-def apt_command(packages: Sequence[str]) -> str:
-    """Return the command that installs these packages."""
-    return f"apt-get install {' '.join(packages)}"

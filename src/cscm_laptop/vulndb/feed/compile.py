@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from supply_chain.adapters.vulndb.feed import versions
-from supply_chain.adapters.vulndb.feed.model import Feed, GoPackage, Record
+from cscm_laptop.vulndb.feed import versions
+from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Record
 
 MODEL = (6, 1, 10)
 """Version of grype's database model that is written."""
@@ -167,4 +167,4 @@ def _time(value: date | None) -> str | None:
 
 
 def _resource(name: str) -> str:
-    return (resources.files("supply_chain.adapters.vulndb.feed") / name).read_text(encoding="utf-8")
+    return (resources.files("cscm_laptop.vulndb.feed") / name).read_text(encoding="utf-8")

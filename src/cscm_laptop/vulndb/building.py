@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cscm_laptop.vulndb.feed.compile import compile_feed
+from cscm_laptop.vulndb.feed.model import read_feed
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.vulndb.current import (
     MODEL,
@@ -29,8 +31,6 @@ from supply_chain.adapters.vulndb.current import (
     read_record,
     unusable_error,
 )
-from supply_chain.adapters.vulndb.feed.compile import compile_feed
-from supply_chain.adapters.vulndb.feed.model import read_feed
 from supply_chain.errors import SupplyChainError, ToolFailed, ToolTimedOut
 
 Progress = Callable[[str], None]

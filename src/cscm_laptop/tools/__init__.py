@@ -1,0 +1,1 @@
+"""Installs the pinned programs on this machine."""

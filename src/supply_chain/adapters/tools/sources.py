@@ -1,0 +1,26 @@
+"""Reads the sources of the programs of this project, which identify the programs built from them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from supply_chain.adapters.tools.pins import SourcePin
+
+SOURCES = ("*.go", "go.mod", "go.sum")
+ADAPTERS = Path(__file__).parent.parent
+
+
+def source_files(pin: SourcePin) -> dict[str, bytes]:
+    """Return the sources of a program of this project, by file name."""
+    directory = ADAPTERS / pin.package
+    files = sorted(file for pattern in SOURCES for file in directory.glob(pattern))
+    return {file.name: file.read_bytes() for file in files if not file.name.endswith("_test.go")}
+
+
+def source_digest(pin: SourcePin) -> str:
+    """Return 64 hexadecimal digits that identify everything a build of the program depends on."""
+    found = hashlib.sha256(f"{pin.toolchain}\0{pin.filled(pin.stamp)}\0".encode())
+    for name, content in source_files(pin).items():
+        found.update(f"{name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()

@@ -1,0 +1,137 @@
+"""The facts of each gate: what its rules read, and nothing else.
+
+They have no default values. The type checker therefore rejects a forgotten fact, and a rule at a gate whose facts lack
+what the rule reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.examination import Examination, Identity
+from supply_chain.evidence.image_status import ImageStatus, LifecycleDecision
+from supply_chain.evidence.provenance import Provenance
+from supply_chain.evidence.sbom import Package
+from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.statement import VerifiedStatement
+from supply_chain.evidence.summary import Summary
+from supply_chain.model.image import ImageRef, Source
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import Gate
+from supply_chain.policy.names import Holder
+from supply_chain.vulnerability.findings import Report
+
+
+@dataclass(frozen=True)
+class RequiredSoak:
+    """A soak that an environment requires."""
+
+    environment: str
+    """The environment in which the image has to have been healthy."""
+    seconds: int
+
+    def met_by(self, longest: Soak | None) -> bool:
+        """Return whether the longest soak in that environment is long enough; False if there is none."""
+        return longest is not None and longest.seconds >= self.seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentRequirements:
+    """What an environment requires of every image that is deployed to it."""
+
+    name: str
+    approval: bool
+    """Whether a person has to approve."""
+    soak: RequiredSoak | None
+    """The required soak in another environment; None if images may come directly from curation."""
+    test_report: bool
+    """Whether a test runner's own report has to show that tests ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """The facts of every gate."""
+
+    ref: ImageRef
+    provenance: Provenance | None
+    """What development signed about the newest build; None without signed provenance."""
+    checks: tuple[CheckResult, ...]
+    """The newest result of each check that development signed."""
+    status: ImageStatus
+    """Whether the lifecycle blocks or holds the image."""
+    evidence: tuple[VerifiedStatement, ...]
+    """The statements that the facts were read from."""
+    ignored_referrers: tuple[str, ...]
+    """Sentences about what else is attached to the image and why that is not evidence."""
+
+    @property
+    def manifest(self) -> Service | Base | None:
+        """The declaration that was built; None without signed provenance."""
+        return self.provenance.manifest if self.provenance else None
+
+    @property
+    def source(self) -> Source | None:
+        """The source that was built; None without signed provenance."""
+        return self.provenance.source if self.provenance else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeFacts(ImageFacts):
+    """The facts of the intake gate."""
+
+    holder: Holder | None
+    """Who holds the application's name; None if that is not settled yet."""
+    source_report: Report | None
+    """The vulnerability report on the source that development signed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CuratedFacts(ImageFacts):
+    """The facts of both gates that decide about an image in the curated repository."""
+
+    blocked_bases: Mapping[str, LifecycleDecision]
+    """Images that went into the build and are blocked, each with its block."""
+    packages: frozenset[Package] | None
+    """The packages in the SBOM; None if curation signed none."""
+    examination: Examination | None
+    """What the image's files contain that no scanner judges; None if curation did not examine them."""
+    examined_bases: tuple[Examination, ...]
+    """The examinations of the curated bases that went into the image."""
+    report: Report | None
+    """The vulnerability report on the image that curation signed."""
+    encryption: EncryptionRecord | None
+    """The last record of encryption at rest that curation signed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseFacts(CuratedFacts):
+    """The facts of the release gate, and of the rescan that repeats its decision."""
+
+    base_packages: frozenset[Package]
+    """The distribution's packages in the SBOMs of the curated bases that the image begins with."""
+    base_distributions: Mapping[str, Identity | None]
+    """Curated base that the image begins with → the distribution of that base."""
+    copied_bases: tuple[str, ...]
+    """Curated bases that the build used without starting from them, and whose packages are not all in the SBOM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployFacts(CuratedFacts):
+    """The facts of the deploy gate."""
+
+    signed: bool
+    """Whether curation signed the image."""
+    verdicts: Mapping[Gate, Summary]
+    """The last verdicts of the intake gate and of the release gate, as far as there are some."""
+    environment: EnvironmentRequirements
+    approval: Approval | None
+    """The last decision of a person about this image in this environment."""
+    soak: Soak | None
+    """The longest soak in the environment in which a soak is required; None if none is."""
+    now: datetime
+    """The time of the decision."""

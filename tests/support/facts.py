@@ -1,0 +1,147 @@
+"""Facts of each gate that pass all its rules; keyword arguments change them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from supply_chain.evidence.checks import required
+from supply_chain.evidence.encryption import EncryptionRecord
+from supply_chain.evidence.examination import Examination
+from supply_chain.evidence.image_status import ImageStatus
+from supply_chain.evidence.provenance import Provenance, provenance
+from supply_chain.evidence.summary import Summary, summary
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Base, Classification, Service
+from supply_chain.model.tier import Gate
+from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
+from supply_chain.policy.gate import F, Policy, Rule
+from supply_chain.policy.outcome import Admitted, Reason
+from tests.support import builders
+from tests.support.builders import DIGEST, NOON, built, check, report
+
+OFFERED = ImageRef(repository="dev/hello", digest=DIGEST)
+CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
+PACKAGES = frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")})
+
+
+def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> IntakeFacts:
+    """Return the facts of the intake gate about an image with this declaration."""
+    manifest = manifest or builders.manifest()
+    good = IntakeFacts(
+        ref=OFFERED,
+        provenance=provenance(built(), manifest),
+        checks=tuple(check(each) for each in required(manifest.kind)),
+        status=ImageStatus(),
+        evidence=(),
+        ignored_referrers=(),
+        holder=None,
+        source_report=report(),
+    )
+    return replace(good, **changes)
+
+
+def release_facts(manifest: Service | Base | None = None, **changes: Any) -> ReleaseFacts:
+    """Return the facts of the release gate about an image with this declaration."""
+    manifest = manifest or builders.manifest()
+    good = ReleaseFacts(
+        ref=CURATED,
+        provenance=provenance(built(), manifest),
+        checks=tuple(check(each) for each in required(manifest.kind)),
+        status=ImageStatus(),
+        evidence=(),
+        ignored_referrers=(),
+        blocked_bases={},
+        packages=PACKAGES,
+        examination=Examination(),
+        examined_bases=(),
+        report=report(),
+        encryption=encryption(),
+        base_packages=frozenset(),
+        base_distributions={},
+        copied_bases=(),
+    )
+    return replace(good, **changes)
+
+
+def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> DeployFacts:
+    """Return the facts of the deploy gate about an image with this declaration."""
+    manifest = manifest or builders.manifest()
+    good = DeployFacts(
+        ref=CURATED,
+        provenance=provenance(built(), manifest),
+        checks=tuple(check(each) for each in required(manifest.kind)),
+        status=ImageStatus(),
+        evidence=(),
+        ignored_referrers=(),
+        blocked_bases={},
+        packages=PACKAGES,
+        examination=Examination(),
+        examined_bases=(),
+        report=report(),
+        encryption=encryption(),
+        signed=True,
+        verdicts=verdicts(intake=True, release=True),
+        environment=requirements(),
+        approval=None,
+        soak=None,
+        now=NOON,
+    )
+    return replace(good, **changes)
+
+
+FACTS = {Gate.INTAKE: intake_facts, Gate.RELEASE: release_facts, Gate.DEPLOY: deploy_facts}
+"""Gate → the function that returns its facts."""
+
+
+def provenance_of(manifest: Service | Base | None = None, **changes: Any) -> Provenance:
+    """Return the provenance of a build with these changes."""
+    return provenance(built(**changes), manifest or builders.manifest())
+
+
+def requirements(name: str = "staging", **changes: Any) -> EnvironmentRequirements:
+    """Return the requirements of an environment that takes every released image."""
+    return replace(EnvironmentRequirements(name=name, approval=False, soak=None, test_report=False), **changes)
+
+
+def encryption(**changes: Any) -> EncryptionRecord:
+    """Return the record of an encrypted repository."""
+    good = EncryptionRecord(
+        repository=CURATED.repository,
+        type="KMS",
+        key="arn:aws:kms:eu-west-1:1:key/s",
+        rotates=True,
+        classification=Classification.INTERNAL,
+        verified=NOON,
+    )
+    return good.model_copy(update=changes)
+
+
+def verdicts(**results: bool) -> dict[Gate, Summary]:
+    """Return a verdict of each gate in `results`; False: a refusal."""
+    refused, policy = [{"code": "x", "fact": "f", "remedy": "r"}], "sha256:" + "9" * 64
+    return {
+        Gate(name): summary(
+            CURATED, Gate(name), policy, reasons=[] if passed else refused, notes=(), inputs=(), now=NOON
+        )
+        for name, passed in results.items()
+    }
+
+
+def admitted(facts: F, policy: Policy[F]) -> Admitted[F]:
+    """Return the admission of these facts by this policy, whatever its rules say."""
+    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=())
+
+
+def policy(gate: Gate, *rules: Rule[F]) -> Policy[F]:
+    """Return a policy with these rules and without notes."""
+    return Policy(gate, rules, ())
+
+
+def rule(*reasons: Reason) -> Rule[Any]:
+    """Return a rule that always gives these reasons."""
+
+    def always(_: object) -> tuple[Reason, ...]:
+        return reasons
+
+    return always

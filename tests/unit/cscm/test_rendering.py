@@ -1,0 +1,62 @@
+"""The text of results in a terminal: by type, whatever attributes a result has."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cscm.rendering import render
+from supply_chain.evidence.approval import Approval
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.monitor import Observation
+from supply_chain.fleet.exposure import RescanReport
+from supply_chain.lifecycle.apply import Applied
+from supply_chain.lifecycle.decisions import DecisionResult
+from supply_chain.lifecycle.plan import Plan
+from supply_chain.model.image import Candidate, CuratedImage, ImageRef
+from supply_chain.promotion.moves import no_move
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (Candidate.model_construct(ref=REF), str(REF)),
+        (CuratedImage.model_construct(ref=REF), str(REF)),
+        (REF, str(REF)),
+        (no_move(REF, "done"), str(no_move(REF, "done"))),
+        (
+            Deployment.model_construct(
+                application="hello", digest=REF.digest, address="::1", port=8080, probe=SimpleNamespace(path="/healthz")
+            ),
+            f"hello {REF.digest} answers at http://[::1]:8080/healthz",
+        ),
+        (
+            Approval.model_construct(decision="denied", by="ann", environment="production", digest=REF.digest),
+            f"denied by ann for production: {REF.digest}",
+        ),
+        ((REF, REF), f"{REF}\n{REF}"),
+        ([], "nothing to report"),
+        (None, "None"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_result_is_rendered_by_its_type(result, text):
+    """A list has one line for each result."""
+    assert render(result) == text
+
+
+@pytest.mark.parametrize("kind", [Observation, RescanReport, Applied, Plan])
+def test_result_with_report_has_renderer_of_its_own(kind):
+    """Its `str` would be the list of its fields."""
+    assert render.dispatch(kind) is not render.dispatch(object)
+
+
+def test_decision_is_rendered_by_its_own_text():
+    """It names an image too, but is not only that."""
+    assert render.dispatch(DecisionResult) is render.dispatch(object)
+
+
+def test_attributes_of_another_type_are_no_reason_to_render_it_alike():
+    """A result with the attribute `ref` is not therefore an image."""
+    assert render(SimpleNamespace(ref=REF, deviations=())) == str(SimpleNamespace(ref=REF, deviations=()))

@@ -1,0 +1,35 @@
+"""A state of an image, an admission and the facts of a gate are made only by the module that verified them."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+MAKERS = {
+    "BuiltImage": {"development/build.py"},
+    "TestedImage": {"development/test.py"},
+    "Candidate": {"development/offer.py", "development/build.py"},
+    "StoredImage": {"curation/store.py"},
+    "EncryptedImage": {"curation/encrypt.py"},
+    "ScannedImage": {"curation/scan.py"},
+    "CuratedImage": {"curation/sign.py"},
+    "IntakeFacts": {"policy/reading.py"},
+    "ReleaseFacts": {"policy/reading.py"},
+    "DeployFacts": {"policy/reading.py"},
+    "Admitted": {"policy/gate.py"},
+}
+"""State → the modules that make it. The second maker of a candidate reads the signed evidence of an earlier build."""
+
+
+def test_state_is_made_only_by_what_verified_it():
+    """Another maker could pass an image to a step that it is not ready for."""
+    found = {name: set() for name in MAKERS}
+    for directory in ("src", "flows", "tasks", "blocks"):
+        for path in (ROOT / directory).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                made = ast.unparse(node.func).partition("[")[0] if isinstance(node, ast.Call) else ""
+                if made in MAKERS:
+                    found[made].add(
+                        str(path.relative_to(ROOT / "src/supply_chain")) if directory == "src" else str(path)
+                    )
+
+    assert found == MAKERS
