@@ -17,10 +17,10 @@ from blocks import Workbench
 from flows.build import build
 from flows.curate import curate
 from flows.deploy import deploy
-from orchestration.events import in_a_chain
+from orchestration.events import mark_as_chain
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
-from orchestration.push_runs import SOON, later_push, may_wait, release_slot
+from orchestration.push_runs import SOON, can_wait, find_later_push, release_slot
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
@@ -56,13 +56,13 @@ async def chain(
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
     """
-    with in_a_chain():
-        if by_event and (later := await later_push(path, ref, pushed)):
+    with mark_as_chain():
+        if by_event and (later := await find_later_push(path, ref, pushed)):
             why = plain_text(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
             get_run_logger().info("%s", why)
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
-            if by_event and may_wait():
+            if by_event and can_wait():
                 await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:

@@ -14,8 +14,8 @@ from typing import IO
 
 import zstandard
 
-from supply_chain.adapters.files.selection import files_below
-from supply_chain.adapters.image.file_content import compression_of
+from supply_chain.adapters.files.selection import list_files
+from supply_chain.adapters.image.file_content import detect_compression
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import BuildLimitExceeded
 from supply_chain.text import mebibytes, plain_text
@@ -37,9 +37,9 @@ def check_archives(context: Path, most: int, seconds: float) -> None:
     than the first. The unpacked content is not stored. An invalid archive is not an error here: BuildKit refuses it.
     """
     left, deadline = most, time.monotonic() + seconds
-    for name in files_below(context):
+    for name in list_files(context):
         with (context / name).open("rb") as packed:
-            pieces = _UNPACK.get(compression_of(packed.read(LONGEST_MAGIC)))
+            pieces = _UNPACK.get(detect_compression(packed.read(LONGEST_MAGIC)))
             if pieces:
                 packed.seek(0)
                 left -= _check(plain_text(name), pieces(packed), left, deadline)
