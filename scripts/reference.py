@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -71,26 +72,24 @@ def errors_page() -> str:
         [
             "# Errors, refusals and deviations",
             MADE,
-            "A code never changes its meaning. After it is what happened, with values in *italics*, and what to do, in "
+            "A code never changes its meaning. After it is what happened, with values in *italics*, and the remedy in "
             "**bold**.",
             "",
-            "- An *error* means that there is no answer, and that nothing was admitted. `cscm` prints "
-            "`error: … [code]` and ends with status 1; the run is Failed.",
-            "- A *refusal* is the answer of a gate, with every reason. `cscm` ends with status 3; the run is "
-            "Completed, with the name Refused.",
-            "- A *deviation* is a difference between what runs and what should run. `cscm monitor` ends with "
-            "status 0; the run is Completed, with the name Drifted.",
+            "- An *error* means that there is no answer, and that nothing was admitted. The exit status of `cscm` is "
+            "1; the run is Failed.",
+            "- A *refusal* is the answer of a gate, with every reason. The exit status is 3; the run is Refused.",
+            "- A *deviation* is a difference between what runs and what should run. The exit status is 0; the run is "
+            "Drifted.",
             "",
             "## Errors",
             "",
-            f"A step that meets one of these errors repeats itself up to three times, with growing pauses: {retried}. "
-            "A build is never repeated.",
+            f"After one of these errors, a step other than a build is tried up to three times: {retried}.",
             "",
             *_errors(),
             "",
             "## Refusals",
             "",
-            "Each rule of a gate has the codes below it. In brackets are its gates.",
+            "Each rule is followed by its codes. A rule with one code says itself what happened.",
             "",
             *_refusals(),
             "## Checks",
@@ -100,6 +99,8 @@ def errors_page() -> str:
             *(f"- `{name}`: {text}" for name, text in documented(checks, "Check")),
             "",
             "## Deviations",
+            "",
+            "After each remedy are the deviations that it is for.",
             "",
             *_deviations(),
         ]
@@ -118,28 +119,28 @@ def _errors() -> Iterator[str]:
         yield f"- `{error.code}`: {cause} **{' '.join(remedy.split())}**"
 
 
-def _gates() -> dict[str, list[Gate]]:
-    """Return the gates at which each rule holds, by the name of the rule; rules of the first gate come first."""
-    gates: dict[str, list[Gate]] = {}
-    for gate, policy in POLICIES.items():
-        for rule in policy.rules:
-            gates.setdefault(rule.__name__, []).append(gate)
-    return gates
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("Sbom", "SBOM")
+def _rules() -> dict[tuple[Gate, ...], list[str]]:
+    """Return the names of the rules by the gates that apply them."""
+    found: dict[tuple[Gate, ...], list[str]] = {}
+    names = dict.fromkeys(rule.__name__ for policy in POLICIES.values() for rule in policy.rules)
+    for name in names:
+        gates = (gate for gate, policy in POLICIES.items() if any(rule.__name__ == name for rule in policy.rules))
+        found.setdefault(tuple(gates), []).append(name)
+    return found
 
 
 def _refusals() -> Iterator[str]:
+    """Yield the rules, by gate, and the reasons of each."""
     source = Source(policy_rules, "Reason")
-    for name, where in _gates().items():
-        yield f"### {_words(name)} ({', '.join(where)})\n\n{' '.join(getattr(policy_rules, name).__doc__.split())}\n"
-        yield from (
-            f"- {_codes(each)}: {each.fact}. **{each.remedy[:1].upper()}{each.remedy[1:]}.**"
-            for each in source.given(name, {})
-        )
-        yield ""
+    for gates, names in _rules().items():
+        yield f"### Gates: {', '.join(gates)}\n"
+        for name in names:
+            reasons = list(source.given(name, {}))
+            yield f"{' '.join(getattr(policy_rules, name).__doc__.split())}\n"
+            for each in reasons:
+                fact = "" if len(reasons) == 1 or re.fullmatch(r"\*\w+\*", each.fact) else f"{each.fact}. "
+                yield f"- {_codes(each)}: {fact}**{each.remedy[:1].upper()}{each.remedy[1:]}.**"
+            yield ""
 
 
 def _deviations() -> Iterator[str]:

@@ -218,11 +218,11 @@ def _settings(expected: Expected, container: Container, image: LocalImage) -> st
 def _hardening(wanted: Profile, found: Profile) -> Iterable[Deviation]:
     differing = [name for name in Profile.model_fields if getattr(wanted, name) != getattr(found, name)]
     if differing:
-        told = ", ".join(
+        differences = ", ".join(
             f"{name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}" for name in differing
         )
         yield Deviation(
-            code="drift.profile", fact=f"its profile differs from the declared one: {told}", remedy=DEPLOY_AGAIN
+            code="drift.profile", fact=f"its profile differs from the declared one: {differences}", remedy=DEPLOY_AGAIN
         )
 
 
