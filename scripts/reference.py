@@ -298,13 +298,12 @@ def commands_page(links: Links) -> str:
     return _page(
         "The command `cscm`",
         "`cscm` is in `.cscm/venv/bin`. It uses the project of the current directory, or the one that it is "
-        "installed from. `--help` prints what is here.",
+        "installed from.",
         "## Exit status\n\n"
         + "".join(f"- {status}: {meaning}\n" for status, meaning in EXIT.items())
-        + "\n## Output\n\nThe result is on standard output, steps and errors are on standard error. The progress of "
-        "`up`, `down` and `reset` is on standard output. Every command with a result has `--json`, which prints it as "
-        "one JSON value of the [type](#results) that is given here. Later versions may add keys, but do not remove or "
-        "change any.\n\n"
+        + "\n## Output\n\nResults, and the progress of `up`, `down` and `reset`, are on standard output; steps and errors "
+        "are on standard error. Every command with a result has `--json`, which prints it as one JSON value of the "
+        "given [type](#results). Later versions may add keys.\n\n"
         "## Common options and arguments\n\n"
         + "".join(f"- {line}\n" for line in shared)
         + "\n## Commands\n\n"

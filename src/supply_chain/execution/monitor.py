@@ -56,10 +56,10 @@ class Observation(Model):
     """What was observed of one container: one that should run, or one that nobody deployed."""
 
     at: datetime
-    environment: str = Field(description="empty for a container outside of all environments")
+    environment: str = Field(description="empty: outside of all environments")
     host: str = Field(default="", description="for a container of no environment")
-    application: str = Field(description="empty for a container that was not deployed")
-    name: str = Field(description="the container's")
+    application: str = Field(description="empty: not deployed")
+    name: str
     container: str = Field(description="its id")
     address: str = ""
     wanted: str = Field(default="", description="the digest that should run")

@@ -36,7 +36,7 @@ class Judged(Model):
     owner: str = ""
     running: tuple[str, ...] = Field(default=(), description="environments")
     in_production: bool = Field(default=False, description="whether users reach one of them")
-    passes: bool = Field(description="whether the release gate admits it now; it never admits a blocked image")
+    passes: bool = Field(description="whether the release gate admits it now")
     news: News | None = Field(default=None, description="of the gate's verdict, if it is not reported yet")
     change: Change | None = Field(default=None, description="of the gate's verdict, compared with the last report")
     signed: bool = Field(default=False, description="whether a new report was signed")
@@ -69,10 +69,10 @@ class Concerned(Model):
     owner: str
     application: str
     running: tuple[str, ...] = Field(default=(), description="environments")
-    exploited: int = Field(description="known exploited")
-    worse: int = Field(description="findings")
-    better: int = Field(description="findings")
-    due: int = Field(description="findings")
+    exploited: int
+    worse: int
+    better: int
+    due: int
     images_exploited: int = Field(description="images with known exploited findings")
     refused: int = Field(description="images that the release gate refuses")
     rebuild: tuple[str, ...] = Field(default=(), description="bases that have a newer image with fewer findings")
@@ -92,12 +92,12 @@ class Rescanned(Model):
     images: int = Field(description="that were rescanned")
     only: tuple[str, ...] = Field(default=(), description="requested packages; empty: all")
     without: int = Field(default=0, description="that contain none of these packages")
-    left: int = Field(default=0, description="that were not rescanned, because the run was interrupted")
-    archived: int = Field(default=0, description="archived images, which nobody can pull and which are not rescanned")
+    left: int = Field(default=0, description="not rescanned, because the run was interrupted")
+    archived: int = Field(default=0, description="archived, not rescanned")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with known exploited findings")
-    told: tuple[Judged, ...] = Field(description=f"the {TOLD} most exposed images of which there is something to tell")
+    told: tuple[Judged, ...] = Field(description=f"the {TOLD} most exposed images with results")
     more: int = Field(default=0, description="further images with results")
     concerned: tuple[Concerned, ...] = Field(default=(), description="their applications, the most exposed first")
     unjudged: tuple[Unjudged, ...] = ()

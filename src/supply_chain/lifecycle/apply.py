@@ -46,7 +46,7 @@ class Entry(Model):
     action: Action
     outcome: Outcome
     code: str = Field(default="", description="ECR's code or an error's, if it failed")
-    said: str = Field(default="", description="a sentence")
+    said: str = ""
 
 
 class Applied(Model):

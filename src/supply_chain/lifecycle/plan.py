@@ -41,7 +41,7 @@ class Step(Model):
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
     evidenced: Evidenced | None = Field(default=None, description="null if it is no known image")
-    environments: tuple[str, ...] = Field(default=(), description="environments of the declaration")
+    environments: tuple[str, ...] = ()
     counted: bool = Field(default=False, description="whether it counts for `keep.newest`")
 
     @property
@@ -69,11 +69,11 @@ class Plan(Model):
     """A complete plan: applying it does this and nothing else."""
 
     made: AwareDatetime
-    rules: str = Field(description="the document's name")
+    rules: str
     rules_digest: Digest
     stock_digest: Digest
     stock_read: AwareDatetime
-    databases: tuple[str, ...] = Field(description="the vulnerability databases used")
+    databases: tuple[str, ...]
     steps: tuple[Step, ...]
     rollback: int = Field(ge=1, description="earlier deployments that are protected")
     newest: int = Field(ge=1, description="released images that stay for each environment")

@@ -20,7 +20,7 @@ class Reason(Model):
 
     code: str
     fact: str = Field(description="what broke the rule")
-    remedy: str = Field(description="what to do")
+    remedy: str
 
 
 @dataclass(frozen=True)
