@@ -148,7 +148,11 @@ def section(warm: list[Round], cold: list[Round], load: float) -> str:
     ]  # fmt: skip
     for name, values, goal in (
         ("a run in Prefect", [r.made for r in (*warm, *cold)], ""),
-        ("its first line, with the prefork server", [r.first_line for r in warm], _held(p95([r.first_line for r in warm]))),
+        (
+            "its first line, with the prefork server",
+            [r.first_line for r in warm],
+            _held(p95([r.first_line for r in warm])),
+        ),
         ("its first line, without", [r.first_line for r in cold], ""),
     ):
         lines.append(f"{name} | {statistics.median(values):.2f} | {p95(values):.2f} | {goal}".rstrip())

@@ -19,9 +19,7 @@ class Bridge(Setting):
 
     _block_type_name: ClassVar[str] = "Supply Chain Bridge"
     _block_type_slug: ClassVar[str] = "supply-chain-bridge"
-    _description: ClassVar[str] = (
-        "The AWS role of the bridge, which carries messages about pushed images to Prefect, and its two queues."
-    )
+    _description: ClassVar[str] = "The AWS role and the two queues of the bridge, which carries push events to Prefect."
 
     aws: AwsCredentials = Field(
         title="AWS credentials",

@@ -243,7 +243,7 @@ def _title(key: str, title: str) -> str:
 
 
 class DeadMessage(Message):
-    """A message in the dead-letter queue, with the reason why it could not be read."""
+    """A message in the dead-letter queue, with the reason."""
 
     receipt: str = Field(exclude=True)
 

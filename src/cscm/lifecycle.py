@@ -95,9 +95,7 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
 def _ruling(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
-    @click.option(
-        "--reason", type=Words(), required=True, help="The reason. It is signed."
-    )
+    @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
     @by
     @as_json
     @verbose

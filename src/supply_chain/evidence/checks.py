@@ -95,7 +95,7 @@ class Outcome(StrEnum):
 
 
 class CheckResult(Model):
-    """The result of one check. `failed` and `warned` are sentences, one per finding."""
+    """The result of one check, with a sentence for each finding."""
 
     check: Check
     passed: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
 
 class Deviation(Model):
-    """One difference between what runs and what should. `code` is published and never gets another meaning."""
+    """One difference between what runs and what should run."""
 
     code: str
     fact: str
@@ -53,7 +53,7 @@ class Deviation(Model):
 
 
 class Observation(Model):
-    """What was observed of one container: one that should run, or one that nobody deployed."""
+    """The state of a container that should run, or that nobody deployed."""
 
     at: datetime
     environment: str = Field(description="empty: outside of all environments")

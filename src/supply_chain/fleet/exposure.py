@@ -21,7 +21,7 @@ FindingKey = tuple[str, str, str, str]
 
 
 class Rebuild(Model):
-    """A proposal to rebuild an image on the newest image of its base, which removes findings."""
+    """A proposal to rebuild an image on its newest base, which removes findings."""
 
     base: str = Field(description="the base's repository")
     built_on: Digest
@@ -64,7 +64,7 @@ class Unjudged(Model):
 
 
 class Concerned(Model):
-    """An application with results to report to its owner, with totals over all of its images."""
+    """An application with results, and totals of its images."""
 
     owner: str
     application: str
@@ -83,7 +83,7 @@ TOLD = 500
 
 
 class Rescanned(Model):
-    """The result of a rescan, also of one that was interrupted."""
+    """The result of a rescan, also if it was interrupted."""
 
     database: Database
     scanner: str

@@ -17,7 +17,7 @@ from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
 class Note(Model):
-    """A signed statement about an image: its type, its signer, and where it is stored."""
+    """A signed statement about an image."""
 
     digest: Digest = Field(description="the referrer's")
     repository: str
@@ -66,7 +66,7 @@ class Scan(Model):
 
 
 class Running(Model):
-    """A deployment that should run by a signed record, and its last observation."""
+    """A recorded deployment, and its last observation."""
 
     environment: str = Field(description="empty without a record")
     application: str
@@ -91,14 +91,14 @@ class Seen(Model):
 
 
 class BuiltOn(Model):
-    """An image that went into the build of another: a base, curated or not."""
+    """An image that went into the build of another."""
 
     digest: Digest
     name: str = Field(description="its name in the Dockerfile")
 
 
 class KnownImage(Model):
-    """A curated image by digest, and everything that is known of it."""
+    """A curated image, and everything that is recorded of it."""
 
     ref: ImageRef
     stored: StoredManifest
@@ -118,12 +118,8 @@ class KnownImage(Model):
     deployed: tuple[Running, ...] = Field(default=(), description="replaced deployments, the oldest first")
     blocked: str = Field(default="", description="by whom, when and why; empty: by nobody")
     held: str = Field(default="", description="by whom, when and why; empty: by nobody")
-    gone: bool = Field(
-        default=False, description="whether the registry no longer has it"
-    )
-    unreadable: str = Field(
-        default="", description="why its evidence cannot be read; empty if it can"
-    )
+    gone: bool = Field(default=False, description="whether the registry no longer has it")
+    unreadable: str = Field(default="", description="why its evidence cannot be read; empty if it can")
 
     @property
     def application(self) -> str:

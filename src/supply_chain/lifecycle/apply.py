@@ -50,7 +50,7 @@ class Entry(Model):
 
 
 class Applied(Model):
-    """The result of a plan, with an entry for each step that changes something."""
+    """The result of a plan, with an entry for each change."""
 
     plan: Digest
     entries: tuple[Entry, ...]

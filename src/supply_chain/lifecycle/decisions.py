@@ -72,15 +72,13 @@ class Surroundings(Protocol):
 
 
 class RunsFrom(Model):
-    """A place where an image runs by the last signed record, and the owner to notify."""
+    """A place where an image runs by the last signed record."""
 
     environment: str
     application: str
     address: str
     owner: str = Field(description="as declared; empty if that cannot be read")
-    reverse_proxy: bool = Field(
-        default=False, description="whether it is the application's reverse proxy"
-    )
+    reverse_proxy: bool = Field(default=False, description="whether it is the application's reverse proxy")
 
     def __str__(self) -> str:
         what = f"the reverse proxy of {self.application}" if self.reverse_proxy else self.application

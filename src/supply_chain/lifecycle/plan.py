@@ -25,7 +25,7 @@ BLOCKED = "keep.blocked"
 
 
 class Step(Model):
-    """The action for one manifest, and the facts that it rests on."""
+    """The action for one manifest, and its facts."""
 
     ref: ImageRef
     action: Action
@@ -35,7 +35,7 @@ class Step(Model):
     guards: tuple[str, ...] = Field(default=(), description="what protects it")
     belongs_to: tuple[Digest, ...] = Field(default=(), description="the images that it belongs to")
     depends: tuple[Digest, ...] = Field(default=(), description="its attachments and parts")
-    referrer: bool = Field(default=False, description="whether it is an attachment or a copy, not a part")
+    referrer: bool = Field(default=False, description="whether it is an attachment or a copy")
     tags: tuple[str, ...] = ()
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None

@@ -50,7 +50,7 @@ class Model(BaseModel):
 
 
 class ImageRef(Model):
-    """An image by repository and digest, for example `dev/hello@sha256:…`, without a host or a tag."""
+    """An image by repository and digest, such as `dev/hello@sha256:…`."""
 
     repository: Repository
     digest: Digest
@@ -151,7 +151,7 @@ class StorageStatus(StrEnum):
 
 
 class StoredManifest(Model):
-    """What the registry knows of one manifest that it holds: an image, an index or an artifact."""
+    """A manifest in the registry: an image, an index or an artifact."""
 
     digest: Digest
     tags: tuple[str, ...] = ()
@@ -307,7 +307,7 @@ class ScannedImage(Proven):
 
 
 class CuratedImage(Proven):
-    """An image that curation admitted, signed, and verified again as an outside user would."""
+    """An image that curation admitted, signed and verified again."""
 
     ref: ImageRef
     tag: str
