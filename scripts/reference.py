@@ -301,9 +301,9 @@ def commands_page(links: Links) -> str:
         "installed from.",
         "## Exit status\n\n"
         + "".join(f"- {status}: {meaning}\n" for status, meaning in EXIT.items())
-        + "\n## Output\n\nResults, and the progress of `up`, `down` and `reset`, are on standard output; steps and errors "
-        "are on standard error. Every command with a result has `--json`, which prints it as one JSON value of the "
-        "given [type](#results). Later versions may add keys.\n\n"
+        + "\n## Output\n\nResults, and the progress of `up`, `down` and `reset`, are on standard output; steps "
+        "and errors are on standard error. Every command with a result has `--json`, which prints it as one JSON value "
+        "of the given [type](#results). Later versions may add keys.\n\n"
         "## Common options and arguments\n\n"
         + "".join(f"- {line}\n" for line in shared)
         + "\n## Commands\n\n"
