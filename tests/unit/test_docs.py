@@ -198,7 +198,7 @@ def test_commands_without_json_are_listed() -> None:
 def test_refusals_list_every_rule_with_its_gates() -> None:
     """An auditor reads there what each gate requires."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
-    parts = re.findall(r"^### Gates: (.+)$([^#]+)", page, re.MULTILINE)
+    parts = re.findall(r"^### Gates: (.+?)\n(.+?)(?=^##)", page, re.MULTILINE | re.DOTALL)
     listed = [(gates, text) for gates, part in parts for text in re.findall(r"^[A-Z].+", part, re.MULTILINE)]
     rules = {rule for policy in POLICIES.values() for rule in policy.rules}
 

@@ -86,7 +86,7 @@ Absolute = Annotated[str, StringConstraints(min_length=2)]
 
 
 class Classification(StrEnum):
-    """`confidential` images run only from their encrypted copy."""
+    """How sensitive it is: `confidential` images run only from their encrypted copy."""
 
     PUBLIC = "public"
     INTERNAL = "internal"
