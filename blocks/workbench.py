@@ -75,8 +75,7 @@ class Workbench(Setting):
     registries: tuple[str, ...] = Field(
         default=REGISTRIES,
         title="Upstream registries",
-        description="The registries from which applications may declare images; none that a developer controls, "
-        "because the engine follows every redirect.",
+        description="The registries from which applications may declare images (docs/how-to/bases.md).",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(

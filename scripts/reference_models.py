@@ -61,6 +61,11 @@ def link(model: type[BaseModel], links: Links) -> str:
     return f"[{model.__name__}]({links[_identity(_schema(model))]})"
 
 
+def linked(model: type[BaseModel], page: str) -> Links:
+    """Return the address of a model's section on a page that `fields` does not write."""
+    return {_identity(_schema(model)): f"{page}#{model.__name__.lower()}"}
+
+
 def written(model: type[BaseModel] | TypeAdapter[Any]) -> list[tuple[dict[str, Any], Definitions]]:
     """Return the schema of a document that people write, and of each model in it, with all definitions."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)

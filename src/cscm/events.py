@@ -66,7 +66,9 @@ def events() -> None:
 def advisory(name: str, packages: tuple[str, ...]) -> None:
     """Announce ADVISORY, which rescans the images that contain one of PACKAGES.
 
-    Without PACKAGES, all images are rescanned. A package is a name, name@version or a package URL.
+    Without PACKAGES, all images are rescanned.
+
+    A package is a name, name@version or a package URL.
 
     \b
     Example:

@@ -241,7 +241,9 @@ def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bo
 def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
     """Match curated images with the current vulnerability database.
 
-    With PACKAGES, only images that contain one of them. A package is a name, name@version or a package URL.
+    With PACKAGES, only images that contain one of them.
+
+    A package is a name, name@version or a package URL.
 
     \b
     Example:

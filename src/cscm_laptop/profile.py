@@ -57,8 +57,7 @@ class Profile(Model):
     )
     registries: tuple[Registry, ...] = Field(
         default=REGISTRIES,
-        description="registries from which applications may declare images; none that a developer controls, because "
-        "the engine follows every redirect",
+        description="the registries from which applications may declare images",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",

@@ -24,7 +24,7 @@ class SupplyChainError(Exception):
 class DeclarationInvalid(SupplyChainError):
     """A file that a person wrote is invalid. Nothing was started.
 
-    Correct the line and column in the message.
+    Correct the line that the message names.
     """
 
     code = "declaration.invalid"
@@ -33,7 +33,7 @@ class DeclarationInvalid(SupplyChainError):
 class SourceInvalid(SupplyChainError):
     """The source breaks a rule for what can be built, or its git repository cannot be read.
 
-    Correct the path in the message; docs/explanation/source.md has the rules.
+    Correct the path that the message names; docs/explanation/source.md has the rules.
     """
 
     code = "source.invalid"
@@ -42,7 +42,7 @@ class SourceInvalid(SupplyChainError):
 class SettingInvalid(SupplyChainError):
     """A setting of the operator is missing or invalid, or contradicts another.
 
-    Correct the block, environment, profile or name register in the message.
+    Correct what the message names: block, environment, profile or name register.
     """
 
     code = "setting.invalid"
@@ -105,7 +105,7 @@ class BuildFailed(SupplyChainError):
 class DockerfileRefused(SupplyChainError):
     """The Dockerfile asks for something that a build may not have. Nothing was built.
 
-    Change the line in the message, or declare in `build.fetch` what the build fetches.
+    Change the line that the message names, or declare in `build.fetch` what the build fetches.
     """
 
     code = "dockerfile.refused"

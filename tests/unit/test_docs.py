@@ -272,6 +272,7 @@ def called() -> list[Any]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         lines = [line for kind, content in FENCE.findall(text) if kind == "sh" for line in content.splitlines()]
+        lines += re.findall(r"^    (\S.*)", FENCE.sub("", text), re.MULTILINE)
         inline = re.findall(r"`(cscm [^`]+)`", FENCE.sub("", text))
         found |= dict.fromkeys(match[0] for line in lines if (match := re.search(r"\bcscm [a-z][^|;>)]*", line)))
         found |= dict.fromkeys(inline)
