@@ -23,8 +23,7 @@ class Bridge(Setting):
 
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="Region and an access key that may only assume the role below. An endpoint only if "
-        "AWS has another address.",
+        description="Region and an access key that may only assume the role below.",
     )
     role_arn: str = Field(
         title="Role",

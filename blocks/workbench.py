@@ -87,8 +87,7 @@ class Workbench(Setting):
     notify: str = Field(
         default="supply-chain-log/operators",
         title="Notification",
-        description="The block that notifies owners and operators, as type/name. The default writes into "
-        "the run's log.",
+        description="The block that notifies owners and operators, as type/name.",
     )
 
     @cached_property
