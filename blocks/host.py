@@ -65,8 +65,8 @@ class ContainerHost(Setting):
         default=10 * 1024,
         ge=64,
         title="Build disk",
-        description="The most that the steps of a build write, caches included, in MiB. The engine's disk loses at most this, "
-        "or four times `build.max_size` if that is more.",
+        description="The most that the steps of a build write, caches included, in MiB. The engine's disk loses at "
+        "most this, or four times `build.max_size` if that is more.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
