@@ -84,7 +84,9 @@ def test_check_archives_refuses_archives_that_are_together_larger_than_the_image
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(lzma.compress(bytes(MOST // 2 + 1)))
 
-    with pytest.raises(BuildLimitExceeded, match=r"[ab] unpacks to more than the image may have: 1 MiB are left for it"):
+    with pytest.raises(
+        BuildLimitExceeded, match=r"[ab] unpacks to more than the image may have: 1 MiB are left for it"
+    ):
         check_archives(tmp_path, MOST, SECONDS)
 
 
