@@ -14,7 +14,7 @@ from typing import IO
 import zstandard
 
 from supply_chain.adapters.files.selection import files_below
-from supply_chain.adapters.image.file_content import compression_of
+from supply_chain.adapters.image.compression import compression_of
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import BuildLimitExceeded
 from supply_chain.text import plain_text

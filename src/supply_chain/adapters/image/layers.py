@@ -20,8 +20,9 @@ import zstandard
 
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
-from supply_chain.adapters.image.file_content import MACHINES, PEM, FileContent, Keeper, read_file, readings, secrets_in
+from supply_chain.adapters.image.file_content import MACHINES, FileContent, Keeper, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.image.secret_forms import PEM, readings, secrets_in
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
