@@ -216,7 +216,6 @@ def _after(size: int, parts: Iterator[bytes]) -> Iterator[bytes]:
         size -= len(part)
         if size < 0:
             yield part[size:]
-            size = 0
 
 
 def _unzstd(packed: bytes) -> Iterator[bytes]:

@@ -150,6 +150,13 @@ def test_scan_source_reads_startup_lines_of_pth_file(tmp_path: Path, before: byt
     assert [each.split(": ")[:2] for each in result.failed] == [["lib/start.pth:2", "medium"]]
 
 
+def test_scan_source_reads_pth_file_after_byte_order_mark(tmp_path: Path):
+    """Python 3.13 skips the mark."""
+    (tmp_path / "start.PTH").write_bytes(b"\xef\xbb\xbfimport os; eval(input())\n")
+
+    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("start.PTH:1: medium")
+
+
 def test_scan_source_reports_compiled_and_packed_python(tmp_path: Path):
     """Such files can be run, and bandit cannot read them."""
     for name in ("old.pyc", "lib.whl", "app.pyz", "fine.py"):
