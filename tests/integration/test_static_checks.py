@@ -45,7 +45,7 @@ CHECKS: dict[str, Callable[[Snapshot], CheckResult]] = {
 
 
 def made(toolbox: Toolbox, check: str, path: Path) -> CheckResult:
-    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as taken:
+    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded) as taken:
         return CHECKS[check](taken)
 
 

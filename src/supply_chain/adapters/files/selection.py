@@ -13,7 +13,7 @@ PORTION = 1000
 """Files per command line."""
 
 
-def files_below(directory: Path) -> tuple[str, ...]:
+def list_files(directory: Path) -> tuple[str, ...]:
     """Return the sorted paths of the regular files, relative to the directory.
 
     Links are left out: a link's target in this directory is listed itself.
@@ -32,7 +32,7 @@ def files_below(directory: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
+def measure_bytes(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
     """Return the bytes that files below a directory occupy.
 
     Counting stops above `most` bytes, or when `over` returns True. Files that disappear meanwhile or cannot be read do
@@ -52,12 +52,12 @@ def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False
     return total
 
 
-def portions(files: Sequence[str]) -> Iterator[list[str]]:
+def split_arguments(files: Sequence[str]) -> Iterator[list[str]]:
     """Yield the files as command line arguments, `PORTION` at a time; no argument looks like an option."""
     for start in range(0, len(files), PORTION):
         yield [f"./{name}" for name in files[start : start + PORTION]]
 
 
-def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
+def describe_files(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
     """Return a sentence about files, such as `2 binary files not read: a.png, b.png`; none if there are no files."""
     return (f"{pluralize(len(files), noun)} {rest}: {', '.join(truncate_lines(most, files))}",) if files else ()

@@ -41,7 +41,7 @@ COMPRESSED = (
 _COMPRESSED = tuple(start for start, _ in COMPRESSED)
 
 
-def compression_of(start: bytes) -> str:
+def detect_compression(start: bytes) -> str:
     """Return the compression of a file that begins with `start`; empty if it is not compressed."""
     if start.startswith(_COMPRESSED):
         return next(name for magic, name in COMPRESSED if start.startswith(magic))
@@ -57,7 +57,7 @@ def _is_lzma(start: bytes) -> bool:
     return bool(few_bits or window == 2**32 - 1) and (size < 2**38 or size == 2**64 - 1)
 
 
-def unpack(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
+def unpack_start(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
     """Return the beginning of the unpacked content, and whether more may follow: from the rest, or with more memory."""
     inside = bytearray()
     try:
@@ -65,7 +65,7 @@ def unpack(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bo
             inside += part
             if len(inside) >= most:
                 return bytes(inside), True
-    except _ManyStreams:
+    except _TooManyStreams:
         return bytes(inside), True
     except ERRORS as error:
         return bytes(inside), "memory" in str(error).lower()
@@ -79,7 +79,7 @@ DEFLATED = linear_pattern(
 """Header before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
 
 
-class Deflated:
+class DeflateScanner:
     """Unpacked content of zip entries and of texts in PNG images, found while a file is read."""
 
     compiled = False
@@ -147,7 +147,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class _ManyStreams(Exception):
+class _TooManyStreams(Exception):
     """The file has more compressed streams than are unpacked."""
 
 
@@ -170,7 +170,7 @@ def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[by
             end = padded.end() if padded else end
             if end == len(packed):
                 return
-        raise _ManyStreams
+        raise _TooManyStreams
 
     return unpack_streams
 

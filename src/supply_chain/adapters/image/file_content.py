@@ -8,9 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Literal
 
-from supply_chain.adapters.image.compression import BLOCK, UNPACKED, Deflated, compression_of, unpack
+from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
 from supply_chain.adapters.image.patterns import any_of
-from supply_chain.adapters.image.secret_forms import LONGEST_FORM, MARKS, MOST_SECRETS, PEM, is_wide, secrets_in
+from supply_chain.adapters.image.secret_forms import (
+    LONGEST_FORM,
+    MARKS,
+    MOST_SECRETS,
+    PEM,
+    find_secret_patterns,
+    is_wide,
+)
 
 CHUNK = 1024 * 1024
 HEAD = 64 * 1024
@@ -64,13 +71,13 @@ class FileContent:
     """Line and kind of each likely secret in compressed content; the line counts in the unpacked content."""
 
 
-class Keeper:
+class ContentStore:
     """Stores the content of small files in a temporary file, so that memory does not grow with them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def keep(self, content: bytes) -> int:
+    def store(self, content: bytes) -> int:
         """Store a content and return the position to read it from."""
         place = self._file.seek(0, io.SEEK_END)
         self._file.write(content)
@@ -84,15 +91,15 @@ class Keeper:
         return self._file.read(content.size)
 
 
-def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
+def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secrets: bool) -> FileContent:
     """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets."""
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
     found, packed = _Places(), _Places()
-    single, entries, deflated, inside = False, ZipEntries(), Deflated(), list[bytes]()
+    single, entries, deflated, inside = False, ZipEntries(), DeflateScanner(), list[bytes]()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
-        most = most or (START if compression_of(chunk) else HEAD)
+        most = most or (START if detect_compression(chunk) else HEAD)
         if len(start) < most:
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
@@ -102,19 +109,19 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         size_read += len(chunk)
         left = piece[-LONGEST_FORM:]
         if secrets:
-            found.add(secrets_in(piece, line))
+            found.add(find_secret_patterns(piece, line))
             for content in deflated.read(piece, place):
-                packed.add(each for each in secrets_in(content) if not (deflated.compiled and each[1] == PEM))
+                packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
-    head, form = start[:HEAD], _compressed(start, inside, cut=len(start) < size)
+    head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
     for content in inside if secrets else ():
-        packed.add(secrets_in(content))
+        packed.add(find_secret_patterns(content))
     return FileContent(
         sha256=digest.digest(),
-        machine=machine_of(head),
-        archive="Node.js application" if single else archive_in(head, tail, size, entries) or form,
-        database=database_in(head),
-        place=keeper.keep(head) if size <= HEAD else -1,
+        machine=detect_machine(head),
+        archive="Node.js application" if single else detect_archive(head, tail, size, entries) or form,
+        database=detect_database(head),
+        place=keeper.store(head) if size <= HEAD else -1,
         size=len(head),
         text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head),
         secrets=found.sorted(),
@@ -139,7 +146,7 @@ class _Places:
         return tuple(sorted((line, kind) for kind, lines in self._lines.items() for line in lines))
 
 
-def machine_of(head: bytes) -> str:
+def detect_machine(head: bytes) -> str:
     """Return the machine that a program is for; empty if the file is not an ELF program or library."""
     if head[:4] != b"\x7fELF" or len(head) < HEADER:
         return ""
@@ -174,18 +181,18 @@ EMBEDDED = b"MEI\014\013\012\013\016"
 """PyInstaller's marker near the end of a program that contains an archive."""
 
 
-def archive_in(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
+def detect_archive(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
     """Return the format of an archive, also of one appended to a program; empty if there is none."""
     if EMBEDDED in tail:
         return "PyInstaller"
-    if form := _begun(head):
+    if form := _format_by_start(head):
         return form
     if entries.end_in(tail, size):
         return "jar" if MANIFEST in head and entries.java else "zip"
     return ""
 
 
-def _begun(head: bytes) -> str:
+def _format_by_start(head: bytes) -> str:
     """Return the format of an archive by its beginning; empty if none."""
     forms = (
         (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
@@ -266,29 +273,29 @@ def _is_python(name: bytes) -> bool:
     return name.endswith((b".py", b".pyc")) or b".dist-info/" in name or b".egg-info/" in name
 
 
-def _compressed(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
+def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
     """Return the format of the archive in a compressed file, such as a Debian, Alpine or pacman package.
 
     A single compressed file is not an archive. Its unpacked content decides, and is added to `unpacked`. `start` is the
     complete file or its first `START` bytes; with `cut`, the file continues after them. The format is `unknown` if the
     unpacked start is too short to decide, or has too many nested compressed files.
     """
-    name = compression_of(start)
+    name = detect_compression(start)
     if not name:
         return ""
-    inside, more = unpack(start, name, UNPACKED, cut=cut)
-    if compression_of(inside):
-        inside, more = unpack(start, name, START, cut=cut)
+    inside, more = unpack_start(start, name, UNPACKED, cut=cut)
+    if detect_compression(inside):
+        inside, more = unpack_start(start, name, START, cut=cut)
     unpacked.append(inside)
-    form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
-    if not form and compression_of(inside):
-        form = _compressed(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
+    form = _format_by_start(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
+    if not form and detect_compression(inside):
+        form = _compressed_format(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
     if not form and more and len(inside) < INSIDE:
         form = "unknown"
     return f"{form}, {name}" if form else ""
 
 
-def database_in(head: bytes) -> str:
+def detect_database(head: bytes) -> str:
     """Return the package manager whose records a file holds; empty if none."""
     if head.startswith(b"Package: ") and b"\nVersion: " in head:
         stanza = head.partition(b"\n\n")[0]

@@ -101,7 +101,7 @@ words, which has fewer digits."""
 _Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
 
 
-def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
+def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
     """Compile a pattern with RE2, or with `re` if it has a lookahead, which RE2 does not support.
 
     A pattern with a lookahead matches only a bounded length.
@@ -109,7 +109,7 @@ def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
     return kind, anchor, re.compile(form) if b"(?!" in form else linear_pattern(form)
 
 
-_FORMS, _BINARY_FORMS = (tuple(_compiled(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
+_FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
 _ZEROS = (b"", b"\0", b"\0\0\0")
 """Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
 _ANCHORS = any_of(
@@ -130,24 +130,24 @@ MARKS = {
 """Byte order mark → encoding."""
 
 
-def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
+def find_secret_patterns(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
     """Yield line and kind of everything that matches a pattern of a secret; `line` is the number of the first line.
 
     At most `most` places for each pattern; all if None. Also searches ASCII in UTF-16 and UTF-32.
     """
     if not _ANCHORS.search(content):
         return
-    yield from _found(content, line, most, _FORMS)
+    yield from _find_secrets(content, line, most, _FORMS)
     if b"\0" in content:
-        yield from _found(content, line, most, _BINARY_FORMS)
+        yield from _find_secrets(content, line, most, _BINARY_FORMS)
         counted = 0
         for match in _WIDE.finditer(content):
             line += content.count(b"\n", counted, match.start())
             counted = match.start()
-            yield from secrets_in(match.group().replace(b"\0", b"") + b"\0", line, most)
+            yield from find_secret_patterns(match.group().replace(b"\0", b"") + b"\0", line, most)
 
 
-def _found(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
+def _find_secrets(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
     for kind, anchor, form in forms:
         if anchor in content:
             place, counted = line, 0
@@ -191,7 +191,7 @@ def is_wide(content: bytes) -> bool:
     return not few and 2 * sum(len(each.group()) for each in _WIDE.finditer(content)) > len(content)
 
 
-def readings(content: bytes) -> tuple[str, ...]:
+def decode_texts(content: bytes) -> tuple[str, ...]:
     """Return every text that a file can be decoded to; empty if it is binary (zero bytes, but not UTF-16 or UTF-32).
 
     A byte order mark proves nothing, so the content is also decoded without it. UTF-16 and UTF-32 without a byte order

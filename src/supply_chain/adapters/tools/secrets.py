@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.files.selection import files_below, portions, told
-from supply_chain.adapters.image.secret_forms import readings, secrets_in
+from supply_chain.adapters.files.selection import describe_files, list_files, split_arguments
+from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -82,38 +82,38 @@ def find_secrets(
     """
     started = now()
     with scratch("secrets") as work:
-        files = {**(others or {}), **{file: context / file for file in files_below(context)}}
+        files = {**(others or {}), **{file: context / file for file in list_files(context)}}
         texts, binary, large = list[str](), list[str](), list[str]()
         copies = dict[str, str]()
         for number, (file, path) in enumerate(files.items()):
             content = _content(path)
-            read = () if content is None else _copied(content, work, f"{number}", _ending(file, TEXT))
+            read = () if content is None else _write_readings(content, work, f"{number}", _choose_suffix(file, TEXT))
             copies |= dict.fromkeys(read, file)
             (large if content is None else texts if read else binary).append(file)
-        found = _found(tool, work, copies)
+        found = _search_copies(tool, work, copies)
         declared, excused = Places(), dict[str, str]()
         for copy, file in copies.items():
             text = (work / copy).read_text(encoding="utf-8")
             if PRAGMA.search(text):
                 excused[copy] = file
             _add_known_forms(file, text, found, declared)
-        for place, seen in _found(tool, work, excused, NO_COMMENTS).items():
+        for place, seen in _search_copies(tool, work, excused, NO_COMMENTS).items():
             declared.setdefault(place, set()).update(seen)
         declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
-        passed=(*passed, *told("lock file", "of these read for known forms of secrets only", locks)),
+        passed=(*passed, *describe_files("lock file", "of these read for known forms of secrets only", locks)),
         warned=(
             *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
-            *told("binary file", "not read", binary),
-            *told("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
+            *describe_files("binary file", "not read", binary),
+            *describe_files("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
             *(() if texts else ("The build context holds no text.",)),
         ),
         failed=_sentences(found),
         details={"files": len(files), "binary": binary[:100], "large": large[:100]},
-        tools=tools_of(tool),
+        tools=list_secret_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
 
@@ -121,7 +121,7 @@ def find_secrets(
 def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
     """Add every known form of a secret; detect-secrets misses some by how a line is written, or has no rule for it."""
     lines = ["", *text.replace("\0", "").split("\n")]
-    for line, kind in secrets_in(text.encode(), most=None):
+    for line, kind in find_secret_patterns(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
         (declared if excused else found).setdefault((file, line), set()).add(kind)
 
@@ -135,22 +135,22 @@ def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({kind.casefold(): kind for kind in sorted(kinds, reverse=True)}.values()))
 
 
-def tools_of(tool: Tool) -> dict[str, str]:
+def list_secret_tools(tool: Tool) -> dict[str, str]:
     """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "secrets": SECRETS_VERSION}
 
 
-def _ending(path: str, otherwise: str) -> str:
+def _choose_suffix(path: str, otherwise: str) -> str:
     name = Path(path)
     if name.suffix == ".env" or name.name.startswith(".env"):
         return PRINTED
     return name.suffix if name.suffix in ENDINGS else otherwise
 
 
-def searched_checksums(context: Path) -> frozenset[str]:
+def checksum_searched_files(context: Path) -> frozenset[str]:
     """Return the SHA-256, in hexadecimal digits, of each file of a build context that `find_secrets` reads."""
-    contents = (_content(context / file) for file in files_below(context))
-    return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and readings(each))
+    contents = (_content(context / file) for file in list_files(context))
+    return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and decode_texts(each))
 
 
 def _content(file: Path) -> bytes | None:
@@ -160,30 +160,33 @@ def _content(file: Path) -> bytes | None:
     return content if len(content) <= LARGEST else None
 
 
-def _copied(content: bytes, work: Path, name: str, ending: str) -> list[str]:
+def _write_readings(content: bytes, work: Path, name: str, ending: str) -> list[str]:
     """Write every text reading of a content to a new file in UTF-8, which detect-secrets reads; return the names."""
     names = []
-    for number, text in enumerate(readings(content)):
+    for number, text in enumerate(decode_texts(content)):
         names.append(f"{name}-{number}{ending}")
         (work / names[-1]).write_text(text, encoding="utf-8", newline="")
     return names
 
 
-def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
+def _search_copies(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
     """Return what detect-secrets finds in the copied files; in lock files, which hold digests, entropy is ignored."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
     others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
-    asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
-    return _places(tool, work, copies, asked)
+    asked = [
+        *((part, options) for part in split_arguments(others)),
+        *((p, (*options, *NO_GUESSES)) for p in split_arguments(locks)),
+    ]
+    return _read_places(tool, work, copies, asked)
 
 
-def _places(
+def _read_places(
     tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> Places:
     """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
     places = Places()
     for part, options in asked:
-        for (copy, line), kinds in places_in(_scan(tool, work, part, *options)).items():
+        for (copy, line), kinds in parse_places(_scan(tool, work, part, *options)).items():
             places.setdefault((copies[copy], line), set()).update(kinds)
     return places
 
@@ -200,7 +203,7 @@ class SecretSearch:
     @property
     def tools(self) -> Mapping[str, str]:
         """The tools that a search depends on, with their versions."""
-        return tools_of(self.tool)
+        return list_secret_tools(self.tool)
 
     def kinds(self, text: str) -> tuple[str, ...]:
         """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade`."""
@@ -209,8 +212,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        seen = {kind for kinds in places_in(report).values() for kind in kinds}
-        return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
+        seen = {kind for kinds in parse_places(report).values() for kind in kinds}
+        return _distinct(seen | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.
@@ -223,10 +226,10 @@ class SecretSearch:
             copies = {
                 copy: path
                 for number, (path, content) in enumerate(files.items())
-                for copy in _copied(content, work, f"{number}", _ending(path, PRINTED))
+                for copy in _write_readings(content, work, f"{number}", _choose_suffix(path, PRINTED))
             }
-            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in portions(list(copies))]
-            return _sentences(_places(self.tool, work, copies, asked))
+            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
+            return _sentences(_read_places(self.tool, work, copies, asked))
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
@@ -240,7 +243,7 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     return done.stdout
 
 
-def places_in(report: str) -> Places:
+def parse_places(report: str) -> Places:
     """Return what detect-secrets reports; raise `CheckNotMade` if the report cannot be read."""
     try:
         results = _Report.model_validate_json(report).results

@@ -12,8 +12,8 @@ import zlib
 import pytest
 import zstandard
 
-from supply_chain.adapters.image.compression import MOST_STREAMS, UNPACKED, compression_of, unpack
-from supply_chain.adapters.image.file_content import Keeper, read_file
+from supply_chain.adapters.image.compression import MOST_STREAMS, UNPACKED, detect_compression, unpack_start
+from supply_chain.adapters.image.file_content import ContentStore, read_file
 
 KEY = b"aws_access_key_id = AKIA" + b"QWERTYUIOPASDFGH"
 NOISE = random.Random(1).randbytes(200_000)
@@ -28,7 +28,7 @@ FIRST = {"tiny": b"", "text": b"a\n" * 50_000, "zeros": bytes(500_000), "noise":
 
 
 def secrets(content):
-    return read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).packed
+    return read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).packed
 
 
 @pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
@@ -39,7 +39,7 @@ def test_all_streams_are_unpacked(pack, first, streams):
     first = first[: UNPACKED // streams // 2]
     packed = pack(first) * streams + pack(KEY)
 
-    assert unpack(packed, compression_of(packed), UNPACKED, cut=False) == (first * streams + KEY, False)
+    assert unpack_start(packed, detect_compression(packed), UNPACKED, cut=False) == (first * streams + KEY, False)
     assert [kind for _, kind in secrets(packed)] == ["AWS access key"]
 
 
@@ -67,7 +67,7 @@ def test_content_before_an_error_is_searched(name, size, streams):
     content = NOISE[:size] + b" " + KEY + b"\n"
     packed = PACK[name](b"x" * 2000) * streams + broken(name, content)
 
-    inside, more = unpack(packed, name, UNPACKED, cut=True)
+    inside, more = unpack_start(packed, name, UNPACKED, cut=True)
 
     assert b"x" * 2000 * streams + content.strip(b"\n") in inside + b"\n"
     assert not more and [kind for _, kind in secrets(packed)] == ["AWS access key"]
@@ -92,6 +92,6 @@ def test_size_stays_limited_before_an_error(name):
     """A small file may unpack to very much, and the error may come late."""
     packed = broken(name, bytes(3 * UNPACKED))
 
-    inside, more = unpack(packed, name, UNPACKED, cut=False)
+    inside, more = unpack_start(packed, name, UNPACKED, cut=False)
 
     assert more and UNPACKED <= len(inside) < UNPACKED + 1024

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from supply_chain.adapters.image import budget as image_budget
 from supply_chain.adapters.image import layers
 from supply_chain.adapters.image.budget import TooLong
-from supply_chain.adapters.image.file_content import HEAD, Keeper
+from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
 from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.command import Cancellation, Tool
 from supply_chain.adapters.tools import secrets
-from supply_chain.adapters.tools.secrets import LARGEST, find_secrets, searched_checksums
+from supply_chain.adapters.tools.secrets import LARGEST, checksum_searched_files, find_secrets
 from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from supply_chain.model.image import ImageRef
 from tests.support.memory_engine import MemoryEngine
@@ -424,7 +424,7 @@ def test_context_secret_is_omitted_only_if_check_secrets_read_it(tmp_path, conte
     (tmp_path / "dump").write_bytes(content)
 
     read = read_contents(
-        engine(layer(text("opt/dump", content))), "image", 10 * MIB, partial(searched_checksums, tmp_path)
+        engine(layer(text("opt/dump", content))), "image", 10 * MIB, partial(checksum_searched_files, tmp_path)
     )
 
     assert read.secrets == found
@@ -539,7 +539,7 @@ def test_every_context_file_is_searched_by_at_least_one_check(tmp_path, monkeypa
     image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
 
     own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
-    other = read_contents(image, "image", 10 * MIB, partial(searched_checksums, tmp_path)).secrets
+    other = read_contents(image, "image", 10 * MIB, partial(checksum_searched_files, tmp_path)).secrets
 
     assert b"\0" not in FILES["compressed without zero bytes"]
     found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
@@ -696,7 +696,7 @@ def test_reading_stops_when_its_run_is_cancelled(kind, content):
                 return super().read(size)
 
         with pytest.raises(Cancelled):
-            layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
+            layers._Image(10 * MIB, ContentStore(io.BytesIO()), secrets=True).add(Packed(content), kind)
 
 
 def test_cancelled_run_reads_no_image(tmp_path):

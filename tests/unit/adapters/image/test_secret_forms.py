@@ -2,14 +2,14 @@
 
 import pytest
 
-from supply_chain.adapters.image.secret_forms import secrets_in
+from supply_chain.adapters.image.secret_forms import find_secret_patterns
 
 TOKEN = b"ghp_" + b"aB3" * 12
 PEM = "private key"
 
 
 def kinds(content):
-    return {kind for _, kind in secrets_in(content)}
+    return {kind for _, kind in find_secret_patterns(content)}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def kinds(content):
 )
 def test_known_secret_formats_are_found(content, kinds):
     """Documented example keys and programs that search for keys contain no secret."""
-    assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
-    assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
+    assert [kind for _, kind in find_secret_patterns(b"first line\n" + content)] == kinds
+    assert all(line == 2 for line, _ in find_secret_patterns(b"first line\n" + content))
 
 
 BEGIN, END = "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
