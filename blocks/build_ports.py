@@ -20,6 +20,7 @@ from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.command import Tool, cancellation
 from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.bandit import tools_of as source_tools
 from supply_chain.adapters.tools.crane import read_upstream_config
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
@@ -168,8 +169,8 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    tools = secrets_tools(tool) if check is Check.SECRETS else {tool.name: tool.version}
-    return Planned(check, tools, lambda: make(tool))
+    of = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}.get(check)
+    return Planned(check, of(tool) if of else {tool.name: tool.version}, lambda: make(tool))
 
 
 def dependencies(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Dependencies:

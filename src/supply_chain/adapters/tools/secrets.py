@@ -1,4 +1,4 @@
-"""Finds secrets in texts, with detect-secrets and by known forms (`file_content`); never repeats a secret itself."""
+"""Finds secrets in texts, with detect-secrets and by known forms (`secret_forms`); never repeats a secret itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.selection import describe_files, list_files, split_arguments
-from supply_chain.adapters.image.file_content import decode_texts, find_secret_patterns
+from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -29,7 +29,7 @@ CORES = "2"
 LARGEST = 5 * 1024 * 1024
 """Maximum bytes of a file that is read: detect-secrets takes some seconds for each MiB."""
 
-SECRETS_VERSION = "5"
+SECRETS_VERSION = "6"
 """Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
 
 EVERY_FILE = [
