@@ -123,8 +123,8 @@ def test_false_os_release_behind_link_is_refused(bases: None, application: Make)
     ran = cscm("chain", str(application("liar", {"Dockerfile": LIAR})), "--json")
 
     assert "sbom.distribution-differs" in ran.reasons()
-    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "sbom.distribution-differs"]
-    assert "it says to be of debian 99" in reason["fact"] and "debian 12" in reason["fact"]
+    facts = [each["fact"] for each in ran.result["reasons"] if each["code"] == "sbom.distribution-differs"]
+    assert any(fact.startswith("it names debian 99") and "debian 12" in fact for fact in facts), facts
 
 
 PACKAGE = """\
