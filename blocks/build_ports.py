@@ -20,10 +20,11 @@ from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.command import Tool, cancellation
 from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.bandit import tools_of as source_tools
 from supply_chain.adapters.tools.crane import read_upstream_config
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.adapters.tools.secrets import SecretSearch, find_secrets, searched_checksums
+from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets
 from supply_chain.adapters.tools.secrets import tools_of as secrets_tools
 from supply_chain.concurrency import both
 from supply_chain.development.bases import CuratedBases
@@ -138,7 +139,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
             (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, probe_limits(host), wait=wait))
         ]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, image, manifest.build.max_size, partial(searched_checksums, context))
+    layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
     in_engine.append(
         (Check.CONTENT, lambda: reviewed(
             check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
@@ -168,7 +169,8 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    tools = secrets_tools(tool) if check is Check.SECRETS else {tool.name: tool.version}
+    versioned = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}
+    tools = versioned[check](tool) if check in versioned else {tool.name: tool.version}
     return Planned(check, tools, lambda: make(tool))
 
 

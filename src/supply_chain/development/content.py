@@ -17,7 +17,7 @@ from supply_chain.text import pluralize, truncate_lines
 SHOWN = 20
 MOST_SECRETS = 50
 """Largest number of secrets in an image that the result lists one by one."""
-CONTENT_VERSION = "6"
+CONTENT_VERSION = "7"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -40,7 +40,10 @@ class Contents:
     secrets: tuple[str, ...] = ()
     """`path:line: kind` of each known form of a secret in any layer, except in files that the check `secrets` reads."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
-    """Path → content of small texts that no package installed and that the check `secrets` does not read."""
+    """Path → content of small texts that no package installed and that the check `secrets` does not read so.
+
+    `configuration` has the variables and labels, one a line.
+    """
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     examination: Examination = field(default_factory=Examination)

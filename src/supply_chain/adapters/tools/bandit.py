@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.files.selection import files_below, portions, told
+from supply_chain.adapters.files.selection import files_below, links_below, portions, told
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -26,7 +26,11 @@ TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$
 ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 SHEBANG = re.compile(rb"#!.*\bpython")
-PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$")
+PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
+
+SOURCE_VERSION = "2"
+"""Version of this selection. Raise it when more is scanned, so that sources that were checked before are checked again.
+"""
 
 
 class _Finding(BaseModel):
@@ -67,12 +71,16 @@ class Report(BaseModel):
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Scan the Python files of a build context: medium and high findings fail, low ones warn.
 
+    A link gives a file its name too: `helper.py` may lead to a text that Python then imports.
     Files that bandit did not read fail, because nothing is known about them; so do sources that are too large. Compiled
     and packed Python files warn. Raises `CheckNotMade` if bandit gives no answer.
     """
     started = now()
     present = files_below(context)
-    sources = [name for name in present if _is_source(context / name)]
+    names = {name: {name} for name in present}
+    for link, name in links_below(context).items():
+        names.get(name, set()).add(link)
+    sources = [name for name in present if _is_source(context / name, names[name])]
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     large = sorted(set(sources) - set(files))
     reports = [_report(tool, context, portion) for portion in portions(files)]
@@ -80,21 +88,29 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     return CheckResult(
         check=Check.SOURCE,
         passed=passed if files or not large else (),
-        warned=(*warned, *told("compiled or packed file", "not read", [n for n in present if PACKED.search(n)])),
+        warned=(
+            *warned,
+            *told("compiled or packed file", "not read", [n for n in present if any(map(PACKED.search, names[n]))]),
+        ),
         failed=(
             *failed,
             *_left_out(files, reports),
             *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
         ),
         details={"files": len(files)},
-        tools={tool.name: tool.version},
+        tools=tools_of(tool),
         interval=Interval(started=started, finished=now()),
     )
 
 
-def _is_source(path: Path) -> bool:
-    """Return whether a file is Python, by its name or by the interpreter in its first line."""
-    if path.suffix in (".py", ".pyw"):
+def tools_of(tool: Tool) -> dict[str, str]:
+    """Return the tools that the check depends on, with their versions."""
+    return {tool.name: tool.version, "source": SOURCE_VERSION}
+
+
+def _is_source(path: Path, names: Iterable[str]) -> bool:
+    """Return whether a file is Python, by one of its names or by the interpreter in its first line."""
+    if any(name.lower().endswith((".py", ".pyw")) for name in names):
         return True
     with path.open("rb") as file:
         return bool(SHEBANG.match(file.readline(1000)))
