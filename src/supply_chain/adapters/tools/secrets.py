@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ from supply_chain.scratch import scratch
 from supply_chain.text import pluralize
 
 TIMEOUT = 300.0
+LONGEST = 1800.0
+"""Seconds after which no further batch of files is read."""
 MEMORY = 2 * 1024**3
 """Maximum bytes of memory that each process of detect-secrets may use."""
 CORES = "2"
@@ -208,10 +211,10 @@ def _content(file: Path) -> bytes | None:
 def _batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
     """Write every text reading of the files in UTF-8, which detect-secrets reads, and yield copy → file in batches.
 
-    The copies of a batch are removed before those of the next are written. Raises `CheckNotMade` if the reserve of free
-    space would be used.
+    The copies of a batch are removed before those of the next are written. Raises `CheckNotMade` after `LONGEST`, or if
+    the reserve of free space would be used.
     """
-    copies, size = dict[str, str](), 0
+    copies, size, end = dict[str, str](), 0, time.monotonic() + LONGEST
     for number, (file, content) in enumerate(files):
         for reading, text in enumerate(readings(content)):
             for ending in _endings(file, script=_is_script(content)):
@@ -220,6 +223,11 @@ def _batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[st
                     for copy in copies:
                         (work / copy).unlink()
                     copies, size = {}, 0
+                if time.monotonic() > end:
+                    raise CheckNotMade(
+                        f"The search for secrets was ended after {LONGEST / 60:.0f} min.\n"
+                        "Remove files that are not built, or name them in the ignore file."
+                    )
                 if shortage := find_shortage(work):
                     raise CheckNotMade(f"The search for secrets was ended: {shortage}")
                 copy = f"{number}-{reading}{ending}"

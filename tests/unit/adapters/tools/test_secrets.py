@@ -258,6 +258,15 @@ def test_search_keeps_a_reserve_of_free_space(tmp_path: Path, monkeypatch: pytes
         find_secrets(DETECT, tmp_path, now)
 
 
+def test_search_ends_after_the_longest_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Batches have a time limit each, and a source may have any number of them."""
+    monkeypatch.setattr("supply_chain.adapters.tools.secrets.LONGEST", -60.0)
+    (tmp_path / "app.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match="was ended after"):
+        find_secrets(DETECT, tmp_path, now)
+
+
 def test_find_secrets_reads_files_beside_the_context(tmp_path: Path):
     """The Dockerfile and the declaration become part of the image configuration and of the provenance."""
     (tmp_path / "src").mkdir()
