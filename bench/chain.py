@@ -246,7 +246,7 @@ def _application(directory: Path) -> Path:
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Run cold chain, script and unchanged chain alternately in every round; the first round is a warm-up."""
     cold, plain, again = list[Run](), list[Run](), list[Run]()
-    matcher = reader(asyncio.run(_blocks())[1]).left_out
+    matcher = reader(asyncio.run(_blocks())[1]).find_excluded
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)

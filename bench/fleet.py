@@ -35,7 +35,7 @@ from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb.report_cache import ReportCache
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination
@@ -43,7 +43,7 @@ from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
 from supply_chain.model.manifest import MANIFEST as DECLARATION
@@ -183,12 +183,12 @@ class Fleet:
 
     def add(
         self, name: str, sboms: Sequence[bytes], limits: Mapping[str, int | None] | None = None
-    ) -> list[KnownImage]:
+    ) -> list[FleetImage]:
         """Add images of an application, one for each SBOM, each with the evidence that a scan needs."""
         self.ecr.create_repository(repositoryName=f"curated/{name}")
-        return list(side_by_side(lambda pair: self._image(name, *pair, limits or {}), list(enumerate(sboms))))
+        return list(map_concurrently(lambda pair: self._image(name, *pair, limits or {}), list(enumerate(sboms))))
 
-    def _image(self, name: str, number: int, sbom: bytes, limits: Mapping[str, int | None]) -> KnownImage:
+    def _image(self, name: str, number: int, sbom: bytes, limits: Mapping[str, int | None]) -> FleetImage:
         repository, layer = f"curated/{name}", f"{name} {number}".encode()
         config = self.registry.push_blob(repository, b'{"architecture": "amd64", "os": "linux"}')
         blobs = [{"digest": self.registry.push_blob(repository, layer), "size": len(layer), "mediaType": "x/layer"}]
@@ -204,7 +204,7 @@ class Fleet:
         )
         for tier, kind, predicate in self._evidence(ref, sbom, limits):
             self.store(tier).attach(ref, kind, predicate, self.now())
-        return KnownImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=self.now(), size=len(layer)))
+        return FleetImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=self.now(), size=len(layer)))
 
     def _evidence(
         self, ref: ImageRef, sbom: bytes, limits: Mapping[str, int | None]

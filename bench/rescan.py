@@ -46,14 +46,14 @@ from orchestration.clock import now
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import pinned
+from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.fleet.exposure import Unjudged
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.rescan import RescanPorts, chunks, rescan
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import digest_of
-from supply_chain.vulnerability.matching import Wanted, match, processors
+from supply_chain.vulnerability.matching import MatchRequest, match, processors
 from supply_chain.vulnerability.scanner import Sbom
 
 PROJECT = Path(__file__).parents[1]
@@ -125,11 +125,11 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
         raise SystemExit("the loop did not scan everything")
 
 
-def night(images: Sequence[KnownImage], bench: RescanPorts) -> Tally:
+def night(images: Sequence[FleetImage], bench: RescanPorts) -> Tally:
     """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
     tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
     for chunk in chunks(images):
-        for seen in rescan(chunk, replace(bench, told=tally.add)):
+        for seen in rescan(chunk, replace(bench, on_result=tally.add)):
             if isinstance(seen, Unjudged):
                 raise SystemExit(f"{seen.ref}: {seen.message}")
     return tally
@@ -150,7 +150,7 @@ def matched(files: Sequence[Path], scanner: Grype, results: Path) -> None:
     def read(file: Path) -> Sbom:
         return Sbom(file.read_bytes(), 1, "syft")
 
-    wanted = [Wanted(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
+    wanted = [MatchRequest(f"sha256:{file.stem}", lambda file=file: read(file)) for file in files]  # type: ignore[misc]
     match(wanted, scanner, ReportCache(results))
 
 
@@ -177,7 +177,7 @@ def measured(count: int, rounds: int) -> tuple[Measured, int]:
             files = other.submit(sboms, work / "sboms", count).result()
         size = sum(file.stat().st_size for file in files) // count
         with emulated(home.emulator / "bin/python", work / "registry") as fleet:
-            images: list[KnownImage] = []
+            images: list[FleetImage] = []
             for start in range(0, count, EACH):
                 contents = [file.read_bytes() for file in files[start : start + EACH]]
                 images += fleet.add(f"app-{start // EACH}", contents)
@@ -197,9 +197,9 @@ def _peak(work: Callable[[], object]) -> float:
 
 
 def _rounds(
-    rounds: int, arms: Measured, grype: Tool, work: Path, fleet: Fleet, images: list[KnownImage], files: list[Path]
+    rounds: int, arms: Measured, grype: Tool, work: Path, fleet: Fleet, images: list[FleetImage], files: list[Path]
 ) -> None:
-    with pinned(grype, work / "database") as held:
+    with pin_database(grype, work / "database") as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
         bench = Fleet(fleet.host, fleet.directory, kept=work / "content-first").bench(scanner, work / "results-first")
         tenth, rest = images[: len(images) // 10], images[len(images) // 10 :]

@@ -19,19 +19,19 @@ from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.command import Tool, cancellation
+from supply_chain.adapters.tools.bandit import list_source_tools as source_tools
 from supply_chain.adapters.tools.bandit import scan_source
-from supply_chain.adapters.tools.bandit import tools_of as source_tools
 from supply_chain.adapters.tools.crane import read_upstream_config
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets
-from supply_chain.adapters.tools.secrets import tools_of as secrets_tools
-from supply_chain.concurrency import both
+from supply_chain.adapters.tools.secrets import list_secret_tools as secrets_tools
+from supply_chain.concurrency import run_both
 from supply_chain.development.bases import CuratedBases
 from supply_chain.development.build import BuildPorts, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
-from supply_chain.development.probe import TESTS_VERSION, check_command, probe, run_tests, tools_of
-from supply_chain.development.review import reviewed
+from supply_chain.development.probe import TESTS_VERSION, check_command, list_probe_tools, probe, run_tests
+from supply_chain.development.review import apply_reviews
 from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned
@@ -50,7 +50,7 @@ def build_ports(tier: Tier, host: ContainerHost, workbench: Workbench, origin: P
     def context(snapshot: Snapshot) -> AbstractContextManager[Path]:
         return build_context(snapshot, rootfs)
 
-    builder, bases = both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
+    builder, bases = run_both(partial(buildx, tier, host, workbench), partial(curated_bases, tier, workbench))
     return BuildPorts(
         builder=builder,
         reader=reader(workbench),
@@ -120,9 +120,9 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
         (
             Check.SECRETS,
             "detect-secrets",
-            lambda t: reviewed(find_secrets(t, context, now, snapshot.beside_context), manifest.reviewed),
+            lambda t: apply_reviews(find_secrets(t, context, now, snapshot.outside_context), manifest.reviewed),
         ),
-        (Check.SOURCE, "bandit", lambda t: reviewed(scan_source(t, context, now), manifest.reviewed)),
+        (Check.SOURCE, "bandit", lambda t: apply_reviews(scan_source(t, context, now), manifest.reviewed)),
         (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, snapshot.dockerfile, now)),
     ]
     search = SecretSearch(workbench.tool("detect-secrets"))
@@ -141,7 +141,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
     tools = in_engine_tools(host, search)
     layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
     in_engine.append(
-        (Check.CONTENT, lambda: reviewed(
+        (Check.CONTENT, lambda: apply_reviews(
             check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
             manifest.reviewed,
         )),
@@ -157,13 +157,13 @@ def probe_limits(host: ContainerHost) -> Room:
     limits, storage = host.build_limits, host.storage
     if not storage:
         return Room(limits, lambda: "")
-    return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).look)
+    return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
 
 
 def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
     """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
     engine = host.engine()
-    both, content = tools_of(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
+    both, content = list_probe_tools(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
     return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 from orchestration.clock import now
-from supply_chain.adapters.registry.client import Registry, manifest_in
+from supply_chain.adapters.registry.client import Registry, parse_manifest
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.curation.rescan import ruled_bases
+from supply_chain.curation.rescan import read_base_decisions
 from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.sbom import sbom_in
 from supply_chain.evidence.statement import SBOM
@@ -40,7 +40,7 @@ def layers_of(registry: Registry, evidence: EvidenceStore, workbench: Workbench)
             content = _manifest_in_sbom(ref, evidence, workbench.content_cache)
             if content is None:
                 raise
-            manifest = manifest_in(content, ref)
+            manifest = parse_manifest(content, ref)
         return tuple(blob.digest for blob in blobs_of(manifest, ref)[1:])
 
     return layers
@@ -55,7 +55,7 @@ def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, kept: ContentCache
     if sbom is None:
         return None
     content = sbom.manifest
-    kept.keep(where, content, "")
+    kept.put(where, content, "")
     return content
 
 
@@ -83,7 +83,7 @@ def rescan_ports(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanPort
         repositories=tier.ecr,
         layers=layers_of(registry, evidence, workbench),
         bases=bases,
-        ruled=ruled_bases(bases, evidence),
+        ruled=read_base_decisions(bases, evidence),
         production=frozenset(place.name for place in workbench.environments() if place.production),
         now=now,
     )

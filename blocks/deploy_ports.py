@@ -8,7 +8,7 @@ from blocks.host import ContainerHost
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 from orchestration.clock import now
-from supply_chain.adapters.process.command import cancellation, to_its_end
+from supply_chain.adapters.process.command import cancellation, defer_cancellation
 from supply_chain.execution.service import DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 
@@ -26,5 +26,5 @@ def deploy_ports(tier: Tier, host: ContainerHost, workbench: Workbench) -> Deplo
         evidence=evidence,
         now=now,
         wait=cancellation().wait,
-        to_its_end=to_its_end,
+        to_its_end=defer_cancellation,
     )

@@ -20,7 +20,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import grype_environment, knows, pinned, read_database
+from supply_chain.adapters.vulndb import grype_environment, has_distribution, pin_database, read_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
@@ -113,14 +113,14 @@ class Workbench(Setting):
             tool=self.tool("grype"),
             environment=grype_environment(directory),
             database=lambda: read_database(directory).facts,
-            knows=lambda distribution: knows(directory, distribution),
+            knows=lambda distribution: has_distribution(directory, distribution),
             now=now,
         )
 
     @contextmanager
     def pinned_grype(self) -> Iterator[Grype]:
         """Yield the scanner with the current database, which does not change until the block ends."""
-        with pinned(self.tool("grype"), Path(self.database)) as held:
+        with pin_database(self.tool("grype"), Path(self.database)) as held:
             yield Grype(
                 tool=self.tool("grype"),
                 environment=held.environment,

@@ -11,15 +11,16 @@ from pathlib import Path
 import fastapi.encoders  # noqa: F401 - otherwise, Prefect imports these during a run
 import prefect.task_engine  # noqa: F401
 from prefect import flow, get_run_logger
+from prefect.exceptions import Pause
 
 from blocks import Workbench
 from flows.build import build
 from flows.curate import curate
 from flows.deploy import deploy
-from orchestration.events import in_a_chain
+from orchestration.events import mark_as_chain
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
-from orchestration.push_runs import SOON, later_push, may_wait, release_slot
+from orchestration.push_runs import SOON, can_wait, find_later_push, release_slot
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
@@ -55,14 +56,14 @@ async def chain(
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
     """
-    with in_a_chain():
-        if by_event and (later := await later_push(path, ref, pushed)):
+    with mark_as_chain():
+        if by_event and (later := await find_later_push(path, ref, pushed)):
             why = plain_text(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
             get_run_logger().info("%s", why)
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
-            if by_event and may_wait():
-                await _take_locks_or_leave(stack, *await source_in(Path(path), revision))
+            if by_event and can_wait():
+                await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
                 _known(snapshot.manifest, environment, workbench)
@@ -94,19 +95,29 @@ async def _chain(
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_locks_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
-    """Take the locks of a source repository and an application until the stack closes.
+async def _take_place_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
+    """Take the lock of a source repository until the stack closes; reschedule this run if that is not possible.
 
-    If another run holds one of them, release the other and reschedule this run. A source repository has one place in
-    the work queue of chains at a time, so that the builds of one team leave the other places to others.
+    A source repository has one place in the work queue of chains at a time, so that the builds of one team leave the
+    other places to others. A run that would wait for its application leaves its place too. It does not take the
+    application's lock here: the name may belong to another source, and the snapshot takes time.
     """
-    for lock, holder in ((_repository_lock(repository), repository), (lock_name("promote", application), application)):
-        try:
-            await stack.enter_async_context(run_lock(lock, SOON))
-        except TimeoutError:
-            await stack.aclose()
-            why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
-            raise await release_slot(why) from None
+    try:
+        await stack.enter_async_context(run_lock(_repository_lock(repository), SOON))
+    except TimeoutError:
+        raise await _leave(repository) from None
+    try:
+        async with run_lock(lock_name("promote", application), SOON):
+            pass
+    except TimeoutError:
+        await stack.aclose()
+        raise await _leave(application) from None
+
+
+async def _leave(holder: str) -> Pause:
+    return await release_slot(
+        f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
+    )
 
 
 def _repository_lock(repository: str) -> str:

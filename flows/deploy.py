@@ -58,7 +58,7 @@ async def _deploy(
     story.add(source=facts.source, report=facts.report, checks=facts.checks)
     deployment = await story.step("deploy", deploy_step(untracked(verdict), place, tier, host, workbench, force), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
-    story.answers(place.name, deployment.url)
+    story.add_address(place.name, deployment.url)
     async with alongside(forget_replaced, ref, tier, host):
         await story.step("monitor", monitor(place.name, tier, workbench, ref.application), _seen)
     return deployment

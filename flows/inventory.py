@@ -13,7 +13,7 @@ from orchestration.run_names import by_parameters
 from orchestration.run_states import complete_as
 from supply_chain import reports
 from supply_chain.fleet.explain import Explanation
-from supply_chain.fleet.reconcile import Reconciled
+from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import ImageRef, short
 from supply_chain.text import pluralize
@@ -26,7 +26,7 @@ READER = "lifecycle"
 @flow(name="inventory", flow_run_name=by_parameters)
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
-) -> tuple[Reconciled, ...]:
+) -> tuple[ReconcileResult, ...]:
     """Reconcile the inventory with the registry and the container hosts.
 
     The run ends as Unreadable if an image cannot be read.
@@ -62,8 +62,8 @@ async def where(question: str) -> tuple[Place, ...]:
     """
     kept = await Inventory.aload("inventory")
     found, known = await places_of(question, kept), await inventory_time(question, kept)
-    rows = reports.at_most([reports.place_row(each) for each in found])
-    said = reports.escaped(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
+    rows = reports.truncate_rows([reports.place_row(each) for each in found])
+    said = reports.escape(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
     await acreate_table_artifact(key="where", table=rows, description=said)
     return found
 

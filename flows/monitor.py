@@ -6,7 +6,7 @@ from prefect import flow
 
 from blocks import Tier, Workbench
 from orchestration.run_states import complete_as
-from supply_chain.execution.host import drifts
+from supply_chain.execution.host import list_drifts
 from supply_chain.execution.monitor import Observation
 from tasks.monitor import monitor as watch
 
@@ -21,6 +21,6 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
     tier = await Tier.aload("execution")
     workbench = await Workbench.aload("workbench")
     observed = await watch(environment, tier, workbench)
-    if codes := drifts(observed):
+    if codes := list_drifts(observed):
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

@@ -14,11 +14,11 @@ from orchestration.clock import now
 from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_parameters
 from orchestration.steps import in_thread, untracked
-from supply_chain.fleet.exposure import Gone, Rescanned, incomplete
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.rescan import RescanPorts, chunks, fixed_by, packages_among, sort_bases_first
+from supply_chain.fleet.exposure import Fixes, RescanReport, incomplete_error
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.rescan import RescanPorts, chunks, find_fixed, sort_bases_first, split_package_names
 from supply_chain.fleet.tally import Tally
-from supply_chain.fleet.where import refuse
+from supply_chain.fleet.where import require_package_names
 from tasks.rescan import all_told, curated_images, last_full_report_time, publish, set_up, telling
 from tasks.rescan import rescan as rescan_chunk
 
@@ -29,13 +29,13 @@ NIGHT = 12 * 3600
 
 
 @flow(name="rescan", flow_run_name=by_parameters)
-async def rescan(packages: list[str] | None = None) -> Rescanned:
+async def rescan(packages: list[str] | None = None) -> RescanReport:
     """Match the SBOM of every curated image with the current vulnerability database; sign and judge what changed.
 
     Args:
         packages: Only images with one of these: openssl, openssl@3.0.1 or a package URL. If empty, all images.
     """
-    only, strange = packages_among(packages or ())
+    only, strange = split_package_names(packages or ())
     tier, workbench, inventory = await asyncio.gather(
         Tier.aload("curation"), Workbench.aload("workbench"), Inventory.aload("inventory")
     )
@@ -47,13 +47,13 @@ async def rescan(packages: list[str] | None = None) -> Rescanned:
         finally:
             rescanned = tally.rescanned()
             await publish(rescanned, workbench)
-        if rescanned.tells_all:
+        if rescanned.is_complete:
             await all_told(now())
         if not only:
             await in_thread(workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
-        raise incomplete(rescanned.unjudged)
-    refuse(strange)  # last, so that other images do not wait because of invalid package names
+        raise incomplete_error(rescanned.unjudged)
+    require_package_names(strange)  # last, so that other images do not wait because of invalid package names
     return rescanned
 
 
@@ -65,20 +65,20 @@ async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanPorts]
         yield await set_up(tier, workbench, untracked(scanner))
 
 
-async def _rescan(images: Sequence[KnownImage], bench: RescanPorts, tally: Tally) -> None:
+async def _rescan(images: Sequence[FleetImage], bench: RescanPorts, tally: Tally) -> None:
     """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
-    bench = replace(bench, told=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
+    bench = replace(bench, on_result=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
     bases, others = sort_bases_first(images)
     async with telling(tally):
         await _all(bases, bench, {}, tally)
-        fixed = await in_thread(fixed_by, images, tally.judged, bench)
+        fixed = await in_thread(find_fixed, images, tally.results, bench)
         await _all(others, bench, fixed, tally)
 
 
-async def _all(images: Sequence[KnownImage], bench: RescanPorts, fixed: Gone, tally: Tally) -> None:
+async def _all(images: Sequence[FleetImage], bench: RescanPorts, fixed: Fixes, tally: Tally) -> None:
     """Rescan all images, one chunk at a time; repeat those that got no answer after each of the pauses in `AGAIN`."""
     for pause in (0.0, *AGAIN):
-        left = tally.left(images) if pause else images
+        left = tally.list_retryable(images) if pause else images
         if not left:
             break
         await asyncio.sleep(pause)

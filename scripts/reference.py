@@ -42,9 +42,9 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
-from supply_chain.fleet.exposure import Rescanned
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reconcile import Reconciled
+from supply_chain.fleet.exposure import RescanReport
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.where import Place
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
@@ -254,17 +254,17 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "deploy": [Deployment, Refused],
     "approve": [Approval],
     "monitor": [Observation],
-    "images": [KnownImage],
+    "images": [FleetImage],
     "where": [Place],
     "explain": [Explanation],
-    "inventory": [Reconciled],
+    "inventory": [ReconcileResult],
     "block": [DecisionResult],
     "unblock": [DecisionResult],
     "hold": [DecisionResult],
     "unhold": [DecisionResult],
     "lifecycle plan": [Plan],
     "lifecycle apply": [Applied],
-    "rescan": [Rescanned],
+    "rescan": [RescanReport],
     "bases": [ImageRef, Refused],
     "status": [Part],
     "doctor": [DoctorCheck],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path, PurePosixPath
 
+from packageurl import PackageURL
+
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.model.image import ImageRef
 
@@ -44,4 +46,4 @@ def distribution_of(wheel: str) -> str:
 def purl_of(wheel: str) -> str:
     """Return the package URL of a wheel's file name (binary distribution format, "File name convention")."""
     name, version = wheel.split("-")[:2]
-    return f"pkg:pypi/{name.replace('_', '-').lower()}@{version}"
+    return PackageURL("pypi", name=name, version=version).to_string()

@@ -11,7 +11,7 @@ from orchestration.steps import RETRYING, in_thread, invocation
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, take_into_service
-from supply_chain.execution.supply import tidy
+from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
@@ -43,4 +43,4 @@ async def deploy_step(
 
 def forget_replaced(ref: ImageRef, tier: Tier, host: ContainerHost) -> None:
     """Remove from the engine the images of earlier deployments that nothing there needs any more."""
-    tidy(host.engine, tier.registry, (ref.repository, PROXY))
+    remove_unneeded(host.engine, tier.registry, (ref.repository, PROXY))

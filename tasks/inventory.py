@@ -13,25 +13,25 @@ from orchestration.clock import now
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.fleet import reconcile as fleet
 from supply_chain.fleet.explain import Explanation, explain
-from supply_chain.fleet.reconcile import Reconciled
-from supply_chain.fleet.where import Place, not_counted, parse_question, where
+from supply_chain.fleet.reconcile import ReconcileResult
+from supply_chain.fleet.where import Place, find_places, list_exclusions, parse_question
 from supply_chain.model.container import Engine
-from supply_chain.reports import as_of, at_most, image_rows
+from supply_chain.reports import freshness_line, image_rows, truncate_rows
 from supply_chain.text import pluralize
 
 
 @task(name="refresh the inventory", task_run_name="refresh the inventory", **RETRYING)
 async def refresh(
     application: str | None, tier: Tier, workbench: Workbench, inventory: Inventory, rebuild: bool
-) -> tuple[Reconciled, ...]:
+) -> tuple[ReconcileResult, ...]:
     """Reconcile one application's images, or all images, with the registry; `rebuild` also reads unchanged ones."""
     places = {place.name: place.host for place in workbench.environments()}
 
-    def work() -> tuple[Reconciled, ...]:
+    def work() -> tuple[ReconcileResult, ...]:
         known, evidence = inventory.open(), tier.evidence(workbench)
         if rebuild:
-            known.distrust(application)
-        names = (application,) if application else fleet.applications(tier.ecr, known)
+            known.mark_stale(application)
+        names = (application,) if application else fleet.list_applications(tier.ecr, known)
         return tuple(fleet.refresh(name, tier.ecr, evidence, known, lambda e: places.get(e, "")) for name in names)
 
     return await in_thread(work)
@@ -44,14 +44,14 @@ async def look(workbench: Workbench, inventory: Inventory) -> int:
     for name in sorted({place.host for place in workbench.environments()}):
         host: ContainerHost = await ContainerHost.aload(name)
         engines[name] = host.engine
-    seen = await in_thread(lambda: fleet.watch(engines, inventory.open(), now))
+    seen = await in_thread(lambda: fleet.observe_hosts(engines, inventory.open(), now))
     return len(seen)
 
 
 @task(name="record the time", task_run_name="record the time", **RETRYING)
 async def reconciled(inventory: Inventory) -> None:
     """Record that everything was reconciled with registry and hosts by now."""
-    await in_thread(lambda: inventory.open().reconciled_at(now()))
+    await in_thread(lambda: inventory.open().record_reconciled(now()))
 
 
 @task(name="list images", task_run_name="list images", **RETRYING)
@@ -60,18 +60,18 @@ async def list_images(inventory: Inventory) -> int:
 
     def listed() -> list[dict[str, str]]:
         known = inventory.open()
-        return image_rows(chain(known.gone(), known.images()))
+        return image_rows(chain(known.list_removed(), known.images()))
 
     rows = await in_thread(listed)
     said = f"{pluralize(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
-    await acreate_table_artifact(key="images", table=at_most(rows), description=said)
+    await acreate_table_artifact(key="images", table=truncate_rows(rows), description=said)
     return len(rows)
 
 
 @task(name="find images", task_run_name="find images", **RETRYING)
 async def places_of(question: str, inventory: Inventory) -> tuple[Place, ...]:
     """Return the images that contain what the question names."""
-    return await in_thread(lambda: where(parse_question(question), inventory.open()))
+    return await in_thread(lambda: find_places(parse_question(question), inventory.open()))
 
 
 @task(name="read the inventory's time", task_run_name="read the inventory's time", **RETRYING)
@@ -80,7 +80,7 @@ async def inventory_time(question: str, inventory: Inventory) -> str:
 
     def said() -> str:
         known = inventory.open()
-        return as_of(known.reconciled(), not_counted(known, parse_question(question)))
+        return freshness_line(known.last_reconciled(), list_exclusions(known, parse_question(question)))
 
     return await in_thread(said)
 

@@ -20,11 +20,11 @@ from orchestration.steps import RETRYING, in_thread
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import Act
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.apply import Applied, Entry
 from supply_chain.lifecycle.apply import apply as carry_out
-from supply_chain.lifecycle.apply import built_on as bases_of
 from supply_chain.lifecycle.apply import completed_entries as begun
+from supply_chain.lifecycle.apply import find_bases_in_use as bases_of
 from supply_chain.lifecycle.apply import find_needed as what_runs
 from supply_chain.lifecycle.apply import unfinished_entries as left_undone
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, approve_plan, decide
@@ -38,7 +38,7 @@ ONCE: dict[str, Any] = {**RETRYING, "cache_policy": RUN_ID + TASK_SOURCE, "persi
 """Options like those of other steps; a run that continues after a suspension reuses its earlier result."""
 
 
-async def known_images() -> tuple[KnownImage, ...]:
+async def known_images() -> tuple[FleetImage, ...]:
     """Return the images that the inventory knows; the lifecycle gets them only from here."""
     inventory: Inventory = await Inventory.aload("inventory")
     return await in_thread(lambda: tuple(image.lean() for image in inventory.open().images()))
@@ -48,7 +48,9 @@ async def known_images() -> tuple[KnownImage, ...]:
 async def plan(rules: str, tier: Tier, workbench: Workbench) -> Plan:
     """Plan by the rules, publish the plan as a table, and return it. Nothing is changed."""
     wanted, images = workbench.rules(rules), await known_images()
-    found = await in_thread(lambda: plan_of(registry_reader(tier, workbench).stock(images, now()), wanted, now()))
+    found = await in_thread(
+        lambda: plan_of(registry_reader(tier, workbench).read_snapshot(images, now()), wanted, now())
+    )
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(found), description=f"By {rules}: {found}")
     return found
 

@@ -17,10 +17,10 @@ from orchestration.pagination import fetch_all
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.host import HostObservation, read_host, with_entries
-from supply_chain.execution.monitor import Observation, settled
+from supply_chain.execution.host import HostObservation, add_entries, read_host
+from supply_chain.execution.monitor import Observation, drop_deploying
 from supply_chain.execution.monitor import monitor as look
-from supply_chain.execution.records import should_run
+from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, evidence_repository
 from supply_chain.reports import observation_rows
@@ -40,7 +40,7 @@ async def monitor(
     places = _places(environment, workbench)
     deploying = await _under_way()
     names, evidence = [place.name for place in places], tier.evidence(workbench)
-    expected = await in_thread(should_run, names, tier.ecr, tier.http, evidence, application)
+    expected = await in_thread(read_expected, names, tier.ecr, tier.http, evidence, application)
     observed: list[Observation] = []
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)
@@ -48,9 +48,9 @@ async def monitor(
         observed += await in_thread(look, host.engine(), wanted, [place], now, application)
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for seen in looked.values():
-        observed = [*with_entries(observed, seen.entered), *seen.observations]
+        observed = [*add_entries(observed, seen.entered), *seen.observations]
     deploying |= await _under_way()  # also deployments that began or ended meanwhile: the records were read before
-    said = tuple(observed) if application else settled(observed, deploying)
+    said = tuple(observed) if application else drop_deploying(observed, deploying)
     for observation in said:
         _emit(observation)
     for place in places:

@@ -24,14 +24,14 @@ from orchestration.registration.abandoned_runs import ABANDONED
 from orchestration.steps import RETRYING, in_thread
 from supply_chain.evidence.approval import Approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
-from supply_chain.execution.records import should_run
+from supply_chain.execution.records import read_expected
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import OFFERED, TierName, curated_repository
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, reportable_moves
-from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
-from supply_chain.promotion.released import View, as_seen, missed_by_execution, to_environment
+from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.released import View, missed_deployments, plan_deployment, require_healthy
 from tasks.soak import soaking_of
 
 EVIDENCE = 60
@@ -49,7 +49,7 @@ ON_THE_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateTy
 async def offered(ref: ImageRef, tier: Tier, workbench: Workbench) -> None:
     """Wait at most `EVIDENCE` seconds for the evidence of an image that is still being signed."""
     store, until = tier.evidence(workbench), time.monotonic() + EVIDENCE
-    if not (await in_thread(to_curation, ref, tier.ecr, store)).waits:
+    if not (await in_thread(plan_curation, ref, tier.ecr, store)).waits:
         return
     while time.monotonic() < until:
         if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # others need no second check
@@ -64,22 +64,22 @@ async def due_at_curation(ref: ImageRef, tier: Tier, workbench: Workbench, *, ne
     With `newest`, if none is due for that image, return the move of its application's newest offered image.
     """
     store = tier.evidence(workbench)
-    move = await in_thread(to_curation, ref, tier.ecr, store)
-    return await in_thread(newest_to_curation, ref, tier.ecr, store) if newest and not move.to else move
+    move = await in_thread(plan_curation, ref, tier.ecr, store)
+    return await in_thread(plan_newest_curation, ref, tier.ecr, store) if newest and not move.to else move
 
 
 @task(name="find the move at the deploy gate", task_run_name="find the move at the deploy gate", **RETRYING)
 async def due_at_execution(ref: ImageRef, after: str | None, tier: Tier, workbench: Workbench) -> Move:
     """Return the move that is due for a curated image: its environment, and whether a person must decide first."""
     view = _view(tier, workbench, ref.application)
-    return await _as_seen(await in_thread(to_environment, ref, after, view), view)
+    return await _as_seen(await in_thread(plan_deployment, ref, after, view), view)
 
 
 async def _as_seen(move: Move, view: View) -> Move:
     if not move.to or move.after is None:
         return move
     there = await in_thread(view.current, move.image.application, move.after)
-    return as_seen(move, there, await soaking_of(move.after, move.image.application))
+    return require_healthy(move, there, await soaking_of(move.after, move.image.application))
 
 
 @task(name="sign the decision", task_run_name="sign the decision", **RETRYING)
@@ -118,9 +118,9 @@ async def sign_decision(
 async def missed(tier: Tier, workbench: Workbench, *, shallow: bool = False) -> tuple[Move, ...]:
     """Return the moves that no event announced to this tier, for the newest image of each application."""
     if tier.tier == "curation":
-        return await in_thread(missed_by_curation, tier.ecr, tier.evidence(workbench), shallow=shallow)
+        return await in_thread(missed_curations, tier.ecr, tier.evidence(workbench), shallow=shallow)
     view = _view(tier, workbench)
-    return reportable_moves([await _as_seen(move, view) for move in await in_thread(missed_by_execution, view)])
+    return reportable_moves([await _as_seen(move, view) for move in await in_thread(missed_deployments, view)])
 
 
 async def promoting(digest: Digest) -> list[FlowRun]:
@@ -188,7 +188,7 @@ def _view(tier: Tier, workbench: Workbench, only: str | None = None) -> View:
             (each.application, each.environment): ImageRef(
                 repository=curated_repository(each.application), digest=each.digest
             )
-            for each in should_run(places, tier.ecr, tier.http, evidence, only)
+            for each in read_expected(places, tier.ecr, tier.http, evidence, only)
         }
 
     return View(

@@ -27,9 +27,9 @@ from orchestration.steps import RETRYING, in_thread
 from supply_chain import reports
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import News
-from supply_chain.fleet.exposure import Gone, Judged, Rescanned, Unjudged
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reconcile import everything
+from supply_chain.fleet.exposure import Fixes, RescanReport, RescanResult, Unjudged
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reconcile import list_all_images
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.fleet.rescan import rescan as rescan_images
 from supply_chain.fleet.tally import Tally
@@ -46,12 +46,12 @@ AT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
 @task(name="list images", task_run_name="list images", **RETRYING)
-async def curated_images(tier: Tier, inventory: Inventory) -> tuple[KnownImage, ...]:
+async def curated_images(tier: Tier, inventory: Inventory) -> tuple[FleetImage, ...]:
     """Return every image that the registry lists in the curated repositories, with the inventory's facts about it.
 
     An image that the inventory does not know yet, because no event announced it, is included.
     """
-    return await in_thread(lambda: tuple(everything(tier.ecr, inventory.open())))
+    return await in_thread(lambda: tuple(list_all_images(tier.ecr, inventory.open())))
 
 
 @task(name="set up", task_run_name="set up", persist_result=False, **RETRYING)
@@ -62,7 +62,7 @@ async def set_up(tier: Tier, workbench: Workbench, scanner: Grype) -> RescanPort
 
 @task(name="rescan", task_run_name="rescan {number}", tags=["scanner"], **RETRYING)
 async def rescan(
-    number: int, images: Sequence[KnownImage], bench: RescanPorts, only: tuple[str, ...], fixed: Gone
+    number: int, images: Sequence[FleetImage], bench: RescanPorts, only: tuple[str, ...], fixed: Fixes
 ) -> None:
     """Rescan a chunk of images: match each, and sign a new report and verdict if something changed.
 
@@ -70,15 +70,15 @@ async def rescan(
     Prefect would store them once more.
     """
 
-    def told(ref: ImageRef, seen: Judged | Unjudged | None) -> None:
-        bench.told(ref, seen)
-        if isinstance(seen, Judged) and seen.news is not None:
+    def told(ref: ImageRef, seen: RescanResult | Unjudged | None) -> None:
+        bench.on_result(ref, seen)
+        if isinstance(seen, RescanResult) and seen.news is not None:
             _emit(seen, seen.news)
 
-    await in_thread(lambda: deque(rescan_images(images, replace(bench, told=told), only, fixed), maxlen=0))
+    await in_thread(lambda: deque(rescan_images(images, replace(bench, on_result=told), only, fixed), maxlen=0))
 
 
-def _emit(seen: Judged, news: News) -> None:
+def _emit(seen: RescanResult, news: News) -> None:
     """Emit an event for the change, unless an earlier run that was interrupted has emitted it."""
     number = event_id("image.verdict-changed", news.since)
     if is_recorded(number):
@@ -145,18 +145,18 @@ async def all_told(by: datetime) -> None:
     await Variable.aset(TOLD, by.isoformat(), overwrite=True)
 
 
-async def publish(rescanned: Rescanned, workbench: Workbench) -> None:
+async def publish(rescanned: RescanReport, workbench: Workbench) -> None:
     """Publish the tables for operators and owners, and notify if there is anything to report.
 
     A rescan for some packages has its own tables, because it does not report on other packages.
     """
     said, key = reports.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
     get_run_logger().info("%s", said)
-    about = reports.escaped(said)
+    about = reports.escape(said)
     await acreate_markdown_artifact(key=f"{key}-summary", markdown=reports.rescan_page(rescanned), description=about)
     await acreate_table_artifact(key=key, table=reports.rescan_rows(rescanned), description=about)
     await acreate_table_artifact(key=f"{key}-owners", table=reports.owner_rows(rescanned), description=about)
     if rescanned.signed:
         emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
-    if rescanned.told or rescanned.unjudged or rescanned.left:
+    if rescanned.reported or rescanned.unjudged or rescanned.left:
         await notify(f"Rescan: {said}", reports.rescan_message(rescanned), workbench)

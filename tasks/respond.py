@@ -31,10 +31,10 @@ from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Observation
 from supply_chain.execution.monitor import monitor as look
-from supply_chain.execution.records import should_run
+from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
-from supply_chain.promotion.response import CANCELS, Response, image_of, response, run_from
+from supply_chain.promotion.response import CANCELS, Response, deployed_image, find_deployments, make_response
 from supply_chain.text import join_lines
 from tasks.promote import promoting
 
@@ -83,19 +83,19 @@ async def gathered(
     with _going_on("what runs", unread):
         places = workbench.environments()
         names = [each.name for each in places]
-        expected = run_from(ref, await in_thread(should_run, names, tier.ecr, tier.http, evidence, whose))
+        expected = find_deployments(ref, await in_thread(read_expected, names, tier.ecr, tier.http, evidence, whose))
         for place in places:
             if wanted := [each for each in expected if each.environment == place.name]:
                 with _going_on(f"the state in {place.name}", unread):
                     host: ContainerHost = await ContainerHost.aload(place.host)
                     engine = await in_thread(host.engine)
                     observed += await in_thread(look, engine, wanted, (), now)
-    for each in dict.fromkeys((ref, *map(image_of, expected))):
+    for each in dict.fromkeys((ref, *map(deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
     facts = stopped.facts if happened in CANCELS else facts
-    return response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
+    return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from supply_chain.execution.monitor import Observation
 from supply_chain.model.container import slug
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
-from supply_chain.promotion.soaking import Soaking, sign, soaked, watched
+from supply_chain.promotion.soaking import Soaking, continue_soak, find_complete_soak, sign_soak
 
 
 async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, workbench: Workbench) -> None:
@@ -29,11 +29,11 @@ async def soak(seen: Iterable[Observation], place: Environment, tier: Tier, work
         if not observation.application or not observation.wanted:
             continue
         name = variable_of(place.name, observation.application)
-        soaking = watched(await soaking_of(place.name, observation.application), observation)
-        over = soaked(soaking, place.name, place.soak) if soaking else None
+        soaking = continue_soak(await soaking_of(place.name, observation.application), observation)
+        over = find_complete_soak(soaking, place.name, place.soak) if soaking else None
         if over and soaking:
             await _tell(observation.application, over, tier, workbench)
-            soaking = soaking.model_copy(update={"told": over.asked})
+            soaking = soaking.model_copy(update={"reported": over.asked})
         await Variable.aset(name, soaking.model_dump(mode="json") if soaking else None, overwrite=True)
 
 
@@ -54,5 +54,5 @@ def variable_of(environment: str, application: str) -> str:
 
 async def _tell(application: str, over: Soak, tier: Tier, workbench: Workbench) -> None:
     ref = ImageRef(repository=curated_repository(application), digest=over.digest)
-    if await in_thread(sign, over, ref, tier.evidence(workbench)):
+    if await in_thread(sign_soak, over, ref, tier.evidence(workbench)):
         emit("deployment.soaked", ref, environment=over.environment, seconds=int(over.seconds), looks=over.looks)

@@ -13,7 +13,7 @@ from orchestration.clock import now
 from orchestration.events import post
 from orchestration.steps import in_thread
 from supply_chain.adapters.git.repository import read_remote
-from supply_chain.adapters.git.snapshot import read_manifest_of, take_snapshot, verify_snapshot
+from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot, verify_snapshot
 from supply_chain.development.snapshot import Snapshot
 
 _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
@@ -32,7 +32,7 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
         return
     stack = ExitStack()
     try:
-        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, reader(workbench).left_out))
+        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, reader(workbench).find_excluded))
         token = _taken.set((path, revision, snapshot))
         try:
             yield snapshot
@@ -44,7 +44,7 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
 
 async def source_in(path: Path, revision: str | None) -> tuple[str, str]:
     """Return the source repository and the application's name, read without a snapshot."""
-    manifest = await in_thread(read_manifest_of, path, revision)
+    manifest = await in_thread(read_manifest_at, path, revision)
     return await in_thread(read_remote, path), manifest.name
 
 

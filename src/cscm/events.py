@@ -13,8 +13,8 @@ import click
 
 from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
-from supply_chain.fleet.where import no_packages, refuse, require_advisory
-from supply_chain.promotion.bridge import Bridge, Message, dead_message, discard, replay
+from supply_chain.fleet.where import find_invalid_names, require_advisory, require_package_names
+from supply_chain.promotion.bridge import Bridge, Message, discard, find_dead_message, replay
 from supply_chain.text import plain_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
       cscm events advisory DSA-5987-1 openssl
     """
     require_advisory(name, packages)
-    refuse(no_packages(packages))
+    require_package_names(find_invalid_names(packages))
     use_prefect()
     import prefect.main  # noqa: F401, PLC0415 - sets up logging: Prefect's own messages do not go to the terminal
 
@@ -120,7 +120,7 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
         raise click.UsageError("Give the ID of one message, or --all.")
     settings = _settings()
     dead = settings.dead_letters()
-    chosen = (dead_message(dead, message),) if message else dead.all()
+    chosen = (find_dead_message(dead, message),) if message else dead.all()
     replay(dead, settings.queue(), chosen)
     if as_json:
         click.echo(_json_of(chosen))
@@ -142,7 +142,7 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
       cscm events discard 0a1b2c3d
     """
     dead = _settings().dead_letters()
-    chosen = dead_message(dead, message)
+    chosen = find_dead_message(dead, message)
     if as_json:
         click.echo(_json_of([chosen]))
     else:

@@ -14,8 +14,8 @@ from cscm.session import load_block
 from supply_chain import reports
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
-from supply_chain.fleet.where import not_counted, parse_question
-from supply_chain.fleet.where import where as places_of
+from supply_chain.fleet.where import find_places as places_of
+from supply_chain.fleet.where import list_exclusions, parse_question
 from supply_chain.text import pluralize
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def images(application: str | None, as_json: bool) -> None:
             f"The inventory has no image of an application {application!r}.\n"
             "`cscm images` lists all; `cscm inventory` reads the registry again."
         )
-    found = chain(kept.gone(application), kept.images(application))
+    found = chain(kept.list_removed(application), kept.images(application))
     if as_json:  # print one by one, because there may be many
         before = "["
         for image in found:
@@ -52,7 +52,7 @@ def images(application: str | None, as_json: bool) -> None:
         return
     rows = [reports.image_row(image) for image in found]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    click.echo(reports.as_of(kept.reconciled()), err=True)
+    click.echo(reports.freshness_line(kept.last_reconciled()), err=True)
 
 
 @click.command()
@@ -76,7 +76,7 @@ def where(question: str, as_json: bool) -> None:
         _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "match"))
     running = sum(1 for each in found if each.running)
     click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, {running} of them running", err=True)
-    click.echo(reports.as_of(kept.reconciled(), not_counted(kept, asked)), err=True)
+    click.echo(reports.freshness_line(kept.last_reconciled(), list_exclusions(kept, asked)), err=True)
 
 
 @click.command()

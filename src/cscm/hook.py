@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cscm.session import use_prefect
-from supply_chain.adapters.git.hooks import hooks_of, pushed
+from supply_chain.adapters.git.hooks import find_hooks, parse_pushes
 from supply_chain.errors import DeclarationInvalid
 
 HOOK = """#!/bin/sh
@@ -42,7 +42,7 @@ def install(path: Path) -> None:
       cscm hook install .
     """
     use_prefect()
-    where, name = hooks_of(path.resolve())
+    where, name = find_hooks(path.resolve())
     target = where / name
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
         raise DeclarationInvalid(
@@ -70,7 +70,7 @@ def _laptop_settings() -> str:
 
 def post(path: str) -> None:
     """Read the hook's standard input and post one event per revision."""
-    pushes = pushed(sys.stdin.readlines())
+    pushes = parse_pushes(sys.stdin.readlines())
     if not pushes:
         return
     use_prefect()

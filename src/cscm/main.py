@@ -17,7 +17,7 @@ from cscm.running import run, verbose
 from orchestration.project import find_project
 from supply_chain.errors import LaptopMissing, SupplyChainError
 from supply_chain.model.manifest import FILE, json_schema, read_manifest
-from supply_chain.scratch import disk_full_told
+from supply_chain.scratch import translate_disk_full
 from supply_chain.text import plain_text_lines
 
 BASES = ("python", "python-build", "proxy")
@@ -45,7 +45,7 @@ class Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print a `SupplyChainError` and exit with status 1."""
         try:
-            with disk_full_told(), report_missing_laptop():
+            with translate_disk_full(), report_missing_laptop():
                 return super().invoke(ctx)
         except SupplyChainError as error:
             click.secho(plain_text_lines(f"error: {error}"), fg="red", err=True)

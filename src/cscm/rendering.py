@@ -8,7 +8,7 @@ from typing import Any
 from supply_chain.evidence.approval import Approval
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.monitor import Observation
-from supply_chain.fleet.exposure import Rescanned
+from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.image import Candidate, CuratedImage
@@ -46,4 +46,4 @@ def _render_reference(image: Candidate | CuratedImage) -> str:
 render.register(Observation, observation_lines)
 render.register(Plan, plan_lines)
 render.register(Applied, applied_lines)
-render.register(Rescanned, rescan_message)
+render.register(RescanReport, rescan_message)

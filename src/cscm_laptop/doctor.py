@@ -20,7 +20,7 @@ from cscm_laptop.ports import listener, request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Service
 from orchestration.registration import declared_deployments, registered_deployments
-from supply_chain.adapters.docker.build_cgroup import cgroup_writable
+from supply_chain.adapters.docker.build_cgroup import is_cgroup_writable
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
@@ -112,7 +112,7 @@ def _builds(home: Home) -> Iterable[Check]:
         yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
         return
     yield _kept_apart(network, apart, home.owner)
-    limited = cgroup_writable()
+    limited = is_cgroup_writable()
     found = each if limited else "none, but for the size of a file: the control groups are read-only"
     yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
 

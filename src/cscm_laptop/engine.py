@@ -25,7 +25,7 @@ from cscm_laptop.engine_setup import DAEMON_JSON, REMEDY
 from cscm_laptop.home import Home
 from cscm_laptop.services import Progress, Service, start_time
 from supply_chain.adapters.docker.buildx import find_client
-from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.docker.engine import list_images
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
 from supply_chain.model.image import Model
@@ -228,7 +228,7 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
         for volume in client.volumes.list(filters={"label": label}):
             progress(f"engine: removing the volume {volume.name}")
             volume.remove()
-        for image in listed(client.api) if images else ():
+        for image in list_images(client.api) if images else ():
             for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
                 if name.startswith(str(images)):
                     progress(f"engine: removing the image {name}")

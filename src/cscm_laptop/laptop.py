@@ -41,7 +41,7 @@ from supply_chain.adapters.aws.accounts import (
     ensure_accounts,
 )
 from supply_chain.adapters.docker.build_cgroup import remove_groups
-from supply_chain.adapters.process.command import all_at_once
+from supply_chain.adapters.process.command import run_concurrently
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
@@ -113,7 +113,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         profile.certificates()
         _free_ports(profile, home)
         sweep()
-        accounts, (engine, database), _ = all_at_once(
+        accounts, (engine, database), _ = run_concurrently(
             lambda: _aws(profile, home, progress),
             lambda: _machine(profile, home, progress),
             lambda: _server(profile, home, progress),

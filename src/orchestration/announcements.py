@@ -85,11 +85,11 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
     """
     what = f"{EVENT} of {pushed.image}"
     try:
-        _request(client, "/events", [event_of(pushed).model_dump(mode="json")], what)
+        _request(client, "/events", [make_event(pushed).model_dump(mode="json")], what)
     except EventNotTaken as error:
         if _status(error) in NEVER:
             raise EventUnreadable(
-                f"Prefect does not accept {what} as an event: {_text(error)}\n"
+                f"Prefect does not accept {what} as an event: {_error_text(error)}\n"
                 "It is in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
         raise
@@ -101,7 +101,7 @@ def _status(error: EventNotTaken) -> int | None:
     return cause.response.status_code if isinstance(cause, HTTPStatusError) else None
 
 
-def _text(error: EventNotTaken) -> str:
+def _error_text(error: EventNotTaken) -> str:
     cause = error.__cause__
     return cause.response.text[:300] if isinstance(cause, HTTPStatusError) else ""
 
@@ -116,7 +116,7 @@ def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/cou
         ) from error
 
 
-def event_of(pushed: Pushed) -> Event:
+def make_event(pushed: Pushed) -> Event:
     """Return the event of a push; the same push gives the same event, however often its message is received."""
     ref = pushed.image
     payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}

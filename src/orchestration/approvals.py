@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from orchestration.clock import now
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.promotion.moves import Move
-from supply_chain.reports import escaped
+from supply_chain.reports import escape
 from supply_chain.text import plain_text
 
 PATIENCE = 14 * 24 * 3600
@@ -43,8 +43,8 @@ class Decision(RunInput):
 
 async def request_approval(move: Move) -> None:
     """Ask a person to approve a move: the run is suspended here, and starts again when the form is sent."""
-    where = f"has soaked in {escaped(move.after)}" if move.after else "**has not run in any environment before**"
-    about = f"**{escaped(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escaped(move.to)}**?"
+    where = f"has soaked in {escape(move.after)}" if move.after else "**has not run in any environment before**"
+    about = f"**{escape(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escape(move.to)}**?"
     form = Decision.with_initial_data(description=about)
     digest = move.image.digest.removeprefix("sha256:")
     key = FORM.format(digest=digest, environment=move.to, once=uuid4().hex)
@@ -68,7 +68,7 @@ async def read_answers() -> dict[str, Approval]:
                 continue
             if about and said:
                 sent = min(each.created or now(), now())  # the server's clock may be ahead: sign no future time
-                found[each.key] = _approval(said, about[2], f"sha256:{about[1]}", sent)
+                found[each.key] = _make_approval(said, about[2], f"sha256:{about[1]}", sent)
     return found
 
 
@@ -78,7 +78,7 @@ async def forget_answer(answer: str) -> None:
         await client.delete_flow_run_input(UUID(flow_run.id), answer)
 
 
-def _approval(said: Decision, environment: str, digest: str, sent: datetime) -> Approval:
+def _make_approval(said: Decision, environment: str, digest: str, sent: datetime) -> Approval:
     return Approval(
         environment=environment,
         digest=digest,

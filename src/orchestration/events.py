@@ -24,7 +24,7 @@ _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
 
 @contextmanager
-def in_a_chain() -> Iterator[None]:
+def mark_as_chain() -> Iterator[None]:
     """Mark the events that the block emits as coming from a whole chain, which starts the next tier itself."""
     token = _origin.set("chain")
     try:

@@ -89,7 +89,7 @@ async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[b
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as entrance:
             try:
-                await entrance.enter_async_context(_alone_here(f"{name}{NEXT}", time.monotonic()))
+                await entrance.enter_async_context(_lock_file(f"{name}{NEXT}", time.monotonic()))
             except TimeoutError:
                 is_first = False
             else:
@@ -100,7 +100,7 @@ async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[b
 
 @asynccontextmanager
 async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
-    async with _alone_here(name, until) as file, get_client() as client:
+    async with _lock_file(name, until) as file, get_client() as client:
         before = _read(file)
         for holder in before:
             if holder.lease:
@@ -111,7 +111,7 @@ async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
         left = max(ANSWER, until - time.monotonic())
         async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
-            _write(file, (*known, mine.model_copy(update={"lease": _lease()})))
+            _write(file, (*known, mine.model_copy(update={"lease": _last_lease()})))
             yield tuple(holder.run for holder in known)
         _write(file, ())
 
@@ -126,25 +126,25 @@ def abandoned_locks() -> tuple[str, ...]:
     for path in sorted((get_current_settings().home / "locks").glob("*")):
         if path.name.endswith(NEXT):
             continue
-        with _opened(path) as file:
-            if _locks(file) and _read(file):
+        with _open(path) as file:
+            if _try_lock(file) and _read(file):
                 left.append(unquote(path.name))
     return tuple(left)
 
 
-def _lease() -> UUID | None:
+def _last_lease() -> UUID | None:
     """Return the lease that was granted last in this flow."""
     context = ConcurrencyContext.get()
     return context.cleanup_lease_ids[-1] if context and context.cleanup_lease_ids else None
 
 
 @asynccontextmanager
-async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
+async def _lock_file(name: str, until: float) -> AsyncIterator[int]:
     """Yield the locked file of a lock; it is in Prefect's home, which belongs to one server's client or one user."""
     directory = get_current_settings().home / "locks"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _opened(directory / quote(name, safe=" ")) as file:
-        while not _locks(file):
+    with _open(directory / quote(name, safe=" ")) as file:
+        while not _try_lock(file):
             if time.monotonic() > until:
                 raise AcquireConcurrencySlotTimeoutError(f"{name}: another run held the lock for too long")
             await asyncio.sleep(POLL)
@@ -152,7 +152,7 @@ async def _alone_here(name: str, until: float) -> AsyncIterator[int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _open(path: Path) -> Iterator[int]:
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield file
@@ -160,7 +160,7 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(file)
 
 
-def _locks(file: int) -> bool:
+def _try_lock(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

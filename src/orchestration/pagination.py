@@ -16,6 +16,4 @@ async def fetch_all(read: Callable[..., Awaitable[list[T]]], **wanted: Any) -> l
     found: list[T] = []
     while page := await read(**wanted, limit=PAGE, offset=len(found)):
         found += page
-        if len(page) < PAGE:
-            break
     return found

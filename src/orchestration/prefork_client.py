@@ -39,7 +39,7 @@ def main(path: str) -> int:
         os.execv(COLD[0], COLD)  # noqa: S606 # nosec B606 - no shell is wanted
     run = int(said[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: _pass_on(run, number))
+        signal.signal(number, lambda number, _: _forward_signal(run, number))
     status = int((lines.readline().split() or ["", "1"])[1])  # without an answer, the run did not end well
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
@@ -47,7 +47,7 @@ def main(path: str) -> int:
     return status
 
 
-def _pass_on(run: int, number: int) -> None:
+def _forward_signal(run: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(run, number)
 

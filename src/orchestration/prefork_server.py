@@ -22,7 +22,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from supply_chain.adapters.process.command import inherit
+from supply_chain.adapters.process.command import inherit_environment
 
 FLOWS = (
     "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
@@ -50,7 +50,7 @@ def main(path: Path) -> int:
     """
     for name in IMPORTED:
         importlib.import_module(name)
-    code, settings = fingerprint(), settings_of(as_a_worker_gives_it(os.environ))
+    code, settings = fingerprint(), select_settings(worker_environment(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
         print(f"the imports started threads ({names}): runs start without this process", file=sys.stderr, flush=True)
@@ -81,8 +81,8 @@ def session(connection: socket.socket, settings: Mapping[str, str], changed: boo
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        environment, directory, outputs = _asked(connection)
-        if changed or settings_of(environment) != settings:
+        environment, directory, outputs = _receive_request(connection)
+        if changed or select_settings(environment) != settings:
             connection.sendall(b"cold\n")
             os._exit(0)
     except (OSError, ValueError, KeyError):
@@ -94,13 +94,13 @@ def session(connection: socket.socket, settings: Mapping[str, str], changed: boo
         os.close(each)
     with contextlib.suppress(OSError):
         connection.sendall(f"pid {run}\n".encode())
-    status = _until_ended(connection, run)
+    status = _wait_until_ended(connection, run)
     with contextlib.suppress(OSError):
         connection.sendall(f"status {status}\n".encode())
     os._exit(0)
 
 
-def _asked(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
+def _receive_request(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
     """Return the environment, directory and output descriptors that the client sends."""
     connection.settimeout(5)
     head, outputs, _, _ = socket.recv_fds(connection, 4, 2)
@@ -127,7 +127,7 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
         os.close(each)
     os.environ.clear()
     os.environ.update(environment)
-    inherit()
+    inherit_environment()
     os.chdir(directory)
     sys.argv = ["prefect.engine"]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -140,7 +140,7 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
     return 0
 
 
-def _until_ended(connection: socket.socket, run: int) -> int:
+def _wait_until_ended(connection: socket.socket, run: int) -> int:
     """Return the run's status, as `subprocess` reports it; end the run when the client closes the connection."""
     watched, asking = os.pidfd_open(run), connection.fileno()
     ended: list[int] = []
@@ -154,14 +154,14 @@ def _until_ended(connection: socket.socket, run: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(run, 0)[1])
 
 
-def as_a_worker_gives_it(environment: Mapping[str, str]) -> dict[str, str]:
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a run that a worker starts from this environment: Prefect rewrites its settings."""
     from prefect.settings import get_current_settings  # noqa: PLC0415 - with the other imports, once
 
     return {**environment, **get_current_settings().to_environment_variables(exclude_unset=True)}
 
 
-def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
+def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that configure Prefect, Python and the project, except those of a single run."""
     return {
         name: value

@@ -34,12 +34,12 @@ run.
 """
 
 
-def may_wait() -> bool:
+def can_wait() -> bool:
     """Return whether this run can wait without a process: a worker takes it up again, but a command does not."""
     return bool(deployment.id)
 
 
-async def later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
+async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
     """Return the run for a later push of the same ref, which replaces this run; None if there is none.
 
     A push is later only if both the hook's clock and Prefect's server say so: where they differ, each push is built.
@@ -65,11 +65,11 @@ def _is_later(run: FlowRun, this: FlowRun, path: str, ref: str, pushed: str) -> 
     if run.created is None or this.created is None or run.created <= this.created:
         return False
     given = run.parameters
-    theirs, mine = _moment(given.get("pushed")), _moment(pushed)
+    theirs, mine = _parse_time(given.get("pushed")), _parse_time(pushed)
     return (given.get("path"), given.get("ref")) == (path, ref) and bool(theirs and mine and theirs > mine)
 
 
-def _moment(said: object) -> datetime | None:
+def _parse_time(said: object) -> datetime | None:
     """Return the time of a push as its event states it; None if that is no time, so that no run replaces another."""
     try:
         return datetime.fromisoformat(str(said)).astimezone()

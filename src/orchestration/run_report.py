@@ -38,14 +38,14 @@ class RunReporter:
     """
 
     def __init__(self, application: str) -> None:
-        self.story = reports.RunReport(application=application)
+        self.report = reports.RunReport(application=application)
         self._name: str | None = application
         self._run, self._log = flow_run.id, get_run_logger()
         self._addresses: dict[str, str] = {}
 
     def add(self, **known: Any) -> None:
         """Replace fields of the report."""
-        self.story = reports.RunReport.model_validate({**dict(self.story), **known})
+        self.report = reports.RunReport.model_validate({**dict(self.report), **known})
 
     def publish_under(self, name: str | None) -> None:
         """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
@@ -53,7 +53,7 @@ class RunReporter:
 
     def decided(self, verdict: Admitted[Any] | Refused) -> None:
         """Add a gate's verdict; a refusal is a warning in the log, with its first reasons."""
-        self.add(verdicts=(*self.story.verdicts, verdict))
+        self.add(verdicts=(*self.report.verdicts, verdict))
         if isinstance(verdict, Refused):
             reasons = [f"{reason.code}: {reason.fact} → {reason.remedy}" for reason in verdict.reasons]
             for reason in truncate_lines(MOST_REASONS, reasons):
@@ -61,7 +61,7 @@ class RunReporter:
 
     async def gate(self, name: str, work: Awaitable[tuple[V, F]]) -> tuple[V, F]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
-        verdict, facts = await self.step(name, work, lambda decided: _said(decided[0]))
+        verdict, facts = await self.step(name, work, lambda decided: _format_verdict(decided[0]))
         self.decided(verdict)
         return verdict, facts
 
@@ -81,47 +81,47 @@ class RunReporter:
         try:
             result = await work
             proof = proven(result)
-            said, done = ": ".join(each for each in (proof and proof.told(now()), say(result)) if each), True
+            said, done = ": ".join(each for each in (proof and proof.describe(now()), say(result)) if each), True
             return result
         except Exception as error:
             said = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
             step = reports.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
-            self.add(steps=(*self.story.steps, step))
+            self.add(steps=(*self.report.steps, step))
             short = said if done else said.partition(" — ")[0]  # the log shows the complete error next
-            log.info("%s: %s (%.1f s) %s", plain_text(self.story.application), name, step.seconds, plain_text(short))
+            log.info("%s: %s (%.1f s) %s", plain_text(self.report.application), name, step.seconds, plain_text(short))
             if flow_run.id != self._run:  # a tier within a chain: write it to the chain's log too
                 self._log.info("%s (%.1f s) %s", name, step.seconds, plain_text(said))
 
     async def publish(self) -> None:
         """Write the report as artifacts of this run, unless it has no steps; each key keeps its history."""
-        if not self.story.steps:
+        if not self.report.steps:
             return
         name = self._name or f"run-{self._run}"
-        about = reports.summary(self.story)
+        about = reports.summary(self.report)
         self._log.info("%s", about)
         await acreate_markdown_artifact(
-            key=artifact_key("run-report", name), markdown=reports.run_report_page(self.story), description=about
+            key=artifact_key("run-report", name), markdown=reports.run_report_page(self.report), description=about
         )
-        if self.story.report:
-            rows = reports.findings_table(self.story.report)
-            said = f"{reports.findings_summary(self.story.report)}; {self.story.report.database.kind} database"
+        if self.report.report:
+            rows = reports.findings_table(self.report.report)
+            said = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
             await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
         for environment, address in self._addresses.items():
             await acreate_link_artifact(
                 key=artifact_key("running", environment, name),
                 link=address,
                 link_text=address,
-                description=f"Where {self.story.application} answers in {environment}",
+                description=f"Where {self.report.application} answers in {environment}",
             )
 
-    def answers(self, environment: str, address: str) -> None:
+    def add_address(self, environment: str, address: str) -> None:
         """Add the address of the application in an environment; it becomes a link."""
         self._addresses[environment] = address
 
 
-def _said(verdict: object) -> str:
+def _format_verdict(verdict: object) -> str:
     return f"refused, {pluralize(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
 
 

@@ -74,7 +74,7 @@ def untracked(value: R) -> R:
     return cast(R, quote(value))
 
 
-async def worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+async def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Return whether the step may succeed next time, as the error itself says."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, SupplyChainError) and error.retryable
@@ -84,7 +84,7 @@ RETRYING: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": worth_retrying,
+    "retry_condition_fn": is_retryable,
     "cache_policy": NO_CACHE,
 }
 """Options of every task that calls a registry, AWS or the engine."""

@@ -16,7 +16,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
+def map_concurrently(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
     """Call `function` on every item, `wide` at a time, and return the results in the order of the items.
 
     The first error is raised; after it, no further call starts.
@@ -32,7 +32,7 @@ def side_by_side(function: Callable[[S], R], items: Sequence[S], wide: int = SID
             raise
 
 
-def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_BY_SIDE) -> Iterator[R]:
+def iterate_concurrently(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_BY_SIDE) -> Iterator[R]:
     """Call `function` on every item and yield the results in the order of the items, each as soon as it is there.
 
     At most `wide` calls or results exist at a time. If the caller closes the generator or a call raises, no further
@@ -50,8 +50,8 @@ def one_by_one(function: Callable[[S], R], items: Iterable[S], wide: int = SIDE_
             raise
 
 
-def both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
+def run_both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
     """Call two functions concurrently and return both results."""
     calls: tuple[Callable[[], Any], ...] = (one, other)
-    first, second = side_by_side(lambda call: call(), calls)
+    first, second = map_concurrently(lambda call: call(), calls)
     return first, second

@@ -8,7 +8,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from supply_chain.model.container import POLL, Container, Engine, Wait, ended
+from supply_chain.model.container import POLL, Container, Engine, Wait, describe_end
 from supply_chain.model.manifest import Probe
 
 
@@ -65,7 +65,7 @@ def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
     return "" if 200 <= status < 300 else f"{path} is answered with {status}"
 
 
-def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
+def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
     """Wait until the container answers on its own address, at most for the probe's start timeout.
 
     The engine has to run on this machine.
@@ -75,7 +75,7 @@ def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait:
     while True:
         now = engine.inspect(container)
         if not now.running:
-            return Answer(False, time.monotonic() - started, ended(now))
+            return Answer(False, time.monotonic() - started, describe_end(now))
         if address := now.networks.get(network):
             said = trouble_at(address, probe.port, probe.path)
         if not said:
@@ -85,7 +85,7 @@ def wait_ready(engine: Engine, container: str, network: str, probe: Probe, wait:
         wait(POLL)
 
 
-def wait_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:
+def wait_until_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:
     """Wait until the container has ended, at most `timeout` seconds, and return its last state."""
     deadline = time.monotonic() + timeout
     while True:

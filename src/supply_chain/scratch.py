@@ -29,10 +29,10 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
     The directory is below `place`, by default the system's directory for temporary files. Raise `DiskFull` if there is
     no space for what the block writes.
     """
-    with disk_full_told():
+    with translate_disk_full():
         where = place or Path(tempfile.gettempdir())
-        _swept(where)
-        made, lock = _locked(name, where)
+        _sweep_once(where)
+        made, lock = _create_locked(name, where)
         try:
             with made as path:
                 yield Path(path)
@@ -41,7 +41,7 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def disk_full_told() -> Iterator[None]:
+def translate_disk_full() -> Iterator[None]:
     """Raise `DiskFull` if the block fails because there is no space left."""
     try:
         yield
@@ -72,12 +72,12 @@ def sweep(place: Path | None = None) -> tuple[Path, ...]:
 
 
 @functools.cache
-def _swept(place: Path) -> None:
+def _sweep_once(place: Path) -> None:
     """Sweep a directory once in the life of this process."""
     sweep(place)
 
 
-def _locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], int]:
+def _create_locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], int]:
     """Create a directory and lock it; repeat if another process removes it before it is locked."""
     while True:
         made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=place)

@@ -16,7 +16,7 @@ import pytest
 from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER, ContainerSpec, Engine, Profile, Published, Volume
 from supply_chain.model.image import Digest
-from supply_chain.readiness import wait_ended
+from supply_chain.readiness import wait_until_ended
 
 HARDENED = Profile(user="10001:10001", memory=64 * 1024**2, pids=16, cpu=0.5, writable=("/tmp", "/var/cache/app"))
 ABSENT = "sha256:" + "0" * 64
@@ -240,7 +240,7 @@ class EngineContract:
 
         bench.engine.signal(container, "SIGKILL")
 
-        ended = wait_ended(bench.engine, container, 10, sleep)
+        ended = wait_until_ended(bench.engine, container, 10, sleep)
         assert (ended.over, ended.exit_code) == (True, 137)
 
     def test_remove_removes_running_container(self, bench: Bench) -> None:

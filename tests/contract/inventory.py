@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from supply_chain.adapters.database import SqlInventory, open_inventory
 from supply_chain.evidence.sbom import Package
+from supply_chain.fleet.image import BuiltOn, FleetImage, HostContainer, Judgement, Running, Scan
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan, Seen
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
@@ -57,7 +57,7 @@ def entry(number: int, application: str = "hello", packages: frozenset[Package] 
     values = {"ref": ref, "stored": stored(number, pushed_at=at), **changes}
     if packages:
         values = {"sbom": digest(800), "sbom_content": digest(801), **values}
-    return Entry(KnownImage(**values), packages, mark=f"mark {number}")
+    return Entry(FleetImage(**values), packages, mark=f"mark {number}")
 
 
 def refs(images: Any) -> list[str]:
@@ -88,7 +88,7 @@ class InventoryContract:
         assert list(inventory.images()) == [
             whole.image.model_copy(update={"deployed": (), "running": (deployment("staging"),)})
         ]
-        assert inventory.marks("hello") == {whole.image.ref: "mark 1"}
+        assert inventory.read_marks("hello") == {whole.image.ref: "mark 1"}
         assert inventory.applications() == ("hello",)
 
     def test_put_replaces_the_whole_image(self, inventory: SqlInventory) -> None:
@@ -96,8 +96,8 @@ class InventoryContract:
         inventory.put([entry(1, scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),))])
         inventory.put([entry(1, scan=scan(finding("CVE-2")))])
 
-        assert [len(inventory.affected(name)) for name in ("CVE-1", "CVE-2")] == [0, 1]
-        assert inventory.built_on([digest(50)]) == ()
+        assert [len(inventory.find_affected(name)) for name in ("CVE-1", "CVE-2")] == [0, 1]
+        assert inventory.find_built_on([digest(50)]) == ()
         assert refs(inventory.images()) == ["hello 1"]
 
     def test_put_stores_all_images_or_none(self, inventory: SqlInventory) -> None:
@@ -135,8 +135,13 @@ class InventoryContract:
         event.listen(inventory.engine, "after_cursor_execute", lambda *_: another.put([whole, entry(2)]))
 
         assert [image for image in inventory.images() if image.ref == before.ref] == [before]
-        assert inventory.affected("CVE-1") == inventory.of(digest(1)) == inventory.built_on([digest(50)]) == (before,)
-        assert inventory.carrying("zlib1g") == ((before, ("zlib1g 1:1.2.13",)),)
+        assert (
+            inventory.find_affected("CVE-1")
+            == inventory.find_by_digest(digest(1))
+            == inventory.find_built_on([digest(50)])
+            == (before,)
+        )
+        assert inventory.find_carrying("zlib1g") == ((before, ("zlib1g 1:1.2.13",)),)
 
     def test_listing_includes_images_that_are_put_again_meanwhile(self, inventory: SqlInventory) -> None:
         """Images that are removed during the listing are left out."""
@@ -152,12 +157,12 @@ class InventoryContract:
     def test_listed_updates_registry_facts_and_keeps_the_rest(self, inventory: SqlInventory) -> None:
         """A pull changes the pull time, and no evidence has to be read again."""
         inventory.put([entry(1, signed=True), entry(2)])
-        inventory.listed("curated/hello", [stored(1, pulled_at=LATER, tags=("v1",))])
+        inventory.update_listing("curated/hello", [stored(1, pulled_at=LATER, tags=("v1",))])
 
         first, second = inventory.images()
         assert (first.stored.pulled_at, first.stored.tags, first.signed) == (LATER, ("v1",), True)
         assert second.stored == stored(2)
-        assert inventory.marks("hello")[first.ref] == "mark 1"
+        assert inventory.read_marks("hello")[first.ref] == "mark 1"
 
     def test_forgotten_image_is_not_found(self, inventory: SqlInventory) -> None:
         """Other images stay."""
@@ -165,8 +170,8 @@ class InventoryContract:
         inventory.put([kept, gone])
         inventory.forget([gone.image.ref])
 
-        assert refs(inventory.affected("CVE-1")) == ["hello 1"]
-        assert list(inventory.marks("hello")) == [kept.image.ref]
+        assert refs(inventory.find_affected("CVE-1")) == ["hello 1"]
+        assert list(inventory.read_marks("hello")) == [kept.image.ref]
 
     def test_later_deployment_replaces_earlier_one(self, inventory: SqlInventory) -> None:
         """It does so in its environment and for its application; a rollback runs again."""
@@ -191,23 +196,25 @@ class InventoryContract:
     def test_observed_containers_are_merged_with_deployments(self, inventory: SqlInventory) -> None:
         """A container without a deployment record is shown too, and earlier observations of the host are replaced."""
         inventory.put([entry(1, deployed=(deployment("staging"),)), entry(2)])
-        recorded = Seen(container="c1", name="staging-hello", digest=digest(1), running=True, healthy=True)
-        stranger = Seen(container="c7", name="by-hand", digest=digest(2), running=True)
-        inventory.saw("laptop", [recorded, stranger], LATER)
-        inventory.saw("elsewhere", [], LATER)
+        recorded = HostContainer(container="c1", name="staging-hello", digest=digest(1), running=True, healthy=True)
+        stranger = HostContainer(container="c7", name="by-hand", digest=digest(2), running=True)
+        inventory.record_host("laptop", [recorded, stranger], LATER)
+        inventory.record_host("elsewhere", [], LATER)
 
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(True, LATER)]
         assert [r.container for r in inventory.running()] == ["c1"], "what is only seen should not run"
         assert [(r.environment, r.name, r.host, r.healthy) for r in two.running] == [("", "by-hand", "laptop", None)]
-        inventory.saw("laptop", [], LATER)
+        inventory.record_host("laptop", [], LATER)
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(None, None)] and two.running == ()
 
     def test_reverse_proxy_is_shown_with_its_deployment(self, inventory: SqlInventory) -> None:
         """It belongs to the deployment although its image is another one."""
         inventory.put([entry(1, deployed=(deployment("staging", reverse_proxy="f1"),)), entry(2, "base/proxy")])
-        inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=digest(2), running=True)], LATER)
+        inventory.record_host(
+            "laptop", [HostContainer(container="f1", name="reverse_proxy", digest=digest(2), running=True)], LATER
+        )
 
         proxy, _ = inventory.images()
         assert [(r.environment, r.application, r.name) for r in proxy.running] == [
@@ -218,7 +225,7 @@ class InventoryContract:
         """Advisories use different names and spellings."""
         inventory.put([entry(1, scan=scan(finding("CVE-1", aliases=("GHSA-aa-bb",)))), entry(2, scan=scan())])
 
-        assert [refs(inventory.affected(name)) for name in ("CVE-1", "cve-1", "ghsa-AA-bb", "CVE-")] == [
+        assert [refs(inventory.find_affected(name)) for name in ("CVE-1", "cve-1", "ghsa-AA-bb", "CVE-")] == [
             ["hello 1"], ["hello 1"], ["hello 1"], [],
         ]  # fmt: skip
 
@@ -228,7 +235,7 @@ class InventoryContract:
         inventory.put([entry(3)])
 
         found = [
-            refs(image for image, _ in inventory.carrying(*asked))
+            refs(image for image, _ in inventory.find_carrying(*asked))
             for asked in (("zlib1g",), ("zlib1g", "1:1.2.13"), ("zlib1g", "1.2.13"), ("flask", "3.0.0"), ("zlib",))
         ]
         both = ["hello 1", "hello 2"]
@@ -242,8 +249,8 @@ class InventoryContract:
             listed = {"sbom": digest(800), "sbom_content": digest(810 + number)}
             inventory.put([entry(number, packages=frozenset(packages), **listed)])
 
-        counts = [inventory.in_other_versions("ZLIB1g", version) for version in ("2", "1:1.2.13", "3")]
-        assert counts == [1, 1, 3] and inventory.in_other_versions("zlib", "2") == 0
+        counts = [inventory.count_other_versions("ZLIB1g", version) for version in ("2", "1:1.2.13", "3")]
+        assert counts == [1, 1, 3] and inventory.count_other_versions("zlib", "2") == 0
 
     def test_package_is_found_by_its_source_package(self, inventory: SqlInventory) -> None:
         """Advisories name source packages, so the version is that of the source package."""
@@ -251,7 +258,7 @@ class InventoryContract:
         inventory.put([entry(1, packages=frozenset({libssl, ZLIB}))])
 
         asked = (("openssl",), ("openssl", "3.0.15"), ("openssl", "3.0.15-1"), ("libssl3", "3.0.15-1"), ("",))
-        found = [[packages for _, packages in inventory.carrying(*each)] for each in asked]
+        found = [[packages for _, packages in inventory.find_carrying(*each)] for each in asked]
         of_openssl = [("libssl3 3.0.15-1 (built from openssl 3.0.15)",)]
         assert found == [of_openssl, of_openssl, [], [("libssl3 3.0.15-1",)], []]
 
@@ -277,25 +284,25 @@ class InventoryContract:
             ("bind-libs", "9.16-1"): "bind-libs 9.16-1",
             ("akismet", "5.0"): "akismet",
         }
-        found = {each: [(refs([image]), told) for image, told in inventory.carrying(*each)] for each in asked}
+        found = {each: [(refs([image]), told) for image, told in inventory.find_carrying(*each)] for each in asked}
         assert found == {each: [(["hello 1"], (told,))] for each, told in asked.items()}
-        assert inventory.carrying("stdlib", "1.22") == ()
+        assert inventory.find_carrying("stdlib", "1.22") == ()
 
     def test_hostile_package_names_are_stored_as_plain_text(self, inventory: SqlInventory) -> None:
         """Length and special characters do not matter."""
         odd: Package = ("python", "a\x00" + "'; DROP TABLE images; --%" * 200, "pkg:pypi/" + "x" * 9000 + "@1\x00")
         inventory.put([entry(1, packages=frozenset({odd}), scan=scan(finding("CVE-" + "9" * 5000)))])
 
-        assert refs(image for image, _ in inventory.carrying(odd[1])) == ["hello 1"]
-        assert refs(inventory.affected("CVE-" + "9" * 5000)) == ["hello 1"]
-        assert inventory.of("%") == ()
+        assert refs(image for image, _ in inventory.find_carrying(odd[1])) == ["hello 1"]
+        assert refs(inventory.find_affected("CVE-" + "9" * 5000)) == ["hello 1"]
+        assert inventory.find_by_digest("%") == ()
 
     def test_built_on_finds_images_by_base_digest(self, inventory: SqlInventory) -> None:
         """Any of several digests matches."""
         inventory.put([entry(1, bases=(BuiltOn(digest=digest(50), name="base/python"),)), entry(2)])
 
-        assert refs(inventory.built_on([digest(49), digest(50)])) == ["hello 1"]
-        assert inventory.built_on([]) == ()
+        assert refs(inventory.find_built_on([digest(49), digest(50)])) == ["hello 1"]
+        assert inventory.find_built_on([]) == ()
 
     def test_built_on_finds_images_of_indirect_bases(self, inventory: SqlInventory) -> None:
         """The search follows all levels and ends even if bases refer to each other."""
@@ -303,51 +310,55 @@ class InventoryContract:
         inventory.put([entry(1, "base/os", bases=(python,)), entry(2, "base/python", bases=(os,))])
         inventory.put([entry(3, "shop", bases=(python, os)), entry(4, "other")])
 
-        assert refs(inventory.built_on([digest(1)])) == ["base/os 1", "base/python 2", "shop 3"]
+        assert refs(inventory.find_built_on([digest(1)])) == ["base/os 1", "base/python 2", "shop 3"]
         inventory.put([entry(1, "base/os")])
-        assert refs(inventory.built_on([digest(1)])) == ["base/python 2", "shop 3"]
-        assert refs(inventory.built_on([digest(2)])) == ["shop 3"]
+        assert refs(inventory.find_built_on([digest(1)])) == ["base/python 2", "shop 3"]
+        assert refs(inventory.find_built_on([digest(2)])) == ["shop 3"]
 
     def test_image_is_found_by_digest_prefix(self, inventory: SqlInventory) -> None:
         """The algorithm may be left out; the same content in two repositories is two images."""
         inventory.put([entry(1), entry(1, "other"), entry(2)])
 
-        assert refs(inventory.of(digest(1))) == ["hello 1", "other 1"]
-        assert refs(inventory.of("0" * 63 + "2")) == ["hello 2"]
-        assert refs(inventory.of("0" * 12)) == ["hello 1", "hello 2", "other 1"]
+        assert refs(inventory.find_by_digest(digest(1))) == ["hello 1", "other 1"]
+        assert refs(inventory.find_by_digest("0" * 63 + "2")) == ["hello 2"]
+        assert refs(inventory.find_by_digest("0" * 12)) == ["hello 1", "hello 2", "other 1"]
 
     def test_encrypted_copy_is_not_listed_as_image(self, inventory: SqlInventory) -> None:
         """The same digest in another repository is an image if nothing there says that it is a copy."""
         inventory.put([entry(1, copies=(digest(2),)), entry(2), entry(2, "other")])
 
         assert refs(inventory.images()) == ["hello 1", "other 2"]
-        assert refs(inventory.of(digest(2))) == refs(inventory.of(digest(2)[:-1])) == ["hello 1", "other 2"]
-        assert len(inventory.marks("hello")) == 2
+        assert (
+            refs(inventory.find_by_digest(digest(2)))
+            == refs(inventory.find_by_digest(digest(2)[:-1]))
+            == ["hello 1", "other 2"]
+        )
+        assert len(inventory.read_marks("hello")) == 2
 
     def test_reconciled_returns_the_last_reconciliation_time(self, inventory: SqlInventory) -> None:
         """Before the first reconciliation there is none."""
-        assert inventory.reconciled() is None
-        inventory.reconciled_at(NOON)
-        inventory.reconciled_at(LATER)
-        assert inventory.reconciled() == LATER
+        assert inventory.last_reconciled() is None
+        inventory.record_reconciled(NOON)
+        inventory.record_reconciled(LATER)
+        assert inventory.last_reconciled() == LATER
 
     def test_distrusted_images_are_kept_until_they_are_read_again(self, inventory: SqlInventory) -> None:
         """Answers stay complete while the images of one application or of all are read again."""
         inventory.put([entry(1, packages=frozenset({ZLIB})), entry(2, "other")])
         before = list(inventory.images())
-        inventory.distrust("hello")
+        inventory.mark_stale("hello")
 
-        assert [*inventory.marks("hello").values(), *inventory.marks("other").values()] == ["", "mark 2"]
-        inventory.distrust()
-        assert [*inventory.marks("other").values()] == [""] and list(inventory.images()) == before
+        assert [*inventory.read_marks("hello").values(), *inventory.read_marks("other").values()] == ["", "mark 2"]
+        inventory.mark_stale()
+        assert [*inventory.read_marks("other").values()] == [""] and list(inventory.images()) == before
 
     def test_unreadable_and_unlisted_images_are_counted_apart(self, inventory: SqlInventory) -> None:
         """Copies are not counted."""
         inventory.put([entry(1, packages=frozenset({ZLIB}), copies=(digest(3),)), entry(2, unreadable="x"), entry(3)])
-        assert (inventory.unreadable(), inventory.unlisted()) == (1, 0)
+        assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 0)
 
         inventory.put([entry(4), entry(5)])
-        assert (inventory.unreadable(), inventory.unlisted()) == (1, 2)
+        assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 2)
 
     def test_unscanned_counts_images_without_a_scan(self, inventory: SqlInventory) -> None:
         """An SBOM is no scan, and a scan without findings is one."""
@@ -355,26 +366,26 @@ class InventoryContract:
         inventory.put([entry(1, packages=listed, scan=scan(), copies=(digest(3),)), entry(2, packages=listed)])
         inventory.put([entry(3), entry(4, unreadable="x")])
 
-        assert inventory.unscanned() == 2
+        assert inventory.count_unscanned() == 2
 
     def test_images_scanned_with_starter_database_are_counted(self, inventory: SqlInventory) -> None:
         """That database covers few packages, so a scan without findings says little."""
         official = scan().model_copy(update={"database": scan().database.model_copy(update={"kind": "official"})})
         inventory.put([entry(1, scan=scan()), entry(2, scan=official), entry(3)])
-        assert inventory.by_starter() == 1
+        assert inventory.count_by_starter() == 1
         inventory.put([entry(1, scan=official)])
-        assert inventory.by_starter() == 0
+        assert inventory.count_by_starter() == 0
 
     def test_archived_image_counts_as_unscanned(self, inventory: SqlInventory) -> None:
         """New vulnerabilities are not looked for until the image is restored."""
         archived = stored(1, status=StorageStatus.ARCHIVED)
         inventory.put([entry(1, stored=archived, scan=scan()), entry(2, scan=scan())])
-        assert inventory.unscanned() == 1
+        assert inventory.count_unscanned() == 1
 
-        inventory.listed("curated/hello", [stored(1), stored(2, status=StorageStatus.ACTIVATING)])
-        assert inventory.unscanned() == 0
-        inventory.listed("curated/hello", [archived])
-        assert inventory.unscanned() == 1
+        inventory.update_listing("curated/hello", [stored(1), stored(2, status=StorageStatus.ACTIVATING)])
+        assert inventory.count_unscanned() == 0
+        inventory.update_listing("curated/hello", [archived])
+        assert inventory.count_unscanned() == 1
 
     def test_archived_image_that_runs_counts_as_scanned(self, inventory: SqlInventory) -> None:
         """It runs by a deployment record or by observation on a host, until another deployment replaces it."""
@@ -383,12 +394,14 @@ class InventoryContract:
             for n, application, deployed in ((1, "hello", (deployment("staging"),)), (2, "other", ()))
         ]
         inventory.put(archived)
-        assert inventory.unscanned() == 1
-        inventory.saw("laptop", [Seen(container="c7", name="x", digest=digest(2), running=True)], LATER)
-        assert inventory.unscanned() == 0
+        assert inventory.count_unscanned() == 1
+        inventory.record_host(
+            "laptop", [HostContainer(container="c7", name="x", digest=digest(2), running=True)], LATER
+        )
+        assert inventory.count_unscanned() == 0
 
         inventory.put([entry(3, scan=scan(), deployed=(deployment("staging", LATER, "c2"),))])
-        assert inventory.unscanned() == sum(image.shelved for image in inventory.images()) == 1
+        assert inventory.count_unscanned() == sum(image.shelved for image in inventory.images()) == 1
 
     def test_deleted_image_is_not_listed_but_stays_latest_deployment(self, inventory: SqlInventory) -> None:
         """An older image must not count as running because the newer one was deleted."""
@@ -401,7 +414,7 @@ class InventoryContract:
         assert [(i.running, [r.container for r in i.deployed]) for i in inventory.images()] == [((), ["c1"])]
         assert [r.container for r in inventory.running()] == ["c2"]
         assert inventory.applications() == ("hello",)
-        assert inventory.marks("hello") == {entry(n).image.ref: f"mark {n}" for n in (1, 2)}
+        assert inventory.read_marks("hello") == {entry(n).image.ref: f"mark {n}" for n in (1, 2)}
 
     def test_deleted_image_that_runs_is_in_answers_and_counts(self, inventory: SqlInventory) -> None:
         """New vulnerabilities are no longer found in it, so it counts as unscanned."""
@@ -413,16 +426,22 @@ class InventoryContract:
 
         def answers() -> list[Any]:
             return [
-                inventory.gone(), inventory.of(digest(1)), inventory.affected("CVE-1"),
-                tuple(image for image, _ in inventory.carrying("zlib1g")), inventory.built_on([digest(50)]),
+                inventory.list_removed(), inventory.find_by_digest(digest(1)), inventory.find_affected("CVE-1"),
+                tuple(image for image, _ in inventory.find_carrying("zlib1g")), inventory.find_built_on([digest(50)]),
             ]  # fmt: skip
 
         assert [refs(each) for each in answers()] == [["hello 1"]] * 5 and all(each[0].gone for each in answers())
-        assert (inventory.gone("other"), inventory.unscanned(), inventory.unlisted()) == ((), 1, 0)
-        inventory.saw("laptop", [Seen(container="c7", name="x", digest=digest(2), running=True)], LATER)
-        assert refs(inventory.gone("other")) == ["other 2"] and inventory.applications() == ("hello", "other")
-        assert (inventory.unscanned(), inventory.unlisted()) == (2, 1)
-        inventory.saw("laptop", [], LATER)
+        assert (inventory.list_removed("other"), inventory.count_unscanned(), inventory.count_without_sbom()) == (
+            (),
+            1,
+            0,
+        )
+        inventory.record_host(
+            "laptop", [HostContainer(container="c7", name="x", digest=digest(2), running=True)], LATER
+        )
+        assert refs(inventory.list_removed("other")) == ["other 2"] and inventory.applications() == ("hello", "other")
+        assert (inventory.count_unscanned(), inventory.count_without_sbom()) == (2, 1)
+        inventory.record_host("laptop", [], LATER)
         inventory.put([entry(3, deployed=(deployment("staging", LATER, "c3"),))])
         assert answers() == [()] * 5
 
@@ -436,18 +455,18 @@ class InventoryContract:
         """An empty list of hosts removes all."""
         inventory.put([entry(1)])
         for host in ("old", "laptop"):
-            inventory.saw(host, [Seen(container="c1", name="x", digest=digest(1), running=True)], NOON)
+            inventory.record_host(host, [HostContainer(container="c1", name="x", digest=digest(1), running=True)], NOON)
 
-        inventory.unwatched(["laptop"])
+        inventory.retain_hosts(["laptop"])
         assert [each.host for image in inventory.images() for each in image.running] == ["laptop"]
-        inventory.unwatched([])
+        inventory.retain_hosts([])
         assert [image.running for image in inventory.images()] == [()]
 
     def test_placed_moves_deployments_to_the_current_hosts(self, inventory: SqlInventory) -> None:
         """No evidence is read again, and other applications do not change."""
         inventory.put([entry(1, deployed=(deployment("staging"), deployment("production", container="c2")))])
         inventory.put([entry(2, "other", deployed=(deployment("staging", container="c3"),))])
-        inventory.placed("hello", {"staging": "north", "production": "laptop"}.__getitem__)
+        inventory.update_hosts("hello", {"staging": "north", "production": "laptop"}.__getitem__)
 
         assert {(r.container, r.host) for r in inventory.running()} == {
             ("c1", "north"), ("c2", "laptop"), ("c3", "laptop"),
@@ -463,4 +482,4 @@ class InventoryContract:
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(fill, range(4)))
-        assert len(open_inventory(address).affected("CVE-1")) == 20
+        assert len(open_inventory(address).find_affected("CVE-1")) == 20

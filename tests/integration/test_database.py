@@ -21,7 +21,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
-from supply_chain.adapters.vulndb import Database, grype_environment, knows, read_database
+from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database
 from supply_chain.evidence.examination import Examination
 from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom
@@ -316,7 +316,7 @@ def test_report_says_if_the_distribution_is_unknown(
         tool=grype,
         environment=grype_environment(directory),
         database=lambda: Facts(kind=database.kind, built=database.built, digest=database.digest),
-        knows=lambda distribution: knows(directory, distribution),
+        knows=lambda distribution: has_distribution(directory, distribution),
         now=lambda: datetime.now(UTC),
     )
     distro = {} if release is None else {**sbom["distro"], **release}

@@ -71,7 +71,7 @@ def test_snapshot_has_the_files_that_buildkit_takes(
             (context / name).write_text(text)
 
     build(toolbox, tmp_path / "direct", context, context / "Dockerfile")
-    with take_snapshot(context, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as snapshot:
+    with take_snapshot(context, None, BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded) as snapshot:
         dockerfile = write_dockerfile(snapshot.dockerfile.read_bytes(), tmp_path / "dockerfile")
         build(toolbox, tmp_path / "built", snapshot.context, dockerfile)
         held = files(snapshot.context)

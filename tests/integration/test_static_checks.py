@@ -45,7 +45,7 @@ CHECKS: dict[str, Callable[[Snapshot], CheckResult]] = {
 
 
 def made(toolbox: Toolbox, check: str, path: Path) -> CheckResult:
-    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).left_out) as taken:
+    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded) as taken:
         return CHECKS[check](taken)
 
 
@@ -91,7 +91,7 @@ def test_syft_is_ended_at_its_memory_limit(toolbox: Toolbox, tmp_path: Path, mon
     locked(tmp_path, 1000)
     monkeypatch.setattr(syft, "MEMORY", 64 * MIB)
 
-    with pytest.raises(ScannerFailed, match="syft made no whole SBOM"):
+    with pytest.raises(ScannerFailed, match="syft made no complete SBOM"):
         generator(toolbox).of_directory(tmp_path)
 
 

@@ -17,7 +17,7 @@ import httpx
 from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.docker.source_policy import source_policy
-from supply_chain.adapters.process.command import Done, Tool
+from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.dockerfile import Reading
 from supply_chain.development.record import BuildRecord
@@ -84,7 +84,7 @@ def write_dockerfile(content: bytes, directory: Path) -> Path:
 class Result:
     """What came of a build."""
 
-    done: Done
+    done: CommandResult
     metadata: dict[str, Any]
 
     @property

@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from cscm_laptop.emulator_service import emulator_root, root_key
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
-from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.docker.engine import list_images
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.model.tier import TierName
@@ -162,7 +162,7 @@ class Eyes:
             volumes = [v.name for v in client.volumes.list(filters=label)]
             networks = [n.name for n in client.networks.list(filters={"label": f"{APPLICATION}={application}"})]
             reverse_proxies = [c.name for c in self.containers(application, **{ROLE: "reverse-proxy"})]
-            tags = [tag for image in listed(client.api) for tag in image["RepoTags"] or ()]
+            tags = [tag for image in list_images(client.api) for tag in image["RepoTags"] or ()]
         return [
             *networks,
             *(v for v in volumes if v not in reverse_proxies),

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Running, Scan
+from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Running, Scan
 from supply_chain.lifecycle.rules import Rules
-from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, RepositorySnapshot
+from supply_chain.lifecycle.snapshot import EvidenceSummary, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
@@ -60,7 +60,7 @@ def image(number, days=400, *, repository="curated/hello", passed=True, verdict_
     database = Database(kind="official", built=ago(1), digest="xxh64:0")
     scan = Scan(scanner="grype", scanner_version="1", database=database, scanned=ago(1), sbom=None,
                 findings=(found,) if exploited else ())  # fmt: skip
-    return KnownImage(**{
+    return FleetImage(**{
         "ref": ref(number, repository), "stored": stored(number, days, **of_manifest), "kind": "service",
         "owner": "web", "environments": ("staging",), "signed": True, "scan": scan,
         "judgements": () if passed is None else (said,),
@@ -128,7 +128,7 @@ class Shelf:
         self.signed, self.stand = list(of.deployments), dict(of.standings)
         self.known = of.images
         self.named = of.proxies
-        self.says, self.new_on = {each.ref: Evidenced.of(each) for each in of.images}, set()
+        self.says, self.new_on = {each.ref: EvidenceSummary.of(each) for each in of.images}, set()
         self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
         self.dies_after = None
         self.watch = lambda: None
@@ -142,7 +142,7 @@ class Shelf:
     def proxies(self):
         return self.named
 
-    def standing(self, where):
+    def status_of(self, where):
         return self.stand.get(str(where), ImageStatus())
 
     def evidenced(self, where, stored):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from supply_chain.concurrency import one_by_one, side_by_side
+from supply_chain.concurrency import iterate_concurrently, map_concurrently
 from supply_chain.errors import RegistryUnavailable
 
 
@@ -23,15 +23,15 @@ def test_side_by_side_runs_four_at_a_time_and_keeps_order():
             running.remove(number)
         return number * 10
 
-    assert side_by_side(work, range(8)) == tuple(range(0, 80, 10))
+    assert map_concurrently(work, range(8)) == tuple(range(0, 80, 10))
     assert max(most) == 4
 
 
 def test_side_by_side_raises_first_error_in_order():
     """Without items, the result is empty."""
     with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda n: 1 // n, [1, 0, 2])
-    assert side_by_side(print, []) == ()
+        map_concurrently(lambda n: 1 // n, [1, 0, 2])
+    assert map_concurrently(print, []) == ()
 
 
 def test_side_by_side_starts_nothing_after_first_error():
@@ -44,14 +44,14 @@ def test_side_by_side_starts_nothing_after_first_error():
         raise RegistryUnavailable("it is silent\nwait")
 
     with pytest.raises(RegistryUnavailable):
-        side_by_side(work, range(1000))
+        map_concurrently(work, range(1000))
     assert len(begun) < 100
 
 
 @pytest.mark.parametrize(("items", "wide"), [(range(3), 1), ([0], 4)])
 def test_side_by_side_one_at_a_time_uses_calling_thread(items, wide):
     """Threads would cost more than they save."""
-    assert set(side_by_side(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
+    assert set(map_concurrently(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
 
 
 def test_one_by_one_starts_no_more_than_requested():
@@ -63,18 +63,18 @@ def test_one_by_one_starts_no_more_than_requested():
         time.sleep(0.01 * (number % 2))
         return number * 10
 
-    found = one_by_one(work, iter(range(100)), 2)
+    found = iterate_concurrently(work, iter(range(100)), 2)
     assert begun == [], "nothing before somebody asks"
     assert [next(found) for _ in range(5)] == [0, 10, 20, 30, 40]
     found.close()
     assert len(begun) <= 7
-    assert list(one_by_one(work, range(20), 3)) == list(range(0, 200, 10))
-    assert list(one_by_one(work, [])) == []
+    assert list(iterate_concurrently(work, range(20), 3)) == list(range(0, 200, 10))
+    assert list(iterate_concurrently(work, [])) == []
 
 
 def test_one_by_one_ends_with_first_error():
     """Earlier results are returned."""
-    found = one_by_one(lambda n: 1 // (2 - n), range(1000), 2)
+    found = iterate_concurrently(lambda n: 1 // (2 - n), range(1000), 2)
 
     assert (next(found), next(found)) == (0, 1)
     with pytest.raises(ZeroDivisionError):

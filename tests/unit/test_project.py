@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from flows.respond import alert
 from orchestration import events
-from orchestration.announcements import WAITING, event_of
+from orchestration.announcements import WAITING, make_event
 from orchestration.registration import entrypoints
 from orchestration.registration.abandoned_runs import SILENT
 from orchestration.registration.automations import ALERT, as_prefect, read_automations
@@ -183,7 +183,7 @@ def test_pushed_image_starts_promotion() -> None:
     """The trigger matches the event of the bridge."""
     pushed = Pushed(event="1", at=datetime.now(UTC), image=IMAGE, tag="t")
 
-    assert started(event_of(pushed).model_dump(mode="json")) == ["promote/on-push"]
+    assert started(make_event(pushed).model_dump(mode="json")) == ["promote/on-push"]
 
 
 def test_event_of_many_pushes_starts_catch_up_run() -> None:
@@ -259,7 +259,7 @@ def test_event_starts_expected_deployments_and_no_tier_twice(
     emitted: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda **event: emitted.append(event))
     events.emit(name, IMAGE, **payload)
-    with events.in_a_chain():
+    with events.mark_as_chain():
         events.emit(name, IMAGE, **payload)
 
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]

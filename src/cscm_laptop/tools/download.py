@@ -48,7 +48,7 @@ def fetch_text(http: httpx.Client, url: str) -> str:
     return response.text
 
 
-def checksum_of(name: str, checksums: str) -> str:
+def find_checksum(name: str, checksums: str) -> str:
     """Return the SHA-256 of `name` in a checksum file (`<hex>  <name>` per line); raise `Unavailable` without one."""
     for line in checksums.splitlines():
         digest, _, file = line.strip().partition(" ")
@@ -67,7 +67,7 @@ def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress
     part = target.with_name(target.name + ".part")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _continue(http, url, part, progress)
+            _download_part(http, url, part, progress)
             break
         except httpx.HTTPStatusError as error:
             raise Unavailable(f"{url}: {_why(error)}") from error
@@ -94,10 +94,10 @@ def check(file: Path, sha256: str, origin: str) -> None:
     if found != sha256:
         file.unlink()
         _validator_file(file).unlink(missing_ok=True)
-        raise wrong_checksum(origin, sha256, found)
+        raise checksum_error(origin, sha256, found)
 
 
-def wrong_checksum(origin: str, expected: str, found: str) -> DownloadFailed:
+def checksum_error(origin: str, expected: str, found: str) -> DownloadFailed:
     """Return the error for a file with a wrong checksum."""
     return DownloadFailed(
         f"{origin} has the SHA-256 {found}, where {expected} was expected.\n"
@@ -128,7 +128,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _continue(http: httpx.Client, url: str, part: Path, progress: Progress) -> None:
+def _download_part(http: httpx.Client, url: str, part: Path, progress: Progress) -> None:
     """Make one attempt: continue after the part if the server has the same file, else start again."""
     have, validator = _size(part), _validator_file(part)
     headers = {"Accept-Encoding": "identity"}
@@ -143,7 +143,7 @@ def _continue(http: httpx.Client, url: str, part: Path, progress: Progress) -> N
         if response.status_code == 206 and not resumed:
             part.unlink()
             raise _NotOurPart("the server sent another part than was asked for")
-        _remember(response, validator)
+        _store_validator(response, validator)
         _write(response, part, have if resumed else 0, progress)
 
 
@@ -158,14 +158,14 @@ def _write(response: httpx.Response, part: Path, start: int, progress: Progress)
                 raise Cancelled("The download was ended because the run was cancelled.")
             if time.monotonic() - reported > REPORT_EVERY:
                 reported = time.monotonic()
-                progress(_share(file.tell(), whole))
+                progress(_format_progress(file.tell(), whole))
         file.flush()
         os.fsync(file.fileno())
     if whole is not None and _size(part) != whole:
         raise httpx.ReadError(f"{_size(part)} bytes came of {whole}")
 
 
-def _remember(response: httpx.Response, validator: Path) -> None:
+def _store_validator(response: httpx.Response, validator: Path) -> None:
     """Store the validator of this version of the file, so that only the rest of this version is appended later.
 
     See RFC 9110, 13.1.5.
@@ -186,7 +186,7 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _share(have: int, whole: int | None) -> str:
+def _format_progress(have: int, whole: int | None) -> str:
     if whole:
         return f"{100 * have // whole}% of {whole / 1e6:.0f} MB"
     return f"{have / 1e6:.0f} MB"

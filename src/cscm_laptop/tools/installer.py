@@ -16,9 +16,9 @@ import httpx
 
 from cscm_laptop.tools import download
 from cscm_laptop.tools.install import apt_install, go_build, go_install
-from supply_chain.adapters.process.command import Tool, all_at_once
+from supply_chain.adapters.process.command import Tool, run_concurrently
 from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.adapters.tools.installed_version import ask
+from supply_chain.adapters.tools.installed_version import read_version
 from supply_chain.adapters.tools.pins import DistributionPin, GoPin, ReleaseFile, SourcePin
 from supply_chain.adapters.tools.toolbox import Own
 from supply_chain.errors import ToolFailed
@@ -69,7 +69,7 @@ class Installer(Toolbox):
                 self._install_packages(packages, say)
         if programs := {name: pin for name, pin in missing.items() if isinstance(pin, (GoPin, SourcePin))}:
             with download.client() as http:
-                all_at_once(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
+                run_concurrently(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
 
     def _obtain(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: Progress) -> None:
@@ -96,9 +96,9 @@ class Installer(Toolbox):
         base = f"{self._pins.releases}/{pin.repository}/releases/download/v{pin.version}"
         asset = pin.filled(file.name)
         progress(f"downloading {base}/{asset}")
-        listed = download.checksum_of(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
+        listed = download.find_checksum(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
         if file.sha256 and file.sha256 != listed:
-            raise download.wrong_checksum(f"{base}/{asset}", file.sha256, listed)
+            raise download.checksum_error(f"{base}/{asset}", file.sha256, listed)
         cache = self._directory / "downloads"
         cache.mkdir(exist_ok=True)
         fetched = cache / f"{name}-{pin.version}-{asset}"
@@ -121,7 +121,7 @@ class Installer(Toolbox):
         Raises `ToolFailed` if the version is not the pinned one.
         """
         program.chmod(0o755)
-        said = ask(name, pin, program)
+        said = read_version(name, pin, program)
         if said != pin.version:
             raise ToolFailed(
                 f"{name} was to be {pin.version} but says it is {said or 'nothing that can be read'}.\n"

@@ -24,12 +24,12 @@ from supply_chain.adapters.vulndb.current import (
     Database,
     Record,
     bare_environment,
-    digest_of,
     digest_or_none,
     kind_or_none,
     read_database,
-    record_of,
-    unusable,
+    read_digest,
+    read_record,
+    unusable_error,
 )
 from supply_chain.errors import SupplyChainError, ToolFailed, ToolTimedOut
 
@@ -58,14 +58,14 @@ def ensure_database(
     cannot read the result.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory):
-        _tidy(directory)
+    with _lock(directory):
+        _remove_leftovers(directory)
         if not starter_only and _update(grype, directory, progress):
             return read_database(directory)
-        if not starter_only and kind_or_none(directory) == "official" and _valid(grype, directory):
+        if not starter_only and kind_or_none(directory) == "official" and _is_valid(grype, directory):
             progress("the official vulnerability database could not be updated; the one that is there stays")
             return read_database(directory)
-        return _starter(grype, directory, feed, progress)
+        return _build_starter(grype, directory, feed, progress)
 
 
 def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
@@ -88,7 +88,7 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
             return False
         if before and digest_or_none(stage) == before:
             return True
-        _activate(directory, stage, Record(kind="official", digest=digest_of(stage), grype=grype.version))
+        _activate(directory, stage, Record(kind="official", digest=read_digest(stage), grype=grype.version))
     return True
 
 
@@ -98,9 +98,9 @@ def _reason(error: SupplyChainError) -> str:
     return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", said[-1])[:300]
 
 
-def _starter(grype: Tool, directory: Path, feed: Path, progress: Progress) -> Database:
+def _build_starter(grype: Tool, directory: Path, feed: Path, progress: Progress) -> Database:
     content = hashlib.sha256(feed.read_bytes()).hexdigest()
-    if _is_starter(directory, content, grype) and _valid(grype, directory):
+    if _is_starter(directory, content, grype) and _is_valid(grype, directory):
         return read_database(directory)
     progress("compiling the starter vulnerability database from the project's feed")
     with _stage(directory) as stage:
@@ -110,15 +110,15 @@ def _starter(grype: Tool, directory: Path, feed: Path, progress: Progress) -> Da
             tool.run("db", "import", stage / "starter.db", timeout=IMPORT_TIMEOUT, quiet=True)
             tool.run("db", "status", timeout=IMPORT_TIMEOUT, quiet=True)
         except ToolFailed as error:
-            raise unusable(directory, str(error)) from error
-        record = Record(kind="starter", digest=digest_of(stage), feed=content, grype=grype.version)
+            raise unusable_error(directory, str(error)) from error
+        record = Record(kind="starter", digest=read_digest(stage), feed=content, grype=grype.version)
         _activate(directory, stage, record)
     database = read_database(directory)
     progress(f"the starter vulnerability database is in use; its facts are of {database.built:%Y-%m-%d} or later")
     return database
 
 
-def _valid(grype: Tool, directory: Path) -> bool:
+def _is_valid(grype: Tool, directory: Path) -> bool:
     done = grype.with_environment(**bare_environment(directory)).run(
         "db", "status", timeout=IMPORT_TIMEOUT, check=False, quiet=True
     )
@@ -126,7 +126,7 @@ def _valid(grype: Tool, directory: Path) -> bool:
 
 
 def _is_starter(directory: Path, content: str, grype: Tool) -> bool:
-    record = record_of(directory)
+    record = read_record(directory)
     return record is not None and (record.kind, record.feed, record.grype) == ("starter", content, grype.version)
 
 
@@ -134,7 +134,7 @@ def _is_starter(directory: Path, content: str, grype: Tool) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _lock(directory: Path) -> Iterator[None]:
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -176,7 +176,7 @@ def _current(directory: Path) -> Path | None:
     return directory / place.readlink().parent if place.is_symlink() else None
 
 
-def _tidy(directory: Path) -> None:
+def _remove_leftovers(directory: Path) -> None:
     """Remove what killed runs left, and databases that are no longer in use.
 
     The database before the current one stays until the next call, because a scan may have it open.

@@ -36,18 +36,18 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that move abandoned runs to Crashed."""
     silent = f"It sent no heartbeat for {LEASE} s"
     return (
-        _automation(SILENT, _silence_after("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
-        _automation("an abandoned run is Crashed", _became(ABANDONED), "CRASHED", "Crashed", silent),
+        _automation(SILENT, _expect_silence("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
+        _automation("an abandoned run is Crashed", _expect_state(ABANDONED), "CRASHED", "Crashed", silent),
         _automation(  # in case the server restarts between the two
             "a run that stays Abandoned is Crashed",
-            _silence_after(f"prefect.flow-run.{ABANDONED}", 60),
+            _expect_silence(f"prefect.flow-run.{ABANDONED}", 60),
             "CRASHED",
             "Crashed",
             silent,
         ),
         _automation(
             "a run that never started is Crashed",
-            _silence_after("prefect.flow-run.Pending", LEASE),
+            _expect_silence("prefect.flow-run.Pending", LEASE),
             "CRASHED",
             "Crashed",
             f"Its worker accepted it and has been silent for {LEASE} s",
@@ -89,9 +89,9 @@ def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str,
     }
 
 
-def _silence_after(event: str, within: int) -> dict[str, Any]:
+def _expect_silence(event: str, within: int) -> dict[str, Any]:
     return {"posture": "Proactive", "after": [event], "expect": [ANY], "within": within}
 
 
-def _became(state_name: str) -> dict[str, Any]:
+def _expect_state(state_name: str) -> dict[str, Any]:
     return {"posture": "Reactive", "after": [], "expect": [f"prefect.flow-run.{state_name}"], "within": 0}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
-from orchestration.pagination import PAGE
+from orchestration import pagination
 
 
 class PrefectApi(Protocol):
@@ -15,8 +16,9 @@ class PrefectApi(Protocol):
 
 
 def fetch_all(kind: str, ask: PrefectApi) -> list[dict[str, Any]]:
-    """Return all objects of a kind, read page by page."""
-    found: list[dict[str, Any]] = []
-    while page := ask("POST", f"/{kind}/filter", {"limit": PAGE, "offset": len(found)}):
-        found += page
-    return found
+    """Return all objects of a kind."""
+
+    async def read(**page: int) -> list[dict[str, Any]]:
+        return list(ask("POST", f"/{kind}/filter", page))
+
+    return asyncio.run(pagination.fetch_all(read))

@@ -49,7 +49,7 @@ class AutomationMessage(Model):
 
     @field_validator("about")
     @classmethod
-    def _filled(cls, value: str) -> str:
+    def _check_braces(cls, value: str) -> str:
         if value.count("{{") != value.count("}}"):
             raise ValueError("every {{ needs its }}")
         return value
@@ -81,7 +81,7 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
     wanted = read_automations(project / DIRECTORY)
     found = fetch_all("automations", ask)
     known = {each["name"]: each for each in found}
-    action = _notification(notify, ask) if not notify.startswith(OURS) else _run(ask)
+    action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
     changed = []
     for each in wanted:
         body = as_prefect(each, action)
@@ -130,7 +130,7 @@ def is_up_to_date(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     counts too, so that it stays off.
     """
     trigger, asked_for = found["trigger"], wanted["trigger"]
-    same = all(_plain(trigger.get(key)) == _plain(value) for key, value in asked_for.items() if key != "within")
+    same = all(_normalize(trigger.get(key)) == _normalize(value) for key, value in asked_for.items() if key != "within")
     (action,), (told,) = found["actions"] or [{}], wanted["actions"]
     return (
         same
@@ -140,18 +140,18 @@ def is_up_to_date(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     )
 
 
-def _plain(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _normalize(each) for key, each in value.items()}
     return sorted(value) if isinstance(value, list) else value
 
 
-def _run(ask: PrefectApi) -> dict[str, Any]:
+def _run_action(ask: PrefectApi) -> dict[str, Any]:
     found = ask("GET", f"/deployments/name/{ALERT}")
     return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
 
 
-def _notification(notify: str, ask: PrefectApi) -> dict[str, Any]:
+def _notify_action(notify: str, ask: PrefectApi) -> dict[str, Any]:
     kind, _, name = notify.partition("/")
     found = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
     return {"type": "send-notification", "block_document_id": found["id"]}

@@ -62,7 +62,7 @@ class Views(Model):
     views: tuple[View, ...] = Field(min_length=1, description="the views, in their order")
 
     @model_validator(mode="after")
-    def _apart(self) -> Views:
+    def _check_names(self) -> Views:
         if twice := [name for name, number in Counter(each.name for each in self.views).items() if number > 1]:
             raise ValueError(f"two views are called {twice[0]!r}")
         return self

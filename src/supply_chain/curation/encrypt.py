@@ -134,7 +134,7 @@ def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncr
             "Name that key as the tier's storage key if it is the right one; "
             "otherwise delete the repository and run the step again."
         )
-    _fit(wanted, "storage key")
+    _check_key(wanted, "storage key")
     if not wanted.rotates:
         raise KeyUnusable(
             f"KMS does not rotate the storage key {wanted.arn}.\n"
@@ -154,11 +154,11 @@ def verify_content_key(keys: KeyStore, content_key: str | None) -> str:
             "Name a symmetric customer-managed KMS key as `content_key` in the curation tier's block."
         )
     state = keys.state(content_key, rotation=False)
-    _fit(state, "content key")
+    _check_key(state, "content key")
     return state.arn
 
 
-def _fit(key: KeyState, role: str) -> None:
+def _check_key(key: KeyState, role: str) -> None:
     if not key.customer_managed:
         raise KeyUnusable(
             f"The {role} {key.arn} belongs to AWS; you can neither disable it nor set its policy.\n"

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Protocol
 
-from supply_chain.concurrency import side_by_side
-from supply_chain.curation.scan import Attacher, keep, list_contents
+from supply_chain.concurrency import map_concurrently
+from supply_chain.curation.scan import Attacher, attach_sboms, list_contents
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.image_status import Act, image_status, read_decisions, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
@@ -42,7 +42,7 @@ EARLY = timedelta(days=2)
 
 
 @dataclass(frozen=True)
-class Known:
+class SignedResult:
     """What curation signed about an image at some time: its report, and the verdict of the release gate."""
 
     report: SignedValue[Report] | None
@@ -50,14 +50,14 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ImageEvidence:
     """An image in the curated repository, and what signed evidence says about it."""
 
     ref: ImageRef
     built: Provenance | None
     listed: Listed
-    last: Known
-    told: Known
+    last: SignedResult
+    last_reported: SignedResult
     """The verdict when a rescan last reported its results, or else the first one, and the report it rests on."""
     judged: tuple[SignedValue[Summary], ...]
     """Every verdict of the release gate, the oldest first."""
@@ -91,7 +91,7 @@ class Change(Model):
     reasons: tuple[Reason, ...] = ()
 
     @property
-    def turned(self) -> bool:
+    def is_reversal(self) -> bool:
         """Whether the answer changed between yes and no, or is the first one."""
         return self.before is not self.after
 
@@ -103,7 +103,7 @@ class News(Change):
 
 
 @dataclass(frozen=True)
-class Concluded:
+class Conclusion:
     """The result for one image and its report."""
 
     signed: bool
@@ -123,24 +123,24 @@ class Registry(Attacher, Protocol):
         """Return the content of a referrer."""
 
 
-def look(
+def read_evidence(
     ref: ImageRef,
     generator: SbomGenerator,
     registry: Registry,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
-    told: datetime | None = None,
-) -> Kept:
+    reported: datetime | None = None,
+) -> ImageEvidence:
     """Read what evidence says about an image; make and sign its SBOM as `scan` does if it has none.
 
-    The SBOM is also made if the existing one has no examination with it. `told` is when a rescan last reported its
+    The SBOM is also made if the existing one has no examination with it. `reported` is when a rescan last reported its
     results; without it, everything that is signed counts as reported. Raises `EvidenceInvalid` if the new SBOM cannot
     be read back.
     """
-    found = _read(ref, evidence, told)
+    found = _read_evidence(ref, evidence, reported)
     if found is None or found.listed.examination is None:
-        keep(*list_contents(ref, generator), ref, registry=registry, evidence=evidence, now=now)
-        found = _read(ref, evidence, told)
+        attach_sboms(*list_contents(ref, generator), ref, registry=registry, evidence=evidence, now=now)
+        found = _read_evidence(ref, evidence, reported)
     if found is None:
         raise EvidenceInvalid(
             f"The SBOM of {ref} was signed and attached just now, and cannot be read back.\n"
@@ -149,7 +149,7 @@ def look(
     return found
 
 
-def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept | None:
+def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | None) -> ImageEvidence | None:
     """Read what evidence says about an image; return None if it has no SBOM."""
     reading = evidence.read(ref)
     own, development = reading.by(TierName.CURATION), reading.by(TierName.DEVELOPMENT)
@@ -158,29 +158,31 @@ def _read(ref: ImageRef, evidence: EvidenceStore, told: datetime | None) -> Kept
         return None
     judged, report = verdicts(own, Gate.RELEASE, ref.digest), last_report(own)
     last = next(reversed(judged), None)
-    known = next((each for each in reversed(judged) if told is None or each.at <= told), next(iter(judged), None))
+    known = next(
+        (each for each in reversed(judged) if reported is None or each.at <= reported), next(iter(judged), None)
+    )
     said = read_image_status(ref, evidence).evidence
-    return Kept(
+    return ImageEvidence(
         ref=ref,
         built=last_provenance(development),
         listed=listed,
-        last=Known(report, last),
-        told=Known(_ground(known, report, own), known),
+        last=SignedResult(report, last),
+        last_reported=SignedResult(_find_report(known, report, own), known),
         judged=judged,
         verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
-        ruled=_of_blocks(said),
+        ruled=_block_digests(said),
         blocked=image_status(said).block is not None,
     )
 
 
-def _of_blocks(evidence: Iterable[VerifiedStatement]) -> frozenset[Digest]:
+def _block_digests(evidence: Iterable[VerifiedStatement]) -> frozenset[Digest]:
     """Return the digests of the statements that block or unblock something."""
     return frozenset(
         each.evidence.digest for each in read_decisions(evidence) if each.value.act in (Act.BLOCK, Act.UNBLOCK)
     )
 
 
-def _ground(
+def _find_report(
     verdict: SignedValue[Summary] | None, last: SignedValue[Report] | None, own: Iterable[VerifiedStatement]
 ) -> SignedValue[Report] | None:
     """Return the report that a verdict rests on, which is usually the last one.
@@ -193,11 +195,11 @@ def _ground(
     return last_report(each for each in own if each.digest in inputs)
 
 
-Ruled = Mapping[ImageRef, frozenset[Digest] | None]
+BaseDecisions = Mapping[ImageRef, frozenset[Digest] | None]
 """Base → digests of the statements that block or unblock it; None if they cannot be read."""
 
 
-def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
+def read_base_decisions(bases: Iterable[ImageRef], evidence: EvidenceStore) -> BaseDecisions:
     """Return the bases to which a block or unblock applies, each with the statements.
 
     It applies to the base that it names and to every base that is built on that one. A verdict about an image that is
@@ -206,42 +208,43 @@ def ruled_bases(bases: Iterable[ImageRef], evidence: EvidenceStore) -> Ruled:
     """
     asked = tuple(bases)
 
-    def ruled(base: ImageRef) -> frozenset[Digest] | None:
+    def read_about(base: ImageRef) -> frozenset[Digest] | None:
         try:
             below = find_all_bases([base], asked, evidence)
-            return _of_blocks(each for one in below for each in read_image_status(one, evidence).evidence)
+            return _block_digests(each for one in below for each in read_image_status(one, evidence).evidence)
         except (EvidenceInvalid, ClockWrong):
             return None
 
-    found = zip(asked, side_by_side(ruled, asked), strict=True)
+    found = zip(asked, map_concurrently(read_about, asked), strict=True)
     return {base: said for base, said in found if said is None or said}
 
 
 def conclude(
-    image: Kept,
+    image: ImageEvidence,
     report: Report,
     evidence: EvidenceStore,
     repositories: Repositories,
     layers: Layers,
     bases: Sequence[ImageRef],
-    ruled: Ruled,
+    ruled: BaseDecisions,
     now: Callable[[], datetime],
-) -> Concluded:
+) -> Conclusion:
     """Sign what is new about an image, and judge the image again if its last verdict is out of date.
 
     `report` may be the one that is already signed. A report with the same findings is not signed again before the
-    signed one has to be renewed. `bases` are all curated bases, and `ruled` is the result of `ruled_bases`. A blocked
-    image is not judged: every gate refuses it until somebody unblocks it, and a signed refusal would remain after that.
+    signed one has to be renewed. `bases` are all curated bases, and `ruled` is the result of `read_base_decisions`. A
+    blocked image is not judged: every gate refuses it until somebody unblocks it, and a signed refusal would remain
+    after that.
     """
-    signed = image.last.report is None or _new(image, image.last.report.value, report, now())
+    signed = image.last.report is None or _needs_signature(image, image.last.report.value, report, now())
     if signed:
         evidence.attach(image.ref, VULNERABILITIES, report.predicate(), now())
     if image.blocked:
-        return Concluded(signed, news=None, change=None, passes=False)
+        return Conclusion(signed, news=None, change=None, passes=False)
     if (
         image.last.verdict
         and not signed
-        and _rests_on(image.last.verdict, image, _ruled(image, ruled, layers, evidence))
+        and _is_up_to_date(image.last.verdict, image, _find_base_decisions(image, ruled, layers, evidence))
     ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
@@ -251,19 +254,21 @@ def conclude(
             reasons, given = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
         else:
             reasons, given = (), record(verdict, facts, evidence, now())
-    change = _change(image.told.verdict, reasons)
-    differs = change or _turned_back(image, reasons)
-    news = News(**differs.model_dump(), since=_since(image.judged, reasons, given)) if differs else None
-    return Concluded(signed, news=news, change=change, passes=not reasons)
+    change = _compare_verdict(image.last_reported.verdict, reasons)
+    differs = change or _find_reversal(image, reasons)
+    news = News(**differs.model_dump(), since=_find_first_verdict(image.judged, reasons, given)) if differs else None
+    return Conclusion(signed, news=news, change=change, passes=not reasons)
 
 
-def _new(image: Kept, signed: Report, report: Report, now: datetime) -> bool:
+def _needs_signature(image: ImageEvidence, signed: Report, report: Report, now: datetime) -> bool:
     return report != signed and (
         not report.has_same_content(signed) or signed.scanned < image.renewed_after(now) <= report.scanned
     )
 
 
-def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -> tuple[frozenset[Digest] | None, ...]:
+def _find_base_decisions(
+    image: ImageEvidence, ruled: BaseDecisions, layers: Layers, evidence: EvidenceStore
+) -> tuple[frozenset[Digest] | None, ...]:
     """Return the blocks and unblocks of the bases of an image, by digest; None for those that cannot be read.
 
     The bases are those that its build names and those that its layers show.
@@ -272,7 +277,9 @@ def _ruled(image: Kept, ruled: Ruled, layers: Layers, evidence: EvidenceStore) -
     return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
 
 
-def _rests_on(verdict: SignedValue[Summary], image: Kept, of_bases: Collection[frozenset[Digest] | None]) -> bool:
+def _is_up_to_date(
+    verdict: SignedValue[Summary], image: ImageEvidence, of_bases: Collection[frozenset[Digest] | None]
+) -> bool:
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
@@ -295,30 +302,30 @@ def _inputs(verdict: SignedValue[Summary], beside: str = "") -> frozenset[Digest
     return frozenset(f"sha256:{each.digest.get('sha256')}" for each in named)
 
 
-def _change(before: SignedValue[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
+def _compare_verdict(before: SignedValue[Summary] | None, reasons: tuple[Reason, ...]) -> Change | None:
     """Return how the gate's answer differs from an earlier verdict; None if it is the same."""
     if before is not None and _reasons(before) == reasons:
         return None
     return Change(before=before.value.passed if before else None, after=not reasons, reasons=reasons)
 
 
-def _turned_back(image: Kept, reasons: tuple[Reason, ...]) -> Change | None:
+def _find_reversal(image: ImageEvidence, reasons: tuple[Reason, ...]) -> Change | None:
     """Return the change from the last different verdict after the one that was reported last; None without one.
 
     It matters if the gate now says again what was reported last: somebody may have heard of the change to the verdict
     in between, and not of the change back.
     """
-    after = takewhile(lambda each: each is not image.told.verdict, reversed(image.judged))
-    return next((change for each in after if (change := _change(each, reasons))), None)
+    after = takewhile(lambda each: each is not image.last_reported.verdict, reversed(image.judged))
+    return next((change for each in after if (change := _compare_verdict(each, reasons))), None)
 
 
-def _since(judged: Sequence[SignedValue[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
+def _find_first_verdict(judged: Sequence[SignedValue[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
     """Return the digest of the verdict since which the gate gives this answer.
 
     That is the last verdict (`given`), or the first of the verdicts directly before it with the same answer.
     """
     for each in reversed(judged):
-        if _change(each, reasons):
+        if _compare_verdict(each, reasons):
             break
         given = each.evidence.digest
     return given

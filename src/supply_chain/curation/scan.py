@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from supply_chain.concurrency import both, side_by_side
+from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
@@ -68,7 +68,7 @@ def scan(
     before = listed.read(evidence.referrers.content) if listed and listed.examination else None
     if before is None or before.generator != generator.generator:
         require_no_better(known, scanner)
-        return _whole_scan(image, generator, scanner, registry, evidence, now)
+        return _make_scan(image, generator, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
     current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)
     if current:
@@ -80,7 +80,7 @@ def scan(
     return ScannedImage(encrypted=image, sbom=before.referrer, report=attached), report
 
 
-def _whole_scan(
+def _make_scan(
     image: EncryptedImage,
     generator: SbomGenerator,
     scanner: Scanner,
@@ -95,9 +95,9 @@ def _whole_scan(
     """
     ref = image.stored.ref
     listed = list_contents(ref, generator)
-    report, sbom = both(
+    report, sbom = run_both(
         partial(scanner.scan, listed[0].record),
-        partial(keep, *listed, ref, registry=registry, evidence=evidence, now=now),
+        partial(attach_sboms, *listed, ref, registry=registry, evidence=evidence, now=now),
     )
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
@@ -105,10 +105,10 @@ def _whole_scan(
 
 def list_contents(ref: ImageRef, generator: SbomGenerator) -> tuple[Sboms, Examination]:
     """Make the SBOMs of an image, and examine the image for what SBOMs do not show."""
-    return both(lambda: generator.of_image(ref), lambda: generator.examine(ref))
+    return run_both(lambda: generator.of_image(ref), lambda: generator.examine(ref))
 
 
-def keep(
+def attach_sboms(
     sboms: Sboms,
     examination: Examination,
     ref: ImageRef,
@@ -121,8 +121,8 @@ def keep(
 
     Returns the digest of the referrer of the SBOM of record.
     """
-    zipped = _zipped(sboms)
-    referrers = side_by_side(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
+    zipped = _compress(sboms)
+    referrers = map_concurrently(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
     evidence.attach(ref, SBOM, _references(sboms, attached, examination, now()).predicate(), now())
     return attached["syft"]
@@ -132,7 +132,7 @@ def _contents(sboms: Sboms) -> dict[str, bytes]:
     return {"syft": sboms.record.content, "cyclonedx": sboms.cyclonedx, "spdx": sboms.spdx}
 
 
-def _zipped(sboms: Sboms) -> dict[str, bytes]:
+def _compress(sboms: Sboms) -> dict[str, bytes]:
     return {name: gzip.compress(content, LEVEL, mtime=0) for name, content in _contents(sboms).items()}
 
 

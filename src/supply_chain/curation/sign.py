@@ -27,7 +27,7 @@ class ImageSigner(Protocol):
         """Raise `SignatureFailed` unless the image is signed as `sign_image` does it."""
 
 
-def _verifies(signer: ImageSigner, ref: ImageRef, key: str) -> bool:
+def _is_signed(signer: ImageSigner, ref: ImageRef, key: str) -> bool:
     try:
         signer.verify_image(ref, key)
     except SignatureFailed:
@@ -53,7 +53,7 @@ def sign(
     ref, key = stored.ref, evidence.trusted[TierName.CURATION]
     record(admitted, facts, evidence, now())
     signatures = [e for e in facts.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
-    proven = proof(signatures[-1:]) if not force and signatures and _verifies(signer, ref, key) else None
+    proven = proof(signatures[-1:]) if not force and signatures and _is_signed(signer, ref, key) else None
     if proven is None:
         signer.sign_image(ref)
         signer.verify_image(ref, key)

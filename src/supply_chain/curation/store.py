@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
@@ -32,7 +32,7 @@ class Copier(Protocol):
         """Copy an image to a repository, under a tag."""
 
 
-class Stored(Protocol):
+class CuratedRegistry(Protocol):
     """Reads the registry after the copy, and copies referrers."""
 
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Repositories(Protocol):
 def store(
     admitted: Admitted[IntakeFacts],
     copier: Copier,
-    registry: Stored,
+    registry: CuratedRegistry,
     repositories: Repositories,
     evidence: EvidenceStore,
     *,
@@ -89,16 +89,16 @@ def store(
     _ensure_immutable(ref.repository, repositories, storage_key)
     there = registry.digest_of(ref.repository, tag) == ref.digest
     if not there:
-        blobs_in(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
+        read_blobs(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(facts.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
     proven = proof([before.evidence]) if before and there and not force else None
-    blobs = blobs_in(ref, registry)
+    blobs = read_blobs(ref, registry)
     if proven is None:
-        side_by_side(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
-    side_by_side(
+        map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
+    map_concurrently(
         lambda digest: registry.copy_referrer(facts.ref.with_digest(digest), ref.repository),
-        _missing(facts, ref, registry),
+        _find_missing(facts, ref, registry),
     )
     record(admitted, facts, evidence, now())
     return StoredImage(
@@ -121,14 +121,14 @@ def _ensure_immutable(repository: str, repositories: Repositories, storage_key: 
         )
 
 
-def _missing(facts: IntakeFacts, ref: ImageRef, registry: Stored) -> Sequence[Digest]:
+def _find_missing(facts: IntakeFacts, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
     """Return the digests of development's evidence that is not attached to `ref` yet."""
     evidence = [each.digest for each in facts.evidence if each.signer is TierName.DEVELOPMENT]
-    there = side_by_side(lambda digest: registry.has(ref.with_digest(digest)), evidence)
+    there = map_concurrently(lambda digest: registry.has(ref.with_digest(digest)), evidence)
     return [digest for digest, has in zip(evidence, there, strict=True) if not has]
 
 
-def blobs_in(ref: ImageRef, registry: Stored) -> tuple[Descriptor, ...]:
+def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ...]:
     """Return the blobs of an image, as its manifest in the registry lists them.
 
     Raises `ImageDamaged` unless the manifest is that of one image.

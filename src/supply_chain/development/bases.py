@@ -53,9 +53,9 @@ class CuratedBases:
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.plan.Bases`."""
-        name = _short(reference, self.host)
+        name = _shorten(reference, self.host)
         if name in self.instead:
-            return self._pinned(name, self.instead[name])
+            return self._resolve_pinned(name, self.instead[name])
         if is_base_repository(name):
             return self.curated(name)
         if reference.startswith(f"{self.host}/") or name.startswith(OWN):
@@ -71,8 +71,8 @@ class CuratedBases:
             )
         address = declared_image(reference, declared)
         if address is None:
-            raise _undeclared(reference)
-        return self._pinned(reference, address)
+            raise _undeclared_error(reference)
+        return self._resolve_pinned(reference, address)
 
     def config(self, address: str, platform: str) -> bytes:
         """See `development.plan.Bases`."""
@@ -87,11 +87,11 @@ class CuratedBases:
         if at:
             self._refuse_blocked(name, digest)
         for ref in self.catalogue.newest_first(repository):
-            if (not at or ref.digest == digest) and self._admitted(ref):
+            if (not at or ref.digest == digest) and self._is_usable(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
-        raise BaseMissing(self._why(name, repository))
+        raise BaseMissing(self._explain_missing(name, repository))
 
-    def _why(self, name: str, repository: str) -> str:
+    def _explain_missing(self, name: str, repository: str) -> str:
         newest = next(iter(self.catalogue.newest_first(repository)), None)
         for base, block in self._blocks(newest) if newest else ():
             which = "is" if base == newest else f"is built on {base}, which is"
@@ -105,7 +105,7 @@ class CuratedBases:
             f"Build it with `cscm bases {called}`, or name an upstream image by digest for it in the profile."
         )
 
-    def _pinned(self, name: str, address: str) -> tuple[str, Material]:
+    def _resolve_pinned(self, name: str, address: str) -> tuple[str, Material]:
         match = PINNED.match(address)
         if not match:
             raise BaseMissing(f"{address} does not name {name} by digest.\nWrite image@sha256:… in the profile.")
@@ -119,7 +119,7 @@ class CuratedBases:
                 f"{name} may not be used: {digest} is blocked {block}\nUse another base, or ask for `cscm unblock`."
             )
 
-    def _admitted(self, ref: ImageRef) -> bool:
+    def _is_usable(self, ref: ImageRef) -> bool:
         released = is_released(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
         return released and not any(self._blocks(ref))
 
@@ -133,13 +133,13 @@ class CuratedBases:
                 yield base, block
 
 
-def _short(reference: str, host: str) -> str:
+def _shorten(reference: str, host: str) -> str:
     """Return an image's name as people write it for our own bases: without host and without `:latest`."""
     name = reference.removeprefix(f"{host}/").removeprefix(HUB)
     return name if "@" in name else name.removesuffix(":latest")
 
 
-def _undeclared(reference: str) -> DockerfileRefused:
+def _undeclared_error(reference: str) -> DockerfileRefused:
     pinned = "@" in reference
     example = reference if pinned else f"{reference}@sha256:…"
     digest = "" if pinned else f"; `crane digest {reference}` prints the digest"

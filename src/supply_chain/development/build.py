@@ -12,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.dockerfile import DockerfileReader, SourceOperation, file_name
 from supply_chain.development.plan import Bases, Plan, plan_build
 from supply_chain.development.record import BuildRecord, check_record
@@ -87,7 +87,7 @@ class Builder(Protocol):
         """Return the versions of builder and engine."""
 
 
-class Offered(Protocol):
+class OfferedImages(Protocol):
     """Lists the images that development offered before."""
 
     def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
@@ -124,7 +124,7 @@ class BuildPorts:
     reader: DockerfileReader
     bases: Bases
     fetch: Fetch
-    offered: Offered
+    offered: OfferedImages
     evidence: EvidenceStore
     in_engine: Mapping[Check, Mapping[str, str]]
     """Check that needs the image in the engine → the tools that would make the check."""
@@ -137,17 +137,17 @@ class BuildPorts:
     """Whether the builder's host is used for builds only."""
 
 
-def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, force: bool = False) -> BuiltImage:
+def build(snapshot: Snapshot, ports: BuildPorts, run: str, *, force: bool = False) -> BuiltImage:
     """Build the image that a snapshot declares and, for a service, the stage that contains its tests.
 
     Base images are resolved to digests before the build; an uncurated one is recorded as such. An image that was
     offered before from the same inputs, with the results of its checks, is not built again unless `force` is true.
     """
-    started, manifest = workshop.now(), snapshot.manifest
+    started, manifest = ports.now(), snapshot.manifest
     content = read_dockerfile(snapshot)
-    key = workshop.cache_key(snapshot.source, manifest.name)
+    key = ports.cache_key(snapshot.source, manifest.name)
     caches = run_key(key, run) if force else key
-    plan = plan_build(content, manifest, snapshot.source, caches, workshop.reader, workshop.bases)
+    plan = plan_build(content, manifest, snapshot.source, caches, ports.reader, ports.bases)
     inputs = BuildInputs(
         application=manifest.name,
         source=snapshot.source,
@@ -156,27 +156,27 @@ def build(snapshot: Snapshot, workshop: BuildPorts, run: str, *, force: bool = F
         materials=plan.materials,
         uncurated=plan.uncurated,
         base=plan.base,
-        versions={**workshop.builder.versions(), "reader": workshop.reader.version, "cscm": workshop.version},
-        hosted=workshop.hosted,
+        versions={**ports.builder.versions(), "reader": ports.reader.version, "cscm": ports.version},
+        hosted=ports.hosted,
     )
-    known = None if force else offered_before(inputs, manifest, workshop)
-    digest = known.ref.digest if known else _built(snapshot, inputs, plan, content, workshop, key, run, force=force)
+    known = None if force else find_offered(inputs, manifest, ports)
+    digest = known.ref.digest if known else _build_images(snapshot, inputs, plan, content, ports, key, run, force=force)
     return BuiltImage(
         **dict(inputs),
         digest=digest,
         started=started,
-        finished=workshop.now(),
+        finished=ports.now(),
         invocation=run,
         proven=known.proven if known else None,
     )
 
 
-def _built(
+def _build_images(
     snapshot: Snapshot,
     inputs: BuildInputs,
     plan: Plan,
     content: bytes,
-    workshop: BuildPorts,
+    ports: BuildPorts,
     key: str,
     run: str,
     *,
@@ -184,8 +184,8 @@ def _built(
 ) -> Digest:
     manifest = snapshot.manifest
     with (
-        workshop.context(snapshot) as place,
-        _fetched(plan, workshop.fetch, manifest.build.timeout) as fetched,
+        ports.context(snapshot) as place,
+        _fetch_urls(plan, ports.fetch, manifest.build.timeout) as fetched,
     ):
         order = BuildOrder(
             context=place,
@@ -206,14 +206,14 @@ def _built(
             force=force,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
-        results = workshop.builder.build(*orders)
+        results = ports.builder.build(*orders)
     for each, result in zip(orders, results, strict=True):
         check_record(each.target or "", result.record, plan.expected(each.target or ""))
     return results[0].digest
 
 
 @contextmanager
-def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, Path]]:
+def _fetch_urls(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, Path]]:
     """Download what the Dockerfile adds by URL; yield each URL with its own directory.
 
     Nobody can guess the names of the directories. The downloads share the time of the build, and one allowance.
@@ -228,11 +228,11 @@ def _fetched(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[str, 
             target = places[source.identifier] / file_name(source)
             fetch(source.identifier, plan.urls[source.identifier], target, until - time.monotonic(), allowance)
 
-        side_by_side(get, plan.downloads)
+        map_concurrently(get, plan.downloads)
         yield places
 
 
-def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: BuildPorts) -> Candidate | None:
+def find_offered(inputs: BuildInputs, manifest: Service | Base, ports: BuildPorts) -> Candidate | None:
     """Return the candidate that development offered from the same inputs; None if a check needs it in the engine again.
 
     Also None for a source with uncommitted changes, which may have changed unnoticed, and for a base with a root
@@ -241,11 +241,11 @@ def offered_before(inputs: BuildInputs, manifest: Service | Base, workshop: Buil
     source = inputs.source
     if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
         return None
-    for ref in workshop.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
-        evidence = workshop.evidence.verified(ref, TierName.DEVELOPMENT)
+    for ref in ports.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
+        evidence = ports.evidence.verified(ref, TierName.DEVELOPMENT)
         same = [each for each in evidence if is_of(each, inputs, manifest)]
         looked_at = required_in_engine(manifest.kind)
-        if same and all(passed_before(check, evidence, workshop.in_engine[check]) for check in looked_at):
+        if same and all(passed_before(check, evidence, ports.in_engine[check]) for check in looked_at):
             return Candidate(ref=ref, source=source, proven=proof(same[-1:]))
     return None
 

@@ -69,7 +69,9 @@ def check_content(
         raise CheckNotMade(
             f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm build --force`."
         )
-    passed, failed = _held(contents, manifest) if contents else ([], [too_large(manifest.build.max_size)])
+    passed, failed = (
+        _compare_declared(contents, manifest) if contents else ([], [size_message(manifest.build.max_size)])
+    )
     warned: list[str] = []
     seen: dict[str, Any] = {}
     if contents:
@@ -78,8 +80,8 @@ def check_content(
             f"{each}, in the image and in no file that the check secrets read" for each in secrets[:MOST_SECRETS]
         ]
         failed += [f"{pluralize(len(secrets) - MOST_SECRETS, 'more secret')} in it"] if secrets[MOST_SECRETS:] else []
-        warned += _unsearched(contents.unsearched)
-        warned += _unjudged(contents.examination, manifest)
+        warned += _warn_unsearched(contents.unsearched)
+        warned += _warn_unjudged(contents.examination, manifest)
         seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
         seen["examination"] = contents.examination.model_dump(mode="json")
     return CheckResult(
@@ -93,7 +95,7 @@ def check_content(
     )
 
 
-def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
+def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
     declared, rights, foreign = manifest.build.platform, contents.more_rights, contents.foreign
     conflicts = contents.examination.conflicts
     expectations = (
@@ -105,17 +107,17 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
         (
             not foreign,
             "holds no program for another machine" if contents.programs else "",
-            f"{pluralize(len(foreign), 'program')} in it cannot run on {declared}: {_listed(foreign)}.",
+            f"{pluralize(len(foreign), 'program')} in it cannot run on {declared}: {_format_files(foreign)}.",
         ),
         (
             contents.size <= manifest.build.max_size,
             f"has {_mib(contents.size)} unpacked, of {_mib(manifest.build.max_size)} declared",
-            too_large(manifest.build.max_size),
+            size_message(manifest.build.max_size),
         ),
         (
             not rights,
             "holds no file that gives more rights than its user's",
-            f"{pluralize(len(rights), 'file')} in it can give more rights than its user's: {_listed(rights)}.",
+            f"{pluralize(len(rights), 'file')} in it can give more rights than its user's: {_format_files(rights)}.",
         ),
         (
             not conflicts,
@@ -127,14 +129,14 @@ def _held(contents: Contents, manifest: Service | Base) -> tuple[list[str], list
     return passed, [bad for holds, _, bad in expectations if not holds]
 
 
-def _unsearched(paths: tuple[str, ...]) -> list[str]:
+def _warn_unsearched(paths: tuple[str, ...]) -> list[str]:
     if not paths:
         return []
     what = f"{pluralize(len(paths), 'text')} in it too large to be searched for what is called a password or token"
     return [f"{what}: {', '.join(truncate_lines(SHOWN, paths))}"]
 
 
-def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
+def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
     """Return a warning for each item that no scanner judges.
 
     The release gate refuses these items unless the owner accepts them or a base that the image is built on has them
@@ -150,11 +152,11 @@ def _unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
     return [*found[:SHOWN], *([f"{more} more that no scanner judges"] if more > 0 else [])]
 
 
-def _listed(files: Mapping[str, str]) -> str:
+def _format_files(files: Mapping[str, str]) -> str:
     return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:SHOWN])
 
 
-def too_large(most: int) -> str:
+def size_message(most: int) -> str:
     """Return the message for an unpacked image that is larger than declared; `most` is the declared size in bytes."""
     return f"Unpacked, it has more than the {_mib(most)} that are declared (build.max_size)."
 

@@ -24,13 +24,13 @@ INSTRUCTIONS = 2000
 """Largest number of instructions in a Dockerfile; people write fewer. The reader counts them before it converts."""
 
 
-class Read(BaseModel):
+class ReaderModel(BaseModel):
     """A value that the reader prints. Unknown keys are ignored: they belong to a later version of the reader."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Directive(Read):
+class Directive(ReaderModel):
     """A parser directive or a declared argument, with its line."""
 
     name: str
@@ -38,7 +38,7 @@ class Directive(Read):
     line: int
 
 
-class Instruction(Read):
+class Instruction(ReaderModel):
     """An instruction as written. `words` is filled for instructions that name other things: ADD, ARG, COPY, FROM."""
 
     name: str
@@ -50,7 +50,7 @@ class Instruction(Read):
     heredocs: int = 0
 
 
-class Stage(Read):
+class Stage(ReaderModel):
     """A stage as written, before variables are expanded."""
 
     name: str
@@ -60,7 +60,7 @@ class Stage(Read):
     commands: dict[str, int] = Field(description="how many of each instruction")
 
 
-class Problem(Read):
+class Problem(ReaderModel):
     """Why BuildKit cannot read the Dockerfile; `line` is 0 if no line is known."""
 
     message: str
@@ -68,14 +68,14 @@ class Problem(Read):
     excess: bool = Field(default=False, description="whether it exceeds a limit of the reader")
 
 
-class SourceOperation(Read):
+class SourceOperation(ReaderModel):
     """Something that a build takes in from outside (BuildKit's `SourceOp`)."""
 
     identifier: str = Field(description="with its scheme: docker-image, https, http, git, local, oci-layout")
     attributes: dict[str, str] = Field(default_factory=dict)
 
 
-class Mount(Read):
+class Mount(ReaderModel):
     """A mount of a command; `id` identifies a cache, a secret or an SSH agent."""
 
     type: str
@@ -83,7 +83,7 @@ class Mount(Read):
     id: str
 
 
-class Command(Read):
+class Command(ReaderModel):
     """A command that a build runs (BuildKit's `ExecOp`)."""
 
     command: str = Field(description="its first 200 bytes")
@@ -94,7 +94,7 @@ class Command(Read):
     devices: tuple[str, ...] = ()
 
 
-class Operations(Read):
+class Operations(ReaderModel):
     """Everything that a build takes in and runs."""
 
     sources: tuple[SourceOperation, ...] = ()
@@ -115,7 +115,7 @@ class Target(Operations):
     error: Problem | None = None
 
 
-class Reading(Read):
+class Reading(ReaderModel):
     """A Dockerfile as BuildKit reads it."""
 
     directives: tuple[Directive, ...] = ()
@@ -270,7 +270,7 @@ def _refused(command: Command, what: str, remedy: str) -> DockerfileRefused:
     return DockerfileRefused(f"The Dockerfile runs a command {what}: {command.command[:120]}\n{remedy}")
 
 
-def checksum_of(source: SourceOperation) -> Digest:
+def require_checksum(source: SourceOperation) -> Digest:
     """Return the checksum that the Dockerfile gives for a URL; raise `DockerfileRefused` if it gives none."""
     value = source.attributes.get("http.checksum", "")
     if not re.fullmatch(DIGEST, value):
@@ -291,7 +291,7 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
     for source in sources:
         if not source.identifier.startswith("https://"):
             continue
-        checksum = checksum_of(source)
+        checksum = require_checksum(source)
         if declared.get(source.identifier) != checksum:
             raise DockerfileRefused(
                 f"The Dockerfile adds {source.identifier[:300]} with {checksum}, which is not declared.\n"

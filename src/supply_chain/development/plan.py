@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.dockerfile import (
     DockerfileReader,
     Reading,
@@ -111,10 +111,10 @@ def plan_build(
         new = [name for name in image_references(reading.targets.values()) if name not in images]
         if not new:
             break
-        found = side_by_side(lambda name: bases.resolve(name, declared), new)
+        found = map_concurrently(lambda name: bases.resolve(name, declared), new)
         images.update(zip(new, found, strict=True))
         addresses = [address for address, _ in found]
-        configs.update(zip(new, side_by_side(lambda at: bases.config(at, platform), addresses), strict=True))
+        configs.update(zip(new, map_concurrently(lambda at: bases.config(at, platform), addresses), strict=True))
     else:
         raise DockerfileRefused(
             f"The images that the Dockerfile names have triggers that name more, {ROUNDS} times over.\n"

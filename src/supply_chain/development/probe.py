@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.reports import LARGEST_REPORT
 from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
@@ -33,15 +33,15 @@ from supply_chain.model.container import (
     Process,
     Profile,
     Wait,
-    ended,
+    describe_end,
+    find_outside,
     labels,
-    outside,
     profile,
     slug,
 )
 from supply_chain.model.image import Interval
 from supply_chain.model.manifest import Base, Probe, Runtime, Service
-from supply_chain.readiness import Answer, trouble_at, wait_ended, wait_ready
+from supply_chain.readiness import Answer, trouble_at, wait_until_ended, wait_until_ready
 
 Clock = Callable[[], datetime]
 
@@ -132,11 +132,11 @@ def probe(
     `CheckNotMade` if something cannot be observed.
     """
     started, found = now(), Findings()
-    local, watched = engine.image(image), _watched(wait, room)
+    local, watched = engine.image(image), _with_room_check(wait, room)
     with _network(engine, manifest.name, local.digest, run_id) as network:
         specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
-        strict, loose = side_by_side(lambda spec: _run(engine, spec, manifest, watched), specs)
-    kinds = _secrets(search, strict, loose)
+        strict, loose = map_concurrently(lambda spec: _run(engine, spec, manifest, watched), specs)
+    kinds = _find_secrets(search, strict, loose)
     _judge_start(found, strict, loose, manifest, secret=bool(kinds))
     if strict.answer.ready:
         _judge_ports(found, strict, manifest)
@@ -145,10 +145,10 @@ def probe(
     _judge_writes(found, strict, loose, local, manifest)
     _judge_logs(found, strict)
     _judge_secrets(found, kinds)
-    return found.result(Check.PROBE, tools_of(engine, search), started, now())
+    return found.result(Check.PROBE, list_probe_tools(engine, search), started, now())
 
 
-def tools_of(engine: Engine, search: Search) -> dict[str, str]:
+def list_probe_tools(engine: Engine, search: Search) -> dict[str, str]:
     """Return everything that these checks depend on, with its version."""
     return {**engine.versions(), **search.tools}
 
@@ -168,7 +168,7 @@ def check_command(
 
     The container has no network, a read-only root filesystem and the base's uid.
     """
-    return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).made(
+    return _Command(Check.COMMAND, "check", manifest, manifest.check, COMMAND_TIMEOUT).run(
         engine, image, now, run_id, search, room, wait
     )
 
@@ -190,7 +190,7 @@ def run_tests(
     has not passed.
     """
     test = manifest.test
-    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).made(
+    return _Command(Check.TESTS, "tests", manifest, test.command, test.timeout, test.memory, test.report).run(
         engine, image, now, run_id, search, room, wait
     )
 
@@ -207,23 +207,23 @@ class _Command:
     memory: int | None = None
     report: str | None = None
 
-    def made(
+    def run(
         self, engine: Engine, image: str, now: Clock, run_id: str, search: Search, room: Room, wait: Wait
     ) -> CheckResult:
         started = now()
-        found = self._found(engine, image, run_id, search, room, _watched(wait, room))
-        tools = tools_of(engine, search)
+        found = self._run_command(engine, image, run_id, search, room, _with_room_check(wait, room))
+        tools = list_probe_tools(engine, search)
         if self.check is Check.TESTS:
             tools |= {"tests": TESTS_VERSION}
         return found.result(self.check, tools, started, now())
 
-    def _found(self, engine: Engine, image: str, run_id: str, search: Search, room: Room, wait: Wait) -> Findings:
+    def _run_command(self, engine: Engine, image: str, run_id: str, search: Search, room: Room, wait: Wait) -> Findings:
         clock = time.monotonic()
         spec = self._spec(image, engine.image(image).digest, run_id, room)
         with _container(engine, spec) as container:
             before = self._report(engine, container)
             _start(engine, container)
-            end = wait_ended(engine, container, self.timeout, wait)
+            end = wait_until_ended(engine, container, self.timeout, wait)
             engine.signal(container, "SIGKILL")
             seconds, logs = time.monotonic() - clock, engine.logs(container)
             report = self._report(engine, container) if end.over else None
@@ -237,15 +237,15 @@ class _Command:
                 "output": logs.tail(40)[-8000:].splitlines(),
             }
         )
-        how = ended(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
-        shown, kinds = " ".join(self.command), search.kinds(_ends(logs))
+        how = describe_end(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
+        shown, kinds = " ".join(self.command), search.kinds(_joined_output(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
-            found.failed.append(f"`{shown}` failed: {how}.{'' if kinds else _last_words(logs)}")
+            found.failed.append(f"`{shown}` failed: {how}.{'' if kinds else _last_line(logs)}")
         elif self.check is not Check.TESTS:
             found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
         else:
             tested = judge_tests(self.command, f"{logs.stdout}\n{logs.stderr}", self.report, report, before)
-            _tell_tests(found, shown, seconds, tested)
+            _add_test_findings(found, shown, seconds, tested)
         if kinds:
             found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
             found.details["output"] = LEFT_OUT
@@ -275,7 +275,7 @@ class _Command:
         )
 
 
-def _tell_tests(found: Findings, command: str, seconds: float, tested: Tested) -> None:
+def _add_test_findings(found: Findings, command: str, seconds: float, tested: Tested) -> None:
     """Add what a test run that ended with status 0 showed; a run that tested nothing has not passed."""
     found.details[TESTED] = tested.details
     if tested.failed:
@@ -310,24 +310,24 @@ def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writabl
     return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
-def _watched(wait: Wait, room: Room) -> Wait:
+def _with_room_check(wait: Wait, room: Room) -> Wait:
     """Return a function that waits as `wait` does and checks the host's disk limits each time.
 
     It raises `CheckNotMade` if a limit is broken. That is not a failure of the application, because others write to
     that disk too.
     """
-    _look(room)
+    _check_room(room)
 
     def watched(seconds: float) -> None:
         wait(seconds)
-        _look(room)
+        _check_room(room)
 
     return watched
 
 
-def _look(room: Room) -> None:
+def _check_room(room: Room) -> None:
     try:
-        broken = room.look()
+        broken = room.check_limits()
     except OSError as error:
         broken = f"the disk cannot be looked at: {error}"
     if broken:
@@ -369,7 +369,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
     wanted = manifest.probe
     with _container(engine, spec) as name:
         _start(engine, name)
-        answer = wait_ready(engine, name, spec.network, wanted, wait)
+        answer = wait_until_ready(engine, name, spec.network, wanted, wait)
         again = ""
         listeners: tuple[Listener, ...] = ()
         processes: tuple[Process, ...] = ()
@@ -379,7 +379,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
             again = trouble_at(seen.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
         clock = time.monotonic()
         engine.signal(name, "SIGTERM")
-        end = wait_ended(engine, name, wanted.stop_timeout, wait)
+        end = wait_until_ended(engine, name, wanted.stop_timeout, wait)
         stop_seconds = time.monotonic() - clock
         engine.signal(name, "SIGKILL")  # from here on, no process can write unobserved
         changes, logs = engine.changes(name), engine.logs(name)
@@ -396,7 +396,7 @@ def _judge_start(found: Findings, strict: Run, loose: Run, manifest: Service, *,
     found.expect(
         strict.answer.ready,
         f"ready on port {wanted.port} after {strict.answer.seconds:.2f} s",
-        _not_ready(strict, wanted) + ("" if secret else _last_words(strict.logs)),
+        _not_ready(strict, wanted) + ("" if secret else _last_line(strict.logs)),
     )
     if not strict.answer.ready and loose.answer.ready:
         found.failed.append("It starts only when its root filesystem is writable.")
@@ -483,10 +483,10 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
     """
     writable = manifest.runtime.writable
     engines = {(change.kind, change.path) for change in strict.changes}
-    own = [c for c in outside(loose.changes, writable) if (c.kind, c.path) not in engines]
+    own = [c for c in find_outside(loose.changes, writable) if (c.kind, c.path) not in engines]
     paths = sorted({change.path for change in own})
     found.details["writes_outside"] = paths[:PATHS_SHOWN]
-    shown = ", ".join(_leaves(paths)[:PATHS_SHOWN])
+    shown = ", ".join(_drop_parents(paths)[:PATHS_SHOWN])
     found.expect(
         not paths,
         "writes nowhere but where it is declared to",
@@ -499,20 +499,20 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
         )
 
 
-def _leaves(paths: Sequence[str]) -> list[str]:
+def _drop_parents(paths: Sequence[str]) -> list[str]:
     """Return the paths in their order, without the directories that contain others of them."""
     by_part = sorted(paths, key=lambda path: path.replace("/", "\0"))  # a path is followed by the paths below it
     above = {path for path, following in pairwise(by_part) if following.startswith(path + "/")}
     return [path for path in paths if path not in above]
 
 
-def _secrets(search: Search, *runs: Run) -> tuple[str, ...]:
+def _find_secrets(search: Search, *runs: Run) -> tuple[str, ...]:
     """Return the kinds of secrets in the output and in the commands of processes.
 
     Everybody on the host can see those commands.
     """
     commands = (each.command for run in runs for each in run.processes)
-    return search.kinds("\n".join((*(_ends(run.logs) for run in runs), *commands)))
+    return search.kinds("\n".join((*(_joined_output(run.logs) for run in runs), *commands)))
 
 
 def _judge_secrets(found: Findings, kinds: tuple[str, ...]) -> None:
@@ -525,13 +525,13 @@ def _judge_secrets(found: Findings, kinds: tuple[str, ...]) -> None:
         found.details |= {"last_output": LEFT_OUT, "processes": LEFT_OUT}
 
 
-def _last_words(logs: Logs) -> str:
+def _last_line(logs: Logs) -> str:
     """Return the last lines that contain a letter, as one sentence; an empty string if there are none."""
     lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
     return f" It last said: {' | '.join(lines[-3:])[-300:]}" if lines else ""
 
 
-def _ends(logs: Logs) -> str:
+def _joined_output(logs: Logs) -> str:
     return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from supply_chain.development.dockerfile import IMAGE, Operations, Read, Target, check_target
+from supply_chain.development.dockerfile import IMAGE, Operations, ReaderModel, Target, check_target
 from supply_chain.errors import BuildMaterialsDiffer, DockerfileRefused
 from supply_chain.model.image import Digest
 from supply_chain.text import truncate_lines
@@ -19,14 +19,14 @@ FRONTEND_ARGUMENTS = ("source", "cmdline")
 SHOWN = 5
 
 
-class RecordedMaterial(Read):
+class RecordedMaterial(ReaderModel):
     """An input that BuildKit resolved, as its provenance names it."""
 
     uri: str
     digest: Digest | None = Field(description="None for one without SHA-256")
 
 
-class BuildRecord(Read):
+class BuildRecord(ReaderModel):
     """The part of BuildKit's provenance of one build (`mode=max`) that the chain decides on."""
 
     frontend: str

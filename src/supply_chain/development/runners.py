@@ -157,7 +157,7 @@ LAUNCHERS = (
 """Words that can come before the name of a runner in a command."""
 
 
-def runner_of(command: Sequence[str]) -> Runner | None:
+def detect_runner(command: Sequence[str]) -> Runner | None:
     """Return the runner that a command starts; None if it is not known.
 
     A shell with a script is not a runner, because its output can come from anything.
@@ -230,7 +230,7 @@ NOTHING = re.compile(
 )
 
 
-def nothing_tested(output: str) -> bool:
+def has_no_tests(output: str) -> bool:
     """Return whether a run that ended with status 0 prints that it tested nothing, or prints nothing at all.
 
     This decides only about runs without a report that counts. It cannot show that a run tested anything.

@@ -31,7 +31,7 @@ class Room:
 
     limits: BuildLimits
     """A run's check containers together have no more memory than a build. No file is larger than a build's `disk`."""
-    look: Callable[[], str]
+    check_limits: Callable[[], str]
     """Returns a phrase that names a limit of the host's disk broken since the first call, or an empty string."""
 
 

@@ -56,7 +56,7 @@ Checkpoint = Callable[[], object]
 """Called at each step of an operation that takes long. It raises if the snapshot has to end."""
 
 
-def _go_on() -> None:
+def _no_limit() -> None:
     """Do nothing: the checkpoint of an operation without a limit."""
 
 
@@ -196,7 +196,7 @@ class Snapshot:
         return self.directory / FILE
 
     @property
-    def beside_context(self) -> dict[str, Path]:
+    def outside_context(self) -> dict[str, Path]:
         """The declaration and the Dockerfile by their paths from the build context, which may not contain them."""
         context = normalize(self.manifest.build.context) or "."
         named = {FILE: self.declaration, normalize(self.manifest.build.dockerfile): self.dockerfile}
@@ -221,7 +221,7 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _go_on) -> Selection:
+def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = _no_limit) -> Selection:
     """Select what belongs to a snapshot, without reading a file of the build context.
 
     Raises `DeclarationInvalid` if the declaration is missing or wrong. Raises `SourceInvalid` for a name that cannot be
@@ -266,7 +266,7 @@ def normalize(declared: str) -> str:
     return "/".join(part for part in declared.split("/") if part not in ("", "."))
 
 
-def check(nodes: Sequence[Node], checkpoint: Checkpoint = _go_on) -> None:
+def check(nodes: Sequence[Node], checkpoint: Checkpoint = _no_limit) -> None:
     """Refuse submodules, special files, names that collide, and too many or too large files (`SourceInvalid`)."""
     if len(nodes) > MAX_FILES:
         raise SourceInvalid(f"The build context has more than {MAX_FILES} files.\n{_leave_out('what is not built')}")
@@ -305,7 +305,7 @@ def has_control(text: str) -> bool:
     )
 
 
-def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = _go_on) -> None:
+def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = _no_limit) -> None:
     """Refuse names that some file systems treat as one: they differ only by case or by Unicode normalization.
 
     Follows Unicode 15, section 3.13, "canonical caseless match".
@@ -332,7 +332,7 @@ def _caseless(text: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
-def check_links(links: Mapping[str, str], checkpoint: Checkpoint = _go_on) -> None:
+def check_links(links: Mapping[str, str], checkpoint: Checkpoint = _no_limit) -> None:
     """Refuse a link that leads out of the build context.
 
     `links` maps paths to targets; the paths are relative to the context. A target need not exist, because the build may

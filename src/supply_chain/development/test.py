@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import SignedValue, proof
 from supply_chain.evidence.statement import VerifiedStatement
-from supply_chain.model.image import BuiltImage, Interval, Proven
+from supply_chain.model.image import BuiltImage, Interval, Provable
 from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
@@ -23,7 +23,7 @@ MOST_SENTENCES = 100
 """Largest number of failures, and of warnings, in the result of one check; a source may have any number."""
 
 
-class TestedImage(Proven):
+class TestedImage(Provable):
     """A built image with the results of all checks, including failed ones."""
 
     __test__ = False
@@ -67,14 +67,14 @@ def test(
     about this image before: a check that passed with the same tools is not made again.
     """
     known = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
-    before = _known_report(dependencies, evidence, now())
+    before = _find_current_report(dependencies, evidence, now())
     if before:
         known[Check.DEPENDENCIES] = before[1]
     makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
     if before is None:
-        makers.append(lambda: known_vulnerabilities(dependencies, now))
+        makers.append(lambda: scan_dependencies(dependencies, now))
     makers += [plan.make for plan in planned if plan.check not in known]
-    made, reports = _made(side_by_side(lambda make: make(), makers))
+    made, reports = _split_reports(map_concurrently(lambda make: make(), makers))
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
@@ -85,7 +85,7 @@ def test(
     )
 
 
-def _made(
+def _split_reports(
     results: Sequence[CheckResult | tuple[CheckResult, Report]],
 ) -> tuple[list[CheckResult], list[Report]]:
     pairs = [(result, None) if isinstance(result, CheckResult) else result for result in results]
@@ -97,7 +97,7 @@ def _bounded(result: CheckResult) -> CheckResult:
     return result.model_copy(update=bounded)
 
 
-def _known_report(
+def _find_current_report(
     dependencies: Dependencies, evidence: Sequence[VerifiedStatement], now: datetime
 ) -> tuple[Report, SignedValue[CheckResult]] | None:
     report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
@@ -112,7 +112,7 @@ def _tools(report: Report, generator: str) -> dict[str, str]:
     return {report.scanner: report.scanner_version, **dict([generator.split(" ", 1)])}
 
 
-def known_vulnerabilities(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
+def scan_dependencies(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
     """Find known vulnerabilities in the source's declared dependencies.
 
     They are warnings, never failures: the intake gate decides how many are acceptable.

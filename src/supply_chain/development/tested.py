@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supply_chain.development.reports import Counts, ReportInvalid, read_report
-from supply_chain.development.runners import nothing_tested, runner_of
+from supply_chain.development.runners import detect_runner, has_no_tests
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def judge_tests(
     """
     if path is not None:
         return _by_report(path, report, before)
-    runner = runner_of(command)
+    runner = detect_runner(command)
     if runner is None:
         why = "the command is no test runner that is known; let it write a report (test.report)"
-        return Tested(False, nothing=nothing_tested(output), why=why)
+        return Tested(False, nothing=has_no_tests(output), why=why)
     try:
         counts = runner.read(output)
     except ReportInvalid as error:
@@ -52,8 +52,8 @@ def judge_tests(
         why = (
             f"{runner.name} did not report in its own format; let it print its summary, or write a report (test.report)"
         )
-        return Tested(False, by=runner.name, nothing=nothing_tested(output), why=why)
-    return _counted(runner.name, counts)
+        return Tested(False, by=runner.name, nothing=has_no_tests(output), why=why)
+    return _judge_counts(runner.name, counts)
 
 
 def _by_report(path: str, report: bytes | None, before: bytes | None) -> Tested:
@@ -62,12 +62,12 @@ def _by_report(path: str, report: bytes | None, before: bytes | None) -> Tested:
     if report == before:
         return Tested(False, failed=f"its report {path} is the one that the image brought before the run (test.report)")
     try:
-        return _counted(f"the report {path}", read_report(report))
+        return _judge_counts(f"the report {path}", read_report(report))
     except ReportInvalid as error:
         return Tested(False, failed=f"its report {path} cannot be read: {error}")
 
 
-def _counted(by: str, counts: Counts) -> Tested:
+def _judge_counts(by: str, counts: Counts) -> Tested:
     if counts.failed:
         return Tested(False, by, counts.ran, failed=f"{by} tells of {counts.failed} failed tests")
     return Tested(counts.ran > 0, by, counts.ran, nothing=counts.ran == 0)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.concurrency import both
+from supply_chain.concurrency import run_both
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
@@ -109,7 +109,9 @@ def read_image_status(ref: ImageRef, store: EvidenceStore) -> Reading:
     Raise `SettingInvalid` if the store trusts no key of the lifecycle: every block would be left out as untrusted.
     Errors of the registry are raised.
     """
-    own, by_digest = both(lambda: _read(image_status_repository(ref), store), lambda: read_blocks(ref.digest, store))
+    own, by_digest = run_both(
+        lambda: _read(image_status_repository(ref), store), lambda: read_blocks(ref.digest, store)
+    )
     known = [each.statement.predicate for each in own.evidence]
     more = (each for each in by_digest.evidence if each.statement.predicate not in known)
     return Reading(own.subject, (*own.evidence, *more), (*own.left_out, *by_digest.left_out))

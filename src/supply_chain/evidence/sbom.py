@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, unquote
 
 from pydantic import AwareDatetime, Field
 
@@ -59,42 +58,6 @@ class SignedSbom:
             return find(json.loads(self.content))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
-
-
-NAMESPACED = ("golang", "npm", "composer", "swift", "github")
-"""Types of packages whose names include their namespace."""
-
-
-def source_in(purl: str) -> tuple[str, str]:
-    """Return name and version of the source package of a package, as advisories name it; empty if there is none.
-
-    syft writes it as `upstream`: `openssl`, `openssl@3.0.15`, or the file name of an RPM, `glibc-2.34-100.el9.src.rpm`.
-    Without a version there, the version is the package's own.
-    """
-    upstream, *_ = parse_qs(purl.partition("?")[2].partition("#")[0]).get("upstream", [""])
-    if upstream.endswith(".src.rpm"):
-        name, _, rest = upstream.removesuffix(".src.rpm").rpartition("-")[0].rpartition("-")
-        return (name, rest) if name else ("", "")
-    name, _, version = upstream.partition("@")
-    return name, version or (version_in(purl) if name else "")
-
-
-def version_in(purl: str) -> str:
-    """Return the version in a package URL (purl specification, "version"); empty if there is none."""
-    path = purl.partition("?")[0].partition("#")[0]
-    return unquote(path.rpartition("@")[2]) if "@" in path.rpartition("/")[2] else ""
-
-
-def in_url(purl: str) -> tuple[str, str, str]:
-    """Return type, name and version of a package by its URL (purl specification); missing parts are empty.
-
-    The name has the same form as in an SBOM.
-    """
-    bare = purl.removeprefix("pkg:").partition("?")[0].partition("#")[0].strip("/")
-    version = version_in(bare)
-    kind, _, path = bare.partition("/")
-    path = path.rpartition("@")[0] if version else path
-    return kind.lower(), unquote(path if kind.lower() in NAMESPACED else path.rpartition("/")[2]), version
 
 
 def _package(artifact: Mapping[str, Any]) -> Package:

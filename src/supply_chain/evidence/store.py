@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol
 
-from supply_chain.concurrency import SIDE_BY_SIDE, side_by_side
+from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Key, envelope_in, keys_of
@@ -133,7 +133,7 @@ class EvidenceStore:
         self, subject: ImageRef, statements: Sequence[tuple[str, Mapping[str, Any]]], now: datetime
     ) -> tuple[Digest, ...]:
         """Attach several statements concurrently and return their digests; raise if any cannot be attached."""
-        return side_by_side(lambda s: self.attach(subject, s[0], s[1], now), statements)
+        return map_concurrently(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
     def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
         """Return the statements about `subject` in its repository that `signer`'s key signed, oldest first.
@@ -174,9 +174,9 @@ class EvidenceStore:
         counted: set[tuple[tuple[TierName, ...], bytes]] = set()
         read = 0
         for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
-            layers = side_by_side(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
+            layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
-            contents = side_by_side(lambda d: self._opened(subject.repository, d), digests, self.wide)
+            contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
             opened |= {digest: found for digest, (found, _) in zip(digests, contents, strict=True)}
             read += sum(size for found, size in contents if isinstance(found, NotEvidence))
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]

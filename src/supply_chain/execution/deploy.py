@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.reverse_proxy import ReverseProxy, server_of
+from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
 from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
 from supply_chain.model.container import (
@@ -35,15 +35,15 @@ from supply_chain.model.container import (
     Wait,
     configuration_digest,
     container_name,
-    ended,
+    describe_end,
     labels,
     profile,
 )
-from supply_chain.model.image import Digest, Model, Proven
+from supply_chain.model.image import Digest, Model, Provable
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
-from supply_chain.readiness import trouble_at, wait_ready
+from supply_chain.readiness import trouble_at, wait_until_ready
 from supply_chain.text import first_line
 
 SETTLE = 0.3
@@ -99,7 +99,7 @@ class Deployed(Expected):
         return Expected.model_validate(self.model_dump(include=set(Expected.model_fields)))
 
 
-class Deployment(Deployed, Proven):
+class Deployment(Deployed, Provable):
     """The result of a deployment."""
 
 
@@ -165,22 +165,22 @@ def deploy(
     """
     reference = supply.supply(order.admitted.facts.ref)
     reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
-    others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.known()}
+    others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
     server = reverse_proxy.serves()
-    serving = next((each for each in others if server_of(each) == server), None)
-    if serving and not order.force and (unchanged := _unchanged(order, serving, reverse_proxy, now)):
-        with _retiring(
+    serving = next((each for each in others if server_name(each) == server), None)
+    if serving and not order.force and (unchanged := _find_unchanged(order, serving, reverse_proxy, now)):
+        with _retire(
             engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
         ):
             return recorded(unchanged)
     with contextlib.ExitStack() as undo:
-        new = _created(engine, order, reference, others, serving, undo)
-        ready_seconds = _ready(engine, order, new, wait)
+        new = _create(engine, order, reference, others, serving, undo)
+        ready_seconds = _wait_until_ready(engine, order, new, wait)
         may_serve()
-        with _watching(order, serving) as watch:
-            served_by = _switched(engine, order, reverse_proxy, new, wait)
+        with _watch_address(order, serving) as watch:
+            served_by = _switch(engine, order, reverse_proxy, new, wait)
         undo.pop_all()
-    with _retiring(engine, order, reverse_proxy, served_by.id, others, wait):
+    with _retire(engine, order, reverse_proxy, served_by.id, others, wait):
         running = engine.inspect(new.id)
         return recorded(
             Deployment(
@@ -228,7 +228,7 @@ def _containers(engine: Engine, order: Order) -> tuple[Container, ...]:
     )
 
 
-def _unchanged(
+def _find_unchanged(
     order: Order, serving: Container, reverse_proxy: ReverseProxy, now: Callable[[], datetime]
 ) -> Deployment | None:
     """Return the current deployment if it is the requested one and healthy, otherwise None."""
@@ -249,7 +249,7 @@ def _unchanged(
     )
 
 
-def _created(
+def _create(
     engine: Engine,
     order: Order,
     reference: str,
@@ -268,7 +268,7 @@ def _created(
         order.run_id,
         environment=order.environment.name,
         configuration=order.configuration,
-        previous=_previous(order, serving),
+        previous=_previous_digest(order, serving),
     )
     network = order.environment.network
     numbers = [int(end) for c in others if (end := c.name.rpartition("-")[2]).isdigit()]
@@ -296,31 +296,31 @@ def _created(
     return new
 
 
-def _previous(order: Order, serving: Container | None) -> str:
+def _previous_digest(order: Order, serving: Container | None) -> str:
     """Return the digest to roll back to from the new deployment; an empty string if there is none."""
     if serving and serving.image == order.digest:
         return serving.labels.get(PREVIOUS, "")
     return serving.image if serving else ""
 
 
-def _ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
+def _wait_until_ready(engine: Engine, order: Order, new: Container, wait: Wait) -> float:
     """Wait until the new container is ready, and return the seconds that this took.
 
     Raises `DeploymentFailed` if it does not become ready, or is no longer ready a moment later.
     """
     probe, network = order.manifest.probe, order.environment.network
-    answer = wait_ready(engine, new.id, network, probe, wait)
+    answer = wait_until_ready(engine, new.id, network, probe, wait)
     trouble = answer.says
     if answer.ready:
         wait(SETTLE)
         later = engine.inspect(new.id)
-        trouble = trouble_at(later.networks[network], probe.port, probe.path) if later.running else ended(later)
+        trouble = trouble_at(later.networks[network], probe.port, probe.path) if later.running else describe_end(later)
     if trouble:
-        raise _failed(engine, order, new, trouble)
+        raise _deployment_error(engine, order, new, trouble)
     return answer.seconds
 
 
-def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
+def _deployment_error(engine: Engine, order: Order, new: Container, trouble: str) -> DeploymentFailed:
     last = engine.logs(new.id).tail(10)[-4000:].strip()
     return DeploymentFailed(
         f"{order.manifest.name} {order.admitted.facts.ref.short} was not deployed to "
@@ -331,7 +331,7 @@ def _failed(engine: Engine, order: Order, new: Container, trouble: str) -> Deplo
 
 
 @contextlib.contextmanager
-def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]:
+def _watch_address(order: Order, serving: Container | None) -> Iterator[Watch | None]:
     """Yield a watch on the address; None if nothing answers there that could be interrupted.
 
     An address to which the application moves is not watched.
@@ -344,7 +344,7 @@ def _watching(order: Order, serving: Container | None) -> Iterator[Watch | None]
         yield watch
 
 
-def _switched(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Container, wait: Wait) -> Container:
+def _switch(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Container, wait: Wait) -> Container:
     """Switch the reverse proxy to the new container, which the engine keeps running from now on; return the proxy."""
     probe = order.manifest.probe
     try:
@@ -357,13 +357,13 @@ def _switched(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Co
             "deployment, if any, still runs. Stop that program, or give the application another port."
         ) from error
     except (DeploymentFailed, ProgramNotStarted) as error:
-        raise _failed(engine, order, new, first_line(error)) from error
+        raise _deployment_error(engine, order, new, first_line(error)) from error
     engine.restart_always(new.id)
     return served_by
 
 
 @contextlib.contextmanager
-def _retiring(
+def _retire(
     engine: Engine,
     order: Order,
     reverse_proxy: ReverseProxy,

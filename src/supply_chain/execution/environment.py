@@ -73,13 +73,13 @@ class Environment(Model):
     )
 
     @model_validator(mode="after")
-    def _after_another(self) -> Self:
+    def _check_after(self) -> Self:
         if self.after == self.name:
             raise ValueError(f"{self.name} cannot require a soak in itself")
         return self
 
     @model_validator(mode="after")
-    def _one_application_per_address(self) -> Self:
+    def _check_addresses(self) -> Self:
         taken: dict[tuple[str, int], str] = {}
         for name, place in self.applications.items():
             other = taken.setdefault((place.address, place.port), name)
@@ -156,7 +156,7 @@ def read_environment(directory: Path, name: str) -> Environment:
     return environment
 
 
-def _before(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
+def _earlier_environments(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
     """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
     seen: set[str] = set()
     while (after := environment.after) and after not in seen:
@@ -176,7 +176,7 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
     for environment in found:
         environment.requirements(lambda name: named.get(name) or read_environment(directory, name))
     for environment in found:
-        before = list(_before(environment, named))
+        before = list(_earlier_environments(environment, named))
         if environment in before:
             raise SettingInvalid(
                 f"{environment.name} requires a soak in itself: {', '.join(each.name for each in before)}.\n"

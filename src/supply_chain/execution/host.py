@@ -1,6 +1,6 @@
 """Detection of what reaches a host without belonging to an environment, and of access to deployed containers.
 
-`read_host` asks the engine; `judge_accesses` and `entered` are pure. They do not detect: what happens outside of
+`read_host` asks the engine; `judge_accesses` and `find_entries` are pure. They do not detect: what happens outside of
 containers (root on the host, another engine); a container that starts and ends between two looks; events that the
 engine no longer has, or lost in a restart, which is reported as `host.unwatched`; what was done in an exec; and who did
 it, because an engine does not report that. Files that are copied into a proxy are not searched for, because the chain
@@ -56,17 +56,17 @@ def read_host(
     """
     accesses, history = engine.host_accesses(), engine.history(after)
     ours = {each.container: each.name for each in expected} | {
-        each.reverse_proxy: _reverse_proxy(each) for each in expected
+        each.reverse_proxy: _proxy_name(each) for each in expected
     }
     agents = {agent.image for environment in environments for agent in environment.agents}
     found = judge_accesses(accesses, ours, agents)
     observations = [_observation(name, access, deviations, now()) for access, deviations in found]
     if not history.complete:
-        observations.append(_unwatched(name, now()))
+        observations.append(_unwatched_observation(name, now()))
     reverse_proxies = {each.reverse_proxy for each in expected}
     return HostObservation(
         observations=tuple(observations),
-        entered=of_deployments(expected, entered(history, ours, reverse_proxies)),
+        entered=select_deployment_entries(expected, find_entries(history, ours, reverse_proxies)),
         last=history.last,
     )
 
@@ -104,56 +104,58 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
     if access.capabilities:
         yield Deviation(
             code="host.capabilities",
-            fact=f"{name}, which nobody deployed, has capabilities: {_listed(access.capabilities)}",
+            fact=f"{name}, which nobody deployed, has capabilities: {_format_values(access.capabilities)}",
             remedy=LOOK,
         )
     if access.paths:
         yield Deviation(
             code="host.mount",
-            fact=f"{name}, which nobody deployed, mounts the host's {_listed(access.paths)}",
+            fact=f"{name}, which nobody deployed, mounts the host's {_format_values(access.paths)}",
             remedy=LOOK,
         )
     if access.devices:
         yield Deviation(
             code="host.device",
-            fact=f"{name}, which nobody deployed, uses devices of the host: {_listed(access.devices)}",
+            fact=f"{name}, which nobody deployed, uses devices of the host: {_format_values(access.devices)}",
             remedy=LOOK,
         )
     if access.host_namespaces:
         yield Deviation(
             code="host.namespace",
-            fact=f"{name}, which nobody deployed, shares with the host: {_listed(access.host_namespaces)}",
+            fact=f"{name}, which nobody deployed, shares with the host: {_format_values(access.host_namespaces)}",
             remedy=LOOK,
         )
     if access.unconfined:
         yield Deviation(
             code="host.unconfined",
-            fact=f"{name}, which nobody deployed, is less confined than by default: {_listed(access.unconfined)}",
+            fact=f"{name}, which nobody deployed, is less confined than by default: "
+            f"{_format_values(access.unconfined)}",
             remedy=LOOK,
         )
 
 
-def _listed(values: Iterable[str]) -> str:
+def _format_values(values: Iterable[str]) -> str:
     return plain_text(", ".join(values))
 
 
 def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collection[str]) -> Iterator[Deviation]:
-    shared = [f"{space} of {name}" for space, of in access.shared.items() if (name := _named(of, ours))]
+    shared = [f"{space} of {name}" for space, of in access.shared.items() if (name := _name_of(of, ours))]
     shared += [f"the volume {volume}" for volume in access.volumes if volume in volumes]
     if shared:
         yield Deviation(
             code="host.shares",
-            fact=f"{plain_text(access.name)}, which nobody deployed, shares with what was deployed: {_listed(shared)}",
+            fact=f"{plain_text(access.name)}, which nobody deployed, shares with what was deployed: "
+            f"{_format_values(shared)}",
             remedy="Find out who started it, and remove it.",
         )
 
 
-def _named(container: str, ours: Mapping[str, str]) -> str:
+def _name_of(container: str, ours: Mapping[str, str]) -> str:
     """Return the name of a deployed container, given by id or name; an empty string for any other container."""
     return ours.get(container) or next((name for name in ours.values() if name == container), "")
 
 
-def entered(
+def find_entries(
     history: History, ours: Mapping[str, str], reverse_proxies: Collection[str]
 ) -> dict[str, tuple[Deviation, ...]]:
     """Return the accesses to deployed containers, by container: each command once, with its count and last time.
@@ -171,7 +173,7 @@ def entered(
     return {container: tuple(deviations) for container, deviations in found.items()}
 
 
-def of_deployments(
+def select_deployment_entries(
     expected: Iterable[Expected], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> dict[str, tuple[Deviation, ...]]:
     """Return the accesses by the application's container, including those to its reverse proxy."""
@@ -187,7 +189,7 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
     when = f"{often}{last:%Y-%m-%d %H:%M:%S %Z}"
     match kind:
         case "exec_start":
-            told = plain_text(without_values(command))
+            told = plain_text(redact_values(command))
             return Deviation(
                 code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {told}", remedy=ENTERED
             )
@@ -198,13 +200,13 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
     return Deviation(code="drift.copied", fact=f"somebody copied content out of {name} ({when})", remedy=ENTERED)
 
 
-def without_values(command: str) -> str:
+def redact_values(command: str) -> str:
     """Return the beginning of a command, without assigned values."""
     shown = SECRET.sub(r"\1=…", command)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
-def with_entries(
+def add_entries(
     observations: Iterable[Observation], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> tuple[Observation, ...]:
     """Return the observations; those of deployments get the accesses to their container and proxy."""
@@ -216,7 +218,7 @@ def with_entries(
     )
 
 
-def _reverse_proxy(expected: Expected) -> str:
+def _proxy_name(expected: Expected) -> str:
     return f"the reverse proxy of {expected.application} in {expected.environment}"
 
 
@@ -234,7 +236,7 @@ def _observation(host: str, access: HostAccess, deviations: tuple[Deviation, ...
     )
 
 
-def _unwatched(host: str, at: datetime) -> Observation:
+def _unwatched_observation(host: str, at: datetime) -> Observation:
     deviation = Deviation(
         code=UNWATCHED,
         fact="the engine no longer has all events since the last observation: it keeps the last 256, "
@@ -247,7 +249,7 @@ def _unwatched(host: str, at: datetime) -> Observation:
     )  # fmt: skip
 
 
-def drifts(observations: Iterable[Observation]) -> tuple[str, ...]:
+def list_drifts(observations: Iterable[Observation]) -> tuple[str, ...]:
     """Return the codes of all deviations, without `host.unwatched`."""
     codes = {deviation.code for each in observations for deviation in each.deviations}
     return tuple(sorted(codes - {UNWATCHED}))

@@ -1,6 +1,6 @@
 """The comparison of what runs with what should run.
 
-The signed deployment records say what should run. `look` reads what there is, `compare` is pure and returns the
+The signed deployment records say what should run. `read_state` reads what there is, `compare` is pure and returns the
 differences, and `monitor` does both for every deployment and for every container that nobody deployed.
 """
 
@@ -27,8 +27,8 @@ from supply_chain.model.container import (
     LocalImage,
     Profile,
     Published,
-    ended,
-    outside,
+    describe_end,
+    find_outside,
     slug,
 )
 from supply_chain.model.image import Model, short
@@ -73,7 +73,7 @@ class Observation(Model):
 
 
 @dataclass(frozen=True)
-class Seen:
+class DeploymentState:
     """What exists for one deployment. `trouble` is empty if the stable address answers with 2xx."""
 
     container: Container | None
@@ -97,20 +97,20 @@ def monitor(
     during a deployment to one of these environments: a container without a record counts as one that nobody deployed.
     Raises `EngineUnavailable`; then nothing is known, in particular not that all is well.
     """
-    observed = [_observed(each, look(engine, each), now()) for each in expected]
+    observed = [_make_observation(each, read_state(engine, each), now()) for each in expected]
     known = {each.container for each in expected} | {each.reverse_proxy for each in expected}
     for environment in environments:
         observed += [
-            _stranger(environment.name, container, now())
-            for container in belonging(engine, environment)
+            _foreign_observation(environment.name, container, now())
+            for container in find_containers(engine, environment)
             if container.id not in known and application in (None, container.labels.get(APPLICATION))
         ]
     return tuple(observed)
 
 
-def look(engine: Engine, expected: Expected) -> Seen:
+def read_state(engine: Engine, expected: Expected) -> DeploymentState:
     """Read what exists for one deployment."""
-    container = _maybe(engine, expected.container)
+    container = _inspect_if_present(engine, expected.container)
     image: LocalImage | None = None
     changes: tuple[Change, ...] = ()
     if container:
@@ -122,16 +122,16 @@ def look(engine: Engine, expected: Expected) -> Seen:
             changes = EVERYWHERE
         except ContainerGone:  # removed since the inspection
             container = None
-    return Seen(
+    return DeploymentState(
         container=container,
         image=image,
         changes=changes,
-        reverse_proxy=_maybe(engine, expected.reverse_proxy),
+        reverse_proxy=_inspect_if_present(engine, expected.reverse_proxy),
         trouble=trouble_at(expected.address, expected.port, expected.probe.path),
     )
 
 
-def belonging(engine: Engine, environment: Environment) -> tuple[Container, ...]:
+def find_containers(engine: Engine, environment: Environment) -> tuple[Container, ...]:
     """Every container on the environment's networks or with its label, whoever started it."""
     found = {
         container.id: container
@@ -145,19 +145,19 @@ def belonging(engine: Engine, environment: Environment) -> tuple[Container, ...]
     return tuple(found.values())
 
 
-def compare(expected: Expected, seen: Seen) -> tuple[Deviation, ...]:
+def compare(expected: Expected, seen: DeploymentState) -> tuple[Deviation, ...]:
     """Return all differences between what was observed and what should be. Pure."""
     return (
-        *_presence(expected, seen.container),
-        *(_identity(expected, seen.container, seen.image) if seen.container else ()),
-        *(_hardening(expected.profile, seen.container.profile) if seen.container else ()),
-        *_files(expected, seen.changes),
-        *_reverse_proxy(expected, seen.reverse_proxy),
-        *_health(expected, seen),
+        *_compare_presence(expected, seen.container),
+        *(_compare_identity(expected, seen.container, seen.image) if seen.container else ()),
+        *(_compare_profile(expected.profile, seen.container.profile) if seen.container else ()),
+        *_compare_files(expected, seen.changes),
+        *_compare_proxy(expected, seen.reverse_proxy),
+        *_compare_health(expected, seen),
     )
 
 
-def _presence(expected: Expected, container: Container | None) -> Iterable[Deviation]:
+def _compare_presence(expected: Expected, container: Container | None) -> Iterable[Deviation]:
     if container is None:
         yield Deviation(
             code="drift.missing",
@@ -168,7 +168,7 @@ def _presence(expected: Expected, container: Container | None) -> Iterable[Devia
     if not container.running:
         yield Deviation(
             code="drift.stopped",
-            fact=f"{container.name} is {container.status}: {ended(container)}",
+            fact=f"{container.name} is {container.status}: {describe_end(container)}",
             remedy="Read its logs; start it or deploy the application again.",
         )
     if container.restarts:
@@ -179,14 +179,14 @@ def _presence(expected: Expected, container: Container | None) -> Iterable[Devia
         )
 
 
-def _identity(expected: Expected, container: Container, image: LocalImage | None) -> Iterable[Deviation]:
+def _compare_identity(expected: Expected, container: Container, image: LocalImage | None) -> Iterable[Deviation]:
     if container.image != expected.digest:
         yield Deviation(
             code="drift.digest",
             fact=f"{container.name} runs {short(container.image)} instead of {short(expected.digest)}",
             remedy=DEPLOY_AGAIN,
         )
-    if image is not None and (differs := _settings(expected, container, image)):
+    if image is not None and (differs := _compare_settings(expected, container, image)):
         yield Deviation(
             code="drift.configuration",
             fact=f"{container.name} has other settings than its deployment: {differs}",
@@ -208,32 +208,33 @@ def _identity(expected: Expected, container: Container, image: LocalImage | None
         )
 
 
-def _settings(expected: Expected, container: Container, image: LocalImage) -> str:
+def _compare_settings(expected: Expected, container: Container, image: LocalImage) -> str:
     """Return the names, never the values, of the variables that are not as they should be."""
     wanted = {**image.environment, **expected.settings}
     names = set(wanted) | set(container.environment)
     return ", ".join(sorted(n for n in names if wanted.get(n) != container.environment.get(n)))
 
 
-def _hardening(wanted: Profile, found: Profile) -> Iterable[Deviation]:
+def _compare_profile(wanted: Profile, found: Profile) -> Iterable[Deviation]:
     differing = [name for name in Profile.model_fields if getattr(wanted, name) != getattr(found, name)]
     if differing:
         told = ", ".join(
-            f"{name} is {_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}" for name in differing
+            f"{name} is {_format_value(getattr(found, name))}, not {_format_value(getattr(wanted, name))}"
+            for name in differing
         )
         yield Deviation(
             code="drift.profile", fact=f"its profile differs from the declared one: {told}", remedy=DEPLOY_AGAIN
         )
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "nothing"
     return str(value)
 
 
-def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
-    own = outside(changes, expected.profile.writable)
+def _compare_files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
+    own = find_outside(changes, expected.profile.writable)
     if own:
         paths = truncate_lines(SHOWN, [f"{change.path} ({change.kind})" for change in own])
         yield Deviation(
@@ -243,12 +244,12 @@ def _files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]
         )
 
 
-def _reverse_proxy(expected: Expected, reverse_proxy: Container | None) -> Iterable[Deviation]:
+def _compare_proxy(expected: Expected, reverse_proxy: Container | None) -> Iterable[Deviation]:
     published = (Published(address=expected.address, port=expected.port, container_port=PORT),)
     if reverse_proxy is None:
         fact = "it is gone"
     elif not reverse_proxy.running:
-        fact = f"it is {reverse_proxy.status}: {ended(reverse_proxy)}"
+        fact = f"it is {reverse_proxy.status}: {describe_end(reverse_proxy)}"
     elif reverse_proxy.image != expected.proxy:
         fact = f"it runs {short(reverse_proxy.image)} instead of {short(expected.proxy)}"
     elif reverse_proxy.profile != PROFILE or reverse_proxy.published != published:
@@ -262,7 +263,7 @@ def _reverse_proxy(expected: Expected, reverse_proxy: Container | None) -> Itera
     )
 
 
-def _health(expected: Expected, seen: Seen) -> Iterable[Deviation]:
+def _compare_health(expected: Expected, seen: DeploymentState) -> Iterable[Deviation]:
     if seen.trouble:
         yield Deviation(
             code="drift.unhealthy",
@@ -271,7 +272,7 @@ def _health(expected: Expected, seen: Seen) -> Iterable[Deviation]:
         )
 
 
-def _observed(expected: Expected, seen: Seen, at: datetime) -> Observation:
+def _make_observation(expected: Expected, seen: DeploymentState, at: datetime) -> Observation:
     container = seen.container
     observation = Observation(
         at=at,
@@ -287,7 +288,7 @@ def _observed(expected: Expected, seen: Seen, at: datetime) -> Observation:
     return observation.model_copy(update=_state(container)) if container else observation
 
 
-def _stranger(environment: str, container: Container, at: datetime) -> Observation:
+def _foreign_observation(environment: str, container: Container, at: datetime) -> Observation:
     deviation = Deviation(
         code="drift.foreign",
         fact=f"nobody deployed {container.name} to {environment}; it is {container.status}, "
@@ -315,14 +316,16 @@ def _state(container: Container) -> dict[str, object]:
     }
 
 
-def _maybe(engine: Engine, container: str) -> Container | None:
+def _inspect_if_present(engine: Engine, container: str) -> Container | None:
     try:
         return engine.inspect(container)
     except ContainerGone:
         return None
 
 
-def settled(observations: Sequence[Observation], under_way: Collection[tuple[str, str]]) -> tuple[Observation, ...]:
+def drop_deploying(
+    observations: Sequence[Observation], under_way: Collection[tuple[str, str]]
+) -> tuple[Observation, ...]:
     """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
         re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)")

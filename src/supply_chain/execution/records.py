@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.reading import SignedValue, proof, read_statements
 from supply_chain.evidence.statement import DEPLOYMENT, VerifiedStatement
@@ -59,21 +59,21 @@ def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: 
     The repository must exist. If nothing changed since the last record, that one is named as the proof instead.
     """
     where = execution_place(ref)
-    known = None if deployment.changed else _last(where, deployment, evidence)
+    known = None if deployment.changed else _find_last_record(where, deployment, evidence)
     if known:
         return deployment.model_copy(update={"proven": proof([known])})
     evidence.attach(where, DEPLOYMENT, DeploymentRecord(deployed_at=now, deployment=deployment).predicate(), now)
     return deployment
 
 
-def _last(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> VerifiedStatement | None:
+def _find_last_record(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> VerifiedStatement | None:
     """Return the last record of this environment, if it describes the current container and state."""
-    known = records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
+    known = read_records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
     here = [each for each in known if each.value.environment == deployment.environment]
     return here[-1].evidence if here and here[-1].value == deployment.expected else None
 
 
-def should_run(
+def read_expected(
     environments: Collection[str],
     repositories: Repositories,
     manifests: Manifests,
@@ -81,20 +81,22 @@ def should_run(
     application: str | None = None,
 ) -> tuple[Expected, ...]:
     """Return the last signed deployment to each environment, of one application or of all."""
-    found = side_by_side(
-        lambda repository: _last_of(repository, environments, repositories, manifests, evidence),
-        _places(repositories, application),
+    found = map_concurrently(
+        lambda repository: _read_last(repository, environments, repositories, manifests, evidence),
+        _record_repositories(repositories, application),
     )
     return tuple(sorted((e for each in found for e in each), key=lambda e: (e.environment, e.application)))
 
 
-def history(
+def read_history(
     repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
 ) -> tuple[SignedValue[Expected], ...]:
     """Return every signed deployment, the oldest first, of one application or of all."""
-    there = _places(repositories, application)
-    subjects = [subject for name in there for subject, _ in _subjects(name, repositories, manifests)]
-    read = side_by_side(lambda subject: records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects)
+    there = _record_repositories(repositories, application)
+    subjects = [subject for name in there for subject, _ in _read_subjects(name, repositories, manifests)]
+    read = map_concurrently(
+        lambda subject: read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects
+    )
     own = [
         each
         for subject, found in zip(subjects, read, strict=True)
@@ -104,7 +106,7 @@ def history(
     return tuple(sorted(own, key=lambda each: each.at))
 
 
-def _places(repositories: Repositories, application: str | None) -> Sequence[str]:
+def _record_repositories(repositories: Repositories, application: str | None) -> Sequence[str]:
     """Return the repositories of the records of one application, or of all.
 
     For one application, repositories of others are not listed.
@@ -113,7 +115,7 @@ def _places(repositories: Repositories, application: str | None) -> Sequence[str
     return [where] if application else repositories.repositories(where)
 
 
-def _last_of(
+def _read_last(
     repository: str,
     environments: Collection[str],
     repositories: Repositories,
@@ -126,10 +128,10 @@ def _last_of(
     than those, also if a clock is wrong by `SKEW`, and is not read.
     """
     last: dict[str, SignedValue[Expected]] = {}
-    for subject, pushed in _subjects(repository, repositories, manifests):
+    for subject, pushed in _read_subjects(repository, repositories, manifests):
         if last and last.keys() >= set(environments) and pushed + SKEW < min(each.at for each in last.values()):
             break
-        for each in records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)):
+        for each in read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)):
             expected, before = each.value, last.get(each.value.environment)
             home = evidence_repository(TierName.EXECUTION, expected.application)
             newer = before is None or (each.at > before.at and pushed + SKEW >= before.at)
@@ -138,7 +140,9 @@ def _last_of(
     return [each.value for each in last.values()]
 
 
-def _subjects(repository: str, repositories: Repositories, manifests: Manifests) -> Iterator[tuple[ImageRef, datetime]]:
+def _read_subjects(
+    repository: str, repositories: Repositories, manifests: Manifests
+) -> Iterator[tuple[ImageRef, datetime]]:
     """Yield the digests that deployment records in a repository are about, with their last push, the last first."""
     seen: set[Digest] = set()
     for digest, pushed in repositories.pushed(repository):
@@ -149,7 +153,7 @@ def _subjects(repository: str, repositories: Repositories, manifests: Manifests)
             yield ImageRef(repository=repository, digest=about), pushed
 
 
-def records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[Expected], ...]:
+def read_records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[Expected], ...]:
     """Return what each deployment record says should run, the oldest first; raise `EvidenceInvalid` if unreadable."""
     return read_statements(
         evidence, DEPLOYMENT, lambda predicate: DeploymentRecord.model_validate(predicate).deployment.expected

@@ -39,7 +39,7 @@ from supply_chain.model.container import (
     Volume,
     Wait,
     configuration_digest,
-    ended,
+    describe_end,
     labels,
     slug,
 )
@@ -110,19 +110,19 @@ def render(server: str, port: int, revision: str) -> str:
     )
 
 
-def target_of(configuration: str) -> tuple[str, int]:
+def parse_target(configuration: str) -> tuple[str, int]:
     """Return the server and port in the first line of a rendered configuration."""
     _, _, server, port, *_ = configuration.partition("\n")[0].split(" ")
     return server, int(port)
 
 
-def server_of(container: Container) -> str:
+def server_name(container: Container) -> str:
     """Return the container's name in the engine's name server, which is valid as long as the container exists."""
     return container.id[:12]
 
 
 @dataclass
-class _Told:
+class _Revision:
     """A configuration that a proxy was asked to read, and when (monotonic seconds)."""
 
     revision: str
@@ -164,20 +164,20 @@ class ReverseProxy:
             APPLICATION: self.application,
         }
 
-    def known(self) -> tuple[Container, ...]:
+    def list_all(self) -> tuple[Container, ...]:
         """Return every proxy that exists for this application and environment."""
         return self.engine.find(self._labels)
 
     def serves(self) -> str:
         """Return the server to which a running proxy forwards requests; an empty string if there is none."""
-        for reverse_proxy in self.known():
-            if self._at_address(reverse_proxy) and (said := self._identity(reverse_proxy)):
+        for reverse_proxy in self.list_all():
+            if self._at_address(reverse_proxy) and (said := self._read_identity(reverse_proxy)):
                 return said.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
         """Return the running proxy if its image, address and profile are right, otherwise None."""
-        for reverse_proxy in self.known():
+        for reverse_proxy in self.list_all():
             wanted = reverse_proxy.labels.get(CONFIGURATION) == self.configuration and reverse_proxy.image == self.image
             if wanted and self._at_address(reverse_proxy) and reverse_proxy.profile == PROFILE:
                 return reverse_proxy
@@ -189,16 +189,16 @@ class ReverseProxy:
         If that fails for any reason, everything is restored to the state before.
         """
         with contextlib.ExitStack() as undo:
-            fitting, server, place = self.fits(), server_of(target), self.place
-            reverse_proxy = fitting or self._created(undo)
+            fitting, server, place = self.fits(), server_name(target), self.place
+            reverse_proxy = fitting or self._create(undo)
             told = (
-                self._reconfigured(reverse_proxy, server, port, undo)
+                self._reconfigure(reverse_proxy, server, port, undo)
                 if fitting
-                else self._started(reverse_proxy, server, port)
+                else self._start(reverse_proxy, server, port)
             )
-            self._wait_until(reverse_proxy, lambda: self._turned(reverse_proxy, told), wait)
+            self._wait_until(reverse_proxy, lambda: self._explain_not_switched(reverse_proxy, told), wait)
             if not fitting:
-                self._wait_until(reverse_proxy, lambda: self._trouble_inside(reverse_proxy, path), wait)
+                self._wait_until(reverse_proxy, lambda: self._find_trouble(reverse_proxy, path), wait)
                 self._take_over(reverse_proxy, undo)
             self._wait_until(reverse_proxy, lambda: trouble_at(place.address, place.port, path), wait)
             undo.pop_all()
@@ -219,33 +219,33 @@ class ReverseProxy:
     def remove_all_but(self, reverse_proxy: str) -> None:
         """Remove the other proxies with their configurations, and configurations without a proxy."""
         kept = self.engine.inspect(reverse_proxy).name
-        for other in self.known():
+        for other in self.list_all():
             if other.id != reverse_proxy:
                 self.engine.remove(other.id)
         for volume in self.engine.volumes(self._labels):
             if volume != kept:
                 self.engine.remove_volume(volume)
 
-    def _reconfigured(self, reverse_proxy: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Told:
+    def _reconfigure(self, reverse_proxy: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Revision:
         """Let a running proxy read a new configuration; `undo` makes it serve the previous server again."""
-        before = target_of(self.engine.read(reverse_proxy.id, FILE).decode())
-        undo.callback(self._turn_back, reverse_proxy, *before)
-        return self._tell(reverse_proxy, server, port)
+        before = parse_target(self.engine.read(reverse_proxy.id, FILE).decode())
+        undo.callback(self._switch_back, reverse_proxy, *before)
+        return self._reload(reverse_proxy, server, port)
 
-    def _tell(self, reverse_proxy: Container, server: str, port: int) -> _Told:
+    def _reload(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
         told = self._configure(reverse_proxy, server, port)
         self.engine.signal(reverse_proxy.id, "SIGUSR2")
         return told
 
-    def _turn_back(self, reverse_proxy: Container, server: str, port: int) -> None:
+    def _switch_back(self, reverse_proxy: Container, server: str, port: int) -> None:
         """Serve the previous server again, and release the other one before it is removed."""
-        told = self._tell(reverse_proxy, server, port)
+        told = self._reload(reverse_proxy, server, port)
         deadline = time.monotonic() + SWITCH_TIMEOUT
-        while self._turned(reverse_proxy, told) and time.monotonic() < deadline:
+        while self._explain_not_switched(reverse_proxy, told) and time.monotonic() < deadline:
             time.sleep(POLL)  # not `wait`: the undo is completed even if the run is cancelled
         self.finish(reverse_proxy.id, time.sleep)
 
-    def _started(self, reverse_proxy: Container, server: str, port: int) -> _Told:
+    def _start(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
         """Write the configuration of a new proxy, and start it."""
         told = self._configure(reverse_proxy, server, port)
         self.engine.start(reverse_proxy.id)
@@ -254,14 +254,14 @@ class ReverseProxy:
     def _take_over(self, reverse_proxy: Container, undo: contextlib.ExitStack) -> None:
         """Move the address to a proxy that is ready; `undo` moves it back to the previous one."""
         edge = self.environment.edge
-        for other in self.known():
+        for other in self.list_all():
             if other.id != reverse_proxy.id and self._at_address(other):
                 undo.callback(self.engine.attach, edge, other.id)
                 undo.callback(self.engine.remove, reverse_proxy.id)  # undone first, because this frees the address
                 self.engine.detach(edge, other.id)
         self.engine.attach(edge, reverse_proxy.id)
 
-    def _created(self, undo: contextlib.ExitStack) -> Container:
+    def _create(self, undo: contextlib.ExitStack) -> Container:
         known = labels(
             "reverse-proxy",
             self.application,
@@ -290,27 +290,27 @@ class ReverseProxy:
         )
         return self.engine.inspect(made)
 
-    def _configure(self, reverse_proxy: Container, server: str, port: int) -> _Told:
+    def _configure(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
         revision = uuid4().hex[:12]
         self.engine.write(reverse_proxy.id, FILE, render(server, port, revision).encode())
-        return _Told(revision, time.monotonic())
+        return _Revision(revision, time.monotonic())
 
     def _at_address(self, reverse_proxy: Container) -> bool:
         """Return whether the proxy runs on the network that gives it the address."""
         return reverse_proxy.running and self.environment.edge in reverse_proxy.networks
 
-    def _inside(self, reverse_proxy: Container) -> str:
+    def _internal_address(self, reverse_proxy: Container) -> str:
         """Return the proxy's address on the applications' network; an empty string while it has none."""
         return self.engine.inspect(reverse_proxy.id).networks.get(self.environment.network, "")
 
-    def _trouble_inside(self, reverse_proxy: Container, path: str) -> str:
+    def _find_trouble(self, reverse_proxy: Container, path: str) -> str:
         """Return why a proxy without the address does not reach the application; empty if it does."""
-        address = self._inside(reverse_proxy)
+        address = self._internal_address(reverse_proxy)
         return trouble_at(address, PORT, path) if address else "it has no address"
 
-    def _identity(self, reverse_proxy: Container) -> str:
+    def _read_identity(self, reverse_proxy: Container) -> str:
         """Return which server and revision the proxy reports; an empty string while it does not answer."""
-        address = self._inside(reverse_proxy)
+        address = self._internal_address(reverse_proxy)
         if not address:
             return ""
         connection = http.client.HTTPConnection(address, IDENTITY_PORT, timeout=2)
@@ -322,12 +322,12 @@ class ReverseProxy:
         finally:
             connection.close()
 
-    def _turned(self, reverse_proxy: Container, told: _Told) -> str:
+    def _explain_not_switched(self, reverse_proxy: Container, told: _Revision) -> str:
         """Return why the proxy does not serve its new configuration yet; an empty string if it does.
 
         Sends the reload signal again every `NUDGE` seconds.
         """
-        said = self._identity(reverse_proxy)
+        said = self._read_identity(reverse_proxy)
         if said.endswith(f" {told.revision}"):
             return ""
         if time.monotonic() - told.at > NUDGE:
@@ -344,7 +344,7 @@ class ReverseProxy:
         while said := trouble():
             now = self.engine.inspect(reverse_proxy.id)
             if now.over or now.restarts > reverse_proxy.restarts or time.monotonic() > deadline:
-                how = said if now.running else ended(now)
+                how = said if now.running else describe_end(now)
                 last = " | ".join(self.engine.logs(reverse_proxy.id).tail(5)[-1000:].splitlines())
                 raise DeploymentFailed(
                     f"the reverse proxy of {self.application} in {self.environment.name} does not serve it: {how}"

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.concurrency import both
+from supply_chain.concurrency import run_both
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Deployment, Order, deploy
@@ -56,7 +56,7 @@ class DeployPorts:
 def take_into_service(
     admitted: Admitted[DeployFacts],
     environment: Environment,
-    site: DeployPorts,
+    ports: DeployPorts,
     run: str,
     *,
     force: bool = False,
@@ -68,40 +68,41 @@ def take_into_service(
     """
     manifest, ref = admitted.provenance.manifest, admitted.facts.ref
     assert isinstance(manifest, Service)  # the deploy gate admits only services
-    site.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
-    proxy, _ = both(
-        lambda: _proxy(environment, site), lambda: record_verdict(admitted, admitted.facts, site.evidence, site.now())
+    ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
+    proxy, _ = run_both(
+        lambda: _supply_proxy(environment, ports),
+        lambda: record_verdict(admitted, admitted.facts, ports.evidence, ports.now()),
     )
     order = Order(admitted, manifest, environment, proxy, run, force)
-    supply = site.confidential if manifest.classification is Classification.CONFIDENTIAL else site.plain
+    supply = ports.confidential if manifest.classification is Classification.CONFIDENTIAL else ports.plain
 
     def recorded(deployment: Deployment) -> Deployment:
-        with site.to_its_end():  # it serves: without a record, no block would find it
-            return record(deployment, ref, site.evidence, site.now())
+        with ports.to_its_end():  # it serves: without a record, no block would find it
+            return record(deployment, ref, ports.evidence, ports.now())
 
     return deploy(
-        site.engine,
+        ports.engine,
         order,
         supply,
-        now=site.now,
-        wait=site.wait,
-        may_serve=lambda: _judged_again(admitted.facts, proxy, site),
+        now=ports.now,
+        wait=ports.wait,
+        may_serve=lambda: _judge_again(admitted.facts, proxy, ports),
         recorded=recorded,
     )
 
 
-def _judged_again(facts: DeployFacts, proxy: Digest, site: DeployPorts) -> None:
+def _judge_again(facts: DeployFacts, proxy: Digest, ports: DeployPorts) -> None:
     """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count, also of the proxy: raises `BaseMissing` if that is no longer released.
     """
-    site.released(f"{PROXY}@{proxy}")
+    ports.released(f"{PROXY}@{proxy}")
     ref = facts.ref
-    current = read_deploy_facts(ref, facts.environment, site.evidence, site.now(), bases=site.bases())
+    current = read_deploy_facts(ref, facts.environment, ports.evidence, ports.now(), bases=ports.bases())
     verdict = evaluate(current, DEPLOY)
     if isinstance(verdict, Refused):
-        record_verdict(verdict, current, site.evidence, site.now())
+        record_verdict(verdict, current, ports.evidence, ports.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
         raise DeploymentFailed(
             f"{ref.application} {ref.short} was not deployed to {facts.environment.name}: the gate admitted it, "
@@ -109,7 +110,7 @@ def _judged_again(facts: DeployFacts, proxy: Digest, site: DeployPorts) -> None:
         )
 
 
-def _proxy(environment: Environment, site: DeployPorts) -> Digest:
+def _supply_proxy(environment: Environment, ports: DeployPorts) -> Digest:
     """Bring the environment's reverse proxy into the engine, and return its digest."""
     name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    return site.plain.supply(ImageRef(repository=PROXY, digest=site.released(name)))
+    return ports.plain.supply(ImageRef(repository=PROXY, digest=ports.released(name)))

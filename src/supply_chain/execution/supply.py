@@ -76,7 +76,7 @@ class PullSupply:
     def supply(self, ref: ImageRef) -> Digest:
         """Pull the image, as `Supply` describes."""
         login = Login(*self.credentials())
-        return same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
+        return require_same(ref, self.engine.pull(f"{self.host}/{ref.repository}", ref.digest, login))
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class DecryptingSupply:
 
         Raises `EvidenceInvalid` if no copy is recorded, and `AccessDenied` without the grant.
         """
-        copy = self._copy(ref)
+        copy = self._find_copy(ref)
         key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
         with scratch("supply") as work:
             archive = work / "image.tar"
             self.decryptor.decrypt(ref.with_digest(copy.encrypted), ref, key, archive)
-            return same(ref, self.engine.load(archive))
+            return require_same(ref, self.engine.load(archive))
 
-    def _copy(self, ref: ImageRef) -> EncryptedCopy:
+    def _find_copy(self, ref: ImageRef) -> EncryptedCopy:
         """Return the encrypted copy in curation's last record about this image."""
         records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
         copy = records[-1].value.encrypted_copy if records else None
@@ -116,33 +116,35 @@ class DecryptingSupply:
         return copy
 
 
-def tidy(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) -> None:
+def remove_unneeded(connect: Callable[[], Engine], host: str, repositories: Iterable[str]) -> None:
     """Remove what deployments brought of these repositories of the registry at `host` and nobody needs any more.
 
     An image is needed if any container is made from it, whoever created that, or if an environment would roll back to
     it. An image to which somebody gave another name stays. An image that cannot be removed stays too, and the log says
     so.
     """
-    with _said("what deployments brought"):
+    with _warn_on_failure("what deployments brought"):
         engine = connect()
         there = engine.containers()
         needed = {c.image for c in there} | {c.labels[PREVIOUS] for c in there if PREVIOUS in c.labels}
         for repository in repositories:
-            _forget(engine, f"{host}/{repository}", needed, lambda pulled: f"@{pulled}")
-            _forget(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{short(loaded)}")
+            _remove_unneeded(engine, f"{host}/{repository}", needed, lambda pulled: f"@{pulled}")
+            _remove_unneeded(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{short(loaded)}")
 
 
-def _forget(engine: Engine, repository: str, needed: Collection[Digest], suffix: Callable[[Digest], str]) -> None:
+def _remove_unneeded(
+    engine: Engine, repository: str, needed: Collection[Digest], suffix: Callable[[Digest], str]
+) -> None:
     """Remove the images of a repository that are not needed and have only the name that they came with."""
-    with _said(f"what was brought of {repository}"):
+    with _warn_on_failure(f"what was brought of {repository}"):
         for digest, names in engine.names(repository).items():
             if digest not in needed and names == (f"{repository}{suffix(digest)}",):
-                with _said(names[0]):
+                with _warn_on_failure(names[0]):
                     engine.forget(names[0])
 
 
 @contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
+def _warn_on_failure(what: str) -> Iterator[None]:
     """Log a warning if the removal in the block fails; a deployment that serves is not affected."""
     try:
         yield
@@ -150,7 +152,7 @@ def _said(what: str) -> Iterator[None]:
         log.warning("%s stays in the engine: %s", what, error)
 
 
-def same(ref: ImageRef, image: LocalImage) -> Digest:
+def require_same(ref: ImageRef, image: LocalImage) -> Digest:
     """Return the image's digest if it is the requested one; raise `ImageDamaged` otherwise."""
     if image.digest != ref.digest:
         raise ImageDamaged(

@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, address: str, port: int, path: str) -> None:
         self._where = address, port, path
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, name=f"watch {address}:{port}", daemon=True)
+        self._thread = threading.Thread(target=self._request_until_end, name=f"watch {address}:{port}", daemon=True)
         self.requests = 0
         self.failed = 0
         self.gap = 0.0
@@ -38,7 +38,7 @@ class Watch:
         self._end.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _request_until_end(self) -> None:
         last = time.monotonic()
         while not self._end.is_set():
             trouble = trouble_at(*self._where)

@@ -21,8 +21,8 @@ from supply_chain.evidence.statement import (
     VULNERABILITIES,
 )
 from supply_chain.evidence.store import BEFORE_ALL
+from supply_chain.fleet.image import FleetImage, Judgement, Note
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.known import Judgement, KnownImage, Note
 from supply_chain.model.image import HEXADECIMAL, Digest, ImageRef, Model, application_of
 from supply_chain.model.tier import TierName, curated_repository
 
@@ -60,7 +60,7 @@ class Base(Model):
 class Explanation(Model):
     """An image with its history, the bases it was built on, and the images built on it."""
 
-    image: KnownImage
+    image: FleetImage
     timeline: tuple[Moment, ...]
     built_from: tuple[Base, ...]
     built_on_it: tuple[ImageRef, ...]
@@ -75,7 +75,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     repository, _, begins = digest.strip().rpartition("@")
     if not HEXADECIMAL.fullmatch(begins):
         raise DeclarationInvalid(f"{digest!r} is not a digest.\nName the image by its digest, by 12 digits or more.")
-    found = inventory.of(begins)
+    found = inventory.find_by_digest(begins)
     having = {image.ref.repository for image in found}
     if repository and having and curated_repository(application_of(repository)) not in having:
         raise ImageNotFound(
@@ -92,14 +92,14 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
         Explanation(
             image=image,
             timeline=timeline(image),
-            built_from=tuple(_base(each.name, each.digest, inventory) for each in image.bases),
-            built_on_it=tuple(each.ref for each in inventory.built_on([image.ref.digest])),
+            built_from=tuple(_read_base(each.name, each.digest, inventory) for each in image.bases),
+            built_on_it=tuple(each.ref for each in inventory.find_built_on([image.ref.digest])),
         )
         for image in found
     )
 
 
-def timeline(image: KnownImage) -> tuple[Moment, ...]:
+def timeline(image: FleetImage) -> tuple[Moment, ...]:
     """Return the events in the history of an image, oldest first; events without a time come before all others."""
     stored, moments = image.stored, []
     if not image.gone:
@@ -108,17 +108,17 @@ def timeline(image: KnownImage) -> tuple[Moment, ...]:
     if stored.pulled_at:
         moments.append(Moment(at=stored.pulled_at, what="last pull that ECR recorded"))
     moments += [
-        Moment(at=note.at, what=_said(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
+        Moment(at=note.at, what=_describe(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
         for note in image.notes
     ]
     return tuple(sorted(moments, key=lambda each: each.at or BEFORE_ALL))
 
 
-def _said(note: Note, image: KnownImage) -> str:
+def _describe(note: Note, image: FleetImage) -> str:
     if note.said:
         return note.said
     if note.predicate_type == SUMMARY:
-        return next((_verdict(each) for each in image.judgements if each.evidence == note.digest), "a verdict")
+        return next((_describe_verdict(each) for each in image.judgements if each.evidence == note.digest), "a verdict")
     if note.predicate_type == DEPLOYMENT:
         places = [each for each in (*image.deployed, *image.running) if each.since == note.at]
         return f"deployed to {places[0].environment} as {places[0].name}" if places else "deployed"
@@ -127,7 +127,7 @@ def _said(note: Note, image: KnownImage) -> str:
     return SAYS.get(note.predicate_type, note.predicate_type)
 
 
-def _verdict(judgement: Judgement) -> str:
+def _describe_verdict(judgement: Judgement) -> str:
     codes = ", ".join(dict.fromkeys(reason.code for reason in judgement.reasons))
     return (
         f"admitted at the {judgement.gate_name}"
@@ -136,8 +136,8 @@ def _verdict(judgement: Judgement) -> str:
     )
 
 
-def _base(name: str, digest: Digest, inventory: Inventory) -> Base:
-    found = [each for each in inventory.of(digest) if not each.gone]
+def _read_base(name: str, digest: Digest, inventory: Inventory) -> Base:
+    found = [each for each in inventory.find_by_digest(digest) if not each.gone]
     return Base(
         name=name, digest=digest, known=bool(found), released=any(each.released and not each.blocked for each in found)
     )

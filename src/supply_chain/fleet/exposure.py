@@ -8,10 +8,11 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import RescanIncomplete
-from supply_chain.evidence.sbom import Package, in_url
-from supply_chain.fleet.packages import asked_for, name_of, names_of, version_of
+from supply_chain.evidence.sbom import Package
+from supply_chain.fleet.packages import list_package_names, normalize_name, normalize_version, parse_package
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.manifest import Limits
+from supply_chain.model.package_url import parse_package_url
 from supply_chain.policy.rules import exceeded
 from supply_chain.text import pluralize
 from supply_chain.vulnerability.findings import Database, Finding, Report
@@ -29,7 +30,7 @@ class Rebuild(Model):
     findings: tuple[str, ...] = Field(description="vulnerabilities that the newest base no longer has")
 
 
-class Judged(Model):
+class RescanResult(Model):
     """The result of a rescan for one image."""
 
     ref: ImageRef
@@ -48,7 +49,7 @@ class Judged(Model):
     findings: tuple[Finding, ...] = Field(default=(), description="all, only for bases")
 
     @property
-    def tells(self) -> bool:
+    def is_reportable(self) -> bool:
         """Whether the image belongs in the report. A refused image that runs always does."""
         refused = not self.passes and self.running
         return bool(refused or self.change or self.exploited or self.worse or self.better or self.due or self.rebuild)
@@ -63,7 +64,7 @@ class Unjudged(Model):
     retryable: bool = False
 
 
-class Concerned(Model):
+class AffectedApplication(Model):
     """An application with results to report to its owner, with totals over all of its images."""
 
     owner: str
@@ -82,7 +83,7 @@ TOLD = 500
 """Number of images that a rescan reports one by one, most exposed first; others are reported by application only."""
 
 
-class Rescanned(Model):
+class RescanReport(Model):
     """The result of a rescan, also of one that was interrupted."""
 
     database: Database
@@ -97,18 +98,22 @@ class Rescanned(Model):
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with known exploited findings")
-    told: tuple[Judged, ...] = Field(description=f"the {TOLD} most exposed images of which there is something to tell")
+    reported: tuple[RescanResult, ...] = Field(
+        description=f"the {TOLD} most exposed images of which there is something to tell"
+    )
     more: int = Field(default=0, description="further images with results")
-    concerned: tuple[Concerned, ...] = Field(default=(), description="their applications, the most exposed first")
+    concerned: tuple[AffectedApplication, ...] = Field(
+        default=(), description="their applications, the most exposed first"
+    )
     unjudged: tuple[Unjudged, ...] = ()
 
     @property
-    def tells_all(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the report covers all images; it does not if an image may still be judged later."""
         return not (self.only or self.left or any(each.retryable for each in self.unjudged))
 
 
-def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
+def incomplete_error(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     """Return the error to raise for images that could not be judged."""
     named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
     return RescanIncomplete(
@@ -117,7 +122,7 @@ def incomplete(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     )
 
 
-def key_of(finding: Finding) -> FindingKey:
+def finding_key(finding: Finding) -> FindingKey:
     """Return the key by which findings are compared."""
     return finding.id, finding.package, finding.type, finding.version
 
@@ -126,19 +131,19 @@ def compare_reports(before: Report | None, after: Report) -> tuple[tuple[Finding
     """Return the findings that got worse and those that got better; both are empty without an earlier report."""
     if before is None:
         return (), ()
-    old, new = ({key_of(f): f for f in report.findings} for report in (before, after))
+    old, new = ({finding_key(f): f for f in report.findings} for report in (before, after))
     worse = tuple(f for key, f in new.items() if key not in old or f.weight < old[key].weight)
     better = tuple(f for key, f in old.items() if key not in new or new[key].weight > f.weight)
     return worse, better
 
 
-def due(report: Report, limits: Limits) -> tuple[Finding, ...]:
+def find_due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     """Return findings that have a fix and are known to be exploited, or whose severity exceeds the owner's limits."""
     over = exceeded(report, limits)
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
-def sort_by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
+def sort_by_exposure(seen: Iterable[RescanResult]) -> tuple[RescanResult, ...]:
     """Sort images by exposure, most exposed first.
 
     The order is: exploited in production, exploited and running, in production, running, refused, number of findings
@@ -147,7 +152,7 @@ def sort_by_exposure(seen: Iterable[Judged]) -> tuple[Judged, ...]:
     return tuple(sorted(seen, key=_exposure))
 
 
-def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
+def _exposure(seen: RescanResult) -> tuple[bool, bool, bool, bool, bool, int, str]:
     return (
         not (seen.exploited and seen.in_production),
         not (seen.exploited and seen.running),
@@ -159,16 +164,16 @@ def _exposure(seen: Judged) -> tuple[bool, bool, bool, bool, bool, int, str]:
     )
 
 
-def concerned(seen: Iterable[Judged]) -> tuple[Concerned, ...]:
+def group_by_application(seen: Iterable[RescanResult]) -> tuple[AffectedApplication, ...]:
     """Return the applications of these images, in the order in which their first images appear."""
-    found: dict[tuple[str, str], list[Judged]] = {}
+    found: dict[tuple[str, str], list[RescanResult]] = {}
     for each in seen:
         found.setdefault((each.owner, each.ref.application), []).append(each)
-    return tuple(_concerned(owner, application, images) for (owner, application), images in found.items())
+    return tuple(_summarise(owner, application, images) for (owner, application), images in found.items())
 
 
-def _concerned(owner: str, application: str, images: Sequence[Judged]) -> Concerned:
-    return Concerned(
+def _summarise(owner: str, application: str, images: Sequence[RescanResult]) -> AffectedApplication:
+    return AffectedApplication(
         owner=owner,
         application=application,
         running=tuple(sorted({name for each in images for name in each.running})),
@@ -187,12 +192,14 @@ def contains_package(packages: Iterable[Package], wanted: Collection[str]) -> bo
 
     A wanted name is a name, `name@version`, or a package URL with or without a version; see `fleet.packages`.
     """
-    asked = [(kind, name_of(name), version_of(version)) for kind, name, version in map(asked_for, wanted)]
-    return any(_named(package, asked) for package in packages)
+    asked = [
+        (kind, normalize_name(name), normalize_version(version)) for kind, name, version in map(parse_package, wanted)
+    ]
+    return any(_matches_package(package, asked) for package in packages)
 
 
-def _named(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
-    of_kind, names = in_url(package[2])[0], names_of(package)
+def _matches_package(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
+    of_kind, names = parse_package_url(package[2]).type, list_package_names(package)
     return any(
         name == own and (not version or at in ("", version))
         for kind, name, version in asked
@@ -201,16 +208,16 @@ def _named(package: Package, asked: Iterable[tuple[str, str, str]]) -> bool:
     )
 
 
-Gone = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
+Fixes = Mapping[Digest, tuple[ImageRef, frozenset[FindingKey]]]
 """Base → the newest image of its name that curation admits, and the findings that this newest image no longer has."""
 
 
-def gone(bases: Sequence[Judged]) -> Gone:
+def find_fixes(bases: Sequence[RescanResult]) -> Fixes:
     """Return, for each older base image, the newest one that passes and the findings that it no longer has.
 
     `bases` must list the newest image of each name first. A blocked image never passes.
     """
-    newest: dict[str, Judged] = {}
+    newest: dict[str, RescanResult] = {}
     for each in bases:
         if each.passes:
             newest.setdefault(each.ref.repository, each)
@@ -218,15 +225,15 @@ def gone(bases: Sequence[Judged]) -> Gone:
     for each in bases:
         new = newest.get(each.ref.repository)
         if new is not None and new.ref != each.ref:
-            still = {key_of(finding)[:3] for finding in new.findings}  # in any version
-            rid = frozenset(key for finding in each.findings if (key := key_of(finding))[:3] not in still)
+            still = {finding_key(finding)[:3] for finding in new.findings}  # in any version
+            rid = frozenset(key for finding in each.findings if (key := finding_key(finding))[:3] not in still)
             found[each.ref.digest] = new.ref, rid
     return found
 
 
-def rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Gone) -> tuple[Rebuild, ...]:
+def propose_rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Fixes) -> tuple[Rebuild, ...]:
     """Return the rebuilds on the newest image of each base that would remove some of these findings."""
-    own, proposed = {key_of(f) for f in findings}, []
+    own, proposed = {finding_key(f) for f in findings}, []
     for base in dict.fromkeys(bases):
         if base in fixed and (less := own & fixed[base][1]):
             newest = fixed[base][0]

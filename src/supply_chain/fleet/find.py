@@ -14,7 +14,7 @@ from supply_chain.model.tier import CURATED, OFFERED, curated_repository
 class Digests(Protocol):
     """The registry queries that resolve a digest."""
 
-    def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
+    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
         """Return images, archived or not, whose digest begins with `begins`, in repositories under `prefix`."""
 
     def status(self, ref: ImageRef) -> StorageStatus:
@@ -56,7 +56,7 @@ def _check(ref: ImageRef, digests: Digests) -> None:
     with contextlib.suppress(ImageNotFound):
         digests.status(ref)
         return
-    others = ", ".join(each.repository for each in digests.having(ref.digest, CURATED))
+    others = ", ".join(each.repository for each in digests.find_by_digest(ref.digest, CURATED))
     where = f"{others} has" if others else f"No repository {CURATED}… has"
     raise ImageNotFound(
         f"{ref.repository} does not have {ref.digest}. {where} it.\n"
@@ -65,7 +65,9 @@ def _check(ref: ImageRef, digests: Digests) -> None:
 
 
 def _the_one(begins: str, prefix: str, repository: str, digests: Digests) -> ImageRef:
-    there = [each for each in digests.having(begins, repository or prefix) if repository in ("", each.repository)]
+    there = [
+        each for each in digests.find_by_digest(begins, repository or prefix) if repository in ("", each.repository)
+    ]
     if not there:
         nobody = f"{repository} does not have" if repository else f"No repository {prefix}… has"
         raise ImageNotFound(

@@ -23,9 +23,9 @@ from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LO
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
-from supply_chain.execution.records import records
+from supply_chain.execution.records import read_records
+from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import BuiltOn, Judgement, KnownImage, Note, Running, Scan
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.outcome import Reason
@@ -75,7 +75,7 @@ class Listing:
         return hashlib.sha256("\n".join((facts, *self.referrers.get(stored.digest, ()))).encode()).hexdigest()
 
 
-def evidence_places(application: str) -> tuple[str, ...]:
+def evidence_repositories(application: str) -> tuple[str, ...]:
     """Return the repositories that can have statements about an application's curated images."""
     return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
 
@@ -85,9 +85,9 @@ def is_image(stored: StoredManifest) -> bool:
     return not stored.subjects
 
 
-def listing(application: str, registry: Registry) -> Listing:
+def read_listing(application: str, registry: Registry) -> Listing:
     """Read what the registry lists for an application."""
-    places = evidence_places(application)
+    places = evidence_repositories(application)
     held = {place: registry.images(place) for place in places}
     referrers: dict[Digest, list[str]] = {}
     for place, manifests in held.items():
@@ -105,7 +105,7 @@ def listing(application: str, registry: Registry) -> Listing:
     )
 
 
-def read(
+def read_entries(
     listed: Listing, wanted: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[Entry, ...]:
     """Read the entries of these images of a listing, also of images that are gone.
@@ -120,69 +120,69 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
     ref = ImageRef(repository=listed.repository, digest=stored.digest)
     mark, packages = listed.mark(stored), frozenset[Package]()
     try:
-        image, packages = _fitting(ref, stored, store, host_of)
+        image, packages = _read_valid(ref, stored, store, host_of)
     except (ImageNotFound, *UNREADABLE) as error:
         if isinstance(error, ImageNotFound) and stored.digest not in listed.gone:
-            raise  # removed while it was read; for an image in `gone` the SBOM may be missing, too
-        mark, told = "", _still_told(ref, store, host_of)
-        image = KnownImage(ref=ref, stored=stored, unreadable=str(error), **told)
+            raise  # removed while it was read; for an image in `find_fixes` the SBOM may be missing, too
+        mark, told = "", _read_remaining(ref, store, host_of)
+        image = FleetImage(ref=ref, stored=stored, unreadable=str(error), **told)
     return Entry(image.model_copy(update={"gone": stored.digest in listed.gone}), packages, mark)
 
 
-def _fitting(
+def _read_valid(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
-) -> tuple[KnownImage, frozenset[Package]]:
-    """Read an image as `known` does; raise `EvidenceInvalid` also if a signed value does not fit the model."""
+) -> tuple[FleetImage, frozenset[Package]]:
+    """Read an image as `read_image` does; raise `EvidenceInvalid` also if a signed value does not fit the model."""
     try:
-        return known(ref, stored, store, host_of)
+        return read_image(ref, stored, store, host_of)
     except ValidationError as error:
         first = error.errors()[0]
         why = f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise EvidenceInvalid(f"What is signed of {ref} cannot be read: {why[:500]}\n{LOOK_AT_IT}") from error
 
 
-def _still_told(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], str]) -> dict[str, Any]:
+def _read_remaining(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str], str]) -> dict[str, Any]:
     """Return the copies and deployments of an image whose evidence cannot be read, each as far as it can be read.
 
     Without them, an older image would count as the one that runs, and a copy as an image.
     """
     told: dict[str, Any] = {}
     with suppress(*UNREADABLE):
-        told["copies"] = _copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
+        told["copies"] = _list_copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
     with suppress(*UNREADABLE):
-        told["deployed"] = _deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
+        told["deployed"] = _list_deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
     return told
 
 
-def known(
+def read_image(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
-) -> tuple[KnownImage, frozenset[Package]]:
+) -> tuple[FleetImage, frozenset[Package]]:
     """Read an image and its packages from the evidence that is signed now; raise if that cannot be read."""
-    places = [ref.moved_to(place) for place in evidence_places(ref.application)]
+    places = [ref.moved_to(place) for place in evidence_repositories(ref.application)]
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
     stands = image_status(by[TierName.LIFECYCLE])
     sbom, report = sbom_in(own, store.referrers.content), last_report(own)
-    image = KnownImage(
+    image = FleetImage(
         ref=ref,
         stored=stored,
-        **_declared(last_provenance(by[TierName.DEVELOPMENT])),
+        **_read_declared(last_provenance(by[TierName.DEVELOPMENT])),
         signed=is_signed(own),
         sbom=sbom.referrer if sbom else None,
         sbom_content=sbom.digest if sbom else None,
         scan=Scan.of(report.value) if report else None,
-        judgements=tuple(j for gate in Gate for j in _judgements(by[JUDGE[gate]], gate, ref.digest)),
-        notes=_notes(evidence),
+        judgements=tuple(j for gate in Gate for j in _list_verdicts(by[JUDGE[gate]], gate, ref.digest)),
+        notes=_list_notes(evidence),
         blocked=str(stands.block or ""),
         held=str(stands.hold or ""),
-        copies=_copies(own),
-        deployed=_deployments(by[TierName.EXECUTION], host_of),
+        copies=_list_copies(own),
+        deployed=_list_deployments(by[TierName.EXECUTION], host_of),
     )
     return image, sbom.packages if sbom else frozenset()
 
 
-def _declared(built: Provenance | None) -> dict[str, Any]:
+def _read_declared(built: Provenance | None) -> dict[str, Any]:
     """Return what the builder's provenance says of the image."""
     if built is None:
         return {}
@@ -196,7 +196,7 @@ def _declared(built: Provenance | None) -> dict[str, Any]:
     }
 
 
-def _judgements(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> Iterator[Judgement]:
+def _list_verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> Iterator[Judgement]:
     known = {each.at: each for each in verdicts(evidence, gate, digest)}  # curation stores a refusal twice
     for each in known.values():
         yield Judgement(
@@ -210,7 +210,7 @@ def _judgements(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Diges
         )
 
 
-def _notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
+def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
     known = tuple(evidence)
     execution = [each for each in known if each.signer is TierName.EXECUTION]
     ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in read_decisions(known)}
@@ -233,16 +233,16 @@ def _notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
     return tuple(sorted(notes, key=lambda note: (note.at or BEFORE_ALL, note.digest)))
 
 
-def _copies(evidence: Iterable[VerifiedStatement]) -> tuple[Digest, ...]:
+def _list_copies(evidence: Iterable[VerifiedStatement]) -> tuple[Digest, ...]:
     """Return the digests of the encrypted copies."""
     return tuple(e.value.encrypted_copy.encrypted for e in encryption_records(evidence) if e.value.encrypted_copy)
 
 
-def _deployments(evidence: Iterable[VerifiedStatement], host_of: Callable[[str], str]) -> tuple[Running, ...]:
-    return tuple(_deployed(each, host_of) for each in records(evidence))
+def _list_deployments(evidence: Iterable[VerifiedStatement], host_of: Callable[[str], str]) -> tuple[Running, ...]:
+    return tuple(_parse_deployment(each, host_of) for each in read_records(evidence))
 
 
-def _deployed(record: SignedValue[Expected], host_of: Callable[[str], str]) -> Running:
+def _parse_deployment(record: SignedValue[Expected], host_of: Callable[[str], str]) -> Running:
     expected = record.value
     return Running(
         environment=expected.environment,

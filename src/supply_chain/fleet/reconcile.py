@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.known import KnownImage, Running, Seen
-from supply_chain.fleet.reading import Listing, Registry, is_image, listing, read
+from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing
 from supply_chain.model.container import Container, Engine
 from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, application_of
 from supply_chain.model.tier import CURATED
@@ -19,7 +19,7 @@ from supply_chain.readiness import trouble_at
 from supply_chain.text import pluralize
 
 
-class Reconciled(Model):
+class ReconcileResult(Model):
     """The result of reconciling the inventory for one application."""
 
     application: str
@@ -38,19 +38,19 @@ class Reconciled(Model):
         )
 
 
-def applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
+def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Return every application that has images in the registry or in the inventory, sorted."""
     there = {application_of(repository) for repository in registry.repositories(CURATED)}
     return tuple(sorted(there | set(inventory.applications())))
 
 
-def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]:
+def list_all_images(registry: Registry, inventory: Inventory) -> Iterator[FleetImage]:
     """Yield every curated image in the registry in bare form, with what the inventory knows of it, if anything.
 
     Encrypted copies that the inventory does not know are recognised, and left out, by the tag that curation gives them.
     """
     for repository in registry.repositories(CURATED):
-        known: dict[Digest, KnownImage] = {}
+        known: dict[Digest, FleetImage] = {}
         copies: set[Digest] = set()
         for image in inventory.images(application_of(repository)):
             known[image.ref.digest] = image.bare()
@@ -59,7 +59,7 @@ def everything(registry: Registry, inventory: Inventory) -> Iterator[KnownImage]
             if there := known.get(stored.digest):
                 yield there.model_copy(update={"stored": stored})
             elif is_image(stored) and stored.digest not in copies and not _is_copy(stored):
-                yield KnownImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
+                yield FleetImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
 
 
 def _is_copy(stored: StoredManifest) -> bool:
@@ -72,7 +72,7 @@ def refresh(
     store: EvidenceStore,
     inventory: Inventory,
     host_of: Callable[[str], str],
-) -> Reconciled:
+) -> ReconcileResult:
     """Read the images of an application that changed, store them, and delete those that the registry no longer has.
 
     An image that is gone from the registry but still has signed evidence is stored: otherwise an older image would
@@ -81,15 +81,15 @@ def refresh(
     `host_of` returns the container host of an environment. Raises the registry's errors; the inventory is unchanged
     then.
     """
-    now, before = listing(application, registry), inventory.marks(application)
-    stored, went = ({_ref(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
-    entries = read(now, _changed(now, {**stored, **went}, before), store, host_of)
+    now, before = read_listing(application, registry), inventory.read_marks(application)
+    stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
+    entries = read_entries(now, _find_changed(now, {**stored, **went}, before), store, host_of)
     known = went.keys() - {each.image.ref for each in entries}
     inventory.put(entries)
-    inventory.listed(now.repository, now.images)
-    inventory.placed(application, host_of)
+    inventory.update_listing(now.repository, now.images)
+    inventory.update_hosts(application, host_of)
     inventory.forget(before.keys() - stored.keys() - went.keys())
-    return Reconciled(
+    return ReconcileResult(
         application=application,
         images=len(now.images),
         read=sum(not each.image.gone for each in entries),
@@ -98,28 +98,28 @@ def refresh(
     )
 
 
-def _changed(
+def _find_changed(
     now: Listing, listed: Mapping[ImageRef, StoredManifest], before: Mapping[ImageRef, str]
 ) -> list[StoredManifest]:
     return [each for ref, each in listed.items() if before.get(ref) != now.mark(each)]
 
 
-def _ref(listed: Listing, digest: str) -> ImageRef:
+def _image_of(listed: Listing, digest: str) -> ImageRef:
     return ImageRef(repository=listed.repository, digest=digest)
 
 
-def look(engine: Engine, wanted: Iterable[Running]) -> tuple[Seen, ...]:
+def observe_host(engine: Engine, wanted: Iterable[Running]) -> tuple[HostContainer, ...]:
     """Return every container of a host; for those with a record, also whether they answer at their address.
 
     Raises `EngineUnavailable`; what was seen before stays recorded then.
     """
     addresses = {each.container: each.address for each in wanted}
-    return tuple(_seen(container, addresses) for container in engine.containers())
+    return tuple(_observe(container, addresses) for container in engine.containers())
 
 
-def _seen(container: Container, addresses: Mapping[str, str]) -> Seen:
+def _observe(container: Container, addresses: Mapping[str, str]) -> HostContainer:
     address = addresses.get(container.id)
-    return Seen(
+    return HostContainer(
         container=container.id,
         name=container.name,
         digest=container.image,
@@ -131,29 +131,29 @@ def _seen(container: Container, addresses: Mapping[str, str]) -> Seen:
 def _is_well(container: Container, address: str | None) -> bool | None:
     if not container.running:
         return False
-    return None if address is None else _answers(address)
+    return None if address is None else _is_answering(address)
 
 
-def _answers(address: str) -> bool:
+def _is_answering(address: str) -> bool:
     at = urlsplit(address)
     return at.hostname is not None and at.port is not None and not trouble_at(at.hostname, at.port, at.path)
 
 
-def watch(
+def observe_hosts(
     hosts: Mapping[str, Callable[[], Engine]], inventory: Inventory, now: Callable[[], datetime]
-) -> tuple[Seen, ...]:
+) -> tuple[HostContainer, ...]:
     """Look at every host, record what it shows, and delete the records of all other hosts.
 
     `hosts` gives the engine of each host by name.
     """
-    inventory.unwatched(hosts)
+    inventory.retain_hosts(hosts)
     wanted: dict[str, list[Running]] = {name: [] for name in hosts}
     for each in inventory.running():
         if each.host in wanted:
             wanted[each.host].append(each)
-    found: list[Seen] = []
+    found: list[HostContainer] = []
     for name, engine in hosts.items():
-        seen: Sequence[Seen] = look(engine(), wanted[name])
-        inventory.saw(name, seen, now())
+        seen: Sequence[HostContainer] = observe_host(engine(), wanted[name])
+        inventory.record_host(name, seen, now())
         found += seen
     return tuple(found)

@@ -9,21 +9,30 @@ from datetime import datetime
 from functools import partial
 from itertools import chain
 
-from supply_chain.concurrency import one_by_one, side_by_side
-from supply_chain.curation.rescan import Concluded, Kept, Registry, Ruled, conclude, look
+from supply_chain.concurrency import iterate_concurrently, map_concurrently
+from supply_chain.curation.rescan import BaseDecisions, Conclusion, ImageEvidence, Registry, conclude, read_evidence
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.fleet.exposure import Gone, Judged, Unjudged, compare_reports, contains_package, due, gone, rebuilds
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.where import no_packages, refuse
+from supply_chain.fleet.exposure import (
+    Fixes,
+    RescanResult,
+    Unjudged,
+    compare_reports,
+    contains_package,
+    find_due,
+    find_fixes,
+    propose_rebuilds,
+)
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.reading import Layers
 from supply_chain.policy.verdict import Repositories
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, Results, Wanted, match, processors
-from supply_chain.vulnerability.reports import last_report, outdated
+from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, match, processors
+from supply_chain.vulnerability.reports import last_report, outdated_error
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 LEAST = 48
@@ -46,75 +55,75 @@ class RescanPorts:
     repositories: Repositories
     layers: Layers
     bases: Sequence[ImageRef]
-    ruled: Ruled
+    ruled: BaseDecisions
     """The statements that blocked or unblocked a base."""
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]
     last_full_report_time: datetime | None = None
     """Time of the last rescan that reported on all images; this rescan reports changes since then."""
-    matching: Callable[[Sequence[Wanted], Scanner, Results], Matched] = match
-    told: Callable[[ImageRef, Judged | Unjudged | None], object] = field(default=lambda ref, seen: None)
+    matching: Callable[[Sequence[MatchRequest], Scanner, Results], Matched] = match
+    on_result: Callable[[ImageRef, RescanResult | Unjudged | None], object] = field(default=lambda ref, seen: None)
     """Called with each image once it is done, from any thread; with None if it carries none of the wanted packages."""
 
 
-def packages_among(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_package_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the package names, and the other names. Raises `DeclarationInvalid` if there are no package names."""
-    strange = no_packages(names)
+    strange = find_invalid_names(names)
     packages = tuple(each for each in names if each not in strange)
     if not packages:
-        refuse(strange)
+        require_package_names(strange)
     return packages, strange
 
 
-def is_base(image: KnownImage) -> bool:
+def is_base(image: FleetImage) -> bool:
     """Return whether the image is a base."""
     return is_base_repository(image.ref.repository)
 
 
-def sort_bases_first(images: Iterable[KnownImage]) -> tuple[list[KnownImage], list[KnownImage]]:
+def sort_bases_first(images: Iterable[FleetImage]) -> tuple[list[FleetImage], list[FleetImage]]:
     """Return the bases, and then the other images, each newest first; shelved images are left out."""
     looked_at = [each for each in _newest_first(images) if not each.shelved]
     return [each for each in looked_at if is_base(each)], [each for each in looked_at if not is_base(each)]
 
 
-def _newest_first(images: Iterable[KnownImage]) -> list[KnownImage]:
+def _newest_first(images: Iterable[FleetImage]) -> list[FleetImage]:
     return sorted(images, key=lambda each: each.stored.pushed_at, reverse=True)
 
 
-def fixed_by(images: Iterable[KnownImage], judged: Iterable[Judged], bench: RescanPorts) -> Gone:
+def find_fixed(images: Iterable[FleetImage], judged: Iterable[RescanResult], ports: RescanPorts) -> Fixes:
     """Return what newer bases fix. A shelved base is included, as images may still be built on it."""
     found = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
-    seen = (read_signed_result(each, bench) if each.shelved else found.get(each.ref) for each in bases)
-    return gone([each for each in seen if each])
+    seen = (read_signed_result(each, ports) if each.shelved else found.get(each.ref) for each in bases)
+    return find_fixes([each for each in seen if each])
 
 
-def read_signed_result(image: KnownImage, bench: RescanPorts) -> Judged | None:
+def read_signed_result(image: FleetImage, ports: RescanPorts) -> RescanResult | None:
     """Return a shelved base as its last signed report describes it; None if no report can be read."""
     try:
-        report = last_report(bench.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
+        report = last_report(ports.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
     except SupplyChainError as error:
         if isinstance(error, OF_ALL):
             raise
         return None
-    return Judged(ref=image.ref, passes=False, findings=report.value.findings) if report else None
+    return RescanResult(ref=image.ref, passes=False, findings=report.value.findings) if report else None
 
 
-def chunks(images: Sequence[KnownImage]) -> Iterator[tuple[KnownImage, ...]]:
+def chunks(images: Sequence[FleetImage]) -> Iterator[tuple[FleetImage, ...]]:
     """Yield the images in chunks that keep this machine's processors busy for about a minute."""
-    return _cut(images, PARTS)
+    return _split(images, PARTS)
 
 
-def _cut(images: Sequence[KnownImage], parts: int = 1) -> Iterator[tuple[KnownImage, ...]]:
+def _split(images: Sequence[FleetImage], parts: int = 1) -> Iterator[tuple[FleetImage, ...]]:
     size = parts * max(LEAST, FOR_EACH * processors())
     for start in range(0, len(images), size):
         yield tuple(images[start : start + size])
 
 
 def rescan(
-    images: Sequence[KnownImage], bench: RescanPorts, only: Collection[str] = (), fixed: Gone | None = None
-) -> Iterator[Judged | Unjudged]:
+    images: Sequence[FleetImage], ports: RescanPorts, only: Collection[str] = (), fixed: Fixes | None = None
+) -> Iterator[RescanResult | Unjudged]:
     """Yield the result of each image, part by part; with `only`, of the images that carry one of these packages.
 
     An image that cannot be judged is returned as `Unjudged`, and the others are still judged. An error that concerns
@@ -122,35 +131,37 @@ def rescan(
     in memory at a time. Nothing is done before the first result is requested.
     """
     turn = threading.Lock()
-    found = one_by_one(lambda part: _part(part, bench, only, fixed or {}, turn), _cut(images), 2)
+    found = iterate_concurrently(lambda part: _rescan_part(part, ports, only, fixed or {}, turn), _split(images), 2)
     return chain.from_iterable(found)
 
 
-def _part(
-    images: Sequence[KnownImage], bench: RescanPorts, only: Collection[str], fixed: Gone, turn: threading.Lock
-) -> tuple[Judged | Unjudged, ...]:
+def _rescan_part(
+    images: Sequence[FleetImage], ports: RescanPorts, only: Collection[str], fixed: Fixes, turn: threading.Lock
+) -> tuple[RescanResult | Unjudged, ...]:
     """Rescan one part; a lock lets one part match at a time, as matching uses every processor."""
-    looked = side_by_side(lambda image: _look(image, bench, only), images)
-    kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, Kept)]
+    looked = map_concurrently(lambda image: _read_evidence(image, ports, only), images)
+    kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, ImageEvidence)]
     with turn:
-        matched = bench.matching(list(_wanted([each for _, each in kept], bench)), bench.scanner, bench.results)
-    concluded = side_by_side(lambda pair: _conclude(*pair, matched, bench, fixed), kept)
+        matched = ports.matching(list(_find_wanted([each for _, each in kept], ports)), ports.scanner, ports.results)
+    concluded = map_concurrently(lambda pair: _conclude_image(*pair, matched, ports, fixed), kept)
     failed = [each for each in looked if isinstance(each, Unjudged)]
     for each in failed:
-        bench.told(each.ref, each)
+        ports.on_result(each.ref, each)
     return (*failed, *concluded)
 
 
-def _look(image: KnownImage, bench: RescanPorts, only: Collection[str]) -> Kept | Unjudged | None:
+def _read_evidence(image: FleetImage, ports: RescanPorts, only: Collection[str]) -> ImageEvidence | Unjudged | None:
     """Return the evidence of an image; None if it carries none of the wanted packages."""
     try:
-        found = look(image.ref, bench.generator, bench.registry, bench.evidence, bench.now, bench.last_full_report_time)
-        if only and not contains_package(found.listed.read(bench.registry.content).packages, only):
-            bench.told(image.ref, None)
+        found = read_evidence(
+            image.ref, ports.generator, ports.registry, ports.evidence, ports.now, ports.last_full_report_time
+        )
+        if only and not contains_package(found.listed.read(ports.registry.content).packages, only):
+            ports.on_result(image.ref, None)
             return None
         report = found.last.report.value if found.last.report else None
-        if report and _better(report, bench.scanner) and not _is_known(found, bench.scanner, bench.now()):
-            raise outdated(report.database, bench.scanner)
+        if report and _is_better(report, ports.scanner) and not _is_signed(found, ports.scanner, ports.now()):
+            raise outdated_error(report.database, ports.scanner)
     except SupplyChainError as error:
         return _unjudged(image.ref, error)
     return found
@@ -163,14 +174,16 @@ def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
     return Unjudged(ref=ref, code=error.code, message=str(error), retryable=error.retryable)
 
 
-def _wanted(images: Sequence[Kept], bench: RescanPorts) -> Iterator[Wanted]:
-    now = bench.now()
+def _find_wanted(images: Sequence[ImageEvidence], ports: RescanPorts) -> Iterator[MatchRequest]:
+    now = ports.now()
     for image in images:
-        if not _is_known(image, bench.scanner, now):
-            yield Wanted(image.listed.content, partial(_sbom, image, bench.registry), _after(image, now))
+        if not _is_signed(image, ports.scanner, now):
+            yield MatchRequest(
+                image.listed.content, partial(_read_sbom, image, ports.registry), _renewal_time(image, now)
+            )
 
 
-def _after(image: Kept, now: datetime) -> datetime:
+def _renewal_time(image: ImageEvidence, now: datetime) -> datetime:
     """Return the time after which a new report must be made.
 
     A report older than the signed one, as of a scanner that was replaced and put back, would not be the last one, by
@@ -180,16 +193,16 @@ def _after(image: Kept, now: datetime) -> datetime:
     return max(due, image.last.report.at) if image.last.report else due
 
 
-def _is_known(image: Kept, scanner: Scanner, now: datetime) -> bool:
+def _is_signed(image: ImageEvidence, scanner: Scanner, now: datetime) -> bool:
     """Return whether a signed report has the same result as a new scan would, and stays valid long enough."""
     if image.last.report is None:
         return False
     report, listed = image.last.report.value, image.listed.content
-    same = report.sbom == listed if _better(report, scanner) else Key.made(report) == Key.of(listed, scanner)
+    same = report.sbom == listed if _is_better(report, scanner) else Key.of_report(report) == Key.of(listed, scanner)
     return same and report.scanned >= image.renewed_after(now)
 
 
-def _better(report: Report, scanner: Scanner) -> bool:
+def _is_better(report: Report, scanner: Scanner) -> bool:
     """Return whether the report used a database that knows more than this scanner's database.
 
     Such a report comes from another machine, or from another run since this run pinned its database.
@@ -197,13 +210,15 @@ def _better(report: Report, scanner: Scanner) -> bool:
     return report.database.knows_more_than(scanner.current()[1])
 
 
-def _sbom(image: Kept, registry: Registry) -> Sbom:
+def _read_sbom(image: ImageEvidence, registry: Registry) -> Sbom:
     """Return the SBOM of record, as it was signed."""
     found = image.listed.read(registry.content)
     return Sbom(found.content, image.listed.packages, found.generator)
 
 
-def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanPorts, fixed: Gone) -> Judged | Unjudged:
+def _conclude_image(
+    image: FleetImage, kept: ImageEvidence, matched: Matched, ports: RescanPorts, fixed: Fixes
+) -> RescanResult | Unjudged:
     known = matched.get(kept.listed.content)
     before = kept.last.report.value if kept.last.report else None
     report = before if known is None else known
@@ -212,22 +227,27 @@ def _conclude(image: KnownImage, kept: Kept, matched: Matched, bench: RescanPort
             raise report
         assert report is not None  # an image without a signed report was in the list for matching
         concluded = conclude(
-            kept, report, bench.evidence, bench.repositories, bench.layers, bench.bases, bench.ruled, bench.now
+            kept, report, ports.evidence, ports.repositories, ports.layers, ports.bases, ports.ruled, ports.now
         )
     except SupplyChainError as error:
-        seen: Judged | Unjudged = _unjudged(image.ref, error)
+        seen: RescanResult | Unjudged = _unjudged(image.ref, error)
     else:
-        seen = _seen(image, kept, report, concluded, fixed, bench.production)
-    bench.told(image.ref, seen)
+        seen = _make_result(image, kept, report, concluded, fixed, ports.production)
+    ports.on_result(image.ref, seen)
     return seen
 
 
-def _seen(
-    image: KnownImage, kept: Kept, report: Report, concluded: Concluded, fixed: Gone, production: frozenset[str]
-) -> Judged:
-    worse, better = compare_reports(kept.told.report.value if kept.told.report else None, report)
+def _make_result(
+    image: FleetImage,
+    kept: ImageEvidence,
+    report: Report,
+    concluded: Conclusion,
+    fixed: Fixes,
+    production: frozenset[str],
+) -> RescanResult:
+    worse, better = compare_reports(kept.last_reported.report.value if kept.last_reported.report else None, report)
     running = {each.environment for each in image.running}
-    return Judged(
+    return RescanResult(
         ref=image.ref,
         owner=kept.built.manifest.owner if kept.built else image.owner,
         running=tuple(sorted(running)),
@@ -239,7 +259,7 @@ def _seen(
         exploited=tuple(f for f in report.findings if f.known_exploited),
         worse=worse,
         better=better,
-        due=due(report, kept.limits),
-        rebuild=rebuilds(report.findings, kept.materials, fixed),
+        due=find_due(report, kept.limits),
+        rebuild=propose_rebuilds(report.findings, kept.materials, fixed),
         findings=report.findings if is_base(image) else (),
     )

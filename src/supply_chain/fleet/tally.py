@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-from supply_chain.fleet.exposure import TOLD, Judged, Rescanned, Unjudged, concerned, sort_by_exposure
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.exposure import (
+    TOLD,
+    RescanReport,
+    RescanResult,
+    Unjudged,
+    group_by_application,
+    sort_by_exposure,
+)
+from supply_chain.fleet.image import FleetImage
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import is_base_repository
 from supply_chain.vulnerability.findings import Database, Finding
 from supply_chain.vulnerability.scanner import Scanner
 
 FINDINGS = ("exploited", "worse", "better", "due", "findings")
-"""The fields of `Judged` that hold findings."""
+"""The fields of `RescanResult` that hold findings."""
 
 
 @dataclass
@@ -36,20 +43,20 @@ class Tally:
     archived: int = 0
     started: float = field(default_factory=time.monotonic)
     without: int = 0
-    found: dict[ImageRef, Judged | Unjudged] = field(default_factory=dict)
+    found: dict[ImageRef, RescanResult | Unjudged] = field(default_factory=dict)
     _findings: dict[Finding, Finding] = field(default_factory=dict)
     _done: set[ImageRef] = field(default_factory=set)
     _signed: set[ImageRef] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, images: Sequence[KnownImage], scanner: Scanner, begun: datetime, only: tuple[str, ...]) -> Self:
+    def of(cls, images: Sequence[FleetImage], scanner: Scanner, begun: datetime, only: tuple[str, ...]) -> Self:
         """Return a tally for these images, with none done yet; shelved images are left out."""
         version, database = scanner.current()
         archived = sum(each.shelved for each in images)
         return cls(len(images) - archived, f"grype {version}", database, begun, only, archived=archived)
 
-    def add(self, ref: ImageRef, seen: Judged | Unjudged | None) -> None:
+    def add(self, ref: ImageRef, seen: RescanResult | Unjudged | None) -> None:
         """Record the result of an image, also a repeated one; None if it carries none of the wanted packages."""
         with self._lock:
             self.without += seen is None and ref not in self._done
@@ -57,19 +64,19 @@ class Tally:
             self.found.pop(ref, None)
             if isinstance(seen, Unjudged):
                 self.found[ref] = seen
-            elif seen is not None and (seen.tells or is_base_repository(ref.repository)):
-                self.found[ref] = self._shared(seen)
-            if isinstance(seen, Judged) and seen.signed:
+            elif seen is not None and (seen.is_reportable or is_base_repository(ref.repository)):
+                self.found[ref] = self._share_findings(seen)
+            if isinstance(seen, RescanResult) and seen.signed:
                 self._signed.add(ref)
 
-    def _shared(self, seen: Judged) -> Judged:
+    def _share_findings(self, seen: RescanResult) -> RescanResult:
         """Return the result with its findings replaced by equal objects of other images."""
         once = self._findings.setdefault
         return seen.model_copy(
             update={name: tuple(once(each, each) for each in getattr(seen, name)) for name in FINDINGS}
         )
 
-    def left(self, images: Iterable[KnownImage]) -> list[KnownImage]:
+    def list_retryable(self, images: Iterable[FleetImage]) -> list[FleetImage]:
         """Return the images that could not be judged and may be judged later."""
         found = self.found
         return [i for i in images if isinstance(seen := found.get(i.ref), Unjudged) and seen.retryable]
@@ -86,9 +93,9 @@ class Tally:
             return sum(isinstance(each, Unjudged) for each in self.found.values())
 
     @property
-    def judged(self) -> tuple[Judged, ...]:
+    def results(self) -> tuple[RescanResult, ...]:
         """The images with something to report, and the bases, which the results of other images refer to."""
-        return tuple(each for each in self.found.values() if isinstance(each, Judged))
+        return tuple(each for each in self.found.values() if isinstance(each, RescanResult))
 
     @property
     def seconds(self) -> float:
@@ -100,10 +107,10 @@ class Tally:
         """Progress from 0 to 100."""
         return min(100.0 * self.done / self.total, 100.0) if self.total else 100.0
 
-    def rescanned(self) -> Rescanned:
+    def rescanned(self) -> RescanReport:
         """Return the result of the rescan so far."""
-        telling = sort_by_exposure(each for each in self.judged if each.tells)
-        return Rescanned(
+        telling = sort_by_exposure(each for each in self.results if each.is_reportable)
+        return RescanReport(
             database=self.database,
             scanner=self.scanner,
             started=self.begun,
@@ -114,10 +121,10 @@ class Tally:
             left=self.total - self.done,
             archived=self.archived,
             signed=len(self._signed),
-            changed=sum(each.change is not None for each in self.judged),
-            exploited=sum(bool(each.exploited) for each in self.judged),
-            told=tuple(each.model_copy(update={"findings": ()}) for each in telling[:TOLD]),
+            changed=sum(each.change is not None for each in self.results),
+            exploited=sum(bool(each.exploited) for each in self.results),
+            reported=tuple(each.model_copy(update={"findings": ()}) for each in telling[:TOLD]),
             more=len(telling[TOLD:]),
-            concerned=concerned(telling),
+            concerned=group_by_application(telling),
             unjudged=tuple(each for each in self.found.values() if isinstance(each, Unjudged)),
         )

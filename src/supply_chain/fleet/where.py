@@ -9,9 +9,9 @@ from enum import StrEnum
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.known import KnownImage, Running
-from supply_chain.fleet.packages import asked_for
+from supply_chain.fleet.packages import parse_package
 from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef, Model
 from supply_chain.model.tier import BASES, CURATED
 from supply_chain.text import pluralize
@@ -75,7 +75,7 @@ def parse_question(text: str) -> Question:
             "Write CVE-2026-1234, a year and four digits or more, GHSA-2c7j-xj9m-q2vp, three groups of four, or an "
             "advisory to its end: DSA-5001-1, RHSA-2026:1234."
         )
-    _, name, version = asked_for(asked)
+    _, name, version = parse_package(asked)
     if len(asked.split()) != 1 or not any(map(str.isalnum, name)):
         raise DeclarationInvalid(
             f"{text!r} is not a valid question.\n"
@@ -85,35 +85,35 @@ def parse_question(text: str) -> Question:
     return Question(kind=SearchKind.PACKAGE, name=name, version=version or None)
 
 
-def not_counted(inventory: Inventory, question: Question) -> str:
+def list_exclusions(inventory: Inventory, question: Question) -> str:
     """Return what an answer leaves out; empty if nothing.
 
     These are images whose packages or vulnerabilities are unknown, and hints at what the question may have meant.
     """
-    return "; ".join(_not_counted(inventory, question))
+    return "; ".join(_exclusions(inventory, question))
 
 
-def _not_counted(inventory: Inventory, question: Question) -> Iterator[str]:
+def _exclusions(inventory: Inventory, question: Question) -> Iterator[str]:
     if question.kind is SearchKind.VULNERABILITY:
-        if number := inventory.unscanned():
+        if number := inventory.count_unscanned():
             not_since = "not scanned, or archived or gone and not scanned since (`cscm images` lists them)"
             yield f"{pluralize(number, 'image')} {not_since}"
-        if number := inventory.by_starter():
+        if number := inventory.count_by_starter():
             yield f"{pluralize(number, 'image')} of which the starter database covers only some packages"
         return
-    if number := inventory.unreadable():
+    if number := inventory.count_unreadable():
         why = "whose evidence cannot be read (`cscm images` lists them, `cscm explain` gives the reason)"
         yield f"{pluralize(number, 'image')} {why}"
     if question.kind is SearchKind.PACKAGE:
-        if number := inventory.unlisted():
+        if number := inventory.count_without_sbom():
             yield f"{pluralize(number, 'image')} without an SBOM"
-        if question.version and (number := inventory.in_other_versions(question.name, question.version)):
+        if question.version and (number := inventory.count_other_versions(question.name, question.version)):
             yield f"{pluralize(number, 'image')} with another version of it (`cscm where {question.name}`)"
-    if question.kind is SearchKind.BASE and not _bases(question.name, inventory):
+    if question.kind is SearchKind.BASE and not _find_bases(question.name, inventory):
         yield "there is no base of that name"
 
 
-def no_packages(said: Iterable[str]) -> tuple[str, ...]:
+def find_invalid_names(said: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not package names."""
 
     def is_package(each: str) -> bool:
@@ -136,7 +136,7 @@ def require_advisory(name: str, packages: Collection[str]) -> None:
         )
 
 
-def refuse(names: Collection[str]) -> None:
+def require_package_names(names: Collection[str]) -> None:
     """Raise `DeclarationInvalid` if there are names that are not package names."""
     if names:
         raise DeclarationInvalid(
@@ -144,40 +144,43 @@ def refuse(names: Collection[str]) -> None:
         )
 
 
-def where(question: Question, inventory: Inventory) -> tuple[Place, ...]:
+def find_places(question: Question, inventory: Inventory) -> tuple[Place, ...]:
     """Return every curated image that matches the question; images that run come first."""
-    found = {str(image.ref): _place(image, why) for image, why in _found(question, inventory)}
+    found = {str(image.ref): _place(image, why) for image, why in _find_images(question, inventory)}
     return tuple(sorted(found.values(), key=lambda place: (not place.running, str(place.image))))
 
 
-def _found(question: Question, inventory: Inventory) -> list[tuple[KnownImage, str]]:
+def _find_images(question: Question, inventory: Inventory) -> list[tuple[FleetImage, str]]:
     name = question.name
     match question.kind:
         case SearchKind.VULNERABILITY:
-            return [(image, _findings(image, name)) for image in inventory.affected(name)]
+            return [(image, _findings(image, name)) for image in inventory.find_affected(name)]
         case SearchKind.PACKAGE:
-            listed = inventory.carrying(name, question.version)
+            listed = inventory.find_carrying(name, question.version)
             return [(image, f"lists {', '.join(packages)}") for image, packages in listed]
         case SearchKind.BASE:
-            bases = _bases(name, inventory)
-            built = inventory.built_on([base.ref.digest for base in bases])
+            bases = _find_bases(name, inventory)
+            built = inventory.find_built_on([base.ref.digest for base in bases])
             return [*((base, "is that base") for base in bases), *((image, f"built on {name}") for image in built)]
         case SearchKind.DIGEST:
-            own = inventory.of(name)
-            built = inventory.built_on([image.ref.digest for image in own])
-            return [*((image, f"built on {name}") for image in built), *((image, _which(image, name)) for image in own)]
+            own = inventory.find_by_digest(name)
+            built = inventory.find_built_on([image.ref.digest for image in own])
+            return [
+                *((image, f"built on {name}") for image in built),
+                *((image, _describe_match(image, name)) for image in own),
+            ]
 
 
-def _bases(name: str, inventory: Inventory) -> tuple[KnownImage, ...]:
-    return *inventory.images(name), *inventory.gone(name)
+def _find_bases(name: str, inventory: Inventory) -> tuple[FleetImage, ...]:
+    return *inventory.images(name), *inventory.list_removed(name)
 
 
-def _which(image: KnownImage, begins: str) -> str:
+def _describe_match(image: FleetImage, begins: str) -> str:
     own = image.ref.digest.removeprefix("sha256:").startswith(begins.removeprefix("sha256:"))
     return "is that image" if own else "its encrypted copy is that image"
 
 
-def _findings(image: KnownImage, name: str) -> str:
+def _findings(image: FleetImage, name: str) -> str:
     wanted = name.upper()
     found = image.scan.findings if image.scan else ()
     return "; ".join(
@@ -185,6 +188,6 @@ def _findings(image: KnownImage, name: str) -> str:
     )
 
 
-def _place(image: KnownImage, match: str) -> Place:
+def _place(image: FleetImage, match: str) -> Place:
     match = f"{match}; gone from the registry" if image.gone else match
     return Place(image=image.ref, owner=image.owner, tags=image.stored.tags, match=match, running=image.running)

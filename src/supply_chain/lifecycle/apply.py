@@ -20,7 +20,7 @@ from supply_chain.lifecycle.plan import Plan, Step
 from supply_chain.lifecycle.preconditions import Preconditions, Present
 from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, removal_order
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.snapshot import in_use
+from supply_chain.lifecycle.snapshot import find_in_use
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
 from supply_chain.text import join_lines
@@ -102,11 +102,11 @@ def find_needed(plan: Plan, present: Present) -> frozenset[Digest]:
 
     The images of reverse proxies are included, also those that the next deployment will use.
     """
-    running, before = in_use(present.deployments(None), plan.rollback)
+    running, before = find_in_use(present.deployments(None), plan.rollback)
     return frozenset({*running, *before, *present.proxies()})
 
 
-def built_on(plan: Plan, present: Present) -> frozenset[Digest]:
+def find_bases_in_use(plan: Plan, present: Present) -> frozenset[Digest]:
     """Return the bases that existing images are built on, once only steps for bases are left.
 
     A base that is removed still protects the base that it is built on, which is removed a night later: the first one
@@ -171,21 +171,21 @@ def apply(
         return ()
     known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
     steps = plan.steps_in(repository)
-    settled = {ref for ref, entry in known.items() if not _gone(entry)}
-    looked = Preconditions(repository, steps, plan, present, needed, bases, settled)
+    settled = {ref for ref, entry in known.items() if not _was_removed(entry)}
+    preconditions = Preconditions(repository, steps, plan, present, needed, bases, settled)
     entries = {step.ref.digest: known[step.ref] for step in steps if step.ref in known}
-    _Work(repository, steps, registry, looked, block, journal, entries).do()
+    _Application(repository, steps, registry, preconditions, block, journal, entries).do()
     return tuple(sorted(entries.values(), key=lambda each: str(each.ref)))
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Application:
     """The application of a plan to one repository."""
 
     repository: str
     steps: Sequence[Step]
     registry: Registry
-    looked: Preconditions
+    preconditions: Preconditions
     block: Blocker
     journal: PlanJournal
     entries: dict[Digest, Entry]
@@ -205,44 +205,48 @@ class _Work:
         """Do the remaining steps; afterwards each step has an entry."""
         left = [step for step in self.steps if step.ref.digest not in self.entries]
         try:
-            there = self.looked.there
+            there = self.preconditions.existing
         except SupplyChainError as error:
             for step in left:
-                self._failed(step, error)
+                self._record_failure(step, error)
             return
         for step in self.steps:
-            if step.ref.digest in self.entries and _gone(self.entries[step.ref.digest]) and step.ref.digest in there:
-                self._keep(step, Outcome.SKIPPED, "it was pushed again after it was removed")
+            if (
+                step.ref.digest in self.entries
+                and _was_removed(self.entries[step.ref.digest])
+                and step.ref.digest in there
+            ):
+                self._record(step, Outcome.SKIPPED, "it was pushed again after it was removed")
         for step in left:
             if not step.belongs_to or step.action is Action.AGE_OUT:
-                self._look(step, self.looked.changes(step))
+                self._check_preconditions(step, self.preconditions.changes(step))
         going = [step for step in left if step.action is Action.AGE_OUT]
         closing = [step for step in left if step.action is not Action.AGE_OUT]
         self._hold_back(going)
-        self._close(closing)
+        self._archive_ready(closing)
         self._remove(going)
-        self._close(closing)  # also parts of removed images
+        self._archive_ready(closing)  # also parts of removed images
 
-    def _keep(self, step: Step, outcome: Outcome, said: str, code: str = "") -> None:
+    def _record(self, step: Step, outcome: Outcome, said: str, code: str = "") -> None:
         entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=said)
         self.journal.add(entry)
         self.entries[step.ref.digest] = entry
 
-    def _look(self, step: Step, changes: Iterator[str]) -> None:
+    def _check_preconditions(self, step: Step, changes: Iterator[str]) -> None:
         """Skip a step whose preconditions changed; record a failure if they cannot be read."""
         try:
             why = next(changes, "")
         except SupplyChainError as error:
-            self._failed(step, error)
+            self._record_failure(step, error)
         else:
             if why:
-                self._keep(step, Outcome.SKIPPED, why)
+                self._record(step, Outcome.SKIPPED, why)
 
-    def _failed(self, step: Step, error: SupplyChainError) -> None:
+    def _record_failure(self, step: Step, error: SupplyChainError) -> None:
         """Record why a step failed, or raise the error if it is retryable."""
         if error.retryable:
             raise error
-        self._keep(step, Outcome.FAILED, join_lines(error), error.code)
+        self._record(step, Outcome.FAILED, join_lines(error), error.code)
 
     def _hold_back(self, steps: Sequence[Step]) -> None:
         """Record steps whose manifest must stay because another one stays; repeat until nothing changes."""
@@ -250,69 +254,69 @@ class _Work:
         while held:
             held = False
             for step in steps:
-                if step.ref.digest not in self.entries and (found := next(self._held_back(step), None)):
+                if step.ref.digest not in self.entries and (found := next(self._find_blockers(step), None)):
                     why, others = found
-                    self._stuck(step, [self.entries[each] for each in others if each in self.entries], why)
+                    self._record_dependent(step, [self.entries[each] for each in others if each in self.entries], why)
                     held = True
 
-    def _held_back(self, step: Step) -> Iterator[tuple[str, Collection[Digest]]]:
+    def _find_blockers(self, step: Step) -> Iterator[tuple[str, Collection[Digest]]]:
         """Yield why a manifest must stay, and which manifests cause it: owners, or manifests that belong only to it."""
         digest, planned = step.ref.digest, set(step.belongs_to)
-        now, member = self.looked.belongs.get(digest, set()), self.looked.there.get(digest)
+        now, member = self.preconditions.belongs.get(digest, set()), self.preconditions.existing.get(digest)
         children = set(member.children if member else ())
         if planned and (since := now - planned):
             yield f"it belongs to {min(since)} now", ()
         if staying := self._staying(planned | now):
             yield f"{min(staying)}, which it belongs to, stays", staying
-        if attached := self._staying(self.looked.belongings.get(digest, set()) - children):
+        if attached := self._staying(self.preconditions.belongings.get(digest, set()) - children):
             yield f"{min(attached)}, which belongs to it, stays", attached
-        named = {copy for subject in (member.subjects if member else ()) for copy in self.looked.copies[subject]}
+        named = {copy for subject in (member.subjects if member else ()) for copy in self.preconditions.copies[subject]}
         if copies := self._staying(named):
             yield f"{min(copies)}, of which it says what that is a copy of, stays", copies
-        if stranded := {each for each in self._staying(children) if self.looked.nameless(each)}:
+        if stranded := {each for each in self._staying(children) if self.preconditions.nameless(each)}:
             yield f"{min(stranded)}, which it consists of, stays", stranded
 
     def _staying(self, digests: Collection[Digest]) -> set[Digest]:
         """Return which manifests stay as far as known: those with such an outcome, and those not to be removed."""
-        there, going, entries = self.looked.there, self.looked.going, self.entries
-        return {d for d in digests if (not _gone(entries[d]) if d in entries else d in there and d not in going)}
+        there, going, entries = self.preconditions.existing, self.preconditions.removed, self.entries
+        return {d for d in digests if (not _was_removed(entries[d]) if d in entries else d in there and d not in going)}
 
-    def _close(self, steps: Sequence[Step]) -> None:
+    def _archive_ready(self, steps: Sequence[Step]) -> None:
         """Archive what can be archived, each followed by its parts; parts of images still to be removed wait."""
         for step in steps:
-            if step.ref.digest not in self.entries and self.entries.keys() >= self.looked.planned.keys() & set(
+            if step.ref.digest not in self.entries and self.entries.keys() >= self.preconditions.planned.keys() & set(
                 step.belongs_to
             ):
-                self._closed(step)
-                self._close(self.parts.get(step.ref.digest, []))
+                self._archive_image(step)
+                self._archive_ready(self.parts.get(step.ref.digest, []))
 
-    def _closed(self, step: Step) -> None:
+    def _archive_image(self, step: Step) -> None:
         """Archive an image, after signing its block if the plan says so; archive a part only after its image."""
-        owners = [self.entries[digest] for digest in step.belongs_to if digest in self.looked.planned]
+        owners = [self.entries[digest] for digest in step.belongs_to if digest in self.preconditions.planned]
         if any(each.outcome is not Outcome.DONE for each in owners):
-            self._stuck(step, owners, "the image that it belongs to is not changed")
+            self._record_dependent(step, owners, "the image that it belongs to is not changed")
             return
-        self._look(step, self.looked.since(step))
+        self._check_preconditions(step, self.preconditions.since(step))
         if step.ref.digest in self.entries:
             return
         try:
             if step.action is Action.BLOCK and step.rule != STANDS:
                 self.block(step.ref, step.rule, step.reason)
-            if self.looked.there[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
+            if self.preconditions.existing[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
                 self.registry.archive(step.ref)
         except SupplyChainError as error:
-            self._failed(step, error)
+            self._record_failure(step, error)
         else:
-            self._keep(step, Outcome.DONE, step.reason)
+            self._record(step, Outcome.DONE, step.reason)
 
     def _remove(self, steps: Sequence[Step]) -> None:
         """Remove manifests in batches, related ones together, after checking the preconditions of each again."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
-        first = removal_order(waiting, self.looked.there)
+        first = removal_order(waiting, self.preconditions.existing)
         for batch in batch_removals(waiting, first):
-            self.looked.look_again()
+            self.preconditions.refresh()
             for step in batch:
-                self._look(step, self.looked.since(step))
+                self._check_preconditions(step, self.preconditions.since(step))
             self._hold_back(batch)
             self._remove_in_turn(batch, first)
 
@@ -320,10 +324,12 @@ class _Work:
         """Remove manifests in batches, each after those that must be removed before it."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
         while waiting:
-            stuck = [d for d in waiting if any(o in self.entries and not _gone(self.entries[o]) for o in first[d])]
+            stuck = [
+                d for d in waiting if any(o in self.entries and not _was_removed(self.entries[o]) for o in first[d])
+            ]
             for digest in stuck:
                 before = [self.entries[o] for o in first[digest] if o in self.entries]
-                self._stuck(waiting.pop(digest), before, "what has to be removed before it still exists")
+                self._record_dependent(waiting.pop(digest), before, "what has to be removed before it still exists")
             if stuck:
                 continue  # their dependents are stuck now
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]
@@ -333,22 +339,22 @@ class _Work:
                 removals = self.registry.delete(self.repository, batch)
             except SupplyChainError as error:
                 for digest in batch:
-                    self._failed(waiting.pop(digest), error)
+                    self._record_failure(waiting.pop(digest), error)
             else:
                 for removal in removals:
-                    self._removed(waiting.pop(removal.name), removal)
+                    self._record_removal(waiting.pop(removal.name), removal)
 
-    def _stuck(self, step: Step, others: Sequence[Entry], said: str) -> None:
+    def _record_dependent(self, step: Step, others: Sequence[Entry], said: str) -> None:
         """Record a step that depends on others that are not done: as failed if one of those failed, else as skipped."""
         code = next((each.code for each in others if each.outcome is Outcome.FAILED), "")
-        self._keep(step, Outcome.FAILED if code else Outcome.SKIPPED, said, code)
+        self._record(step, Outcome.FAILED if code else Outcome.SKIPPED, said, code)
 
-    def _removed(self, step: Step, removal: Removal) -> None:
+    def _record_removal(self, step: Step, removal: Removal) -> None:
         if removal.code is None or removal.code == GONE:
-            self._keep(step, Outcome.DONE, "it was gone already" if removal.code else step.reason)
+            self._record(step, Outcome.DONE, "it was gone already" if removal.code else step.reason)
         else:
-            self._keep(step, Outcome.FAILED, f"ECR did not remove it: {removal.reason}", removal.code)
+            self._record(step, Outcome.FAILED, f"ECR did not remove it: {removal.reason}", removal.code)
 
 
-def _gone(entry: Entry) -> bool:
+def _was_removed(entry: Entry) -> bool:
     return entry.outcome is Outcome.DONE and entry.action is Action.AGE_OUT

@@ -15,7 +15,7 @@ from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, 
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, histories
+from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, group_deployments
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
 from supply_chain.model.tier import (
     CURATED,
@@ -42,7 +42,7 @@ class Storage(Repositories, Protocol):
         A digest may be blocked before it is curated.
         """
 
-    def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
+    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
         """Return the images below `prefix` whose digest begins with `begins`, archived or not."""
 
     def status(self, ref: ImageRef) -> StorageStatus:
@@ -114,22 +114,22 @@ class DecisionResult(Model):
     unread: str = Field(default="", description="why it is unknown what runs from it; otherwise empty")
 
     def __str__(self) -> str:
-        image = self.ref if self.curated else self._offered
+        image = self.ref if self.curated else self._offered_ref
         how = f"{self.act}: {image}" + ("" if self.changed else f" ({UNCHANGED[self.act]})")
         judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
         built = f"  images built on it are judged again by a rescan: cscm where {self.ref.short}"
         runs = [f"  what runs from it is unknown: {self.unread}"] if self.unread else []
         runs += [f"  runs from it: {each}" for each in self.running]
         names = [f"  also under another name: {each}" for each in self.elsewhere]
-        return "\n".join([how, *names, *runs, *([built] if judged else []), *self._next()])
+        return "\n".join([how, *names, *runs, *([built] if judged else []), *self._list_next_commands()])
 
     @property
-    def _offered(self) -> ImageRef:
+    def _offered_ref(self) -> ImageRef:
         return self.ref.moved_to(development_repository(self.ref.application))
 
-    def _next(self) -> Iterator[str]:
+    def _list_next_commands(self) -> Iterator[str]:
         """Yield the commands that revert the decision, or that let an unblocked image pass the gates again."""
-        named = self.ref.short if self.curated else self._offered
+        named = self.ref.short if self.curated else self._offered_ref
         if self.act is Act.BLOCK:
             yield f"  to lift it: cscm unblock {named} --reason …"
         if self.act is Act.HOLD:
@@ -141,7 +141,7 @@ class DecisionResult(Model):
                     f"update-image-storage-class --repository-name {index.repository} --image-id "
                     f"imageDigest={index.digest} --target-storage-class STANDARD"
                 )
-            yield f"  first, if curation refused it meanwhile: cscm curate {self._offered}"
+            yield f"  first, if curation refused it meanwhile: cscm curate {self._offered_ref}"
             if not is_base_repository(self.ref.repository):
                 yield f"  then, if execution refused it: cscm deploy {self.ref} --environment …"
 
@@ -158,7 +158,7 @@ class DecisionPorts:
 def decide(
     ref: ImageRef,
     act: Act,
-    bench: DecisionPorts,
+    ports: DecisionPorts,
     *,
     by: str,
     reason: str,
@@ -179,15 +179,15 @@ def decide(
     is not raised either. Without it, a decision about an encrypted copy applies to its image, because gates know no
     other, and a manifest that is attached to an image raises `DeclarationInvalid`.
     """
-    listed = {} if only_sign else {each.digest: each for each in bench.storage.images(ref.repository)}
-    ref = ref if only_sign else _image(ref, listed.get(ref.digest), bench)
-    changed = sign_decision(ref, act, bench.evidence, bench.storage, by=by, reason=reason, now=now, of=of) is not None
+    listed = {} if only_sign else {each.digest: each for each in ports.storage.images(ref.repository)}
+    ref = ref if only_sign else _resolve_image(ref, listed.get(ref.digest), ports)
+    changed = sign_decision(ref, act, ports.evidence, ports.storage, by=by, reason=reason, now=now, of=of) is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
-    moved = tuple(_moved(ref, act, bench, failed)) if moves else ()
-    elsewhere = tuple(_elsewhere(ref, act, bench, failed)) if moves else ()
-    indexes = tuple(_closed_indexes({ref, *elsewhere}, bench, failed)) if moves and act is Act.UNBLOCK else ()
-    running, unread = _running(ref.digest, bench, failed, only_sign) if act is Act.BLOCK else ((), "")
+    moved = tuple(_move_with_copies(ref, act, ports, failed)) if moves else ()
+    elsewhere = tuple(_move_other_names(ref, act, ports, failed)) if moves else ()
+    indexes = tuple(_find_archived_indexes({ref, *elsewhere}, ports, failed)) if moves and act is Act.UNBLOCK else ()
+    running, unread = _find_running_or_reason(ref.digest, ports, failed, only_sign) if act is Act.BLOCK else ((), "")
     ruled = DecisionResult(
         ref=ref, act=act, by=by, reason=reason, at=now, changed=changed, curated=only_sign or ref.digest in listed,
         moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
@@ -200,17 +200,17 @@ def decide(
     return ruled
 
 
-def _image(ref: ImageRef, stored: StoredManifest | None, bench: DecisionPorts) -> ImageRef:
+def _resolve_image(ref: ImageRef, stored: StoredManifest | None, ports: DecisionPorts) -> ImageRef:
     """Return the image that is meant: for an encrypted copy, the image that it is a copy of."""
     try:
-        if stored is None or bench.evidence.verified(ref, TierName.CURATION):
+        if stored is None or ports.evidence.verified(ref, TierName.CURATION):
             return ref  # curation signs statements about images, but not about copies or referrers
         if subjects := stored.subjects:
             raise DeclarationInvalid(
                 f"{ref} is attached to {subjects[0]}, and is not an image itself.\nName that image: "
                 f"{ref.repository}@{subjects[0]}"
             )
-        of = next((each.copy_of for each in bench.around.members(ref.repository) if each.ref == ref), None)
+        of = next((each.copy_of for each in ports.around.members(ref.repository) if each.ref == ref), None)
     except UNREADABLE:
         return ref  # an unreadable statement must not prevent a block
     return ref.with_digest(of) if of else ref
@@ -249,7 +249,7 @@ def archive_image(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[Ima
 
 
 @contextmanager
-def _going_on(failed: list[Exception]) -> Iterator[None]:
+def _collect_errors(failed: list[Exception]) -> Iterator[None]:
     """Collect an exception in `failed`, so that later parts are still done."""
     try:
         yield
@@ -257,79 +257,81 @@ def _going_on(failed: list[Exception]) -> Iterator[None]:
         failed.append(error)
 
 
-def _moved(ref: ImageRef, act: Act, bench: DecisionPorts, failed: list[Exception]) -> Iterator[Digest]:
+def _move_with_copies(ref: ImageRef, act: Act, ports: DecisionPorts, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they exist."""
-    with _going_on(failed):
-        there = {each.digest: each.status for each in bench.storage.images(ref.repository)}
-        for each in _with_copies(ref, bench):
+    with _collect_errors(failed):
+        there = {each.digest: each.status for each in ports.storage.images(ref.repository)}
+        for each in _with_copies(ref, ports):
             archived = there.get(each.digest) is StorageStatus.ARCHIVED
             if each.digest in there and archived is (act is Act.UNBLOCK):
-                with _going_on(failed):
-                    yield from (moved.digest for moved in _move(each, act, bench))
+                with _collect_errors(failed):
+                    yield from (moved.digest for moved in _move(each, act, ports))
 
 
-def _move(ref: ImageRef, act: Act, bench: DecisionPorts) -> tuple[ImageRef, ...]:
+def _move(ref: ImageRef, act: Act, ports: DecisionPorts) -> tuple[ImageRef, ...]:
     """Archive or restore one manifest, and return what was archived or restored."""
     if act is Act.BLOCK:
-        return archive_image(ref, bench.storage, bench.around)
-    bench.storage.restore(ref)
+        return archive_image(ref, ports.storage, ports.around)
+    ports.storage.restore(ref)
     return (ref,)
 
 
-def _elsewhere(ref: ImageRef, act: Act, bench: DecisionPorts, failed: list[Exception]) -> Iterator[ImageRef]:
+def _move_other_names(ref: ImageRef, act: Act, ports: DecisionPorts, failed: list[Exception]) -> Iterator[ImageRef]:
     """Archive or restore the same digests under other names, in `dev/` and in other applications' repositories."""
     digests = [ref.digest]
-    with suppress(*UNREADABLE):  # already collected by `_moved`
-        digests += [copy.digest for copy in bench.around.copies(ref)]
+    with suppress(*UNREADABLE):  # already collected by `_move_with_copies`
+        digests += [copy.digest for copy in ports.around.copies(ref)]
     for prefix in (OFFERED, CURATED):
         for digest in digests:
-            with _going_on(failed):
-                for each in bench.storage.having(digest, prefix):
+            with _collect_errors(failed):
+                for each in ports.storage.find_by_digest(digest, prefix):
                     if each.repository == ref.repository:
                         continue
-                    with _going_on(failed):
-                        if (bench.storage.status(each) is StorageStatus.ARCHIVED) is (act is Act.UNBLOCK):
-                            yield from _move(each, act, bench)
+                    with _collect_errors(failed):
+                        if (ports.storage.status(each) is StorageStatus.ARCHIVED) is (act is Act.UNBLOCK):
+                            yield from _move(each, act, ports)
 
 
-def _closed_indexes(refs: Iterable[ImageRef], bench: DecisionPorts, failed: list[Exception]) -> Iterator[ImageRef]:
+def _find_archived_indexes(
+    refs: Iterable[ImageRef], ports: DecisionPorts, failed: list[Exception]
+) -> Iterator[ImageRef]:
     """Yield the archived indexes in the images' repositories.
 
     They cannot be read, so any of them may list the image.
     """
     for repository in sorted({each.repository for each in refs}):
-        with _going_on(failed):
-            for each in bench.storage.images(repository):
+        with _collect_errors(failed):
+            for each in ports.storage.images(repository):
                 if each.media_type in INDEXES and each.status is StorageStatus.ARCHIVED:
                     yield ImageRef(repository=repository, digest=each.digest)
 
 
-def _with_copies(ref: ImageRef, bench: DecisionPorts) -> Iterator[ImageRef]:
+def _with_copies(ref: ImageRef, ports: DecisionPorts) -> Iterator[ImageRef]:
     yield ref
-    yield from bench.around.copies(ref)  # read last, as their signed records may be unreadable
+    yield from ports.around.copies(ref)  # read last, as their signed records may be unreadable
 
 
-def _running(
-    digest: Digest, bench: DecisionPorts, failed: list[Exception], only_sign: bool
+def _find_running_or_reason(
+    digest: Digest, ports: DecisionPorts, failed: list[Exception], only_sign: bool
 ) -> tuple[tuple[RunsFrom, ...], str]:
     """Return what runs from an image, or why that cannot be read."""
     try:
-        return find_running(digest, bench), ""
+        return find_running(digest, ports), ""
     except Exception as error:  # noqa: BLE001 - reported, raised at the end
         if not isinstance(error, SupplyChainError) or (error.retryable and not only_sign):
             failed.append(error)
         return (), join_lines(error)
 
 
-def find_running(digest: Digest, bench: DecisionPorts) -> tuple[RunsFrom, ...]:
+def find_running(digest: Digest, ports: DecisionPorts) -> tuple[RunsFrom, ...]:
     """Return what should run from an image now, as itself or as a reverse proxy, by signed records, with the owners."""
-    last = [history[0] for history in histories(bench.around.deployments(None)).values()]
+    last = [history[0] for history in group_deployments(ports.around.deployments(None)).values()]
     return tuple(
         RunsFrom(
             environment=each.environment,
             application=each.application,
             address=each.address,
-            owner=_owner(each, bench.evidence),
+            owner=_read_owner(each, ports.evidence),
             reverse_proxy=each.digest != digest,
         )
         for each in last
@@ -337,7 +339,7 @@ def find_running(digest: Digest, bench: DecisionPorts) -> tuple[RunsFrom, ...]:
     )
 
 
-def _owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
+def _read_owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
     where = ImageRef(repository=curated_repository(deployed.application), digest=deployed.digest)
     try:
         built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))

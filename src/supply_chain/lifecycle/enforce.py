@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import DIGESTS, image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
@@ -57,7 +57,7 @@ class Enforced(Model):
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Contents:
     """The contents of the repositories below `dev/` and `curated/`: repository → digest → storage status."""
 
     statuses: dict[str, dict[Digest, StorageStatus]]
@@ -72,22 +72,22 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
     An image that cannot be archived, or whose status cannot be read, is reported, and the others are still archived.
     Raises the registry's errors if it cannot list its contents.
     """
-    ruled = _ruled_digests(registry)
+    ruled = _list_decided_digests(registry)
     names = [name for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)]
-    listed = dict(zip(names, side_by_side(registry.images, names), strict=True))
-    held = _Held({name: {each.digest: each.status for each in found} for name, found in listed.items()})
+    listed = dict(zip(names, map_concurrently(registry.images, names), strict=True))
+    held = _Contents({name: {each.digest: each.status for each in found} for name, found in listed.items()})
     archived: list[ImageRef] = []
     failed: dict[str, str] = {}
-    for ref in _named(ruled, held):
+    for ref in _find_named(ruled, held):
         try:
-            for each in _open_parts(ref, held, evidence, around):
+            for each in _find_pullable_parts(ref, held, evidence, around):
                 archived += archive_image(each, registry, around)
         except SupplyChainError as error:
             failed[str(ref)] = str(error)
     return Enforced(archived=tuple(archived), failed=failed)
 
 
-def _ruled_digests(registry: Registry) -> dict[Digest, set[str]]:
+def _list_decided_digests(registry: Registry) -> dict[Digest, set[str]]:
     """Return the digests with lifecycle decisions, and the repositories that hold these decisions."""
     found: dict[Digest, set[str]] = defaultdict(set)
     for repository in registry.repositories(RULINGS):
@@ -98,7 +98,7 @@ def _ruled_digests(registry: Registry) -> dict[Digest, set[str]]:
     return found
 
 
-def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
+def _find_named(ruled: dict[Digest, set[str]], held: _Contents) -> Iterator[ImageRef]:
     """Yield the images with such a digest under each name, if the decision is about that name or about all names."""
     for repository, statuses in held.statuses.items():
         for digest in statuses.keys() & ruled.keys():
@@ -107,7 +107,9 @@ def _named(ruled: dict[Digest, set[str]], held: _Held) -> Iterator[ImageRef]:
                 yield ref
 
 
-def _open_parts(ref: ImageRef, held: _Held, evidence: EvidenceStore, around: Surroundings) -> Iterator[ImageRef]:
+def _find_pullable_parts(
+    ref: ImageRef, held: _Contents, evidence: EvidenceStore, around: Surroundings
+) -> Iterator[ImageRef]:
     """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
     if not image_status(read_image_status(ref, evidence).evidence).block:
         return

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.lifecycle.rules import Action, Rules
-from supply_chain.lifecycle.snapshot import Evidenced
+from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, digest_of
 from supply_chain.model.tier import EVIDENCE, is_base_repository
 from supply_chain.scratch import write_private
@@ -40,7 +40,7 @@ class Step(Model):
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
-    evidenced: Evidenced | None = Field(default=None, description="null if it is no known image")
+    evidenced: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
     environments: tuple[str, ...] = Field(default=(), description="environments of the declaration")
     counted: bool = Field(default=False, description="whether it counts for `keep.newest`")
 
@@ -71,8 +71,8 @@ class Plan(Model):
     made: AwareDatetime
     rules: str = Field(description="the document's name")
     rules_digest: Digest
-    stock_digest: Digest
-    stock_read: AwareDatetime
+    snapshot_digest: Digest
+    snapshot_read: AwareDatetime
     databases: tuple[str, ...] = Field(description="the vulnerability databases used")
     steps: tuple[Step, ...]
     rollback: int = Field(ge=1, description="earlier deployments that are protected")

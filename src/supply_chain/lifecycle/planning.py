@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, exceeded_limits
-from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, guards
+from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, list_guards
 from supply_chain.lifecycle.snapshot import (
-    Evidenced,
+    EvidenceSummary,
     Member,
     PastDeployment,
     RepositorySnapshot,
-    belongings,
-    histories,
-    in_use,
-    owners,
-    said_since,
+    find_in_use,
+    group_deployments,
+    last_verdict_since,
+    map_belongings,
+    map_owners,
 )
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import EVIDENCE, is_base_repository
@@ -37,20 +37,20 @@ CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
 """Rule that keeps an archived image as it is → rule by which its parts that are not archived are archived."""
 
 
-def plan_lifecycle(stock: RepositorySnapshot, rules: Rules, now: datetime) -> Plan:
-    """Return the plan that follows from the rules for this stock at this time.
+def plan_lifecycle(snapshot: RepositorySnapshot, rules: Rules, now: datetime) -> Plan:
+    """Return the plan that follows from the rules for this snapshot at this time.
 
     Pure: equal arguments give equal plans.
     """
-    house = _House(stock, rules, now)
-    steps = tuple(house.step(ref) for ref in sorted(house.all, key=str))
+    inputs = _PlanInputs(snapshot, rules, now)
+    steps = tuple(inputs.step(ref) for ref in sorted(inputs.all, key=str))
     return Plan(
         made=now,
         rules=rules.name,
         rules_digest=rules.digest,
-        stock_digest=stock.digest,
-        stock_read=stock.read_at,
-        databases=stock.databases,
+        snapshot_digest=snapshot.digest,
+        snapshot_read=snapshot.read_at,
+        databases=snapshot.databases,
         steps=steps,
         rollback=rules.keep.rollback,
         newest=rules.keep.newest,
@@ -59,48 +59,48 @@ def plan_lifecycle(stock: RepositorySnapshot, rules: Rules, now: datetime) -> Pl
 
 
 @dataclass(frozen=True)
-class _House:
-    """The facts that a plan derives from the stock, computed on demand."""
+class _PlanInputs:
+    """The facts that a plan derives from the snapshot, computed on demand."""
 
-    stock: RepositorySnapshot
+    snapshot: RepositorySnapshot
     rules: Rules
     now: datetime
 
     @cached_property
-    def images(self) -> dict[ImageRef, KnownImage]:
-        return {image.ref: image for image in self.stock.images}
+    def images(self) -> dict[ImageRef, FleetImage]:
+        return {image.ref: image for image in self.snapshot.images}
 
     @cached_property
     def members(self) -> dict[ImageRef, Member]:
-        return {member.ref: member for member in self.stock.members}
+        return {member.ref: member for member in self.snapshot.members}
 
     @cached_property
     def all(self) -> frozenset[ImageRef]:
         return frozenset({*self.images, *self.members})
 
     @cached_property
-    def tellings(self) -> tuple[tuple[PastDeployment, ...], ...]:
+    def deployment_sources(self) -> tuple[tuple[PastDeployment, ...], ...]:
         """The deployments by signed records and those by the inventory, apart, so that neither hides the other."""
         seen = tuple(
             PastDeployment(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
-            for image in self.stock.images
+            for image in self.snapshot.images
             for r in (*image.deployed, *image.running)
             if r.environment and r.application == image.application  # other containers on a host replace no deployment
         )
-        return self.stock.deployments, seen
+        return self.snapshot.deployments, seen
 
     @cached_property
     def used(self) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
         running: dict[Digest, list[str]] = defaultdict(list)
         before: dict[Digest, list[str]] = defaultdict(list)
-        for telling in self.tellings:
-            now, earlier = in_use(telling, self.rules.keep.rollback)
+        for source in self.deployment_sources:
+            now, earlier = find_in_use(source, self.rules.keep.rollback)
             for all_of, some in ((running, now), (before, earlier)):
                 for digest, environments in some.items():
                     all_of[digest] += environments
-        for digest, names in self.stock.proxies.items():
+        for digest, names in self.snapshot.proxies.items():
             running[digest] += [f"{name}, as the proxy that the environment names" for name in names]
-        for image in self.stock.images:  # the inventory may know several that run
+        for image in self.snapshot.images:  # the inventory may know several that run
             for each in image.running:
                 reverse_proxy = (
                     ""
@@ -116,7 +116,9 @@ class _House:
     def ran(self) -> dict[Digest, datetime]:
         """When each digest last ran, as itself or as a reverse proxy: until the next deployment replaced it."""
         until: dict[Digest, datetime] = {}
-        for history in (history for telling in self.tellings for history in histories(telling).values()):
+        for history in (
+            history for source in self.deployment_sources for history in group_deployments(source).values()
+        ):
             for number, each in enumerate(history):
                 end = history[number - 1].at if number else self.now
                 for digest in filter(None, (each.digest, each.proxy)):
@@ -126,12 +128,12 @@ class _House:
     @cached_property
     def owners(self) -> dict[ImageRef, tuple[ImageRef, ...]]:
         """What each manifest belongs to."""
-        return owners(self.members.values())
+        return map_owners(self.members.values())
 
     @cached_property
     def belongings(self) -> dict[ImageRef, tuple[ImageRef, ...]]:
         """What belongs to each manifest."""
-        return belongings(self.members.values())
+        return map_belongings(self.members.values())
 
     @cached_property
     def copies(self) -> defaultdict[ImageRef, list[ImageRef]]:
@@ -143,14 +145,14 @@ class _House:
         return found
 
     @cached_property
-    def released(self) -> dict[tuple[str, str], list[KnownImage]]:
+    def released(self) -> dict[tuple[str, str], list[FleetImage]]:
         """Repository and environment → the images that can be used there, newest first."""
-        found: dict[tuple[str, str], list[KnownImage]] = defaultdict(list)
-        newest_first = sorted(self.stock.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
+        found: dict[tuple[str, str], list[FleetImage]] = defaultdict(list)
+        newest_first = sorted(self.snapshot.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
         for image in newest_first:
-            stands = self.stock.standing(image.ref)
-            pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._gone(image.ref)
-            closes = self.rules.block.exploited and Evidenced.of(image).exploited and not stands.excuse
+            stands = self.snapshot.status_of(image.ref)
+            pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._is_gone(image.ref)
+            closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not stands.excuse
             if image.released and not image.unreadable and pulled and not stands.block and not closes:
                 for environment in image.environments or ("",):
                     found[image.ref.repository, environment].append(image)
@@ -176,12 +178,14 @@ class _House:
         """The facts about each image that the rules look at."""
         return {ref: self._facts(image) for ref, image in self.images.items()}
 
-    def _facts(self, image: KnownImage) -> Facts:
-        stands, stored = self.stock.standing(image.ref), self._stored(image.ref)
-        said, says = Evidenced.of(image), said_since(image)
+    def _facts(self, image: FleetImage) -> Facts:
+        stands, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
+        said, says = EvidenceSummary.of(image), last_verdict_since(image)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
         ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
-        newer = [next_after for place in places if (next_after := _after(self.times.get(place, []), stored.pushed_at))]
+        newer = [
+            next_after for place in places if (next_after := _first_after(self.times.get(place, []), stored.pushed_at))
+        ]
         digest, held = image.ref.digest, (stored, *(self._stored(copy) for copy in self.copies[image.ref]))
         came = max([stored.came_at, *(each.restored_at for each in held if each.restored_at)])
         pulled = max((each.pulled_at for each in held if each.pulled_at), default=None)
@@ -211,7 +215,7 @@ class _House:
         member = self.members.get(ref)
         return member.stored if member else self.images[ref].stored
 
-    def _gone(self, ref: ImageRef) -> bool:
+    def _is_gone(self, ref: ImageRef) -> bool:
         """Return whether the registry no longer has the image."""
         return ref not in self.members
 
@@ -222,45 +226,45 @@ class _House:
     def own(self) -> dict[ImageRef, Decision]:
         """The decision about each image by itself. Referrers and encrypted copies, also of gone images, have none."""
         none = {ref for ref, member in self.members.items() if member.of}
-        return {ref: self._by_itself(image) for ref, image in self.images.items() if ref not in none}
+        return {ref: self._decide_alone(image) for ref, image in self.images.items() if ref not in none}
 
-    def _by_itself(self, image: KnownImage) -> Decision:
+    def _decide_alone(self, image: FleetImage) -> Decision:
         if image.ref.repository.startswith(EVIDENCE):
-            return _kept("evidence", "lifecycle decisions are never removed")
-        if self._gone(image.ref):
-            return _kept("gone", "the registry no longer has it")
+            return _keep("evidence", "lifecycle decisions are never removed")
+        if self._is_gone(image.ref):
+            return _keep("gone", "the registry no longer has it")
         return decide(self.facts[image.ref], self.rules)
 
     @cached_property
     def decided(self) -> dict[ImageRef, Decision]:
         """The decision about each manifest. What must stay also protects what it needs, until nothing changes."""
-        found = {ref: self.own.get(ref) or self._foreign(ref) for ref in sorted(self.all, key=str)}
-        followers = self._followers()
+        found = {ref: self.own.get(ref) or self._decide_unlisted(ref) for ref in sorted(self.all, key=str)}
+        followers = self._list_followers()
         for ref in followers:
-            found[ref] = self._going(ref, found)
-        while needed := self._needed(found):
+            found[ref] = self._decide_removal(ref, found)
+        while needed := self._find_needed(found):
             found |= needed
         for ref in followers:
-            found[ref] = self._closing(ref, found)
+            found[ref] = self._decide_archive(ref, found)
         return found
 
-    def _foreign(self, ref: ImageRef) -> Decision:
+    def _decide_unlisted(self, ref: ImageRef) -> Decision:
         """Decide about a manifest that the inventory does not know: it follows its present or past owner, or stays."""
         member = self.members[ref]
         if ref.repository.startswith(EVIDENCE):
-            return _kept("evidence", "lifecycle decisions are never removed")
-        if self._follows(ref):
-            return _kept("belongs", "it belongs to what stays")
+            return _keep("evidence", "lifecycle decisions are never removed")
+        if self._find_followed(ref):
+            return _keep("belongs", "it belongs to what stays")
         gone = [ref.with_digest(owner) for owner in member.of]
         if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
-            return _kept("unknown", "it is not in the inventory")
-        if why := next((why for each in gone for why in self._owed(each)), ""):
-            return _kept("orphaned", why)
+            return _keep("unknown", "it is not in the inventory")
+        if why := next((why for each in gone for why in self._explain_audit_needs(each)), ""):
+            return _keep("orphaned", why)
         return Decision(action=Action.AGE_OUT, rule="age-out.orphaned", reason="what it belongs to is gone")
 
-    def _owed(self, gone: ImageRef) -> Iterator[str]:
+    def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        digest, told, stands = gone.digest, f"{_told(gone)}, which is gone,", self.stock.standing(gone)
+        digest, told, stands = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
         if digest in self.used[0]:
             yield f"{told} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:
@@ -271,23 +275,23 @@ class _House:
             yield f"{told} is held {stands.hold}"
         if stands.block:
             yield f"{told} is blocked {stands.block}"
-        if why := self.stock.untold.get(str(gone)):
+        if why := self.snapshot.untold.get(str(gone)):
             yield f"{told} cannot be read: {why}"
 
-    def _needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
+    def _find_needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
         """Return the decisions to keep manifests that would be removed or archived but must stay."""
         gone = {ref for ref, each in found.items() if each.action is Action.AGE_OUT}
         kept: dict[ImageRef, Decision] = {}
         for ref in gone:
             staying = [o for o in self.owners.get(ref, ()) if o not in gone]
-            held = [m for m in self.belongings.get(ref, ()) if m not in gone and self._left(m, ref, gone)]
+            held = [m for m in self.belongings.get(ref, ()) if m not in gone and self._would_be_orphaned(m, ref, gone)]
             if staying:
-                rule = "belongs" if self._follows(ref) else "needed"
-                kept[ref] = _kept(rule, f"it belongs to {_told(staying[0])}, which stays")
+                rule = "belongs" if self._find_followed(ref) else "needed"
+                kept[ref] = _keep(rule, f"it belongs to {_format_ref(staying[0])}, which stays")
             elif held:
-                kept[ref] = _kept("needed", f"{_told(held[0])} belongs to it and stays")
-            elif copies := [copy for copy in self._named_by(ref) if copy not in gone]:
-                kept[ref] = _kept("needed", f"it links {_told(copies[0])}, which stays, to its image")
+                kept[ref] = _keep("needed", f"{_format_ref(held[0])} belongs to it and stays")
+            elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in gone]:
+                kept[ref] = _keep("needed", f"it links {_format_ref(copies[0])}, which stays, to its image")
         bases = {
             base.digest: ref
             for ref in sorted(self.own, key=str)
@@ -295,25 +299,30 @@ class _House:
             for base in self.images[ref].bases
         }
         dark = next(
-            (ref for ref in sorted(found, key=str) if found[ref].action is Action.KEEP and self._dark(ref)), None
+            (
+                ref
+                for ref in sorted(found, key=str)
+                if found[ref].action is Action.KEEP and self._has_unknown_bases(ref)
+            ),
+            None,
         )
         for ref, each in found.items():
             if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in kept:
                 continue
             if ref.digest in bases:
-                kept[ref] = _kept("needed-base", f"{_told(bases[ref.digest])} is built on it, and stays")
-            elif dark and is_base_repository(ref.repository) and not self._follows(ref):
-                kept[ref] = _kept("needed-base", f"the base of {_told(dark)}, which stays, is unknown")
+                kept[ref] = _keep("needed-base", f"{_format_ref(bases[ref.digest])} is built on it, and stays")
+            elif dark and is_base_repository(ref.repository) and not self._find_followed(ref):
+                kept[ref] = _keep("needed-base", f"the base of {_format_ref(dark)}, which stays, is unknown")
         return kept
 
-    def _named_by(self, ref: ImageRef) -> list[ImageRef]:
+    def _find_identified_copies(self, ref: ImageRef) -> list[ImageRef]:
         """Return the encrypted copies, of an existing image or one that is gone, that this referrer identifies."""
         member = self.members.get(ref)
         return [
             copy for subject in (member.subjects if member else ()) for copy in self.copies[ref.with_digest(subject)]
         ]
 
-    def _dark(self, ref: ImageRef) -> bool:
+    def _has_unknown_bases(self, ref: ImageRef) -> bool:
         """Return whether this is an image whose bases are unknown."""
         if ref in self.images:
             return bool(self.images[ref].unreadable)
@@ -321,52 +330,52 @@ class _House:
         attached = member.of or ref.repository.startswith(EVIDENCE)
         return not attached and bool(member.stored.tags)
 
-    def _left(self, ref: ImageRef, owner: ImageRef, gone: set[ImageRef]) -> bool:
+    def _would_be_orphaned(self, ref: ImageRef, owner: ImageRef, gone: set[ImageRef]) -> bool:
         """Return whether a manifest that stays would lose its subject, or keep neither a tag nor an owner."""
         named = self._stored(ref).tags or any(each not in gone for each in self.owners[ref])
-        return self._attached(ref, owner) or not named
+        return self._is_attached(ref, owner) or not named
 
-    def _attached(self, ref: ImageRef, owner: ImageRef) -> bool:
+    def _is_attached(self, ref: ImageRef, owner: ImageRef) -> bool:
         """Return whether a manifest is a referrer or an encrypted copy of its owner, not a child of an index."""
         member = self.members.get(ref)
         return member is not None and owner.digest in member.of
 
-    def _follows(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+    def _find_followed(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the owners that a manifest unknown to the inventory follows, without guessed ones."""
         of = () if ref in self.own else self.owners.get(ref, ())
-        return tuple(o for o in of if self._attached(ref, o) or not self.members[o].guessed)
+        return tuple(o for o in of if self._is_attached(ref, o) or not self.members[o].guessed)
 
-    def _followers(self) -> list[ImageRef]:
+    def _list_followers(self) -> list[ImageRef]:
         """Return the manifests that follow an owner, owners first."""
-        waiting = {ref for ref in self.all if self._follows(ref)}
+        waiting = {ref for ref in self.all if self._find_followed(ref)}
         order: list[ImageRef] = []
         while ready := sorted((r for r in waiting if waiting.isdisjoint(self.owners[r])), key=str):
             order += ready
             waiting.difference_update(ready)
         return order  # manifests in a cycle follow nothing that could be removed
 
-    def _going(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+    def _decide_removal(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
         """Decide to remove a manifest if all of its owners are removed."""
         if any(found[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
             return found[ref]
-        owner = self._follows(ref)[0]
-        reason = f"it belongs to {_told(owner)}, which goes"
+        owner = self._find_followed(ref)[0]
+        reason = f"it belongs to {_format_ref(owner)}, which goes"
         return Decision(action=Action.AGE_OUT, rule=found[owner].rule, reason=reason)
 
-    def _closing(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+    def _decide_archive(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
         """Decide to archive a part of an image if the image is or was archived."""
         closed = all(found[o].action is not Action.KEEP or found[o].rule in CLOSED for o in self.owners[ref])
-        of = next((o for o in self._follows(ref) if found[o].action is not Action.AGE_OUT), None)
+        of = next((o for o in self._find_followed(ref) if found[o].action is not Action.AGE_OUT), None)
         member = self.members[ref]
         if not closed or of is None or member.stored.status is not StorageStatus.ACTIVE or member.subjects:
             return found[ref]
         by = found[of].rule
-        return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_told(of)}")
+        return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_format_ref(of)}")
 
     def step(self, ref: ImageRef) -> Step:
         """Return the step for a manifest, with the facts that it rests on."""
         decision, member, stored = self.decided[ref], self.members.get(ref), self._stored(ref)
-        guarded = guards(self.facts[ref], self.rules) if ref in self.images else ()
+        guarded = list_guards(self.facts[ref], self.rules) if ref in self.images else ()
         if decision.action is Action.KEEP and decision.rule in GUARDING:
             guarded = (*guarded, decision.reason)
         return Step(
@@ -376,28 +385,28 @@ class _House:
             reason=decision.reason,
             size=stored.size,
             guards=guarded,
-            belongs_to=tuple(owner.digest for owner in self.owners[ref]) if self._follows(ref) else (),
+            belongs_to=tuple(owner.digest for owner in self.owners[ref]) if self._find_followed(ref) else (),
             depends=tuple(each.digest for each in self.belongings.get(ref, ())),
             referrer=bool(member and member.of),
             tags=stored.tags,
             pushed_at=stored.pushed_at,
             pulled_at=stored.pulled_at,
             status=stored.status,
-            evidenced=Evidenced.of(self.images[ref]) if ref in self.own and not self._gone(ref) else None,
+            evidenced=EvidenceSummary.of(self.images[ref]) if ref in self.own and not self._is_gone(ref) else None,
             environments=self.images[ref].environments if ref in self.own else (),
             counted=ref in self.counted,
         )
 
 
-def _after(times: Sequence[datetime], at: datetime) -> datetime | None:
+def _first_after(times: Sequence[datetime], at: datetime) -> datetime | None:
     """Return the first of the sorted times that is later than `at`; None if there is none."""
     place = bisect_right(times, at)
     return times[place] if place < len(times) else None
 
 
-def _kept(rule: str, reason: str) -> Decision:
+def _keep(rule: str, reason: str) -> Decision:
     return Decision(action=Action.KEEP, rule=f"keep.{rule}", reason=reason)
 
 
-def _told(ref: ImageRef) -> str:
+def _format_ref(ref: ImageRef) -> str:
     return f"{ref.repository}@{ref.short}"

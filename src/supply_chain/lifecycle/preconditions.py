@@ -14,7 +14,14 @@ from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
-from supply_chain.lifecycle.snapshot import Evidenced, Member, PastDeployment, belongings, in_use, owners
+from supply_chain.lifecycle.snapshot import (
+    EvidenceSummary,
+    Member,
+    PastDeployment,
+    find_in_use,
+    map_belongings,
+    map_owners,
+)
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest, application_of
 from supply_chain.model.tier import is_base_repository
 
@@ -31,10 +38,10 @@ class Present(Protocol):
     def proxies(self) -> Mapping[Digest, object]:
         """Return the reverse proxy images that environments name."""
 
-    def standing(self, ref: ImageRef) -> ImageStatus:
+    def status_of(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
 
-    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         """Return what signed evidence says of an image."""
 
     def bases(self) -> frozenset[Digest]:
@@ -55,7 +62,7 @@ class Preconditions:
     """The manifests that an earlier run finished with and did not remove."""
 
     @cached_property
-    def there(self) -> dict[Digest, Member]:
+    def existing(self) -> dict[Digest, Member]:
         """The manifests that the repository has now."""
         return {member.ref.digest: member for member in self.present.members(self.repository)}
 
@@ -65,7 +72,7 @@ class Preconditions:
         return {step.ref.digest: step for step in self.steps}
 
     @cached_property
-    def going(self) -> set[Digest]:
+    def removed(self) -> set[Digest]:
         """The digests that the plan removes."""
         return {step.ref.digest for step in self.steps if step.action is Action.AGE_OUT}
 
@@ -73,10 +80,10 @@ class Preconditions:
     def needed(self) -> set[Digest]:
         """The images that should run or that a rollback may need, here or anywhere."""
         application = None if is_base_repository(self.repository) else application_of(self.repository)
-        running, before = in_use(self.present.deployments(application), self.plan.rollback)
+        running, before = find_in_use(self.present.deployments(application), self.plan.rollback)
         return {*self.needed_before, *running, *before, *self.present.proxies()}
 
-    def look_again(self) -> None:
+    def refresh(self) -> None:
         """Read again which reverse proxies are needed.
 
         No lock keeps other runs from deploying them meanwhile.
@@ -92,17 +99,17 @@ class Preconditions:
             if step.ref.repository == self.repository and step.usable:
                 for environment in step.places:
                     stays[environment].append(step)
-        usable, newest = cache(self._usable), self.plan.newest
+        usable, newest = cache(self._is_usable), self.plan.newest
         left = {place: len(tuple(islice(filter(usable, there), newest))) for place, there in stays.items()}
         return frozenset(place for place, there in stays.items() if left[place] < min(newest, len(there)))
 
-    def _usable(self, step: Step) -> bool:
-        member = self.there.get(step.ref.digest)
+    def _is_usable(self, step: Step) -> bool:
+        member = self.existing.get(step.ref.digest)
         if member is None or member.stored.status is not StorageStatus.ACTIVE:
             return False
         try:
             return (
-                not self.present.standing(step.ref).block and self.present.evidenced(step.ref, member.stored).released
+                not self.present.status_of(step.ref).block and self.present.evidenced(step.ref, member.stored).released
             )
         except UNREADABLE:
             return False
@@ -110,47 +117,47 @@ class Preconditions:
     @cached_property
     def belongs(self) -> dict[Digest, set[Digest]]:
         """What each manifest belongs to now."""
-        return _by_digest(owners(self.there.values()))
+        return _by_digest(map_owners(self.existing.values()))
 
     @cached_property
     def belongings(self) -> dict[Digest, set[Digest]]:
         """What belongs to each manifest now."""
-        return _by_digest(belongings(self.there.values()))
+        return _by_digest(map_belongings(self.existing.values()))
 
     @cached_property
     def copies(self) -> defaultdict[Digest, set[Digest]]:
         """The existing encrypted copies of each image, also of images that are gone."""
         found: defaultdict[Digest, set[Digest]] = defaultdict(set)
-        for digest, member in self.there.items():
+        for digest, member in self.existing.items():
             if member.copy_of:
                 found[member.copy_of].add(digest)
         return found
 
     def changes(self, step: Step) -> Iterator[str]:
         """Yield what changed since the plan was made and prevents a step, in sentences."""
-        digest, member = step.ref.digest, self.there.get(step.ref.digest)
-        stands = self._standing(step)
+        digest, member = step.ref.digest, self.existing.get(step.ref.digest)
+        stands = self._read_status(step)
         if member is None:
             if step.action is not Action.AGE_OUT:
                 yield "it no longer exists"
             return
         stored = member.stored
-        yield from self._moved(step, member)
-        yield from self._stands(step, stands)
-        if step.evidenced and not archives_again(step) and not self._begun(step):
+        yield from self._compare_registry(step, member)
+        yield from self._compare_status(step, stands)
+        if step.evidenced and not archives_again(step) and not self._has_begun(step):
             yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
         if not archives_again(step):
-            yield from self._serves(step)
+            yield from self._check_use(step)
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
                 yield "an image that still exists is built on it, or may be"
             if step.evidenced and step.evidenced.released and self.short_of_images.intersection(step.places):
                 yield "fewer of the remaining images can be used now than the plan requires"
         if step.action is Action.AGE_OUT:
-            yield from self._orphaned(step)
-            yield from self._referenced(step)
+            yield from self._check_owners(step)
+            yield from self._check_references(step)
 
-    def _moved(self, step: Step, member: Member) -> Iterator[str]:
+    def _compare_registry(self, step: Step, member: Member) -> Iterator[str]:
         """Yield what changed about an image in the registry."""
         stored = member.stored
         if stored.tags != step.tags:
@@ -160,7 +167,7 @@ class Preconditions:
         if step.action is not Action.BLOCK and not (member.subjects or member.children):
             copies = [self.planned[each] for each in sorted(self.copies[step.ref.digest]) if each in self.planned]
             for each in (step, *copies):  # for an index or a referrer, our own read is a pull
-                if (now := self.there.get(each.ref.digest)) and now.stored.pulled_at != each.pulled_at:
+                if (now := self.existing.get(each.ref.digest)) and now.stored.pulled_at != each.pulled_at:
                     yield (
                         "it was pulled after the plan"
                         if each is step
@@ -170,33 +177,33 @@ class Preconditions:
         if stored.status is not step.status and not archived:
             yield f"it is {stored.status} now"
 
-    def _begun(self, step: Step) -> bool:
+    def _has_begun(self, step: Step) -> bool:
         """Return whether the removal of an image's referrers, and so of its evidence, has begun.
 
         A run that was killed checked the evidence before it began.
         """
-        return step.action is Action.AGE_OUT and not self.there.keys() >= set(step.depends)
+        return step.action is Action.AGE_OUT and not self.existing.keys() >= set(step.depends)
 
     def since(self, step: Step) -> Iterator[str]:
         """Yield what changed since the repository was read, to check just before a step is done."""
         if not step.belongs_to or step.action is Action.AGE_OUT:
-            yield from self._stands(step, self._standing(step))
+            yield from self._compare_status(step, self._read_status(step))
             if not step.referrer and not archives_again(step):
-                yield from self._serves(step)
+                yield from self._check_use(step)
             if step.action is Action.AGE_OUT:
-                yield from self._orphaned(step)
+                yield from self._check_owners(step)
             return
-        if step.ref.digest not in self.there:
+        if step.ref.digest not in self.existing:
             yield "it no longer exists"
         if since := self.belongs.get(step.ref.digest, set()) - set(step.belongs_to):
             yield f"it belongs to {min(since)} now"
         looked_at = {s.ref.digest for s in self.steps if s.ref not in self.settled}
         for owner in sorted(set(step.belongs_to) - looked_at):
-            yield from self._opened(step.ref.with_digest(owner))
+            yield from self._check_owner(step.ref.with_digest(owner))
 
-    def _opened(self, owner: ImageRef) -> Iterator[str]:
+    def _check_owner(self, owner: ImageRef) -> Iterator[str]:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
-        member, stands, before = self.there.get(owner.digest), self.present.standing(owner), self.plan.step(owner)
+        member, stands, before = self.existing.get(owner.digest), self.present.status_of(owner), self.plan.step(owner)
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
             yield f"{owner.digest}, which it belongs to, is no longer archived"
         if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and stands.block is None:
@@ -204,12 +211,12 @@ class Preconditions:
         if stands.hold and stands.block is None:
             yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
 
-    def _standing(self, step: Step) -> ImageStatus:
+    def _read_status(self, step: Step) -> ImageStatus:
         """Return the status of an image; a referrer has no status of its own."""
-        member = self.there.get(step.ref.digest)
-        return ImageStatus() if member and member.subjects else self.present.standing(step.ref)
+        member = self.existing.get(step.ref.digest)
+        return ImageStatus() if member and member.subjects else self.present.status_of(step.ref)
 
-    def _stands(self, step: Step, stands: ImageStatus) -> Iterator[str]:
+    def _compare_status(self, step: Step, stands: ImageStatus) -> Iterator[str]:
         if archives_again(step):
             if stands.block is None:
                 yield "somebody unblocked it"
@@ -222,33 +229,33 @@ class Preconditions:
         if stands.excuse and step.action is Action.BLOCK:
             yield f"it was unblocked {stands.excuse}"
 
-    def _serves(self, step: Step) -> Iterator[str]:
+    def _check_use(self, step: Step) -> Iterator[str]:
         if step.ref.digest in self.needed:
             yield "it should run, or a rollback may need it"
 
-    def _orphaned(self, step: Step) -> Iterator[str]:
+    def _check_owners(self, step: Step) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        member = self.there.get(step.ref.digest)
+        member = self.existing.get(step.ref.digest)
         for gone in member.of if member else ():
-            if gone in self.there:
+            if gone in self.existing:
                 continue
             if gone in self.needed:
                 yield f"{gone}, which is gone, should run, or a rollback may need it"
-            stands = self.present.standing(step.ref.with_digest(gone))
+            stands = self.present.status_of(step.ref.with_digest(gone))
             if stands.hold or stands.block:
                 yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"
 
-    def _referenced(self, step: Step) -> Iterator[str]:
+    def _check_references(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest
         if unknown := self.belongings.get(digest, set()) - set(step.depends):
             yield f"{min(unknown)} belongs to it now"
-        if staying := self.belongs.get(digest, set()) - self.going:
+        if staying := self.belongs.get(digest, set()) - self.removed:
             yield f"it belongs to {min(staying)} now"
 
     def nameless(self, digest: Digest) -> bool:
         """Return whether a manifest has no tag and belongs only to manifests that are removed."""
-        stays = self.belongs.get(digest, set()) - self.going
-        return digest in self.there and not self.there[digest].stored.tags and not stays
+        stays = self.belongs.get(digest, set()) - self.removed
+        return digest in self.existing and not self.existing[digest].stored.tags and not stays
 
 
 def _by_digest(found: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set[Digest]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import UNREADABLE, ImageNotFound
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.image_status import ImageStatus, image_status, read_image_status
@@ -15,10 +15,10 @@ from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.records import history
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reading import known
-from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member, PastDeployment, RepositorySnapshot
+from supply_chain.execution.records import read_history
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reading import read_image
+from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
@@ -64,13 +64,13 @@ class RegistryReader:
     def _members(self, repository: str) -> tuple[tuple[Member, ...], dict[ImageRef, str]]:
         """Return the members, and the reason for each image whose encrypted copies or children cannot be read."""
         stored = self.images.images(repository)
-        found = side_by_side(lambda each: self._member(repository, each), stored)
+        found = map_concurrently(lambda each: self._member(repository, each), stored)
         read = [member for member, _ in found]
         images = [member.ref for member in read if not member.subjects]
-        gone = _gone(read)
+        gone = _missing_subjects(read)
         asked = (*images, *gone)
-        said = dict(zip(asked, side_by_side(self._encryption, asked), strict=True))
-        copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _copies(ref, each.records)}
+        said = dict(zip(asked, map_concurrently(self._encryption, asked), strict=True))
+        copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _list_copies(ref, each.records)}
         dark = {ref: each.unreadable for ref, each in said.items() if each.unreadable and ref.digest not in copies}
         dark |= {member.ref: why for member, why in found if why}
         # curation signs a record for every image and for no copy
@@ -80,7 +80,7 @@ class RegistryReader:
             *dark,
             *(m.ref for m in told if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(gone)),
         }
-        return tuple(_guessed(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
+        return tuple(_with_possible_children(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
 
     def _member(self, repository: str, stored: StoredManifest) -> tuple[Member, str]:
         """Return a manifest, and why its children cannot be read if it is a damaged index."""
@@ -108,7 +108,7 @@ class RegistryReader:
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the encrypted copies of an image, by what curation signed."""
-        return _copies(ref, self._records(ref))
+        return _list_copies(ref, self._records(ref))
 
     def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the indexes in an image's repository that can be pulled and list it; unreadable ones are left out.
@@ -127,7 +127,7 @@ class RegistryReader:
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """Return all deployments by the records that execution signed."""
-        found = history(self.images, self.manifests, self.evidence, application)
+        found = read_history(self.images, self.manifests, self.evidence, application)
         return tuple(
             PastDeployment(
                 environment=each.value.environment,
@@ -145,13 +145,13 @@ class RegistryReader:
         named = [(each.proxy, each.name) for each in self.environments() if each.proxy]
         return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
 
-    def standing(self, ref: ImageRef) -> ImageStatus:
+    def status_of(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
         return image_status(read_image_status(ref, self.evidence).evidence)
 
-    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> Evidenced:
+    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         """Return what signed evidence says of an image now."""
-        return Evidenced.of(known(ref, stored, self.evidence, lambda environment: "")[0])
+        return EvidenceSummary.of(read_image(ref, stored, self.evidence, lambda environment: "")[0])
 
     def bases(self) -> frozenset[Digest]:
         """Return the bases that the existing images are built on, by their builders' provenance."""
@@ -162,11 +162,11 @@ class RegistryReader:
             if stored.subject is None
         ]
         evidence = replace(self.evidence, wide=1)  # many images are read in parallel, one referrer of each at a time
-        read = side_by_side(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
+        read = map_concurrently(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.materials)
 
-    def stock(self, images: tuple[KnownImage, ...], now: datetime) -> RepositorySnapshot:
+    def read_snapshot(self, images: tuple[FleetImage, ...], now: datetime) -> RepositorySnapshot:
         """Return the facts for a plan about these images.
 
         An image whose status cannot be read is returned as unreadable. So is an image whose encrypted copies are
@@ -178,13 +178,13 @@ class RegistryReader:
         dark = {ref: why for _, untold in found for ref, why in untold.items()}
         listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
-        gone = _gone(members)
+        gone = _missing_subjects(members)
         asked = (*listed, *(ref for ref in gone if ref not in listed))
-        stand = dict(zip(asked, side_by_side(self._stands, asked), strict=True))
+        stand = dict(zip(asked, map_concurrently(self._read_status, asked), strict=True))
         return RepositorySnapshot(
             images=(
-                *(_unreadable(image, stand[image.ref][1] or dark.get(image.ref, "")) for image in images),
-                *(KnownImage(ref=m.ref, stored=m.stored, unreadable=dark[m.ref]) for m in unknown),
+                *(_format_error(image, stand[image.ref][1] or dark.get(image.ref, "")) for image in images),
+                *(FleetImage(ref=m.ref, stored=m.stored, unreadable=dark[m.ref]) for m in unknown),
             ),
             members=members,
             deployments=self.deployments(None),
@@ -194,10 +194,10 @@ class RegistryReader:
             read_at=now,
         )
 
-    def _stands(self, ref: ImageRef) -> tuple[ImageStatus, str]:
+    def _read_status(self, ref: ImageRef) -> tuple[ImageStatus, str]:
         """Return the status of an image, or why it cannot be read."""
         try:
-            return self.standing(ref), ""
+            return self.status_of(ref), ""
         except UNREADABLE as error:
             return ImageStatus(), str(error)
 
@@ -210,23 +210,23 @@ class _Encryption:
     unreadable: str = ""
 
 
-def _gone(members: Iterable[Member]) -> list[ImageRef]:
+def _missing_subjects(members: Iterable[Member]) -> list[ImageRef]:
     """Return the subjects that are missing although referrers to them exist."""
     there = {member.ref: member for member in members}
     return sorted({ref.with_digest(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
 
 
-def _copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRef, ...]:
+def _list_copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRef, ...]:
     copies = [each.encrypted_copy for each in records]
     digests = {copy.encrypted for copy in copies if copy and copy.plain == ref.digest}
     return tuple(ref.with_digest(digest) for digest in sorted(digests))
 
 
-def _guessed(member: Member, perhaps: Iterable[Digest]) -> Member:
+def _with_possible_children(member: Member, perhaps: Iterable[Digest]) -> Member:
     """Return the member with all other possible children."""
     others = (each for each in perhaps if each != member.ref.digest)
     return member.model_copy(update={"children": (*member.children, *others), "guessed": True})
 
 
-def _unreadable(image: KnownImage, why: str) -> KnownImage:
+def _format_error(image: FleetImage, why: str) -> FleetImage:
     return image.model_copy(update={"unreadable": image.unreadable or why})

@@ -156,25 +156,27 @@ class Decision(Model):
 
 def decide(facts: Facts, rules: Rules) -> Decision:
     """Return the decision about an image that nothing else depends on. Pure; the first rule that applies decides."""
-    return next(_applying(facts, rules))
+    return next(_list_decisions(facts, rules))
 
 
-def guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
+def list_guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
     """Return what protects an image from any change, in sentences."""
-    return tuple(each.reason for each in _guarded(facts, rules))
+    return tuple(each.reason for each in _guard_decisions(facts, rules))
 
 
-def _applying(facts: Facts, rules: Rules) -> Iterator[Decision]:
-    old, owed = tuple(_aged(facts, rules.age_out)), _owed(facts, rules.archive)
+def _list_decisions(facts: Facts, rules: Rules) -> Iterator[Decision]:
+    old, owed = tuple(_age_out_decisions(facts, rules.age_out)), _is_owed(facts, rules.archive)
     refused = () if owed else tuple(each for each in old if each.rule == "age-out.refused")
-    yield from _settled(facts, outlived=bool(refused) and facts.blocked_by_rule and not guards(facts, rules))
-    yield from _guarded(facts, rules)
+    yield from _final_decisions(
+        facts, outlived=bool(refused) and facts.blocked_by_rule and not list_guards(facts, rules)
+    )
+    yield from _guard_decisions(facts, rules)
     yield from refused
     if not facts.excused:
-        yield from _to_block(facts, rules.block)
-    yield from _wanted(facts, rules.keep)
-    yield from (_instead(each, facts) if owed else each for each in old)
-    yield from _cold(facts, rules.archive)
+        yield from _block_decisions(facts, rules.block)
+    yield from _keep_decisions(facts, rules.keep)
+    yield from (_archive_instead(each, facts) if owed else each for each in old)
+    yield from _archive_unused(facts, rules.archive)
     yield _keep("no-rule", "no other rule applies")
 
 
@@ -182,7 +184,7 @@ def _keep(name: str, reason: str) -> Decision:
     return Decision(action=Action.KEEP, rule=f"keep.{name}", reason=reason)
 
 
-def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
+def _final_decisions(facts: Facts, outlived: bool) -> Iterator[Decision]:
     """Yield decisions that rules cannot override.
 
     A block by a rule is `outlived` if another rule removes the image.
@@ -197,7 +199,7 @@ def _settled(facts: Facts, outlived: bool) -> Iterator[Decision]:
         yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
 
 
-def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
+def _guard_decisions(facts: Facts, rules: Rules) -> Iterator[Decision]:
     if facts.age_days < rules.floor_days:
         yield _keep("floor", f"it was pushed or restored less than {pluralize(rules.floor_days, 'day')} ago")
     if facts.runs:
@@ -208,7 +210,7 @@ def _guarded(facts: Facts, rules: Rules) -> Iterator[Decision]:
         yield _keep("hold", f"it is held {facts.held}")
 
 
-def _to_block(facts: Facts, block: Block) -> Iterator[Decision]:
+def _block_decisions(facts: Facts, block: Block) -> Iterator[Decision]:
     reasons = {
         "exploited": (block.exploited and facts.exploited, f"known to be exploited: {', '.join(facts.exploited[:5])}"),
         "revoked": (
@@ -225,7 +227,7 @@ def _to_block(facts: Facts, block: Block) -> Iterator[Decision]:
             yield Decision(action=Action.BLOCK, rule=f"block.{name}", reason=reason)
 
 
-def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
+def _keep_decisions(facts: Facts, keep: Keep) -> Iterator[Decision]:
     if facts.rank is not None and facts.rank <= keep.newest:
         yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest images that are kept")
     if facts.age_days < keep.pushed_days:
@@ -234,7 +236,7 @@ def _wanted(facts: Facts, keep: Keep) -> Iterator[Decision]:
         yield _keep("pulled", f"it was pulled within {pluralize(keep.pulled_days, 'day')}")
 
 
-def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
+def _age_out_decisions(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
     reasons = {
         "refused": (facts.verdict == "failed", facts.verdict_days, age_out.refused_days, "curation refused it"),
         "unadmitted": (facts.verdict == "none", facts.age_days, age_out.unadmitted_days, "curation never admitted it"),
@@ -254,11 +256,11 @@ def _aged(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
             yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=told)
 
 
-def _owed(facts: Facts, archive: Archive) -> bool:
+def _is_owed(facts: Facts, archive: Archive) -> bool:
     return facts.ran_days is not None and facts.ran_days <= archive.retention_days
 
 
-def _instead(decision: Decision, facts: Facts) -> Decision:
+def _archive_instead(decision: Decision, facts: Facts) -> Decision:
     """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
     told = "it ran and is kept for audits"
     if facts.status is StorageStatus.ARCHIVED:
@@ -266,13 +268,13 @@ def _instead(decision: Decision, facts: Facts) -> Decision:
     return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{told}; {decision.reason}")
 
 
-def _cold(facts: Facts, archive: Archive) -> Iterator[Decision]:
+def _archive_unused(facts: Facts, archive: Archive) -> Iterator[Decision]:
     days = archive.not_pulled_days
-    if _owed(facts, archive) and days is not None and facts.idle_days > days:
+    if _is_owed(facts, archive) and days is not None and facts.idle_days > days:
         cold = Decision(
             action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {pluralize(days, 'day')}"
         )
-        yield _instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
+        yield _archive_instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
 
 
 class Example(Model):

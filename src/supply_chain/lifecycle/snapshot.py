@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.image_status import ImageStatus
-from supply_chain.fleet.known import Judgement, KnownImage
+from supply_chain.fleet.image import FleetImage, Judgement
 from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
@@ -47,7 +47,7 @@ class Member(Model):
         yield from ((child, self.ref.digest) for child in self.children)
 
 
-def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
+def map_owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what each manifest belongs to, among the existing ones: subjects, indexes, and the original of a copy."""
     there = {member.ref for member in members}
     found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
@@ -58,11 +58,11 @@ def owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     return {ref: tuple(sorted(found[ref], key=str)) for ref in sorted(found, key=str)}
 
 
-def belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
+def map_belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what belongs to each manifest, among the existing ones."""
     there = {member.ref for member in members}
     found: dict[ImageRef, list[ImageRef]] = defaultdict(list)
-    for ref, of in owners(members).items():
+    for ref, of in map_owners(members).items():
         for owner in of if ref in there else ():
             found[owner].append(ref)
     return {ref: tuple(refs) for ref, refs in found.items()}
@@ -82,14 +82,14 @@ def _verdict(last: Judgement | None) -> Verdict:
     return "blocked" if codes and codes <= {IMAGE_BLOCKED, BASE_BLOCKED} else "failed"
 
 
-def said_since(image: KnownImage) -> datetime | None:
+def last_verdict_since(image: FleetImage) -> datetime | None:
     """Return since when the release gate has given its last verdict unchanged; rescans repeat it every few days."""
     said = sorted((j for j in image.judgements if j.gate is Gate.RELEASE), key=lambda j: (j.at, not j.passed))
     row = takewhile(lambda each: _verdict(each) == _verdict(said[-1]), reversed(said))
     return min((each.at for each in row), default=None)
 
 
-class Evidenced(Model):
+class EvidenceSummary(Model):
     """What signed evidence says of an image, as far as rules need it."""
 
     signed: bool = Field(description="whether curation released it")
@@ -102,7 +102,7 @@ class Evidenced(Model):
         return self.signed and self.verdict == "passed"
 
     @classmethod
-    def of(cls, image: KnownImage) -> Self:
+    def of(cls, image: FleetImage) -> Self:
         """Return this part of what the inventory knows of an image."""
         last = image.last(Gate.RELEASE)
         return cls(
@@ -111,7 +111,7 @@ class Evidenced(Model):
             exploited=tuple(f.id for f in image.scan.exploited) if image.scan else (),
         )
 
-    def otherwise(self, before: Evidenced) -> Iterator[str]:
+    def otherwise(self, before: EvidenceSummary) -> Iterator[str]:
         """Yield what changed since `before`, in sentences."""
         if self.verdict != before.verdict:
             yield f"the last release verdict about it is {self.verdict} now"
@@ -139,7 +139,7 @@ class PastDeployment(Model):
 class RepositorySnapshot(Model):
     """All facts that a plan rests on."""
 
-    images: tuple[KnownImage, ...] = Field(description="the inventory")
+    images: tuple[FleetImage, ...] = Field(description="the inventory")
     members: tuple[Member, ...] = Field(default=(), description="every manifest of the repositories it is about")
     deployments: tuple[PastDeployment, ...] = ()
     proxies: dict[Digest, tuple[str, ...]] = Field(
@@ -155,7 +155,7 @@ class RepositorySnapshot(Model):
     )
     read_at: AwareDatetime = Field(description="the time of the snapshot")
 
-    def standing(self, ref: ImageRef) -> ImageStatus:
+    def status_of(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
         return self.standings.get(str(ref), ImageStatus())
 
@@ -175,7 +175,7 @@ class RepositorySnapshot(Model):
         return tuple(sorted({image.scan.database.digest for image in self.images if image.scan}))
 
 
-def in_use(
+def find_in_use(
     deployments: Iterable[PastDeployment], rollback: int
 ) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
     """Return what should run, and what ran before it, in each environment: digest → environments.
@@ -185,7 +185,7 @@ def in_use(
     """
     running: dict[Digest, list[str]] = defaultdict(list)
     before: dict[Digest, list[str]] = defaultdict(list)
-    for (environment, _), history in histories(deployments).items():
+    for (environment, _), history in group_deployments(deployments).items():
         last: dict[Digest, PastDeployment] = {}
         for each in history:
             last.setdefault(each.digest, each)
@@ -197,7 +197,7 @@ def in_use(
     return dict(running), dict(before)
 
 
-def histories(deployments: Iterable[PastDeployment]) -> dict[tuple[str, str], list[PastDeployment]]:
+def group_deployments(deployments: Iterable[PastDeployment]) -> dict[tuple[str, str], list[PastDeployment]]:
     """Return the deployments of each application in each environment, last one first."""
     found: dict[tuple[str, str], list[PastDeployment]] = defaultdict(list)
     for each in sorted(deployments, key=lambda d: (d.at, d.digest), reverse=True):

@@ -409,7 +409,7 @@ def container_name(environment: str, application: str, digest: str, number: int)
     return f"{environment}-{slug(application)}-{short(digest)}-{number}"
 
 
-def ended(container: Container) -> str:
+def describe_end(container: Container) -> str:
     """Describe for people why a container does not run."""
     memory = f"{container.profile.memory // 1024**2} MiB of memory"
     if container.out_of_memory:
@@ -421,7 +421,7 @@ def ended(container: Container) -> str:
     return f"it ended with status {container.exit_code}"
 
 
-def outside(changes: Sequence[Change], writable: Sequence[str]) -> tuple[Change, ...]:
+def find_outside(changes: Sequence[Change], writable: Sequence[str]) -> tuple[Change, ...]:
     """Return the changes that are neither at nor below a writable path.
 
     The parent directories of a writable path are left out too: the engine creates them if the image has none, and any

@@ -204,7 +204,7 @@ class Proof(Model):
     evidence: tuple[Digest, ...] = Field(min_length=1, description="referrers, the oldest first")
     since: AwareDatetime | None = Field(description="when the oldest was attached")
 
-    def told(self, now: datetime) -> str:
+    def describe(self, now: datetime) -> str:
         """Return a text such as `already proven by 0123456789ab and 6 more, 2 h old`."""
         more = f" and {len(self.evidence) - 1} more" if len(self.evidence) > 1 else ""
         return f"already proven by {short(self.evidence[0])}{more}, {_age(self.since, now)}"
@@ -218,7 +218,7 @@ def _age(since: datetime | None, now: datetime) -> str:
     return next((f"{seconds // size} {unit} old" for size, unit in units if seconds >= size), "0 s old")
 
 
-class Proven(Model):
+class Provable(Model):
     """A state that can rest on evidence of an earlier run."""
 
     proven: Proof | None = Field(default=None, description="why the step was not repeated; null: it was done")
@@ -263,7 +263,7 @@ class BuildInputs(Model):
     hosted: bool = Field(default=False, description="whether its builder is a host that is there for builds alone")
 
 
-class BuiltImage(BuildInputs, Proven):
+class BuiltImage(BuildInputs, Provable):
     """An image in the engine's store, with its inputs; if it is proven, it is in the registry instead."""
 
     digest: Digest
@@ -272,7 +272,7 @@ class BuiltImage(BuildInputs, Proven):
     invocation: str = Field(description="the run that built it")
 
 
-class Candidate(Proven):
+class Candidate(Provable):
     """An image in development's repository, with its signed evidence attached."""
 
     ref: ImageRef
@@ -280,7 +280,7 @@ class Candidate(Proven):
     evidence: tuple[Digest, ...] = ()
 
 
-class StoredImage(Proven):
+class StoredImage(Provable):
     """An image in the curated repository with every blob verified."""
 
     ref: ImageRef
@@ -290,7 +290,7 @@ class StoredImage(Proven):
     size: int = Field(description="bytes of all blobs, compressed")
 
 
-class EncryptedImage(Proven):
+class EncryptedImage(Provable):
     """A stored image whose encryption at rest was verified and attested."""
 
     stored: StoredImage
@@ -298,7 +298,7 @@ class EncryptedImage(Proven):
     copy_digest: Digest | None = Field(default=None, description="the encrypted copy of a confidential application")
 
 
-class ScannedImage(Proven):
+class ScannedImage(Provable):
     """An encrypted image with its SBOM and findings attested."""
 
     encrypted: EncryptedImage
@@ -306,7 +306,7 @@ class ScannedImage(Proven):
     report: Digest = Field(description="of the signed statement that holds the findings")
 
 
-class CuratedImage(Proven):
+class CuratedImage(Provable):
     """An image that curation admitted, signed, and verified again as an outside user would."""
 
     ref: ImageRef
@@ -322,7 +322,7 @@ class Interval(Model):
     finished: AwareDatetime
 
     @model_validator(mode="after")
-    def _forward(self) -> Self:
+    def _check_order(self) -> Self:
         if self.finished < self.started:
             raise ValueError("finished before it started")
         return self

@@ -17,13 +17,15 @@ from supply_chain.model.tier import BY_DIGEST, OF_PLANS
 FILE = "supply-chain.yaml"
 
 
-def _free(name: str) -> str:
+def _check_name(name: str) -> str:
     if name in (BY_DIGEST, OF_PLANS):
         raise ValueError(f"{name!r} is no name of an application: what the lifecycle signs lies under it; take another")
     return name
 
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128), AfterValidator(_free)]
+Name = Annotated[
+    str, StringConstraints(pattern=rf"^{PATH}$", min_length=2, max_length=128), AfterValidator(_check_name)
+]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$", max_length=128)]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
@@ -64,14 +66,14 @@ Duration = Annotated[
 """Duration in seconds; written as a number or as `30min`, `2h`, `1d`."""
 
 
-def _inside(value: str) -> str:
+def _check_relative(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not value.isprintable():
         raise ValueError("has to lie inside the application's directory")
     return value
 
 
-def _absolute(value: str) -> str:
+def _check_absolute(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or not value.isprintable():
         raise ValueError("has to be an absolute path below /")
@@ -139,7 +141,7 @@ class Build(Model):
     )
     fetch: Fetch = Fetch()
 
-    _paths = field_validator("context", "dockerfile")(_inside)
+    _paths = field_validator("context", "dockerfile")(_check_relative)
 
 
 class Test(Model):
@@ -164,7 +166,7 @@ class Test(Model):
     @field_validator("report")
     @classmethod
     def _path(cls, value: str | None) -> str | None:
-        return None if value is None else _absolute(value)
+        return None if value is None else _check_absolute(value)
 
 
 class Probe(Model):
@@ -219,7 +221,7 @@ class Runtime(Model):
     @field_validator("writable")
     @classmethod
     def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_absolute(path) for path in value)
+        return tuple(_check_absolute(path) for path in value)
 
 
 Limit = Annotated[
@@ -346,10 +348,10 @@ def read_manifest(directory: Path) -> Service | Base:
     """Read the declaration in an application's directory; raise `DeclarationInvalid` with what is wrong and where."""
     if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
-    _stays_inside(directory, FILE)
+    _check_inside(directory, FILE)
     manifest = read_document(directory / FILE, MANIFEST)
-    _stays_inside(directory, manifest.build.context)
-    _stays_inside(directory, manifest.build.dockerfile)
+    _check_inside(directory, manifest.build.context)
+    _check_inside(directory, manifest.build.dockerfile)
     return manifest
 
 
@@ -358,8 +360,8 @@ def parse_manifest(content: bytes, name: str) -> Service | Base:
     return parse_document(decode_document(content, name), MANIFEST, name)
 
 
-def _stays_inside(directory: Path, declared: str) -> None:
-    path = _resolved(directory / declared)
+def _check_inside(directory: Path, declared: str) -> None:
+    path = _resolve(directory / declared)
     if not path.is_relative_to(directory.resolve()):
         raise DeclarationInvalid(
             f"{path} leaves the application's directory.\nKeep {FILE}, the context and the Dockerfile inside of it."
@@ -373,7 +375,7 @@ def _is_directory(path: Path) -> bool:
         return False
 
 
-def _resolved(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, compress
 from typing import TypeVar
 
-from supply_chain.concurrency import both, side_by_side
+from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval
 from supply_chain.evidence.checks import CheckResult, newest_results
@@ -73,7 +73,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
     `bases` are the images in the curated base repositories, including archived ones. The layers show with which of them
     an image begins, whatever its Dockerfile calls them.
     """
-    (reading, status), refusals = both(
+    (reading, status), refusals = run_both(
         lambda: _with_status(ref, store),
         lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
     )
@@ -110,7 +110,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
 
 def _with_status(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]:
     """Read concurrently what is attached to an image and what is signed about its image status."""
-    return both(lambda: store.read(ref), lambda: read_image_status(ref, store))
+    return run_both(lambda: store.read(ref), lambda: read_image_status(ref, store))
 
 
 def _base_statements(
@@ -127,7 +127,7 @@ def _base_statements(
         *((str(base), partial(read_image_status, base, store)) for base in all_bases),
         *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
     ]
-    return dict(side_by_side(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
+    return dict(map_concurrently(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
 
 
 def _blocked_bases(statements: Mapping[str, tuple[VerifiedStatement, ...]]) -> dict[str, LifecycleDecision]:
@@ -141,7 +141,7 @@ def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: 
     new = set(first)
     while new:
         found |= new
-        read = side_by_side(
+        read = map_concurrently(
             lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), sorted(new, key=str)
         )
         new = {each for built in read for each in _named_bases(built, bases)} - found
@@ -176,7 +176,7 @@ def find_bases_in_layers(
                 raise
             return False
 
-    for base in compress(bases, side_by_side(compared, bases)):
+    for base in compress(bases, map_concurrently(compared, bases)):
         if _is_vouched_for(base, store):
             below.append(base)
         else:
@@ -214,7 +214,7 @@ def _examination(evidence: Iterable[VerifiedStatement]) -> Examination | None:
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
     """Return the examinations of these bases, as far as curation examined them."""
-    found = side_by_side(
+    found = map_concurrently(
         lambda base: (base, _examination(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
     )
     return {base: each for base, each in found if each is not None}
@@ -247,9 +247,9 @@ def read_deploy_facts(
     `bases` are the same as for the release gate. A block of a base that went into the build takes effect here before
     any rescan judges the image.
     """
-    (reading, status), (refusals, own) = both(
+    (reading, status), (refusals, own) = run_both(
         lambda: _with_status(ref, store),
-        lambda: both(
+        lambda: run_both(
             lambda: store.read(refusals_place(ref)),
             lambda: execution_statements(ref, store, APPROVAL, SOAK),
         ),

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
 from supply_chain.model.image import Model
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
@@ -68,7 +68,7 @@ class Queue(Protocol):
         """Send a message, with the reason if it is a dead letter."""
 
 
-class Stored(Protocol):
+class DeadLetters(Protocol):
     """A queue whose messages can all be listed."""
 
     def all(self) -> tuple[Message, ...]:
@@ -103,7 +103,7 @@ class Bridge:
     """
 
     queue: Queue
-    dead: Stored
+    dead: DeadLetters
     announcer: Announcer
     wait: Callable[[float], object]
     clock: Callable[[], float] = time.monotonic
@@ -123,7 +123,7 @@ class Bridge:
             try:
                 self.carry(patient=patient)
             except SupplyChainError as error:
-                self._rest(error)
+                self._wait_after(error)
             else:
                 self.pause[0], patient = FIRST, not self._is_busy()
                 alive()
@@ -132,7 +132,7 @@ class Bridge:
 
     def carry(self, *, patient: bool = False) -> None:
         """Read the messages in the queue, announce what is due, and delete some of the messages that are done."""
-        for message in self._received(patient=patient):
+        for message in self._receive(patient=patient):
             self._sort(message)
         self._announce()
         self._tidy()
@@ -140,7 +140,7 @@ class Bridge:
     def _is_busy(self) -> bool:
         return bool(self.finished or self.unreadable) or self.waiting.is_busy(self.clock())
 
-    def _received(self, *, patient: bool) -> Iterator[Message]:
+    def _receive(self, *, patient: bool) -> Iterator[Message]:
         """Yield messages until the queue returns nothing new, at most `ROUNDS` times; `patient` waits for the first."""
         seen: set[str] = set()
         for number in range(ROUNDS):
@@ -169,7 +169,7 @@ class Bridge:
     def _announce(self) -> None:
         if not self.waiting.is_busy(self.clock()):
             return
-        unfinished = self._until_answered(self.announcer.unfinished) if self.waiting.waiting else 0
+        unfinished = self._retry_until_answered(self.announcer.unfinished) if self.waiting.waiting else 0
         step = self.waiting.step(self.clock(), unfinished)
         for group in step.single:
             self._announce_group(group)
@@ -181,7 +181,7 @@ class Bridge:
         while group.pushes:
             name, pushed = group.newest
             try:
-                self._until_answered(partial(self.announcer.push, pushed))
+                self._retry_until_answered(partial(self.announcer.push, pushed))
             except EventUnreadable as error:
                 self.unreadable[name] = (self.messages.pop(name), first_line(error))
                 self.waiting.remove(group, name)
@@ -193,7 +193,7 @@ class Bridge:
 
     def _announce_catch_up(self, step: Step) -> None:
         applications, pushes = len(step.covered), sum(len(group.pushes) for group in step.covered)
-        self._until_answered(lambda: self.announcer.catch_up(applications, pushes))
+        self._retry_until_answered(lambda: self.announcer.catch_up(applications, pushes))
         log.info("announced a catch-up run (pushes: %d, applications: %d)", pushes, applications)
         self.waiting.announced_catch_up(step, self.clock())
         for group in step.covered:
@@ -206,8 +206,8 @@ class Bridge:
 
     def _tidy(self) -> None:
         """Delete up to `TIDIED` announced messages; move up to `BURIED` unreadable ones to the dead-letter queue."""
-        side_by_side(self._delete, list(self.finished.values())[:TIDIED], WIDE)
-        side_by_side(lambda bad: self._bury(*bad), list(self.unreadable.values())[:BURIED], WIDE)
+        map_concurrently(self._delete, list(self.finished.values())[:TIDIED], WIDE)
+        map_concurrently(lambda bad: self._bury(*bad), list(self.unreadable.values())[:BURIED], WIDE)
 
     def _delete(self, message: Message) -> None:
         self.queue.delete(message)
@@ -232,24 +232,24 @@ class Bridge:
             return False
         return True
 
-    def _until_answered(self, ask: Callable[[], T]) -> T:
+    def _retry_until_answered(self, ask: Callable[[], T]) -> T:
         """Ask Prefect until it answers. Receive nothing meanwhile, so that an outage does not use up deliveries."""
         while True:
             try:
                 answer = ask()
             except EventNotTaken as error:
-                self._rest(error)
+                self._wait_after(error)
             else:
                 self.pause[0] = FIRST
                 return answer
 
-    def _rest(self, error: SupplyChainError) -> None:
+    def _wait_after(self, error: SupplyChainError) -> None:
         log.warning("%s", plain_text(f"again in {self.pause[0]:.0f} s: {error}"))
         self.wait(self.pause[0])
         self.pause[0] = min(2 * self.pause[0], LONGEST)
 
 
-def dead_message(dead: Stored, begins: str) -> Message:
+def find_dead_message(dead: DeadLetters, begins: str) -> Message:
     """Return the dead message whose ID begins with `begins`.
 
     Raises `DeclarationInvalid` if `begins` is shorter than `NAMED`, or if no message or several messages match.
@@ -265,14 +265,14 @@ def dead_message(dead: Stored, begins: str) -> Message:
     return found[0]
 
 
-def replay(dead: Stored, queue: Queue, messages: Iterable[Message]) -> None:
+def replay(dead: DeadLetters, queue: Queue, messages: Iterable[Message]) -> None:
     """Send dead messages to the queue again. Each is deleted after it was sent, so that none is lost in between."""
     for message in messages:
         queue.send(message.body)
         dead.delete(message)
 
 
-def discard(dead: Stored, message: Message) -> None:
+def discard(dead: DeadLetters, message: Message) -> None:
     """Delete a dead message for good.
 
     Raises `AwsFailed` if it still exists: a message that somebody else is reading cannot be deleted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from supply_chain.concurrency import one_by_one
+from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, EvidenceFlooded
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
@@ -26,28 +26,28 @@ SHALLOW_JUNK = 200
 """Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
 
-def to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
+def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     """Return the move of an image in `dev/*`.
 
     An image without provenance by development is not offered yet: its build may still be signing. Only the newest
     offered image of an application moves on.
     """
-    if later := _offered_later(ref, images.newest_first(ref.repository), store):
+    if later := _explain_superseded(ref, images.newest_first(ref.repository), store):
         return no_move(ref, later)
-    return _of_the_newest(ref, store)
+    return _decide_newest(ref, store)
 
 
-def newest_to_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
+def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
     """Return the move of the newest offered image of an application; `ref` is any pushed image of it.
 
     So a run that a push started also decides on every push before it.
     """
-    if offered := _last_offered(images.newest_first(ref.repository), store):
-        return _of_the_newest(offered, store)
-    return to_curation(ref, images, store)
+    if offered := _find_last_offered(images.newest_first(ref.repository), store):
+        return _decide_newest(offered, store)
+    return plan_curation(ref, images, store)
 
 
-def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[Move, ...]:
+def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[Move, ...]:
     """Return the moves of each application's newest offered image that has no decision yet.
 
     An image is also returned as `unreadable` if it cannot be judged by its signed statements, or if none of the recent
@@ -58,22 +58,22 @@ def missed_by_curation(images: Images, store: EvidenceStore, *, shallow: bool = 
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
-    return reportable_moves([move for each in newest if (move := _of_an_application(each, store, shallow=shallow))])
+    return reportable_moves([move for each in newest if (move := _find_newest_move(each, store, shallow=shallow))])
 
 
-def _of_an_application(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
+def _find_newest_move(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
     """Return the move of the newest offered image among these; None if none is known."""
     try:
-        if ref := _last_offered(newest[:SHALLOW] if shallow else newest, store):
-            return _of_the_newest(ref, store)
+        if ref := _find_last_offered(newest[:SHALLOW] if shallow else newest, store):
+            return _decide_newest(ref, store)
     except UNREADABLE as error:
         if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more
             return None
         return unreadable_move(newest[0], join_lines(error))
-    return unreadable_move(newest[0], _unsigned(newest)) if len(newest) > RECENT and not shallow else None
+    return unreadable_move(newest[0], _unsigned_move(newest)) if len(newest) > RECENT and not shallow else None
 
 
-def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
+def _decide_newest(ref: ImageRef, store: EvidenceStore) -> Move:
     """Return the move of the newest offered image, by its signed statements."""
     if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
         return no_move(ref, "development signed no provenance of it").model_copy(update={"waits": True})
@@ -81,37 +81,37 @@ def _of_the_newest(ref: ImageRef, store: EvidenceStore) -> Move:
     refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
     for gate in (Gate.INTAKE, Gate.RELEASE):
         verdict = last_verdict((*own, *refusals), gate, ref.digest)
-        if verdict and not verdict.value.passed and not _unblocked(verdict.value, ref, store):
+        if verdict and not verdict.value.passed and not _is_unblocked(verdict.value, ref, store):
             return no_move(ref, why_refused(verdict.value, gate))
     if is_released(own, ref.digest):
         return no_move(ref, "it is released already")
     return Move(image=ref, to="curation")
 
 
-def _offered_later(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
+def _explain_superseded(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
     """Return why an image is too old: a newer one was offered. Unsigned images do not count."""
     if ref not in newest:
         return "it has no tag or cannot be pulled" if newest else ""
     after = newest[: newest.index(ref)]
-    if later := _last_offered(after, store):
+    if later := _find_last_offered(after, store):
         return f"{later.short} was pushed after it"
-    return _unsigned(after) if len(after) > RECENT else ""
+    return _unsigned_move(after) if len(after) > RECENT else ""
 
 
-def _last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
+def _find_last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
     """Return the newest recent image that development signed; others with push access may have pushed images since."""
     recent = newest[:RECENT]
-    signed = one_by_one(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
+    signed = iterate_concurrently(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
     return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
 
 
-def _unsigned(newest: Sequence[ImageRef]) -> str:
+def _unsigned_move(newest: Sequence[ImageRef]) -> str:
     return (
         f"development signed none of the {RECENT} images of {newest[0].repository} that were pushed last, and older "
         "ones are not read: find out who pushes them, and remove them"
     )
 
 
-def _unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
+def _is_unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
     """Return whether the only reason of the refusal was a block of the image, which was lifted since."""
     return codes_of(verdict) == {IMAGE_BLOCKED} and image_status(read_image_status(ref, store).evidence).block is None

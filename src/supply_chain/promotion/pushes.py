@@ -28,13 +28,13 @@ PATTERN = {
 """The event pattern of the rule (EventBridge, "Event patterns"); an image is announced by its tag."""
 
 
-class _AsAws(BaseModel):
+class _AwsModel(BaseModel):
     """A model of AWS's own format: fields that AWS adds later are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class _Detail(_AsAws):
+class _Detail(_AwsModel):
     result: Literal["SUCCESS"]
     action: Literal["PUSH"] = Field(alias="action-type")
     repository: Repository = Field(alias="repository-name")
@@ -42,7 +42,7 @@ class _Detail(_AsAws):
     tag: str = Field(default="", alias="image-tag")
 
 
-class _Event(_AsAws):
+class _Event(_AwsModel):
     id: str = Field(min_length=1)
     source: Literal["aws.ecr"]
     kind: Literal["ECR Image Action"] = Field(alias="detail-type")
@@ -69,17 +69,17 @@ def read_push(body: str) -> Pushed | None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _unreadable(f"{where + ': ' if where else ''}{first['msg']}") from error
+        raise _unreadable_error(f"{where + ': ' if where else ''}{first['msg']}") from error
     detail = event.detail
     if not detail.repository.startswith(OFFERED):
-        raise _unreadable(f"it is about {detail.repository}, and not about an image of {OFFERED}*")
+        raise _unreadable_error(f"it is about {detail.repository}, and not about an image of {OFFERED}*")
     if not detail.tag or detail.tag.startswith(ATTACHED):
         return None
     image = ImageRef(repository=detail.repository, digest=detail.digest)
     return Pushed(event=event.id, at=event.time, image=image, tag=detail.tag)
 
 
-def _unreadable(why: str) -> EventUnreadable:
+def _unreadable_error(why: str) -> EventUnreadable:
     return EventUnreadable(
         f"The message is not a push event of ECR: {why[:500]}\n"
         "It is in the dead-letter queue (`cscm events dead`). Correct its sender; `cscm events replay --all` "

@@ -24,7 +24,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_released, last_verdict, verdicts
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.records import records
+from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, Gate, TierName
@@ -58,7 +58,7 @@ class View:
         return is_released(self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
 
 
-def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
+def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
     """Return the move of an image in `curated/*` to the first environment that it declares, or to that after `after`.
 
     The image must have soaked in `after`. It never replaces an image that was curated after it.
@@ -67,17 +67,17 @@ def to_environment(ref: ImageRef, after: str | None, view: View) -> Move:
     manifest = built.manifest if built else None
     if not isinstance(manifest, Service):
         return no_move(ref, "it is not a service" if manifest else "development signed no provenance of it")
-    to = following(manifest.environments, after)
+    to = next_environment(manifest.environments, after)
     if to is None:
         return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
     own = execution_statements(ref, view.store, *SAID_BY_EXECUTION)
-    if why := next(_objections(ref, after, to, own, view), ""):
+    if why := next(_list_objections(ref, after, to, own, view), ""):
         return no_move(ref, why)
     asks = view.read(to).asks and last_approval(own, to, ref.digest) is None
     return Move(image=ref, to=to, after=after, asks=asks)
 
 
-def missed_by_execution(view: View) -> tuple[Move, ...]:
+def missed_deployments(view: View) -> tuple[Move, ...]:
     """Return moves of each application's newest released image that runs nowhere, and of images that have soaked.
 
     An image that cannot be judged by its signed statements is returned as `unreadable`; other applications are not
@@ -87,13 +87,13 @@ def missed_by_execution(view: View) -> tuple[Move, ...]:
     for repository in view.images.repositories(CURATED):
         for newest in view.images.newest_first(repository)[:1]:
             try:
-                found += [to_environment(ref, after, view) for ref, after in _candidates(repository, view)]
+                found += [plan_deployment(ref, after, view) for ref, after in _candidates(repository, view)]
             except UNREADABLE as error:
                 found.append(unreadable_move(newest, join_lines(error)))
     return reportable_moves(found)
 
 
-def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
+def require_healthy(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
     """Return the move, or none if the image soaked, still runs, and was unhealthy at the last look.
 
     `there` is the image that should run in the environment that the move starts from, `soaking` is the state stored for
@@ -104,7 +104,7 @@ def as_seen(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move
     return no_move(move.image, f"it was not healthy in {move.after} at the last observation")
 
 
-def following(environments: Sequence[str], after: str | None) -> str | None:
+def next_environment(environments: Sequence[str], after: str | None) -> str | None:
     """Return the first declared environment, or the one after `after`; None if there is none."""
     if after is None:
         return next(iter(environments), None)
@@ -122,7 +122,7 @@ def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]
     return []
 
 
-def _objections(
+def _list_objections(
     ref: ImageRef, after: str | None, to: str, own: Sequence[VerifiedStatement], view: View
 ) -> Iterator[str]:
     """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
@@ -135,24 +135,26 @@ def _objections(
     except SettingInvalid as error:
         yield first_line(error)
         return
-    if any(each.value.environment == to for each in records(own)):
+    if any(each.value.environment == to for each in read_records(own)):
         yield f"it was deployed to {to}"
-    if after is not None and (why := _not_soaked(ref, after, own, view.read)):
+    if after is not None and (why := _explain_soak(ref, after, own, view.read)):
         yield why
     longest = longest_soak(own, asked.environment, ref.digest) if asked else None
     if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
-    if verdict and not verdict.value.passed and not _of_a_place(verdict.value) and not _lifted(verdict, ref, view):
+    if verdict and not verdict.value.passed and not _is_local(verdict.value) and not _is_lifted(verdict, ref, view):
         yield why_refused(verdict.value, Gate.DEPLOY)
-    if later := _later(ref, view.current(ref.application, to), after, view):
+    if later := _explain_newer(ref, view.current(ref.application, to), after, view):
         yield later
     decision = last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
         yield f"{decision.value.by} denied it for {to}: {decision.value.reason}"
 
 
-def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], read: Callable[[str], Environment]) -> str:
+def _explain_soak(
+    ref: ImageRef, after: str, own: Sequence[VerifiedStatement], read: Callable[[str], Environment]
+) -> str:
     """Return why an image was not healthy for as long as `after` requires today; empty if it was.
 
     An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
@@ -163,7 +165,7 @@ def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], rea
         return f"it has not soaked in {after}, which is not an environment here"
     if asked is None:
         return f"{after} has no `soak`, so images are not promoted from there"
-    deployed = [each.value for each in records(own) if each.value.environment == after]
+    deployed = [each.value for each in read_records(own) if each.value.environment == after]
     if not deployed:
         return f"it was never deployed to {after}"
     signed = last_soak(own, after, ref.digest, deployed[-1].container)
@@ -175,9 +177,9 @@ def _not_soaked(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], rea
     return ""
 
 
-def _later(ref: ImageRef, there: ImageRef | None, after: str | None, view: View) -> str:
+def _explain_newer(ref: ImageRef, there: ImageRef | None, after: str | None, view: View) -> str:
     """Return why an image is too old: a newer one runs there, or is released and comes first."""
-    if there and there.digest != ref.digest and (why := _no_newer(ref, there, view)):
+    if there and there.digest != ref.digest and (why := _explain_not_newer(ref, there, view)):
         return why
     for newer in view.images.newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
@@ -187,7 +189,7 @@ def _later(ref: ImageRef, there: ImageRef | None, after: str | None, view: View)
     return ""
 
 
-def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
+def _explain_not_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
     """Return why an image is not newer than the one deployed there, even if that is blocked and archived by now.
 
     Empty if it is newer. If the deployed image is no longer in the registry, an image counts as newer if it was judged
@@ -198,17 +200,17 @@ def _no_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
         newer = ref.digest in known[: known.index(there.digest)]
         return "" if newer else f"{there.short} runs there, and was curated after it"
     judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    deployed = records(execution_statements(there, view.store, DEPLOYMENT))
+    deployed = read_records(execution_statements(there, view.store, DEPLOYMENT))
     if judged and deployed and judged[0].at > deployed[0].at + SKEW:
         return ""
     return f"{there.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
-def _of_a_place(verdict: Summary) -> bool:
+def _is_local(verdict: Summary) -> bool:
     return all(code.startswith(OF_A_PLACE) for code in codes_of(verdict))
 
 
-def _lifted(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
+def _is_lifted(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
     """Return whether the refusal was due to a block and its consequences, and curation has admitted the image since."""
     codes = {code for code in codes_of(verdict.value) if not code.startswith(OF_A_PLACE)}
     judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)

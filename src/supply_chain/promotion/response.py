@@ -68,7 +68,7 @@ class Response(Model):
         return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
-def run_from(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, ...]:
+def find_deployments(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, ...]:
     """Return the deployments that should run from an image.
 
     These are deployments of its application, and those that use it as their reverse proxy, whose record has only its
@@ -81,12 +81,12 @@ def run_from(image: ImageRef, expected: Iterable[Expected]) -> tuple[Expected, .
     )
 
 
-def image_of(expected: Expected) -> ImageRef:
+def deployed_image(expected: Expected) -> ImageRef:
     """Return the image of a deployment."""
     return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
 
 
-def response(
+def make_response(
     happened: str,
     image: ImageRef,
     owners: Mapping[ImageRef, str],
@@ -99,19 +99,19 @@ def response(
 ) -> Response:
     """Return the response to an event about an image.
 
-    `expected` are the deployments that should run from the image (`run_from`), `observed` are monitor's observations of
-    them. `owners` gives the owners of the image and of the images of these deployments.
+    `expected` are the deployments that should run from the image (`find_deployments`), `observed` are monitor's
+    observations of them. `owners` gives the owners of the image and of the images of these deployments.
     """
     seen = {each.container: each for each in observed}
     running = tuple(
         Affected(
             environment=each.environment,
             application=each.application,
-            reverse_proxy=image_of(each) != image,
-            owner=owners.get(image_of(each), UNKNOWN),
+            reverse_proxy=deployed_image(each) != image,
+            owner=owners.get(deployed_image(each), UNKNOWN),
             address=each.url,
             container=each.name,
-            seen=_seen(seen.get(each.container)),
+            seen=_describe_observation(seen.get(each.container)),
         )
         for each in expected
     )
@@ -127,7 +127,7 @@ def response(
     )
 
 
-def _seen(observation: Observation | None) -> str:
+def _describe_observation(observation: Observation | None) -> str:
     if observation is None:
         return "not observed"
     codes = sorted({each.code for each in observation.deviations})

@@ -33,11 +33,11 @@ class Soaking(Model):
     since: AwareDatetime
     last: AwareDatetime
     looks: int
-    told: int = 0
+    reported: int = 0
     """The required duration of the soak that was signed, in seconds; 0 if none was."""
 
 
-def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
+def continue_soak(before: Soaking | None, seen: Observation) -> Soaking | None:
     """Return the state after another look; None if the application was not healthy, so that the next look starts again.
 
     Anyone who can log in to Prefect can change the stored state, so a soak never counts from before the container's
@@ -58,12 +58,12 @@ def watched(before: Soaking | None, seen: Observation) -> Soaking | None:
     )
 
 
-def soaked(soaking: Soaking, environment: str, seconds: int | None) -> Soak | None:
+def find_complete_soak(soaking: Soaking, environment: str, seconds: int | None) -> Soak | None:
     """Return a soak that is complete and not reported yet; None if the environment requires none or it continues.
 
     If an environment requires more than before, the soak is reported again once that time is over.
     """
-    if seconds is None or soaking.told >= seconds or (soaking.last - soaking.since).total_seconds() < seconds:
+    if seconds is None or soaking.reported >= seconds or (soaking.last - soaking.since).total_seconds() < seconds:
         return None
     return Soak(
         environment=environment,
@@ -76,7 +76,7 @@ def soaked(soaking: Soaking, environment: str, seconds: int | None) -> Soak | No
     )
 
 
-def sign(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
+def sign_soak(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
     """Sign a complete soak; return False if a soak of the same container that is long enough is already signed."""
     where = execution_place(ref)
     known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)

@@ -1,6 +1,6 @@
 """Pure functions that render the model's values as markdown, table rows and lines for operators."""
 
-from supply_chain.reports.fleet import as_of, explanation, explanation_lines, image_row, image_rows, place_row
+from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.reports.rescan import (
     owner_rows,
@@ -12,7 +12,7 @@ from supply_chain.reports.rescan import (
 )
 from supply_chain.reports.run import RunReport, Step, findings_summary, findings_table, run_report_page, summary
 from supply_chain.reports.runtime import alert_page, observation_lines, observation_rows, response_page
-from supply_chain.reports.text import at_most, day, escaped, megabytes, table, unbroken
+from supply_chain.reports.text import day, escape, keep_together, megabytes, table, truncate_rows
 
 __all__ = [
     "RunReport",
@@ -20,16 +20,16 @@ __all__ = [
     "alert_page",
     "applied_lines",
     "applied_rows",
-    "as_of",
-    "at_most",
     "day",
-    "escaped",
+    "escape",
     "explanation",
     "explanation_lines",
     "findings_summary",
     "findings_table",
+    "freshness_line",
     "image_row",
     "image_rows",
+    "keep_together",
     "megabytes",
     "observation_lines",
     "observation_rows",
@@ -46,5 +46,5 @@ __all__ = [
     "run_report_page",
     "summary",
     "table",
-    "unbroken",
+    "truncate_rows",
 ]

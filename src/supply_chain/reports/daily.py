@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import Model, short
-from supply_chain.reports.text import escaped, grid, table, unbroken
+from supply_chain.reports.text import escape, grid, keep_together, table
 from supply_chain.text import plain_text, pluralize
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
@@ -106,7 +106,7 @@ class DailyReport(Model):
         return tuple(run for run in self.runs if run.state == LATE or _is_missing(run))
 
     @property
-    def found(self) -> tuple[Run, ...]:
+    def notable(self) -> tuple[Run, ...]:
         """Runs whose final state needs attention, such as Refused, Drifted or Unreadable."""
         known = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
         return tuple(run for run in self.runs if run.state not in known)
@@ -127,7 +127,7 @@ class DailyReport(Model):
 def remedy(message: str) -> str:
     """Return the remedy for an error by the code at the end of its message, as in docs/errors.md."""
     code = CODE.search(message)
-    for error in _errors(SupplyChainError):
+    for error in _errors_table(SupplyChainError):
         if code and error.code == code[1]:
             return " ".join((error.__doc__ or "").partition("\n\n")[2].split())
     return "Read the run's log, and start it again; an interrupted run leaves no partial result."
@@ -138,57 +138,65 @@ def _is_missing(run: Run) -> bool:
     return (run.state, run.message) == NO_SLOT and run.deployment != COVERED
 
 
-def _errors(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
+def _errors_table(of: type[SupplyChainError]) -> Iterator[type[SupplyChainError]]:
     for each in of.__subclasses__():
         yield each
-        yield from _errors(each)
+        yield from _errors_table(each)
 
 
 def daily_report_page(report: DailyReport) -> str:
     """Render the report, in the order in which a reader acts on it."""
     parts = [
-        f"# {escaped(report.headline)}",
+        f"# {escape(report.headline)}",
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
         "## Waits for you",
-        _rows(("since", "run"), [(_at(r.at), _link(r, report)) for r in report.waiting], "Nothing."),
+        _render_table(("since", "run"), [(_format_time(r.at), _link(r, report)) for r in report.waiting], "Nothing."),
         "## Failed, and what to do",
-        _rows(
+        _render_table(
             ("when", "run", "message", "what to do"),
             [
-                (_at(last.at), _link(last, report) + _and_more(more), _said(last.message), _to_do(kind, report.runs))
-                for kind in _alike(report.failed)
+                (
+                    _format_time(last.at),
+                    _link(last, report) + _format_rest(more),
+                    _format_message(last.message),
+                    _suggest_action(kind, report.runs),
+                )
+                for kind in _group_by_message(report.failed)
                 for last, *more in [kind]
             ],
             "Nothing.",
         ),
         "## Did not start",
-        _rows(
+        _render_table(
             ("due", "run", "message"),
-            [(_at(r.at), _link(r, report), _said(r.message)) for r in report.late],
+            [(_format_time(r.at), _link(r, report), _format_message(r.message)) for r in report.late],
             "Nothing.",
         ),
-        *_letters(report.dead_letters),
+        *_dead_messages(report.dead_letters),
         "## What changed",
-        _rows(
+        _render_table(
             ("when", "what", "image", ""),
-            [(_at(c.at), CHANGES[c.event], _image(c.about), escaped(c.detail)) for c in report.changes],
+            [(_format_time(c.at), CHANGES[c.event], _format_image(c.about), escape(c.detail)) for c in report.changes],
             "Nothing.",
         ),
         "## What was found",
-        _rows(
+        _render_table(
             ("when", "run", "final state", "message"),
-            [(_at(r.at), _link(r, report), escaped(r.state), _said(r.message)) for r in report.found],
+            [
+                (_format_time(r.at), _link(r, report), escape(r.state), _format_message(r.message))
+                for r in report.notable
+            ],
             "Nothing out of the ordinary.",
         ),
         "## What ran",
-        _ran(report),
+        _runs_table(report),
         "## Look further",
-        _further(report),
+        _more_links(report),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _letters(number: int | None) -> list[str]:
+def _dead_messages(number: int | None) -> list[str]:
     if not number:
         return []
     what = f"{pluralize(number, 'message')} about pushes could not be read"
@@ -196,7 +204,7 @@ def _letters(number: int | None) -> list[str]:
     return ["## Could not be read", f"{what}: {do}"]
 
 
-def _ran(report: DailyReport) -> str:
+def _runs_table(report: DailyReport) -> str:
     states: dict[str, Counter[str]] = {}
     for run in report.runs:
         states.setdefault(run.deployment or "by hand", Counter())[run.state] += 1
@@ -207,18 +215,18 @@ def _ran(report: DailyReport) -> str:
     return table(("deployment", "runs"), rows) if rows else "Nothing."
 
 
-def _further(report: DailyReport) -> str:
+def _more_links(report: DailyReport) -> str:
     ui = report.ui.rstrip("/")
     held = [
         f"- [{what}]({ui}/artifacts/artifact/{report.artifacts[key]})"
         for key, what in HELD.items()
         if key in report.artifacts
     ]
-    runs = ", ".join(f"[{escaped(name)}]({ui}/runs?{query})" for name, query in report.views.items())
+    runs = ", ".join(f"[{escape(name)}]({ui}/runs?{query})" for name, query in report.views.items())
     return "\n".join([*held, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
+def _render_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
     """Render a table whose cells are already markdown."""
     if not rows:
         return none
@@ -226,16 +234,16 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:
     return grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
 
 
-def _to_do(alike: Sequence[Run], runs: Sequence[Run]) -> str:
+def _suggest_action(alike: Sequence[Run], runs: Sequence[Run]) -> str:
     """Return what to do about runs with the same message, unless each has succeeded since."""
-    well = [_went_well(each, runs) for each in alike]
+    well = [_find_later_success(each, runs) for each in alike]
     since = [each.at for each in well if each]
     if len(since) == len(alike):
-        return f"Succeeded at {_at(max(since))}."
-    return escaped((f"{len(since)} of them succeeded since. " if since else "") + remedy(alike[0].message))
+        return f"Succeeded at {_format_time(max(since))}."
+    return escape((f"{len(since)} of them succeeded since. " if since else "") + remedy(alike[0].message))
 
 
-def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
+def _find_later_success(failed: Run, runs: Iterable[Run]) -> Run | None:
     """Return a later run of the same deployment and name that came to a result; None if there is none."""
     same, none = (failed.deployment, failed.name), (*FAILED, *WAITING, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
     after = (r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in none)
@@ -243,34 +251,34 @@ def _went_well(failed: Run, runs: Iterable[Run]) -> Run | None:
 
 
 def _link(run: Run, report: DailyReport) -> str:
-    return f"[{escaped(run.name)}]({report.ui.rstrip('/')}/runs/flow-run/{run.id})"
+    return f"[{escape(run.name)}]({report.ui.rstrip('/')}/runs/flow-run/{run.id})"
 
 
-def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+def _group_by_message(runs: Sequence[Run]) -> list[list[Run]]:
     """Group the runs of each deployment by their message, last run first."""
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.at, reverse=True):
-        kinds.setdefault((run.deployment, _said(run.message)), []).append(run)
+        kinds.setdefault((run.deployment, _format_message(run.message)), []).append(run)
     return list(kinds.values())
 
 
-def _and_more(runs: Sequence[Run]) -> str:
+def _format_rest(runs: Sequence[Run]) -> str:
     return f" and {len(runs)} more" if runs else ""
 
 
-def _said(message: str) -> str:
+def _format_message(message: str) -> str:
     """Return the message of a run with shortened digests, so that a table is no wider than its page."""
     said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
-    return escaped(plain_text(said)[:300])
+    return escape(plain_text(said)[:300])
 
 
-def _image(about: str) -> str:
+def _format_image(about: str) -> str:
     repository, _, digest = about.partition("@")
-    return escaped(f"{repository}@{short(digest)}" if digest else about)
+    return escape(f"{repository}@{short(digest)}" if digest else about)
 
 
-def _at(at: datetime) -> str:
-    return unbroken(f"{at:%m-%d %H:%M}")
+def _format_time(at: datetime) -> str:
+    return keep_together(f"{at:%m-%d %H:%M}")
 
 
 def changes(events: Iterable[Change]) -> tuple[Change, ...]:

@@ -7,23 +7,23 @@ from datetime import datetime
 from operator import itemgetter
 
 from supply_chain.fleet.explain import Explanation
-from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import short
 from supply_chain.model.tier import Gate
-from supply_chain.reports.text import day, escaped, megabytes, table
+from supply_chain.reports.text import day, escape, megabytes, table
 from supply_chain.text import plain_text
 
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
 
-def image_rows(images: Iterable[KnownImage]) -> list[dict[str, str]]:
+def image_rows(images: Iterable[FleetImage]) -> list[dict[str, str]]:
     """Render a table of images: those that run first, then by last push."""
     rows = [((bool(each.running), each.stored.pushed_at), image_row(each)) for each in images]
     return [row for _, row in sorted(rows, key=itemgetter(0), reverse=True)]
 
 
-def image_row(image: KnownImage) -> dict[str, str]:
+def image_row(image: FleetImage) -> dict[str, str]:
     """Render an image of the inventory, for a table or a terminal."""
     last = max(image.judgements, key=lambda each: each.at, default=None)
     return {
@@ -31,16 +31,16 @@ def image_row(image: KnownImage) -> dict[str, str]:
         "digest": short(image.ref.digest),
         "revision": plain_text(image.source.short) if image.source else "—",
         "owner": plain_text(image.owner) or "—",
-        "state": _state(image),
-        "runs in": _where(image.running),
-        "findings": _counted_findings(image),
-        **_stored(image),
+        "state": _format_state(image),
+        "runs in": _format_places(image.running),
+        "findings": _format_findings(image),
+        **_format_stored(image),
         "judged": day(last.at if last else None),
         "tags": plain_text(", ".join(image.stored.tags)) or "—",
     }
 
 
-def _state(image: KnownImage) -> str:
+def _format_state(image: FleetImage) -> str:
     kept = ", gone from the registry" if image.gone else ""
     if image.unreadable:
         return f"unreadable: {plain_text(image.unreadable.splitlines()[0])}{kept}"
@@ -55,18 +55,18 @@ def _state(image: KnownImage) -> str:
     return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
 
 
-def _stored(image: KnownImage) -> dict[str, str]:
+def _format_stored(image: FleetImage) -> dict[str, str]:
     """Render what the registry says of an image; dashes if it is gone."""
     stored = image.stored
     said = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
     return dict.fromkeys(said, "—") if image.gone else said
 
 
-def _where(running: Sequence[Running]) -> str:
+def _format_places(running: Sequence[Running]) -> str:
     return plain_text(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
 
 
-def _counted_findings(image: KnownImage) -> str:
+def _format_findings(image: FleetImage) -> str:
     if image.scan is None:
         return "not scanned"
     exploited = len(image.scan.exploited)
@@ -79,13 +79,13 @@ def place_row(place: Place) -> dict[str, str]:
         "application": plain_text(place.image.application),
         "digest": place.image.short,
         "owner": plain_text(place.owner) or "—",
-        "runs in": _where(place.running),
+        "runs in": _format_places(place.running),
         "match": plain_text(place.match),
         "tags": plain_text(", ".join(place.tags)) or "—",
     }
 
 
-def as_of(reconciled: datetime | None, not_counted: str = "") -> str:
+def freshness_line(reconciled: datetime | None, not_counted: str = "") -> str:
     """Render how far an answer of the inventory can be trusted: its age, and the images that it does not cover."""
     when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
     return f"{when}\nnot counted: {not_counted}" if not_counted else when
@@ -95,23 +95,29 @@ Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
 """A title, the column heads, the rows, and the text if there are no rows."""
 
 
-def _told(told: Explanation) -> list[Section]:
+def _explanation_sections(told: Explanation) -> list[Section]:
     """Return the sections of the page about an image."""
     image = told.image
     facts = [
         ("digest", image.ref.digest),
         ("owner", image.owner or "—"),
-        ("state", _state(image)),
+        ("state", _format_state(image)),
         ("revision", image.source.revision if image.source else "—"),
         ("source", image.source.repository if image.source else "—"),
         ("tags", ", ".join(image.stored.tags) or "—"),
-        *((name, _stored(image)[name]) for name in ("size", "pulled")),
+        *((name, _format_stored(image)[name]) for name in ("size", "pulled")),
         ("SBOM", f"{image.ref.repository}@{image.sbom}" if image.sbom else "not known" if image.unreadable else "none"),
-        ("findings", _counted_findings(image)),
+        ("findings", _format_findings(image)),
         *([("cannot be read", " — ".join(image.unreadable.splitlines()))] if image.unreadable else []),
     ]
     runs = [
-        (each.environment or "unrecorded", each.name, each.address, _health(each), f"{each.since:%Y-%m-%d %H:%M} UTC")
+        (
+            each.environment or "unrecorded",
+            each.name,
+            each.address,
+            _format_health(each),
+            f"{each.since:%Y-%m-%d %H:%M} UTC",
+        )
         for each in image.running
     ]
     reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
@@ -133,8 +139,8 @@ def _told(told: Explanation) -> list[Section]:
 
 def explanation(told: Explanation) -> str:
     """Render the page about an image: what it is, where it runs, its history, and what is built on it."""
-    parts = [f"# {escaped(told.image.ref.repository)}@{told.image.ref.short}"]
-    for title, head, rows, none in _told(told):
+    parts = [f"# {escape(told.image.ref.repository)}@{told.image.ref.short}"]
+    for title, head, rows, none in _explanation_sections(told):
         parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
     return "\n\n".join(parts) + "\n"
 
@@ -142,7 +148,7 @@ def explanation(told: Explanation) -> str:
 def explanation_lines(told: Explanation) -> str:
     """Render the same for a terminal."""
     lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
-    for title, _, rows, none in _told(told):
+    for title, _, rows, none in _explanation_sections(told):
         lines += ["", title] if title else []
         cells = [[plain_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -150,5 +156,5 @@ def explanation_lines(told: Explanation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _health(running: Running) -> str:
+def _format_health(running: Running) -> str:
     return {True: "healthy", False: "not healthy", None: "not known"}[running.healthy]

@@ -6,7 +6,7 @@ from collections import Counter
 
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.reports.text import ROWS, at_most, megabytes
+from supply_chain.reports.text import ROWS, megabytes, truncate_rows
 from supply_chain.text import plain_text
 
 
@@ -27,7 +27,7 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
         for step in steps
     ]
     over = [{"action": "needs approval", "image": plain_text(each)} for each in plan.over]
-    return [*over, *at_most(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
+    return [*over, *truncate_rows(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
 
 
 def plan_lines(plan: Plan) -> str:
@@ -66,4 +66,4 @@ def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
         }
         for e in entries
     ]
-    return at_most(rows, most) or [{"outcome": "nothing", "action": "the plan changes nothing"}]
+    return truncate_rows(rows, most) or [{"outcome": "nothing", "action": "the plan changes nothing"}]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supply_chain.fleet.exposure import TOLD, Judged, Rescanned
+from supply_chain.fleet.exposure import TOLD, RescanReport, RescanResult
 from supply_chain.model.image import short
-from supply_chain.reports.text import at_most, escaped, more_rows, table
+from supply_chain.reports.text import escape, overflow_row, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding
 
@@ -15,12 +15,12 @@ TITLES = (
 )  # fmt: skip
 
 
-def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
     """Render a row for each image with something to report, most exposed first.
 
     Rows for images that were not rescanned or not judged come before all others.
     """
-    broke_off = [{"image": "broke off", "verdict": _left(rescanned)}] if rescanned.left else []
+    broke_off = [{"image": "broke off", "verdict": _format_left(rescanned)}] if rescanned.left else []
     unjudged = [
         {
             "image": plain_text(f"{each.ref.application} {each.ref.short}"),
@@ -29,22 +29,22 @@ def rescan_rows(rescanned: Rescanned) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    told = [*broke_off, *at_most(unjudged), *map(_seen_row, rescanned.told)]
+    told = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
     rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect takes columns from the first row
-    return [*rows, *more_rows(rows, rescanned.more)] or [
+    return [*rows, *overflow_row(rows, rescanned.more)] or [
         {
             "image": "nothing to report",
-            "verdict": _nowhere(rescanned) or f"{pluralize(rescanned.images, 'image')} rescanned",
+            "verdict": _explain_none(rescanned) or f"{pluralize(rescanned.images, 'image')} rescanned",
         }
     ]
 
 
-def _left(rescanned: Rescanned) -> str:
+def _format_left(rescanned: RescanReport) -> str:
     total = rescanned.images + rescanned.without + rescanned.left
     return f"{rescanned.left} of {pluralize(total, 'image')} not rescanned"
 
 
-def _nowhere(rescanned: Rescanned) -> str:
+def _explain_none(rescanned: RescanReport) -> str:
     """Return a sentence if no image carries the wanted packages; empty if one does or it is unknown."""
     if rescanned.images or rescanned.left or not rescanned.only:
         return ""
@@ -52,19 +52,19 @@ def _nowhere(rescanned: Rescanned) -> str:
     return plain_text(f"no curated image that can be pulled contains {', '.join(rescanned.only)}{archived}")
 
 
-def _where(running: Sequence[str]) -> str:
+def _format_places(running: Sequence[str]) -> str:
     return plain_text(", ".join(each or "unrecorded" for each in running)) or "—"
 
 
-def _seen_row(seen: Judged) -> dict[str, str]:
+def _result_row(seen: RescanResult) -> dict[str, str]:
     return {
         "image": plain_text(f"{seen.ref.application} {seen.ref.short}"),
-        "runs in": _where(seen.running),
-        "exploited": _ids(seen.exploited),
-        "verdict": _verdict(seen),
-        "worse": _ids(seen.worse),
-        "better": _ids(seen.better),
-        "due": _ids(seen.due),
+        "runs in": _format_places(seen.running),
+        "exploited": _format_findings(seen.exploited),
+        "verdict": _format_verdict(seen),
+        "worse": _format_findings(seen.worse),
+        "better": _format_findings(seen.better),
+        "due": _format_findings(seen.due),
         "rebuild on": plain_text(
             "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in seen.rebuild)
         ),
@@ -73,7 +73,7 @@ def _seen_row(seen: Judged) -> dict[str, str]:
     }
 
 
-def _verdict(seen: Judged) -> str:
+def _format_verdict(seen: RescanResult) -> str:
     now = "passes" if seen.passes else "refused"
     if seen.change is None:
         return now
@@ -81,29 +81,29 @@ def _verdict(seen: Judged) -> str:
     return f"{now}; before: {before}"
 
 
-def _ids(findings: Sequence[Finding], most: int = 5) -> str:
+def _format_findings(findings: Sequence[Finding], most: int = 5) -> str:
     named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
     return plain_text(", ".join(truncate_lines(most, named)))
 
 
-def owner_rows(rescanned: Rescanned) -> list[dict[str, str]]:
+def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:
     """Render a row for each application, for its owner."""
     rows = [
         {
             "owner": plain_text(each.owner),
             "application": plain_text(each.application),
-            "runs in": _where(each.running),
+            "runs in": _format_places(each.running),
             **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
             "rebuild on": plain_text(", ".join(each.rebuild)),
         }
         for each in rescanned.concerned
     ]
     if rescanned.left:
-        rows = [{"owner": "broke off", "application": _left(rescanned)}, *rows]
+        rows = [{"owner": "broke off", "application": _format_left(rescanned)}, *rows]
     return rows or [{"owner": "—", "application": "nothing to report"}]
 
 
-def rescan_summary(rescanned: Rescanned) -> str:
+def rescan_summary(rescanned: RescanReport) -> str:
     """Summarise a rescan in one sentence."""
     carrying = plain_text(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
     said = [
@@ -117,11 +117,11 @@ def rescan_summary(rescanned: Rescanned) -> str:
     if rescanned.unjudged:
         said.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
     if rescanned.left:
-        said.insert(0, f"broke off: {_left(rescanned)}")
-    return _nowhere(rescanned) or "; ".join(said)
+        said.insert(0, f"broke off: {_format_left(rescanned)}")
+    return _explain_none(rescanned) or "; ".join(said)
 
 
-def rescan_message(rescanned: Rescanned) -> str:
+def rescan_message(rescanned: RescanReport) -> str:
     """Render the notification about a rescan: the summary, and a line for each application with something to report."""
     lines = [
         plain_text(
@@ -146,7 +146,7 @@ def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str
     return table(("", ""), rows)
 
 
-def rescan_page(rescanned: Rescanned) -> str:
+def rescan_page(rescanned: RescanReport) -> str:
     """Render a rescan in markdown: its inputs, its results, and the images that need attention."""
     about = [
         ("database", f"{rescanned.database.kind}, built {rescanned.database.built:%Y-%m-%d %H:%M} UTC"),
@@ -159,7 +159,7 @@ def rescan_page(rescanned: Rescanned) -> str:
         ("archived images, not rescanned", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]
-    parts = ["# Rescan", f"**{escaped(rescan_summary(rescanned))}**", table(("", ""), about)]
+    parts = ["# Rescan", f"**{escape(rescan_summary(rescanned))}**", table(("", ""), about)]
     titles = TITLES[:-1]
     rows = [[row.get(title, "") for title in titles] for row in rescan_rows(rescanned)]
     parts.append("## By exposure\n\n" + table(titles, rows))

@@ -10,7 +10,7 @@ from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import POLICIES
-from supply_chain.reports.text import ROWS, at_most, escaped, table, unbroken
+from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report
 
@@ -44,71 +44,71 @@ class RunReport(Model):
     running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
 
 
-def run_report_page(story: RunReport) -> str:
+def run_report_page(run: RunReport) -> str:
     """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings and bases."""
     parts = [
-        f"# {escaped(story.application)}",
-        f"**{escaped(summary(story))}**",
-        _facts(story),
-        _decisions(story),
-        _running(story),
-        _steps(story),
-        _checks(story),
-        _findings(story),
-        _materials(story),
+        f"# {escape(run.application)}",
+        f"**{escape(summary(run))}**",
+        _facts(run),
+        _decisions(run),
+        _running(run),
+        _steps(run),
+        _checks(run),
+        _findings(run),
+        _materials(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(story: RunReport) -> str:
+def summary(run: RunReport) -> str:
     """Summarise a run in one sentence: how it ended, or how far it is."""
-    broken = next((step for step in story.steps if not step.done), None)
+    broken = next((step for step in run.steps if not step.done), None)
     if broken:
         return f"Ended in {plain_text(broken.name)}: {plain_text(broken.said)}"[:300]
-    verdict = story.verdicts[-1] if story.verdicts else None
+    verdict = run.verdicts[-1] if run.verdicts else None
     if isinstance(verdict, Refused):
         codes = sorted({reason.code for reason in verdict.reasons})
         return plain_text(
             f"Refused at the {verdict.gate} gate, {pluralize(len(verdict.reasons), 'reason')}: {', '.join(codes)}"
         )
-    if story.running:
-        return plain_text(f"Runs {'; '.join(story.running)}")
+    if run.running:
+        return plain_text(f"Runs {'; '.join(run.running)}")
     if verdict:
-        return plain_text(f"Admitted at the {verdict.gate} gate: {story.repository}@{short(story.digest or '')}")
-    return plain_text(f"{story.steps[-1].name} done" if story.steps else "Nothing was done")
+        return plain_text(f"Admitted at the {verdict.gate} gate: {run.repository}@{short(run.digest or '')}")
+    return plain_text(f"{run.steps[-1].name} done" if run.steps else "Nothing was done")
 
 
-def _facts(story: RunReport) -> str:
-    rows = [("owner", story.owner)] if story.owner else []
-    if story.source:
-        known = story.source.revision != "none"
-        revision = story.source.revision if known else "none: the source is not in git"
-        dirty = " with uncommitted changes" if known and story.source.dirty else ""
-        rows += [("source", story.source.repository), ("revision", f"{revision}{dirty}")]
-    if story.digest:
-        rows += [("image", story.repository or ""), ("digest", story.digest)]
-    report = story.report or story.source_report
+def _facts(run: RunReport) -> str:
+    rows = [("owner", run.owner)] if run.owner else []
+    if run.source:
+        known = run.source.revision != "none"
+        revision = run.source.revision if known else "none: the source is not in git"
+        dirty = " with uncommitted changes" if known and run.source.dirty else ""
+        rows += [("source", run.source.repository), ("revision", f"{revision}{dirty}")]
+    if run.digest:
+        rows += [("image", run.repository or ""), ("digest", run.digest)]
+    report = run.report or run.source_report
     if report is None:
         return table(("", ""), rows) if rows else ""
     database = report.database
     note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
     rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
     return table(("", ""), rows) + (
-        f"\n| vulnerability database | {escaped(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
-        f"`{escaped(database.digest)}`{note} |"
+        f"\n| vulnerability database | {escape(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
+        f"`{escape(database.digest)}`{note} |"
     )
 
 
-def _decisions(story: RunReport) -> str:
-    lines = [line for verdict in story.verdicts for line in _decision(verdict)]
+def _decisions(run: RunReport) -> str:
+    lines = [line for verdict in run.verdicts for line in _decision(verdict)]
     return "## Decided\n\n" + "\n".join(lines) if lines else ""
 
 
 def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
-    notes = [f"    - note: {escaped(note)}" for note in verdict.notes]
+    notes = [f"    - note: {escape(note)}" for note in verdict.notes]
     where = f"at the {verdict.gate} gate, policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
-        reasons = [f"`{escaped(r.code)}` {escaped(r.fact)}  \n      → {escaped(r.remedy)}" for r in verdict.reasons]
+        reasons = [f"`{escape(r.code)}` {escape(r.fact)}  \n      → {escape(r.remedy)}" for r in verdict.reasons]
         return [
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
@@ -118,53 +118,53 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
     held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
     return [
         f"- **Admitted** {where}",
-        *([f"    - every rule held: {escaped(', '.join(held))}"] if held else []),
+        *([f"    - every rule held: {escape(', '.join(held))}"] if held else []),
         *notes,
     ]
 
 
-def _running(story: RunReport) -> str:
-    if not story.running:
+def _running(run: RunReport) -> str:
+    if not run.running:
         return "## Running\n\nNowhere from this run."
-    return "## Running\n\n" + "\n".join(f"- {escaped(each)}" for each in story.running)
+    return "## Running\n\n" + "\n".join(f"- {escape(each)}" for each in run.running)
 
 
-def _steps(story: RunReport) -> str:
-    if not story.steps:
+def _steps(run: RunReport) -> str:
+    if not run.steps:
         return ""
-    rows = [(unbroken(step.name), unbroken(f"{step.seconds:.1f} s"), step.said) for step in story.steps]
+    rows = [(keep_together(step.name), keep_together(f"{step.seconds:.1f} s"), step.said) for step in run.steps]
     return "## Steps\n\n" + table(("step", "took", "result"), rows)
 
 
-def _checks(story: RunReport) -> str:
-    if not story.checks:
+def _checks(run: RunReport) -> str:
+    if not run.checks:
         return ""
     rows = [
         (
             c.check.value,
             c.outcome.value,
-            unbroken(f"{c.interval.seconds:.1f} s"),
+            keep_together(f"{c.interval.seconds:.1f} s"),
             "; ".join((*c.failed, *c.warned, *c.passed)[:6]),
         )
-        for c in story.checks
+        for c in run.checks
     ]
     return "## Checks\n\n" + table(("check", "result", "took", "said"), rows)
 
 
-def _findings(story: RunReport) -> str:
-    if not story.report:
+def _findings(run: RunReport) -> str:
+    if not run.report:
         return ""
-    rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in story.report.counts().items()]
-    exploited = sum(f.known_exploited for f in story.report.findings)
-    return f"## Found\n\n{findings_summary(story.report)}, {exploited} of them known to be exploited.\n\n" + table(
+    rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in run.report.counts().items()]
+    exploited = sum(f.known_exploited for f in run.report.findings)
+    return f"## Found\n\n{findings_summary(run.report)}, {exploited} of them known to be exploited.\n\n" + table(
         ("severity", "findings", "with a fix"), rows
     )
 
 
-def _materials(story: RunReport) -> str:
-    if not story.materials:
+def _materials(run: RunReport) -> str:
+    if not run.materials:
         return ""
-    rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in story.materials]
+    rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in run.materials]
     return "## Built on\n\n" + table(("base", "digest", ""), rows)
 
 
@@ -198,4 +198,4 @@ def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
                 "package": f"{pluralize(report.packages, 'package')} looked at",
             }
         )
-    return at_most(rows, most)
+    return truncate_rows(rows, most)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from supply_chain.execution.monitor import Observation
 from supply_chain.model.image import short
 from supply_chain.promotion.response import Response
-from supply_chain.reports.text import escaped, table
+from supply_chain.reports.text import escape, table
 from supply_chain.text import plain_text
 
 
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
     """Render a row for each deviation; one row without a deviation if there is none."""
     first = {
-        "environment": plain_text(where(observation)),
+        "environment": plain_text(place_name(observation)),
         "application": plain_text(observation.application) or "—",
         "status": plain_text(observation.status) + (", healthy" if observation.healthy else ""),
     }
@@ -30,14 +30,14 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
     ]
 
 
-def where(observation: Observation) -> str:
+def place_name(observation: Observation) -> str:
     """Return the environment of an observation, or the host if it belongs to none."""
     return observation.environment or f"host {observation.host}"
 
 
 def observation_lines(observation: Observation) -> str:
     """Render an observation for a terminal: one line, and more for each deviation."""
-    who = f"{where(observation)}/{observation.application or 'unknown'}"
+    who = f"{place_name(observation)}/{observation.application or 'unknown'}"
     health = "healthy" if observation.healthy else observation.status
     lines = [
         f"{who}: {observation.name} {health} {short(observation.running or observation.wanted)} {observation.address}"
@@ -52,11 +52,11 @@ def response_page(found: Response) -> str:
     nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
     running = table(("environment", "what", "owner", "address", "container", "seen"), rows) if rows else nothing
     parts = [
-        f"# {escaped(found.image.application)}: {escaped(found.happened)}",
-        f"`{found.image}` of **{escaped(found.owner)}**",
-        "\n".join(f"- {escaped(fact)}" for fact in (*found.facts, *found.unread)),
-        f"## What it stops\n\n{escaped(found.stops)}",
-        "\n".join(f"- in promotion: {escaped(run)}" for run in found.on_the_way),
+        f"# {escape(found.image.application)}: {escape(found.happened)}",
+        f"`{found.image}` of **{escape(found.owner)}**",
+        "\n".join(f"- {escape(fact)}" for fact in (*found.facts, *found.unread)),
+        f"## What it stops\n\n{escape(found.stops)}",
+        "\n".join(f"- in promotion: {escape(run)}" for run in found.on_the_way),
         f"## What runs from it\n\n{running}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -64,4 +64,4 @@ def response_page(found: Response) -> str:
 
 def alert_page(about: str, what: str, remedy: str) -> str:
     """Render an alert to the operators of the chain."""
-    return f"# {escaped(what)}\n\n**{escaped(about)}**\n\nWhat to do: {escaped(remedy)}\n"
+    return f"# {escape(what)}\n\n**{escape(about)}**\n\nWhat to do: {escape(remedy)}\n"

@@ -16,19 +16,19 @@ ROWS = 500
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
-def unbroken(text: str) -> str:
+def keep_together(text: str) -> str:
     """Return text that a narrow column does not break, for short values such as `12.3 s`."""
     return text.replace(" ", "\u00a0")
 
 
-def escaped(text: object) -> str:
+def escape(text: object) -> str:
     """Return text that markdown renders literally."""
     return SPECIAL.sub(r"\\\1", plain_text(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Render a markdown table whose cells appear literally, cut to 400 characters."""
-    return grid(head, [[escaped(cell)[:400] for cell in row] for row in rows])
+    return grid(head, [[escape(cell)[:400] for cell in row] for row in rows])
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -37,12 +37,12 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def at_most(rows: Sequence[dict[str, str]], most: int = ROWS) -> list[dict[str, str]]:
+def truncate_rows(rows: Sequence[dict[str, str]], most: int = ROWS) -> list[dict[str, str]]:
     """Return at most `most` rows, followed by one with the number of omitted rows."""
-    return [*rows[:most], *more_rows(rows, len(rows) - most)]
+    return [*rows[:most], *overflow_row(rows, len(rows) - most)]
 
 
-def more_rows(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
+def overflow_row(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
     """Return a last row for a table like these rows that says how many more there are; none if `more` is 0."""
     return [{**dict.fromkeys(rows[0], ""), next(iter(rows[0])): f"{more} more"}] if more > 0 else []
 

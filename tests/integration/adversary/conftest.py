@@ -20,7 +20,7 @@ from supply_chain.adapters.registry.client import MANIFEST, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import Descriptor, ImageRef, blobs_of
@@ -183,7 +183,7 @@ def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef
     def make(tag: str) -> ImageRef:
         ref = adversary.alter(offered, tag, comment="x" * 100)
         said = [(kind, statement(kind, bundle)) for kind, bundle in adversary.bundles(offered)]
-        bundles = side_by_side(lambda each: signer.sign(about(ref, *each)), said)
+        bundles = map_concurrently(lambda each: signer.sign(about(ref, *each)), said)
         for (kind, _), bundle in zip(said, bundles, strict=True):
             adversary.attach(ref, kind, bundle)
         return ref

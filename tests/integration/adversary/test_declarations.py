@@ -1,6 +1,6 @@
 """Declarations and Dockerfiles that ask for more than their own: such words do not exist, and names have owners.
 
-Malformed declarations are tested in `tests/integration/rubbish`.
+Malformed declarations are tested in `tests/integration/faulty_applications`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.docker.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.concurrency import both
+from supply_chain.concurrency import run_both
 from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut
 from tests.integration.adversary.steps import GIB, LIMITS, MIB, OWNER, Steps, steps_in
 
@@ -62,7 +62,7 @@ def running(word: str) -> bool:
 def test_build_step_above_its_limits_is_ended_and_others_continue(steps: Steps, key: str, step: str, why: str) -> None:
     """Another application builds at the same time, and no process of the first remains."""
     with pytest.raises(BuildLimitExceeded, match=why):
-        both(
+        run_both(
             lambda: steps.builder().build(steps.order(step, key)),
             lambda: steps.result('RUN ["/step", "random", "/said"]\n', uuid.uuid4().hex),
         )

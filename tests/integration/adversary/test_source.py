@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def left_out(toolbox: Toolbox) -> IgnoreMatcher:
-    return BuildKitReader(toolbox.find("dockerfile-reader")).left_out
+    return BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded
 
 
 def built(toolbox: Toolbox, snapshot: Snapshot, target: Path) -> dict[str, str]:

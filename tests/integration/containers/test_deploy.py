@@ -13,7 +13,7 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.supply import tidy
+from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.readiness import request, trouble_at
@@ -166,7 +166,7 @@ def test_current_and_previous_images_are_kept_for_rollback(
     run(newest, into=environment.model_copy(update={"applications": {"subject": placement}}))
 
     tidied = Tidied(engine, oldest, older, newest)
-    tidy(lambda: tidied, "there", ["curated/subject"])
+    remove_unneeded(lambda: tidied, "there", ["curated/subject"])
 
     assert tidied.kept == {older, newest}
 

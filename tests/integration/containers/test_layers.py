@@ -15,7 +15,7 @@ from docker.errors import APIError, ImageLoadError, ImageNotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.image.file_content import FileContent, Keeper
+from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind
 from supply_chain.adapters.image.layers import _Image
 from tests.unit.conftest import tries
@@ -76,13 +76,13 @@ Seen = dict[str, tuple[object, ...]]
 def ours(directory: Path, unpacked: list[bytes]) -> tuple[Seen, list[str]]:
     """Return every file as the project reads it, and the reported conflicts."""
     with (directory / f"{uuid4()}").open("w+b") as file:
-        image = _Image(MIB, Keeper(file), secrets=False)
+        image = _Image(MIB, ContentStore(file), secrets=False)
         for layer in unpacked:
             image.add(io.BytesIO(layer), "application/vnd.oci.image.layer.v1.tar")
         return dict(_seen(image.files, image.keeper)), image.files.conflicts
 
 
-def _seen(files: Filesystem[FileContent], keeper: Keeper) -> Iterator[tuple[str, tuple[object, ...]]]:
+def _seen(files: Filesystem[FileContent], keeper: ContentStore) -> Iterator[tuple[str, tuple[object, ...]]]:
     for path, node in files.walk():
         content = keeper.read(node.content) if node.content else b""
         mode = node.mode if node.kind is Kind.FILE else 0

@@ -108,7 +108,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         version="0",
     )
     source = Source(path=".", repository="r", revision="1" * 40, dirty=False, committed=1000)
-    with take_snapshot(directory, None, buildkit.reader.left_out) as snapshot:
+    with take_snapshot(directory, None, buildkit.reader.find_excluded) as snapshot:
         return build(replace(snapshot, source=source), workshop, RUN)
 
 

@@ -12,7 +12,7 @@ from tests.support.application import Application
 from tests.support.eyes import Eyes
 from tests.support.place import placed
 
-from .strikes import STEPS, Victim
+from .kills import STEPS, Victim
 
 NAMES = ("interrupted", "beside")
 PLACE = "interrupted"
@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 told[str(known["step"]), str(known["victim"])] = f"{known.get('ended', '')} {word}".strip()
     if not told:
         return
-    terminalreporter.write_sep("=", f"strikes, CSCM_SEED={', '.join(map(str, seeds))}")
+    terminalreporter.write_sep("=", f"kills, CSCM_SEED={', '.join(map(str, seeds))}")
     terminalreporter.write_line("".join(f"{head:<24}" for head in ("step", *Victim)))
     for step in STEPS:
         cells = [told.get((step, victim), "") for victim in Victim]

@@ -16,9 +16,9 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reading import known as read_known
-from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, built_on, find_needed
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reading import read_image as read_known
+from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -72,7 +72,9 @@ def test_blocked_image_cannot_be_pulled_and_stays_refused_after_push(shop: Shop)
     assert repository.referrers(image.digest) == [evidence.digest]
     assert "image.blocked" in refusal(shop, ref)
     assert (
-        shop.ecr.having(image.digest, repository.name) == shop.ecr.having(image.digest[:19], repository.name) == (ref,)
+        shop.ecr.find_by_digest(image.digest, repository.name)
+        == shop.ecr.find_by_digest(image.digest[:19], repository.name)
+        == (ref,)
     )
 
     repository.put_manifest(image, "one")  # as any CI job can do
@@ -115,7 +117,7 @@ def released(shop: Shop, repository: Repository, image: Content) -> StoredManife
     return stored
 
 
-def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownImage, ...]:
+def known(shop: Shop, repository: Repository, *images: Content) -> tuple[FleetImage, ...]:
     """Return released images as the inventory stores them, the newest last."""
     found = []
     for each in images:
@@ -128,12 +130,12 @@ def known(shop: Shop, repository: Repository, *images: Content) -> tuple[KnownIm
 def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
     """Return the lifecycle's plan for a time when all images are old."""
     tonight = datetime.now(UTC) + LATER
-    return plan_lifecycle(shop.read.stock(known(shop, repository, *images), tonight), RULES, tonight)
+    return plan_lifecycle(shop.read.read_snapshot(known(shop, repository, *images), tonight), RULES, tonight)
 
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
     """Apply the plan to each repository and return the journal's entries."""
-    needed, bases = find_needed(tonight, shop.read), built_on(tonight, shop.read)
+    needed, bases = find_needed(tonight, shop.read), find_bases_in_use(tonight, shop.read)
     done = [
         apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
         for repository in tonight.repositories

@@ -20,8 +20,8 @@ from cscm_laptop.vulndb import ensure_database
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.vulndb import grype_environment
-from supply_chain.fleet.exposure import Judged, Unjudged
-from supply_chain.fleet.known import KnownImage
+from supply_chain.fleet.exposure import RescanResult, Unjudged
+from supply_chain.fleet.image import FleetImage
 from tests.integration.rescan.once import FOUND, Asked
 from tests.support.command import ROOT
 from tests.support.waiting import eventually
@@ -130,7 +130,7 @@ class Rescans:
     database: Path
     work: Path
 
-    def _start(self, images: Sequence[KnownImage]) -> subprocess.Popen[bytes]:
+    def _start(self, images: Sequence[FleetImage]) -> subprocess.Popen[bytes]:
         asked = self.work / "asked.json"
         asked.write_text(
             Asked(
@@ -142,14 +142,14 @@ class Rescans:
         command = [sys.executable, "-m", "tests.integration.rescan.once", str(asked)]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, images: Sequence[KnownImage]) -> list[Judged | Unjudged]:
+    def run(self, images: Sequence[FleetImage]) -> list[RescanResult | Unjudged]:
         """Run a rescan to its end and return its results."""
         process = self._start(images)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
         return FOUND.validate_json(out)
 
-    def killed(self, images: Sequence[KnownImage], after: int) -> None:
+    def killed(self, images: Sequence[FleetImage], after: int) -> None:
         """Start a rescan and kill it after a number of completed scans."""
         with self.counted.leave(after):
             process = self._start(images)

@@ -12,13 +12,13 @@ from blocks.workbench import CHEAPER
 from orchestration.clock import now
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import pinned
-from supply_chain.fleet.exposure import Judged, Unjudged
-from supply_chain.fleet.known import KnownImage
+from supply_chain.adapters.vulndb import pin_database
+from supply_chain.fleet.exposure import RescanResult, Unjudged
+from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.rescan import chunks, rescan
 from supply_chain.model.image import Model
 
-FOUND: TypeAdapter[list[Judged | Unjudged]] = TypeAdapter(list[Judged | Unjudged])
+FOUND: TypeAdapter[list[RescanResult | Unjudged]] = TypeAdapter(list[RescanResult | Unjudged])
 
 
 class Asked(Model):
@@ -30,13 +30,13 @@ class Asked(Model):
     version: str
     database: Path
     results: Path
-    images: tuple[KnownImage, ...]
+    images: tuple[FleetImage, ...]
 
 
-def once(asked: Asked) -> list[Judged | Unjudged]:
+def once(asked: Asked) -> list[RescanResult | Unjudged]:
     """Rescan every image in chunks, with the database pinned at the start."""
     tool = Tool("grype", asked.grype, asked.version)
-    with pinned(tool, asked.database) as held:
+    with pin_database(tool, asked.database) as held:
         scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
         bench = Fleet(asked.host, asked.directory).bench(scanner, asked.results)
         return [seen for chunk in chunks(asked.images) for seen in rescan(chunk, bench)]

@@ -16,15 +16,15 @@ from cscm_laptop.vulndb.building import _activate, _stage
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.database import open_inventory
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import pinned, read_database
+from supply_chain.adapters.vulndb import pin_database, read_database
 from supply_chain.adapters.vulndb.current import MODEL, Record
-from supply_chain.adapters.vulndb.current import digest_of as database_digest
+from supply_chain.adapters.vulndb.current import read_digest as database_digest
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
-from supply_chain.fleet.exposure import Judged, Unjudged
-from supply_chain.fleet.known import KnownImage
-from supply_chain.fleet.reconcile import everything
+from supply_chain.fleet.exposure import RescanResult, Unjudged
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reconcile import list_all_images
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
@@ -49,7 +49,7 @@ def alone(grype: Tool, environment: dict[str, str], sbom: bytes, work: Path) -> 
     }
 
 
-def signed(fleet: Fleet, image: KnownImage) -> list[Report]:
+def signed(fleet: Fleet, image: FleetImage) -> list[Report]:
     """Return every report that curation signed about an image, oldest first."""
     found = fleet.store(TierName.EXECUTION).verified(image.ref, TierName.CURATION, VULNERABILITIES)
     return [Report.model_validate(each.predicate["cscm"]) for each in found]
@@ -68,7 +68,7 @@ def test_rescan_reports_the_findings_of_plain_grype(
 
     seen = rescans.run(images)
 
-    assert {each.ref for each in seen} == set(of) and all(isinstance(each, Judged) for each in seen)
+    assert {each.ref for each in seen} == set(of) and all(isinstance(each, RescanResult) for each in seen)
     expected = {digest_of(sbom): alone(grype, plain, sbom, tmp_path) for sbom in sboms}
     assert sum(map(len, expected.values())) > len(sboms), "there is something to find"
     for image in images:
@@ -84,8 +84,8 @@ def test_rescan_reports_the_findings_of_plain_grype(
     assert all(len(signed(rescans.fleet, image)) == 1 for image in images)
 
 
-def _seen(found: Iterable[Judged | Unjudged]) -> list[Judged]:
-    return [each for each in found if isinstance(each, Judged)]
+def _seen(found: Iterable[RescanResult | Unjudged]) -> list[RescanResult]:
+    return [each for each in found if isinstance(each, RescanResult)]
 
 
 def test_rescan_continues_after_sigkill(rescans: Rescans, sboms: list[bytes]) -> None:
@@ -125,7 +125,7 @@ def test_rescan_keeps_the_database_that_it_started_with(
     from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
 
     images, began = fleet.add("one", sboms[:6]), read_database(database).digest
-    with pinned(grype, database) as held:
+    with pin_database(grype, database) as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, quiet=True)
         bench = fleet.bench(scanner, tmp_path / "results")
         list(rescan(images[:3], bench))
@@ -139,7 +139,7 @@ def test_rescan_keeps_the_database_that_it_started_with(
 
 def test_write_into_the_pinned_database_stops_the_run(grype: Tool, database: Path) -> None:
     """The pinned copy is a hard link, so a write into the original changes it too."""
-    with pinned(grype, database) as held:
+    with pin_database(grype, database) as held:
         file = database / MODEL / "vulnerability.db"
         file.chmod(0o600)
         with file.open("r+b") as opened:
@@ -148,7 +148,7 @@ def test_write_into_the_pinned_database_stops_the_run(grype: Tool, database: Pat
 
         with pytest.raises(DatabaseUnusable, match="changed while"):
             held.database()
-    with pytest.raises(DatabaseUnusable), pinned(grype, database):
+    with pytest.raises(DatabaseUnusable), pin_database(grype, database):
         pass  # a damaged database cannot be pinned
 
 
@@ -182,7 +182,7 @@ def test_rescan_lists_all_curated_images_without_referrers_and_copies(
         imageTag="0000000-0123456789ab-encrypted",
     )
 
-    found = list(everything(Ecr(fleet.ecr, fleet.host), open_inventory(f"sqlite:///{tmp_path}/inventory.db")))
+    found = list(list_all_images(Ecr(fleet.ecr, fleet.host), open_inventory(f"sqlite:///{tmp_path}/inventory.db")))
 
     assert {each.ref for each in found} == {each.ref for each in images}
     assert not any(each.running for each in found)

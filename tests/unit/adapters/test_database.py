@@ -14,11 +14,10 @@ from sqlalchemy import create_engine
 
 from supply_chain.adapters.database import connection as database
 from supply_chain.adapters.database import open_inventory
-from supply_chain.adapters.database.connection import instant
-from supply_chain.adapters.database.schema import VERSION, changing, configuration
+from supply_chain.adapters.database.connection import format_time
+from supply_chain.adapters.database.schema import VERSION, configuration, write_transaction
 from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
-from supply_chain.evidence.sbom import version_in
 from supply_chain.model.image import StorageStatus
 from tests.contract.inventory import NOON, InventoryContract, digest, entry, scan, stored
 
@@ -50,7 +49,7 @@ def test_inventory_keeps_its_entries_when_reopened(tmp_path):
 def test_migrated_inventory_counts_images_as_unread_until_reconciled(tmp_path, step):
     """A migration that drops data must not let a query answer that a package is in no image."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
-    with changing(engine) as connection:
+    with write_transaction(engine) as connection:
         command.upgrade(configuration(connection), step)
         ref = entry(1).image.ref
         image = (ref.repository, ref.digest, "hello", "", digest(801), "mark 1", entry(1).image.model_dump_json())
@@ -61,8 +60,8 @@ def test_migrated_inventory_counts_images_as_unread_until_reconciled(tmp_path, s
         connection.exec_driver_sql("INSERT INTO facts VALUES ('reconciled', '2026-11-24T12:00:00+00:00')")
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
-    assert (inventory.reconciled(), inventory.unlisted(), inventory.unscanned()) == (None, 1, 1)
-    assert inventory.marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
+    assert (inventory.last_reconciled(), inventory.count_without_sbom(), inventory.count_unscanned()) == (None, 1, 1)
+    assert inventory.read_marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
 
 
 def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
@@ -76,7 +75,7 @@ def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
         for n in range(3)
     ]
     documents = [each.model_dump_json() for each in images[:2]] + [json.dumps(images[2].model_dump(mode="json"))]
-    with changing(engine) as connection:
+    with write_transaction(engine) as connection:
         command.upgrade(configuration(connection), "0003")
         for each, document in zip(images, documents, strict=True):
             row = (each.ref.repository, each.ref.digest, "hello", "", True, "mark", document)
@@ -86,8 +85,8 @@ def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
             )  # fmt: skip
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
-    assert set(inventory.marks("hello").values()) == {"mark"} and list(inventory.images()) == images
-    assert (inventory.unscanned(), inventory.by_starter()) == (2, 2)
+    assert set(inventory.read_marks("hello").values()) == {"mark"} and list(inventory.images()) == images
+    assert (inventory.count_unscanned(), inventory.count_by_starter()) == (2, 2)
 
 
 def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_path):
@@ -99,7 +98,7 @@ def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_pa
         spoilt.model_dump_json(),
         json.dumps(entry(3).image.model_dump(mode="json")),
     ]
-    with changing(engine) as connection:
+    with write_transaction(engine) as connection:
         command.upgrade(configuration(connection), "0004")
         for number, document in enumerate(documents, 1):
             ref = entry(number).image.ref
@@ -110,8 +109,8 @@ def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_pa
             )  # fmt: skip
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
-    assert list(inventory.marks("hello").values()) == ["", "mark", "mark"]
-    assert (inventory.unreadable(), inventory.unlisted()) == (1, 1)
+    assert list(inventory.read_marks("hello").values()) == ["", "mark", "mark"]
+    assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 1)
 
 
 @pytest.mark.parametrize("address", ["", "inventory.db", "mysql://x/y", "sqlite+aiosqlite:///x", "postgresql://x/y"])
@@ -164,24 +163,8 @@ def test_open_inventory_refuses_file_that_is_no_database(tmp_path):
     assert path.read_text().startswith("these are my notes")
 
 
-@pytest.mark.parametrize(
-    ("purl", "version"),
-    [
-        ("pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64", "1:1.2.13"),
-        ("pkg:npm/%40scope/name@1.0.0", "1.0.0"),
-        ("pkg:npm/%40scope/name", ""),
-        ("pkg:golang/github.com/a@b/c@v1#sub", "v1"),
-        ("pkg:generic/name", ""),
-        ("", ""),
-    ],
-)
-def test_version_in_decodes_version_of_package_url(purl, version):
-    """A package URL without a version gives the empty string."""
-    assert version_in(purl) == version
-
-
 def test_instant_text_sorts_chronologically():
     """The order must not depend on the time zone or on a fraction of a second."""
     half = NOON.replace(microsecond=500_000)
-    assert sorted([instant(half), instant(NOON)]) == [instant(NOON), instant(half)]
-    assert instant(NOON.astimezone(None)) == instant(NOON.astimezone(UTC))
+    assert sorted([format_time(half), format_time(NOON)]) == [format_time(NOON), format_time(half)]
+    assert format_time(NOON.astimezone(None)) == format_time(NOON.astimezone(UTC))

@@ -17,7 +17,7 @@ def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
     """The JSON still has the same values."""
     known = image(1, owner=NASTY)
     kept = SimpleNamespace(
-        images=lambda application: iter((known,)), gone=lambda application: (), reconciled=lambda: None
+        images=lambda application: iter((known,)), list_removed=lambda application: (), last_reconciled=lambda: None
     )
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
@@ -31,11 +31,16 @@ def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
 
 def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
     """An empty result is good news only if everything was looked at."""
-    kept = SimpleNamespace(affected=lambda name: (), reconciled=lambda: None, unscanned=lambda: 2, by_starter=lambda: 0)
+    kept = SimpleNamespace(
+        find_affected=lambda name: (),
+        last_reconciled=lambda: None,
+        count_unscanned=lambda: 2,
+        count_by_starter=lambda: 0,
+    )
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 
     never = CliRunner().invoke(main, ["where", "CVE-2026-1234"])
-    kept.reconciled, kept.unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
+    kept.last_reconciled, kept.count_unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
     after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
 
     assert "in 0 curated images, 0 of them running\nThe inventory was never reconciled" in never.stderr
@@ -48,8 +53,8 @@ def test_images_reports_age_and_every_image(monkeypatch):
     """It lists unreadable images, images without SBOM, and first the running ones that left the registry."""
     known, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
     kept = SimpleNamespace(
-        images=lambda application: iter((known,)), gone=lambda application: (gone,),
-        reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
+        images=lambda application: iter((known,)), list_removed=lambda application: (gone,),
+        last_reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
     )  # fmt: skip
     monkeypatch.setattr(fleet, "_inventory", lambda: kept)
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cscm import hook as hooks
-from cscm.hook import install, pushed
+from cscm.hook import install, parse_pushes
 from cscm.main import main
 
 OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -35,7 +35,7 @@ OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
 )
 def test_hook_parses_input_of_both_git_hooks(lines, pushes):
     """Each revision is reported once, and a deletion is ignored."""
-    assert pushed(lines) == pushes
+    assert parse_pushes(lines) == pushes
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from cscm.rendering import render
 from supply_chain.evidence.approval import Approval
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.monitor import Observation
-from supply_chain.fleet.exposure import Rescanned
+from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
@@ -46,7 +46,7 @@ def test_result_is_rendered_by_its_type(result, text):
     assert render(result) == text
 
 
-@pytest.mark.parametrize("kind", [Observation, Rescanned, Applied, Plan])
+@pytest.mark.parametrize("kind", [Observation, RescanReport, Applied, Plan])
 def test_result_with_report_has_renderer_of_its_own(kind):
     """Its `str` would be the list of its fields."""
     assert render.dispatch(kind) is not render.dispatch(object)

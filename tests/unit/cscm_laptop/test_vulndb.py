@@ -21,7 +21,7 @@ from cscm_laptop.vulndb.feed.compile import compile_feed
 from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Window, read_feed
 from cscm_laptop.vulndb.feed.versions import constraint, go_ranges, python_range
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import grype_environment, knows, read_database
+from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
@@ -352,10 +352,10 @@ def test_knows_distribution_that_database_has_data_for(
 
     asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
 
-    assert knows(systems, asked) is known
+    assert has_distribution(systems, asked) is known
 
 
 def test_knows_raises_if_there_is_no_database(tmp_path: Path) -> None:
     """An unknown distribution would be a different answer."""
     with pytest.raises(DatabaseUnusable):
-        knows(tmp_path, Distribution(name="debian", version="12"))
+        has_distribution(tmp_path, Distribution(name="debian", version="12"))

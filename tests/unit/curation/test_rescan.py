@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.curation.rescan import conclude, look, ruled_bases
+from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.image_status import image_status_repository
@@ -50,8 +50,8 @@ def image(world, make):
 
     def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
-        found = look(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
-        given, ruled = report or found.last.report.value, ruled_bases(bases, curation)
+        found = read_evidence(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
+        given, ruled = report or found.last.report.value, read_base_decisions(bases, curation)
         return conclude(found, given, curation, REPOSITORIES, layers, bases, ruled, lambda: world.now)
 
     return rescan
@@ -76,7 +76,7 @@ def test_rescan_with_critical_finding_signs_report_and_refusal(image, world, mak
     concluded = image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)))
 
     assert concluded.signed and not concluded.passes
-    assert (concluded.change.before, concluded.change.after, concluded.change.turned) == (True, False, True)
+    assert (concluded.change.before, concluded.change.after, concluded.change.is_reversal) == (True, False, True)
     assert [each.code for each in concluded.change.reasons] == ["scan.critical"]
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (2, 2)
 
@@ -166,9 +166,11 @@ def test_new_report_is_compared_with_last_reported_one(image, world, make, told,
         image(make.report(*findings, at=make.noon + timedelta(days=days)), timedelta(days=days))
 
     curation = world.store(TierName.CURATION)
-    kept = look(CURATED, Generator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told))
+    kept = read_evidence(
+        CURATED, Generator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told)
+    )
 
-    assert len(kept.told.report.value.findings) == found
+    assert len(kept.last_reported.report.value.findings) == found
     assert len(kept.last.report.value.findings) == 2
 
 
@@ -189,7 +191,7 @@ def test_block_and_unblock_of_base_change_verdict(image, world, make):
 
     assert [each.code for each in blocked.news.reasons] == ["base.blocked"] and not blocked.passes
     assert (again.news, again.passes) == (None, False)
-    assert unblocked.passes and unblocked.news.turned
+    assert unblocked.passes and unblocked.news.is_reversal
     assert (count(world, SUMMARY), count(world, VULNERABILITIES)) == (3, 1)
 
 
@@ -232,7 +234,7 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     say("unblock", 3)
 
     unblocked = image(later=timedelta(days=4))
-    assert unblocked.passes and unblocked.news.turned and count(world, SUMMARY) == 3
+    assert unblocked.passes and unblocked.news.is_reversal and count(world, SUMMARY) == 3
     assert image(later=timedelta(days=5)).news is None and count(world, SUMMARY) == 3
 
 
@@ -242,7 +244,7 @@ def test_unreadable_status_of_base_fails_images_built_on_it(image, world, make):
 
     with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
         image(bases=[BASE])
-    assert ruled_bases([BASE.moved_to("curated/base/proxy")], world.store(TierName.CURATION)) == {}
+    assert read_base_decisions([BASE.moved_to("curated/base/proxy")], world.store(TierName.CURATION)) == {}
 
 
 @pytest.mark.parametrize(("days", "signed"), [(4, False), (6, True)])
@@ -268,7 +270,7 @@ def test_verdict_of_other_policy_is_given_again(image, monkeypatch, world, make)
 def test_image_without_sbom_gets_one_and_first_verdict(world, make):
     """The SBOM is generated and signed as in `scan`."""
     curation, generator = world.store(TierName.CURATION), Generator()
-    found = look(CURATED, generator, world.registry, curation, lambda: world.now)
+    found = read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
     concluded = conclude(found, make.report(), curation, REPOSITORIES, lambda ref: (), (), {}, lambda: world.now)
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
@@ -283,7 +285,7 @@ def test_sbom_that_cannot_be_read_back_is_an_error(world, monkeypatch):
     monkeypatch.setattr(world.registry, "referrers", lambda subject: ())
 
     with pytest.raises(EvidenceInvalid, match="cannot be read back"):
-        look(CURATED, Generator(), world.registry, curation, lambda: world.now)
+        read_evidence(CURATED, Generator(), world.registry, curation, lambda: world.now)
 
 
 def test_image_that_was_not_examined_is_examined_by_rescan(world, make):
@@ -294,6 +296,6 @@ def test_image_that_was_not_examined_is_examined_by_rescan(world, make):
     pieces.attach(CURATED, TierName.CURATION, SBOM, before)
     world.now = make.noon + timedelta(days=1)
 
-    look(CURATED, generator, world.registry, curation, lambda: world.now)
+    read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
 
     assert generator.asked == [CURATED]

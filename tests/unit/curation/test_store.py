@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supply_chain.curation.store import blobs_in, store
+from supply_chain.curation.store import read_blobs, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
@@ -205,7 +205,7 @@ def test_invalid_manifest_counts_as_damaged(registry, manifest):
     registry.described = manifest
 
     with pytest.raises(ImageDamaged):
-        blobs_in(CURATED, registry)
+        read_blobs(CURATED, registry)
 
 
 def test_index_is_not_copied(kept, registry):

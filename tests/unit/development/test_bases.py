@@ -192,7 +192,7 @@ def test_image_from_unlisted_registry_is_refused(bases, registry):
     """A declared registry could redirect the engine to any address, including services of the host."""
     name = f"{registry}/a@{UPSTREAM}"
 
-    with pytest.raises(DockerfileRefused, match=f"from the registry {registry} builds take no images"):
+    with pytest.raises(DockerfileRefused, match=f"builds take no images from the registry {registry}"):
         bases.resolve(name, (name,))
 
 
@@ -203,7 +203,7 @@ def test_image_of_this_chain_that_is_no_base_is_refused(bases, name):
     """Images of other teams have passed no gate, and anyone can use the same name on Docker Hub."""
     name = f"{name}@{UPSTREAM}"
 
-    with pytest.raises(DockerfileRefused, match="no base"):
+    with pytest.raises(DockerfileRefused, match="not a base"):
         bases.resolve(name, (name,))
 
 

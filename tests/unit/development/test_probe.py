@@ -136,7 +136,7 @@ def test_leaves_omit_directories_above_listed_paths(paths):
     """The order is kept, also if another name sorts between a directory and its files."""
     wanted = [path for path in paths if not any(other.startswith(path + "/") for other in paths)]
 
-    assert probing._leaves(paths) == wanted
+    assert probing._drop_parents(paths) == wanted
 
 
 @pytest.mark.timeout(60)
@@ -144,7 +144,7 @@ def test_leaves_handle_many_paths_in_time():
     """Comparing all pairs of 100,000 paths would take an hour."""
     paths = [f"/data/{number:06}" for number in range(100_000)]
 
-    assert probing._leaves(["/data", *paths]) == paths
+    assert probing._drop_parents(["/data", *paths]) == paths
 
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=2**30, reserve=0)
@@ -175,7 +175,7 @@ class Sees:
 def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
     """The evidence names only the kind of the secret."""
     found, first = Findings(), run(**strict)
-    kinds = probing._secrets(Sees(), first, run(**loose))
+    kinds = probing._find_secrets(Sees(), first, run(**loose))
     probing._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
     probing._judge_processes(found, first, MANIFEST)
 
@@ -190,7 +190,7 @@ def test_probe_shows_last_output_without_secrets():
     found = Findings()
     probing._judge_start(found, run(), run(), MANIFEST, secret=False)
 
-    probing._judge_secrets(found, probing._secrets(Sees(), run(), run()))
+    probing._judge_secrets(found, probing._find_secrets(Sees(), run(), run()))
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from supply_chain.development.review import reviewed
+from supply_chain.development.review import apply_reviews
 from supply_chain.evidence.checks import Check, CheckResult, Outcome
 from supply_chain.model.image import Interval
 from supply_chain.model.manifest import Review
@@ -25,7 +25,7 @@ def review(at: str, check: str = "secrets") -> Review:
 
 def test_reviewed_finding_becomes_warning_with_reason():
     """The evidence shows what was let through and why."""
-    seen = reviewed(result("a_test.go:2: Secret Keyword"), [review("a_test.go:2")])
+    seen = apply_reviews(result("a_test.go:2: Secret Keyword"), [review("a_test.go:2")])
 
     assert seen.outcome is Outcome.WARNED
     assert seen.warned == ("a_test.go:2: Secret Keyword, which was reviewed: known to the test alone",)
@@ -37,7 +37,7 @@ def test_reviewed_finding_becomes_warning_with_reason():
 )
 def test_finding_at_other_place_still_fails(told):
     """This includes a line number with the same first digits, another line, another file and another format."""
-    seen = reviewed(result(told), [review("a_test.go:2")])
+    seen = apply_reviews(result(told), [review("a_test.go:2")])
 
     assert seen.failed == (told,)
     assert seen.warned == ("a_test.go:2 was reviewed, and there is nothing to be found there",)
@@ -45,7 +45,7 @@ def test_finding_at_other_place_still_fails(told):
 
 def test_review_matches_path_with_blanks_and_commas():
     """The place of a finding ends at its first colon and space; a reviewed place has no other colon."""
-    seen = reviewed(result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")])
+    seen = apply_reviews(result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")])
 
     assert seen.failed == ("a: b.go:2: Secret Keyword",)
     assert seen.warned == ("a b,c.go:2: Secret Keyword: x, which was reviewed: known to the test alone",)
@@ -53,7 +53,7 @@ def test_review_matches_path_with_blanks_and_commas():
 
 def test_review_applies_to_one_check_only():
     """A finding that is no secret may still be dangerous code."""
-    seen = reviewed(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])
+    seen = apply_reviews(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])
 
     assert seen.outcome is Outcome.FAILED
 

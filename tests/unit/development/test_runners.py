@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.development.reports import ReportInvalid, read_report
-from supply_chain.development.runners import JUDGED, RUNNERS, nothing_tested, runner_of
+from supply_chain.development.runners import JUDGED, RUNNERS, detect_runner, has_no_tests
 from supply_chain.development.tested import judge_tests
 
 
@@ -31,7 +31,7 @@ from supply_chain.development.tested import judge_tests
 )
 def test_nothing_tested_recognizes_output_of_empty_runs(said):
     """Each of these runs ends with exit status 0."""
-    assert nothing_tested(said)
+    assert has_no_tests(said)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_nothing_tested_recognizes_output_of_empty_runs(said):
 )
 def test_nothing_tested_accepts_output_of_real_or_unknown_runs(said):
     """An unknown runner gets the benefit of the doubt."""
-    assert not nothing_tested(said)
+    assert not has_no_tests(said)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_nothing_tested_accepts_output_of_real_or_unknown_runs(said):
 )
 def test_runner_is_recognized_by_its_command(command, runner):
     """Shells, inline scripts and programs that only print are no runners."""
-    found = runner_of(command)
+    found = detect_runner(command)
 
     assert (found.name if found else None) == runner
 
@@ -261,4 +261,4 @@ def test_runner_reads_hostile_output_in_time(name, output):
 def test_nothing_tested_reads_hostile_output_in_time(output):
     """Only the outputs of blanks and of `0 tests` count as no tests."""
     for text in (output, output[-JUDGED:]):
-        assert nothing_tested(text) == (text.isspace() or text.endswith("0 tests\n"))
+        assert has_no_tests(text) == (text.isspace() or text.endswith("0 tests\n"))

@@ -193,7 +193,7 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
     """The gate, not the check, decides how many are accepted."""
     report = make.report(make.finding("critical"), make.finding("low"))
 
-    check, found = checking.known_vulnerabilities(dependencies(report, 3), lambda: make.noon)
+    check, found = checking.scan_dependencies(dependencies(report, 3), lambda: make.noon)
 
     assert found == report
     assert (check.check, check.outcome) == (Check.DEPENDENCIES, Outcome.WARNED)
@@ -205,7 +205,7 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
 
 def test_dependency_check_of_source_without_packages_passes(make):
     """The result says that there are no packages."""
-    check, _ = checking.known_vulnerabilities(dependencies(make.report(), 0), lambda: make.noon)
+    check, _ = checking.scan_dependencies(dependencies(make.report(), 0), lambda: make.noon)
 
     assert check.outcome is Outcome.PASSED
     assert "no declared third-party packages" in check.passed[0]
@@ -214,4 +214,4 @@ def test_dependency_check_of_source_without_packages_passes(make):
 def test_dependency_check_fails_with_error_of_scanner(make):
     """A failed scan must not look like a clean source."""
     with pytest.raises(ScannerFailed):
-        checking.known_vulnerabilities(dependencies(ScannerFailed("x\ny")), lambda: make.noon)
+        checking.scan_dependencies(dependencies(ScannerFailed("x\ny")), lambda: make.noon)

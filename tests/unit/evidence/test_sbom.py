@@ -15,11 +15,9 @@ from supply_chain.evidence.sbom import (
     Reference,
     References,
     Referred,
-    in_url,
     last_listed,
     packages_in,
     sbom_in,
-    source_in,
     system_packages,
 )
 from supply_chain.evidence.statement import BUNDLE, SBOM, about
@@ -283,37 +281,3 @@ def test_system_packages_are_those_of_the_distribution():
         ("deb", "a", ""),
         ("apk", "c", ""),
     }
-
-
-@pytest.mark.parametrize(("purl", "source"), [
-    ("pkg:deb/debian/libssl3@3.0.15-1?arch=amd64&distro=debian-12&upstream=openssl", ("openssl", "3.0.15-1")),
-    ("pkg:deb/debian/libc6@2.36-9%2Bb1?upstream=glibc%402.36-9", ("glibc", "2.36-9")),
-    ("pkg:rpm/redhat/glibc-common@2.34-100.el9?upstream=glibc-2.34-100.el9.src.rpm", ("glibc", "2.34")),
-    ("pkg:apk/alpine/libssl3@3.1?upstream=openssl", ("openssl", "3.1")),
-    ("pkg:rpm/x/y@1?upstream=odd.src.rpm", ("", "")), ("pkg:pypi/flask@1", ("", "")), ("", ("", "")),
-])  # fmt: skip
-def test_source_package_is_read_from_purl(purl, source):
-    """Advisories name the source package; syft writes it into the package URL."""
-    assert source_in(purl) == source
-
-
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        ("pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64&upstream=zlib", ("deb", "zlib1g", "1:1.2.13")),
-        ("pkg:deb/debian/zlib1g", ("deb", "zlib1g", "")),
-        ("pkg:deb/debian/zlib1g?arch=source#a/b", ("deb", "zlib1g", "")),
-        ("pkg:deb/debian/zlib1g#a?b", ("deb", "zlib1g", "")),
-        ("pkg:PyPI/django@3.2", ("pypi", "django", "3.2")),
-        ("pkg:/pypi/django@3.2/", ("pypi", "django", "3.2")),
-        ("pkg:golang/github.com/a/b@v1#sub/module", ("golang", "github.com/a/b", "v1")),
-        ("pkg:GoLang/github.com/a/b", ("golang", "github.com/a/b", "")),
-        ("pkg:npm/%40scope/name@1.0", ("npm", "@scope/name", "1.0")),
-        ("pkg:npm/%40scope/name", ("npm", "@scope/name", "")),
-        ("pkg:deb", ("deb", "", "")),
-        ("pkg:", ("", "", "")),
-    ],
-)
-def test_purl_gives_type_name_and_version(url, found):
-    """For some types the namespace is part of the name."""
-    assert in_url(url) == found

@@ -8,7 +8,7 @@ from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
 from supply_chain.execution import deploy as module
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.reverse_proxy import server_of
+from supply_chain.execution.reverse_proxy import server_name
 from supply_chain.model.container import labels
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.policies import DEPLOY
@@ -32,15 +32,15 @@ class Stage:
             "staging-hello-old-1", labels=labels("application", "hello", OTHER, "r", environment="staging")
         )
         self.engine.start(self.old.id)
-        self.serves = server_of(self.old)
+        self.serves = server_name(self.old)
         monkeypatch.setattr(module, "ReverseProxy", lambda *_: self.as_reverse_proxy())
         ready = SimpleNamespace(ready=True, says="", seconds=0.1)
-        monkeypatch.setattr(module, "wait_ready", lambda *_: ready)
+        monkeypatch.setattr(module, "wait_until_ready", lambda *_: ready)
         monkeypatch.setattr(module, "trouble_at", lambda *_: "")
 
     def as_reverse_proxy(self):
         def switch(new, *_):
-            self.serves = server_of(new)
+            self.serves = server_name(new)
             return self.reverse_proxy
 
         def finish(_, wait):
@@ -48,7 +48,7 @@ class Stage:
             wait(1)
 
         return SimpleNamespace(
-            known=lambda: (self.reverse_proxy,), serves=lambda: self.serves, fits=lambda: self.reverse_proxy,
+            list_all=lambda: (self.reverse_proxy,), serves=lambda: self.serves, fits=lambda: self.reverse_proxy,
             switch=switch, finish=finish, remove_all_but=lambda _: None,
         )  # fmt: skip
 
@@ -117,13 +117,13 @@ def test_refused_before_switch_keeps_previous_container(stage):
     """The new container was ready, but no request has reached it."""
 
     def may_serve():
-        assert REF.digest in stage.left and stage.serves == server_of(stage.old)
+        assert REF.digest in stage.left and stage.serves == server_name(stage.old)
         raise DeploymentFailed("it was blocked meanwhile")
 
     with pytest.raises(DeploymentFailed, match="blocked"):
         stage.deploy(stage.said.append, may_serve=may_serve)
 
-    assert stage.said == [] and stage.left == [stage.old.image] and stage.serves == server_of(stage.old)
+    assert stage.said == [] and stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
 
 
 @pytest.mark.parametrize("without", ["may_serve", "recorded"])

@@ -7,13 +7,13 @@ import pytest
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import (
     UNWATCHED,
-    drifts,
-    entered,
+    add_entries,
+    find_entries,
     judge_accesses,
-    of_deployments,
+    list_drifts,
     read_host,
-    with_entries,
-    without_values,
+    redact_values,
+    select_deployment_entries,
 )
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
@@ -74,7 +74,7 @@ def action(kind="exec_start", command="sh", at=0, container=OWN):
 
 
 def went(*actions):
-    return entered(History(actions=actions), OURS, {REVERSE_PROXY})
+    return find_entries(History(actions=actions), OURS, {REVERSE_PROXY})
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_entry_command_is_reported_once_with_count_without_values():
 
     assert [each.fact.partition(": ")[2] for each in found] == ["env TOKEN=… tool --password=… run", "id"]
     assert "(2 times, last 2026-11-24 12:01:00 UTC)" in found[0].fact
-    assert len(without_values("x" * 999)) == 201
+    assert len(redact_values("x" * 999)) == 201
 
 
 def test_actions_of_the_chain_itself_are_not_reported():
@@ -128,7 +128,7 @@ def test_entry_is_added_to_deviations_of_deployment():
     first, entry = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.files", "drift.exec"))
     others = [observation(wanted=""), observation(container=STRANGER)]
 
-    own, *rest = with_entries([observation(deviations=(first,)), *others], {OWN: (entry,)})
+    own, *rest = add_entries([observation(deviations=(first,)), *others], {OWN: (entry,)})
 
     assert own.deviations == (first, entry) and rest == others
 
@@ -139,7 +139,7 @@ def test_entry_into_reverse_proxy_concerns_each_application_behind_it():
     others = [EXPECTED.model_copy(update={"container": "3" * 64}), EXPECTED.model_copy(update={"container": "4" * 64})]
     others[1] = others[1].model_copy(update={"reverse_proxy": "5" * 64})
 
-    found = of_deployments([EXPECTED, *others], {REVERSE_PROXY: (first,), OWN: (second,)})
+    found = select_deployment_entries([EXPECTED, *others], {REVERSE_PROXY: (first,), OWN: (second,)})
 
     assert found == {OWN: (second, first), "3" * 64: (first,)}
 
@@ -178,7 +178,7 @@ def test_read_host_covers_all_containers(engine):
         own: ["drift.exec", "drift.attached"],
     }  # fmt: skip
     assert "the reverse proxy of hello in staging" in seen.entered[own][1].fact
-    reported, *_ = with_entries([observation(container=own)], seen.entered)
+    reported, *_ = add_entries([observation(container=own)], seen.entered)
     assert [each.code for each in reported.deviations] == ["drift.exec", "drift.attached"]
     assert seen.last == 9
     assert look(engine, [deployed], after=9).entered == {}, "reported once"
@@ -192,7 +192,7 @@ def test_read_host_reports_lost_engine_history_without_drift(engine):
     seen = look(engine, after=8)
 
     assert [each.code for one in seen.observations for each in one.deviations] == [UNWATCHED]
-    assert drifts(seen.observations) == ()
+    assert list_drifts(seen.observations) == ()
     assert look(engine, after=9).observations == ()
 
 
@@ -205,4 +205,4 @@ def test_drifts_are_sorted_unique_codes_without_unwatched():
     """Each code occurs once."""
     both = tuple(Deviation(code=code, fact="f", remedy="r") for code in ("host.mount", "drift.exec", UNWATCHED))
 
-    assert drifts([observation(deviations=both), observation(deviations=both)]) == ("drift.exec", "host.mount")
+    assert list_drifts([observation(deviations=both), observation(deviations=both)]) == ("drift.exec", "host.mount")

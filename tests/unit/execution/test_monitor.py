@@ -10,7 +10,7 @@ import pytest
 from supply_chain.errors import CheckNotMade, EngineUnavailable
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Observation, Seen, compare, monitor, settled
+from supply_chain.execution.monitor import DeploymentState, Observation, compare, drop_deploying, monitor
 from supply_chain.execution.reverse_proxy import PROFILE
 from supply_chain.model.container import (
     APPLICATION,
@@ -78,19 +78,19 @@ REVERSE_PROXY = CONTAINER.model_copy(
 IMAGE = LocalImage(
     digest=DIGEST, environment={"PATH": "/bin", "GREETING": "hello"}, command=("/app",), volumes=(), labels={}
 )
-WELL = Seen(container=CONTAINER, image=IMAGE, changes=(), reverse_proxy=REVERSE_PROXY, trouble="")
+WELL = DeploymentState(container=CONTAINER, image=IMAGE, changes=(), reverse_proxy=REVERSE_PROXY, trouble="")
 
 
-def codes(seen: Seen) -> list[str]:
+def codes(seen: DeploymentState) -> list[str]:
     return [deviation.code for deviation in compare(EXPECTED, seen)]
 
 
-def with_container(**changes) -> Seen:
-    return Seen(CONTAINER.model_copy(update=changes), IMAGE, (), REVERSE_PROXY, "")
+def with_container(**changes) -> DeploymentState:
+    return DeploymentState(CONTAINER.model_copy(update=changes), IMAGE, (), REVERSE_PROXY, "")
 
 
-def with_reverse_proxy(**changes) -> Seen:
-    return Seen(CONTAINER, IMAGE, (), REVERSE_PROXY.model_copy(update=changes), "")
+def with_reverse_proxy(**changes) -> DeploymentState:
+    return DeploymentState(CONTAINER, IMAGE, (), REVERSE_PROXY.model_copy(update=changes), "")
 
 
 def test_matching_container_has_no_deviation():
@@ -150,7 +150,7 @@ def test_files_changed_outside_writable_paths_are_drift():
     """Files in declared writable paths are ignored."""
     changes = (Change(kind="added", path="/tmp/fine"), Change(kind="added", path="/usr/bin/nc"))
 
-    (deviation,) = compare(EXPECTED, Seen(CONTAINER, IMAGE, changes, REVERSE_PROXY, ""))
+    (deviation,) = compare(EXPECTED, DeploymentState(CONTAINER, IMAGE, changes, REVERSE_PROXY, ""))
 
     assert deviation.code == "drift.files"
     assert "/usr/bin/nc (added)" in deviation.fact
@@ -160,7 +160,7 @@ def test_files_changed_outside_writable_paths_are_drift():
 @pytest.mark.parametrize(
     "seen",
     [
-        Seen(CONTAINER, IMAGE, (), None, ""),
+        DeploymentState(CONTAINER, IMAGE, (), None, ""),
         with_reverse_proxy(status="exited"),
         with_reverse_proxy(image=OTHER),
         with_reverse_proxy(profile=HARDENED),
@@ -174,7 +174,9 @@ def test_changed_reverse_proxy_is_drift(seen):
 
 def test_all_deviations_are_reported_at_once():
     """One deviation does not hide another."""
-    gone = Seen(container=None, image=None, changes=(), reverse_proxy=None, trouble="no answer from port 18080")
+    gone = DeploymentState(
+        container=None, image=None, changes=(), reverse_proxy=None, trouble="no answer from port 18080"
+    )
 
     assert codes(gone) == ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"]
 
@@ -188,7 +190,7 @@ def test_deviation_omits_values_of_settings():
 
 def test_each_deviation_has_remedy():
     """An operator learns what to do."""
-    gone = Seen(container=None, image=None, changes=(), reverse_proxy=None, trouble="x")
+    gone = DeploymentState(container=None, image=None, changes=(), reverse_proxy=None, trouble="x")
 
     assert all(deviation.remedy for deviation in compare(EXPECTED, gone))
 
@@ -463,7 +465,7 @@ def test_settled_leaves_out_application_being_deployed(under_way, left):
         "of parts": observed(name.replace(short(DIGEST), "proxy")),
     }
 
-    assert settled(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)
+    assert drop_deploying(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)
 
 
 def test_settled_keeps_observations_of_other_deployments():
@@ -477,4 +479,4 @@ def test_settled_keeps_observations_of_other_deployments():
         observed("nobody's"),
     )
 
-    assert settled(others, {("staging", "hello")}) == others
+    assert drop_deploying(others, {("staging", "hello")}) == others

@@ -9,7 +9,7 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
 from supply_chain.evidence.store import CREATED
 from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.records import record, should_run
+from supply_chain.execution.records import read_expected, record
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
@@ -87,7 +87,7 @@ def deployed(world, make, registry):
 
 @pytest.fixture
 def expected(world, registry):
-    return lambda: should_run(PLACES, registry, registry, world.store(EXECUTION))
+    return lambda: read_expected(PLACES, registry, registry, world.store(EXECUTION))
 
 
 def test_record_is_attached_in_repository_of_execution(deployed, registry, world):
@@ -163,11 +163,11 @@ def test_should_run_of_one_application_reads_only_its_records(deployed, world, r
     deployed(after=1, environment="production")
     deployed(FIRST.moved_to("curated/hello/too"), 2, application="hello/too")
 
-    found = should_run(PLACES, registry, registry, world.store(EXECUTION), "hello")
+    found = read_expected(PLACES, registry, registry, world.store(EXECUTION), "hello")
 
     assert [(e.environment, e.application) for e in found] == [("production", "hello"), ("staging", "hello")]
     assert set(registry.asked) == {"evidence/execution/hello"} and registry.listed == []
-    assert should_run(PLACES, registry, registry, world.store(EXECUTION), "never/deployed") == ()
+    assert read_expected(PLACES, registry, registry, world.store(EXECUTION), "never/deployed") == ()
 
 
 def test_should_run_omits_environment_that_was_not_requested(deployed, world, registry):
@@ -175,7 +175,9 @@ def test_should_run_omits_environment_that_was_not_requested(deployed, world, re
     deployed()
     deployed(after=1, environment="production")
 
-    assert [e.environment for e in should_run(["staging"], registry, registry, world.store(EXECUTION))] == ["staging"]
+    assert [e.environment for e in read_expected(["staging"], registry, registry, world.store(EXECUTION))] == [
+        "staging"
+    ]
 
 
 def test_should_run_reads_only_recent_records(deployed, expected, registry):
@@ -208,7 +210,7 @@ def test_record_of_signer_with_fast_clock_is_found(deployed, registry, world, ma
     deployed(FIRST, 240)
     deployed(SECOND, 60)
 
-    (found,) = should_run(["staging"], registry, registry, world.store(EXECUTION))
+    (found,) = read_expected(["staging"], registry, registry, world.store(EXECUTION))
 
     assert found.digest == FIRST.digest
 
@@ -222,7 +224,7 @@ def test_should_run_result_is_independent_of_other_environments(deployed, regist
     deployed(SECOND, 1200)
 
     world.now = make.noon + timedelta(hours=2)
-    found = {each.environment: each for each in should_run(asked, registry, registry, world.store(EXECUTION))}
+    found = {each.environment: each for each in read_expected(asked, registry, registry, world.store(EXECUTION))}
 
     assert found["staging"].digest == SECOND.digest
 

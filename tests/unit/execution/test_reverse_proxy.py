@@ -1,7 +1,7 @@
 """The configuration of the reverse proxy."""
 
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.reverse_proxy import ReverseProxy, render, target_of
+from supply_chain.execution.reverse_proxy import ReverseProxy, parse_target, render
 
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -17,7 +17,7 @@ def test_configuration_routes_to_container_and_reports_its_name():
 
     assert "server application 0123456789ab:9000 resolvers engine" in text
     assert 'text/plain string "0123456789ab r1"' in text
-    assert target_of(text) == ("0123456789ab", 9000)
+    assert parse_target(text) == ("0123456789ab", 9000)
 
 
 def test_resolver_keeps_last_address_if_engine_does_not_answer():

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.adapters.process.command import Cancellation, cancellation, current, to_its_end
+from supply_chain.adapters.process.command import Cancellation, cancellation, current, defer_cancellation
 from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository
@@ -75,7 +75,7 @@ class Around:
         site = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
             released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
-            now=lambda: self.make.noon, wait=time.sleep, to_its_end=to_its_end,
+            now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
         )  # fmt: skip
         return take_into_service(verdict, environment, site, "run", force=force)
 

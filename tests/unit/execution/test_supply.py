@@ -13,7 +13,7 @@ import pytest
 
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
 from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement, about
-from supply_chain.execution.supply import DecryptingSupply, PullSupply, tidy
+from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
 from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
@@ -186,7 +186,7 @@ def pulled(engine: MemoryEngine, *digests: str) -> None:
 
 def tidied(engine: MemoryEngine) -> set[str]:
     """Run tidy and return the remaining names."""
-    tidy(lambda: engine, "registry.example", [REF.repository])
+    remove_unneeded(lambda: engine, "registry.example", [REF.repository])
     return set(engine.tags)
 
 

@@ -13,7 +13,7 @@ from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOAK, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.fleet.explain import explain, timeline
-from supply_chain.fleet.known import KnownImage, Note, Seen
+from supply_chain.fleet.image import FleetImage, HostContainer, Note
 from supply_chain.model.image import ImageRef, Material, StoredManifest
 from supply_chain.model.tier import Gate, TierName, evidence_repository
 
@@ -127,7 +127,9 @@ def test_explain_shows_missing_base_as_unknown(fleet, make):
     del fleet.registry.stored["curated/base/python"]
     for application in ("base/python", "hello"):
         fleet.refresh(application)
-    fleet.inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon)
+    fleet.inventory.record_host(
+        "laptop", [HostContainer(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon
+    )
 
     (told,) = explain(above.digest, fleet.inventory)
     assert [(base.known, base.released) for base in told.built_from] == [(False, False)]
@@ -203,7 +205,7 @@ def test_every_predicate_type_has_a_readable_event_name(make):
     ]
     stored = StoredManifest(digest=BASE, pushed_at=make.noon, size=1)
 
-    moments = timeline(KnownImage(ref=ref, stored=stored, notes=tuple(notes)))
+    moments = timeline(FleetImage(ref=ref, stored=stored, notes=tuple(notes)))
 
     assert len(moments) == len(types) + 1 > 10
     assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []

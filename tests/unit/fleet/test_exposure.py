@@ -3,18 +3,18 @@
 import pytest
 
 from supply_chain.fleet.exposure import (
-    Judged,
     Rebuild,
-    Rescanned,
+    RescanReport,
+    RescanResult,
     Unjudged,
     compare_reports,
-    concerned,
     contains_package,
-    due,
-    gone,
-    incomplete,
-    key_of,
-    rebuilds,
+    find_due,
+    find_fixes,
+    finding_key,
+    group_by_application,
+    incomplete_error,
+    propose_rebuilds,
     sort_by_exposure,
 )
 from supply_chain.model.image import ImageRef
@@ -25,8 +25,8 @@ from supply_chain.model.manifest import Limits
 def seen(make):
     def one(name, **changes):
         number = str(abs(hash(name)) % 10)
-        return Judged(**{"ref": ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64), "passes": True,
-                       **changes})  # fmt: skip
+        ref = ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64)
+        return RescanResult(**{"ref": ref, "passes": True, **changes})
 
     return one
 
@@ -53,13 +53,13 @@ def test_rescan_report_is_complete_unless_retry_may_help(make):
     late = lost.model_copy(update={"retryable": True})
 
     def tells_all(**changes):
-        return Rescanned(database=make.report().database, scanner="grype", started=make.noon, seconds=1, images=1,
-                         signed=0, changed=0, exploited=0, told=(), **changes).tells_all  # fmt: skip
+        return RescanReport(database=make.report().database, scanner="grype", started=make.noon, seconds=1, images=1,
+                         signed=0, changed=0, exploited=0, reported=(), **changes).is_complete  # fmt: skip
 
     assert tells_all() and tells_all(unjudged=(lost,))
     assert not any((tells_all(only=("openssl",)), tells_all(left=1), tells_all(unjudged=(lost, late))))
     assert f"2 images could not be judged; all others were:\n  {lost.ref}: it is damaged" in str(
-        incomplete([lost, late])
+        incomplete_error([lost, late])
     )
 
 
@@ -68,7 +68,7 @@ def test_concerned_groups_images_by_application(seen):
     other, two = seen("b", owner="x"), seen("a", owner="y")
     one = seen("a", owner="y", running=("prod-eu",), in_production=True)
 
-    first, second = concerned(sort_by_exposure([other, two, one]))
+    first, second = group_by_application(sort_by_exposure([other, two, one]))
     assert [(each.owner, each.application) for each in (first, second)] == [("y", "a"), ("x", "b")]
     assert (first.running, first.refused, second.running) == (("prod-eu",), 0, ())
 
@@ -82,7 +82,7 @@ def test_concerned_counts_findings_and_images_of_an_application(seen, make):
         seen("a", running=("production", "staging"), exploited=(one,), worse=(one,), better=(two,), rebuild=(rebuild,)),
     ]
 
-    (told,) = concerned(images)
+    (told,) = group_by_application(images)
     assert (told.exploited, told.images_exploited, told.due, told.worse, told.better, told.refused) == (
         3,
         2,
@@ -113,8 +113,8 @@ def test_due_findings_are_fixable_and_above_the_limit(make):
     fixable, unfixed = make.finding("high", id="CVE-1"), make.finding("high", id="CVE-2", fixed_in=())
     medium, exploited = make.finding("medium", id="CVE-3"), make.finding("low", id="CVE-4", known_exploited=True)
 
-    assert due(make.report(fixable, unfixed, medium, exploited), Limits(high=1)) == (fixable, exploited)
-    assert due(make.report(fixable, unfixed, medium), Limits(high=2)) == ()
+    assert find_due(make.report(fixable, unfixed, medium, exploited), Limits(high=1)) == (fixable, exploited)
+    assert find_due(make.report(fixable, unfixed, medium), Limits(high=2)) == ()
 
 
 @pytest.mark.parametrize(
@@ -177,17 +177,17 @@ def test_rebuild_is_proposed_if_newest_base_fixes_a_finding(make, seen):
     """The proposal names only findings that the newest admitted base no longer has."""
     flaw, stays, own = (make.finding(id=f"CVE-{n}") for n in (1, 2, 3))
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
-    old = Judged(ref=ref, passes=True, findings=(flaw, stays))
+    old = RescanResult(ref=ref, passes=True, findings=(flaw, stays))
     new = old.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "2" * 64}), "findings": (stays,)})
     refused = new.model_copy(update={"ref": ref.model_copy(update={"digest": "sha256:" + "3" * 64}), "passes": False,
                                      "findings": ()})  # fmt: skip
-    fixed = gone([refused, new, old])
+    fixed = find_fixes([refused, new, old])
 
-    (proposed,) = rebuilds([flaw, stays, own], [ref.digest, ref.digest], fixed)
+    (proposed,) = propose_rebuilds([flaw, stays, own], [ref.digest, ref.digest], fixed)
 
     assert (proposed.newest, proposed.findings) == (new.ref.digest, ("CVE-1",))
-    assert rebuilds([stays, own], [ref.digest], fixed) == ()
-    assert rebuilds([flaw], [new.ref.digest], fixed) == () and gone([refused, old]) != fixed
+    assert propose_rebuilds([stays, own], [ref.digest], fixed) == ()
+    assert propose_rebuilds([flaw], [new.ref.digest], fixed) == () and find_fixes([refused, old]) != fixed
 
 
 def test_newer_version_with_same_finding_is_not_fixed(make):
@@ -195,7 +195,7 @@ def test_newer_version_with_same_finding_is_not_fixed(make):
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)
     old = make.finding(version="1-1")
     other = make.finding(version="1-1", type="python")
-    base = Judged(ref=ref, passes=True, findings=(old, other))
+    base = RescanResult(ref=ref, passes=True, findings=(old, other))
     newer = base.model_copy(
         update={
             "ref": ref.model_copy(update={"digest": "sha256:" + "2" * 64}),
@@ -203,6 +203,6 @@ def test_newer_version_with_same_finding_is_not_fixed(make):
         }
     )
 
-    ((_, rid),) = gone([newer, base]).values()
+    ((_, rid),) = find_fixes([newer, base]).values()
 
-    assert rid == {key_of(other)}, "another kind of package of that name is another package"
+    assert rid == {finding_key(other)}, "another kind of package of that name is another package"

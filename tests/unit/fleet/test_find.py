@@ -21,7 +21,7 @@ class Held:
     def __init__(self, *refs):
         self.refs = refs
 
-    def having(self, begins, prefix):
+    def find_by_digest(self, begins, prefix):
         return tuple(r for r in self.refs if r.digest.startswith(begins) and r.repository.startswith(prefix))
 
     def status(self, ref):

@@ -7,8 +7,8 @@ import pytest
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import ImageNotFound, RegistryUnavailable
 from supply_chain.evidence.statement import BUNDLE, DEPLOYMENT, ENCRYPTION, SUMMARY, VULNERABILITIES
-from supply_chain.fleet.known import Seen
-from supply_chain.fleet.reconcile import applications, everything, look, refresh, watch
+from supply_chain.fleet.image import HostContainer
+from supply_chain.fleet.reconcile import list_all_images, list_applications, observe_host, observe_hosts, refresh
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -41,7 +41,7 @@ def test_refresh_reads_image_from_registry_and_evidence(fleet, make):
         ("staging", "laptop", make.noon + timedelta(hours=1))
     ]
     assert {note.signer for note in image.notes} == set(TierName) - {"lifecycle"}
-    assert [i.ref for i, _ in fleet.inventory.carrying("openssl")] == [ref]
+    assert [i.ref for i, _ in fleet.inventory.find_carrying("openssl")] == [ref]
 
 
 def test_refresh_does_not_read_unchanged_evidence_again(fleet):
@@ -100,7 +100,7 @@ def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch
 
     fleet.refresh()
 
-    (left,) = fleet.inventory.gone()
+    (left,) = fleet.inventory.list_removed()
     assert left.unreadable.startswith("no SBOM") and left.running
 
 
@@ -142,7 +142,7 @@ def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
     assert (done.gone, done.images, done.read) == ((last,), 1, 0) and again.gone == ()
     before = fleet.images
     assert [(each.ref, each.running, len(each.deployed)) for each in before] == [(older, (), 1)]
-    assert [each.ref for each in fleet.inventory.gone()] == [last]
+    assert [each.ref for each in fleet.inventory.list_removed()] == [last]
     assert [each.container for each in fleet.inventory.running()] == [OTHER[7:]]
 
     fleet.world.registry.layer = None  # reading evidence again would fail
@@ -302,7 +302,7 @@ def test_cosign_tag_attachment_does_not_count_as_image(fleet, make):
             "curated/hello", f"sha256:{number:064x}", at=make.noon, tags=(f"sha256-{ref.digest[7:]}{name}",)
         )
 
-    assert [each.ref for each in everything(fleet.registry, fleet.inventory)] == [ref, other]
+    assert [each.ref for each in list_all_images(fleet.registry, fleet.inventory)] == [ref, other]
     assert fleet.refresh().images == 2
     assert [image.ref for image in fleet.images] == [ref, other]
 
@@ -316,7 +316,7 @@ def test_applications_include_those_whose_repository_is_gone(fleet):
     del fleet.registry.stored["curated/hello"]
     fleet.world.registry.held.clear()
 
-    assert applications(fleet.registry, fleet.inventory) == ("base/python", "hello")
+    assert list_applications(fleet.registry, fleet.inventory) == ("base/python", "hello")
     fleet.refresh()
     assert [image.application for image in fleet.images] == ["base/python"]
 
@@ -327,7 +327,7 @@ def test_inventory_is_equal_after_rebuild(fleet):
     fleet.deploy(fleet.curated(OTHER, at=fleet.make.noon + timedelta(days=1)))
     fleet.refresh()
     before = fleet.images
-    fleet.inventory.distrust()
+    fleet.inventory.mark_stale()
     assert fleet.images == before and fleet.refresh().read == 2
     assert fleet.images == before
     fleet.inventory.forget([image.ref for image in before])
@@ -345,7 +345,7 @@ def test_everything_lists_all_images_of_the_registry(fleet):
         "curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted-cccccccccccc",)
     )
 
-    found = {image.ref.digest: image for image in everything(fleet.registry, fleet.inventory)}
+    found = {image.ref.digest: image for image in list_all_images(fleet.registry, fleet.inventory)}
 
     assert set(found) == {ref.digest, OTHER}
     assert found[ref.digest].owner == "web team" and found[OTHER].owner == ""
@@ -368,9 +368,11 @@ def test_watch_forgets_containers_of_removed_environment(fleet, make):
     """Nobody observes that host any more, so its containers would seem to run forever."""
     ref = fleet.curated()
     fleet.refresh()
-    fleet.inventory.saw("old", [Seen(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon)
+    fleet.inventory.record_host(
+        "old", [HostContainer(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon
+    )
 
-    watch({"new": MemoryEngine}, fleet.inventory, lambda: make.noon)
+    observe_hosts({"new": MemoryEngine}, fleet.inventory, lambda: make.noon)
 
     assert [image.running for image in fleet.images] == [()]
 
@@ -379,7 +381,7 @@ def test_watch_records_running_containers_of_host(fleet):
     """A recorded container is probed at its address; others are listed too."""
     engine = MemoryEngine()
     image, stranger = engine.add("curated/hello:v1"), engine.add("somebody:else")
-    assert look(engine, ()) == ()
+    assert observe_host(engine, ()) == ()
     made = [
         engine.create(
             ContainerSpec(
@@ -398,7 +400,7 @@ def test_watch_records_running_containers_of_host(fleet):
     engine.start(made[1])
 
     for _ in range(2):  # an observation is not a deployment record
-        watch({"laptop": lambda: engine}, fleet.inventory, lambda: at)
+        observe_hosts({"laptop": lambda: engine}, fleet.inventory, lambda: at)
 
     hello, other = fleet.images
     assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running

@@ -16,16 +16,16 @@ from supply_chain.errors import (
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.sbom import last_listed
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
-from supply_chain.fleet.exposure import Judged, Unjudged, key_of
-from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
+from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.rescan import (
     RescanPorts,
     chunks,
-    fixed_by,
+    find_fixed,
     is_base,
-    packages_among,
     read_signed_result,
     sort_bases_first,
+    split_package_names,
 )
 from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
@@ -76,7 +76,7 @@ def rescan(*args, **kwargs):
 def known(name, number, **changes):
     ref = ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64)
     pushed = changes.pop("pushed")
-    return KnownImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=pushed, size=1), **changes)
+    return FleetImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=pushed, size=1), **changes)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
 
     assert len(bench.scanner.scanned) == 2
     assert sum(map(len, world.registry.held.values())) == before
-    assert not any(each.signed or each.change or each.tells for each in seen)
+    assert not any(each.signed or each.change or each.is_reportable for each in seen)
 
 
 def test_rescan_with_new_database_signs_only_changed_results(fleet, bench, world, make):
@@ -143,7 +143,7 @@ def test_rescan_with_new_database_signs_only_changed_results(fleet, bench, world
 
     worse = Scanner(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
     seen = rescan(fleet, replace(bench, scanner=worse))
-    assert all(each.signed and each.change.turned and each.worse and not each.better and each.due for each in seen)
+    assert all(each.signed and each.change.is_reversal and each.worse and not each.better and each.due for each in seen)
 
 
 def test_rescan_verdict_changes_with_trusted_keys(fleet, bench, world):
@@ -154,7 +154,7 @@ def test_rescan_verdict_changes_with_trusted_keys(fleet, bench, world):
 
     for night, passes in ((revoked, False), (bench, True)):
         world.now += timedelta(days=1)
-        assert all(each.passes is passes and each.change.turned for each in rescan(fleet, night))
+        assert all(each.passes is passes and each.change.is_reversal for each in rescan(fleet, night))
         assert not any(each.change for each in rescan(fleet, night))
 
 
@@ -257,11 +257,11 @@ def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, worl
     whole = fleet[0].model_copy(update={"unreadable": "it was damaged"})
     told = []
 
-    seen = rescan([whole, *fleet[1:], lost], replace(bench, told=lambda ref, seen: told.append(seen)))
+    seen = rescan([whole, *fleet[1:], lost], replace(bench, on_result=lambda ref, seen: told.append(seen)))
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
     assert named == dict.fromkeys((fleet[1].ref, fleet[2].ref, lost.ref), EvidenceInvalid.code)
-    assert [each.ref for each in seen if isinstance(each, Judged)] == [whole.ref]
+    assert [each.ref for each in seen if isinstance(each, RescanResult)] == [whole.ref]
     assert len(told) == 4
 
 
@@ -291,7 +291,7 @@ def test_rescan_raises_for_failure_that_affects_all_images(fleet, bench, monkeyp
 def test_rescan_for_packages_judges_only_images_that_contain_them(fleet, bench):
     """The other images are not scanned."""
     told = []
-    seen = rescan(fleet, replace(bench, told=lambda ref, seen: told.append(seen)), only=("zlib1g",))
+    seen = rescan(fleet, replace(bench, on_result=lambda ref, seen: told.append(seen)), only=("zlib1g",))
 
     assert [each.ref for each in seen] == [fleet[2].ref]
     assert len(bench.scanner.scanned) == 1 and told.count(None) == 2
@@ -305,7 +305,7 @@ def test_rescan_reports_running_refused_image_every_night(fleet, bench, world, m
     rescan(images, bad)
     world.now += timedelta(days=1)
 
-    assert [(each.passes, each.tells) for each in rescan(images, bad)] == [(False, True), (False, False)]
+    assert [(each.passes, each.is_reportable) for each in rescan(images, bad)] == [(False, True), (False, False)]
 
 
 def test_rescan_scans_blocked_archived_image_that_runs(fleet, bench, world, make):
@@ -326,7 +326,7 @@ def test_rescan_scans_blocked_archived_image_that_runs(fleet, bench, world, make
     (seen,) = rescan(others, replace(bench, layers=archived))
 
     assert (bases, seen.ref) == ([], hot.ref)
-    assert seen.signed and seen.tells and seen.in_production and not seen.passes
+    assert seen.signed and seen.is_reportable and seen.in_production and not seen.passes
 
 
 def test_archived_image_counts_as_base_for_rebuilds(fleet, bench, monkeypatch, make):
@@ -336,20 +336,23 @@ def test_archived_image_counts_as_base_for_rebuilds(fleet, bench, monkeypatch, m
     flaw = make.finding("high")
     monkeypatch.setattr(
         "supply_chain.fleet.rescan.read_signed_result",
-        lambda image, _: Judged(ref=image.ref, passes=False, findings=(flaw,)),
+        lambda image, _: RescanResult(ref=image.ref, passes=False, findings=(flaw,)),
     )
 
     assert sort_bases_first([*fleet, old, new, shelved]) == ([new, old], fleet)
-    fixed = fixed_by([*fleet, shelved, new], [Judged(ref=new.ref, passes=True)], bench)
-    assert fixed == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
+    fixed = find_fixed([*fleet, shelved, new], [RescanResult(ref=new.ref, passes=True)], bench)
+    assert fixed == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
 
 
 def test_packages_among_separates_advisories_from_packages():
     """Without a package name the question is an error, and does not mean all images."""
-    assert packages_among(("openssl", "CVE-2026-1234", "zlib1g@1")) == (("openssl", "zlib1g@1"), ("CVE-2026-1234",))
-    assert packages_among(()) == ((), ())
+    assert split_package_names(("openssl", "CVE-2026-1234", "zlib1g@1")) == (
+        ("openssl", "zlib1g@1"),
+        ("CVE-2026-1234",),
+    )
+    assert split_package_names(()) == ((), ())
     with pytest.raises(DeclarationInvalid, match="CVE-2026-1234"):
-        packages_among(("CVE-2026-1234",))
+        split_package_names(("CVE-2026-1234",))
 
 
 def test_rescan_result_names_environments_of_image(fleet, bench, make):

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.fleet.exposure import Judged, Unjudged
-from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.exposure import RescanResult, Unjudged
+from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 
@@ -23,12 +23,12 @@ def test_tally_shares_equal_findings_between_images(tally, make):
     """Tens of thousands of images have the same findings of the same base."""
     for number in range(2):
         found = make.finding("high")
-        tally.add(ref(number), Judged(ref=ref(number), passes=False, due=(found,), worse=(found.model_copy(),)))
+        tally.add(ref(number), RescanResult(ref=ref(number), passes=False, due=(found,), worse=(found.model_copy(),)))
 
-    first, second = tally.judged
+    first, second = tally.results
     assert first.due == second.due == (make.finding("high"),)
     assert first.due[0] is first.worse[0] is second.due[0] is second.worse[0]
-    assert tally.rescanned().told == (first, second)
+    assert tally.rescanned().reported == (first, second)
 
 
 def test_tally_counts_repeated_image_once(tally, make):
@@ -38,18 +38,18 @@ def test_tally_counts_repeated_image_once(tally, make):
     tally.add(ref(2), None)
     assert (tally.done, tally.unjudged, tally.percent) == (2, 1, 50.0)
     tally.add(ref(2), None)
-    tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
-    tally.add(ref(1), Judged(ref=ref(1), passes=True, signed=True))
+    tally.add(ref(1), RescanResult(ref=ref(1), passes=True, signed=True))
+    tally.add(ref(1), RescanResult(ref=ref(1), passes=True, signed=True))
 
     done = tally.rescanned()
     assert (done.images, done.without, done.left, done.signed, done.archived) == (1, 1, 2, 1, 7)
-    assert done.told == done.unjudged == () and tally.unjudged == 0
+    assert done.reported == done.unjudged == () and tally.unjudged == 0
 
 
 def test_tally_does_not_wait_for_archived_image_that_runs_nowhere(make):
     """An archived image that runs has to be scanned."""
     running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
-    active = KnownImage(ref=ref(1), stored=StoredManifest(digest=ref(1).digest, pushed_at=make.noon, size=1))
+    active = FleetImage(ref=ref(1), stored=StoredManifest(digest=ref(1).digest, pushed_at=make.noon, size=1))
     cold = active.model_copy(update={"stored": active.stored.model_copy(update={"status": StorageStatus.ARCHIVED})})
     images = [active, cold, cold.model_copy(update={"running": (running,)})]
     scanner = SimpleNamespace(current=lambda: ("0.1", make.report().database))
@@ -66,10 +66,10 @@ def test_tally_lists_most_exposed_images_and_counts_all(tally, make, monkeypatch
     for number in range(5):
         running = ("staging",) if number == 3 else ()
         tally.add(
-            ref(number), Judged(ref=ref(number), owner="web", passes=True, running=running, due=(make.finding(),))
+            ref(number), RescanResult(ref=ref(number), owner="web", passes=True, running=running, due=(make.finding(),))
         )
 
     done = tally.rescanned()
-    assert [each.ref for each in done.told] == [ref(3), ref(0)] and done.more == 3
+    assert [each.ref for each in done.reported] == [ref(3), ref(0)] and done.more == 3
     ((owner, due, running),) = [(each.owner, each.due, each.running) for each in done.concerned]
     assert (owner, due, running) == ("web", 5, ("staging",))

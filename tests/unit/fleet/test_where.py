@@ -7,16 +7,16 @@ import pytest
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.statement import PROVENANCE, VULNERABILITIES
-from supply_chain.fleet.known import Seen
+from supply_chain.fleet.image import HostContainer
 from supply_chain.fleet.where import (
     Question,
     SearchKind,
-    no_packages,
-    not_counted,
+    find_invalid_names,
+    find_places,
+    list_exclusions,
     parse_question,
-    refuse,
     require_advisory,
-    where,
+    require_package_names,
 )
 from supply_chain.model.image import Material
 from supply_chain.model.tier import TierName
@@ -94,28 +94,33 @@ def test_parse_question_refuses_misspelt_advisory(text):
 
 def test_not_counted_names_unscanned_images_for_advisory():
     """For a package the SBOM suffices, whether scanned or not."""
-    inventory = SimpleNamespace(unscanned=lambda: 2, by_starter=lambda: 0, unreadable=lambda: 0, unlisted=lambda: 0)
+    inventory = SimpleNamespace(
+        count_unscanned=lambda: 2, count_by_starter=lambda: 0, count_unreadable=lambda: 0, count_without_sbom=lambda: 0
+    )
     unscanned = "2 images not scanned, or archived or gone and not scanned since (`cscm images` lists them)"
 
-    assert not_counted(inventory, parse_question("CVE-2026-1234")) == unscanned
-    inventory.by_starter = lambda: 1
-    assert not_counted(inventory, parse_question("CVE-2026-1234")) == (
+    assert list_exclusions(inventory, parse_question("CVE-2026-1234")) == unscanned
+    inventory.count_by_starter = lambda: 1
+    assert list_exclusions(inventory, parse_question("CVE-2026-1234")) == (
         f"{unscanned}; 1 image of which the starter database covers only some packages"
     )
-    assert not_counted(inventory, parse_question("zlib")) == ""
+    assert list_exclusions(inventory, parse_question("zlib")) == ""
 
 
 def test_not_counted_names_images_without_sbom_for_package():
     """For a base or a digest only unreadable evidence matters."""
     inventory = SimpleNamespace(
-        unreadable=lambda: 1, unlisted=lambda: 2, images=lambda name: iter([name]), gone=lambda name: ()
+        count_unreadable=lambda: 1,
+        count_without_sbom=lambda: 2,
+        images=lambda name: iter([name]),
+        list_removed=lambda name: (),
     )
     unreadable = "1 image whose evidence cannot be read (`cscm images` lists them, `cscm explain` gives the reason)"
 
-    assert not_counted(inventory, parse_question("zlib")) == f"{unreadable}; 2 images without an SBOM"
+    assert list_exclusions(inventory, parse_question("zlib")) == f"{unreadable}; 2 images without an SBOM"
     assert (
-        not_counted(inventory, parse_question("base/python"))
-        == not_counted(inventory, parse_question(OTHER))
+        list_exclusions(inventory, parse_question("base/python"))
+        == list_exclusions(inventory, parse_question(OTHER))
         == unreadable
     )
 
@@ -123,15 +128,15 @@ def test_not_counted_names_images_without_sbom_for_package():
 def test_not_counted_hints_at_other_versions_and_unknown_base():
     """Otherwise the empty answer would look as if no image were affected."""
     inventory = SimpleNamespace(
-        unreadable=lambda: 0,
-        unlisted=lambda: 0,
-        in_other_versions=lambda name, version: {"2": 0, "3": 2}[version],
+        count_unreadable=lambda: 0,
+        count_without_sbom=lambda: 0,
+        count_other_versions=lambda name, version: {"2": 0, "3": 2}[version],
         images=lambda name: iter(["one"] if name == "base/python" else []),
-        gone=lambda name: ("one",) if name == "base/proxy" else (),
+        list_removed=lambda name: ("one",) if name == "base/proxy" else (),
     )
     asked = ("z", "z@2", "z@3", "base/python", "base/proxy", "base/pyton")
 
-    said = {text: not_counted(inventory, parse_question(text)) for text in asked}
+    said = {text: list_exclusions(inventory, parse_question(text)) for text in asked}
 
     assert {text: each for text, each in said.items() if each} == {
         "z@3": "2 images with another version of it (`cscm where z`)",
@@ -172,7 +177,7 @@ def built_on_base(fleet, make):
 )
 def test_where_finds_every_affected_image(built_on_base, text, found):
     """Running images come first, and a package without a version matches any version."""
-    places = where(parse_question(text), built_on_base.inventory)
+    places = find_places(parse_question(text), built_on_base.inventory)
 
     assert {place.image.application for place in places} == set(found)
     for place in places:
@@ -192,7 +197,7 @@ def test_where_finds_images_on_a_base_of_their_base(fleet, make):
         fleet.refresh(application)
 
     for asked in ("base/os", OTHER):
-        places = where(parse_question(asked), fleet.inventory)
+        places = find_places(parse_question(asked), fleet.inventory)
         assert [place.image.application for place in places] == ["base/os", "base/python", "shop"]
 
 
@@ -204,11 +209,11 @@ def test_where_finds_running_image_that_left_the_registry(fleet):
     fleet.refresh()
 
     for asked, why in (("openssl", "lists openssl"), (ref.digest, "is that image")):
-        (place,) = where(parse_question(asked), fleet.inventory)
+        (place,) = find_places(parse_question(asked), fleet.inventory)
         assert (place.image, place.owner, place.running[0].environment) == (ref, "web team", "staging")
         assert place.match.startswith(why) and place.match.endswith("; gone from the registry")
-    assert not_counted(fleet.inventory, parse_question("openssl")) == ""
-    assert not_counted(fleet.inventory, parse_question("CVE-2026-1234")).startswith("1 image not scanned, or ")
+    assert list_exclusions(fleet.inventory, parse_question("openssl")) == ""
+    assert list_exclusions(fleet.inventory, parse_question("CVE-2026-1234")).startswith("1 image not scanned, or ")
 
 
 def test_where_finds_running_image_without_evidence_by_digest(fleet):
@@ -218,8 +223,8 @@ def test_where_finds_running_image_without_evidence_by_digest(fleet):
     del fleet.registry.stored["curated/hello"], fleet.world.registry.held["curated/hello"]
     fleet.refresh()
 
-    assert not_counted(fleet.inventory, parse_question("openssl")) == "1 image without an SBOM"
-    assert [place.image for place in where(parse_question(ref.digest), fleet.inventory)] == [ref]
+    assert list_exclusions(fleet.inventory, parse_question("openssl")) == "1 image without an SBOM"
+    assert [place.image for place in find_places(parse_question(ref.digest), fleet.inventory)] == [ref]
 
 
 def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
@@ -227,9 +232,11 @@ def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
     ref = fleet.curated(BASE, "base/proxy")
     del fleet.registry.stored["curated/base/proxy"]
     fleet.refresh("base/proxy")
-    fleet.inventory.saw("laptop", [Seen(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon)
+    fleet.inventory.record_host(
+        "laptop", [HostContainer(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon
+    )
 
-    (place,) = where(parse_question("base/proxy"), fleet.inventory)
+    (place,) = find_places(parse_question("base/proxy"), fleet.inventory)
     assert (place.image, place.match) == (ref, "is that base; gone from the registry")
 
 
@@ -239,7 +246,7 @@ def test_where_finds_encrypted_copy_as_its_image(tmp_path):
     inventory.put([entry(1, copies=(BASE,)), entry(2)])
 
     asked = (BASE, "d" * 12, digest(1))
-    found = [[(place.image, place.match) for place in where(parse_question(each), inventory)] for each in asked]
+    found = [[(place.image, place.match) for place in find_places(parse_question(each), inventory)] for each in asked]
     ref, copied = entry(1).image.ref, "its encrypted copy is that image"
     assert found == [[(ref, copied)], [(ref, copied)], [(ref, "is that image")]]
 
@@ -254,10 +261,10 @@ def test_question_text_shows_how_it_was_understood():
 )
 def test_no_packages_lists_names_that_are_no_package(said):
     """A rescan of no images would look as if nothing were wrong."""
-    assert no_packages(["openssl", said, " zlib1g "]) == (said,)
+    assert find_invalid_names(["openssl", said, " zlib1g "]) == (said,)
     with pytest.raises(DeclarationInvalid, match="no package is called so"):
-        refuse([said])
-    refuse([])
+        require_package_names([said])
+    require_package_names([])
 
 
 @pytest.mark.parametrize(("name", "packages"), [("DSA-5987", ["openssl"]), ("nonsense", []), ("openssl", [])])

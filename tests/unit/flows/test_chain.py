@@ -158,6 +158,20 @@ async def test_push_waits_for_other_chain_without_process(by_push, held):
     assert by_push.steps.await_count == 1
 
 
+async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push, monkeypatch):
+    """The name may be another source's, whose runs would wait for as long as the snapshot takes."""
+    taken = []
+
+    def snapshot_of(*_):
+        taken.extend(locks._held.get())
+        raise AssertionError("stop here")
+
+    monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
+    await by_push.work(await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00"))
+
+    assert taken == [by_push.taken["repository"]]
+
+
 async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
     """It is retried every 20 seconds, and a copy each time would keep the disk busy."""
 

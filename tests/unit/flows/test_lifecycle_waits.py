@@ -50,7 +50,7 @@ def place(monkeypatch):
         (lifecycle, "_carried_out", carried_out),
         (tasks, "known_images", known),
         (tasks, "plan_of", planned),
-        (tasks, "registry_reader", lambda *_: SimpleNamespace(stock=lambda images, now: stock(*images))),
+        (tasks, "registry_reader", lambda *_: SimpleNamespace(read_snapshot=lambda images, now: stock(*images))),
         (tasks, "acreate_table_artifact", table),
         (tasks, "approve_plan", lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason))),
     ):

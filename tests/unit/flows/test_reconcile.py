@@ -66,8 +66,8 @@ def shop(machine, monkeypatch):
         shop.looks.append("all")
         return shop.execution
 
-    monkeypatch.setattr(tasks.promote, "missed_by_curation", curation)
-    monkeypatch.setattr(tasks.promote, "missed_by_execution", execution)
+    monkeypatch.setattr(tasks.promote, "missed_curations", curation)
+    monkeypatch.setattr(tasks.promote, "missed_deployments", execution)
     monkeypatch.setattr(tasks.promote, "promoting", promoting)
     monkeypatch.setattr(tasks.promote, "arun_deployment", run)
     return shop
@@ -111,7 +111,7 @@ async def test_reconcile_of_pushes_waits_for_the_one_before(shop, monkeypatch):
         shop.looks.append(shallow)
         return ()
 
-    monkeypatch.setattr(tasks.promote, "missed_by_curation", curation)
+    monkeypatch.setattr(tasks.promote, "missed_curations", curation)
     await asyncio.gather(*(flows.reconcile("curation", shallow=True) for _ in range(2)))
 
     assert (shop.looks, together) == ([True, True], [])

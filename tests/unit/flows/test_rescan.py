@@ -17,8 +17,8 @@ import tasks.rescan
 from flows.rescan import rescan
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
-from supply_chain.fleet.exposure import Judged, Unjudged, key_of
-from supply_chain.fleet.known import KnownImage, Running
+from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
+from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 
 
@@ -28,7 +28,7 @@ class Bench:
 
     found: dict
     asked: list = field(default_factory=list)
-    told: object = None
+    on_result: object = None
     last_full_report_time: object = None
     fixed: list = field(default_factory=list)
     scanner: object = None
@@ -77,7 +77,7 @@ def fleet(machine, monkeypatch, make):
                 if isinstance(answer, Exception):
                     raise answer
                 answers.append(answer.pop(0) if isinstance(answer, list) else answer)
-                bench.told(each.ref, answers[-1])
+                bench.on_result(each.ref, answers[-1])
             return tuple(answers)
 
         monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
@@ -90,11 +90,11 @@ def fleet(machine, monkeypatch, make):
 
 def known(make, name):
     ref = ImageRef(repository=f"curated/{name}", digest=make.digest_of(name.encode()))
-    return KnownImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=make.noon, size=1))
+    return FleetImage(ref=ref, stored=StoredManifest(digest=ref.digest, pushed_at=make.noon, size=1))
 
 
 def seen(make, name, **changes):
-    return Judged(**{"ref": known(make, name).ref, "owner": "web", "passes": True, **changes})
+    return RescanResult(**{"ref": known(make, name).ref, "owner": "web", "passes": True, **changes})
 
 
 async def artifacts():
@@ -118,7 +118,7 @@ async def test_rescan_judges_bases_first_and_reports_changes(fleet, make):
     done = await rescan()
 
     assert bench.asked == ["base/python", "hello", "quiet"]
-    assert (done.images, done.changed, done.signed, done.told, done.archived) == (3, 1, 1, (worse,), 1)
+    assert (done.images, done.changed, done.signed, done.reported, done.archived) == (3, 1, 1, (worse,), 1)
     assert [(name, payload["from"], payload["to"]) for name, payload in fleet.events] == [
         ("image.verdict-changed", "passed", "refused")
     ]
@@ -145,7 +145,7 @@ async def test_archived_image_that_runs_is_rescanned(fleet, make):
 
     done = await rescan()
 
-    assert bench.asked == ["hot"] and (done.images, done.archived, done.told) == (1, 1, (blocked,))
+    assert bench.asked == ["hot"] and (done.images, done.archived, done.reported) == (1, 1, (blocked,))
 
 
 async def test_older_base_images_are_compared_with_newest(fleet, make):
@@ -159,15 +159,15 @@ async def test_older_base_images_are_compared_with_newest(fleet, make):
     )
     flaw = make.finding("high")
     found = [
-        Judged(ref=new.ref, passes=True),
-        Judged(ref=old.ref, passes=True, findings=(flaw,)),
+        RescanResult(ref=new.ref, passes=True),
+        RescanResult(ref=old.ref, passes=True, findings=(flaw,)),
     ]
     bench = fleet.run([old, known(make, "hello"), new], {"base/python": found, "hello": seen(make, "hello")})
 
     await rescan()
 
     assert bench.asked == ["base/python", "base/python", "hello"]
-    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
+    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
 
 
 async def test_image_that_cannot_be_judged_fails_run_after_all_others(fleet, make):
@@ -250,15 +250,15 @@ async def test_archived_base_is_compared_by_its_last_report(fleet, make, monkeyp
     flaw = make.finding("high")
     bench = fleet.run(
         [old, new, known(make, "hello")],
-        {"base/python": Judged(ref=new.ref, passes=True), "hello": seen(make, "hello")},
+        {"base/python": RescanResult(ref=new.ref, passes=True), "hello": seen(make, "hello")},
     )
-    as_signed = Judged(ref=old.ref, passes=False, findings=(flaw,))
+    as_signed = RescanResult(ref=old.ref, passes=False, findings=(flaw,))
     monkeypatch.setattr(supply_chain.fleet.rescan, "read_signed_result", lambda image, bench: as_signed)
 
     done = await rescan()
 
     assert bench.asked == ["base/python", "hello"] and (done.images, done.archived) == (2, 1)
-    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({key_of(flaw)}))}
+    assert bench.fixed[-1] == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
 
 
 async def test_failed_rescan_reports_findings_so_far(fleet, make):

@@ -14,7 +14,7 @@ from cscm_laptop.engine import version_of
 from cscm_laptop.vulndb import FEED
 from cscm_laptop.vulndb.feed.compile import compile_feed
 from cscm_laptop.vulndb.feed.model import read_feed
-from supply_chain.adapters.vulndb import knows
+from supply_chain.adapters.vulndb import has_distribution
 from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
 from supply_chain.model.tier import TierName, curated_repository, development_repository, evidence_repository
 from supply_chain.policy.names import Holder, NameRegister
@@ -99,7 +99,7 @@ def test_any_distribution_is_known_or_unknown_without_error(
     starter: Path, name: str, version: str, codename: str
 ) -> None:
     """An os-release file may contain any text."""
-    known = knows(starter, Distribution(name=name, version=version, codename=codename))
+    known = has_distribution(starter, Distribution(name=name, version=version, codename=codename))
 
     assert not known or name.lower() in ("debian", "raspbian")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.development.reports import Counts, ReportInvalid, read_report
-from supply_chain.development.runners import RUNNERS, nothing_tested, runner_of
+from supply_chain.development.runners import RUNNERS, detect_runner, has_no_tests
 from supply_chain.development.tested import judge_tests
 
 pieces = st.sampled_from(
@@ -44,5 +44,5 @@ def test_output_shows_tests_only_for_known_runner(command: list[str], output: st
     """The printed text alone proves nothing."""
     found = judge_tests(command, output, None, None, None)
 
-    assert not found.shown or runner_of(command) is not None
-    assert found.nothing == nothing_tested(output) or runner_of(command) is not None
+    assert not found.shown or detect_runner(command) is not None
+    assert found.nothing == has_no_tests(output) or detect_runner(command) is not None

@@ -8,10 +8,10 @@ from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
 from supply_chain.execution.service import PROXY
 from supply_chain.lifecycle import removal_order as removing
-from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, built_on, find_needed
+from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.snapshot import Evidenced
+from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import is_base_repository
 from tests.support.stock import (
@@ -38,7 +38,7 @@ def carried_out(tonight, registry, present, block, journal):
     needed, done, bases = find_needed(tonight, present), [], None
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
-            bases = built_on(tonight, present)
+            bases = find_bases_in_use(tonight, present)
         done += apply(tonight, each, needed, bases or (), registry, present, block, journal)
     return Applied(plan=tonight.digest, entries=tuple(sorted(done, key=lambda each: str(each.ref))))
 
@@ -143,16 +143,16 @@ def test_apply_skips_image_with_newer_lifecycle_decision(house, number, stand, w
 
 def once_looked_at(house, number, monkeypatch, **acts):
     """Sign this decision after the first reading of the image status; return the list of readings."""
-    read, asked = house.shelf.standing, []
+    read, asked = house.shelf.status_of, []
 
-    def standing(where):
+    def status_of(where):
         found = read(where)
         if where == ref(number):
             asked.append(where)
             house.shelf.stand[str(where)] = stands(**acts)
         return found
 
-    monkeypatch.setattr(house.shelf, "standing", standing)
+    monkeypatch.setattr(house.shelf, "status_of", status_of)
     return asked
 
 
@@ -236,7 +236,7 @@ def test_apply_skips_image_whose_evidence_changed(house, number, says, why):
 def test_apply_finishes_interrupted_deletion_without_evidence(house):
     """Otherwise an image would remain without its evidence."""
     del house.shelf.held[ref(12)], house.shelf.held[ref(11)]
-    house.shelf.says[ref(1)] = Evidenced(signed=False, verdict="none")
+    house.shelf.says[ref(1)] = EvidenceSummary(signed=False, verdict="none")
 
     assert house.outcomes()[1] == "done"
     assert ref(1) not in house.shelf.held
@@ -324,7 +324,7 @@ def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, b
     if became == "blocked":
         house.shelf.stand[str(newer)] = stands(block="exploited")
     if became == "revoked":
-        house.shelf.says[newer] = Evidenced(signed=True, verdict="failed")
+        house.shelf.says[newer] = EvidenceSummary(signed=True, verdict="failed")
     if became == "archived":
         house.change(newer, status="ARCHIVED")
     if became == "unreadable":
@@ -784,14 +784,14 @@ def test_apply_continues_after_unreadable_repository():
 
 def test_apply_fails_step_if_image_status_is_unreadable(house, monkeypatch):
     """The image may be held; the others are done, and the next run tries again."""
-    read = house.shelf.standing
+    read = house.shelf.status_of
 
-    def standing(where):
+    def status_of(where):
         if where == ref(1):
             raise EvidenceInvalid("damaged\nlook")
         return read(where)
 
-    monkeypatch.setattr(house.shelf, "standing", standing)
+    monkeypatch.setattr(house.shelf, "status_of", status_of)
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")

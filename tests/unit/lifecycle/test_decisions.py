@@ -49,7 +49,7 @@ class Registry:
     def manifest(self, where):
         return {"manifests": []}
 
-    def having(self, begins, prefix):
+    def find_by_digest(self, begins, prefix):
         return tuple(
             ImageRef(repository=name, digest=begins)
             for name, held in self.there.items() if name.startswith(prefix) and begins in held

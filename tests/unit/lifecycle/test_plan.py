@@ -12,7 +12,7 @@ from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.lifecycle.plan import read_plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.snapshot import Evidenced, in_use
+from supply_chain.lifecycle.snapshot import EvidenceSummary, find_in_use
 from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
 from tests.support.stock import (
@@ -238,7 +238,7 @@ def test_refusal_for_block_only_is_not_a_failed_verdict(codes, verdict):
     reasons = [Reason(code=code, fact="f", remedy="r") for code in codes]
     said = said.model_copy(update={"judgements": (said.judgements[0].model_copy(update={"reasons": tuple(reasons)}),)})
 
-    assert Evidenced.of(said).verdict == verdict
+    assert EvidenceSummary.of(said).verdict == verdict
 
 
 def test_plan_heeds_holds_and_blocks():
@@ -615,8 +615,8 @@ def test_plan_names_its_inputs_by_digest():
     whole = stock(*newest(1))
     found = plan_lifecycle(whole, RULES, NOW)
 
-    assert (found.made, found.stock_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
-    assert (found.rules_digest, found.stock_digest) == (RULES.digest, whole.digest)
+    assert (found.made, found.snapshot_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
+    assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, whole.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
     assert stock(*newest(1), standings={ref(1): stands(hold="x")}).digest != whole.digest
@@ -670,7 +670,7 @@ def test_in_use_separates_deployments_of_applications():
     """Deployments of one application are a history; two applications run side by side."""
     history = [deployed(1, 9, proxy=7), deployed(2, 8, application="other"), deployed(3, 7), deployed(4, 6, proxy=9)]
 
-    running_now, before = in_use(history, 1)
+    running_now, before = find_in_use(history, 1)
 
     assert running_now == {
         digest(4): ["staging"],
@@ -678,7 +678,7 @@ def test_in_use_separates_deployments_of_applications():
         digest(2): ["staging"],
     }
     assert before == {digest(3): ["staging"]}
-    assert in_use(history, 2)[1] == {
+    assert find_in_use(history, 2)[1] == {
         digest(3): ["staging"],
         digest(1): ["staging"],
         digest(7): ["staging, as the reverse proxy of hello"],
@@ -755,7 +755,7 @@ def owners(whole, where):
 def test_plan_never_touches_guarded_image(whole):
     """An image in use, held, young or unreadable is only archived by a signed block."""
     found = touched(plan_lifecycle(whole, RULES, NOW))
-    running_now, before = in_use(whole.deployments, RULES.keep.rollback)
+    running_now, before = find_in_use(whole.deployments, RULES.keep.rollback)
     for each in whole.images:
         step = found.get(each.ref)
         if step is None or step.rule == "block.stands" or step.belongs_to:
@@ -828,7 +828,7 @@ def test_plan_does_not_depend_on_order_of_input(whole, random):
 
 def test_snapshot_builders_have_expected_defaults():
     """A snapshot without decisions has empty image statuses."""
-    assert stock(image(1)).standing(ref(1)) == ImageStatus()
+    assert stock(image(1)).status_of(ref(1)) == ImageStatus()
     assert stored(1).digest == digest(1)
 
 

@@ -14,7 +14,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.rules import Action
-from supply_chain.lifecycle.snapshot import INDEXES, Evidenced, Member
+from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Gate, TierName
 from tests.support.stock import NOW, RULES, ago, digest, image, ref, stands, stored
@@ -61,7 +61,7 @@ def test_possible_children_of_unreadable_index_stay_with_it(read, registry, stat
         stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
     ]  # fmt: skip
     unsigned = {"signed": False, "passed": None}
-    whole = read.stock((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
+    whole = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
     found = plan_lifecycle(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
 
@@ -99,7 +99,7 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
     unknown = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
     known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
 
-    found = plan_lifecycle(read.stock(known, NOW), RULES, NOW)
+    found = plan_lifecycle(read.read_snapshot(known, NOW), RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (1, 2, 3)] == list(rules)
     assert found.over == ()
@@ -143,7 +143,7 @@ def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, wo
     known = [image(n, **unsigned) for n in (2, 4)] + [image(5, repository="curated/shop", **unsigned)]
 
     for images in ((image(1, signed=False), *known), tuple(known)):
-        whole = read.stock(images, NOW)
+        whole = read.read_snapshot(images, NOW)
         found = plan_lifecycle(whole, RULES, NOW)
 
         assert {m.ref: m.children for m in whole.members if m.children} == {ref(1): (digest(2), digest(3))}
@@ -169,7 +169,7 @@ def test_damaged_index_keeps_its_possible_children(read, registry, monkeypatch):
     unsigned = {"signed": False, "passed": None}
     images = (image(1, **unsigned), image(3, **unsigned), image(5, repository="curated/shop", **unsigned))
 
-    found = plan_lifecycle(read.stock(images, NOW), RULES, NOW)
+    found = plan_lifecycle(read.read_snapshot(images, NOW), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps if not s.touches} == {ref(1): "keep.needed", ref(3): "keep.unreadable"}
     assert [s.ref for s in found.changes] == [ref(5, "curated/shop")]
@@ -209,7 +209,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
     images = (image(2, signed=False, passed=None),)
     gone = image(1).model_copy(update={"ref": plain, "signed": False, "judgements": ()})
 
-    found = plan_lifecycle(read.stock((*images, gone) if listed else images, NOW), RULES, NOW)
+    found = plan_lifecycle(read.read_snapshot((*images, gone) if listed else images, NOW), RULES, NOW)
 
     assert [found.step(ref(n)).rule for n in (2, 11)] == [decided_by, decided_by]
     assert found.step(ref(2)).evidenced is None
@@ -222,7 +222,7 @@ def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registr
     for number, said in ((1, DARK[1][0]), (3, record_of(make))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
 
-    found = plan_lifecycle(read.stock((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
+    found = plan_lifecycle(read.read_snapshot((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps} == {
         ref(2): "keep.needed", ref(3): "age-out.unsigned", ref(11): "keep.orphaned",
@@ -263,7 +263,7 @@ def test_snapshot_contains_proxies_named_by_environments(read, registry):
     places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
     registry.there = {"curated/hello": [stored(1)]}
 
-    whole = replace(read, environments=lambda: places).stock((image(1),), NOW)
+    whole = replace(read, environments=lambda: places).read_snapshot((image(1),), NOW)
 
     assert whole.proxies == {digest(1): ("staging", "production"), digest(2): ("test",)}
     assert read.proxies() == {}
@@ -283,7 +283,7 @@ def test_deployment_record_in_wrong_repository_does_not_count(read, deployed):
 def test_evidence_summary_is_read_from_current_statements(read, world, make):
     """The inventory does not matter."""
     curation, where = world.store(TierName.CURATION), ref(1)
-    assert read.evidenced(where, stored(1)) == Evidenced(signed=False, verdict="none")
+    assert read.evidenced(where, stored(1)) == EvidenceSummary(signed=False, verdict="none")
 
     report = make.report(make.finding(known_exploited=True))
     curation.attach(where, SIGNATURE, {}, make.noon)
@@ -294,7 +294,7 @@ def test_evidence_summary_is_read_from_current_statements(read, world, make):
 
     found = read.evidenced(where, stored(1))
 
-    assert found == Evidenced(signed=True, verdict="failed", exploited=(report.findings[0].id,))
+    assert found == EvidenceSummary(signed=True, verdict="failed", exploited=(report.findings[0].id,))
 
 
 def test_bases_are_read_from_provenance(read, registry, world, make):
@@ -318,7 +318,7 @@ def test_image_with_unreadable_status_is_marked_unreadable(read, registry, world
     where = ref(1, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": at}, make.noon)
 
-    one, two = read.stock((image(1), image(2)), NOW).images
+    one, two = read.read_snapshot((image(1), image(2)), NOW).images
 
     assert code in one.unreadable and two.unreadable == ""
 
@@ -331,7 +331,7 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
     damaged = ref(3, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
 
-    whole = read.stock((image(1),), NOW)
+    whole = read.read_snapshot((image(1),), NOW)
 
     assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(2)): "audit"}
     assert whole.untold.keys() == {str(ref(3))} and "evidence.invalid" in whole.untold[str(ref(3))]
@@ -346,7 +346,7 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
     deployed()
     images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))
 
-    whole = read.stock(images, NOW + timedelta(days=1))
+    whole = read.read_snapshot(images, NOW + timedelta(days=1))
 
     assert (whole.images, whole.read_at) == (images, NOW + timedelta(days=1))
     assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]

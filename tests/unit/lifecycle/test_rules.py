@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.lifecycle.rules import Action, Facts, Rules, decide, guards, read_rules
+from supply_chain.lifecycle.rules import Action, Facts, Rules, decide, list_guards, read_rules
 from supply_chain.model.image import StorageStatus
 
 SHIPPED = Path(__file__).parents[3] / "deployments" / "lifecycle"
@@ -48,7 +48,7 @@ def test_signed_block_has_precedence_over_guards():
 
 def test_guards_lists_every_guard_of_an_image():
     """The reader of the plan sees them all."""
-    found = guards(Facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
+    found = list_guards(Facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
 
     assert found == (
         "it was pushed or restored less than 14 days ago",
@@ -56,7 +56,7 @@ def test_guards_lists_every_guard_of_an_image():
         "a rollback may need it: production",
         "it is held by ann: audit",
     )
-    assert guards(Facts(), NIGHTLY) == ()
+    assert list_guards(Facts(), NIGHTLY) == ()
 
 
 @pytest.mark.parametrize(("days", "action"), [(13.9, Action.KEEP), (14, Action.AGE_OUT)])

@@ -9,8 +9,8 @@ from supply_chain.model.container import (
     Logs,
     configuration_digest,
     container_name,
+    find_outside,
     labels,
-    outside,
     profile,
     slug,
 )
@@ -81,19 +81,19 @@ def test_change_is_outside_unless_related_to_writable_path(path, writable):
     """A path is related if it equals, is below or is above a writable path."""
     related = path == writable or path.startswith(writable + "/") or writable.startswith(path + "/")
 
-    assert outside([Change(kind="added", path=path)], [writable]) == (
+    assert find_outside([Change(kind="added", path=path)], [writable]) == (
         () if related else (Change(kind="added", path=path),)
     )
 
 
 def test_path_with_same_prefix_is_outside():
     """`/data2` is not below `/data`."""
-    assert outside([Change(kind="added", path="/data2")], ["/data"])
+    assert find_outside([Change(kind="added", path="/data2")], ["/data"])
 
 
 def test_deleted_directory_above_writable_path_is_outside():
     """The engine creates directories for mounts and never removes one."""
-    assert outside([Change(kind="deleted", path="/var")], ["/var/cache"])
+    assert find_outside([Change(kind="deleted", path="/var")], ["/var/cache"])
 
 
 def test_log_tail_has_standard_error_last():

@@ -132,11 +132,11 @@ def test_proof_text_has_digest_and_age(seconds, told):
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     since = now - timedelta(seconds=seconds)
 
-    assert Proof(evidence=(DIGEST,), since=since).told(now) == f"already proven by {short(DIGEST)}, {told}"
+    assert Proof(evidence=(DIGEST,), since=since).describe(now) == f"already proven by {short(DIGEST)}, {told}"
 
 
 def test_proof_text_names_first_digest_and_counts_rest():
     """The text stays one line; the result has the whole list."""
     proof = Proof(evidence=(DIGEST, DIGEST, DIGEST), since=None)
 
-    assert proof.told(datetime.now(UTC)) == f"already proven by {short(DIGEST)} and 2 more, of unknown age"
+    assert proof.describe(datetime.now(UTC)) == f"already proven by {short(DIGEST)} and 2 more, of unknown age"

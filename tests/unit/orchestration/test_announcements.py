@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from orchestration.announcements import WAITING, Announcer, announce, event_of
+from orchestration.announcements import WAITING, Announcer, announce, make_event
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.coalescing import AT_ONCE
@@ -49,8 +49,8 @@ def test_announce_posts_event_about_digest():
 
 def test_duplicate_message_gives_same_event_id():
     """Prefect identifies an event by its ID; another push of the same image is another event."""
-    assert event_of(PUSHED).id == event_of(PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})).id
-    assert event_of(PUSHED).id != event_of(PUSHED.model_copy(update={"event": "another"})).id
+    assert make_event(PUSHED).id == make_event(PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})).id
+    assert make_event(PUSHED).id != make_event(PUSHED.model_copy(update={"event": "another"})).id
 
 
 @pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from orchestration import events
-from orchestration.announcements import event_of
+from orchestration.announcements import make_event
 from orchestration.database_events import post_advisory
 from orchestration.steps import in_thread
 from supply_chain.model.image import ImageRef
@@ -83,7 +83,7 @@ def test_posted_event_is_sent_before_return(monkeypatch, post, name, about, payl
 def test_event_label_tells_whether_it_comes_from_chain(emitted):
     """A trigger that starts the next tier must ignore events of a chain, and it matches only labels."""
     alone = emitted("image.signed", REF)
-    with events.in_a_chain():
+    with events.mark_as_chain():
         in_a_chain = emitted("image.signed", REF)
     afterwards = emitted("image.signed", REF)
 
@@ -101,7 +101,7 @@ def test_event_of_gate_has_gate_label(emitted):
 
 async def test_event_from_thread_of_chain_has_chain_origin(emitted):
     """The steps of a chain are tasks and threads."""
-    with events.in_a_chain():
+    with events.mark_as_chain():
         told = await in_thread(emitted, "image.signed", REF)
 
     assert told["resource"]["cscm.origin"] == "chain"
@@ -130,7 +130,7 @@ def test_is_recorded_tells_whether_prefect_has_event(machine):
     """If the server does not answer, the event counts as not recorded."""
     number = events.event_id("image.signed", REF.digest)
     pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
-    event = event_of(pushed).model_copy(update={"id": number})
+    event = make_event(pushed).model_copy(update={"id": number})
 
     assert not events.is_recorded(number)
     with get_client(sync_client=True) as client:
@@ -139,6 +139,6 @@ def test_is_recorded_tells_whether_prefect_has_event(machine):
         if events.is_recorded(number):
             break
         time.sleep(0.1)
-    assert events.is_recorded(number) and not events.is_recorded(event_of(pushed).id)
+    assert events.is_recorded(number) and not events.is_recorded(make_event(pushed).id)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         assert not events.is_recorded(number)

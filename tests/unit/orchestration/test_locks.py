@@ -247,8 +247,8 @@ async def test_abandoned_locks_does_not_count_as_waiting_run(name, run, monkeypa
     await run(name, "one", ValueError("it fails"))
     async with next_run_lock(f"{name} other"):
         pass
-    opened, real = [], locks._opened
-    monkeypatch.setattr(locks, "_opened", lambda path: (opened.append(path.name), real(path))[1])
+    opened, real = [], locks._open
+    monkeypatch.setattr(locks, "_open", lambda path: (opened.append(path.name), real(path))[1])
 
     assert abandoned_locks() == (name,)
     assert opened == [name, f"{name} other"]

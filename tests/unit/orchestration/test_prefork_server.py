@@ -166,7 +166,7 @@ def test_server_restarts_after_code_change(served):
 
 def test_only_settings_are_compared_with_server():
     """Variables of one run and unrelated variables do not matter."""
-    found = warm.settings_of({"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"})
+    found = warm.select_settings({"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"})
 
     assert found == {"PREFECT_HOME": "/h", "CSCM_HOME": "/c"}
 

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
 from orchestration import push_runs as pushes
-from orchestration.push_runs import later_push
+from orchestration.push_runs import find_later_push
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
 
@@ -44,7 +44,7 @@ async def push(machine, monkeypatch):
 
 async def asks(run, monkeypatch, **changes):
     monkeypatch.setattr(pushes, "flow_run", SimpleNamespace(id=str(run.id)))
-    later = await later_push(**{**run.parameters, **changes})
+    later = await find_later_push(**{**run.parameters, **changes})
     return later and later.id
 
 

@@ -50,7 +50,7 @@ async def test_step_is_recorded_with_duration_and_text(pages):
         assert await story.step("build", result(7), lambda n: f"built {n}") == 7
         await story.step("test", asyncio.sleep(0.05))
 
-    build, test = story.story.steps
+    build, test = story.report.steps
     assert (build.name, build.said) == ("build", "built 7")
     assert test.seconds >= 0.05
 
@@ -66,8 +66,8 @@ async def test_failed_step_is_recorded_and_raises(pages, error, said):
         with pytest.raises(type(error)):
             await story.step("build", failing(error))
 
-    assert [step.name for step in story.story.steps] == ["build"]
-    assert said in story.story.steps[0].said
+    assert [step.name for step in story.report.steps] == ["build"]
+    assert said in story.report.steps[0].said
     page = pages["run-report-hello"][1]["markdown"]
     assert "build" in page and said in page and "'secret'" not in page
 
@@ -81,7 +81,7 @@ async def test_cancelled_step_is_recorded(pages):
         with pytest.raises(asyncio.CancelledError):
             await run
 
-    assert story.story.steps[0].said == "cancelled"
+    assert story.report.steps[0].said == "cancelled"
 
 
 async def test_tier_inside_chain_writes_to_report_of_chain(pages):
@@ -90,7 +90,7 @@ async def test_tier_inside_chain_writes_to_report_of_chain(pages):
         async with report_run("other name") as tier:
             assert tier is chain
             await tier.step("build", result(1))
-        assert [step.name for step in chain.story.steps] == ["build"]
+        assert [step.name for step in chain.report.steps] == ["build"]
         assert pages == {}
     assert set(pages) == {"run-report-hello"}
     async with report_run("hello") as later:
@@ -116,7 +116,7 @@ async def test_artifact_keys_are_valid_and_per_application(pages, make):
         async with report_run(name) as story:
             story.add(report=make.report(make.finding()))
             await story.step("scan", result(1))
-            story.answers("staging", "http://127.0.0.1:8080/")
+            story.add_address("staging", "http://127.0.0.1:8080/")
 
     assert set(pages) == {
         artifact_key(*kind, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.steps import in_thread, worth_retrying
+from orchestration.steps import in_thread, is_retryable
 from supply_chain.adapters.process.command import Tool, cancellation
 from supply_chain.errors import (
     AccessDenied,
@@ -133,4 +133,4 @@ class State:
 )
 async def test_only_temporary_errors_are_retried(result, again):
     """The error class decides."""
-    assert await worth_retrying(None, None, State(result)) is again
+    assert await is_retryable(None, None, State(result)) is again

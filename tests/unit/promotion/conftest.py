@@ -18,8 +18,8 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import execution_place, verdict_places
-from supply_chain.promotion.offered import missed_by_curation, newest_to_curation, to_curation
-from supply_chain.promotion.released import View, missed_by_execution, to_environment
+from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.released import View, missed_deployments, plan_deployment
 from tests.support.pieces import Pieces
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
@@ -136,17 +136,17 @@ class Chain:
     # the functions under test
 
     def to_curation(self, number):
-        return to_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+        return plan_curation(self.dev(number), self, self.pieces.world.store(CURATION))
 
     def newest(self, number):
-        return newest_to_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+        return plan_newest_curation(self.dev(number), self, self.pieces.world.store(CURATION))
 
     def onward(self, number, after=None):
-        return to_environment(self.curated(number), after, self._view)
+        return plan_deployment(self.curated(number), after, self._view)
 
     def missed(self, *, shallow=False):
-        found = missed_by_curation(self, self.pieces.world.store(CURATION), shallow=shallow)
-        return (*found, *missed_by_execution(self._view))
+        found = missed_curations(self, self.pieces.world.store(CURATION), shallow=shallow)
+        return (*found, *missed_deployments(self._view))
 
     @property
     def _view(self):

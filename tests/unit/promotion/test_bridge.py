@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
-from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, dead_message, discard, replay
+from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, discard, find_dead_message, replay
 from supply_chain.promotion.coalescing import AT_ONCE
 from tests.unit.promotion.test_pushes import message
 
@@ -295,11 +295,11 @@ def test_replay_moves_dead_messages_back_to_queue(dead):
 
 def test_dead_message_is_selected_by_unique_id_prefix(dead):
     """An ambiguous or unknown prefix is an error, because a deleted message cannot be restored."""
-    assert dead_message(dead, "message-id-1").body == "b"
+    assert find_dead_message(dead, "message-id-1").body == "b"
     with pytest.raises(DeclarationInvalid, match="The IDs of 2 dead messages begin with 'message-'"):
-        dead_message(dead, "message-")
+        find_dead_message(dead, "message-")
     with pytest.raises(DeclarationInvalid, match="No dead message's ID begins with 'message-2'"):
-        dead_message(dead, "message-2")
+        find_dead_message(dead, "message-2")
 
 
 @pytest.mark.parametrize("begins", ["", "message"])
@@ -309,7 +309,7 @@ def test_dead_message_prefix_requires_8_characters(begins):
     dead.send("a", "why")
 
     with pytest.raises(DeclarationInvalid, match="Give 8 characters"):
-        dead_message(dead, begins)
+        find_dead_message(dead, begins)
 
 
 def test_discard_deletes_message_or_reports_that_it_remains(dead, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.model.tier import Gate
-from supply_chain.promotion.released import following
+from supply_chain.promotion.released import next_environment
 from tests.unit.promotion.conftest import CURATION
 
 
@@ -246,8 +246,8 @@ def test_newer_image_that_is_not_released_blocks_nothing(chain):
 @pytest.mark.parametrize(("after", "to"), [(None, "a"), ("a", "b"), ("b", "c"), ("c", None), ("elsewhere", None)])
 def test_following_returns_next_declared_environment(after, to):
     """There is none after the last and after an undeclared one."""
-    assert following(("a", "b", "c"), after) == to
-    assert following((), after) is None
+    assert next_environment(("a", "b", "c"), after) == to
+    assert next_environment((), after) is None
 
 
 @pytest.mark.parametrize(("soaked", "to"), [(None, ""), (59, ""), (60, "production")])

@@ -8,7 +8,7 @@ from supply_chain.execution.deploy import Expected
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.promotion.response import image_of, response, run_from
+from supply_chain.promotion.response import deployed_image, find_deployments, make_response
 from supply_chain.reports import alert_page, response_page
 from tests.support.builders import DIGEST, OTHER
 from tests.unit.promotion.test_soaking import DRIFT, look
@@ -33,7 +33,9 @@ def test_response_lists_deployments_of_image_with_state(expected):
     """Only deployments of this image by digest are listed."""
     known = [expected(), expected("production", container="c2"), expected(digest=OTHER), expected(application="shop")]
 
-    found = response("cscm.image.blocked", IMAGE, {}, run_from(IMAGE, known), [look(0), look(0, container="c3")])
+    found = make_response(
+        "cscm.image.blocked", IMAGE, {}, find_deployments(IMAGE, known), [look(0), look(0, container="c3")]
+    )
 
     assert [(r.environment, r.seen) for r in found.running] == [
         ("staging", "missing, healthy"),
@@ -46,9 +48,9 @@ def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
     """A flaw of the reverse proxy concerns every owner behind it."""
     proxy = ImageRef(repository="curated/base/proxy", digest=OTHER)
     known = [expected(), expected("production", application="shop", container="c2")]
-    owners = {proxy: "platform", image_of(known[0]): "web team", image_of(known[1]): "shop team"}
+    owners = {proxy: "platform", deployed_image(known[0]): "web team", deployed_image(known[1]): "shop team"}
 
-    found = response("cscm.image.blocked", proxy, owners, run_from(proxy, known), [look(0)])
+    found = make_response("cscm.image.blocked", proxy, owners, find_deployments(proxy, known), [look(0)])
 
     assert found.owner == "platform"
     assert [(r.what, r.environment, r.owner, r.seen) for r in found.running] == [
@@ -65,7 +67,7 @@ def test_response_page_shows_deployments_and_stopped_runs(expected):
     """It also shows the facts of the event."""
     seen = look(0, status="running", deviations=(DRIFT,), healthy=False)
     page = response_page(
-        response(
+        make_response(
             "cscm.deployment.drifted",
             IMAGE,
             {IMAGE: "web team"},
@@ -78,22 +80,22 @@ def test_response_page_shows_deployments_and_stopped_runs(expected):
 
     for said in ("web team", "running, drift.files", "promote hello", "- a: b", "Nothing is stopped", str(IMAGE)):
         assert said in page
-    assert "Nothing runs from it." in response_page(response("other", IMAGE, {}, [], []))
+    assert "Nothing runs from it." in response_page(make_response("other", IMAGE, {}, [], []))
 
 
 def test_response_page_shows_what_is_unknown():
     """Unknown is not the same as none, and it changes the fingerprint."""
-    found = response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs is unknown: so"])
+    found = make_response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs is unknown: so"])
 
     page = response_page(found)
     assert "- what runs is unknown: so" in page and "Nothing is known to run from it." in page
-    assert found.fingerprint != response("cscm.image.blocked", IMAGE, {}, [], []).fingerprint
+    assert found.fingerprint != make_response("cscm.image.blocked", IMAGE, {}, [], []).fingerprint
 
 
 def test_response_page_escapes_external_text(expected):
     """Facts, owners and run names are rendered as text."""
     page = response_page(
-        response("x", IMAGE, {IMAGE: HOSTILE}, [expected()], [], on_the_way=[HOSTILE], facts=[HOSTILE])
+        make_response("x", IMAGE, {IMAGE: HOSTILE}, [expected()], [], on_the_way=[HOSTILE], facts=[HOSTILE])
     )
 
     for whole in (page, alert_page(HOSTILE, HOSTILE, HOSTILE)):
@@ -102,8 +104,8 @@ def test_response_page_escapes_external_text(expected):
 
 def test_response_fingerprint_changes_only_with_news(expected):
     """Each monitor run sees the same drift, which must be reported once."""
-    first = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(0)])
-    again = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(5)])
-    worse = response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(10, deviations=(DRIFT,))])
+    first = make_response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(0)])
+    again = make_response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(5)])
+    worse = make_response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(10, deviations=(DRIFT,))])
 
     assert first.fingerprint == again.fingerprint != worse.fingerprint

@@ -8,7 +8,7 @@ from supply_chain.evidence.soak import Soak
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.promotion.soaking import sign, soaked, watched
+from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
 from tests.support.builders import DIGEST, NOON, OTHER
 
 FIVE = timedelta(minutes=5)
@@ -34,7 +34,7 @@ def look(minutes, **changes):
 def after(*looks):
     watch = None
     for each in looks:
-        watch = watched(watch, each)
+        watch = continue_soak(watch, each)
     return watch
 
 
@@ -42,8 +42,8 @@ def test_soak_ends_after_healthy_observations_for_whole_time():
     """The time counts from the first healthy observation, not from the start of the container."""
     watch = after(*(look(minutes) for minutes in range(0, 31, 5)))
 
-    assert soaked(watch, "staging", 31 * 60) is None
-    over = soaked(watch, "staging", 30 * 60)
+    assert find_complete_soak(watch, "staging", 31 * 60) is None
+    over = find_complete_soak(watch, "staging", 30 * 60)
     assert over is not None
     assert (over.since, over.until, over.looks) == (NOON, NOON + timedelta(minutes=30), 7)
     assert (over.environment, over.digest, over.container, over.asked) == ("staging", DIGEST, "c1", 1800)
@@ -55,27 +55,27 @@ def test_soak_restarts_if_container_started_later(earlier, looks):
     seen = look(5)
     remembered = after(look(0)).model_copy(update={"since": seen.started_at - earlier})
 
-    assert watched(remembered, seen).looks == looks
+    assert continue_soak(remembered, seen).looks == looks
 
 
 def test_finished_soak_is_reported_once():
     """It is not signed again at the next observation."""
-    watch = after(look(0), look(10)).model_copy(update={"told": 60})
+    watch = after(look(0), look(10)).model_copy(update={"reported": 60})
 
-    assert soaked(watched(watch, look(15)), "staging", 60) is None
-    assert soaked(watched(watch, look(15)), "staging", 16 * 60) is None
+    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 60) is None
+    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 16 * 60) is None
 
 
 def test_soak_is_reported_again_for_longer_setting():
     """It is reported when the longer time is over."""
-    watch = after(look(0), look(10)).model_copy(update={"told": 60})
+    watch = after(look(0), look(10)).model_copy(update={"reported": 60})
 
-    assert soaked(watched(watch, look(15)), "staging", 15 * 60).asked == 15 * 60
+    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 15 * 60).asked == 15 * 60
 
 
 def test_environment_without_soak_never_finishes_soak():
     """The time of healthy observations does not matter."""
-    assert soaked(after(look(0), look(10)), "staging", None) is None
+    assert find_complete_soak(after(look(0), look(10)), "staging", None) is None
 
 
 @pytest.mark.parametrize(
@@ -133,5 +133,5 @@ def test_soak_is_signed_once_per_container_and_duration(world):
         for asked in (60, 120)
     )  # fmt: skip
 
-    assert [sign(each, ref, store) for each in (short, short, long, short)] == [True, False, True, False]
-    assert sign(short.model_copy(update={"container": "c2"}), ref, store)
+    assert [sign_soak(each, ref, store) for each in (short, short, long, short)] == [True, False, True, False]
+    assert sign_soak(short.model_copy(update={"container": "c2"}), ref, store)

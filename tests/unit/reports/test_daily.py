@@ -117,7 +117,7 @@ def test_waiting_and_late_runs_come_first(make):
 def test_run_state_worth_a_look_is_found(make, state):
     """It is neither a failure nor normal."""
     told = report(make.noon, run(state, make.noon, message="drift.reverse-proxy"))
-    assert [r.state for r in told.found] == [state] and not told.failed
+    assert [r.state for r in told.notable] == [state] and not told.failed
     assert "drift.reverse-proxy" in daily_report_page(told)
 
 
@@ -127,7 +127,7 @@ def test_run_state_worth_a_look_is_found(make, state):
 ])  # fmt: skip
 def test_normal_run_state_is_only_counted(make, state):
     """Such a run is not listed as found."""
-    assert not report(make.noon, run(state, make.noon)).found
+    assert not report(make.noon, run(state, make.noon)).notable
 
 
 def test_changes_are_listed_once_and_newest_first(make):

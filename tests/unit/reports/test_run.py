@@ -11,7 +11,7 @@ from supply_chain.curation.rescan import Change
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check
 from supply_chain.execution.monitor import Deviation, Observation
-from supply_chain.fleet.exposure import Judged, Rebuild, Rescanned, Unjudged, concerned
+from supply_chain.fleet.exposure import Rebuild, RescanReport, RescanResult, Unjudged, group_by_application
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
@@ -19,7 +19,7 @@ from supply_chain.policy.policies import POLICIES
 from supply_chain.reports import (
     RunReport,
     Step,
-    escaped,
+    escape,
     findings_table,
     observation_rows,
     owner_rows,
@@ -216,7 +216,7 @@ def test_run_page_escapes_external_text(story, make):
 @given(st.text())
 def test_escaped_text_is_one_line_and_reversible(text):
     """Removing the escapes gives back the printable text."""
-    shown = escaped(text)
+    shown = escape(text)
 
     assert len(shown.splitlines()) <= 1
     assert unescaped(shown) == plain_text(text)
@@ -305,14 +305,14 @@ def test_each_deviation_is_a_row_with_remedy(make):
 def rescanned(make, **changes):
     values = {
         "database": make.report().database, "scanner": "grype 0.1", "started": make.noon, "seconds": 10.0, "images": 20,
-        "signed": 1, "changed": 1, "exploited": 1, "told": (),
+        "signed": 1, "changed": 1, "exploited": 1, "reported": (),
     }  # fmt: skip
-    return Rescanned(**{**values, **changes})
+    return RescanReport(**{**values, **changes})
 
 
 def a_seen(make, **changes):
     ref = ImageRef(repository="curated/hello", digest=make.digest)
-    return Judged(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
+    return RescanResult(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
 
 
 def test_rescan_report_lists_images_and_totals_per_owner(make):
@@ -328,7 +328,7 @@ def test_rescan_report_lists_images_and_totals_per_owner(make):
         rebuild=(Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",)),),
     )
     lost = Unjudged(ref=seen.ref, code="scanner.failed", message="it broke\nmend it")
-    told = rescanned(make, told=(seen,), concerned=concerned([seen]), unjudged=(lost,))
+    told = rescanned(make, reported=(seen,), concerned=group_by_application([seen]), unjudged=(lost,))
 
     first, second = rescan_rows(told)
     (owner,) = owner_rows(told)
@@ -347,13 +347,15 @@ def test_rescan_report_without_news_says_so(make):
     """An empty table would look like a missing report, and a long one counts omitted rows."""
     assert rescan_rows(rescanned(make)) == [{"image": "nothing to report", "verdict": "20 images rescanned"}]
     assert owner_rows(rescanned(make))[0]["application"] == "nothing to report"
-    many = rescanned(make, told=(a_seen(make),), more=7)
+    many = rescanned(make, reported=(a_seen(make),), more=7)
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
 
 def test_rescan_report_of_interrupted_run_says_so_first(make):
     """The first row has every column, because Prefect's UI takes the columns from it."""
-    told = rescanned(make, images=6, without=1, left=3, told=(a_seen(make),), concerned=concerned([a_seen(make)]))
+    told = rescanned(
+        make, images=6, without=1, left=3, reported=(a_seen(make),), concerned=group_by_application([a_seen(make)])
+    )
 
     first, second = rescan_rows(told)
     assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not rescanned")
@@ -380,7 +382,7 @@ def test_rescan_report_says_if_no_image_has_packages(make):
 def test_rescan_report_marks_unrecorded_containers(make):
     """Somebody started such a container by hand."""
     seen = a_seen(make, running=("", "staging"))
-    told = rescanned(make, told=(seen,), concerned=concerned([seen]))
+    told = rescanned(make, reported=(seen,), concerned=group_by_application([seen]))
 
     assert rescan_rows(told)[0]["runs in"] == owner_rows(told)[0]["runs in"] == "unrecorded, staging"
 
@@ -388,7 +390,7 @@ def test_rescan_report_marks_unrecorded_containers(make):
 def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):
     """Nothing is omitted without notice."""
     monkeypatch.setattr("supply_chain.reports.rescan.TOLD", 2)
-    many = rescanned(make, concerned=concerned(a_seen(make, owner=f"team {number}") for number in range(5)))
+    many = rescanned(make, concerned=group_by_application(a_seen(make, owner=f"team {number}") for number in range(5)))
 
     assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from supply_chain.reports.text import artifact_key, at_most
+from supply_chain.reports.text import artifact_key, truncate_rows
 
 NAMES = ("hello", "hello-world", "hello_world", "hello.world", "hello/world", "Hello", "a" * 128, "a" * 127, "-", "")
 
@@ -26,6 +26,6 @@ def test_long_table_ends_with_number_of_omitted_rows(number, last):
     """The count is in the first column, and every row has the same columns."""
     rows = [{"name": name, "size": "1"} for name in "abc"][:number]
 
-    found = at_most(rows, 2) if number == 2 else at_most(rows, 1)
+    found = truncate_rows(rows, 2) if number == 2 else truncate_rows(rows, 1)
 
     assert found[-1]["name"] == last and found[-1].keys() == rows[0].keys()

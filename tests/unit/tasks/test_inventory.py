@@ -96,10 +96,10 @@ async def test_only_full_refresh_sets_reconciled_time(machine, shop):
     ref = shop.fleet.curated()
 
     assert [each.application for each in await flows.inventory(image=str(ref))] == ["hello"]
-    assert shop.fleet.inventory.reconciled() is None
+    assert shop.fleet.inventory.last_reconciled() is None
     await flows.inventory()
 
-    assert shop.fleet.inventory.reconciled() is not None
+    assert shop.fleet.inventory.last_reconciled() is not None
     assert "1 curated image, as of the last" in (await Artifact.aget("images")).description
 
 

@@ -46,7 +46,7 @@ class Place(Shelf):
     def images(self, repository):
         return tuple(m.stored for r, m in self.held.items() if r.repository == repository)
 
-    def having(self, begins, prefix):
+    def find_by_digest(self, begins, prefix):
         return tuple(each for each in self.held if each.digest == begins and each.repository.startswith(prefix))
 
     def status(self, where):
@@ -61,7 +61,7 @@ class Place(Shelf):
     def ensure_repository(self, *_, **__):
         pass
 
-    def stock(self, images, now):
+    def read_snapshot(self, images, now):
         return stock(*images)
 
 

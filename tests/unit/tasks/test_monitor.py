@@ -113,7 +113,7 @@ async def looked_at(environment, monkeypatch, deploying):
         return None
 
     for name, stand_in in {
-        "_places": lambda *_: (place,), "should_run": lambda *_: (), "look": lambda *_: (observed,), "_hosts": hosts,
+        "_places": lambda *_: (place,), "read_expected": lambda *_: (), "look": lambda *_: (observed,), "_hosts": hosts,
         "_under_way": under_way, "soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)

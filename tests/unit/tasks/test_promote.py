@@ -15,7 +15,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.moves import Move
-from supply_chain.promotion.soaking import watched
+from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
 from tests.support.builders import OTHER
 from tests.unit.promotion.test_soaking import look
@@ -72,11 +72,11 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
 async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, there, goes):
     """An approval may take days; the state of another image in its place does not matter."""
     move = Move(image=REF, to="production", after="staging")
-    kept = None if seen is None else watched(None, look(0, wanted=REF.digest, running=REF.digest))
-    monkeypatch.setattr(promote, "to_environment", lambda *_: move)
-    monkeypatch.setattr(promote, "missed_by_execution", lambda *_: (move,))
+    kept = None if seen is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
+    monkeypatch.setattr(promote, "plan_deployment", lambda *_: move)
+    monkeypatch.setattr(promote, "missed_deployments", lambda *_: (move,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=there)
-    monkeypatch.setattr(promote, "should_run", lambda *_: (runs,))
+    monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "soaking_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
     tier = SimpleNamespace(tier="execution", ecr=None, http=None, evidence=lambda workbench: None)
     workbench = SimpleNamespace(environment=None, environments=list)
@@ -143,7 +143,7 @@ async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypa
         later(0)
         return Move(image=ref, waits=not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
 
-    monkeypatch.setattr(promote, "to_curation", move)
+    monkeypatch.setattr(promote, "plan_curation", move)
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(promote.asyncio, "sleep", AsyncMock(side_effect=later))
 

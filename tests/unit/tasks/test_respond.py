@@ -60,7 +60,7 @@ def told(world, monkeypatch):
         http=None,
     )
     workbench = SimpleNamespace(environments=lambda: (Environment(name="staging", host="h"),))
-    monkeypatch.setattr(respond, "should_run", lambda *_: ())
+    monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
     async def tell(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
         gathered = respond.gathered if as_task else respond.gathered.fn
@@ -126,11 +126,11 @@ async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
     monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
     monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
     if broken == "record":
-        monkeypatch.setattr(respond, "should_run", failing(EvidenceInvalid("it is damaged\ngo on")))
+        monkeypatch.setattr(respond, "read_expected", failing(EvidenceInvalid("it is damaged\ngo on")))
     elif broken == "provenance":
         Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, {})
     else:
-        monkeypatch.setattr(respond, "should_run", lambda *_: (EXPECTED,))
+        monkeypatch.setattr(respond, "read_expected", lambda *_: (EXPECTED,))
 
     found, cancelled = await told(BLOCKED)
 
@@ -147,7 +147,7 @@ async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, 
         asked.append(application)
         return (EXPECTED, EXPECTED.model_copy(update={"proxy": REF.digest, "container": "c2"}))
 
-    monkeypatch.setattr(respond, "should_run", should_run)
+    monkeypatch.setattr(respond, "read_expected", should_run)
     load = AsyncMock(return_value=SimpleNamespace(engine=MemoryEngine))
     monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
     Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, make.provenance())
@@ -182,7 +182,7 @@ async def test_temporary_error_is_retried_before_it_is_reported(machine, told, m
         tries.append(1)
         raise RegistryUnavailable("it is down")
 
-    monkeypatch.setattr(respond, "should_run", down)
+    monkeypatch.setattr(respond, "read_expected", down)
     at_once = respond.gathered.with_options(retry_delay_seconds=0, retry_jitter_factor=0)
     monkeypatch.setattr(respond, "gathered", at_once)
 

@@ -88,13 +88,13 @@ def _with_custom(standard: Sequence[Window], custom: Sequence[Window]) -> Sequen
     if tuple(standard) == (ALL,):
         return custom
     if not any(window.closed for window in standard):
-        return _from(standard, custom)
+        return _apply_floor(standard, custom)
     if not any(window.closed for window in custom):
-        return _from(custom, _bounded(standard))
-    return [*_bounded(standard), *custom]
+        return _apply_floor(custom, _drop_open_end(standard))
+    return [*_drop_open_end(standard), *custom]
 
 
-def _from(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window]:
+def _apply_floor(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window]:
     """Return the windows; if the first has no start, it gets the first start in `floor`."""
     lowest = next((window.introduced for window in floor if window.introduced), "")
     if lowest and windows and not windows[0].introduced:
@@ -102,7 +102,7 @@ def _from(floor: Sequence[Window], windows: Sequence[Window]) -> Sequence[Window
     return windows
 
 
-def _bounded(windows: Sequence[Window]) -> Sequence[Window]:
+def _drop_open_end(windows: Sequence[Window]) -> Sequence[Window]:
     """Return the windows up to the last one that has an end."""
     ends = [number for number, window in enumerate(windows, 1) if window.closed]
     return windows[: ends[-1]]

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from pydantic import TypeAdapter, ValidationError
 
-from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.errors import DeclarationInvalid, KeyUnusable
 from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
@@ -126,7 +126,7 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
     AWS returns a user's secret only once: it is written to `keys_file` (mode 0600). A user whose secret is lost gets a
     new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
     """
-    with translated("prepare the account"):
+    with translate_errors("prepare the account"):
         account = admin.sts.get_caller_identity()["Account"]
         storage = ensure_key(admin.kms, STORAGE, "Encrypts the curated repositories", account)
         content = ensure_key(admin.kms, CONTENT, "Wraps the keys of confidential images", account)
@@ -151,7 +151,9 @@ def ensure_tier(
     name, account = f"cscm-{tier}", values["ACCOUNT"]
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
-    identity = ensure_identity(admin.iam, tier, fill(policy, {**values, "SIGNING_KEY": signing}), account, keys_file)
+    identity = ensure_identity(
+        admin.iam, tier, fill_template(policy, {**values, "SIGNING_KEY": signing}), account, keys_file
+    )
     return TierIdentity(
         **identity.model_dump(),
         signing_alias=f"alias/{name}",
@@ -178,7 +180,7 @@ def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], ke
     filled_by = json.dumps(queue_policy(arn, rule))
     url, arn = ensure_queue(admin.sqs, RULE, {"RedrivePolicy": redrive, "Policy": filled_by})
     ensure_rule(admin.events, RULE, PATTERN, arn)
-    filled = fill(policy, {**values, "PUSHED_QUEUE": arn, "DEAD_QUEUE": dead_arn})
+    filled = fill_template(policy, {**values, "PUSHED_QUEUE": arn, "DEAD_QUEUE": dead_arn})
     identity = ensure_identity(admin.iam, BRIDGE, filled, values["ACCOUNT"], keys_file)
     return BridgeIdentity(**identity.model_dump(), queue=url, dead=dead_url)
 
@@ -191,7 +193,7 @@ def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[st
     except sqs.exceptions.QueueDoesNotExist:
         url = sqs.create_queue(QueueName=name, Attributes=wanted)["QueueUrl"]
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    if any(not alike(found.get(key), value) for key, value in wanted.items()):
+    if any(not is_same_attribute(found.get(key), value) for key, value in wanted.items()):
         sqs.set_queue_attributes(QueueUrl=url, Attributes=wanted)
     return str(url), str(found["QueueArn"])
 
@@ -202,7 +204,7 @@ def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) 
         found = events.describe_rule(Name=name)
     except events.exceptions.ResourceNotFoundException:
         found = {}
-    if not same(found.get("EventPattern", "null"), pattern) or found.get("State") != "ENABLED":
+    if not is_same_document(found.get("EventPattern", "null"), pattern) or found.get("State") != "ENABLED":
         events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED", Description="Pushes to dev/*")
     targets = [each["Arn"] for each in events.list_targets_by_rule(Rule=name)["Targets"]]
     if targets != [queue]:
@@ -221,10 +223,10 @@ def queue_policy(queue: str, rule: str) -> dict[str, Any]:
         "Resource": queue,
         "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
     }
-    return document(sent)
+    return policy_document(sent)
 
 
-def alike(found: str | None, wanted: str) -> bool:
+def is_same_attribute(found: str | None, wanted: str) -> bool:
     """Return whether a queue's attribute has this value; JSON documents are compared by their content."""
     try:
         return bool(json.loads(found or "null") == json.loads(wanted))
@@ -232,7 +234,7 @@ def alike(found: str | None, wanted: str) -> bool:
         return found == wanted
 
 
-def fill(template: Path, values: dict[str, str]) -> dict[str, Any]:
+def fill_template(template: Path, values: dict[str, str]) -> dict[str, Any]:
     """Read a policy document and fill in its ${PLACEHOLDERS}.
 
     Raises `DeclarationInvalid` for an unknown placeholder, and where the result is not a JSON object.
@@ -255,31 +257,31 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
         arn = iam.get_user(UserName=name)["User"]["Arn"]
     except iam.exceptions.NoSuchEntityException:
         arn = iam.create_user(UserName=name)["User"]["Arn"]
-    wanted = document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
+    wanted = policy_document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
     try:
         found = iam.get_user_policy(UserName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
         found = None
-    if not same(found, wanted):
+    if not is_same_document(found, wanted):
         iam.put_user_policy(UserName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(wanted))
     return str(arn)
 
 
 def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -> None:
     """Ensure a role that only this user may assume, and that has this policy."""
-    trust = document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
+    trust = policy_document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
     try:
         found: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
         found = None
-        once_known(lambda: iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust)))
-    if found is not None and not same(found, trust):
-        once_known(lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)))
+        retry_until_user_exists(lambda: iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust)))
+    if found is not None and not is_same_document(found, trust):
+        retry_until_user_exists(lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)))
     try:
         found = iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
         found = None
-    if not same(found, policy):
+    if not is_same_document(found, policy):
         iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy))
 
 
@@ -327,7 +329,7 @@ def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_sign
             f"{alias} is a {key.get('KeySpec')} key, {key.get('KeyState')}; it has to be {spec}, Enabled.\n"
             "Enable that key again, or point the alias at another one."
         )
-    if not same(kms.get_key_policy(KeyId=key["KeyId"])["Policy"], policy):
+    if not is_same_document(kms.get_key_policy(KeyId=key["KeyId"])["Policy"], policy):
         kms.put_key_policy(KeyId=key["KeyId"], PolicyName="default", Policy=json.dumps(policy))
     if not only_signer and not kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"]:
         kms.enable_key_rotation(KeyId=key["KeyId"])
@@ -343,7 +345,7 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
         "Resource": "*",
     }
     if only_signer is None:
-        return document(owner)
+        return policy_document(owner)
     session = only_signer.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*"
     others = {  # aws:PrincipalArn is the role's ARN on AWS, the session's on the emulator
         "Effect": "Deny",
@@ -352,7 +354,7 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
         "Resource": "*",
         "Condition": {"ArnNotLike": {"aws:PrincipalArn": [only_signer, session]}},
     }
-    return document(owner, others)
+    return policy_document(owner, others)
 
 
 def public_key(kms: Client, key: str) -> str:
@@ -361,17 +363,17 @@ def public_key(kms: Client, key: str) -> str:
     return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def document(*statements: dict[str, Any]) -> dict[str, Any]:
+def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
     """Return an IAM policy document (version 2012-10-17) with these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def same(found: Any, wanted: dict[str, Any]) -> bool:
+def is_same_document(found: Any, wanted: dict[str, Any]) -> bool:
     """Return whether AWS holds this document; AWS returns some documents as text and some decoded."""
     return bool((json.loads(found) if isinstance(found, str) else found) == wanted)
 
 
-def once_known(call: Callable[[], T]) -> T:
+def retry_until_user_exists(call: Callable[[], T]) -> T:
     """Repeat the call until AWS knows the user that it names, which takes some seconds after the user's creation."""
     end = time.monotonic() + PROPAGATION
     while True:

@@ -15,9 +15,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.ecr_images import EcrImages, found
-from supply_chain.adapters.aws.session import error_code, translated
-from supply_chain.concurrency import side_by_side
+from supply_chain.adapters.aws.ecr_images import EcrImages, translate_missing
+from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageNotFound
 from supply_chain.model.image import ATTACHED, DIGEST, Digest, ImageRef
 from supply_chain.scratch import scratch
@@ -43,7 +43,7 @@ class Ecr(EcrImages):
     def credentials(self) -> tuple[str, str]:
         """Return this role's user and password for the registry, valid for at least 15 minutes."""
         if self._token.expires - MARGIN < time.time():
-            with translated("get a token for the registry"):
+            with translate_errors("get a token for the registry"):
                 data = self.client.get_authorization_token()["authorizationData"][0]
             user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
             self._token.user, self._token.password = user, password
@@ -72,7 +72,7 @@ class Ecr(EcrImages):
         to check it.
         """
         encryption = {"encryptionType": "KMS", "kmsKey": key} if key else {"encryptionType": "AES256"}
-        with translated(f"create the repository {repository}"):
+        with translate_errors(f"create the repository {repository}"):
             try:
                 self.client.describe_repositories(repositoryNames=[repository])
                 return
@@ -99,15 +99,15 @@ class Ecr(EcrImages):
         return bool(self._repository(repository).get("imageTagMutability") == "IMMUTABLE")
 
     def _repository(self, repository: str) -> dict[str, Any]:
-        with translated(f"look at the repository {repository}"), found(repository):
+        with translate_errors(f"look at the repository {repository}"), translate_missing(repository):
             (described,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
         known: dict[str, Any] = described
         return known
 
-    def having(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
+    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
         """Return the images below `prefix` whose digests start with `begins`, archived or not; this is not a pull."""
         repositories = self.repositories(prefix)
-        having = side_by_side(lambda repository: self._having(repository, begins), repositories)
+        having = map_concurrently(lambda repository: self._find_by_digest(repository, begins), repositories)
         return tuple(
             ImageRef(repository=repository, digest=digest)
             for repository, digests in zip(repositories, having, strict=True)
@@ -116,7 +116,7 @@ class Ecr(EcrImages):
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the repositories whose names start with `prefix`, sorted."""
-        with translated("list the repositories"):
+        with translate_errors("list the repositories"):
             pages = self.client.get_paginator("describe_repositories").paginate()
             names = [r["repositoryName"] for page in pages for r in page["repositories"]]
         return tuple(sorted(name for name in names if name.startswith(prefix)))
@@ -139,11 +139,11 @@ class Ecr(EcrImages):
         status = {"imageStatus": "ANY"} if archived else {}
         details = self._details(repository, filter={"tagStatus": "TAGGED", **status})
         # an emulator may answer without the filter
-        tagged = [d for d in details if any(_names(tag, tag_prefix) for tag in d.get("imageTags", ()))]
+        tagged = [d for d in details if any(_is_own_tag(tag, tag_prefix) for tag in d.get("imageTags", ()))]
         tagged.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple(ImageRef(repository=repository, digest=d["imageDigest"]) for d in tagged)
 
-    def _having(self, repository: str, begins: str) -> tuple[Digest, ...]:
+    def _find_by_digest(self, repository: str, begins: str) -> tuple[Digest, ...]:
         if not re.fullmatch(DIGEST, begins):
             return tuple(each.digest for each in self.images(repository) if each.digest.startswith(begins))
         try:
@@ -153,5 +153,5 @@ class Ecr(EcrImages):
         return (begins,)
 
 
-def _names(tag: str, prefix: str) -> bool:
+def _is_own_tag(tag: str, prefix: str) -> bool:
     return tag.startswith(prefix) and not tag.startswith(ATTACHED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 
@@ -61,7 +61,7 @@ class EcrImages:
         removed: list[Removal] = []
         for at in range(0, len(unique), BATCH):
             batch = unique[at : at + BATCH]
-            with translated(f"delete images of {repository}"), found(repository):
+            with translate_errors(f"delete images of {repository}"), translate_missing(repository):
                 answer = self.client.batch_delete_image(
                     repositoryName=repository, imageIds=[{"imageDigest": digest} for digest in batch]
                 )
@@ -71,7 +71,7 @@ class EcrImages:
         return tuple(removed)
 
     def _store(self, ref: ImageRef, target: str, doing: str, *, done: Sequence[StorageStatus]) -> StorageStatus:
-        with translated(f"{doing} {ref}"), found(str(ref)):
+        with translate_errors(f"{doing} {ref}"), translate_missing(str(ref)):
             try:
                 answer = self.client.update_image_storage_class(
                     repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=target
@@ -84,7 +84,7 @@ class EcrImages:
 
     def _detail(self, ref: ImageRef) -> dict[str, Any]:
         """Return ECR's details of one image, archived or not; raise `ImageNotFound` if there is none."""
-        with translated(f"look at {ref}"), found(str(ref)):
+        with translate_errors(f"look at {ref}"), translate_missing(str(ref)):
             details: list[dict[str, Any]] = self.client.describe_images(
                 repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}]
             )["imageDetails"]
@@ -92,7 +92,7 @@ class EcrImages:
 
     def _details(self, repository: str, **which: Any) -> list[dict[str, Any]]:
         """Return ECR's details of each image of a repository; a missing repository has none."""
-        with translated(f"look at {repository}"):
+        with translate_errors(f"look at {repository}"):
             try:
                 pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository, **which)
                 return [each for page in pages for each in page["imageDetails"]]
@@ -103,7 +103,7 @@ class EcrImages:
 
 
 @contextlib.contextmanager
-def found(what: str) -> Iterator[None]:
+def translate_missing(what: str) -> Iterator[None]:
     """Raise `ImageNotFound` where ECR reports that the image or repository does not exist."""
     try:
         yield

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.curation.encrypt import KeyState
 from supply_chain.errors import KeyUnusable
 
@@ -34,7 +34,7 @@ class Kms:
 
     def state(self, key: str, *, rotation: bool = True) -> KeyState:
         """Return the state of a key, given by id, ARN or alias; reading `rotation` needs a permission of its own."""
-        with _translated("look at", key):
+        with _translate_errors("look at", key):
             meta = self.client.describe_key(KeyId=key)["KeyMetadata"]
             rotates = self._rotates(meta) if rotation else None
         return KeyState(
@@ -51,21 +51,21 @@ class Kms:
 
     def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
         """Encrypt up to 4 KiB under `key`, bound to `context` (KMS "encryption context")."""
-        with _translated("wrap a secret with", key):
+        with _translate_errors("wrap a secret with", key):
             answer = self.client.encrypt(KeyId=key, Plaintext=secret, EncryptionContext=context)
             return bytes(answer["CiphertextBlob"])
 
     def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
         """Decrypt what `wrap` returned; raise `AccessDenied` without the permission."""
-        with _translated("unwrap a secret with", key):
+        with _translate_errors("unwrap a secret with", key):
             answer = self.client.decrypt(KeyId=key, CiphertextBlob=wrapped, EncryptionContext=context)
             return bytes(answer["Plaintext"])
 
 
 @contextlib.contextmanager
-def _translated(doing: str, key: str) -> Iterator[None]:
+def _translate_errors(doing: str, key: str) -> Iterator[None]:
     """Translate errors as `translated` does, and errors about the key itself to `KeyUnusable`."""
-    with translated(f"{doing} the key {key}"):
+    with translate_errors(f"{doing} the key {key}"):
         try:
             yield
         except ClientError as error:

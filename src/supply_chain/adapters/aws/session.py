@@ -109,7 +109,7 @@ class AwsSession:
 
     def environment(self) -> dict[str, str]:
         """Return environment variables for a tool that calls AWS itself; credentials are never passed as arguments."""
-        with translated("assume the tier's role"):
+        with translate_errors("assume the tier's role"):
             frozen = self._session.get_credentials().get_frozen_credentials()
         values = {
             "AWS_ACCESS_KEY_ID": frozen.access_key or "",
@@ -137,7 +137,7 @@ def _models() -> Loader:
 
 
 @contextlib.contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Translate boto3's errors to the project's errors; `doing` completes "could not …"."""
     try:
         yield
@@ -161,7 +161,7 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if tool_errors.skewed(f"{code} {message}"):
+    if tool_errors.is_clock_skew(f"{code} {message}"):
         return ClockWrong(
             f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
             "Set this machine's clock, and run the step again."

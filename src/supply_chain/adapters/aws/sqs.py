@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translated
+from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.promotion.bridge import MOST, UNTOLD, Message
 
@@ -35,7 +35,7 @@ class SqsQueue:
 
         `patient` waits up to `wait` seconds for a message.
         """
-        return self._received(WaitTimeSeconds=self.wait if patient else 0)
+        return self._receive(WaitTimeSeconds=self.wait if patient else 0)
 
     def all(self) -> tuple[Message, ...]:
         """Return every message, oldest first; nobody else receives them while they are read.
@@ -47,23 +47,23 @@ class SqsQueue:
         nothing = 0
         try:
             while nothing < 2:
-                batch = self._received(WaitTimeSeconds=LOOKED_FOR, VisibilityTimeout=HIDDEN)
+                batch = self._receive(WaitTimeSeconds=LOOKED_FOR, VisibilityTimeout=HIDDEN)
                 nothing = nothing + 1 if all(each.id in found for each in batch) else 0
                 found |= {each.id: each for each in batch}  # only the last receipt is valid
         finally:
-            self._show([each.receipt for each in found.values()])
+            self._make_visible([each.receipt for each in found.values()])
         return tuple(sorted(found.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
 
     def count(self) -> int:
         """Return the approximate number of messages, including those that are invisible now."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        with translated("count messages"):
+        with translate_errors("count messages"):
             found = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
         return sum(int(found[name]) for name in names)
 
     def delete(self, message: Message) -> None:
         """Delete a message; do nothing if somebody else received it since."""
-        with translated("delete a message"):
+        with translate_errors("delete a message"):
             try:
                 self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
             except ClientError as error:
@@ -73,21 +73,21 @@ class SqsQueue:
     def send(self, body: str, reason: str = "") -> None:
         """Send a message, with the reason as an attribute if there is one."""
         attributes = {REASON: {"DataType": "String", "StringValue": reason}} if reason else {}
-        with translated("send a message"):
+        with translate_errors("send a message"):
             self.client.send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes)
 
-    def _show(self, receipts: list[str]) -> None:
+    def _make_visible(self, receipts: list[str]) -> None:
         """Make inspected messages visible again; ignore those that are already visible or deleted."""
         for receipt in receipts:
-            with translated("show a message again"):
+            with translate_errors("show a message again"):
                 try:
                     self.client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=0)
                 except ClientError as error:
                     if error_code(error).rpartition(".")[2] not in NOT_HIDDEN:
                         raise
 
-    def _received(self, **how: int) -> tuple[Message, ...]:
-        with translated("receive messages"):
+    def _receive(self, **how: int) -> tuple[Message, ...]:
+        with translate_errors("receive messages"):
             answer = self.client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=MOST,
@@ -95,10 +95,10 @@ class SqsQueue:
                 MessageAttributeNames=[REASON],
                 **how,
             )
-        return tuple(_message(each) for each in answer.get("Messages", ()))
+        return tuple(_parse_message(each) for each in answer.get("Messages", ()))
 
 
-def _message(found: dict[str, Any]) -> Message:
+def _parse_message(found: dict[str, Any]) -> Message:
     sent = found.get("Attributes", {}).get("SentTimestamp")
     return Message(
         id=found["MessageId"],

@@ -35,18 +35,18 @@ def connect(address: str) -> Engine:
     try:
         url = make_url(address)
     except ArgumentError as error:
-        raise _address(address) from error
+        raise _parse_address(address) from error
     if url.drivername not in KINDS:
-        raise _address(f"{url.drivername}://…")
+        raise _parse_address(f"{url.drivername}://…")
     engine = create_engine(url, poolclass=NullPool)  # one connection per use: not shared by processes, and closed
     if url.drivername == "sqlite":
         event.listen(engine, "connect", _sqlite)
-    with told("prepare"):
+    with translate_errors("prepare"):
         migrate(engine)
     return engine
 
 
-def _address(told: str) -> SettingInvalid:
+def _parse_address(told: str) -> SettingInvalid:
     return SettingInvalid(
         f"{told!r} is not the address of an inventory.\n"
         "Write sqlite:////absolute/path or postgresql+psycopg://user@host/database in the block `inventory`."
@@ -78,7 +78,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 @contextlib.contextmanager
-def told(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Translate the database's errors to the project's errors; `doing` completes "could not …"."""
     try:
         yield
@@ -94,13 +94,13 @@ def told(doing: str) -> Iterator[None]:
         ) from error
 
 
-def parts(values: Sequence[T], size: int) -> Iterator[list[T]]:
+def split_batches(values: Sequence[T], size: int) -> Iterator[list[T]]:
     """Yield the values in lists of at most `size`."""
     left = iter(values)
     while part := list(islice(left, size)):
         yield part
 
 
-def instant(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Return a time as text in UTC, always with microseconds, so that texts sort as times do."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")

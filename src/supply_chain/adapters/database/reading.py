@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from supply_chain.adapters.database import tables as t
-from supply_chain.adapters.database.connection import AT_ONCE, parts
-from supply_chain.fleet.known import KnownImage
+from supply_chain.adapters.database.connection import AT_ONCE, split_batches
+from supply_chain.fleet.image import FleetImage
 
 Name = tuple[str, str]
 """Repository and digest of an image. They stay the same when the image is read from the registry again."""
 
 
-def runs() -> ColumnElement[bool]:
+def is_running() -> ColumnElement[bool]:
     """Return the condition that an image runs.
 
     It runs if it is its application's last deployment in an environment, or if a host reported a container of it.
@@ -45,24 +45,24 @@ def is_image() -> ColumnElement[bool]:
         .correlate(t.images)
         .exists()
     )
-    return (~t.images.c.gone | runs()) & ~copy
+    return (~t.images.c.gone | is_running()) & ~copy
 
 
-def names(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
+def list_refs(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
     """Return the names of the images that meet a condition, by application, newest push first."""
     of = select(t.images.c.repository, t.images.c.digest).where(which, is_image())
     in_order = of.order_by(t.images.c.application, t.images.c.pushed.desc(), t.images.c.digest)
     return [(row.repository, row.digest) for row in connection.execute(in_order)]
 
 
-def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]:
+def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[FleetImage]:
     """Yield these images in this order; skip those that are not in the tables any more."""
     of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in wanted}), is_image())
     found = {(row.repository, row.digest): row for row in connection.execute(of_these)}
     rows = [found[name] for name in wanted if name in found]
     findings = _findings(connection, [row.id for row in rows])
     running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
-    others = _others(connection, {row.digest for row in rows})
+    others = _read_other_containers(connection, {row.digest for row in rows})
     for row in rows:
         known = json.loads(row.document) | {"gone": row.gone}
         if known["scan"]:
@@ -70,12 +70,14 @@ def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[KnownImage]
         recorded = running.get(row.id, [])
         own = {each["container"] for each in recorded}
         more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
-        yield KnownImage.model_validate({**known, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])})
+        yield FleetImage.model_validate({**known, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])})
 
 
-def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
+def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[FleetImage, ...]:
     """Return every image that meets a condition."""
-    return tuple(image for part in parts(names(connection, which), AT_ONCE) for image in read(connection, part))
+    return tuple(
+        image for part in split_batches(list_refs(connection, which), AT_ONCE) for image in read(connection, part)
+    )
 
 
 def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
@@ -104,7 +106,7 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
     running: Deployments = {}
     replaced: Deployments = {}
     documents = {row.id: json.loads(row.document) for row in rows}
-    shown = _shown(connection, [documents[number]["container"] for number in last.values()])
+    shown = _read_observations(connection, [documents[number]["container"] for number in last.values()])
     for row in rows:
         is_last = last[row.application, row.environment] == row.id
         document = {**documents[row.id], **(shown.get(documents[row.id]["container"], {}) if is_last else {})}
@@ -112,13 +114,13 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
     return running, replaced
 
 
-def _shown(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _read_observations(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return, for each container, when its host was inspected and whether the container was healthy."""
     rows = connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)))
     return {row.container: {"seen": row.at, "healthy": row.healthy} for row in rows}
 
 
-def _others(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+def _read_other_containers(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return, for each digest, every container of it that a host reported.
 
     A container gets the environment and application of the deployment whose reverse proxy it is. Both are empty if no

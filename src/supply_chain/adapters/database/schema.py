@@ -27,7 +27,7 @@ def configuration(connection: Connection) -> Config:
 
 def migrate(engine: Engine) -> None:
     """Create or change the tables in one transaction; only one process does so at a time."""
-    with changing(engine) as connection:
+    with write_transaction(engine) as connection:
         config = configuration(connection)
         head = ScriptDirectory.from_config(config).get_current_head()
         known = MigrationContext.configure(connection, opts={"version_table": VERSION}).get_current_revision()
@@ -43,7 +43,7 @@ SNAPSHOT = {"sqlite": "BEGIN", "postgresql": "SET TRANSACTION ISOLATION LEVEL RE
 
 
 @contextlib.contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
+def read_transaction(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a transaction that sees the database as it is at its first query."""
     with engine.connect() as connection:
         connection.exec_driver_sql(SNAPSHOT[connection.dialect.name])
@@ -51,7 +51,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def changing(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine) -> Iterator[Connection]:
     """Yield a connection in a transaction that writes; with SQLite, it waits for other writers at its start."""
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":

@@ -12,13 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, true, update
 
 from supply_chain.adapters.database import tables as t
-from supply_chain.adapters.database.connection import AT_ONCE, connect, instant, parts, told
-from supply_chain.adapters.database.reading import deployments, is_image, names, read, read_all, runs
-from supply_chain.adapters.database.schema import changing, reading
-from supply_chain.adapters.database.writing import forget, insert_all, is_archived, named, put
+from supply_chain.adapters.database.connection import AT_ONCE, connect, format_time, split_batches, translate_errors
+from supply_chain.adapters.database.reading import deployments, is_image, is_running, list_refs, read, read_all
+from supply_chain.adapters.database.schema import read_transaction, write_transaction
+from supply_chain.adapters.database.writing import clean_name, forget, insert_all, is_archived, put
+from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.known import KnownImage, Running, Seen
-from supply_chain.fleet.packages import name_of, version_of
+from supply_chain.fleet.packages import normalize_name, normalize_version
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 
 
@@ -35,15 +35,15 @@ class SqlInventory:
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Store images in place of what was stored about the same images; all of them or none."""
-        with self._changing("keep images") as connection:
+        with self._write_transaction("keep images") as connection:
             for entry in entries:
                 forget(connection, [entry.image.ref])
                 put(connection, entry)
 
-    def listed(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
+    def update_listing(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
         """Update what the registry lists about a repository's images; everything else about them stays."""
         now = {each.digest: each for each in manifests}
-        with self._changing("store what the registry lists") as connection:
+        with self._write_transaction("store what the registry lists") as connection:
             kept = connection.execute(
                 select(t.images.c.id, t.images.c.digest, t.images.c.document).where(t.images.c.repository == repository)
             ).all()
@@ -54,10 +54,10 @@ class SqlInventory:
                         new = {"document": json.dumps({**known, "stored": listed}), "archived": is_archived(stored)}
                         connection.execute(update(t.images).where(t.images.c.id == row.id).values(new))
 
-    def placed(self, application: str, host_of: Callable[[str], str]) -> None:
+    def update_hosts(self, application: str, host_of: Callable[[str], str]) -> None:
         """Update the container host of each environment in an application's deployments."""
         of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
-        with self._changing("store the environments") as connection:
+        with self._write_transaction("store the environments") as connection:
             for row in connection.execute(of.where(t.images.c.application == application)).all():
                 known, host = json.loads(row.document), host_of(row.environment)
                 if host != known["host"]:
@@ -67,158 +67,162 @@ class SqlInventory:
 
     def forget(self, refs: Iterable[ImageRef]) -> None:
         """Delete everything about these images."""
-        with self._changing("forget images") as connection:
+        with self._write_transaction("forget images") as connection:
             forget(connection, list(refs))
 
-    def saw(self, host: str, seen: Sequence[Seen], at: datetime) -> None:
+    def record_host(self, host: str, seen: Sequence[HostContainer], at: datetime) -> None:
         """Store the containers that a host reported at a time, in place of those it reported before."""
-        with self._changing("store what a host runs") as connection:
+        with self._write_transaction("store what a host runs") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host == host))
-            rows = [{"host": host, "at": instant(at), **each.model_dump()} for each in seen]
+            rows = [{"host": host, "at": format_time(at), **each.model_dump()} for each in seen]
             insert_all(connection, t.seen, rows)
 
-    def distrust(self, application: str | None = None) -> None:
+    def mark_stale(self, application: str | None = None) -> None:
         """Have all images, or those of an application, read again; what is stored about them stays until then."""
-        with self._changing("mark images to be read again") as connection:
-            connection.execute(update(t.images).where(_of(application)).values(mark=""))
+        with self._write_transaction("mark images to be read again") as connection:
+            connection.execute(update(t.images).where(_belongs_to(application)).values(mark=""))
 
-    def unwatched(self, hosts: Collection[str]) -> None:
+    def retain_hosts(self, hosts: Collection[str]) -> None:
         """Delete what hosts other than these reported."""
-        with self._changing("delete what other hosts ran") as connection:
+        with self._write_transaction("delete what other hosts ran") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host.not_in(list(hosts))))
 
-    def unreadable(self) -> int:
+    def count_unreadable(self) -> int:
         """Return the number of images whose evidence cannot be read."""
         return self._count(t.images.c.unreadable)
 
-    def unlisted(self) -> int:
+    def count_without_sbom(self) -> int:
         """Return the number of images with readable evidence but no known SBOM."""
         return self._count(t.images.c.sbom.is_(None) & ~t.images.c.unreadable)
 
-    def unscanned(self) -> int:
+    def count_unscanned(self) -> int:
         """Return the number of images without a scan that counts: never scanned, gone, or archived and not running."""
-        return self._count(~t.images.c.scanned | t.images.c.gone | (t.images.c.archived & ~runs()))
+        return self._count(~t.images.c.scanned | t.images.c.gone | (t.images.c.archived & ~is_running()))
 
-    def by_starter(self) -> int:
+    def count_by_starter(self) -> int:
         """Return the number of images whose last scan used the starter database."""
         return self._count(t.images.c.starter)
 
-    def marks(self, application: str) -> dict[ImageRef, str]:
+    def read_marks(self, application: str) -> dict[ImageRef, str]:
         """Return the mark of each of an application's images, including those that are gone."""
         wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
-        with self._reading("read the marks of images") as connection:
+        with self._read_transaction("read the marks of images") as connection:
             rows = connection.execute(wanted.where(t.images.c.application == application)).all()
         return {ImageRef(repository=row.repository, digest=row.digest): row.mark for row in rows}
 
     def applications(self) -> tuple[str, ...]:
         """Return the applications that have images, sorted."""
-        with self._reading("list applications") as connection:
+        with self._read_transaction("list applications") as connection:
             found = select(t.images.c.application).where(is_image()).distinct().order_by(t.images.c.application)
             return tuple(connection.execute(found).scalars())
 
-    def images(self, application: str | None = None) -> Iterator[KnownImage]:
+    def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
-        with self._reading("list images") as connection:
-            there = names(connection, _of(application) & ~t.images.c.gone)
-        for part in parts(there, AT_ONCE):
-            with self._reading("read images") as connection:
+        with self._read_transaction("list images") as connection:
+            there = list_refs(connection, _belongs_to(application) & ~t.images.c.gone)
+        for part in split_batches(there, AT_ONCE):
+            with self._read_transaction("read images") as connection:
                 images = tuple(read(connection, part))
             yield from (each for each in images if not each.gone)
 
-    def gone(self, application: str | None = None) -> tuple[KnownImage, ...]:
+    def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
         """Return the images that run but are no longer in the registry."""
-        return self._all(_of(application) & t.images.c.gone)
+        return self._read_all(_belongs_to(application) & t.images.c.gone)
 
     def running(self) -> tuple[Running, ...]:
         """Return the last deployment of each application in each environment."""
-        with self._reading("list what should run") as connection:
+        with self._read_transaction("list what should run") as connection:
             running, _ = deployments(connection)
         return tuple(Running.model_validate(each) for found in running.values() for each in found)
 
-    def of(self, digest: str) -> tuple[KnownImage, ...]:
+    def find_by_digest(self, digest: str) -> tuple[FleetImage, ...]:
         """Return the images whose digest, or the digest of an encrypted copy, starts with `digest`."""
         begins = digest if digest.startswith("sha256:") else f"sha256:{digest}"
         copied = select(t.copies.c.image).where(t.copies.c.digest.startswith(begins, autoescape=True))
-        return self._all(t.images.c.digest.startswith(begins, autoescape=True) | t.images.c.id.in_(copied))
+        return self._read_all(t.images.c.digest.startswith(begins, autoescape=True) | t.images.c.id.in_(copied))
 
-    def affected(self, vulnerability: str) -> tuple[KnownImage, ...]:
+    def find_affected(self, vulnerability: str) -> tuple[FleetImage, ...]:
         """Return the images in which the last scan found the vulnerability, by its own name or an alias."""
-        called = select(t.finding_names.c.finding).where(t.finding_names.c.name == named(vulnerability.upper()))
-        return self._all(t.images.c.id.in_(select(t.found_in.c.image).where(t.found_in.c.finding.in_(called))))
+        called = select(t.finding_names.c.finding).where(t.finding_names.c.name == clean_name(vulnerability.upper()))
+        return self._read_all(t.images.c.id.in_(select(t.found_in.c.image).where(t.found_in.c.finding.in_(called))))
 
-    def carrying(self, package: str, version: str | None = None) -> tuple[tuple[KnownImage, tuple[str, ...]], ...]:
+    def find_carrying(self, package: str, version: str | None = None) -> tuple[tuple[FleetImage, tuple[str, ...]], ...]:
         """Return the images whose SBOM lists the package, or one built from it, with the names in the SBOM."""
-        name, called = named(name_of(package)), _called(package, version)
+        name, called = clean_name(normalize_name(package)), _select_packages(package, version)
         found: dict[str | None, set[str]] = {}
-        with self._reading("find packages") as connection:
-            images = read_all(connection, _lists(called))
+        with self._read_transaction("find packages") as connection:
+            images = read_all(connection, _has_package(called))
             of_sbom = select(t.listed_in.c.sbom, t.packages).join(t.packages, t.packages.c.id == t.listed_in.c.package)
             for row in connection.execute(of_sbom.where(t.packages.c.id.in_(called))):
-                found.setdefault(row.sbom, set()).add(_shown(row, name))
+                found.setdefault(row.sbom, set()).add(_format_package(row, name))
         return tuple((image, tuple(sorted(found.get(image.sbom_content, ())))) for image in images)
 
-    def in_other_versions(self, package: str, version: str) -> int:
+    def count_other_versions(self, package: str, version: str) -> int:
         """Return the number of images that have the package, but not in this version or an unknown one."""
-        return self._count(_lists(_called(package, None)) & ~_lists(_called(package, version)))
+        return self._count(
+            _has_package(_select_packages(package, None)) & ~_has_package(_select_packages(package, version))
+        )
 
-    def built_on(self, bases: Iterable[Digest]) -> tuple[KnownImage, ...]:
+    def find_built_on(self, bases: Iterable[Digest]) -> tuple[FleetImage, ...]:
         """Return the images that are built, directly or not, on one of these digests."""
         upon = select(t.bases.c.image).where(t.bases.c.digest.in_(list(bases))).cte("upon", recursive=True)
         further = select(t.bases.c.image).join(t.images, t.images.c.digest == t.bases.c.digest)
         upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # UNION drops duplicates, so it ends
-        return self._all(t.images.c.id.in_(select(upon.c.image)))
+        return self._read_all(t.images.c.id.in_(select(upon.c.image)))
 
-    def reconciled(self) -> datetime | None:
+    def last_reconciled(self) -> datetime | None:
         """Return the time of the last reconciliation with registry and hosts; None if there was none."""
-        with self._reading("read the time of the last reconciliation") as connection:
+        with self._read_transaction("read the time of the last reconciliation") as connection:
             at = connection.execute(select(t.facts.c.value).where(t.facts.c.name == "reconciled")).scalar()
         return datetime.fromisoformat(at) if at else None
 
-    def reconciled_at(self, at: datetime) -> None:
+    def record_reconciled(self, at: datetime) -> None:
         """Record the time of a reconciliation with registry and hosts."""
-        with self._changing("store the time of the reconciliation") as connection:
+        with self._write_transaction("store the time of the reconciliation") as connection:
             connection.execute(delete(t.facts).where(t.facts.c.name == "reconciled"))
-            connection.execute(insert(t.facts).values(name="reconciled", value=instant(at)))
+            connection.execute(insert(t.facts).values(name="reconciled", value=format_time(at)))
 
-    def _all(self, which: ColumnElement[bool]) -> tuple[KnownImage, ...]:
-        with self._reading("find images") as connection:
+    def _read_all(self, which: ColumnElement[bool]) -> tuple[FleetImage, ...]:
+        with self._read_transaction("find images") as connection:
             return read_all(connection, which)
 
     def _count(self, which: ColumnElement[bool]) -> int:
-        with self._reading("count images") as connection:
+        with self._read_transaction("count images") as connection:
             return connection.execute(select(func.count()).select_from(t.images).where(which, is_image())).scalar_one()
 
     @contextlib.contextmanager
-    def _changing(self, doing: str) -> Iterator[Connection]:
-        with told(doing), changing(self.engine) as connection:
+    def _write_transaction(self, doing: str) -> Iterator[Connection]:
+        with translate_errors(doing), write_transaction(self.engine) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _reading(self, doing: str) -> Iterator[Connection]:
-        with told(doing), reading(self.engine) as connection:
+    def _read_transaction(self, doing: str) -> Iterator[Connection]:
+        with translate_errors(doing), read_transaction(self.engine) as connection:
             yield connection
 
 
-def _of(application: str | None) -> ColumnElement[bool]:
+def _belongs_to(application: str | None) -> ColumnElement[bool]:
     """Return the condition that an image belongs to an application; without a name, every image does."""
     return true() if application is None else t.images.c.application == application
 
 
-def _called(package: str, version: str | None) -> Select[tuple[int]]:
+def _select_packages(package: str, version: str | None) -> Select[tuple[int]]:
     """Return the query for packages of this name, and of this version or an unknown one."""
     at = t.package_names.c.version
-    of_version = true() if version is None else at.in_(("", named(version_of(version))))
-    return select(t.package_names.c.package).where(t.package_names.c.name == named(name_of(package)), of_version)
+    of_version = true() if version is None else at.in_(("", clean_name(normalize_version(version))))
+    return select(t.package_names.c.package).where(
+        t.package_names.c.name == clean_name(normalize_name(package)), of_version
+    )
 
 
-def _lists(packages: Select[tuple[int]]) -> ColumnElement[bool]:
+def _has_package(packages: Select[tuple[int]]) -> ColumnElement[bool]:
     """Return the condition that an image's SBOM lists one of these packages."""
     return t.images.c.sbom.in_(select(t.listed_in.c.sbom).where(t.listed_in.c.package.in_(packages)))
 
 
-def _shown(package: Row[Any], asked: str) -> str:
+def _format_package(package: Row[Any], asked: str) -> str:
     """Return a package as the SBOM names it, with its source package if that is what was asked for."""
     own = f"{package.name} {package.version}".rstrip()
-    if name_of(package.name) == asked or not package.source:
+    if normalize_name(package.name) == asked or not package.source:
         return own
     return f"{own} (built from {package.source} {package.source_version})"

@@ -52,7 +52,7 @@ images = Table(
     Column("document", Text, nullable=False),
     UniqueConstraint("repository", "digest"),
 )
-"""`document` is a `KnownImage` without findings and deployments. `pushed` is in UTC, in RFC 3339 format, so that it
+"""`document` is a `FleetImage` without findings and deployments. `pushed` is in UTC, in RFC 3339 format, so that it
 sorts.
 
 `gone`: the registry no longer has the image; what is still signed about it is stored.

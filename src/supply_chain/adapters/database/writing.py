@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from supply_chain.adapters.database import tables as t
-from supply_chain.adapters.database.connection import AT_ONCE, instant, parts
-from supply_chain.evidence.sbom import Package, source_in, version_in
+from supply_chain.adapters.database.connection import AT_ONCE, format_time, split_batches
+from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.packages import names_of
+from supply_chain.fleet.packages import list_package_names
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
+from supply_chain.model.package_url import parse_package_url
 from supply_chain.text import plain_text
 from supply_chain.vulnerability.findings import Finding
 
@@ -30,7 +31,7 @@ def put(connection: Connection, entry: Entry) -> None:
             repository=image.ref.repository,
             digest=image.ref.digest,
             application=image.application,
-            pushed=instant(image.stored.pushed_at),
+            pushed=format_time(image.stored.pushed_at),
             sbom=image.sbom_content,
             scanned=image.scan is not None,
             archived=is_archived(image.stored),
@@ -52,7 +53,7 @@ def put(connection: Connection, entry: Entry) -> None:
             {
                 "image": number,
                 "environment": d.environment,
-                "since": instant(d.since),
+                "since": format_time(d.since),
                 "reverse_proxy": d.reverse_proxy,
                 "document": d.model_dump_json(),
             }
@@ -81,7 +82,7 @@ def _put_findings(connection: Connection, image: int, findings: Sequence[Finding
     names = [
         {"finding": known[key], "name": name}
         for key, each in new.items()
-        for name in sorted({named(name.upper()) for name in (each.id, *each.aliases)})
+        for name in sorted({clean_name(name.upper()) for name in (each.id, *each.aliases)})
     ]
     _insert_new(connection, t.finding_names, names)
     rows = [{"image": image, "position": place, "finding": known[key]} for place, key in enumerate(keys)]
@@ -89,13 +90,13 @@ def _put_findings(connection: Connection, image: int, findings: Sequence[Finding
 
 
 def _package_row(key: str, name: str, purl: str) -> dict[str, str]:
-    source, version = source_in(purl)
+    url = parse_package_url(purl)
     return {
         "key": key,
-        "name": named(name),
-        "version": named(version_in(purl)),
-        "source": named(source),
-        "source_version": named(version),
+        "name": clean_name(name),
+        "version": clean_name(url.version),
+        "source": clean_name(url.source),
+        "source_version": clean_name(url.source_version),
     }
 
 
@@ -108,15 +109,15 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
     _insert_new(connection, t.packages, [_package_row(key, name, purl) for key, (_, name, purl) in new.items()])
     known |= _ids(connection, t.packages, list(new))
     names = [
-        {"package": known[key], "position": place, "name": named(name), "version": named(version)}
+        {"package": known[key], "position": place, "name": clean_name(name), "version": clean_name(version)}
         for key, each in new.items()
-        for place, (name, version) in enumerate(sorted(names_of(each)))
+        for place, (name, version) in enumerate(sorted(list_package_names(each)))
     ]
     _insert_new(connection, t.package_names, names)
     _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in known.values()])
 
 
-def named(text: str) -> str:
+def clean_name(text: str) -> str:
     """Return a name as the tables store it; it comes from outside and may contain anything."""
     return plain_text(text)[: t.NAME]
 
@@ -130,7 +131,7 @@ def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:
 
 def _ids(connection: Connection, table: Table, keys: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for part in parts(keys, AT_ONCE):
+    for part in split_batches(keys, AT_ONCE):
         rows = connection.execute(select(table.c.key, table.c.id).where(table.c.key.in_(part)))
         found |= {row.key: row.id for row in rows}
     return found

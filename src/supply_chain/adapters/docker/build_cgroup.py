@@ -42,7 +42,7 @@ def _path(key: str, owner: str) -> Path:
     return Path(PARENT, re.sub(r"[^0-9A-Za-z-]", "-", owner), key)
 
 
-def separation(order: BuildOrder, limits: BuildLimits | None, owner: str) -> list[str]:
+def separation_arguments(order: BuildOrder, limits: BuildLimits | None, owner: str) -> list[str]:
     """Return the arguments of `buildx build` that separate this build from the builds of every other application.
 
     The file size limit (`fsize`) of each file equals the disk limit of the whole build. It applies even where nobody
@@ -125,10 +125,10 @@ class BuildCgroup:
         ended. Raises `OSError` if the kernel does not provide the counters.
         """
         pids, memory = self.directory("pids"), self.directory("memory")
-        refused = any(_counted(each, "max") for each in _files(pids, "pids.events"))
+        refused = any(_count_events(each, "max") for each in _files(pids, "pids.events"))
         if refused or _is_reached(pids / "pids.peak", pids / "pids.max"):
             return "processes"
-        killed = any(_counted(each, "oom_kill") for each in _files(memory, "memory.events"))
+        killed = any(_count_events(each, "oom_kill") for each in _files(memory, "memory.events"))
         reached = _is_reached(memory / "memory.max_usage_in_bytes", memory / "memory.limit_in_bytes")
         return "memory" if killed or reached else ""
 
@@ -150,7 +150,7 @@ def running_builds(owner: str, root: Path = ROOT) -> int:
     return sum(any(BuildCgroup(key, owner, root).processes()) for key in keys)
 
 
-def cgroup_writable(root: Path = ROOT) -> bool:
+def is_cgroup_writable(root: Path = ROOT) -> bool:
     """Return whether this user may create groups that limit builds."""
     places = [root] if (root / "cgroup.controllers").is_file() else [root / each for each in ("memory", "pids", "cpu")]
     return all(os.access(place, os.W_OK) for place in places)
@@ -175,7 +175,7 @@ def _remove(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def unless_gone(*more: int) -> Iterator[None]:
+def suppress_if_gone(*more: int) -> Iterator[None]:
     """Suppress errors that mean that a group or a process has ended, and errors with the numbers in `more`."""
     try:
         yield
@@ -188,7 +188,7 @@ def _files(directory: Path, name: str) -> Iterator[Path]:
     """Yield the files with this name in a group and in the groups below it; groups may disappear meanwhile."""
 
     def failed(error: OSError) -> None:
-        with unless_gone():
+        with suppress_if_gone():
             raise error
 
     for inner, _, files in os.walk(directory, onerror=failed):
@@ -197,7 +197,7 @@ def _files(directory: Path, name: str) -> Iterator[Path]:
 
 
 def _read(file: Path) -> str:
-    with unless_gone():
+    with suppress_if_gone():
         return file.read_text(encoding="ascii").strip()
     return ""
 
@@ -208,6 +208,6 @@ def _is_reached(peak: Path, limit: Path) -> bool:
     return used.isdigit() and most.isdigit() and int(used) >= int(most)
 
 
-def _counted(file: Path, event: str) -> int:
+def _count_events(file: Path, event: str) -> int:
     words = dict(line.split(" ", 1) for line in _read(file).splitlines() if " " in line)
     return int(words.get(event, "0"))

@@ -13,10 +13,10 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, unless_gone
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, suppress_if_gone
 from supply_chain.adapters.docker.free_space import FreeSpace
-from supply_chain.adapters.files.selection import bytes_below
-from supply_chain.adapters.process.command import REST, Cancellation, Done, cancellation
+from supply_chain.adapters.files.selection import measure_bytes
+from supply_chain.adapters.process.command import REST, Cancellation, CommandResult, cancellation
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
@@ -48,14 +48,17 @@ class BuildGuard:
     def watching(self) -> Iterator[None]:
         """Watch while the block runs; cancel the block if a limit is exceeded or cannot be measured.
 
-        `walk` takes longer the more files the steps have. It runs in its own thread, so that it does not delay `look`.
+        `walk` takes longer the more files the steps have. It runs in its own thread, so that it does not delay
+        `check_limits`.
         """
         with cancellation().nested() as scope:
             if self.space:
-                self._breaks(scope, self.space.look)  # the first call records the free space for later comparisons
+                self._ends_build(
+                    scope, self.space.check_limits
+                )  # the first call records the free space for later comparisons
             threads = [
                 threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
-                for each in ((self.look, 0), (self.walk, REST))
+                for each in ((self.check_limits, 0), (self.walk, REST))
             ]
             for thread in threads:
                 thread.start()
@@ -70,11 +73,11 @@ class BuildGuard:
         pause = INTERVAL
         while not self._over.wait(pause):
             began = time.monotonic()
-            if self._breaks(scope, look):
+            if self._ends_build(scope, look):
                 return
             pause = max(INTERVAL, rest * (time.monotonic() - began))
 
-    def _breaks(self, scope: Cancellation, look: Callable[[], str]) -> bool:
+    def _ends_build(self, scope: Cancellation, look: Callable[[], str]) -> bool:
         """Return whether the build was ended because of what `look` found."""
         try:
             found = look()
@@ -85,17 +88,17 @@ class BuildGuard:
             scope.cancel()
         return bool(found)
 
-    def look(self) -> str:
+    def check_limits(self) -> str:
         """Return the limit that is exceeded now, as a clause of a sentence; empty if none. Does not block.
 
         Raises `OSError` or `ValueError` if the kernel does not provide the numbers.
         """
         if self._reached() == "processes":
-            return processes_told(self.limits)
-        return self.space.look() if self.space else ""
+            return describe_process_limit(self.limits)
+        return self.space.check_limits() if self.space else ""
 
     def walk(self) -> str:
-        """Return, in the form of `look`, whether the running steps have written too much; it walks through their files.
+        """Return, as `check_limits` does, whether the running steps have written too much; walk through their files.
 
         It ends when the build ends.
         """
@@ -109,7 +112,7 @@ class BuildGuard:
 
     def _is_too_much_written(self) -> bool:
         over, most = self._over.is_set, self.limits.disk
-        return sum(written_bytes(process, most, over) for process in self.group.processes()) > most
+        return sum(measure_written_bytes(process, most, over) for process in self.group.processes()) > most
 
     def explain(self, last_words: str) -> str:
         """Return the limit that ended a failed build, as a clause of a sentence; empty if none did.
@@ -122,39 +125,39 @@ class BuildGuard:
             reached = self._reached()
         if reached == "memory" and OUT_OF_MEMORY.search(last_words):
             return f"its steps needed more than their {mebibytes(self.limits.memory)} of memory"
-        return self.broken or (processes_told(self.limits) if reached == "processes" else "")
+        return self.broken or (describe_process_limit(self.limits) if reached == "processes" else "")
 
     def _reached(self) -> str:
         return self.group.reached() if self.group.limited else ""
 
 
-def processes_told(limits: BuildLimits) -> str:
+def describe_process_limit(limits: BuildLimits) -> str:
     """Return the reason for a build that reached its process limit, as a clause of a sentence."""
     return f"its steps wanted more than {limits.processes} processes"
 
 
-def written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
+def measure_written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
     """Return the bytes that a step has written, found by one of its processes.
 
     Counts the upper directory of the step's root (the layer that it creates) and every mount on a disk (caches).
     Counting stops above `most` bytes, or when `over` returns True.
     """
     total = 0
-    for place in _written_places(process, proc):
-        total += bytes_below(place, most - total, over)
+    for place in _find_written_directories(process, proc):
+        total += measure_bytes(place, most - total, over)
         if total > most:
             break
     return total
 
 
-def _written_places(process: int, proc: Path) -> list[Path]:
+def _find_written_directories(process: int, proc: Path) -> list[Path]:
     """Return the directories that a step writes to, from /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 
     Return none for a process that has ended. A step's first process has the host's root and all mounts of the host
     until it changes to the step's root.
     """
     found = ""
-    with unless_gone(errno.EINVAL):  # EINVAL: ended, but not yet waited for
+    with suppress_if_gone(errno.EINVAL):  # EINVAL: ended, but not yet waited for
         if (proc / str(process) / "root").samefile(proc / "self/root"):
             return []
         found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
@@ -165,17 +168,17 @@ def _written_places(process: int, proc: Path) -> list[Path]:
         kind, _, settings = after.split(" ", 2)
         upper = dict(each.partition("=")[::2] for each in settings.split(",")).get("upperdir")
         if kind == "overlay" and where == "/" and upper:
-            places.append(Path(_unescaped(upper)))
+            places.append(Path(_unescape(upper)))
         elif kind not in NOT_ON_DISK and where != "/" and "rw" in options.split(","):
-            places.append(proc / str(process) / "root" / _unescaped(where).lstrip("/"))
+            places.append(proc / str(process) / "root" / _unescape(where).lstrip("/"))
     return places
 
 
-def _unescaped(path: str) -> str:
+def _unescape(path: str) -> str:
     return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\012", "\n").replace(r"\134", "\\")
 
 
-def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
+def prepare_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
     """Return the control group of a key with its limits set and its counters reset.
 
     Call it once for all orders that share the key. If this user cannot set the limits, log a warning; the guard then
@@ -191,9 +194,13 @@ def limited_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
     return replace(group, limited=False)
 
 
-def guarded(
-    order: BuildOrder, group: BuildCgroup, limits: BuildLimits, storage: tuple[Path, ...], build: Callable[[], Done]
-) -> Done:
+def run_guarded(
+    order: BuildOrder,
+    group: BuildCgroup,
+    limits: BuildLimits,
+    storage: tuple[Path, ...],
+    build: Callable[[], CommandResult],
+) -> CommandResult:
     """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it.
 
     `storage` is where the engine stores its images on this machine; empty if the engine is on another machine.
@@ -206,14 +213,14 @@ def guarded(
     except (Cancelled, ToolTimedOut) as error:
         ended = "" if outer.cancelled else guard.explain(str(error))
         if ended:
-            raise _exceeded(order, ended) from error
+            raise _limit_error(order, ended) from error
         raise
     if done.status != 0 and (ended := guard.explain(done.stderr[-4000:])):
-        raise _exceeded(order, ended)
+        raise _limit_error(order, ended)
     return done
 
 
-def _exceeded(order: BuildOrder, why: str) -> BuildLimitExceeded:
+def _limit_error(order: BuildOrder, why: str) -> BuildLimitExceeded:
     return BuildLimitExceeded(
         f"The build of {order.target or 'the image'} was ended, as {why}.\n"
         "Look at what its steps do; what a build may use is set in the block of the container host."

@@ -44,17 +44,17 @@ def _parse(predicate: Mapping[str, Any]) -> BuildRecord:
     return BuildRecord(
         frontend=request["frontend"],
         arguments=request.get("args") or {},
-        materials=tuple(_material(each) for each in materials),
-        operations=_operations([step["op"] for step in steps]),
+        materials=tuple(_parse_material(each) for each in materials),
+        operations=_parse_operations([step["op"] for step in steps]),
     )
 
 
-def _material(material: Mapping[str, Any]) -> RecordedMaterial:
+def _parse_material(material: Mapping[str, Any]) -> RecordedMaterial:
     value = f"sha256:{(material.get('digest') or {}).get('sha256', '')}"
     return RecordedMaterial(uri=material["uri"], digest=value if re.fullmatch(DIGEST, value) else None)
 
 
-def _operations(steps: list[Mapping[str, Any]]) -> Operations:
+def _parse_operations(steps: list[Mapping[str, Any]]) -> Operations:
     sources, execs = [], []
     others: dict[str, int] = {}
     for step in steps:
@@ -63,29 +63,29 @@ def _operations(steps: list[Mapping[str, Any]]) -> Operations:
                 attributes = operation.get("attrs") or {}
                 sources.append(SourceOperation(identifier=operation["identifier"], attributes=attributes))
             elif kind == "exec":
-                execs.append(_command(operation))
+                execs.append(_parse_command(operation))
             else:
                 others[kind] = others.get(kind, 0) + 1
     return Operations(sources=tuple(sources), execs=tuple(execs), others=others)
 
 
-def _command(operation: Mapping[str, Any]) -> Command:
+def _parse_command(operation: Mapping[str, Any]) -> Command:
     return Command(
         command=" ".join((operation.get("meta") or {}).get("args") or ())[:200],
-        network=_named(operation.get("network", 0), NETWORK),
-        security=_named(operation.get("security", 0), SECURITY),
-        mounts=tuple(_mounts(operation)),
+        network=_name_of(operation.get("network", 0), NETWORK),
+        security=_name_of(operation.get("security", 0), SECURITY),
+        mounts=tuple(_parse_mounts(operation)),
         secrets=tuple(each["ID"] for each in operation.get("secretenv") or ()),
         devices=tuple(each["name"] for each in operation.get("cdiDevices") or ()),
     )
 
 
-def _mounts(operation: Mapping[str, Any]) -> Iterator[Mount]:
+def _parse_mounts(operation: Mapping[str, Any]) -> Iterator[Mount]:
     for each in operation.get("mounts") or ():
-        kind = _named(each.get("mountType", 0), MOUNT)
+        kind = _name_of(each.get("mountType", 0), MOUNT)
         options = each.get({"cache": "cacheOpt", "secret": "secretOpt", "ssh": "SSHOpt"}.get(kind, "")) or {}
         yield Mount(type=kind, target=each.get("dest", ""), id=options.get("ID", ""))
 
 
-def _named(value: int | str, names: tuple[str, ...]) -> str:
+def _name_of(value: int | str, names: tuple[str, ...]) -> str:
     return value.lower() if isinstance(value, str) else names[value]

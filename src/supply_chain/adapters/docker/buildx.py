@@ -14,18 +14,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation
-from supply_chain.adapters.docker.build_guard import guarded, limited_group
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation_arguments
+from supply_chain.adapters.docker.build_guard import prepare_group, run_guarded
 from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.image.archives import check_archives
 from supply_chain.adapters.image.layers import UNREADABLE, is_larger
 from supply_chain.adapters.process import tool_errors
-from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
+from supply_chain.adapters.process.command import WHOLE_OUTPUT, CommandResult, Tool
 from supply_chain.adapters.registry.client import Registry
-from supply_chain.concurrency import side_by_side
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.build import BuildOrder, BuildResult
-from supply_chain.development.content import too_large
+from supply_chain.development.content import size_message
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
@@ -70,14 +70,14 @@ class Buildx:
 
     def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         """Build the orders in parallel; see `development.build.Builder`. `order.timeout` is in seconds."""
-        sizes = {place: order.max_size for order in orders if order.unpacks for place in _places(order)}
-        for place, most in sizes.items():
-            check_archives(place, most)
+        unpacked = {place: order for order in orders if order.unpacks for place in _source_directories(order)}
+        for place, order in unpacked.items():
+            check_archives(place, order.max_size, order.timeout)
         keys = {order.key for order in orders}
-        groups = {key: limited_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
-        return side_by_side(lambda order: self._built(order, groups.get(order.key)), orders)
+        groups = {key: prepare_group(key, self.owner, self.limits) for key in keys} if self.limits else {}
+        return map_concurrently(lambda order: self._build_one(order, groups.get(order.key)), orders)
 
-    def _built(self, order: BuildOrder, group: BuildCgroup | None) -> BuildResult:
+    def _build_one(self, order: BuildOrder, group: BuildCgroup | None) -> BuildResult:
         with self.docker_config() as config, scratch("build") as work:
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
@@ -92,20 +92,22 @@ class Buildx:
             )
             arguments = self._arguments(order, dockerfile, metadata, archive)
             call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
-            done = self._guarded(order, group, call)
+            done = self._run_guarded(order, group, call)
             if done.status != 0:
-                raise _not_built(order, _last_error(done.stderr), _last_words(done.stderr))
+                raise _build_error(order, _last_error(done.stderr), _last_output(done.stderr))
             if order.reproducible:
                 _check_size(order, archive)
                 load = partial(docker.run, "load", "--input", archive, timeout=300, quiet=True, check=False)
-                loaded = self._guarded(order, group, load)
+                loaded = self._run_guarded(order, group, load)
                 if loaded.status != 0:
-                    raise _not_built(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
+                    raise _build_error(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             written = _read_metadata(metadata)
             return BuildResult(digest=_digest(written), record=parse_record(written))
 
-    def _guarded(self, order: BuildOrder, group: BuildCgroup | None, call: Callable[[], Done]) -> Done:
-        return guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
+    def _run_guarded(
+        self, order: BuildOrder, group: BuildCgroup | None, call: Callable[[], CommandResult]
+    ) -> CommandResult:
+        return run_guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
 
     def _arguments(self, order: BuildOrder, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
         rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
@@ -114,7 +116,7 @@ class Buildx:
             f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments += separation(order, self.limits, self.owner)
+        arguments += separation_arguments(order, self.limits, self.owner)
         if self.network != "default":
             arguments.append(f"--network={self.network}")
         if self.ca_bundle:
@@ -139,9 +141,9 @@ class Buildx:
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
             said = (done.stderr or done.stdout)[-1000:].strip()
-            if tool_errors.engine_lost(said):
-                raise _engine_lost(f"The image could not be pushed to {repository}", said)
-            kind = AccessDenied if tool_errors.denied(said) else RegistryUnavailable
+            if tool_errors.is_engine_lost(said):
+                raise _engine_error(f"The image could not be pushed to {repository}", said)
+            kind = AccessDenied if tool_errors.is_denied(said) else RegistryUnavailable
             raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:
@@ -149,7 +151,7 @@ class Buildx:
         return digest
 
 
-def _places(order: BuildOrder) -> tuple[Path, ...]:
+def _source_directories(order: BuildOrder) -> tuple[Path, ...]:
     """Return the directories that files come from; the orders of one build share most of them."""
     return (order.context, *order.fetched.values())
 
@@ -176,7 +178,7 @@ def _read_metadata(metadata: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(metadata.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _unsaid(error) from error
+        raise _unknown_image(error) from error
     return found if isinstance(found, dict) else {}
 
 
@@ -184,10 +186,10 @@ def _digest(metadata: Mapping[str, Any]) -> Digest:
     try:
         return DIGEST.validate_python(metadata["containerimage.digest"])
     except (ValueError, KeyError) as error:
-        raise _unsaid(error) from error
+        raise _unknown_image(error) from error
 
 
-def _unsaid(error: Exception) -> BuildFailed:
+def _unknown_image(error: Exception) -> BuildFailed:
     return BuildFailed(
         f"The build did not say which image it made ({error}).\n"
         "Check that the engine keeps its images in the containerd store (`cscm doctor`)."
@@ -202,10 +204,10 @@ def _check_size(order: BuildOrder, archive: Path) -> None:
     try:
         larger = is_larger(archive, order.max_size)
     except UNREADABLE as error:
-        raise _not_built(order, f"its layers cannot be read: {type(error).__name__}: {error}") from error
+        raise _build_error(order, f"its layers cannot be read: {type(error).__name__}: {error}") from error
     if larger:
         raise BuildLimitExceeded(
-            f"{too_large(order.max_size)} The engine was not asked to take it.\n"
+            f"{size_message(order.max_size)} The engine was not asked to take it.\n"
             "Make it smaller, or declare its size in supply-chain.yaml."
         )
 
@@ -216,14 +218,14 @@ BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
 
 
-def _not_built(order: BuildOrder, said: str, words: str = "") -> SupplyChainError:
+def _build_error(order: BuildOrder, said: str, words: str = "") -> SupplyChainError:
     """Return the error that explains why there is no image: the engine, a base, or the build itself.
 
     `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.
     """
     what = f"The build of {order.target or 'the image'} failed: {said}\n"
-    if tool_errors.engine_lost(said):
-        return _engine_lost(f"The build of {order.target or 'the image'} ended", said)
+    if tool_errors.is_engine_lost(said):
+        return _engine_error(f"The build of {order.target or 'the image'} ended", said)
     if order.target and f'target stage "{order.target}" could not be found' in said:
         return DeclarationInvalid(
             f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
@@ -235,20 +237,20 @@ def _not_built(order: BuildOrder, said: str, words: str = "") -> SupplyChainErro
         )
     if BASE in said and "not found" in said:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
-    if BASE in said and tool_errors.passing(said):
+    if BASE in said and tool_errors.is_transient(said):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     if words:
         what += f"The step last said: {words}\n"
     return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 
 
-def _engine_lost(what: str, said: str) -> EngineUnavailable:
+def _engine_error(what: str, said: str) -> EngineUnavailable:
     return EngineUnavailable(
         f"{what}, as the engine stopped answering: {said}\nStart it (`cscm up` on a laptop), and run the step again."
     )
 
 
-def _last_words(stderr: str) -> str:
+def _last_output(stderr: str) -> str:
     """Return the last lines that a failed step printed, as BuildKit repeats them, without the times; empty if none."""
     _, _, repeated = stderr.rpartition("\n------\n > [")
     lines = repeated.partition("\n------\n")[0].splitlines()[1:]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from supply_chain.adapters.process.command import Done, Tool
+from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.development.dockerfile import INSTRUCTIONS, Reading
 from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
 from supply_chain.scratch import scratch
@@ -65,7 +65,7 @@ class BuildKitReader:
                 "Run `cscm up`, which builds the reader of this version."
             ) from error
 
-    def _check_end(self, done: Done) -> None:
+    def _check_end(self, done: CommandResult) -> None:
         """Raise `DockerfileRefused` if memory ran out, and `ToolFailed` for any other failure.
 
         The reader limits its own memory. On a machine with less memory than that, the kernel kills it.
@@ -81,7 +81,7 @@ class BuildKitReader:
                 "Run `cscm up`, which builds the reader of this version."
             )
 
-    def left_out(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
+    def find_excluded(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
         """Return the paths that an ignore file excludes from a context, as BuildKit's client applies it.
 
         No path may contain NUL. Raises `SourceInvalid` if the ignore file cannot be parsed.

@@ -22,16 +22,16 @@ from requests.exceptions import HTTPError, RequestException
 
 from supply_chain.adapters.docker.engine_reading import (
     NANO,
-    access_from,
-    change_from,
-    container_from,
-    history_from,
-    image_from,
+    drop_init,
     last_lines,
-    listeners_of,
-    named_from,
-    processes_from,
-    without_init,
+    parse_access,
+    parse_change,
+    parse_container,
+    parse_history,
+    parse_image,
+    parse_image_names,
+    parse_processes,
+    read_listeners,
 )
 from supply_chain.adapters.process import tool_errors
 from supply_chain.errors import (
@@ -110,7 +110,7 @@ class DockerEngine:
     @classmethod
     def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT, owner: str = "") -> DockerEngine:
         """Return the engine at `url`; raise `EngineUnavailable` if nothing answers there."""
-        with _translated(f"connect to {url}"):
+        with _translate_errors(f"connect to {url}"):
             return cls(docker.DockerClient(base_url=url, timeout=timeout), owner)
 
     @property
@@ -120,7 +120,7 @@ class DockerEngine:
 
     def versions(self) -> Mapping[str, str]:
         """Return the versions by component, the engine's under `engine`."""
-        with _translated("ask for its version"):
+        with _translate_errors("ask for its version"):
             answer = self._client.version()
         parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
         parts.pop("engine", None)
@@ -128,25 +128,25 @@ class DockerEngine:
 
     def machine(self) -> Machine:
         """Return what the engine reports about its machine."""
-        with _translated("ask for its machine"):
+        with _translate_errors("ask for its machine"):
             answer = self._client.info()
         return Machine(cpus=answer["NCPU"], memory=answer["MemTotal"], storage=answer["DockerRootDir"])
 
     def image(self, reference: str) -> LocalImage:
         """Return an image of the engine's store; raise `ImageNotFound` if there is none."""
-        with _translated(f"look for the image {reference}"):
-            return image_from(self._client.images.get(reference).attrs)
+        with _translate_errors(f"look for the image {reference}"):
+            return parse_image(self._client.images.get(reference).attrs)
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
         """Pull an image by digest from `repository`, which includes the registry's host."""
         auth = {"username": login.username, "password": login.password} if login else None
-        with _translated(f"pull {repository}@{digest}"):
+        with _translate_errors(f"pull {repository}@{digest}"):
             self._client.images.pull(repository, tag=digest, auth_config=auth)
         return self.image(f"{repository}@{digest}")
 
     def load(self, archive: Path) -> LocalImage:
         """Load the only image of an archive; raise `EngineFailed` if the archive holds more or none."""
-        with _translated(f"load {archive.name}"), archive.open("rb") as stream:
+        with _translate_errors(f"load {archive.name}"), archive.open("rb") as stream:
             images = self._client.images.load(stream)
         if len(images) != 1:
             raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
@@ -155,7 +155,7 @@ class DockerEngine:
     def save(self, image: str, target: Path, most: int) -> bool:
         """Write an image as an archive; return False if it has more than `most` bytes."""
         written = 0
-        with _translated(f"save {image}"), target.open("wb") as file:
+        with _translate_errors(f"save {image}"), target.open("wb") as file:
             for chunk in self._client.images.get(image).save():
                 written += file.write(chunk)
                 if written > most:
@@ -164,39 +164,42 @@ class DockerEngine:
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         """Return the images that have a name in the repository, each with its names."""
-        with _translated(f"list the images of {repository}"):
-            ids = [entry["Id"] for entry in listed(self._api, repository)]  # an entry lacks other names
+        with _translate_errors(f"list the images of {repository}"):
+            ids = [entry["Id"] for entry in list_images(self._api, repository)]  # an entry lacks other names
         found = []
         for each in ids:
-            with contextlib.suppress(ImageNotFound), _translated(f"look for the image {each}"):  # removed in between
-                found.append(named_from(self._client.images.get(each).attrs))
+            with (
+                contextlib.suppress(ImageNotFound),
+                _translate_errors(f"look for the image {each}"),
+            ):  # removed in between
+                found.append(parse_image_names(self._client.images.get(each).attrs))
         return dict(found)
 
     def forget(self, name: str) -> None:
         """Remove a name of an image, and the image if it has no other name; ignore a missing one."""
-        with _translated(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
+        with _translate_errors(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
             self._api.remove_image(name)
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a container with the owner's label, without starting it, and return its id."""
-        with _translated(f"create {spec.name}"):
-            labelled = spec.model_copy(update={"labels": self._owned(spec.labels)})
+        with _translate_errors(f"create {spec.name}"):
+            labelled = spec.model_copy(update={"labels": self._with_owner(spec.labels)})
             made = self._client.containers.create(spec.image, **_options(labelled))
         return str(made.id)
 
     def start(self, container: str) -> None:
         """Start a container."""
-        with _translated(f"start {_shown(container)}"):
+        with _translate_errors(f"start {_shorten(container)}"):
             self._api.start(container)
 
     def inspect(self, container: str) -> Container:
         """Return a container by id or name."""
-        with _translated(f"inspect {_shown(container)}"):
-            return container_from(self._api.inspect_container(container))
+        with _translate_errors(f"inspect {_shorten(container)}"):
+            return parse_container(self._api.inspect_container(container))
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """Return this owner's containers with the labels, running or not."""
-        return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._foreign(c.labels))
+        return tuple(c for c in self._list({"label": _pairs(labels)}) if not self._is_foreign(c.labels))
 
     def containers(self) -> tuple[Container, ...]:
         """Return the containers of all owners, running or not."""
@@ -204,31 +207,34 @@ class DockerEngine:
 
     def host_accesses(self) -> tuple[HostAccess, ...]:
         """Return what each container, of any owner, can reach of the host and of other containers."""
-        with _translated("list its containers"):
+        with _translate_errors("list its containers"):
             private = str(self._api.info().get("CgroupVersion")) == "2"
             volumes = self._api.volumes()["Volumes"] or ()
             ids = [entry["Id"] for entry in self._api.containers(all=True)]
         device_of = {each["Name"]: path for each in volumes if (path := _host_path(each))}
         found = []
         for each in ids:
-            with contextlib.suppress(ContainerGone), _translated(f"inspect {_shown(each)}"):  # removed in between
-                found.append(access_from(self._api.inspect_container(each), device_of, private_cgroups=private))
+            with (
+                contextlib.suppress(ContainerGone),
+                _translate_errors(f"inspect {_shorten(each)}"),
+            ):  # removed in between
+                found.append(parse_access(self._api.inspect_container(each), device_of, private_cgroups=private))
         return tuple(sorted(found, key=lambda access: access.name))
 
     def history(self, after: int) -> History:
         """Return the actions on containers after an event, identified by its time in nanoseconds."""
-        with _translated("read its events"):  # `until` now: without it, the engine waits for more events
-            return history_from(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
+        with _translate_errors("read its events"):  # `until` now: without it, the engine waits for more events
+            return parse_history(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
 
     def on_network(self, network: str) -> tuple[Container, ...]:
         """Return all containers on a network; none if the network belongs to another owner."""
-        if self._foreign(self._network(network).get("Labels")):
+        if self._is_foreign(self._network(network).get("Labels")):
             return ()
-        return self._attached(network)
+        return self._find_attached(network)
 
     def signal(self, container: str, signal: str) -> None:
         """Send a signal to a container; ignore one that does not run."""
-        with _translated(f"signal {_shown(container)}"):
+        with _translate_errors(f"signal {_shorten(container)}"):
             try:
                 self._api.kill(container, signal)
             except APIError as error:
@@ -237,22 +243,22 @@ class DockerEngine:
 
     def stop(self, container: str, timeout: int) -> None:
         """Stop a container, with `timeout` seconds between SIGTERM and SIGKILL."""
-        with _translated(f"stop {_shown(container)}"):
+        with _translate_errors(f"stop {_shorten(container)}"):
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
         """Stop and remove a container and its anonymous volumes; ignore a missing one."""
-        with _translated(f"remove {_shown(container)}"), contextlib.suppress(NotFound):
+        with _translate_errors(f"remove {_shorten(container)}"), contextlib.suppress(NotFound):
             self._api.remove_container(container, v=True, force=True)
 
     def restart_always(self, container: str) -> None:
         """Let the engine restart the container whenever it ends, unless it was stopped."""
-        with _translated(f"update {_shown(container)}"):
+        with _translate_errors(f"update {_shorten(container)}"):
             self._api.update_container(container, restart_policy=_restart(True))
 
     def logs(self, container: str) -> Logs:
         """Return the last `LINES` lines of each output stream, at most `LOG` bytes of each."""
-        with _translated(f"read the logs of {_shown(container)}"):
+        with _translate_errors(f"read the logs of {_shorten(container)}"):
             out, err = (
                 last_lines(
                     self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
@@ -263,30 +269,30 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         """Return the paths that differ from the image; raise `CheckNotMade` if there are too many."""
-        with _translated(f"compare {_shown(container)} with its image"):
+        with _translate_errors(f"compare {_shorten(container)} with its image"):
             listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
         if listed is None:
             raise CheckNotMade(
-                f"{_shown(container)} has changed more paths than can be looked at.\nLet it write less, and that below "
-                "the paths that its declaration makes writable."
+                f"{_shorten(container)} has changed more paths than can be looked at.\nLet it write less, and that "
+                "below the paths that its declaration makes writable."
             )
         try:
-            found = tuple(map(change_from, json.loads(listed) or ()))
+            found = tuple(map(parse_change, json.loads(listed) or ()))
         except ValueError as error:
             raise EngineFailed(
-                f"The engine's list of what {_shown(container)} changed cannot be read: {error}\n"
+                f"The engine's list of what {_shorten(container)} changed cannot be read: {error}\n"
                 "The engine's own log says more."
             ) from error
-        return without_init(found) if found and self.inspect(container).profile.init else found
+        return drop_init(found) if found and self.inspect(container).profile.init else found
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
         try:
-            with _translated(f"list the processes of {_shown(container)}"):
-                return processes_from(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
+            with _translate_errors(f"list the processes of {_shorten(container)}"):
+                return parse_processes(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
         except EngineFailed as error:
             raise CheckNotMade(
-                f"The processes of {_shown(container)} cannot be listed: {error}\n"
+                f"The processes of {_shorten(container)} cannot be listed: {error}\n"
                 "The engine's host needs the program ps (Debian's package procps)."
             ) from error
 
@@ -298,7 +304,7 @@ class DockerEngine:
                 "The listening ports are read on the engine's own machine, and this engine is a remote one.\n"
                 "Run development where its engine runs, and give the engine as a unix:// address."
             )
-        return listeners_of(now)
+        return read_listeners(now)
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
         """Create a bridge network if it does not exist; replace one of another owner that has no containers.
@@ -306,8 +312,8 @@ class DockerEngine:
         Raises `SettingInvalid` if another owner's network of this name has containers.
         """
         found = self._network(name)
-        if self._foreign(found.get("Labels")):
-            if self._attached(name):
+        if self._is_foreign(found.get("Labels")):
+            if self._find_attached(name):
                 other = found["Labels"][OWNER]
                 raise SettingInvalid(
                     f"{name} belongs to another supply chain on this engine ({other}).\n"
@@ -317,56 +323,56 @@ class DockerEngine:
             self.remove_network(name)  # it has no containers; its owner creates it again when needed
             found = {}
         if not found:
-            with _translated(f"create the network {name}"):
-                self._api.create_network(name, driver="bridge", internal=internal, labels=self._owned(labels))
+            with _translate_errors(f"create the network {name}"):
+                self._api.create_network(name, driver="bridge", internal=internal, labels=self._with_owner(labels))
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's networks with the labels."""
-        with _translated("list its networks"):
+        with _translate_errors("list its networks"):
             found = self._api.networks(filters={"label": _pairs(labels)})
-        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
+        return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
 
     def attach(self, network: str, container: str) -> None:
         """Connect a container to one more network."""
-        with _translated(f"attach {_shown(container)} to {network}"):
+        with _translate_errors(f"attach {_shorten(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def detach(self, network: str, container: str) -> None:
         """Disconnect a container from a network."""
-        with _translated(f"detach {_shown(container)} from {network}"):
+        with _translate_errors(f"detach {_shorten(container)} from {network}"):
             self._api.disconnect_container_from_network(container, network)
 
     def remove_network(self, name: str) -> None:
         """Remove a network; ignore a missing one."""
-        with _translated(f"remove the network {name}"), contextlib.suppress(NotFound):
+        with _translate_errors(f"remove the network {name}"), contextlib.suppress(NotFound):
             self._api.remove_network(name)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Create a named volume if it does not exist."""
-        with _translated(f"create the volume {name}"):
-            self._api.create_volume(name, labels=self._owned(labels))
+        with _translate_errors(f"create the volume {name}"):
+            self._api.create_volume(name, labels=self._with_owner(labels))
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's volumes with the labels."""
-        with _translated("list its volumes"):
+        with _translate_errors("list its volumes"):
             found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
-        return tuple(each["Name"] for each in found if not self._foreign(each.get("Labels")))
+        return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; ignore a missing one."""
-        with _translated(f"remove the volume {name}"), contextlib.suppress(NotFound):
+        with _translate_errors(f"remove the volume {name}"), contextlib.suppress(NotFound):
             self._api.remove_volume(name)
 
     def write(self, container: str, path: str, content: bytes) -> None:
         """Write a file into a container."""
         target = PurePosixPath(path)
-        with _translated(f"write {path} in {_shown(container)}"):
+        with _translate_errors(f"write {path} in {_shorten(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
     def read(self, container: str, path: str, most: int = LARGEST_FILE) -> bytes:
         """Return a file of a container; raise `EngineFailed` if it is not a regular file of at most `most` bytes."""
         packed = bytearray()
-        with _translated(f"read {path} in {_shown(container)}"):
+        with _translate_errors(f"read {path} in {_shorten(container)}"):
             stream, _ = self._api.get_archive(container, path)
             for chunk in stream:
                 packed += chunk
@@ -381,7 +387,7 @@ class DockerEngine:
         except (tarfile.TarError, EOFError):
             pass
         raise EngineFailed(
-            f"{path} in {_shown(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
+            f"{path} in {_shorten(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
             "that are not read."
         )
 
@@ -399,24 +405,24 @@ class DockerEngine:
                     return None
         return bytes(found)
 
-    def _owned(self, labels: Mapping[str, str]) -> dict[str, str]:
+    def _with_owner(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)
 
-    def _foreign(self, labels: Mapping[str, str] | None) -> bool:
+    def _is_foreign(self, labels: Mapping[str, str] | None) -> bool:
         """Return whether the labels name another owner; without an owner's label they do not."""
         return bool(self._owner) and (labels or {}).get(OWNER, self._owner) != self._owner
 
-    def _attached(self, network: str) -> tuple[Container, ...]:
+    def _find_attached(self, network: str) -> tuple[Container, ...]:
         """Return the containers of all owners on a network, running or not."""
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
 
     def _network(self, name: str) -> dict[str, Any]:
         """Return the network as the engine describes it; empty if there is none."""
-        with _translated(f"look for the network {name}"):
+        with _translate_errors(f"look for the network {name}"):
             return next((n for n in self._api.networks(names=[name]) if n["Name"] == name), {})
 
     def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
-        with _translated("list its containers"):
+        with _translate_errors("list its containers"):
             ids = [entry["Id"] for entry in self._api.containers(all=True, filters=dict(filters))]
         found = []
         for each in ids:
@@ -471,7 +477,7 @@ def _restart(always: bool) -> Any:
     return {"Name": "unless-stopped" if always else "no"}
 
 
-def _shown(container: str) -> str:
+def _shorten(container: str) -> str:
     """Return a name unchanged, and an id in its short form."""
     return container[:12] if len(container) == 64 else container
 
@@ -494,7 +500,7 @@ LISTINGS = 5
 """Number of times that a list is requested from the engine, which aborts it each time an image disappears meanwhile."""
 
 
-def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[str, Any]]:
+def list_images(api: docker.APIClient, repository: str | None = None) -> list[dict[str, Any]]:
     """Return the engine's list of images; repeat the request if an image disappears meanwhile.
 
     In that case the engine answers 404 instead of the list.
@@ -506,28 +512,28 @@ def listed(api: docker.APIClient, repository: str | None = None) -> list[dict[st
 
 
 @contextlib.contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translate_errors(doing: str) -> Iterator[None]:
     """Translate the SDK's errors into errors of this project."""
     try:
         yield
     except (DockerException, RequestException) as error:
-        raise translated(error, doing) from error
+        raise translate_error(error, doing) from error
 
 
 BUSY = ("address already in use", "port is already allocated")
 
 
-def translated(error: Exception, doing: str) -> SupplyChainError:
+def translate_error(error: Exception, doing: str) -> SupplyChainError:
     """Return the error of this project for an error of the SDK."""
     said = str(getattr(error, "explanation", None) or error)
     what = f"The engine could not {doing}: {said}"
     # the rest of the message comes from the image
     if "unable to start container process" in said or "no command specified" in said.lower():
         return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
-    if tool_errors.full(said):
+    if tool_errors.is_disk_full(said):
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
-        return _from_answer(error, said.lower(), what)
+        return _engine_error(error, said.lower(), what)
     if isinstance(error, RequestException) or type(error) is DockerException:
         return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
     return EngineFailed(f"{what}\nThe engine's own log says more.")
@@ -537,7 +543,7 @@ LOST = re.compile(r"parent snapshot \S+ does not exist")
 """Error about a layer that two images share: it was removed with one image while the other was loaded."""
 
 
-def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
+def _engine_error(error: APIError, low: str, what: str) -> SupplyChainError:
     if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
         if what.startswith("The engine could not create"):
             return ImageGone(f"{what}\nSomebody removed it meanwhile; start the step again.")
@@ -547,14 +553,14 @@ def _from_answer(error: APIError, low: str, what: str) -> SupplyChainError:
     if any(word in low for word in BUSY):
         return PortBusy(f"{what}\nEnd what listens there, or choose another port.")
     pulling = what.startswith("The engine could not pull")
-    return (_from_registry(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
+    return (_registry_error(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
 
 
-def _from_registry(low: str, what: str) -> SupplyChainError | None:
-    if tool_errors.denied(low):
+def _registry_error(low: str, what: str) -> SupplyChainError | None:
+    if tool_errors.is_denied(low):
         return AccessDenied(f"{what}\nThe role that is used may not read that repository.")
-    if tool_errors.absent(low):
+    if tool_errors.is_not_found(low):
         return ImageNotFound(f"{what}\nThe registry has no such image there.")
-    if tool_errors.passing(low):
+    if tool_errors.is_transient(low):
         return RegistryUnavailable(f"{what}\nCheck that the registry runs, then try again.")
     return None

@@ -47,7 +47,7 @@ KINDS: tuple[Literal["changed", "added", "deleted"], ...] = ("changed", "added",
 """Kinds of changes by number (Docker Engine API 1.45, ContainerChanges): 0 modified, 1 added, 2 deleted."""
 
 
-def container_from(attrs: Mapping[str, Any]) -> Container:
+def parse_container(attrs: Mapping[str, Any]) -> Container:
     """Return the container in the engine's inspect answer."""
     state, config, host = attrs["State"], attrs["Config"], attrs["HostConfig"]
     networks = attrs["NetworkSettings"].get("Networks") or {}
@@ -66,7 +66,7 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
         created_at=_time(attrs["Created"]) or datetime.fromtimestamp(0, UTC),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")),
-        profile=profile_from(attrs),
+        profile=parse_profile(attrs),
         environment=_environment(config.get("Env")),
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         networks={name: each.get("IPAddress") or "" for name, each in networks.items()},
@@ -74,7 +74,7 @@ def container_from(attrs: Mapping[str, Any]) -> Container:
     )
 
 
-def profile_from(attrs: Mapping[str, Any]) -> Profile:
+def parse_profile(attrs: Mapping[str, Any]) -> Profile:
     """Return the container's permissions and limits as the engine stored them."""
     host = attrs["HostConfig"]
     options = [str(option) for option in host.get("SecurityOpt") or ()]
@@ -100,7 +100,7 @@ def profile_from(attrs: Mapping[str, Any]) -> Profile:
     )
 
 
-def access_from(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, private_cgroups: bool) -> HostAccess:
+def parse_access(attrs: Mapping[str, Any], device_of: Mapping[str, str], *, private_cgroups: bool) -> HostAccess:
     """Return what a container can reach of its host and of other containers.
 
     `device_of` maps a volume's name to the host path that it is bound to, if any. `private_cgroups` is whether
@@ -149,7 +149,7 @@ def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str,
     return tuple(sorted(found))
 
 
-def history_from(events: Sequence[Mapping[str, Any]], after: int) -> History:
+def parse_history(events: Sequence[Mapping[str, Any]], after: int) -> History:
     """Return the actions on containers, from all the events that an engine keeps, oldest first."""
     times = [int(event["timeNano"]) for event in events]
     new = [event for event, at in zip(events, times, strict=True) if at > after]
@@ -169,7 +169,7 @@ def _action(event: Mapping[str, Any]) -> Action | None:
     return Action(at=at, container=event["Actor"]["ID"], kind=kind, command=command)
 
 
-def image_from(attrs: Mapping[str, Any]) -> LocalImage:
+def parse_image(attrs: Mapping[str, Any]) -> LocalImage:
     """Return the image in the engine's inspect answer."""
     config = attrs.get("Config") or {}
     return LocalImage(
@@ -181,7 +181,7 @@ def image_from(attrs: Mapping[str, Any]) -> LocalImage:
     )
 
 
-def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
+def parse_image_names(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
     """Return an image's digest and names, from the engine's inspect answer.
 
     For an image that was pulled by digest, the engine reports the digest as its tag; later engines report no tag.
@@ -189,12 +189,12 @@ def named_from(entry: Mapping[str, Any]) -> tuple[Digest, tuple[str, ...]]:
     return entry["Id"], tuple(entry.get("RepoTags") or entry.get("RepoDigests") or ())
 
 
-def change_from(entry: Mapping[str, Any]) -> Change:
+def parse_change(entry: Mapping[str, Any]) -> Change:
     """Return the change in an entry of the engine's list."""
     return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
 
 
-def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
+def drop_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Return the changes without the mount point of the engine's init and the directories created only for it."""
     others = [each for each in changes if each.path not in INIT]
     made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
@@ -203,14 +203,14 @@ def without_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
 
 
-def processes_from(answer: Mapping[str, Any]) -> tuple[Process, ...]:
+def parse_processes(answer: Mapping[str, Any]) -> tuple[Process, ...]:
     """Return the processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
     return tuple(
         Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3]) for row in answer["Processes"]
     )
 
 
-def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
+def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
     """Return the TCP sockets that listen in the container's network namespace.
 
     They are read through the container's process on this machine, in /proc/PID/net/tcp and tcp6 (proc(5)). To prove
@@ -232,10 +232,10 @@ def listeners_of(container: Container, proc: Path = PROC) -> tuple[Listener, ...
             f"Process {container.pid} is not {container.name} on this machine.\n"
             "Run development where its engine runs, not in another machine or namespace."
         )
-    return listening(lines)
+    return parse_listeners(lines)
 
 
-def listening(lines: Iterable[str]) -> tuple[Listener, ...]:
+def parse_listeners(lines: Iterable[str]) -> tuple[Listener, ...]:
     """Return the listening sockets in rows of /proc/net/tcp and tcp6, without the engine's name server."""
     found = set()
     for line in lines:
@@ -274,13 +274,7 @@ def _published(bindings: Mapping[str, Any]) -> tuple[Published, ...]:
 
 def _time(text: str | None) -> datetime | None:
     """Return an RFC 3339 time with nanoseconds; None for the engine's year 1, which means never."""
-    if not text or text.startswith("0001-"):
-        return None
-    match = re.fullmatch(r"(.{19})(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not match:
-        raise ValueError(f"not a time: {text!r}")
-    fraction = (match[2] or ".0")[:7]
-    return datetime.fromisoformat(match[1] + fraction.ljust(7, "0") + match[3].replace("Z", "+00:00"))
+    return None if not text or text.startswith("0001-") else datetime.fromisoformat(text)
 
 
 def last_lines(stream: Iterable[bytes]) -> str:

@@ -58,11 +58,11 @@ class FreeSpace:
     """Maximum bytes of the image that is created meanwhile."""
     _first: dict[Path, int] = field(default_factory=dict, init=False)
 
-    def look(self) -> str:
+    def check_limits(self) -> str:
         """Return the limit that is exceeded now, as a clause of a sentence; empty if none. Raises `OSError`."""
-        return next(filter(None, [self._look(each) for each in self.directories]), "")
+        return next(filter(None, [self._check(each) for each in self.directories]), "")
 
-    def _look(self, directory: Path) -> str:
+    def _check(self, directory: Path) -> str:
         found, where = statvfs(directory), f"where the engine keeps its images ({directory})"
         free = found.f_bavail * found.f_frsize
         lost = self._first.setdefault(directory, free) - free

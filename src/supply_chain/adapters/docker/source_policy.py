@@ -23,13 +23,13 @@ def source_policy(images: Mapping[str, str], fetched: Mapping[str, str]) -> dict
         *((url, f"local://{name}") for url, name in fetched.items()),
     ]
     for identifier in dict.fromkeys((*LOCALS, *(address for _, address in converted))):
-        rules.append({"action": "ALLOW", "selector": _exactly(identifier)})
+        rules.append({"action": "ALLOW", "selector": _match_exactly(identifier)})
     for identifier, address in converted:
         if identifier != address:
             update = {"identifier": address}
-            rules.append({"action": "CONVERT", "selector": _exactly(identifier), "updates": update})
+            rules.append({"action": "CONVERT", "selector": _match_exactly(identifier), "updates": update})
     return {"rules": rules}
 
 
-def _exactly(identifier: str) -> dict[str, str]:
+def _match_exactly(identifier: str) -> dict[str, str]:
     return {"identifier": identifier, "matchType": "EXACT"}

@@ -64,7 +64,7 @@ class _Deadline:
             raise
 
 
-class _Timed(httpcore.NetworkStream):
+class _TimedStream(httpcore.NetworkStream):
     """Connection that applies the deadline to every operation, however often the server sends data."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
@@ -84,7 +84,7 @@ class _Timed(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         try:
             with self._deadline.waiting() as seconds:
-                return _Timed(self._stream.start_tls(ssl_context, server_hostname, seconds), self._deadline)
+                return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._deadline)
         except BaseException:
             self.close()
             raise
@@ -96,7 +96,7 @@ class _Timed(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _Checked(httpcore.SyncBackend):
+class _PublicBackend(httpcore.SyncBackend):
     """Network backend that connects only to checked addresses, so that a later DNS answer cannot change them."""
 
     def __init__(self, resolve: Resolve, deadline: _Deadline) -> None:
@@ -114,11 +114,11 @@ class _Checked(httpcore.SyncBackend):
         addresses = public_addresses(host, port, self._resolve)
         with self._deadline.waiting() as seconds:
             stream = super().connect_tcp(addresses[0], port, seconds, local_address, socket_options)
-        return _Timed(stream, self._deadline)
+        return _TimedStream(stream, self._deadline)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Download:
     """One download."""
 
     url: str
@@ -147,18 +147,18 @@ class Fetcher:
         """
         context = ssl.create_default_context(cafile=self.ca_bundle)
         deadline = _Deadline(url, time.monotonic() + timeout, cancellation())
-        backend = _Checked(self.resolve, deadline)
-        wanted = _Wanted(url, checksum, target, deadline, allowance)
+        backend = _PublicBackend(self.resolve, deadline)
+        wanted = _Download(url, checksum, target, deadline, allowance)
         with closing(httpcore.ConnectionPool(ssl_context=context, network_backend=backend)) as pool:
             at = url
             for _ in range(REDIRECTS + 1):
-                location = self._ask(pool, _checked_url(url, at), wanted)
+                location = self._request(pool, _checked_url(url, at), wanted)
                 if location is None:
                     return
-                at = _joined(url, at, location)
+                at = _join_url(url, at, location)
         raise FetchFailed(f"{url} leads on more than {REDIRECTS} times.\nDeclare the URL that it leads to.")
 
-    def _ask(self, pool: httpcore.ConnectionPool, at: str, wanted: _Wanted) -> str | None:
+    def _request(self, pool: httpcore.ConnectionPool, at: str, wanted: _Download) -> str | None:
         """Download the file, or return the location that the server redirects to."""
         headers = [("Host", urlsplit(at).netloc), ("User-Agent", "cscm"), ("Accept-Encoding", "identity")]
         try:
@@ -176,7 +176,7 @@ class Fetcher:
             ) from error
         return None
 
-    def _write(self, answer: httpcore.Response, wanted: _Wanted) -> None:
+    def _write(self, answer: httpcore.Response, wanted: _Download) -> None:
         digest, size = hashlib.sha256(), 0
         with wanted.target.open("xb") as file:
             for chunk in answer.iter_stream():
@@ -193,7 +193,7 @@ class Fetcher:
                 "Find out what changed there before you declare another."
             )
 
-    def _check_size(self, size: int, more: int, wanted: _Wanted) -> None:
+    def _check_size(self, size: int, more: int, wanted: _Download) -> None:
         """Raise an error if the file, all files of the build together, or the file system exceeds its limit."""
         if size > self.most:
             raise FetchFailed(
@@ -221,18 +221,18 @@ def _checked_url(url: str, at: str) -> str:
         parts = urlsplit(at)
         _ = parts.port
     except ValueError as error:
-        raise _no_url(url, at) from error
+        raise _invalid_url(url, at) from error
     if parts.scheme != "https":
         raise FetchFailed(f"{url} leads to {at[:300]}, which is not https.\nDeclare another URL of it.")
     return at
 
 
-def _joined(url: str, at: str, location: str) -> str:
+def _join_url(url: str, at: str, location: str) -> str:
     try:
         return urljoin(at, location)
     except ValueError as error:
-        raise _no_url(url, location) from error
+        raise _invalid_url(url, location) from error
 
 
-def _no_url(url: str, at: str) -> FetchFailed:
+def _invalid_url(url: str, at: str) -> FetchFailed:
     return FetchFailed(f"{url} leads to {at[:300]!r}, which is no URL.\nDeclare another URL of it.")

@@ -23,7 +23,7 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
+def translate_errors(path: str) -> Iterator[None]:
     """Translate an `OSError` about `path` into `SourceInvalid`."""
     try:
         yield
@@ -41,7 +41,7 @@ def naming(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def directory_at(root: int, path: str) -> Iterator[int]:
+def open_directory(root: int, path: str) -> Iterator[int]:
     """Yield an open directory below `root`; "" is `root` itself. Raises `OSError`."""
     at = os.open(".", DIRECTORY, dir_fd=root)
     try:
@@ -55,17 +55,17 @@ def directory_at(root: int, path: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def directory_named(path: Path) -> Iterator[int]:
+def open_directory_by_path(path: Path) -> Iterator[int]:
     """Yield an open directory by its full path, no component of which may be a link. Raises `OSError`."""
     root = os.open("/", DIRECTORY)
     try:
-        with directory_at(root, str(path.absolute()).strip("/")) as directory:
+        with open_directory(root, str(path.absolute()).strip("/")) as directory:
             yield directory
     finally:
         os.close(root)
 
 
-def place_of(directory: int) -> Path:
+def read_path(directory: int) -> Path:
     """Return the current path of an open directory; raise `SourceInvalid` if it was moved or removed.
 
     The kernel reports the path (proc(5), "/proc/pid/fd/"), so that no path is followed again.
@@ -79,10 +79,10 @@ def place_of(directory: int) -> Path:
 
 
 @contextlib.contextmanager
-def file_at(root: int, path: str) -> Iterator[int]:
+def open_file(root: int, path: str) -> Iterator[int]:
     """Yield a regular file below `root`, open for reading. Raises `OSError`."""
     above, _, name = path.rpartition("/")
-    with directory_at(root, above) as directory:
+    with open_directory(root, above) as directory:
         file = os.open(name, FILE, dir_fd=directory)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -92,19 +92,19 @@ def file_at(root: int, path: str) -> Iterator[int]:
         os.close(file)
 
 
-def names_at(root: int, path: str) -> list[str]:
+def list_names(root: int, path: str) -> list[str]:
     """Return the names in a directory below `root`. Raises `OSError`."""
-    with directory_at(root, path) as directory:
+    with open_directory(root, path) as directory:
         return os.listdir(directory)  # noqa: PTH208 - a file descriptor
 
 
-def read_at(root: int, path: str, limit: int) -> bytes | None:
+def read_file(root: int, path: str, limit: int) -> bytes | None:
     """Return a file's content; None if there is no file.
 
     Raises `SourceInvalid` if the file has more than `limit` bytes, and for other errors.
     """
     try:
-        with naming(path), file_at(root, path) as file:
+        with translate_errors(path), open_file(root, path) as file:
             content = b"".join(read_pieces(file, limit + 1))
     except SourceInvalid as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in ABSENT:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.scratch import disk_full_told, write_private
+from supply_chain.scratch import translate_disk_full, write_private
 
 USED = 24 * 3600.0
 """Seconds after which a read updates a file's time, which shows when the file was last used."""
 
 
 @dataclass(frozen=True)
-class OwnFiles:
+class PrivateFiles:
     """Files below a directory, addressed by subdirectory and file name."""
 
     directory: Path
@@ -42,7 +42,7 @@ class OwnFiles:
     def write(self, place: str, name: str, content: bytes) -> None:
         """Replace a file atomically; raise `SettingInvalid` if others can write to the directory."""
         self._private()
-        with disk_full_told():
+        with translate_disk_full():
             write_private(self.directory / place / name, content, lasting=False)  # no fsync: may be lost in a crash
 
     def forget_places(self, but: str) -> None:

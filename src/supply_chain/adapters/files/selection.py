@@ -13,7 +13,7 @@ PORTION = 1000
 """Files per command line."""
 
 
-def files_below(directory: Path) -> tuple[str, ...]:
+def list_files(directory: Path) -> tuple[str, ...]:
     """Return the sorted paths of the regular files, relative to the directory.
 
     Links are left out: a link's target in this directory is listed itself.
@@ -32,8 +32,8 @@ def files_below(directory: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def links_below(directory: Path) -> dict[str, str]:
-    """Return link → file, both relative to the directory, for the symbolic links that lead to a file in it."""
+def list_links(directory: Path) -> dict[str, str]:
+    """Return link → file, run_both relative to the directory, for the symbolic links that lead to a file in it."""
     root = directory.resolve()
     links = (path for path in directory.rglob("*") if path.is_symlink() and path.is_file())
     targets = ((link, link.resolve()) for link in links)
@@ -44,7 +44,7 @@ def links_below(directory: Path) -> dict[str, str]:
     }
 
 
-def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
+def measure_bytes(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
     """Return the bytes that files below a directory occupy.
 
     Counting stops above `most` bytes, or when `over` returns True. Files that disappear meanwhile or cannot be read do
@@ -64,12 +64,12 @@ def bytes_below(place: Path, most: int, over: Callable[[], bool] = lambda: False
     return total
 
 
-def portions(files: Sequence[str]) -> Iterator[list[str]]:
+def split_arguments(files: Sequence[str]) -> Iterator[list[str]]:
     """Yield the files as command line arguments, `PORTION` at a time; no argument looks like an option."""
     for start in range(0, len(files), PORTION):
         yield [f"./{name}" for name in files[start : start + PORTION]]
 
 
-def told(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
+def describe_files(noun: str, rest: str, files: Sequence[str], most: int = 20) -> tuple[str, ...]:
     """Return a sentence about files, such as `2 binary files not read: a.png, b.png`; none if there are no files."""
     return (f"{pluralize(len(files), noun)} {rest}: {', '.join(truncate_lines(most, files))}",) if files else ()

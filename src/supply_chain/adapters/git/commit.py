@@ -68,14 +68,14 @@ class CommittedTree:
         """Yield the nodes directly in a directory; none if there is no such directory."""
         at = self._tree(directory)
         above = f"{directory}/" if directory else ""
-        for name, entry in self._parsed(at).items() if at else ():
+        for name, entry in self._read_tree(at).items() if at else ():
             yield _node(f"{above}{name}", entry)
 
     def find(self, path: str) -> Node | None:
         """Return the node at a path, without following a link; None if there is none."""
         above, _, name = path.rpartition("/")
         at = self._tree(above)
-        entry = self._parsed(at).get(name) if at else None
+        entry = self._read_tree(at).get(name) if at else None
         return _node(path, entry) if entry else None
 
     def read(self, node: Node) -> Iterator[bytes]:
@@ -88,13 +88,13 @@ class CommittedTree:
     def _tree(self, path: str) -> str | None:
         at = self.root
         for part in path.split("/") if path else ():
-            entry = self._parsed(at).get(part)
+            entry = self._read_tree(at).get(part)
             if entry is None or not entry.is_tree:
                 return None
             at = entry.oid
         return at
 
-    def _parsed(self, oid: str) -> dict[str, TreeEntry]:
+    def _read_tree(self, oid: str) -> dict[str, TreeEntry]:
         if oid not in self._trees:
             self._trees[oid] = parse_tree(oid, self.objects)
             self._names += len(self._trees[oid])
@@ -114,7 +114,7 @@ def parse_tree(oid: str, objects: Objects) -> dict[str, TreeEntry]:
     ]
     found = dict(entries)
     if len(found) < len(entries) or any(name in ("", ".", "..") or "/" in name for name in found):
-        raise _no_tree(oid)
+        raise _tree_error(oid)
     return found
 
 
@@ -132,7 +132,7 @@ def find_subtree(oid: str, name: str, objects: Objects) -> str | None:
 def _entries(oid: str, objects: Objects) -> Sequence[tuple[bytes, int, bytes]]:
     kind, content = objects.read(oid)
     if kind != "tree":
-        raise _no_tree(oid)
+        raise _tree_error(oid)
     if len(content) > MAX_TREE:
         raise SourceInvalid(
             f"The git object {oid} is a directory of more than {MAX_TREE // 1024**2} MiB of names.\n"
@@ -141,10 +141,10 @@ def _entries(oid: str, objects: Objects) -> Sequence[tuple[bytes, int, bytes]]:
     try:
         return list(read_tree(content, 20))
     except (ObjectFormatException, ValueError, OverflowError) as error:
-        raise _no_tree(oid) from error
+        raise _tree_error(oid) from error
 
 
-def _no_tree(oid: str) -> SourceInvalid:
+def _tree_error(oid: str) -> SourceInvalid:
     return SourceInvalid(f"The git object {oid} is no tree of files.\nLook at it with `git fsck`.")
 
 

@@ -15,7 +15,7 @@ class Push(NamedTuple):
     ref: str
 
 
-def hooks_of(path: Path) -> tuple[Path, str]:
+def find_hooks(path: Path) -> tuple[Path, str]:
     """Return the hooks directory of the repository around `path`, and the name of the hook that a push runs.
 
     Raises `DeclarationInvalid` if `path` is not in a git repository.
@@ -28,7 +28,7 @@ def hooks_of(path: Path) -> tuple[Path, str]:
     raise DeclarationInvalid(f"{path} is in no git repository.\nRun `git init`, or name a directory in a repository.")
 
 
-def pushed(lines: list[str]) -> list[Push]:
+def parse_pushes(lines: list[str]) -> list[Push]:
     """Return the revisions in a hook's input, each once; a deletion (all zeros) is left out.
 
     In both formats the second word is the new revision and the third is the ref: pre-push gets `<local ref> <local oid>

@@ -32,7 +32,7 @@ from dulwich.pack import (
     load_pack_index_file,
 )
 
-from supply_chain.adapters.files.openat import file_at, names_at, naming, read_at
+from supply_chain.adapters.files.openat import list_names, open_file, read_file, translate_errors
 from supply_chain.adapters.git.snapshot_budget import Budget
 from supply_chain.errors import SourceInvalid
 
@@ -70,7 +70,7 @@ class Objects:
         Raises `SourceInvalid` if the object is missing, too large, or does not match its id. Raises the errors of
         `Budget.checkpoint`.
         """
-        found = self._packed(oid) or self._loose(oid)
+        found = self._read_packed(oid) or self._read_loose(oid)
         if found is None:
             raise SourceInvalid(
                 f"The git repository has no object {oid}.\nFetch it (`git fsck` tells what is missing; a partial clone "
@@ -80,7 +80,7 @@ class Objects:
         actual = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)), usedforsecurity=False)
         actual.update(content)
         if actual.hexdigest() != oid:
-            raise _broken(oid, "its content is another object's")
+            raise _damage_error(oid, "its content is another object's")
         self.budget.spend(len(content))
         return kind, content
 
@@ -88,13 +88,13 @@ class Objects:
         """Return the ids that begin with `prefix`, at least four hexadecimal digits."""
         found = set()
         with suppress(FileNotFoundError):
-            found |= {prefix[:2] + name for name in names_at(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
+            found |= {prefix[:2] + name for name in list_names(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
         for pack in self._packs:
             found |= set(pack.matching(prefix))
         return frozenset(oid for oid in found if oid.startswith(prefix))
 
-    def _loose(self, oid: str) -> tuple[str, bytes] | None:
-        packed = read_at(self.root, f"{oid[:2]}/{oid[2:]}", MAX_OBJECT)
+    def _read_loose(self, oid: str) -> tuple[str, bytes] | None:
+        packed = read_file(self.root, f"{oid[:2]}/{oid[2:]}", MAX_OBJECT)
         if packed is None:
             return None
         try:
@@ -103,38 +103,38 @@ class Objects:
             header, _, content = content.partition(b"\0")
             kind, _, size = header.decode().partition(" ")
             if inflater.unconsumed_tail or int(size) > MAX_OBJECT:
-                raise _large(oid)
+                raise _size_error(oid)
         except (zlib.error, ValueError) as error:
-            raise _broken(oid, str(error)) from error
+            raise _damage_error(oid, str(error)) from error
         return kind, content
 
-    def _packed(self, oid: str) -> tuple[str, bytes] | None:
+    def _read_packed(self, oid: str) -> tuple[str, bytes] | None:
         for pack in self._packs:
             try:
                 offset = pack.offset(oid)
                 if offset is not None:
                     return pack.read(offset, oid)
             except BROKEN as error:
-                raise _broken(oid, str(error) or "its pack or index is none of git's") from error
+                raise _damage_error(oid, str(error) or "its pack or index is none of git's") from error
         return None
 
     @cached_property
     def _packs(self) -> tuple[_Pack, ...]:
         try:
-            names = sorted(name[:-4] for name in names_at(self.root, "pack") if INDEX.fullmatch(name))
+            names = sorted(name[:-4] for name in list_names(self.root, "pack") if INDEX.fullmatch(name))
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise _broken("pack", error.strerror or "it cannot be read") from error
+            raise _damage_error("pack", error.strerror or "it cannot be read") from error
         if len(names) > MAX_PACKS:
             raise SourceInvalid(f"The git repository has {len(names)} packs.\nRun `git gc` in it.")
         return tuple(self._open(f"pack/{name}") for name in names)
 
     def _open(self, name: str) -> _Pack:
         with (
-            naming(f"{name}.pack"),
-            file_at(self.root, f"{name}.idx") as index,
-            file_at(self.root, f"{name}.pack") as data,
+            translate_errors(f"{name}.pack"),
+            open_file(self.root, f"{name}.idx") as index,
+            open_file(self.root, f"{name}.pack") as data,
         ):
             try:
                 with os.fdopen(os.dup(index), "rb") as file:
@@ -145,7 +145,7 @@ class Objects:
                 self.stack.callback(_close, unpacker)
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
-                raise _broken(name, str(error) or "its pack or index is none of git's") from error
+                raise _damage_error(name, str(error) or "its pack or index is none of git's") from error
         return _Pack(unpacker, loaded, raw, self.budget)
 
 
@@ -178,7 +178,7 @@ class _Pack:
         while (found := self.recent.get(offset)) is None:
             self.budget.checkpoint()
             if self._size(offset) > MAX_OBJECT or held > MAX_OBJECT or len(deltas) > MAX_CHAIN:
-                raise _large(oid)
+                raise _size_error(oid)
             unpacked = self.data.get_unpacked_object_at(offset)
             if unpacked.pack_type_num not in DELTA_TYPES:
                 found = KINDS[unpacked.pack_type_num], b"".join(unpacked.decomp_chunks)
@@ -193,7 +193,7 @@ class _Pack:
         for place, delta in reversed(deltas):
             self.budget.checkpoint()
             if _result_size(b"".join(delta)) > MAX_OBJECT:
-                raise _large(oid)
+                raise _size_error(oid)
             content = b"".join(apply_delta(content, delta))
             self._remember(place, kind, content)
         return kind, content
@@ -248,14 +248,14 @@ def _result_size(delta: bytes) -> int:
     raise ValueError("a delta without sizes")
 
 
-def _large(oid: str) -> SourceInvalid:
+def _size_error(oid: str) -> SourceInvalid:
     return SourceInvalid(
         f"The git object {oid} is larger than {MAX_OBJECT // 1024**2} MiB.\n"
         "Keep such a file outside of git (Git LFS, or an artifact that the build fetches), or build without a revision."
     )
 
 
-def _broken(oid: str, why: str) -> SourceInvalid:
+def _damage_error(oid: str, why: str) -> SourceInvalid:
     return SourceInvalid(
         f"The git repository is damaged at {oid}: {why}\nLook at it with `git fsck`, or clone it again."
     )

@@ -17,12 +17,12 @@ from dulwich.config import ConfigFile
 
 from supply_chain.adapters.files.openat import (
     DIRECTORY,
-    directory_at,
-    directory_named,
-    file_at,
-    naming,
-    place_of,
-    read_at,
+    open_directory,
+    open_directory_by_path,
+    open_file,
+    read_file,
+    read_path,
+    translate_errors,
 )
 from supply_chain.adapters.git.commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git.objects import Objects
@@ -80,9 +80,9 @@ class Repository:
         Raises `SourceInvalid`.
         """
         if revision is None:
-            return self._reference("HEAD")
+            return self._resolve_reference("HEAD")
         match = REVISION.fullmatch(revision)
-        found = self._named(match["name"]) if match else None
+        found = self._resolve_name(match["name"]) if match else None
         steps = STEP.findall(match["suffix"].replace("^{commit}", "")) if match else []
         for kind, number in steps:
             count = int((number or "1")[:6])
@@ -111,7 +111,7 @@ class Repository:
 
     def tree(self, commit: str) -> str | None:
         """Return the tree of the application's directory in a commit; None if the commit does not contain it."""
-        return self._inside(self._parsed(commit))
+        return self._application_tree(self._read_commit(commit))
 
     def last_change(self, commit: str) -> int:
         """Return when a commit last changed the application's directory, in Unix seconds; 0 if no commit contains it.
@@ -119,25 +119,27 @@ class Repository:
         Finds the commit that `git log -1 --format=%ct COMMIT -- DIRECTORY` finds: it follows the parents with the same
         directory.
         """
-        cuts, at = self._cuts, self._parsed(commit)
-        mine = self._inside(at)
+        cuts, at = self._shallow_commits, self._read_commit(commit)
+        mine = self._application_tree(at)
         if mine is None:
             return 0
         for _ in range(MAX_HISTORY):
             parents = () if at.oid in cuts else at.parents
-            same = next((each for each in map(self._parsed, parents) if self._inside(each) == mine), None)
+            same = next(
+                (each for each in map(self._read_commit, parents) if self._application_tree(each) == mine), None
+            )
             if same is None:
                 break
             at = same
         return at.time
 
-    def _parsed(self, oid: str) -> Commit:
+    def _read_commit(self, oid: str) -> Commit:
         kind, content = self.objects.read(oid)
         if kind != "commit":
             raise SourceInvalid(f"{oid} is a {kind}, and no commit.\nLook at the repository with `git fsck`.")
         return parse_commit(oid, content)
 
-    def _inside(self, commit: Commit) -> str | None:
+    def _application_tree(self, commit: Commit) -> str | None:
         at: str | None = commit.tree
         for part in self.inside.split("/") if self.inside else ():
             at = self._subtree(at, part) if at else None
@@ -151,7 +153,7 @@ class Repository:
     def _parent(self, oid: str, number: int) -> str | None:
         if number == 0:
             return oid
-        parents = self._parsed(oid).parents
+        parents = self._read_commit(oid).parents
         return parents[number - 1] if number <= len(parents) else None
 
     def _ancestor(self, oid: str, generations: int) -> str | None:
@@ -160,70 +162,70 @@ class Repository:
             at = self._parent(at, 1) if at else None
         return at
 
-    def _named(self, name: str) -> str | None:
+    def _resolve_name(self, name: str) -> str | None:
         """Return the commit of a name as in gitrevisions(7): an id, a reference, or the beginning of an id."""
         if OID.fullmatch(name):
-            return self._peeled(name)
+            return self._peel(name)
         name = "HEAD" if name == "@" else name
         places = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
         tried = [name, *(place.format(name) for place in places)]
-        found = next(filter(None, map(self._reference, filter(_is_reference, tried))), None)
+        found = next(filter(None, map(self._resolve_reference, filter(_is_reference, tried))), None)
         if found is None and ABBREVIATED.fullmatch(name):
-            commits = {self._peeled(oid) for oid in self.objects.matching(name)} - {None}
+            commits = {self._peel(oid) for oid in self.objects.matching(name)} - {None}
             found = commits.pop() if len(commits) == 1 else None
         return found
 
-    def _reference(self, name: str, depth: int = 5) -> str | None:
+    def _resolve_reference(self, name: str, depth: int = 5) -> str | None:
         """Return the commit that a reference leads to."""
-        content = read_at(self._place(name), name, 4096)
+        content = read_file(self._reference_directory(name), name, 4096)
         if content is None:
-            oid = self._packed.get(name)
+            oid = self._packed_references.get(name)
         elif content.startswith(b"ref:"):
             target = content[4:].decode("utf-8", "replace").strip()
-            return self._reference(target, depth - 1) if depth and _is_reference(target) else None
+            return self._resolve_reference(target, depth - 1) if depth and _is_reference(target) else None
         else:
             oid = content.decode("ascii", "replace").strip()
-        return self._peeled(oid) if oid and OID.fullmatch(oid) else None
+        return self._peel(oid) if oid and OID.fullmatch(oid) else None
 
-    def _place(self, name: str) -> int:
+    def _reference_directory(self, name: str) -> int:
         """Return the directory with a reference: the work tree's own or the common one (gitrepository-layout(5))."""
         own = not name.startswith("refs/") or name.startswith(("refs/bisect/", "refs/worktree/", "refs/rewritten/"))
         return self.git if own else self.common
 
-    def _peeled(self, oid: str, depth: int = MAX_TAGS) -> str | None:
+    def _peel(self, oid: str, depth: int = MAX_TAGS) -> str | None:
         """Return the commit that an object is or that a tag points to; None for other and for missing objects."""
         try:
             kind, content = self.objects.read(oid)
         except SourceInvalid:
             self.objects.budget.checkpoint()
-            if oid == self._checked_out:
+            if oid == self._head:
                 raise  # HEAD is valid, but the repository is damaged
             return None
         if kind == "tag" and depth:
             target = re.match(rb"object ([0-9a-f]{40})\n", content)
-            return self._peeled(target[1].decode(), depth - 1) if target else None
+            return self._peel(target[1].decode(), depth - 1) if target else None
         return oid if kind == "commit" else None
 
     @cached_property
-    def _checked_out(self) -> str | None:
+    def _head(self) -> str | None:
         """Id that HEAD leads to, even if the object is missing."""
-        content = (read_at(self.git, "HEAD", 4096) or b"").decode("utf-8", "replace").strip()
+        content = (read_file(self.git, "HEAD", 4096) or b"").decode("utf-8", "replace").strip()
         name = content.removeprefix("ref:").strip()
         if content == name or not _is_reference(name):
             return content
-        found = read_at(self._place(name), name, 4096)
-        return found.decode("ascii", "replace").strip() if found is not None else self._packed.get(name)
+        found = read_file(self._reference_directory(name), name, 4096)
+        return found.decode("ascii", "replace").strip() if found is not None else self._packed_references.get(name)
 
     @cached_property
-    def _packed(self) -> dict[str, str]:
-        content = (read_at(self.common, "packed-refs", MAX_REFS) or b"").decode("utf-8", "replace")
+    def _packed_references(self) -> dict[str, str]:
+        content = (read_file(self.common, "packed-refs", MAX_REFS) or b"").decode("utf-8", "replace")
         lines = (line.split(" ", 1) for line in content.splitlines() if line[:1] not in ("#", "^"))
         return {words[1]: words[0] for words in lines if len(words) == 2}
 
     @cached_property
-    def _cuts(self) -> frozenset[str]:
+    def _shallow_commits(self) -> frozenset[str]:
         """Commits whose parents a shallow clone does not have."""
-        return frozenset((read_at(self.common, "shallow", MAX_REFS) or b"").decode("ascii", "replace").split())
+        return frozenset((read_file(self.common, "shallow", MAX_REFS) or b"").decode("ascii", "replace").split())
 
     @property
     def _remote(self) -> str:
@@ -238,8 +240,8 @@ def read_remote(directory: Path) -> str:
 
     Raises `SourceInvalid`.
     """
-    with directory_named(directory) as root, open_repository(root) as repository:
-        return repository.remote if repository else place_of(root).name
+    with open_directory_by_path(directory) as root, open_repository(root) as repository:
+        return repository.remote if repository else read_path(root).name
 
 
 @contextlib.contextmanager
@@ -250,29 +252,31 @@ def open_repository(root: int, budget: Budget | None = None) -> Iterator[Reposit
     directory moves meanwhile, because names are taken from the opened directories. Reading the repository raises the
     errors of `budget`.
     """
-    real = place_of(root)
+    real = read_path(root)
     budget = budget or Budget()
     with ExitStack() as stack:
-        at, inside = stack.enter_context(directory_at(root, "")), Path()
+        at, inside = stack.enter_context(open_directory(root, "")), Path()
         for place in (real, *real.parents):
             git = _git_directory(at, place, stack)
             if git is not None:
-                if place_of(at) != place or place_of(root) != real:
+                if read_path(at) != place or read_path(root) != real:
                     raise SourceInvalid(f"{real} was moved while it was read.\nRun it again when nothing changes it.")
                 common = _common_directory(git, stack)
-                yield _opened(place.name, str(inside) if inside.parts else "", root, git, common, stack, budget)
+                yield _open_checked(place.name, str(inside) if inside.parts else "", root, git, common, stack, budget)
                 return
             inside = place.name / inside
             at = os.open("..", DIRECTORY, dir_fd=at)
             stack.callback(os.close, at)
         if _looks_like_repository(root):  # only `root` itself may be a bare repository, not a directory above it
-            bare = stack.enter_context(directory_at(root, ""))
-            yield _opened(real.name, "", root, bare, bare, stack, budget)
+            bare = stack.enter_context(open_directory(root, ""))
+            yield _open_checked(real.name, "", root, bare, bare, stack, budget)
             return
         yield None
 
 
-def _opened(name: str, inside: str, root: int, git: int, common: int, stack: ExitStack, budget: Budget) -> Repository:
+def _open_checked(
+    name: str, inside: str, root: int, git: int, common: int, stack: ExitStack, budget: Budget
+) -> Repository:
     trusted = {0, os.geteuid(), os.fstat(root).st_uid}
     if not {os.fstat(git).st_uid, os.fstat(common).st_uid} <= trusted:
         raise SourceInvalid(
@@ -280,9 +284,9 @@ def _opened(name: str, inside: str, root: int, git: int, common: int, stack: Exi
             "anything of it.\nGive both to one user (chown), or build from a clone of your own."
         )
     _check_format(common, name)
-    with naming(f"{name}/.git/objects"):
-        objects = stack.enter_context(directory_at(common, "objects"))
-    if (read_at(objects, "info/alternates", MAX_CONFIG) or b"").strip():
+    with translate_errors(f"{name}/.git/objects"):
+        objects = stack.enter_context(open_directory(common, "objects"))
+    if (read_file(objects, "info/alternates", MAX_CONFIG) or b"").strip():
         raise SourceInvalid(
             f"The git repository {name} borrows objects from another one (objects/info/alternates), which is not read."
             "\nCopy them (`git repack -a -d`, then remove that file), or clone without --shared and --reference."
@@ -299,22 +303,22 @@ def _git_directory(at: int, place: Path, stack: ExitStack) -> int | None:
     except OSError as error:
         raise SourceInvalid(f"{place}/.git cannot be read: {error.strerror}\nMake it readable.") from error
     if stat.S_ISREG(mode):
-        return _linked(at, place, stack)
+        return _linked_git_directory(at, place, stack)
     if not stat.S_ISDIR(mode):
         raise SourceInvalid(f"{place}/.git is a link, or no directory.\nClone the repository to there.")
-    with naming(f"{place}/.git"):
-        git = stack.enter_context(directory_at(at, ".git"))
+    with translate_errors(f"{place}/.git"):
+        git = stack.enter_context(open_directory(at, ".git"))
     return git if _looks_like_repository(git) else None
 
 
-def _linked(at: int, place: Path, stack: ExitStack) -> int:
+def _linked_git_directory(at: int, place: Path, stack: ExitStack) -> int:
     """Return git's directory of a work tree that `git worktree` added; that directory has to name the work tree."""
-    text = (read_at(at, ".git", 8192) or b"").decode("utf-8", "surrogateescape")
+    text = (read_file(at, ".git", 8192) or b"").decode("utf-8", "surrogateescape")
     target = place / text.removeprefix("gitdir:").strip()
     if text.startswith("gitdir:") and "\0" not in text:
         with contextlib.suppress(OSError):
-            git = stack.enter_context(directory_named(Path(os.path.realpath(target))))
-            back = (read_at(git, "gitdir", 8192) or b"").decode("utf-8", "surrogateescape").strip()
+            git = stack.enter_context(open_directory_by_path(Path(os.path.realpath(target))))
+            back = (read_file(git, "gitdir", 8192) or b"").decode("utf-8", "surrogateescape").strip()
             if back and Path(os.path.realpath(target / back)) == place / ".git":
                 return git
     raise SourceInvalid(
@@ -328,7 +332,7 @@ def _common_directory(git: int, stack: ExitStack) -> int:
 
     For a work tree that `git worktree` added, it is two levels above the work tree's git directory.
     """
-    if read_at(git, "commondir", 8192) is None:
+    if read_file(git, "commondir", 8192) is None:
         return git
     real = Path(f"/proc/self/fd/{git}").readlink()
     common = os.open("../..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=git)
@@ -343,11 +347,11 @@ def _common_directory(git: int, stack: ExitStack) -> int:
 
 def _looks_like_repository(directory: int) -> bool:
     try:
-        with file_at(directory, "HEAD"):
+        with open_file(directory, "HEAD"):
             pass
-        with contextlib.suppress(FileNotFoundError), file_at(directory, "commondir"):
+        with contextlib.suppress(FileNotFoundError), open_file(directory, "commondir"):
             return True
-        with directory_at(directory, "objects"), directory_at(directory, "refs"):
+        with open_directory(directory, "objects"), open_directory(directory, "refs"):
             return True
     except OSError:
         return False
@@ -369,7 +373,7 @@ def _check_format(common: int, name: str) -> None:
 def _configuration(common: int) -> ConfigFile:
     """Return the repository's own configuration, without included files, which do not belong to the repository."""
     try:
-        content = io.BytesIO(read_at(common, "config", MAX_CONFIG) or b"")
+        content = io.BytesIO(read_file(common, "config", MAX_CONFIG) or b"")
         return ConfigFile.from_file(content, expand_includes=False)
     except ValueError as error:
         raise SourceInvalid(f"The git repository's config cannot be read: {error}\nCorrect .git/config.") from error
@@ -407,7 +411,7 @@ def _without_credentials(remote: str) -> str:
         host = QUERY.sub("", parts[0]) if web else parts[0]
         ends_early = host != parts[0] and HOST.fullmatch(host)  # a query ends it, or `host` is a user's name
         if sum("@" in part for part in parts) > 1 or ((PORT.fullmatch(host) or ends_early) and "@" in rest):
-            raise _unclear_remote()
+            raise _remote_error()
         rest = rest.rpartition("@")[2]
     return url[0] + (QUERY.sub("", rest) if web else rest)
 
@@ -420,11 +424,11 @@ def _without_scp_credentials(remote: str) -> str:
     last = path.rpartition("@")[2]
     ends_password = SCP.fullmatch(last) is not None
     if ("@" in head) is ends_password:
-        raise _unclear_remote()
+        raise _remote_error()
     return last if ends_password else remote
 
 
-def _unclear_remote() -> SourceInvalid:
+def _remote_error() -> SourceInvalid:
     return SourceInvalid(
         "The address of the git remote origin holds an @ that may end a password or be a part of the path.\n"
         "Set the address without a password (`git remote set-url origin ADDRESS`; see gitcredentials(7)), and write "

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from supply_chain.adapters.docker.free_space import find_shortage
-from supply_chain.adapters.files.openat import directory_named, place_of
+from supply_chain.adapters.files.openat import open_directory_by_path, read_path
 from supply_chain.adapters.git.commit import CommittedTree
 from supply_chain.adapters.git.repository import Repository, open_repository
 from supply_chain.adapters.git.snapshot_budget import Budget, Phase
@@ -57,16 +57,16 @@ def take_snapshot(
     exceeded, and `DiskFull` if the copy would use the reserve of free space.
     """
     with scratch("snapshot") as place:
-        yield _take(directory, revision, _Remembering(ignores), place, budget or Budget())
+        yield _take_with_manifest(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
 
 
-def read_manifest_of(directory: Path, revision: str | None, budget: Budget | None = None) -> Service | Base:
+def read_manifest_at(directory: Path, revision: str | None, budget: Budget | None = None) -> Service | Base:
     """Read the declaration that a snapshot of the same source would have, by the same rules, without a copy."""
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
         repository, commit = _repository(directory, root, revision, budget or Budget(), stack)
         if revision is not None and repository and commit:
-            return read_declaration(_committed(repository, commit))
+            return read_declaration(_commit_tree(repository, commit))
         return read_declaration(WorkingCopy(str(directory), root))
 
 
@@ -97,18 +97,20 @@ def _state(path: Path) -> tuple[Mode | None, Digest | None]:
         return kept, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _take(directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path, budget: Budget) -> Snapshot:
+def _take_with_manifest(
+    directory: Path, revision: str | None, ignores: IgnoreMatcher, place: Path, budget: Budget
+) -> Snapshot:
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
-        origin = place_of(root)
+        origin = read_path(root)
         repository, commit = _repository(directory, root, revision, budget, stack)
         working = WorkingCopy(str(directory), root)
         if repository is None or commit is None:
-            unnamed = Source(path=".", repository=_named(origin), revision="none", dirty=True)
+            unnamed = Source(path=".", repository=_checked_name(origin), revision="none", dirty=True)
             return _copy(working, ignores, place, unnamed, origin, budget)
         source = repository.source(commit, dirty=False)
         if revision is not None:
-            return _copy(_committed(repository, commit), ignores, place, source, origin, budget)
+            return _copy(_commit_tree(repository, commit), ignores, place, source, origin, budget)
         snapshot = _copy(working, ignores, place, source, origin, budget)
         dirty = _is_dirty(snapshot, working, repository, commit, ignores)
         return replace(snapshot, source=snapshot.source.model_copy(update={"dirty": dirty}))
@@ -131,7 +133,7 @@ def _open(directory: Path, stack: contextlib.ExitStack) -> int:
     A link in the path would let whoever may change it choose what is built.
     """
     try:
-        return stack.enter_context(directory_named(directory))
+        return stack.enter_context(open_directory_by_path(directory))
     except (OSError, ValueError) as error:
         real = Path(os.path.realpath(directory)) if "\0" not in str(directory) else directory
         if real != directory.absolute() and real.is_dir():
@@ -139,7 +141,7 @@ def _open(directory: Path, stack: contextlib.ExitStack) -> int:
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.") from None
 
 
-def _committed(repository: Repository, commit: str) -> CommittedTree:
+def _commit_tree(repository: Repository, commit: str) -> CommittedTree:
     root = repository.tree(commit)
     if root is None:
         raise SourceInvalid(
@@ -159,7 +161,7 @@ def _is_dirty(snapshot: Snapshot, working: Tree, repository: Repository, commit:
     if repository.tree(commit) is None:
         return True
     try:
-        selection = select(_committed(repository, commit), ignores, budget.checkpoint)
+        selection = select(_commit_tree(repository, commit), ignores, budget.checkpoint)
     except (DeclarationInvalid, SourceInvalid):  # the working copy could be read, so it differs
         budget.checkpoint()
         return True
@@ -290,7 +292,7 @@ def _blob(size: int) -> hashlib._Hash:
 
 
 @dataclass(frozen=True)
-class _Remembering:
+class _CachedMatcher:
     """Cache around a matcher, because a commit has mostly the same paths as the working copy."""
 
     ignores: IgnoreMatcher
@@ -305,6 +307,6 @@ class _Remembering:
         return frozenset(path for path in paths if answers[path])
 
 
-def _named(place: Path) -> str:
+def _checked_name(place: Path) -> str:
     check_name(place.name)
     return place.name

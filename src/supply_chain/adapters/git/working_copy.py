@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from supply_chain.adapters.files.openat import directory_at, file_at, naming, read_pieces
+from supply_chain.adapters.files.openat import open_directory, open_file, read_pieces, translate_errors
 from supply_chain.development.snapshot import Kind, Mode, Node
 from supply_chain.errors import SourceInvalid
 
@@ -22,7 +22,11 @@ class WorkingCopy:
     def list(self, directory: str) -> Iterator[Node]:
         """Yield the nodes directly in a directory."""
         above = f"{directory}/" if directory else ""
-        with naming(directory or self.name), directory_at(self.root, directory) as opened, os.scandir(opened) as names:
+        with (
+            translate_errors(directory or self.name),
+            open_directory(self.root, directory) as opened,
+            os.scandir(opened) as names,
+        ):
             for each in names:
                 yield _node(f"{above}{each.name}", os.stat(each.name, dir_fd=opened, follow_symlinks=False))
 
@@ -30,7 +34,7 @@ class WorkingCopy:
         """Return the node at a path, without following a link; None if there is none."""
         above, _, name = path.rpartition("/")
         try:
-            with directory_at(self.root, above) as directory:
+            with open_directory(self.root, above) as directory:
                 return _node(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -46,7 +50,7 @@ class WorkingCopy:
             yield self._target(node.path)
             return
         size = 0
-        with naming(node.path), file_at(self.root, node.path) as file:
+        with translate_errors(node.path), open_file(self.root, node.path) as file:
             for piece in read_pieces(file, node.size + 1):
                 size += len(piece)
                 yield piece
@@ -55,7 +59,7 @@ class WorkingCopy:
 
     def _target(self, path: str) -> bytes:
         above, _, name = path.rpartition("/")
-        with naming(path), directory_at(self.root, above) as directory:
+        with translate_errors(path), open_directory(self.root, above) as directory:
             return os.fsencode(os.readlink(name, dir_fd=directory))
 
 

@@ -7,42 +7,46 @@ bzip2 have fixed windows of less than a MiB.
 from __future__ import annotations
 
 import lzma
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import zstandard
 
-from supply_chain.adapters.files.selection import files_below
-from supply_chain.adapters.image.file_content import compression_of
+from supply_chain.adapters.files.selection import list_files
+from supply_chain.adapters.image.file_content import detect_compression
 from supply_chain.adapters.process.command import cancellation
 from supply_chain.errors import BuildLimitExceeded
-from supply_chain.text import plain_text
+from supply_chain.text import mebibytes, plain_text
 
 LARGEST_WINDOW = 64 * 1024**2
 """Maximum bytes of an archive's dictionary or window: `xz -9` uses 64 MiB."""
 OVERHEAD = 8 * 1024**2
 """Bytes of memory that liblzma uses in addition to the dictionary."""
-PIECE = 1024**2
+PIECE = 64 * 1024
+"""Bytes that are unpacked at once; each stream of a file copies the rest of its piece."""
 LONGEST_MAGIC = 6
 """Bytes that identify xz and zstd."""
 
 
-def check_archives(context: Path, most: int) -> None:
-    """Raise `BuildLimitExceeded` if unpacking an archive takes too much memory or gives more than `most` bytes.
+def check_archives(context: Path, most: int, seconds: float) -> None:
+    """Raise `BuildLimitExceeded` if the archives take too much memory, time or, together, more than `most` bytes.
 
     Unpacks each file that begins like xz or zstd once, to its end, because later streams of a file may need more memory
     than the first. The unpacked content is not stored. An invalid archive is not an error here: BuildKit refuses it.
     """
-    for name in files_below(context):
+    left, deadline = most, time.monotonic() + seconds
+    for name in list_files(context):
         with (context / name).open("rb") as packed:
-            pieces = _UNPACK.get(compression_of(packed.read(LONGEST_MAGIC)))
+            pieces = _UNPACK.get(detect_compression(packed.read(LONGEST_MAGIC)))
             if pieces:
                 packed.seek(0)
-                _check(plain_text(name), pieces(packed), most)
+                left -= _check(plain_text(name), pieces(packed), left, deadline)
 
 
-def _check(name: str, pieces: Iterator[int], most: int) -> None:
+def _check(name: str, pieces: Iterator[int], most: int, deadline: float) -> int:
+    """Return the bytes to which an archive unpacks."""
     scope, total = cancellation(), 0
     try:
         for size in pieces:
@@ -50,8 +54,13 @@ def _check(name: str, pieces: Iterator[int], most: int) -> None:
             total += size
             if total > most:
                 raise BuildLimitExceeded(
-                    f"{name} unpacks to more than the {most // 1024**2} MiB that the image may have.\n"
+                    f"{name} unpacks to more than the image may have: {mebibytes(most)} are left for it.\n"
                     "Unpack it in a RUN instruction instead of ADD, or raise build.max_size."
+                )
+            if time.monotonic() > deadline:
+                raise BuildLimitExceeded(
+                    f"Unpacking the archives of the build context takes longer than the build may: stopped at {name}.\n"
+                    "Leave archives that the image does not need out by .dockerignore, or raise build.timeout."
                 )
     except (lzma.LZMAError, zstandard.ZstdError, EOFError) as error:
         if "emory" in str(error):
@@ -59,6 +68,7 @@ def _check(name: str, pieces: Iterator[int], most: int) -> None:
                 f"ADD of {name} takes more than {LARGEST_WINDOW // 1024**2} MiB of the engine's own memory: {error}\n"
                 "Pack it with a smaller dictionary or window (xz -6, zstd -19), or unpack it in a RUN instruction."
             ) from error
+    return total
 
 
 def _unxz(packed: IO[bytes]) -> Iterator[int]:

@@ -6,8 +6,8 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from supply_chain.adapters.image.file_content import HEAD, FileContent, Keeper
-from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
 
 Files = Filesystem[FileContent]
@@ -37,14 +37,14 @@ JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", 
 """File name extensions of the archives that syft opens."""
 
 
-def examine(files: Files, keeper: Keeper) -> Examination:
+def examine(files: Files, keeper: ContentStore) -> Examination:
     """Return the facts about these files that an SBOM does not contain."""
     release = _os_release(files, keeper)
-    own, databases = _databases(files)
-    archives = list(_archives(files))
+    own, databases = _find_databases(files)
+    archives = list(_find_archives(files))
     return Examination(
         distribution=Identity(id=release["ID"], version=release.get("VERSION_ID", "")) if release.get("ID") else None,
-        contradictions=tuple(_contradictions(files, keeper, release, own)),
+        contradictions=tuple(_find_contradictions(files, keeper, release, own)),
         databases=tuple(databases[:MOST_LISTED]),
         archives=tuple(archives[:MOST_LISTED]),
         unlisted=max(0, len(databases) - MOST_LISTED) + max(0, len(archives) - MOST_LISTED),
@@ -52,7 +52,7 @@ def examine(files: Files, keeper: Keeper) -> Examination:
     )
 
 
-def _text(files: Files, keeper: Keeper, path: str) -> str | None:
+def _text(files: Files, keeper: ContentStore, path: str) -> str | None:
     """Return a small text by its path, with links followed; None if there is none."""
     found = files.resolve(path)
     if found is None or found[1].content is None:
@@ -61,15 +61,15 @@ def _text(files: Files, keeper: Keeper, path: str) -> str | None:
     return None if content is None else content.decode("utf-8", "replace")
 
 
-def _os_release(files: Files, keeper: Keeper) -> dict[str, str]:
+def _os_release(files: Files, keeper: ContentStore) -> dict[str, str]:
     """Return the assignments of the first os-release that exists; empty if there is none."""
     for path in OS_RELEASE:
         if (text := _text(files, keeper, path)) is not None:
-            return assignments(text)
+            return parse_assignments(text)
     return {}
 
 
-def assignments(text: str) -> dict[str, str]:
+def parse_assignments(text: str) -> dict[str, str]:
     """Return the variables that a shell-like text assigns (os-release(5)); the last assignment of a name counts."""
     found = {}
     for line in text.splitlines():
@@ -81,8 +81,8 @@ def assignments(text: str) -> dict[str, str]:
     return found
 
 
-def _contradictions(
-    files: Files, keeper: Keeper, release: dict[str, str], managers: tuple[str, ...]
+def _find_contradictions(
+    files: Files, keeper: ContentStore, release: dict[str, str], managers: tuple[str, ...]
 ) -> Iterator[Contradiction]:
     """Yield the files that indicate another distribution than os-release does."""
     name, version = release.get("ID", ""), release.get("VERSION_ID", "")
@@ -94,8 +94,10 @@ def _contradictions(
         if found is not None and found[1].size > HEAD:
             yield Contradiction(path=path, fact=f"it has {found[1].size} bytes, and is not read")
         other = _text(files, keeper, path)
-        if other is not None and _named(assignments(other)) != (name, version):
-            yield Contradiction(path=path, fact=f"it names {_shown(*_named(assignments(other)))}")
+        if other is not None and _name_and_version(parse_assignments(other)) != (name, version):
+            yield Contradiction(
+                path=path, fact=f"it names {_format_distribution(*_name_and_version(parse_assignments(other)))}"
+            )
     for path, names, told in _release_files(files, keeper):
         if not family & set(names):
             yield Contradiction(path=path, fact=f"it is of {' or '.join(names)}")
@@ -106,15 +108,15 @@ def _contradictions(
             yield Contradiction(path=OWN[manager][0], fact=f"it holds {manager}'s records")
 
 
-def _named(release: dict[str, str]) -> tuple[str, str]:
+def _name_and_version(release: dict[str, str]) -> tuple[str, str]:
     return release.get("ID", ""), release.get("VERSION_ID", "")
 
 
-def _shown(name: str, version: str) -> str:
-    return printable(f"{name} {version}".strip())[:80] or "no distribution"
+def _format_distribution(name: str, version: str) -> str:
+    return escape_path(f"{name} {version}".strip())[:80] or "no distribution"
 
 
-def _release_files(files: Files, keeper: Keeper) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _release_files(files: Files, keeper: ContentStore) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Yield the distributions' own release files: path, matching values of `ID`, and the version if there is one."""
     for path, names in (
         ("/etc/debian_version", ("debian",)),
@@ -129,7 +131,7 @@ def _release_files(files: Files, keeper: Keeper) -> Iterator[tuple[str, tuple[st
         if (text := _text(files, keeper, path)) is not None:
             yield path, names, next(iter(re.findall(r"\d+(?:\.\d+)*", text)), "")
     if (text := _text(files, keeper, "/etc/lsb-release")) is not None:
-        said = assignments(text)
+        said = parse_assignments(text)
         if name := said.get("DISTRIB_ID", "").lower():
             yield "/etc/lsb-release", (name,), said.get("DISTRIB_RELEASE", "")
 
@@ -141,12 +143,12 @@ def _same_version(found: str, version: str) -> bool:
     return one[:shorter] == other[:shorter]
 
 
-def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
+def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     """Return the package managers of the image's own distribution, and the databases in other places."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
     for path, node in sorted(files.walk(), key=lambda each: each[0]):
-        manager, directory = _records(path, node)
+        manager, directory = _find_records(path, node)
         if not manager:
             continue
         place = next(
@@ -154,14 +156,14 @@ def _databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
         )
         if place and own.setdefault(manager, place) == place:
             continue
-        others.setdefault(directory, Database(path=printable(directory), manager=manager))
+        others.setdefault(directory, Database(path=escape_path(directory), manager=manager))
     managers = tuple(own)
     for manager in managers[1:]:
         others.setdefault(own[manager], Database(path=own[manager], manager=manager))
     return managers, sorted(others.values(), key=lambda each: each.path)
 
 
-def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
+def _find_records(path: str, node: Node[FileContent]) -> tuple[str, str]:
     """Return the package manager whose records a file holds, and their directory; empty if none."""
     directory, name = posixpath.split(path)
     if node.kind is Kind.DIRECTORY:
@@ -178,7 +180,7 @@ def _records(path: str, node: Node[FileContent]) -> tuple[str, str]:
     return manager, directory
 
 
-def _archives(files: Files) -> Iterator[Archive]:
+def _find_archives(files: Files) -> Iterator[Archive]:
     """Yield the archives that syft does not open, or in which it looks only for Java packages and others exist."""
     for path, node in sorted(files.walk(), key=lambda each: each[0]):
         content = node.content
@@ -186,4 +188,4 @@ def _archives(files: Files) -> Iterator[Archive]:
             continue
         if content.archive == "jar" and path.endswith(JAVA):
             continue
-        yield Archive(path=printable(path), format=content.archive, sha256=content.sha256.hex())
+        yield Archive(path=escape_path(path), format=content.archive, sha256=content.sha256.hex())

@@ -117,7 +117,7 @@ words."""
 _Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
 
 
-def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
+def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
     """Compile a pattern with RE2, or with `re` if it has a lookahead, which RE2 does not support.
 
     A pattern with a lookahead matches only a bounded length.
@@ -125,7 +125,7 @@ def _compiled(kind: str, anchor: bytes, form: bytes) -> _Form:
     return kind, anchor, re.compile(form) if b"(?!" in form else _pattern(form)
 
 
-_FORMS, _BINARY_FORMS = (tuple(_compiled(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
+_FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
 _ZEROS = (b"", b"\0", b"\0\0\0")
 """Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
 _ANCHORS = _any_of(
@@ -171,13 +171,13 @@ class FileContent:
     """Line and kind of each likely secret in compressed content; the line counts in the unpacked content."""
 
 
-class Keeper:
+class ContentStore:
     """Stores the content of small files in a temporary file, so that memory does not grow with them."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def keep(self, content: bytes) -> int:
+    def store(self, content: bytes) -> int:
         """Store a content and return the position to read it from."""
         place = self._file.seek(0, io.SEEK_END)
         self._file.write(content)
@@ -191,15 +191,15 @@ class Keeper:
         return self._file.read(content.size)
 
 
-def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: bool) -> FileContent:
+def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secrets: bool) -> FileContent:
     """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets."""
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
     found, packed = _Places(), _Places()
-    single, entries, deflated, inside = False, ZipEntries(), Deflated(), list[bytes]()
+    single, entries, deflated, inside = False, ZipEntries(), DeflateScanner(), list[bytes]()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
-        most = most or (START if compression_of(chunk) else HEAD)
+        most = most or (START if detect_compression(chunk) else HEAD)
         if len(start) < most:
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
@@ -209,19 +209,19 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: Keeper, *, secrets: b
         size_read += len(chunk)
         left = piece[-LONGEST_FORM:]
         if secrets:
-            found.add(secrets_in(piece, line))
+            found.add(find_secret_patterns(piece, line))
             for content in deflated.read(piece, place):
-                packed.add(each for each in secrets_in(content) if not (deflated.compiled and each[1] == PEM))
+                packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
-    head, form = start[:HEAD], _compressed(start, inside, cut=len(start) < size)
+    head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
     for content in inside if secrets else ():
-        packed.add(secrets_in(content))
+        packed.add(find_secret_patterns(content))
     return FileContent(
         sha256=digest.digest(),
-        machine=machine_of(head),
-        archive="Node.js application" if single else archive_in(head, tail, size, entries) or form,
-        database=database_in(head),
-        place=keeper.keep(head) if size <= HEAD else -1,
+        machine=detect_machine(head),
+        archive="Node.js application" if single else detect_archive(head, tail, size, entries) or form,
+        database=detect_database(head),
+        place=keeper.store(head) if size <= HEAD else -1,
         size=len(head),
         text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head) or _is_utf8(head, cut=size > HEAD),
         secrets=found.sorted(),
@@ -246,24 +246,24 @@ class _Places:
         return tuple(sorted((line, kind) for kind, lines in self._lines.items() for line in lines))
 
 
-def secrets_in(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
+def find_secret_patterns(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
     """Yield line and kind of everything that matches a pattern of a secret; `line` is the number of the first line.
 
     At most `most` places for each pattern; all if None. Also searches ASCII in UTF-16 and UTF-32.
     """
     if not _ANCHORS.search(content):
         return
-    yield from _found(content, line, most, _FORMS)
+    yield from _find_secrets(content, line, most, _FORMS)
     if b"\0" in content:
-        yield from _found(content, line, most, _BINARY_FORMS)
+        yield from _find_secrets(content, line, most, _BINARY_FORMS)
         counted = 0
         for match in _WIDE.finditer(content):
             line += content.count(b"\n", counted, match.start())
             counted = match.start()
-            yield from secrets_in(match.group().replace(b"\0", b"") + b"\0", line, most)
+            yield from find_secret_patterns(match.group().replace(b"\0", b"") + b"\0", line, most)
 
 
-def _found(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
+def _find_secrets(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
     for kind, anchor, form in forms:
         if anchor in content:
             place, counted = line, 0
@@ -288,7 +288,7 @@ def _is_utf8(content: bytes, *, cut: bool) -> bool:
     return True
 
 
-def readings(content: bytes) -> tuple[str, ...]:
+def decode_texts(content: bytes) -> tuple[str, ...]:
     """Return every text that a file can be decoded to; empty if it is binary (zero bytes, but not UTF-16 or UTF-32).
 
     A byte order mark proves nothing, so the content is also decoded without it. UTF-16 and UTF-32 without a byte order
@@ -305,7 +305,7 @@ def readings(content: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*marked, text, text.replace("\0", ""))))
 
 
-def machine_of(head: bytes) -> str:
+def detect_machine(head: bytes) -> str:
     """Return the machine that a program is for; empty if the file is not an ELF program or library."""
     if head[:4] != b"\x7fELF" or len(head) < HEADER:
         return ""
@@ -340,18 +340,18 @@ EMBEDDED = b"MEI\014\013\012\013\016"
 """PyInstaller's marker near the end of a program that contains an archive."""
 
 
-def archive_in(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
+def detect_archive(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> str:
     """Return the format of an archive, also of one appended to a program; empty if there is none."""
     if EMBEDDED in tail:
         return "PyInstaller"
-    if form := _begun(head):
+    if form := _format_by_start(head):
         return form
     if entries.end_in(tail, size):
         return "jar" if MANIFEST in head and entries.java else "zip"
     return ""
 
 
-def _begun(head: bytes) -> str:
+def _format_by_start(head: bytes) -> str:
     """Return the format of an archive by its beginning; empty if none."""
     forms = (
         (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
@@ -439,23 +439,23 @@ def _is_foreign(name: bytes) -> bool:
     return bool(_FOREIGN.search(name))
 
 
-def _compressed(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
+def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
     """Return the format of the archive in a compressed file, such as a Debian, Alpine or pacman package.
 
     A single compressed file is not an archive. Its unpacked content decides, and is added to `unpacked`. `start` is the
     complete file or its first `START` bytes; with `cut`, the file continues after them. The format is `unknown` if the
     unpacked start is too short to decide, or has too many nested compressed files.
     """
-    name = compression_of(start)
+    name = detect_compression(start)
     if not name:
         return ""
-    inside, more = _unpacked(start, name, UNPACKED, cut=cut)
-    if compression_of(inside):
-        inside, more = _unpacked(start, name, START, cut=cut)
+    inside, more = _unpack_start(start, name, UNPACKED, cut=cut)
+    if detect_compression(inside):
+        inside, more = _unpack_start(start, name, START, cut=cut)
     unpacked.append(inside)
-    form = _begun(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
-    if not form and compression_of(inside):
-        form = _compressed(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
+    form = _format_by_start(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
+    if not form and detect_compression(inside):
+        form = _compressed_format(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
     if not form and more and len(inside) < INSIDE:
         form = "unknown"
     return f"{form}, {name}" if form else ""
@@ -472,7 +472,7 @@ COMPRESSED = (
 _COMPRESSED = tuple(start for start, _ in COMPRESSED)
 
 
-def compression_of(start: bytes) -> str:
+def detect_compression(start: bytes) -> str:
     """Return the compression of a file that begins with `start`; empty if it is not compressed."""
     if start.startswith(_COMPRESSED):
         return next(name for magic, name in COMPRESSED if start.startswith(magic))
@@ -488,7 +488,7 @@ def _is_lzma(start: bytes) -> bool:
     return bool(few_bits or window == 2**32 - 1) and (size < 2**38 or size == 2**64 - 1)
 
 
-def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
+def _unpack_start(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes, bool]:
     """Return the beginning of the unpacked content, and whether more may follow: from the rest, or with more memory."""
     inside = bytearray()
     try:
@@ -496,7 +496,7 @@ def _unpacked(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[bytes,
             inside += part
             if len(inside) >= most:
                 return bytes(inside), True
-    except _ManyStreams:
+    except _TooManyStreams:
         return bytes(inside), True
     except (zlib.error, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
         return bytes(inside), "memory" in str(error).lower()
@@ -510,7 +510,7 @@ DEFLATED = _pattern(
 """Header before compressed content: a zip entry (APPNOTE.TXT, 4.3.7), or a text in a PNG (11.3.3)."""
 
 
-class Deflated:
+class DeflateScanner:
     """Unpacked content of zip entries and of texts in PNG images, found while a file is read."""
 
     compiled = False
@@ -566,7 +566,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-class _ManyStreams(Exception):
+class _TooManyStreams(Exception):
     """The file has more compressed streams than are unpacked."""
 
 
@@ -594,7 +594,7 @@ def _streams(make: Callable[[], _Decompressor]) -> Callable[[bytes], Iterator[by
             at = padded.end() if padded else at
             if at == len(packed):
                 return
-        raise _ManyStreams
+        raise _TooManyStreams
 
     return unpack
 
@@ -616,7 +616,7 @@ _UNPACK: dict[str, Callable[[bytes], Iterator[bytes]]] = {
 }
 
 
-def database_in(head: bytes) -> str:
+def detect_database(head: bytes) -> str:
     """Return the package manager whose records a file holds; empty if none."""
     if head.startswith(b"Package: ") and b"\nVersion: " in head:
         stanza = head.partition(b"\n\n")[0]

@@ -82,12 +82,12 @@ class LayerInvalid(ValueError):
     """A layer that no engine can apply, or that exceeds a limit."""
 
 
-def parts_of(path: str) -> list[str]:
+def split_path(path: str) -> list[str]:
     """Return the names in a path."""
     return [part for part in path.split("/") if part]
 
 
-def printable(path: str) -> str:
+def escape_path(path: str) -> str:
     """Return a path as printable text; bytes that are not UTF-8 and unprintable characters are escaped."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
@@ -129,10 +129,10 @@ class Filesystem(Generic[T]):
         containerd does so for a directory that a layer does not list.
         """
         for layer in reversed(self._unpacked):
-            found = engine_path(layer, "/".join(way))
+            found = resolve_engine_path(layer, "/".join(way))
             if found is None:
                 return False
-            if at(layer, found) is not None:
+            if find_node(layer, found) is not None:
                 return True
         return True
 
@@ -142,7 +142,7 @@ class Filesystem(Generic[T]):
         Resolves a path as Linux does for a process with this root (path_resolution(7)). Without `follow`, a link as the
         last name is not followed.
         """
-        names, links = list(reversed(parts_of(path))), 0
+        names, links = list(reversed(split_path(path))), 0
         at: list[tuple[str, Node[T]]] = [("", self.root)]
         while names:
             name = names.pop()
@@ -163,7 +163,7 @@ class Filesystem(Generic[T]):
                     return None
                 if node.target.startswith("/"):
                     del at[1:]
-                names += reversed(parts_of(node.target))
+                names += reversed(split_path(node.target))
                 continue
             at.append((name, node))
         return "/" + "/".join(name for name, _ in at[1:]), at[-1][1]
@@ -220,15 +220,15 @@ class _Layer(Generic[T]):
         directory, name = posixpath.split(posixpath.normpath(member.name))
         if name in ("", ".", ".."):
             return
-        way = engine_path(self.root, directory)
+        way = resolve_engine_path(self.root, directory)
         if way is None:
-            self._below.conflict(f"{printable(member.name)} lies below a link that leads nowhere")
+            self._below.conflict(f"{escape_path(member.name)} lies below a link that leads nowhere")
             return
-        self._look_below(directory, member)
+        self._check_below(directory, member)
         parent = self._directory(way)
         if parent is None:
             self._below.conflict(
-                f"{printable(member.name)} lies below what is no directory, in its layer or in one below"
+                f"{escape_path(member.name)} lies below what is no directory, in its layer or in one below"
             )
         elif name == OPAQUE:
             self._opaque(parent, way, member)
@@ -240,9 +240,9 @@ class _Layer(Generic[T]):
     def finish(self) -> None:
         """Check the directories again, as containerd does when it sets their times."""
         for path in self._directories:
-            way = engine_path(self.root, path)
-            if way is None or at(self.root, way) is None:
-                self._below.conflict(f"{printable(path)} is a directory that its own layer replaces")
+            way = resolve_engine_path(self.root, path)
+            if way is None or find_node(self.root, way) is None:
+                self._below.conflict(f"{escape_path(path)} is a directory that its own layer replaces")
 
     def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
         there = parent.children.get(name)
@@ -250,12 +250,12 @@ class _Layer(Generic[T]):
             target = self._link_target(member.linkname)
             if target is None:
                 self._below.conflict(
-                    f"{printable(member.name)} is a hard link to {printable(member.linkname)}, which its layer does "
-                    "not hold"
+                    f"{escape_path(member.name)} is a hard link to {escape_path(member.linkname)}, which its layer "
+                    "does not hold"
                 )
                 target = self._below_target(member.linkname)
             if target is None or target.kind is Kind.DIRECTORY or target is there:
-                self._below.conflict(f"{printable(member.name)} is a hard link to no file")
+                self._below.conflict(f"{escape_path(member.name)} is a hard link to no file")
                 return
             parent.children[name] = node = target
         elif member.isdir() and there is not None and there.kind is Kind.DIRECTORY:
@@ -267,7 +267,7 @@ class _Layer(Generic[T]):
             node = parent.children[name] = Node(kind, size=member.size, target=member.linkname, content=content)
             if member.ischr() and (member.devmajor, member.devminor) == (0, 0):
                 node.hides = True
-                self._below.conflict(f"{printable(member.name)} is a device that overlayfs takes for a whiteout")
+                self._below.conflict(f"{escape_path(member.name)} is a device that overlayfs takes for a whiteout")
         if member.isdir():
             self._directories.add(posixpath.normpath(member.name))
         node.mode, node.uid, node.gid = member.mode & 0o7777, member.uid, member.gid
@@ -276,32 +276,32 @@ class _Layer(Generic[T]):
     def _opaque(self, parent: Node[T], way: list[str], member: tarfile.TarInfo) -> None:
         parent.opaque = True
         if not way and not self._first:
-            self._below.conflict(f"{printable(member.name)} hides everything below, which overlayfs does not do")
+            self._below.conflict(f"{escape_path(member.name)} hides everything below, which overlayfs does not do")
 
     def _whiteout(self, parent: Node[T], name: str, member: tarfile.TarInfo) -> None:
         there = parent.children.get(name)
         if name in ("", ".", ".."):
             raise LayerInvalid(f"it has a whiteout of {name!r}")
         if there is not None and not there.hides:
-            self._below.conflict(f"{printable(member.name)} hides what its own layer holds")
+            self._below.conflict(f"{escape_path(member.name)} hides what its own layer holds")
         elif not self._first:
             parent.children[name] = Node(Kind.DEVICE, hides=True)
 
-    def _look_below(self, directory: str, member: tarfile.TarInfo) -> None:
+    def _check_below(self, directory: str, member: tarfile.TarInfo) -> None:
         """Record a conflict if the path leads through a link.
 
         The link may be in this layer, or in a layer below if this layer does not replace it.
         """
         own: Node[T] | None = self.root
         below: Node[T] | None = self._below.root
-        for name in parts_of(directory):
+        for name in split_path(directory):
             own = own.children.get(name) if own and own.kind is Kind.DIRECTORY else None
             below = below.children.get(name) if below and below.kind is Kind.DIRECTORY else None
             if own is not None and not own.implicit:
                 below = below if below and below.kind is Kind.DIRECTORY else None
             through = own if own is not None and own.kind is Kind.LINK else below
             if through is not None and through.kind is Kind.LINK:
-                self._below.conflict(f"{printable(member.name)} is written through the link {printable(name)}")
+                self._below.conflict(f"{escape_path(member.name)} is written through the link {escape_path(name)}")
                 return
 
     def _directory(self, way: list[str]) -> Node[T] | None:
@@ -319,8 +319,8 @@ class _Layer(Generic[T]):
 
     def _link_target(self, path: str) -> Node[T] | None:
         directory, name = posixpath.split(path)
-        way = engine_path(self.root, directory)
-        node = at(self.root, [*way, name]) if way is not None and name else None
+        way = resolve_engine_path(self.root, directory)
+        node = find_node(self.root, [*way, name]) if way is not None and name else None
         return None if node is None or node.hides else node
 
     def _below_target(self, path: str) -> Node[T] | None:
@@ -328,7 +328,7 @@ class _Layer(Generic[T]):
         return found[1] if found else None
 
 
-def at(root: Node[T], way: list[str]) -> Node[T] | None:
+def find_node(root: Node[T], way: list[str]) -> Node[T] | None:
     """Return the node at a path in one layer; links are not followed."""
     node = root
     for name in way:
@@ -338,7 +338,7 @@ def at(root: Node[T], way: list[str]) -> Node[T] | None:
     return node
 
 
-def engine_path(root: Node[T], path: str) -> list[str] | None:
+def resolve_engine_path(root: Node[T], path: str) -> list[str] | None:
     """Return the path in one layer as containerd resolves it: links followed, `..` removed by name.
 
     Return None if there are too many links, or if something other than a directory is in the path.
@@ -347,7 +347,7 @@ def engine_path(root: Node[T], path: str) -> list[str] | None:
     while True:
         before, way = links, list[str]()
         node: Node[T] | None = root
-        for name in parts_of(posixpath.normpath(f"/{path}")):
+        for name in split_path(posixpath.normpath(f"/{path}")):
             if node is not None and node.kind is not Kind.DIRECTORY:
                 return None
             found = node.children.get(name) if node else None
@@ -355,8 +355,8 @@ def engine_path(root: Node[T], path: str) -> list[str] | None:
                 links += 1
                 if links > MOST_ENGINE_LINKS:
                     return None
-                way = parts_of(posixpath.normpath(posixpath.join("/", *way, found.target)))
-                node = at(root, way)
+                way = split_path(posixpath.normpath(posixpath.join("/", *way, found.target)))
+                node = find_node(root, way)
             else:
                 way.append(name)
                 node = found

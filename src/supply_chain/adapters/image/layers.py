@@ -19,8 +19,16 @@ import zstandard
 
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
-from supply_chain.adapters.image.file_content import MACHINES, PEM, FileContent, Keeper, read_file, readings, secrets_in
-from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, printable
+from supply_chain.adapters.image.file_content import (
+    MACHINES,
+    PEM,
+    ContentStore,
+    FileContent,
+    decode_texts,
+    find_secret_patterns,
+    read_file,
+)
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
@@ -70,7 +78,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
-                return _contents(archive, most, Keeper(kept), known)
+                return _contents(archive, most, ContentStore(kept), known)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -84,25 +92,25 @@ class _TooLarge(Exception):
     """The image has more bytes than allowed."""
 
 
-def _contents(archive: tarfile.TarFile, most: int, keeper: Keeper, known: Known) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: Known) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
     image = _Image(most, keeper, secrets=True)
     for layer in manifest["layers"]:
-        image.add(_packed(archive, layer), str(layer["mediaType"]))
+        image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
-    texts, unsearched = _texts(image, known)
+    texts, unsearched = _collect_texts(image, known)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
         size=image.size,
-        more_rights=_more_rights(image.files),
+        more_rights=_find_more_rights(image.files),
         programs=image.programs,
-        foreign=_foreign(image.files, machine),
-        secrets=_secrets(image, described, known),
+        foreign=_find_foreign(image.files, machine),
+        secrets=_find_secrets(image, described, known),
         examination=examine(image.files, keeper),
-        texts=_settings(config) | texts,
+        texts=_list_settings(config) | texts,
         unsearched=unsearched,
     )
 
@@ -116,13 +124,13 @@ def is_larger(image: Path, most: int) -> bool:
     budget = Budget()
     with tarfile.open(image, "r:") as archive:
         _, manifest = _manifest(archive)
-        layers = ((_packed(archive, layer), str(layer["mediaType"])) for layer in manifest["layers"])
+        layers = ((_open_packed(archive, layer), str(layer["mediaType"])) for layer in manifest["layers"])
         return any(total > most for total in accumulate(size for each in layers for size in _sizes(*each, budget)))
 
 
 def _sizes(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[int]:
     """Yield the bytes of each member of a layer."""
-    with _opened(packed, kind, budget) as layer:
+    with _open_layer(packed, kind, budget) as layer:
         yield from map(_size, _members(layer))
 
 
@@ -150,7 +158,7 @@ def _path(digest: Digest) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
+def _open_packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
     packed = archive.extractfile(_path(layer["digest"]))
     if packed is None:
         raise ValueError(f"{layer['digest']} is not a file")
@@ -158,7 +166,7 @@ def _packed(archive: tarfile.TarFile, layer: Mapping[str, Any]) -> IO[bytes]:
 
 
 @contextmanager
-def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
+def _unpack(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     """Yield a layer as an unpacked stream, by its media type.
 
     Media types: OCI image 1.1 ("Image Layer Filesystem Changeset"), and Docker's.
@@ -169,7 +177,7 @@ def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     elif kind.endswith(("+zstd", ".zstd")):
         unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         with unpacker.stream_reader(packed, read_across_frames=True, closefd=False) as stream:
-            yield _Forward(stream)  # type: ignore[misc]
+            yield _ForwardStream(stream)  # type: ignore[misc]
     elif kind.endswith(".tar"):
         yield packed
     else:
@@ -177,9 +185,9 @@ def _unpacked(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _opened(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.TarFile]:
-    with _unpacked(cast("IO[bytes]", _Watched(packed, budget)), kind) as stream:
-        yield tarfile.open(fileobj=_Guarded(_Watched(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
+def _open_layer(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.TarFile]:
+    with _unpack(cast("IO[bytes]", _BudgetedStream(packed, budget)), kind) as stream:
+        yield tarfile.open(fileobj=_BoundedStream(_BudgetedStream(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -207,7 +215,7 @@ class _Image:
     """An image during the reading of its layers, of at most `most` bytes."""
 
     most: int
-    keeper: Keeper
+    keeper: ContentStore
     secrets: bool
     budget: Budget = field(default_factory=Budget)
     size: int = 0
@@ -224,10 +232,10 @@ class _Image:
     def add(self, packed: IO[bytes], kind: str) -> None:
         """Read and apply the next layer."""
         self.layers += 1
-        with _opened(packed, kind, self.budget) as layer:
-            self.files.lay(self._counted(layer), lambda member: self._read(layer, member))
+        with _open_layer(packed, kind, self.budget) as layer:
+            self.files.lay(self._check_members(layer), lambda member: self._read(layer, member))
 
-    def _counted(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    def _check_members(self, layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         for number, member in enumerate(_members(layer), start=1):
             self._search_names(member, number)
             self.size += _size(member)
@@ -238,7 +246,7 @@ class _Image:
     def _search_names(self, member: tarfile.TarInfo, entry: int) -> None:
         """Look for secrets in an entry's name and link target; record the entry's number, not its name."""
         names = f"{member.name}\0{member.linkname}".encode("utf-8", "surrogateescape")
-        for _, kind in secrets_in(names) if self.secrets else ():
+        for _, kind in find_secret_patterns(names) if self.secrets else ():
             self._find(f"names in layer {self.layers}", entry, kind, "")
 
     def _find(self, path: str, line: int, kind: str, digest: str) -> None:
@@ -249,7 +257,7 @@ class _Image:
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
         content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
         self.programs += bool(content.machine and member.mode & 0o111)
-        path = printable(posixpath.normpath(f"/{member.name.lstrip('/')}"))
+        path = escape_path(posixpath.normpath(f"/{member.name.lstrip('/')}"))
         for line, kind in content.secrets:
             self._find(path, line, kind, content.sha256.hex())
         for line, kind in content.packed:
@@ -257,18 +265,18 @@ class _Image:
         return content
 
 
-def _bounded(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _collect(found: Iterable[tuple[str, str]]) -> dict[str, str]:
     listed: dict[str, str] = {}
     for path, why in found:
-        listed[printable(path)] = why
+        listed[escape_path(path)] = why
         if len(listed) > MANY:
             raise ValueError(f"it holds more than {MANY} files that should not be in it")
     return listed
 
 
-def _more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
+def _find_more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
     """Return path → why the file gives more rights than its user has; files that a later layer hides do not count."""
-    return _bounded((path, why) for path, node in files.walk() if (why := _why(path, node)))
+    return _collect((path, why) for path, node in files.walk() if (why := _why(path, node)))
 
 
 def _why(path: str, node: Node[FileContent]) -> str:
@@ -286,21 +294,21 @@ def _why(path: str, node: Node[FileContent]) -> str:
     return ", ".join(word for holds, word in kinds if holds)
 
 
-def _foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
+def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:
     """Return path → the machine of each program that is for another machine."""
-    return _bounded(
+    return _collect(
         (path, node.content.machine)
         for path, node in files.walk()
         if node.content and node.mode & 0o111 and node.content.machine not in ("", machine)
     )
 
 
-def _secrets(image: _Image, config: bytes, known: Known) -> tuple[str, ...]:
+def _find_secrets(image: _Image, config: bytes, known: Known) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
         for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
-        for line, kind in secrets_in(text)
+        for line, kind in find_secret_patterns(text)
     }
     places |= {
         (path, line, kind)
@@ -310,13 +318,13 @@ def _secrets(image: _Image, config: bytes, known: Known) -> tuple[str, ...]:
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
 
-def _settings(config: Mapping[str, Any]) -> dict[str, bytes]:
+def _list_settings(config: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the variables and labels in an image's configuration as a text, one `NAME=value` a line, to search."""
     own = config.get("config") or {}
     labels = (f"{name}={value}" for name, value in (own.get("Labels") or {}).items())
     text = "\n".join(" ".join(each.splitlines()) for each in (*(own.get("Env") or ()), *labels))
     content = text.encode("utf-8", "replace")
-    return {"configuration": content} if _speaks(content) else {}
+    return {"configuration": content} if _mentions_secret(content) else {}
 
 
 def _strings(document: Any) -> Iterator[bytes]:
@@ -354,7 +362,7 @@ def _is_example(path: str) -> bool:
     return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
 
 
-def _texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _collect_texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
     Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
@@ -366,9 +374,9 @@ def _texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ..
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = image.keeper.read(node.content)
-        if (content is not None and not _speaks(content)) or known(node.content.sha256.hex(), path):
+        if (content is not None and not _mentions_secret(content)) or known(node.content.sha256.hex(), path):
             continue
-        name = printable(path)
+        name = escape_path(path)
         if content is None or len(content) > left or name in texts:
             rest.append(name)
         else:
@@ -377,11 +385,11 @@ def _texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ..
     return texts, tuple(sorted(rest))
 
 
-def _speaks(content: bytes) -> bool:
-    return any(SPEAKS.search(text) for text in readings(content))
+def _mentions_secret(content: bytes) -> bool:
+    return any(SPEAKS.search(text) for text in decode_texts(content))
 
 
-class _Watched:
+class _BudgetedStream:
     """Stream that checks the budget before every read."""
 
     def __init__(self, stream: IO[bytes], budget: Budget) -> None:
@@ -395,10 +403,10 @@ class _Watched:
         return self._stream.read(size)
 
 
-class _Guarded:
+class _BoundedStream:
     """Unpacked layer that refuses to read a header that would fill the memory."""
 
-    def __init__(self, stream: _Watched) -> None:
+    def __init__(self, stream: _BudgetedStream) -> None:
         self._stream = stream
         self._again = b""
         self.seek: Callable[[int], int] = stream.seek
@@ -418,7 +426,7 @@ class _Guarded:
         self._again = content
 
 
-class _Forward:
+class _ForwardStream:
     """Stream that seeks forward by reading, and backward by at most two tar blocks."""
 
     def __init__(self, stream: Any) -> None:
@@ -473,7 +481,7 @@ def examine_image(registry: Registry, ref: ImageRef) -> Examination:
     with scratch("examine") as work:
         try:
             with (work / "files").open("w+b") as kept:
-                keeper = Keeper(kept)
+                keeper = ContentStore(kept)
                 image = _Image(LARGEST_IMAGE, keeper, secrets=False)
                 for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
                     path = work / "layer"

@@ -132,7 +132,7 @@ def cancellation() -> Cancellation:
 
 
 @contextlib.contextmanager
-def to_its_end() -> Iterator[None]:
+def defer_cancellation() -> Iterator[None]:
     """Let the block continue when the run is cancelled; use it only for short work that nobody else would repeat."""
     token = current.set(None)
     try:
@@ -141,7 +141,7 @@ def to_its_end() -> Iterator[None]:
         current.reset(token)
 
 
-def all_at_once(*parts: Callable[[], Any]) -> list[Any]:
+def run_concurrently(*parts: Callable[[], Any]) -> list[Any]:
     """Run all parts at once and return their results in order; the first failure is raised after all have ended.
 
     An interrupt ends the commands of all parts.
@@ -175,7 +175,7 @@ def end_group(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """The result of a command that ended by itself."""
 
     status: int
@@ -185,7 +185,7 @@ class Done:
 
 
 @dataclass
-class _Kept:
+class _BoundedBuffer:
     """The head and the tail of a stream; the bytes between them are counted and dropped."""
 
     limit: int
@@ -235,7 +235,7 @@ class Tool:
         quiet: bool = False,
         memory: int | None = None,
         watch: Callable[[], object] | None = None,
-    ) -> Done:
+    ) -> CommandResult:
         """Run the program until it ends; `timeout` is in seconds.
 
         With `quiet`, its output goes to the log at debug level only. With `stdin_from`, standard input comes from that
@@ -280,7 +280,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     memory: int | None = None,
     watch: Callable[[], object] | None = None,
-) -> Done:
+) -> CommandResult:
     """Run a command in its own process group, as `Tool.run` does; raise `DiskFull` if it failed because a disk is full.
 
     `on_line` is called with every line of both streams that is not empty.
@@ -289,19 +289,19 @@ def run(
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
-    kept, over = (_Kept(keep // 2), _Kept(keep // 2)), threading.Event()
+    kept, over = (_BoundedBuffer(keep // 2), _BoundedBuffer(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
-        for talk in _talks(process, kept, _tell(not quiet, on_line), _tell(False, on_line), over)
+        for talk in _stream_readers(process, kept, _line_logger(not quiet, on_line), _line_logger(False, on_line), over)
     ]
-    with _end_seen(process) as end, guardian.guarding(process.pid), scope.watching(process):
+    with _watch_end(process) as end, guardian.guarding(process.pid), scope.watching(process):
         if memory is not None:
             _limit_memory(process.pid, memory)
-        status = _end_of(process, partial(_await, end, name, timeout, watch), talks, over)
+        status = _wait_for_end(process, partial(_wait_for, end, name, timeout, watch), talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
-    done = Done(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
-    if full := status and next((line for line in _said(done) if tool_errors.full(line)), ""):
+    done = CommandResult(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    if full := status and next((line for line in _output_lines(done) if tool_errors.is_disk_full(line)), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
             "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."
@@ -309,18 +309,18 @@ def run(
     return done
 
 
-def _said(done: Done) -> list[str]:
+def _output_lines(done: CommandResult) -> list[str]:
     """Return the lines of a program's output, standard error first."""
     return [*done.stderr.splitlines(), *done.stdout.splitlines()]
 
 
-def inherit() -> None:
+def inherit_environment() -> None:
     """Let commands inherit this process's current environment; plumbum otherwise uses a copy from its import."""
     local.env.clear()
     local.env.update({name: value for name, value in os.environ.items() if not OF_TOOLS.fullmatch(name)})
 
 
-inherit()
+inherit_environment()
 
 
 def _start(
@@ -359,7 +359,7 @@ def _start(
 
 
 @contextlib.contextmanager
-def _end_seen(process: subprocess.Popen[bytes]) -> Iterator[int]:
+def _watch_end(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """Yield a descriptor that becomes readable when the process ends (pidfd_open(2)); on an exception, end its group.
 
     `Popen.wait` with a timeout checks only every 50 ms. Open the descriptor before anything can wait for the process.
@@ -386,7 +386,7 @@ def _limit_memory(pid: int, most: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
 
 
-def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
+def _wait_for(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:
     deadline, left, pause = time.monotonic() + timeout, timeout, WATCH
     while watch and left > pause:
         if _readable(end, pause):
@@ -402,7 +402,7 @@ def _await(end: int, name: str, timeout: float, watch: Callable[[], object] | No
         )
 
 
-def _end_of(
+def _wait_for_end(
     process: subprocess.Popen[bytes],
     await_end: Callable[[], None],
     talks: Sequence[threading.Thread],
@@ -428,14 +428,14 @@ def _end_of(
 Tell = Callable[[str], None] | None
 
 
-def _tell(loud: bool, on_line: Tell) -> Tell:
+def _line_logger(loud: bool, on_line: Tell) -> Tell:
     """Return the function that is called with every line that is not empty: it logs up to `LINES` lines if `loud`."""
     if not loud:
         return on_line
 
     lines = itertools.count(1)
 
-    def tell(line: str) -> None:
+    def log_line(line: str) -> None:
         number = next(lines)
         if number <= LINES:
             log.info("%s", plain_text(line[:2000]))
@@ -444,12 +444,12 @@ def _tell(loud: bool, on_line: Tell) -> Tell:
         if on_line:
             on_line(line)
 
-    return tell
+    return log_line
 
 
-def _talks(
+def _stream_readers(
     process: subprocess.Popen[bytes],
-    kept: tuple[_Kept, _Kept],
+    kept: tuple[_BoundedBuffer, _BoundedBuffer],
     tell_stderr: Tell,
     tell_stdout: Tell,
     over: threading.Event,
@@ -468,7 +468,7 @@ def _readable(descriptor: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _drain(stream: IO[bytes], kept: _Kept, tell: Tell, over: threading.Event) -> None:
+def _drain(stream: IO[bytes], kept: _BoundedBuffer, tell: Tell, over: threading.Event) -> None:
     """Read a command's stream to its end; once the command is over, read only what is left in the pipe."""
     rest, left = b"", PIPE // CHUNK
     with stream:

@@ -45,15 +45,15 @@ class Guardian:
         """Have the guardian end the process group if this process ends before the block does."""
         with self._lock:
             self._groups.add(group)
-            self._tell(f"begun {group}\n")
+            self._send(f"begun {group}\n")
         try:
             yield
         finally:
             with self._lock:
                 self._groups.discard(group)
-                self._tell(f"over {group}\n")
+                self._send(f"over {group}\n")
 
-    def _tell(self, word: str) -> None:
+    def _send(self, word: str) -> None:
         """Write a word to the guardian, or start a new guardian that already knows it."""
         if self._process and self._of == os.getpid():
             with contextlib.suppress(BrokenPipeError):
@@ -61,11 +61,11 @@ class Guardian:
                 return
         if self._process and self._process.stdin:
             self._process.stdin.close()
-        self._process, self._of = _started(), os.getpid()
+        self._process, self._of = _start(), os.getpid()
         _write(self._process, "".join(f"begun {group}\n" for group in sorted(self._groups)))
 
 
-def _started() -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     """Start the guardian; it outlives this process for a moment, so it inherits no open files."""
     process = subprocess.Popen(
         ["/bin/sh", "-c", SCRIPT, "cscm-guardian", str(GRACE)],

@@ -29,31 +29,31 @@ _ENGINE_LOST = re.compile(
 )
 
 
-def passing(said: str) -> bool:
+def is_transient(said: str) -> bool:
     """Return whether a registry or AWS did not answer, or failed in a way that may pass."""
     return bool(_PASSING.search(_NAMES.sub(" ", said)))
 
 
-def denied(said: str) -> bool:
+def is_denied(said: str) -> bool:
     """Return whether the role lacks a permission or the credentials were not accepted."""
     return bool(_DENIED.search(_NAMES.sub(" ", said)))
 
 
-def absent(said: str) -> bool:
+def is_not_found(said: str) -> bool:
     """Return whether the registry does not have the requested object."""
     return bool(_ABSENT.search(_NAMES.sub(" ", said)))
 
 
-def skewed(said: str) -> bool:
+def is_clock_skew(said: str) -> bool:
     """Return whether AWS rejected the request's time because this machine's clock is wrong."""
     return bool(_SKEWED.search(_NAMES.sub(" ", said)))
 
 
-def full(said: str) -> bool:
+def is_disk_full(said: str) -> bool:
     """Return whether a disk is full."""
     return bool(_FULL.search(_NAMES.sub(" ", said)))
 
 
-def engine_lost(said: str) -> bool:
+def is_engine_lost(said: str) -> bool:
     """Return whether the connection to the engine was lost."""
     return bool(_ENGINE_LOST.search(said))

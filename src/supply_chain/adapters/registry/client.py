@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from supply_chain.adapters.registry.http import Answer, Larger, RegistryHttp
-from supply_chain.adapters.registry.referrer_lists import referrers_in
+from supply_chain.adapters.registry.http import Answer, BodyTooLarge, RegistryHttp
+from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.errors import ImageDamaged, RegistryFailed
 from supply_chain.evidence.store import NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
@@ -39,18 +39,18 @@ REMEMBERED = 32 * 1024 * 1024
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
-class Memory(Protocol):
+class Cache(Protocol):
     """A cache of what a registry stores under digests. The client compares what it finds there with the digest."""
 
     def get(self, path: str) -> tuple[bytes, str] | None:
         """Return the content and media type that the registry answered at a path; None if they are not cached."""
 
-    def keep(self, path: str, content: bytes, media_type: str) -> None:
+    def put(self, path: str, content: bytes, media_type: str) -> None:
         """Cache the content of a path, if there is room."""
 
 
 @dataclass
-class InProcess:
+class MemoryCache:
     """A cache that lives as long as the process; `room` is the number of bytes that are left."""
 
     room: int = REMEMBERED
@@ -60,7 +60,7 @@ class InProcess:
         """Return the cached content and media type of a path; None if there is none."""
         return self.known.get(path)
 
-    def keep(self, path: str, content: bytes, media_type: str) -> None:
+    def put(self, path: str, content: bytes, media_type: str) -> None:
         """Cache the content of a path, if there is room."""
         if len(content) <= self.room:
             self.room -= len(content)
@@ -76,7 +76,7 @@ class Registry:
     """
 
     http: RegistryHttp
-    memory: Memory = field(default_factory=InProcess, compare=False, repr=False)
+    memory: Cache = field(default_factory=MemoryCache, compare=False, repr=False)
 
     def digest_of(self, repository: str, tag: str) -> Digest | None:
         """Return the digest that a tag points to now, or None if there is no such tag."""
@@ -84,7 +84,7 @@ class Registry:
         if answer.status == 404:
             return None
         digest = answer.headers.get("Docker-Content-Digest")
-        return digest or digest_of(self._manifest_of(f"{repository}/manifests/{tag}").content)
+        return digest or digest_of(self._read_cached_manifest(f"{repository}/manifests/{tag}").content)
 
     def has(self, ref: ImageRef) -> bool:
         """Return whether the repository holds this manifest."""
@@ -97,29 +97,31 @@ class Registry:
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         path = f"{ref.repository}/manifests/{ref.digest}"
-        return self._verified(path, ref.digest, f"the manifest of {ref}", self._manifest_of)
+        return self._read_verified(path, ref.digest, f"the manifest of {ref}", self._read_cached_manifest)
 
-    def _verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
+    def _read_verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
         """Return content and media type at the path of a digest, from the cache or verified against the digest."""
-        if known := self._known(path, digest):
+        if known := self._read_cached(path, digest):
             return known
         answer = read(path)
-        _same(answer.content, digest, what)
+        _check_digest(answer.content, digest, what)
         media_type = answer.headers.get("Content-Type", MANIFEST)
-        self.memory.keep(path, answer.content, media_type)
+        self.memory.put(path, answer.content, media_type)
         return answer.content, media_type
 
-    def _known(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
+    def _read_cached(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
         known = self.memory.get(path)
         return known if known and digest_of(known[0]) == digest else None
 
-    def _manifest_of(self, path: str) -> Answer:
+    def _read_cached_manifest(self, path: str) -> Answer:
         return self.http.call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
 
     def blob(self, repository: str, digest: Digest) -> bytes:
         """Return a small blob, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
-        return self._verified(path, digest, f"a blob of {repository}", partial(self.http.call, "GET", most=SMALL))[0]
+        return self._read_verified(path, digest, f"a blob of {repository}", partial(self.http.call, "GET", most=SMALL))[
+            0
+        ]
 
     def verify_blob(self, repository: str, digest: Digest, size: int) -> None:
         """Read a blob of any size and compare its size and digest; raise `ImageDamaged` if they differ."""
@@ -159,7 +161,7 @@ class Registry:
             answer = self.http.call("GET", path, accept=INDEX, missing="NAME_UNKNOWN", most=LARGEST_PAGE)
             if answer.status == 404:
                 return ()
-            found += referrers_in(answer.content, subject)
+            found += parse_referrers(answer.content, subject)
             seen.add(str(answer.response.url))
             path = self.http.next_page(answer, seen)
         return tuple(found)
@@ -168,7 +170,7 @@ class Registry:
         """Return the only layer of a referrer of unknown origin, if its layout is that of cosign's evidence."""
         try:
             content, media_type = self._manifest_bytes(referrer)
-        except Larger:
+        except BodyTooLarge:
             return NotEvidence(why="larger than a manifest may be")
         try:
             config, *layers = blobs_of(_object(content, media_type, referrer), referrer)
@@ -181,16 +183,16 @@ class Registry:
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """Return the content of such a layer, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
-        if known := self._known(path, digest):
+        if known := self._read_cached(path, digest):
             return known[0]
         try:
             answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
-        except Larger:
+        except BodyTooLarge:
             return TOO_LARGE
         if answer.status == 404:
             return NotEvidence(why="without their content in the registry")
-        _same(answer.content, digest, f"a blob of {repository}")
-        self.memory.keep(path, answer.content, "")
+        _check_digest(answer.content, digest, f"a blob of {repository}")
+        self.memory.put(path, answer.content, "")
         return answer.content
 
     def content(self, referrer: ImageRef) -> bytes:
@@ -267,7 +269,7 @@ class Registry:
         self.push_manifest(repository, content, media_type)
 
 
-def manifest_in(content: bytes, ref: ImageRef) -> dict[str, Any]:
+def parse_manifest(content: bytes, ref: ImageRef) -> dict[str, Any]:
     """Parse a manifest that was stored elsewhere; raise `ImageDamaged` unless its digest is that of `ref`."""
     if digest_of(content) != ref.digest:
         raise ImageDamaged(f"What was kept as the manifest of {ref} is another.\nFind out who signed it.")
@@ -290,7 +292,7 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
     return value
 
 
-def _same(content: bytes, digest: Digest, what: str) -> None:
+def _check_digest(content: bytes, digest: Digest, what: str) -> None:
     if digest_of(content) != digest:
         raise ImageDamaged(
             f"The registry answers {what} with other content than {digest}.\n"

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from supply_chain.adapters.files.private_files import OwnFiles
+from supply_chain.adapters.files.private_files import PrivateFiles
 
 LARGEST = 64 * 1024
 """Maximum bytes of cached content: enough for manifests and most evidence, not for SBOMs."""
@@ -25,26 +25,26 @@ class ContentCache:
 
     def get(self, path: str) -> tuple[bytes, str] | None:
         """Return the cached content and media type; None if there is none."""
-        kept = self._files.read(*_where(path))
+        kept = self._files.read(*_cache_key(path))
         if kept is None:
             return None
         media_type, _, content = kept.partition(b"\n")
         return content, media_type.decode(errors="replace")
 
-    def keep(self, path: str, content: bytes, media_type: str) -> None:
+    def put(self, path: str, content: bytes, media_type: str) -> None:
         """Cache the content, if it is small."""
         if len(content) <= LARGEST:
-            self._files.write(*_where(path), media_type.encode() + b"\n" + content)
+            self._files.write(*_cache_key(path), media_type.encode() + b"\n" + content)
 
     def forget_unused(self) -> None:
         """Remove what nobody read for a week: it belongs to images that are gone."""
         self._files.forget_unused(UNUSED)
 
     @property
-    def _files(self) -> OwnFiles:
-        return OwnFiles(self.directory)
+    def _files(self) -> PrivateFiles:
+        return PrivateFiles(self.directory)
 
 
-def _where(path: str) -> tuple[str, str]:
+def _cache_key(path: str) -> tuple[str, str]:
     name = hashlib.sha256(path.encode()).hexdigest()
     return name[:2], name[2:]

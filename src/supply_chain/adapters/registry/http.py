@@ -84,9 +84,9 @@ class RegistryHttp:
         headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
         for attempt in range(TRIES):
             try:
-                with self._asked(method, path, headers, content) as (answer, said):
+                with self._request(method, path, headers, content) as (answer, said):
                     if answer.status_code < 300:
-                        return Answer(answer, b"" if method == "HEAD" else _whole(answer, most, path))
+                        return Answer(answer, b"" if method == "HEAD" else _read_body(answer, most, path))
             except RegistryUnavailable as error:
                 if method not in READING or attempt + 1 == TRIES or not isinstance(error.__cause__, BROKEN):
                     raise
@@ -95,10 +95,10 @@ class RegistryHttp:
                 break
         if answer.status_code == 404 and missing is not None and missing in said:
             return Answer(answer, said.encode())
-        raise _refused(answer, said, f"{method} {path}")
+        raise _status_error(answer, said, f"{method} {path}")
 
     @contextmanager
-    def _asked(
+    def _request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
     ) -> Iterator[tuple[httpx.Response, str]]:
         """Yield an answer whose body is not read yet and not compressed, and the beginning of a failure's body.
@@ -115,28 +115,28 @@ class RegistryHttp:
                     answer = stack.enter_context(asked)
                     said = _beginning(answer) if answer.status_code >= 300 else ""
                     expired = not renewed and (answer.status_code == 401 or EXPIRED in said.lower())
-                    seconds = 0.0 if expired else _patience(answer, method, attempt)
+                    seconds = 0.0 if expired else _retry_delay(answer, method, attempt)
                     if seconds is None or attempt + 1 == TRIES:
                         break
                     stack.close()
-                    self._again(f"{method} {path}", answer.status_code, said, seconds)
+                    self._wait_before_retry(f"{method} {path}", answer.status_code, said, seconds)
                     if expired:
                         self.renew()
                         renewed = True
                 yield answer, said
         except httpx.HTTPError as error:
-            raise _unavailable(self.host, error) from error
+            raise _unavailable_error(self.host, error) from error
 
-    def _again(self, what: str, status: int, said: str, seconds: float) -> None:
+    def _wait_before_retry(self, what: str, status: int, said: str, seconds: float) -> None:
         log.info("the registry answered %d (%s): %s; retried in %.1f s", status, what, plain_text(said[:200]), seconds)
         if seconds:
             self.wait(seconds)
 
     def chunks(self, path: str, what: str) -> Iterator[bytes]:
         """Yield the content at a path in pieces; it may have any size. `what` names it in an error."""
-        with self._asked("GET", path) as (answer, said):
+        with self._request("GET", path) as (answer, said):
             if answer.status_code != 200:
-                raise _refused(answer, said, what)
+                raise _status_error(answer, said, what)
             yield from answer.iter_bytes(CHUNK)
 
     def next_page(self, answer: Answer, seen: Container[str]) -> str | None:
@@ -172,15 +172,15 @@ class Answer:
         return self.response.headers
 
 
-class Larger(RegistryFailed):
+class BodyTooLarge(RegistryFailed):
     """The registry announces a body that is larger than the limit."""
 
 
-def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
+def _read_body(answer: httpx.Response, most: int, path: str) -> bytes:
     """Return the body; stop reading and raise an error if it has more than `most` bytes."""
     announced = answer.headers.get("Content-Length", "")
     if announced.isdigit() and int(announced) > most:
-        raise Larger(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
+        raise BodyTooLarge(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
     content = bytearray()
     for chunk in answer.iter_bytes(CHUNK):
         content += chunk
@@ -191,7 +191,7 @@ def _whole(answer: httpx.Response, most: int, path: str) -> bytes:
     return bytes(content)
 
 
-def _patience(answer: httpx.Response, method: str, attempt: int) -> float | None:
+def _retry_delay(answer: httpx.Response, method: str, attempt: int) -> float | None:
     """Return the seconds until the same request may be repeated; None if that is useless or takes too long.
 
     A request that failed may still have taken effect, so after a 5xx only GET and HEAD are repeated here. Other
@@ -222,13 +222,13 @@ def _beginning(answer: httpx.Response) -> str:
     return said.decode("utf-8", "replace")[:500]
 
 
-def _unavailable(host: str, error: Exception) -> RegistryUnavailable:
+def _unavailable_error(host: str, error: Exception) -> RegistryUnavailable:
     return RegistryUnavailable(
         f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is retried."
     )
 
 
-def _refused(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
+def _status_error(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
     if answer.status_code in (401, 403):
         return AccessDenied(
             f"The registry does not let this tier's role do this ({what}): {said}\n"

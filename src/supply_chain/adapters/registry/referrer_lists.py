@@ -38,7 +38,7 @@ class _Page(BaseModel):
     manifests: tuple[_Entry, ...] | None = None
 
 
-def referrers_in(content: bytes, subject: ImageRef) -> list[Referrer]:
+def parse_referrers(content: bytes, subject: ImageRef) -> list[Referrer]:
     """Return the referrers on a page of an image's list; raise `RegistryFailed` if the page cannot be read."""
     try:
         page = _Page.model_validate(json.loads(content))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.files.selection import files_below, links_below, portions, told
+from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -76,34 +76,36 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     and packed Python files warn. Raises `CheckNotMade` if bandit gives no answer.
     """
     started = now()
-    present = files_below(context)
+    present = list_files(context)
     names = {name: {name} for name in present}
-    for link, name in links_below(context).items():
+    for link, name in list_links(context).items():
         names.get(name, set()).add(link)
     sources = [name for name in present if _is_source(context / name, names[name])]
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     large = sorted(set(sources) - set(files))
-    reports = [_report(tool, context, portion) for portion in portions(files)]
-    passed, warned, failed = judged(reports)
+    reports = [_report(tool, context, portion) for portion in split_arguments(files)]
+    passed, warned, failed = judge_reports(reports)
     return CheckResult(
         check=Check.SOURCE,
         passed=passed if files or not large else (),
         warned=(
             *warned,
-            *told("compiled or packed file", "not read", [n for n in present if any(map(PACKED.search, names[n]))]),
+            *describe_files(
+                "compiled or packed file", "not read", [n for n in present if any(map(PACKED.search, names[n]))]
+            ),
         ),
         failed=(
             *failed,
-            *_left_out(files, reports),
+            *_find_unmentioned(files, reports),
             *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
         ),
         details={"files": len(files)},
-        tools=tools_of(tool),
+        tools=list_source_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
 
 
-def tools_of(tool: Tool) -> dict[str, str]:
+def list_source_tools(tool: Tool) -> dict[str, str]:
     """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "source": SOURCE_VERSION}
 
@@ -116,7 +118,7 @@ def _is_source(path: Path, names: Iterable[str]) -> bool:
         return bool(SHEBANG.match(file.readline(1000)))
 
 
-def _left_out(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
+def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
     """Return a sentence for each file that bandit's reports do not mention: bandit skips some files silently."""
     told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
     return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in told)
@@ -143,7 +145,7 @@ def parse_report(text: str) -> Report:
         ) from error
 
 
-def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def judge_reports(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return sentences (passed, warned, failed) from all reports about a context."""
     passed: list[str] = []
     warned: list[str] = []
@@ -153,7 +155,7 @@ def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...],
         files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
         passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
         failed += [f"{_relative(e.filename)}: not scanned: {e.reason}" for e in report.errors]
-        warned += _silenced(files)
+        warned += _find_silenced(files)
         for finding in report.results:
             if finding.issue_severity in ("MEDIUM", "HIGH"):
                 failed.append(str(finding))
@@ -162,7 +164,7 @@ def judged(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str, ...],
     return tuple(passed) or ("no Python sources",), tuple(warned), tuple(failed)
 
 
-def _silenced(files: dict[str, _Metrics]) -> list[str]:
+def _find_silenced(files: dict[str, _Metrics]) -> list[str]:
     """Return a sentence for each file whose comments silence findings of bandit."""
     counts = ((_relative(name), metrics.nosec + metrics.skipped_tests) for name, metrics in sorted(files.items()))
     return [f"{name}: comments silence {count} finding{'s' * (count > 1)}" for name, count in counts if count]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
-from supply_chain.adapters.process.command import Done, Tool
+from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.errors import (
     AccessDenied,
     AwsUnavailable,
@@ -60,7 +60,7 @@ class Cosign:
         """
         with _workspace() as work:
             (work / "statement.json").write_bytes(statement.bytes())
-            self._checked(
+            self._check_result(
                 self._with_credentials().run(
                     "attest-blob", "--statement", work / "statement.json", *self._signing(work),
                     "--bundle", work / "bundle.json", "--yes",
@@ -74,7 +74,7 @@ class Cosign:
     def sign_image(self, ref: ImageRef) -> None:
         """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
         with _workspace() as work, self.docker_config() as config:
-            self._checked(
+            self._check_result(
                 self._with_credentials().with_environment(DOCKER_CONFIG=str(config)).run(
                     "sign", "--annotations", ADMITTED,
                     *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
@@ -94,8 +94,8 @@ class Cosign:
                 "--insecure-ignore-tlog", "--trusted-root", work / "root.json", *self._insecure(), f"{self.host}/{ref}",
                 timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
-        if done.status != 0 and tool_errors.passing(done.stderr):
-            raise _unavailable(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
+        if done.status != 0 and tool_errors.is_transient(done.stderr):
+            raise _unavailable_error(f"The signature of {ref} could not be looked for", done.stderr[-1000:].strip())
         if done.status != 0:
             raise SignatureFailed(
                 f"{ref} has no signature that its tier's public key verifies: {done.stderr[-1000:].strip()}\n"
@@ -118,16 +118,16 @@ class Cosign:
     def _insecure(self) -> tuple[str, ...]:
         return ("--allow-insecure-registry",) if self.insecure else ()
 
-    def _checked(self, done: Done) -> None:
+    def _check_result(self, done: CommandResult) -> None:
         if done.status == 0:
             return
         said = done.stderr[-1500:].strip()
-        if tool_errors.skewed(said):
+        if tool_errors.is_clock_skew(said):
             raise ClockWrong(
                 f"AWS does not take what was signed with {self.key}: {said}\n"
                 "Set this machine's clock, and run the step again. Nothing was signed."
             )
-        if tool_errors.denied(said):
+        if tool_errors.is_denied(said):
             raise AccessDenied(
                 f"This tier's role may not sign with {self.key}: {said}\n"
                 "Give each tier the role and the key of its own; `cscm doctor` shows both."
@@ -136,14 +136,14 @@ class Cosign:
             raise KeyUnusable(
                 f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
             )
-        if tool_errors.passing(said):
-            raise _unavailable(f"Nothing could be signed with {self.key}", said)
+        if tool_errors.is_transient(said):
+            raise _unavailable_error(f"Nothing could be signed with {self.key}", said)
         raise SignatureFailed(
             f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."
         )
 
 
-def _unavailable(what: str, said: str) -> SupplyChainError:
+def _unavailable_error(what: str, said: str) -> SupplyChainError:
     if "KMS" in said:
         return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is retried.")
     return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is retried.")

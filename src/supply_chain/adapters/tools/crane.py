@@ -43,12 +43,12 @@ class Crane:
         if done.status == 0:
             return
         said = done.stderr[-1000:].strip()
-        if tool_errors.denied(said):
+        if tool_errors.is_denied(said):
             raise AccessDenied(
                 f"This tier's role may not {doing}: {said}\n"
                 "Each tier may read and write only what its policy in deployments/iam allows."
             )
-        kind = RegistryUnavailable if tool_errors.passing(said) else RegistryFailed
+        kind = RegistryUnavailable if tool_errors.is_transient(said) else RegistryFailed
         raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")
 
 
@@ -62,7 +62,7 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
     if done.status == 0 and is_document(done.stdout):
         return done.stdout.encode()
     remedy = "Use a curated base, or declare an image by digest that this machine can reach."
-    if done.status != 0 and tool_errors.passing(said) and not tool_errors.absent(said):
+    if done.status != 0 and tool_errors.is_transient(said) and not tool_errors.is_not_found(said):
         raise RegistryUnavailable(f"The registry of the base {address} did not answer: {said}\nBuild again. {remedy}")
     raise BaseMissing(f"The base {address} cannot be read: {said or done.stdout[:80]}\n{remedy}")
 

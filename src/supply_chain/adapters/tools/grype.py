@@ -16,7 +16,7 @@ from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report, united
+from supply_chain.vulnerability.findings import Database, Distribution, Report, merge_reports, parse_report
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
@@ -98,9 +98,9 @@ class Grype:
         """
         before, digest = self.database(), sbom.digest
         document = _read(sbom)
-        report = self._matched(sbom, digest, before)
-        for wanted in _apart(document):
-            report = united(report, self._matched(_of(sbom, wanted), digest, before))
+        report = self._match(sbom, digest, before)
+        for wanted in _split_by_type(document):
+            report = merge_reports(report, self._match(_select_packages(sbom, wanted), digest, before))
         found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
         distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
         if self.database() != before:
@@ -109,7 +109,7 @@ class Grype:
             )
         return report.model_copy(update={"distribution": distribution, "configuration": self.configuration})
 
-    def _matched(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
+    def _match(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
         with scratch("grype") as work:
             inventory, report, settings = (work / each for each in ("sbom.json", "report.json", "none.yaml"))
             settings.touch()  # a configuration in the working or home directory must not hide a finding
@@ -127,10 +127,10 @@ class Grype:
             )
             text = report.read_text(errors="replace")
         if done.status != 0:
-            raise self._failed(done.status, done.stderr)
+            raise self._scan_error(done.status, done.stderr)
         return parse_report(text, database=database, packages=sbom.packages, sbom=digest, scanned=self.now())
 
-    def _failed(self, status: int, stderr: str) -> ScannerFailed | DatabaseUnusable:
+    def _scan_error(self, status: int, stderr: str) -> ScannerFailed | DatabaseUnusable:
         said = stderr[-2000:].strip()
         if any(word in said for word in DATABASE_WORDS):
             return DatabaseUnusable(
@@ -147,7 +147,7 @@ def _read(sbom: Sbom) -> _Document:
     try:
         return _Document.model_validate_json(sbom.content)
     except ValidationError as error:
-        raise _unreadable(error.errors()[0]["msg"]) from error
+        raise _format_error(error.errors()[0]["msg"]) from error
 
 
 def _codename(document: _Document) -> str:
@@ -155,7 +155,7 @@ def _codename(document: _Document) -> str:
     return (document.distro and document.distro.version_codename) or ""
 
 
-def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
+def _split_by_type(document: _Document) -> Iterator[Callable[[str], bool]]:
     """Yield filters for the types of packages to match again by themselves, because another package claims their files.
 
     Grype skips what a package of the distribution claims, and binaries that any package claims. Everything else that a
@@ -170,12 +170,12 @@ def _apart(document: _Document) -> Iterator[Callable[[str], bool]]:
         yield lambda kind: kind == BINARY
 
 
-def _of(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
+def _select_packages(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
     """Return the SBOM with only the packages of the wanted types; the SBOM was parsed successfully before."""
     data = json.loads(sbom.content)
     data["artifacts"] = [each for each in data.get("artifacts", ()) if wanted(each["type"])]
     return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
 
-def _unreadable(why: str) -> ScannerFailed:
+def _format_error(why: str) -> ScannerFailed:
     return ScannerFailed(f"The SBOM to be matched cannot be read: {why}\nMake it again: run the step with --force.")

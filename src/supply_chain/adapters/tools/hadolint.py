@@ -81,7 +81,7 @@ def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[s
             f"hadolint's report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
     lines = dockerfile.splitlines()
-    passed, warned, failed = [f"hadolint read {len(lines)} lines"], _ignored(lines), []
+    passed, warned, failed = [f"hadolint read {len(lines)} lines"], _find_ignored(lines), []
     for finding in findings:
         if finding.code == PINNED_BY_THE_CHAIN and CURATED.match("\n".join(lines[finding.line - 1 : finding.line])):
             passed.append(f"line {finding.line}: a curated base, pinned to its digest by the build")
@@ -92,7 +92,7 @@ def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[s
     return tuple(passed), tuple(warned), tuple(failed)
 
 
-def _ignored(lines: list[str]) -> list[str]:
+def _find_ignored(lines: list[str]) -> list[str]:
     """Return a sentence for each comment in the Dockerfile that silences a rule of hadolint."""
     found = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
     return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in found if match]

@@ -24,14 +24,14 @@ class Versions:
         self._file = file
         self._lock = threading.Lock()
 
-    def of(self, name: str, pin: Pin, program: Path) -> str | None:
+    def version_of(self, name: str, pin: Pin, program: Path) -> str | None:
         """Return the program's version, or None if it reports none that can be read."""
         state = program.stat()
         key = f"{program}:{state.st_mtime_ns}:{state.st_size}:{pin.version_pattern}"
         known = self._read()
         if key not in known:
-            known[key] = ask(name, pin, program)
-            self._keep(key, known[key])
+            known[key] = read_version(name, pin, program)
+            self._store(key, known[key])
         return known[key]
 
     def _read(self) -> dict[str, str | None]:
@@ -42,7 +42,7 @@ class Versions:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _keep(self, key: str, version: str | None) -> None:
+    def _store(self, key: str, version: str | None) -> None:
         """Add a version to the file; if it cannot be written (a read-only home), the program is asked again later."""
         with self._lock, contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Versions:
             Path(name).replace(self._file)
 
 
-def ask(name: str, pin: Pin, program: Path) -> str | None:
+def read_version(name: str, pin: Pin, program: Path) -> str | None:
     """Run the program and return its version; None if it cannot be run or reports none that can be read."""
     try:
         done = run([str(program), *pin.version_args], name=name, timeout=VERSION_TIMEOUT, quiet=True)

@@ -30,7 +30,7 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
     work.mkdir(parents=True, exist_ok=True)
     dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
     fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work)}
-    wanted = merging.needed(rootfs.packages, fetched.values())
+    wanted = merging.resolve_dependencies(rootfs.packages, fetched.values())
     made = merging.Rootfs(source_date_epoch)
     with ExitStack() as stack:
         for archive, package in fetched.items():

@@ -45,7 +45,7 @@ class Pin(Model):
         return value
 
     @property
-    def wanted(self) -> str:
+    def accepted(self) -> str:
         """The accepted versions, as text for people."""
         return f">={self.minimum}" + (f",<{self.below}" if self.below else "")
 

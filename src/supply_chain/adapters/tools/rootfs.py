@@ -49,19 +49,19 @@ USERS = {
 """Files that the packages' installation scripts would have made."""
 
 
-def merged(path: str) -> str:
+def merge_path(path: str) -> str:
     """Return the place of a package's path in a merged root; both are without a leading slash."""
     path = posixpath.normpath(path).lstrip("/")
     return f"usr/{path}" if path.partition("/")[0] in MERGED else path
 
 
-def merged_link(path: str, target: str) -> str:
-    """Return the target of the symbolic link at `path`, adjusted if `merged` moves the link itself."""
+def merge_link(path: str, target: str) -> str:
+    """Return the target of the symbolic link at `path`, adjusted if `merge_path` moves the link itself."""
     path = posixpath.normpath(path).lstrip("/")
-    if target.startswith("/") or merged(path) == path:
+    if target.startswith("/") or merge_path(path) == path:
         return target
     absolute = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target)).lstrip("/")
-    return posixpath.relpath(merged(absolute), posixpath.dirname(merged(path)))
+    return posixpath.relpath(merge_path(absolute), posixpath.dirname(merge_path(path)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _names(relations: str) -> list[str]:
     return [re.split(r"[\s:(]", part, maxsplit=1)[0] for part in parts if part]
 
 
-def needed(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
+def resolve_dependencies(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
     """Return the names of `wanted` and everything that they need, except `LEFT_OUT` and what only those need.
 
     A package that is in `wanted` itself is never left out.
@@ -209,7 +209,7 @@ class Rootfs:
 
     def _add_member(self, data: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         old = posixpath.normpath(member.name).lstrip("/")
-        name = merged(old)
+        name = merge_path(old)
         if old == "." or UNWANTED.match(name):
             return
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
@@ -220,9 +220,9 @@ class Rootfs:
         info.uid, info.gid, info.size = member.uid, member.gid, member.size
         info.mtime = min(int(member.mtime), self.epoch)
         if member.issym():
-            info.linkname = merged_link(old, member.linkname)
+            info.linkname = merge_link(old, member.linkname)
         elif member.islnk():
-            info.linkname = merged(member.linkname)
+            info.linkname = merge_path(member.linkname)
         self._entries[name] = _Entry(info, data, member)
 
     def complete(self) -> None:
@@ -253,5 +253,5 @@ class Rootfs:
 def _sums(text: str) -> str:
     """Return the checksums of the files that are included, under their merged paths."""
     lines = (line.split(None, 1) for line in text.splitlines() if line.strip())
-    kept = ((digest, merged(path)) for digest, path in lines if not UNWANTED.match(merged(path)))
+    kept = ((digest, merge_path(path)) for digest, path in lines if not UNWANTED.match(merge_path(path)))
     return "".join(f"{digest}  {path}\n" for digest, path in kept)

@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.docker.free_space import find_shortage
-from supply_chain.adapters.files.selection import PORTION, files_below, portions, told
-from supply_chain.adapters.image.file_content import readings, secrets_in
+from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
+from supply_chain.adapters.image.file_content import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -98,41 +98,41 @@ def find_secrets(
     """
     started = now()
     with scratch("secrets") as work:
-        files = {**(others or {}), **{file: context / file for file in files_below(context)}}
+        files = {**(others or {}), **{file: context / file for file in list_files(context)}}
         texts, binary, large = list[str](), list[str](), list[str]()
 
-        def contents() -> Iterator[tuple[str, bytes]]:
+        def read_files() -> Iterator[tuple[str, bytes]]:
             for file, path in files.items():
                 content = _content(path)
-                (large if content is None else texts if readings(content) else binary).append(file)
+                (large if content is None else texts if decode_texts(content) else binary).append(file)
                 if content is not None:
                     yield file, content
 
         found, declared = Places(), Places()
-        for copies in _batches(work, contents()):
-            _merge(found, _found(tool, work, copies))
+        for copies in _write_batches(work, read_files()):
+            _merge_places(found, _search_copies(tool, work, copies))
             excused = dict[str, str]()
             for copy, file in copies.items():
                 text = (work / copy).read_text(encoding="utf-8")
                 if PRAGMA.search(text):
                     excused[copy] = file
                 _add_known_forms(file, text, found, declared)
-            _merge(declared, _found(tool, work, excused, NO_COMMENTS))
+            _merge_places(declared, _search_copies(tool, work, excused, NO_COMMENTS))
         declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
-        passed=(*passed, *told("lock file", "of these read for known forms of secrets only", locks)),
+        passed=(*passed, *describe_files("lock file", "of these read for known forms of secrets only", locks)),
         warned=(
             *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
-            *told("binary file", "not read", binary),
-            *told("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
+            *describe_files("binary file", "not read", binary),
+            *describe_files("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
             *(() if texts else ("The build context holds no text.",)),
         ),
         failed=_sentences(found),
         details={"files": len(files), "binary": binary[:100], "large": large[:100]},
-        tools=tools_of(tool),
+        tools=list_secret_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
 
@@ -140,7 +140,7 @@ def find_secrets(
 def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
     """Add every known form of a secret; detect-secrets misses some by how a line is written, or has no rule for it."""
     lines = ["", *text.replace("\0", "").split("\n")]
-    for line, kind in secrets_in(text.encode(), most=None):
+    for line, kind in find_secret_patterns(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
         (declared if excused else found).setdefault((file, line), set()).add(kind)
 
@@ -154,12 +154,12 @@ def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({kind.casefold(): kind for kind in sorted(kinds, reverse=True)}.values()))
 
 
-def tools_of(tool: Tool) -> dict[str, str]:
+def list_secret_tools(tool: Tool) -> dict[str, str]:
     """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "secrets": SECRETS_VERSION}
 
 
-def _endings(path: str, *, script: bool) -> tuple[str, ...]:
+def _choose_suffixes(path: str, *, script: bool) -> tuple[str, ...]:
     """Return the endings of the copies of a file that detect-secrets reads, in a build context or in an image.
 
     A file of an unknown type is read as settings, where a value need not be in quotes, and as a text, where
@@ -187,18 +187,18 @@ class SearchedFiles:
     def _copies(self) -> dict[str, tuple[bool, set[str]]]:
         """SHA-256 → whether the file is a script, and the endings of its copies."""
         copies = dict[str, tuple[bool, set[str]]]()
-        for path in files_below(self.context):
+        for path in list_files(self.context):
             content = _content(self.context / path)
-            if content is not None and readings(content):
+            if content is not None and decode_texts(content):
                 script = _is_script(content)
                 _, endings = copies.setdefault(hashlib.sha256(content).hexdigest(), (script, set()))
-                endings.update(_endings(path, script=script))
+                endings.update(_choose_suffixes(path, script=script))
         return copies
 
     def __call__(self, sha256: str, path: str | None) -> bool:
         """Return whether a file with this checksum is read; with `path`, whether it is read as it would be there."""
         script, endings = self._copies.get(sha256, (False, set[str]()))
-        return bool(endings) and (path is None or endings.issuperset(_endings(path, script=script)))
+        return bool(endings) and (path is None or endings.issuperset(_choose_suffixes(path, script=script)))
 
 
 def _content(file: Path) -> bytes | None:
@@ -208,7 +208,7 @@ def _content(file: Path) -> bytes | None:
     return content if len(content) <= LARGEST else None
 
 
-def _batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
+def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
     """Write every text reading of the files in UTF-8, which detect-secrets reads, and yield copy → file in batches.
 
     The copies of a batch are removed before those of the next are written. Raises `CheckNotMade` after `LONGEST`, or if
@@ -216,8 +216,8 @@ def _batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[st
     """
     copies, size, end = dict[str, str](), 0, time.monotonic() + LONGEST
     for number, (file, content) in enumerate(files):
-        for reading, text in enumerate(readings(content)):
-            for ending in _endings(file, script=_is_script(content)):
+        for reading, text in enumerate(decode_texts(content)):
+            for ending in _choose_suffixes(file, script=_is_script(content)):
                 if size >= BATCH or len(copies) == PORTION:
                     yield copies
                     for copy in copies:
@@ -237,26 +237,29 @@ def _batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[st
         yield copies
 
 
-def _found(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
+def _search_copies(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
     """Return what detect-secrets finds in the copied files; in lock files, which hold digests, entropy is ignored."""
     locks = [copy for copy, file in copies.items() if DIGESTS.search(file)]
     others = [copy for copy, file in copies.items() if not DIGESTS.search(file)]
-    asked = [*((part, options) for part in portions(others)), *((p, (*options, *NO_GUESSES)) for p in portions(locks))]
-    return _places(tool, work, copies, asked)
+    asked = [
+        *((part, options) for part in split_arguments(others)),
+        *((p, (*options, *NO_GUESSES)) for p in split_arguments(locks)),
+    ]
+    return _read_places(tool, work, copies, asked)
 
 
-def _places(
+def _read_places(
     tool: Tool, work: Path, copies: Mapping[str, str], asked: Iterable[tuple[Sequence[str], Sequence[str]]]
 ) -> Places:
     """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
     places = Places()
     for part, options in asked:
-        for (copy, line), kinds in places_in(_scan(tool, work, part, *options)).items():
+        for (copy, line), kinds in parse_places(_scan(tool, work, part, *options)).items():
             places.setdefault((copies[copy], line), set()).update(kinds)
     return places
 
 
-def _merge(places: Places, more: Places) -> None:
+def _merge_places(places: Places, more: Places) -> None:
     for place, kinds in more.items():
         places.setdefault(place, set()).update(kinds)
 
@@ -273,7 +276,7 @@ class SecretSearch:
     @property
     def tools(self) -> Mapping[str, str]:
         """The tools that a search depends on, with their versions."""
-        return tools_of(self.tool)
+        return list_secret_tools(self.tool)
 
     def kinds(self, text: str) -> tuple[str, ...]:
         """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade`."""
@@ -282,8 +285,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        seen = {kind for kinds in places_in(report).values() for kind in kinds}
-        return _distinct(seen | {kind for _, kind in secrets_in(text.encode(errors="replace"))})
+        seen = {kind for kinds in parse_places(report).values() for kind in kinds}
+        return _distinct(seen | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.
@@ -292,9 +295,9 @@ class SecretSearch:
         """
         places = Places()
         with scratch("secrets") as work:
-            for copies in _batches(work, files.items()):
-                asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in portions(list(copies))]
-                _merge(places, _places(self.tool, work, copies, asked))
+            for copies in _write_batches(work, files.items()):
+                asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
+                _merge_places(places, _read_places(self.tool, work, copies, asked))
         return _sentences(places)
 
 
@@ -309,7 +312,7 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     return done.stdout
 
 
-def places_in(report: str) -> Places:
+def parse_places(report: str) -> Places:
     """Return what detect-secrets reports; raise `CheckNotMade` if the report cannot be read."""
     try:
         results = _Report.model_validate_json(report).results

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from supply_chain.adapters.process import tool_errors
-from supply_chain.adapters.process.command import WHOLE_OUTPUT, Done, Tool
+from supply_chain.adapters.process.command import WHOLE_OUTPUT, CommandResult, Tool
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -82,16 +82,16 @@ class Skopeo:
         """
         with scratch("skopeo") as work, _key_files(key) as (public, private):
             signed = self._manifest(image, work)
-            unsuitable(image, signed)
+            require_suitable(image, signed)
             self._copy(self._remote(image), f"oci:{work / 'copy'}:copy", "--encryption-key", f"jwe:{public}")
-            digest = _only_digest(work / "copy")
-            fully_encrypted(image, json.loads(_blob(work / "copy", digest).read_bytes()))
+            digest = _read_only_digest(work / "copy")
+            require_encrypted(image, json.loads(_blob(work / "copy", digest).read_bytes()))
             self._copy(f"oci:{work / 'copy'}:copy", f"oci:{work / 'back'}:back", "--decryption-key", str(private))
-            same_content(image, signed, work / "back")
+            require_same_content(image, signed, work / "back")
             announce(digest)
             target = f"docker://{self.host}/{image.repository}:{tag}-{short(digest)}"
             self._copy(f"oci:{work / 'copy'}:copy", target, "--preserve-digests", "--digestfile", str(work / "pushed"))
-            _pushed(digest, (work / "pushed").read_text().strip(), image)
+            _check_pushed(digest, (work / "pushed").read_text().strip(), image)
         return digest
 
     def is_encrypted(self, copy: ImageRef) -> bool:
@@ -101,7 +101,7 @@ class Skopeo:
                 manifest = self._manifest(copy, work)
             except ImageNotFound:
                 return False
-        return not plain_layers(manifest) and bool(manifest.get("layers"))
+        return not find_plain_layers(manifest) and bool(manifest.get("layers"))
 
     def decrypt(self, copy: ImageRef, image: ImageRef, key: bytes, archive: Path) -> None:
         """Write the image as an OCI archive for engines, with the content of its encrypted copy.
@@ -110,10 +110,10 @@ class Skopeo:
         its digest. Raises `KeyUnusable` for a wrong key and `ImageDamaged` for any other content.
         """
         with scratch("skopeo") as work, _key_files(key) as (_, private):
-            fully_encrypted(copy, self._manifest(copy, work))
+            require_encrypted(copy, self._manifest(copy, work))
             signed = self._manifest(image, work)
             self._copy(self._remote(copy), f"oci:{work / 'plain'}:plain", "--decryption-key", str(private))
-            same_content(image, signed, work / "plain")
+            require_same_content(image, signed, work / "plain")
             pack(image, work / "manifest", work / "plain", archive)
 
     def _remote(self, ref: ImageRef) -> str:
@@ -127,7 +127,7 @@ class Skopeo:
                 "inspect", "--raw", *self._access("", config), self._remote(ref),
                 timeout=60, stdout_to=path, check=False, quiet=True,
             )  # fmt: skip
-        _checked(done, f"read the manifest of {ref}")
+        _check_result(done, f"read the manifest of {ref}")
         content = path.read_bytes()
         if digest_of(content) != ref.digest:
             raise ImageDamaged(
@@ -146,14 +146,14 @@ class Skopeo:
             done = self.tool.with_environment(TMPDIR=str(config)).run(
                 "--insecure-policy", "copy", *access, *options, source, target, timeout=TIMEOUT, check=False, quiet=True
             )
-        _checked(done, f"copy {source} to {target}")
+        _check_result(done, f"copy {source} to {target}")
 
     def _access(self, side: str, config: Path) -> tuple[str, ...]:
         verify = () if not self.insecure else (f"--{side}tls-verify=false",)
         return (f"--{side}authfile", str(config / "config.json"), *verify)
 
 
-def unsuitable(image: ImageRef, manifest: dict[str, Any]) -> None:
+def require_suitable(image: ImageRef, manifest: dict[str, Any]) -> None:
     """Raise `ImageUnsuitable` unless this is one OCI image with layers, which can be encrypted and decrypted."""
     config = manifest.get("config", {}).get("mediaType")
     if not manifest.get("layers") or config != CONFIG:
@@ -163,14 +163,14 @@ def unsuitable(image: ImageRef, manifest: dict[str, Any]) -> None:
         )
 
 
-def plain_layers(manifest: dict[str, Any]) -> list[str]:
+def find_plain_layers(manifest: dict[str, Any]) -> list[str]:
     """Return the digests of the layers that are not encrypted."""
     return [x["digest"] for x in manifest.get("layers", []) if not x["mediaType"].endswith(ENCRYPTED)]
 
 
-def fully_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
+def require_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
     """Raise `ImageDamaged` unless there are layers and every one is encrypted; skopeo's status does not show this."""
-    plain = plain_layers(manifest)
+    plain = find_plain_layers(manifest)
     if plain or not manifest.get("layers"):
         raise ImageDamaged(
             f"The copy of {image} is not encrypted: {', '.join(plain) or 'it has no layers'}.\n"
@@ -178,12 +178,12 @@ def fully_encrypted(image: ImageRef, manifest: dict[str, Any]) -> None:
         )
 
 
-def same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
+def require_same_content(image: ImageRef, signed: dict[str, Any], layout: Path) -> None:
     """Raise `ImageDamaged` unless the layout has every blob of the signed manifest, each with its digest.
 
     The layout's own manifest must name the same blobs in the same order, none of them encrypted.
     """
-    decrypted = json.loads(_blob(layout, _only_digest(layout)).read_bytes())
+    decrypted = json.loads(_blob(layout, _read_only_digest(layout)).read_bytes())
     wanted, found = _blobs(signed), _blobs(decrypted)
     still = [x["digest"] for x in decrypted["layers"] if x["mediaType"].endswith(ENCRYPTED)]
     damaged = [digest for digest in wanted if _digest_of(_blob(layout, digest)) != digest]
@@ -229,14 +229,14 @@ def _digest_of(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
-def _only_digest(layout: Path) -> Digest:
+def _read_only_digest(layout: Path) -> Digest:
     manifests = json.loads((layout / "index.json").read_text())["manifests"]
     if len(manifests) != 1:
         raise ImageDamaged(f"skopeo wrote {len(manifests)} images in place of one.\nLook at its output in the log.")
     return str(manifests[0]["digest"])
 
 
-def _pushed(expected: Digest, answered: str, image: ImageRef) -> None:
+def _check_pushed(expected: Digest, answered: str, image: ImageRef) -> None:
     if answered != expected:
         raise ImageDamaged(
             f"The encrypted copy of {image} arrived in the registry as {answered}, not as {expected}.\n"
@@ -244,7 +244,7 @@ def _pushed(expected: Digest, answered: str, image: ImageRef) -> None:
         )
 
 
-def _checked(done: Done, doing: str) -> None:
+def _check_result(done: CommandResult, doing: str) -> None:
     if done.status == 0:
         return
     said = done.stderr[-1500:].strip()
@@ -253,11 +253,11 @@ def _checked(done: Done, doing: str) -> None:
         raise KeyUnusable(
             f"{what}The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own."
         )
-    if tool_errors.absent(said):
+    if tool_errors.is_not_found(said):
         raise ImageNotFound(f"{what}Check the reference.")
-    if tool_errors.denied(said):
+    if tool_errors.is_denied(said):
         raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
-    if tool_errors.passing(said):
+    if tool_errors.is_transient(said):
         raise RegistryUnavailable(f"{what}The step is retried.")
     raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
 

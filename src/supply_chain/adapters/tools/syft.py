@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from supply_chain.adapters.docker.free_space import RESERVE, free_bytes
-from supply_chain.adapters.files.selection import bytes_below
+from supply_chain.adapters.files.selection import measure_bytes
 from supply_chain.adapters.image.layers import LARGEST_IMAGE
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
@@ -76,9 +76,9 @@ class Syft:
                     *arguments, timeout=TIMEOUT, quiet=True, cwd=work, memory=MEMORY, watch=watch
                 )
                 syft, cyclonedx, spdx = (path.read_bytes() for path in files)
-                packages = _counted(syft, source)
+                packages = _count_packages(syft, source)
             except (ToolFailed, OSError, ValueError, KeyError, TypeError) as error:
-                if config and isinstance(error, ToolFailed) and tool_errors.passing(str(error)):
+                if config and isinstance(error, ToolFailed) and tool_errors.is_transient(str(error)):
                     raise RegistryUnavailable(
                         f"syft could not read {source}: {error}\nThe registry did not answer; the step is retried."
                     ) from error
@@ -89,7 +89,7 @@ class Syft:
         return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)
 
 
-def _counted(syft: bytes, source: str) -> int:
+def _count_packages(syft: bytes, source: str) -> int:
     packages = len(json.loads(syft)["artifacts"])
     if packages > MAX_PACKAGES:
         raise ScannerFailed(
@@ -102,7 +102,7 @@ def _counted(syft: bytes, source: str) -> int:
 def _check_unpacked(work: Path, source: str) -> None:
     """Raise `ScannerFailed` if syft has written too much to its directory or too little of the disk is free."""
     free = free_bytes(work)
-    if free < RESERVE or bytes_below(work, MAX_UNPACKED) > MAX_UNPACKED:
+    if free < RESERVE or measure_bytes(work, MAX_UNPACKED) > MAX_UNPACKED:
         raise ScannerFailed(
             f"syft unpacked too much of {source} and was ended: {MAX_UNPACKED // 1024**3} GiB at most, and "
             f"{RESERVE // 1024**3} GiB have to stay free in {work.parent} (now {mebibytes(free)}).\n"

@@ -34,7 +34,7 @@ class ToolReport:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Candidate:
     path: Path
     version: str | None
     origin: Origin
@@ -56,9 +56,9 @@ class Toolbox:
         pin = self._pins.tools.get(name)
         if pin is None:
             raise ToolMissing(f"{name} is not in the pin file.\nAdd it to deployments/tools.yaml.")
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         if found is None or found.version is None or not pin.fits(found.version):
-            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.wanted}.\n{_remedy(pin)}")
+            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.accepted}.\n{_remedy(pin)}")
         return Tool(name, found.path, found.version)
 
     def report(self) -> list[ToolReport]:
@@ -66,13 +66,13 @@ class Toolbox:
         return [self._report(name, pin) for name, pin in self._pins.tools.items()]
 
     def _report(self, name: str, pin: Pin) -> ToolReport:
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         version = found.version if found else None
         ok = version is not None and pin.fits(version)
         return ToolReport(
             name=name,
             found=version,
-            wanted=pin.wanted,
+            wanted=pin.accepted,
             ok=ok,
             remedy="" if ok else _remedy(pin),
             path=found.path if found else None,
@@ -80,14 +80,14 @@ class Toolbox:
         )
 
     def _fits(self, name: str, pin: Pin) -> bool:
-        found = self._look(name, pin)
+        found = self._find_candidate(name, pin)
         return found is not None and found.version is not None and pin.fits(found.version)
 
-    def _look(self, name: str, pin: Pin) -> _Found | None:
+    def _find_candidate(self, name: str, pin: Pin) -> _Candidate | None:
         """Return the first candidate whose version fits, else the first candidate; None if there is none."""
         seen = []
         for path, origin in self._candidates(name, pin):
-            found = _Found(path, self._versions.of(name, pin, path), origin)
+            found = _Candidate(path, self._versions.version_of(name, pin, path), origin)
             if found.version is not None and pin.fits(found.version):
                 return found
             seen.append(found)
@@ -118,7 +118,7 @@ class Toolbox:
         return self._directory / f"{name}-{pin.version}-{origin}"
 
 
-def _state(name: str, found: _Found | None) -> str:
+def _state(name: str, found: _Candidate | None) -> str:
     if found is None:
         return f"{name} is not on this machine"
     return f"{found.path} is {found.version or 'of an unknown version'}"

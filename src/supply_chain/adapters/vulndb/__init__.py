@@ -1,6 +1,13 @@
 """The vulnerability database in use: grype's official one, or the laptop's starter database."""
 
-from supply_chain.adapters.vulndb.current import Database, grype_environment, knows, read_database
-from supply_chain.adapters.vulndb.pinned import Pinned, pinned
+from supply_chain.adapters.vulndb.current import Database, grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb.pinned import PinnedDatabase, pin_database
 
-__all__ = ["Database", "Pinned", "grype_environment", "knows", "pinned", "read_database"]
+__all__ = [
+    "Database",
+    "PinnedDatabase",
+    "grype_environment",
+    "has_distribution",
+    "pin_database",
+    "read_database",
+]

@@ -66,7 +66,7 @@ def grype_environment(directory: Path) -> dict[str, str]:
     old, and its `built` shows that.
     """
     environment = bare_environment(directory)
-    if kind_of(directory) == "official":
+    if read_kind(directory) == "official":
         environment |= {"GRYPE_DB_VALIDATE_AGE": "true", "GRYPE_DB_MAX_ALLOWED_BUILT_AGE": MAX_AGE}
     return environment
 
@@ -76,23 +76,23 @@ def read_database(directory: Path) -> Database:
 
     This reads only the database's metadata. Grype verifies the content at each start.
     """
-    digest = _imported(directory)["digest"]
+    digest = _read_import(directory)["digest"]
     try:
-        with _opened(directory) as db:
+        with _open_database(directory) as db:
             (built,) = db.execute("SELECT build_timestamp FROM db_metadata").fetchone()
             sources = dict(db.execute("SELECT id, date_captured FROM providers ORDER BY id").fetchall())
         return Database(
-            kind=kind_of(directory),
+            kind=read_kind(directory),
             built=_moment(built),
             digest=digest,
             directory=directory,
             sources={name: _moment(date) for name, date in sources.items() if date},
         )
     except (sqlite3.Error, TypeError, ValueError) as error:
-        raise unusable(directory, str(error)) from error
+        raise unusable_error(directory, str(error)) from error
 
 
-def knows(directory: Path, distribution: Distribution) -> bool:
+def has_distribution(directory: Path, distribution: Distribution) -> bool:
     """Return whether the database has data about this version of a distribution; raise `DatabaseUnusable`.
 
     The lookup is grype's (`grype/db/v6/operating_system_store.go`): by the distribution's name or its replacement, by
@@ -101,7 +101,7 @@ def knows(directory: Path, distribution: Distribution) -> bool:
     """
     version = re.fullmatch(r"(\d+)(?:\.(\d+))?(?:\.[\w.~-]*)?", distribution.version, re.ASCII)
     try:
-        with _opened(directory) as db:
+        with _open_database(directory) as db:
             name, rolling = db.execute(_STANDS_FOR, (distribution.name,)).fetchone() or (None, False)
             if not version and not rolling:
                 return False
@@ -109,8 +109,8 @@ def knows(directory: Path, distribution: Distribution) -> bool:
             asked = {"name": name or distribution.name, "release": distribution.codename, "major": major}
             rows = [db.execute(_HELD, {**asked, "channel": each}).fetchall() for each in distribution.channels or ("",)]
     except sqlite3.Error as error:
-        raise unusable(directory, str(error)) from error
-    return all(_holds(found, minor) for found in rows)
+        raise unusable_error(directory, str(error)) from error
+    return all(_has_rows(found, minor) for found in rows)
 
 
 _STANDS_FOR = """
@@ -135,7 +135,7 @@ def _number(digits: str) -> str:
     return str(int(digits)) if digits else ""
 
 
-def _holds(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
+def _has_rows(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
     """Return whether the database has data about what grype selects.
 
     Grype selects the rows of this minor version; if there are none, those without a minor version; else all rows.
@@ -147,7 +147,7 @@ def _holds(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[sqlite3.Connection]:
+def _open_database(directory: Path) -> Iterator[sqlite3.Connection]:
     file = directory / MODEL / "vulnerability.db"
     with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
         yield db
@@ -164,35 +164,35 @@ def bare_environment(directory: Path) -> dict[str, str]:
     }
 
 
-def _imported(directory: Path) -> dict[str, str]:
+def _read_import(directory: Path) -> dict[str, str]:
     """Return grype's own record of the imported database; raise `DatabaseUnusable` if it cannot be read."""
     file = directory / MODEL / "import.json"
     try:
         found: dict[str, str] = json.loads(file.read_bytes())
         known = found["digest"].startswith("xxh64:")
     except FileNotFoundError as error:
-        raise unusable(directory, "there is none") from error
+        raise unusable_error(directory, "there is none") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise unusable(directory, f"{file.name}: {error}") from error
+        raise unusable_error(directory, f"{file.name}: {error}") from error
     if not known:
-        raise unusable(directory, "its digest is not one of grype's")
+        raise unusable_error(directory, "its digest is not one of grype's")
     return found
 
 
-def digest_of(directory: Path) -> str:
+def read_digest(directory: Path) -> str:
     """Return the digest of the database, as grype recorded it; raise `DatabaseUnusable` if there is none."""
-    return _imported(directory)["digest"]
+    return _read_import(directory)["digest"]
 
 
 def digest_or_none(directory: Path) -> str | None:
     """Return the digest of the database, or None if it is unusable."""
     try:
-        return digest_of(directory)
+        return read_digest(directory)
     except DatabaseUnusable:
         return None
 
 
-def record_of(directory: Path) -> Record | None:
+def read_record(directory: Path) -> Record | None:
     """Return the project's record, if it is about the database that is there; else None."""
     try:
         record = Record.model_validate_json((directory / MODEL / RECORD).read_bytes())
@@ -201,27 +201,27 @@ def record_of(directory: Path) -> Record | None:
     return record if record.digest == digest_or_none(directory) else None
 
 
-def kind_of(directory: Path) -> Kind:
+def read_kind(directory: Path) -> Kind:
     """Return the kind of the database; one that grype downloaded by itself is official.
 
     Raises `DatabaseUnusable` if the origin is unknown.
     """
-    if record := record_of(directory):
+    if record := read_record(directory):
         return record.kind
-    if _imported(directory).get("source", "").startswith("https://"):
+    if _read_import(directory).get("source", "").startswith("https://"):
         return "official"
-    raise unusable(directory, "its origin is unknown")
+    raise unusable_error(directory, "its origin is unknown")
 
 
 def kind_or_none(directory: Path) -> Kind | None:
     """Return the kind of the database, or None if it is unusable."""
     try:
-        return kind_of(directory)
+        return read_kind(directory)
     except DatabaseUnusable:
         return None
 
 
-def unusable(directory: Path, why: str) -> DatabaseUnusable:
+def unusable_error(directory: Path, why: str) -> DatabaseUnusable:
     """Return the error for a database that cannot be used."""
     return DatabaseUnusable(
         f"The vulnerability database in {directory} cannot be used: {why}\nRun `cscm up`; it makes a complete one."

@@ -13,9 +13,9 @@ from supply_chain.adapters.vulndb.current import (
     MODEL,
     bare_environment,
     grype_environment,
-    knows,
+    has_distribution,
     read_database,
-    unusable,
+    unusable_error,
 )
 from supply_chain.errors import ToolFailed
 from supply_chain.scratch import scratch
@@ -25,7 +25,7 @@ VALID_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedDatabase:
     """A private copy of a database: hard links to the same files, which a newer database does not change.
 
     Grype verified the content when the database was pinned. The content is not verified again for each scan. Instead,
@@ -46,37 +46,37 @@ class Pinned:
     def database(self) -> Database:
         """Return the database; raise `DatabaseUnusable` if its file changed since it was pinned."""
         if _stat(self.directory) != self.stat:
-            raise unusable(self.directory, "its file was changed while scans used it")
+            raise unusable_error(self.directory, "its file was changed while scans used it")
         return self.found
 
     def knows(self, distribution: Distribution) -> bool:
         """Return whether the database has data about a distribution; each distribution is looked up once."""
         if distribution not in self._known:
-            self._known[distribution] = knows(self.directory, distribution)
+            self._known[distribution] = has_distribution(self.directory, distribution)
         return self._known[distribution]
 
 
 @contextlib.contextmanager
-def pinned(grype: Tool, directory: Path) -> Iterator[Pinned]:
+def pin_database(grype: Tool, directory: Path) -> Iterator[PinnedDatabase]:
     """Yield a private copy of the database in use in `directory`; raise `DatabaseUnusable` if there is none."""
     read_database(directory)  # raises an error with the reason if it is unusable
     with scratch("pinned", directory) as place:
-        _link(directory, place / MODEL)
+        _link_files(directory, place / MODEL)
         tool = grype.with_environment(**bare_environment(place))
         try:
             tool.run("db", "status", timeout=VALID_TIMEOUT, quiet=True)
         except ToolFailed as error:
-            raise unusable(directory, str(error)) from error
-        yield Pinned(place, read_database(place).facts, _stat(place))
+            raise unusable_error(directory, str(error)) from error
+        yield PinnedDatabase(place, read_database(place).facts, _stat(place))
 
 
-def _link(directory: Path, place: Path) -> None:
+def _link_files(directory: Path, place: Path) -> None:
     """Link the files of the current database; start again if it was replaced and removed meanwhile."""
     for attempt in range(5):
         place.mkdir()
         try:
             for file in (directory / MODEL).resolve().iterdir():
-                _linked(file, place / file.name)
+                _link_or_copy(file, place / file.name)
         except FileNotFoundError:
             shutil.rmtree(place)
             if attempt == 4:
@@ -85,7 +85,7 @@ def _link(directory: Path, place: Path) -> None:
             return
 
 
-def _linked(file: Path, target: Path) -> None:
+def _link_or_copy(file: Path, target: Path) -> None:
     try:
         target.hardlink_to(file)
     except FileNotFoundError:

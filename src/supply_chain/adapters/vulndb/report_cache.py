@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from supply_chain.adapters.files.private_files import OwnFiles
+from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.model.image import Model
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import Key
 
 
-class _Kept(Model):
+class _CachedReport(Model):
     """The content of a file. It includes the key, so that a file that was renamed is not accepted."""
 
     key: Key
@@ -33,32 +33,32 @@ class ReportCache:
 
     def get(self, key: Key) -> Report | None:
         """Return the report for this key; None if there is no complete report of this user for this key."""
-        content = self._files.read(*_where(key))
+        content = self._files.read(*_cache_key(key))
         if content is None:
             return None
         try:
-            kept = _Kept.model_validate_json(content)
+            kept = _CachedReport.model_validate_json(content)
         except ValidationError:
             return None
-        return kept.report if kept.key == key and Key.made(kept.report) == key else None
+        return kept.report if kept.key == key and Key.of_report(kept.report) == key else None
 
     def put(self, key: Key, report: Report) -> None:
         """Store a report; raise `SettingInvalid` if others have access to the directory.
 
         An earlier report stays if the new one cannot be written completely.
         """
-        self._files.write(*_where(key), _Kept(key=key, report=report).model_dump_json().encode())
+        self._files.write(*_cache_key(key), _CachedReport(key=key, report=report).model_dump_json().encode())
 
     def forget_others(self, database: str) -> None:
         """Remove the reports that were made with other databases, because they are not used any more."""
         self._files.forget_places(_name(database))
 
     @property
-    def _files(self) -> OwnFiles:
-        return OwnFiles(self.directory)
+    def _files(self) -> PrivateFiles:
+        return PrivateFiles(self.directory)
 
 
-def _where(key: Key) -> tuple[str, str]:
+def _cache_key(key: Key) -> tuple[str, str]:
     return _name(key.database), f"{key.name}.json"
 
 

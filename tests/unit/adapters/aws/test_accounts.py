@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from cscm_laptop.emulator_service import emulator_root
-from supply_chain.adapters.aws.accounts import alike, fill, key_policy, queue_policy, read_keys, same
+from supply_chain.adapters.aws.accounts import (
+    fill_template,
+    is_same_attribute,
+    is_same_document,
+    key_policy,
+    queue_policy,
+    read_keys,
+)
 from supply_chain.errors import DeclarationInvalid, PartFailed
 from supply_chain.model.tier import TierName
 
@@ -34,7 +41,7 @@ def listed(value):
 
 def allows(tier, action, resource):
     """Return whether the policy of the tier allows the action; check that it has only Allow statements."""
-    statements = fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
+    statements = fill_template(POLICIES / f"{tier}.json", VALUES)["Statement"]
     assert {statement["Effect"] for statement in statements} == {"Allow"}
     return any(
         action in listed(statement["Action"])
@@ -93,7 +100,7 @@ def test_policies_grant_no_wildcard_and_no_administrative_action(tier):
     """No tier may delete anything but images, or change mutability, lifecycle rules or permissions."""
     actions = {
         action
-        for statement in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]
+        for statement in fill_template(POLICIES / f"{tier}.json", VALUES)["Statement"]
         for action in listed(statement["Action"])
     }
 
@@ -117,7 +124,7 @@ def test_each_tier_signs_with_its_own_key_only(tier):
 
 def test_policy_conditions_are_supported_by_their_actions():
     """An action denies everything under a condition key it does not support (KMS Developer Guide, "condition keys")."""
-    every = [each for tier in TierName for each in fill(POLICIES / f"{tier}.json", VALUES)["Statement"]]
+    every = [each for tier in TierName for each in fill_template(POLICIES / f"{tier}.json", VALUES)["Statement"]]
     (only,) = [each for each in every if "Condition" in each]
 
     assert only["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
@@ -138,7 +145,7 @@ def test_fill_refuses_policy_with_unknown_placeholder_or_bad_json(tmp_path, text
     (tmp_path / "policy.json").write_text(text)
 
     with pytest.raises(DeclarationInvalid, match=r"policy\.json"):
-        fill(tmp_path / "policy.json", VALUES)
+        fill_template(tmp_path / "policy.json", VALUES)
 
 
 def test_key_policy_denies_signing_to_all_but_its_role():
@@ -158,9 +165,9 @@ def test_same_compares_policies_by_content():
     """AWS returns some documents as text, in which spaces and the order of keys have no meaning."""
     wanted = key_policy("123456789012", None)
 
-    assert same(json.dumps(wanted, indent=4, sort_keys=True), wanted)
-    assert not same(json.dumps({**wanted, "Version": "2008-10-17"}), wanted)
-    assert not same(None, wanted)
+    assert is_same_document(json.dumps(wanted, indent=4, sort_keys=True), wanted)
+    assert not is_same_document(json.dumps({**wanted, "Version": "2008-10-17"}), wanted)
+    assert not is_same_document(None, wanted)
 
 
 def test_read_keys_returns_nothing_for_missing_or_damaged_file(tmp_path):
@@ -187,7 +194,7 @@ def test_missing_or_damaged_root_key_is_reported_without_its_secret(tmp_path, te
 def test_bridge_policy_allows_only_message_transfer():
     """The bridge reads no image, signs nothing and creates no queue; it may make inspected messages visible again."""
     values = {**VALUES, "PUSHED_QUEUE": "arn:q", "DEAD_QUEUE": "arn:d"}
-    carries, looks = fill(POLICIES / "bridge.json", values)["Statement"]
+    carries, looks = fill_template(POLICIES / "bridge.json", values)["Statement"]
 
     assert carries["Effect"] == looks["Effect"] == "Allow"
     assert carries["Action"] == ["sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"]
@@ -217,4 +224,4 @@ def test_queue_policy_admits_only_its_own_rule():
 )
 def test_alike_compares_queue_attributes_by_content(found, wanted, same):
     """A comparison by text would set the attributes again at each start."""
-    assert alike(found, wanted) is same
+    assert is_same_attribute(found, wanted) is same

@@ -201,11 +201,13 @@ class Holding:
 
 
 @pytest.mark.parametrize("begins", [DIGEST, DIGEST[:19]])
-def test_having_finds_image_in_every_repository_below_prefix(begins):
+def test_find_by_digest_finds_image_in_every_repository_below_prefix(begins):
     """The full or shortened digest is accepted, archived images are found, and nothing is pulled."""
     ecr = Ecr(Holding(c=[OTHER], b=[OTHER, DIGEST], a=[DIGEST], gone=None), "registry.test")
 
-    assert ecr.having(begins, "dev/") == tuple(ImageRef(repository=f"dev/{name}", digest=DIGEST) for name in "ab")
+    assert ecr.find_by_digest(begins, "dev/") == tuple(
+        ImageRef(repository=f"dev/{name}", digest=DIGEST) for name in "ab"
+    )
 
 
 def test_repositories_reads_all_pages(ecr, stub):
@@ -267,7 +269,7 @@ CALLS = {
     "credentials": ("get_authorization_token", lambda e: e.credentials()),
     "encryption": ("describe_repositories", lambda e: e.encryption("a/b")),
     "status": ("describe_images", lambda e: e.status(REF)),
-    "having": ("describe_repositories", lambda e: e.having(DIGEST, "dev/")),
+    "having": ("describe_repositories", lambda e: e.find_by_digest(DIGEST, "dev/")),
     "newest_first": ("describe_images", lambda e: e.newest_first("a/b")),
     "pushed": ("describe_images", lambda e: e.pushed("a/b")),
 }

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 
-from supply_chain.adapters.aws.session import CONFIG, AwsSession, error_code, translated
+from supply_chain.adapters.aws.session import CONFIG, AwsSession, error_code, translate_errors
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong
 
 SECRET = "secret-access-key-of-the-user"
@@ -48,7 +48,10 @@ def client_error(code, status=400):
 )
 def test_translated_maps_boto3_error_to_own_exception(error, expected):
     """Only transient errors are retryable, and each message names the failed operation."""
-    with pytest.raises(AwsFailed if expected is not AccessDenied else AccessDenied) as caught, translated("make tea"):
+    with (
+        pytest.raises(AwsFailed if expected is not AccessDenied else AccessDenied) as caught,
+        translate_errors("make tea"),
+    ):
         raise error
 
     assert type(caught.value) is expected
@@ -59,13 +62,13 @@ def test_translated_maps_boto3_error_to_own_exception(error, expected):
 @pytest.mark.parametrize("code", ["ThrottlingException", "Throttling", "RequestLimitExceeded", "SlowDown"])
 def test_translated_treats_every_throttling_code_as_retryable(code):
     """AWS services use different codes for throttling."""
-    with pytest.raises(AwsUnavailable), translated("make tea"):
+    with pytest.raises(AwsUnavailable), translate_errors("make tea"):
         raise client_error(code)
 
 
 def test_translated_passes_other_exceptions():
     """A programming error must not look like an AWS error."""
-    with pytest.raises(ZeroDivisionError), translated("make tea"):
+    with pytest.raises(ZeroDivisionError), translate_errors("make tea"):
         raise ZeroDivisionError
 
 
@@ -141,7 +144,7 @@ def test_translated_distinguishes_wrong_clock_from_denied_role(code, message):
     error = ClientError(
         {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Operation"
     )
-    with pytest.raises(ClockWrong, match="Set this machine's clock"), translated("make tea"):
+    with pytest.raises(ClockWrong, match="Set this machine's clock"), translate_errors("make tea"):
         raise error
 
 

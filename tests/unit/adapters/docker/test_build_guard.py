@@ -16,9 +16,9 @@ import pytest
 
 from supply_chain.adapters.docker import build_guard, free_space
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
-from supply_chain.adapters.docker.build_guard import BuildGuard, limited_group, written_bytes
+from supply_chain.adapters.docker.build_guard import BuildGuard, measure_written_bytes, prepare_group
 from supply_chain.adapters.docker.free_space import MARGIN
-from supply_chain.adapters.process.command import Cancellation, Done, current, run
+from supply_chain.adapters.process.command import Cancellation, CommandResult, current, run
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
@@ -53,7 +53,7 @@ def never():
 
 def guarded(limits, storage, build):
     """Run a build as a builder does: set the limits once, then guard the build."""
-    return build_guard.guarded(ORDER, limited_group(ORDER.key, "", limits), limits, storage, build)
+    return build_guard.run_guarded(ORDER, prepare_group(ORDER.key, "", limits), limits, storage, build)
 
 
 def a_step(group, name):
@@ -151,12 +151,12 @@ def test_guard_ignores_counters_of_group_without_limits(group, monkeypatch):
     def refused(process, proc):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(build_guard, "_written_places", refused)
+    monkeypatch.setattr(build_guard, "_find_written_directories", refused)
     too_many(group)
     a_step(group, "a")
     guard = BuildGuard(replace(group, limited=False), LIMITS, None)
 
-    assert (guard.look(), guard.walk(), guard.explain("exit code: 137")) == ("", "", "")
+    assert (guard.check_limits(), guard.walk(), guard.explain("exit code: 137")) == ("", "", "")
 
 
 def test_guard_ignores_memory_file_that_disappears(group):
@@ -165,16 +165,16 @@ def test_guard_ignores_memory_file_that_disappears(group):
     memory.mkdir(parents=True, exist_ok=True)
     (memory / "memory.max_usage_in_bytes").write_text("100")
 
-    assert BuildGuard(group, LIMITS, None).look() == ""
+    assert BuildGuard(group, LIMITS, None).check_limits() == ""
 
 
 def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
     """The build runs without limits, as documented, and the log says so."""
     (tmp_path / "memory").write_text("no directory")
-    done = Done(0, "", "", 1.0)
+    done = CommandResult(0, "", "", 1.0)
 
     assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
-    assert not limited_group("0123", "", LIMITS).limited
+    assert not prepare_group("0123", "", LIMITS).limited
     assert "could not be set" in caplog.text
 
 
@@ -187,7 +187,7 @@ def test_guard_names_memory_only_if_a_step_was_killed(group, words, limited):
         memory.mkdir(parents=True, exist_ok=True)
         (memory / "memory.limit_in_bytes").write_text("100")
         (memory / "memory.max_usage_in_bytes").write_text("100")
-        return Done(1, "", words, 1.0)
+        return CommandResult(1, "", words, 1.0)
 
     if limited:
         with pytest.raises(BuildLimitExceeded, match="1024 MiB of memory"):
@@ -208,7 +208,7 @@ def test_guard_passes_timeout_of_build(group):
 
 def test_guard_returns_result_of_build_within_limits(group, tmp_path):
     """A build within its limits is not disturbed."""
-    done = Done(0, "", "", 1.0)
+    done = CommandResult(0, "", "", 1.0)
 
     assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
 
@@ -231,31 +231,31 @@ def test_written_bytes_counts_upper_layer_and_writable_cache_mounts(tmp_path):
         "5 1 0:3 / /dev/shm rw - tmpfs shm rw\n"
     )
 
-    assert 16384 <= written_bytes(7, 2**30, never, proc) < 24576
-    assert written_bytes(7, 4096, never, proc) > 4096
-    assert written_bytes(8, 4096, never, proc) == 0
+    assert 16384 <= measure_written_bytes(7, 2**30, never, proc) < 24576
+    assert measure_written_bytes(7, 4096, never, proc) > 4096
+    assert measure_written_bytes(8, 4096, never, proc) == 0
     (proc / "9").mkdir()
     (proc / "9/root").symlink_to(proc / "self/root")
     shutil.copy(proc / "7/mountinfo", proc / "9/mountinfo")
-    assert written_bytes(9, 4096, never, proc) == 0, "a step that has not begun has the mounts of the host"
+    assert measure_written_bytes(9, 4096, never, proc) == 0, "a step that has not begun has the mounts of the host"
 
 
 def test_written_bytes_of_ended_process_is_zero(tmp_path):
     """A zombie counts as ended; an unreadable running process is an error."""
     with subprocess.Popen(["true"]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        assert written_bytes(ended.pid, 4096, never) == 0
+        assert measure_written_bytes(ended.pid, 4096, never) == 0
 
     (tmp_path / "7/mountinfo").mkdir(parents=True)
     (tmp_path / "7/root").mkdir()
     (tmp_path / "self/root").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        written_bytes(7, 4096, never, tmp_path)
+        measure_written_bytes(7, 4096, never, tmp_path)
 
 
 def test_guard_adds_written_bytes_of_all_steps(group, monkeypatch):
     """The limit applies to all running steps together."""
-    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: 40 * 2**20)
+    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: 40 * 2**20)
     guard = BuildGuard(group, LIMITS, None)
     a_step(group, "a")
     assert guard.walk() == ""
@@ -268,7 +268,7 @@ def test_guard_measures_excess_twice_before_it_ends_build(group, monkeypatch):
     """A step that changes its root shows the mounts of the host for a moment."""
     monkeypatch.setattr(build_guard, "INTERVAL", 0)
     found = iter([2**40, 0])
-    monkeypatch.setattr(build_guard, "written_bytes", lambda process, most, over: next(found))
+    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: next(found))
     a_step(group, "a")
 
     assert BuildGuard(group, LIMITS, None).walk() == ""
@@ -318,7 +318,7 @@ def endless(request, monkeypatch):
     """Return the endless files that a step has written."""
     files, listed = Endless(request.param), os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: (files.scandir if str(path) == files.path else listed)(path))
-    monkeypatch.setattr(build_guard, "_written_places", lambda process, proc: [Path(files.path)])
+    monkeypatch.setattr(build_guard, "_find_written_directories", lambda process, proc: [Path(files.path)])
     return files
 
 
@@ -341,7 +341,7 @@ def test_guard_sees_loss_of_free_space_during_endless_walk(group, disk, endless)
 
 def test_guard_does_not_wait_for_walk_after_build_ends(group, endless):
     """Empty files take no bytes, so the size limit would never end the walk."""
-    done = Done(0, "", "", 1.0)
+    done = CommandResult(0, "", "", 1.0)
 
     def build():
         a_step(group, "a")

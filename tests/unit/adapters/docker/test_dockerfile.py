@@ -87,7 +87,7 @@ def test_left_out_passes_ignore_file_and_paths_unchanged(reader):
     """Paths that are not UTF-8 are passed as bytes."""
     made, recorded = reader(stdout=b"a\0b\xff\0")
 
-    assert made.left_out(b"*\n!x\0", ["a", "b\udcff", "x"]) == {"a", "b\udcff"}
+    assert made.find_excluded(b"*\n!x\0", ["a", "b\udcff", "x"]) == {"a", "b\udcff"}
     assert (recorded.directory / "asked").read_bytes() == b"5\n*\n!x\0a\0b\xff\0x"
 
 
@@ -96,4 +96,4 @@ def test_left_out_raises_for_invalid_ignore_file(reader):
     made, _ = reader(status=1, stderr="bad pattern")
 
     with pytest.raises(SourceInvalid, match="bad pattern"):
-        made.left_out(b"[", ["a"])
+        made.find_excluded(b"[", ["a"])

@@ -14,15 +14,15 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters.docker.engine import LISTINGS, DockerEngine, listed, translated
+from supply_chain.adapters.docker.engine import LISTINGS, DockerEngine, list_images, translate_error
 from supply_chain.adapters.docker.engine_reading import (
-    container_from,
-    image_from,
-    listeners_of,
-    listening,
-    named_from,
-    processes_from,
-    without_init,
+    drop_init,
+    parse_container,
+    parse_image,
+    parse_image_names,
+    parse_listeners,
+    parse_processes,
+    read_listeners,
 )
 from supply_chain.errors import (
     AccessDenied,
@@ -133,7 +133,7 @@ def api_error(message: str, status: int = 500) -> APIError:
 )
 def test_translated_maps_engine_error_to_own_exception(doing, error, expected):
     """The same problem has the same exception, however the engine words it."""
-    assert type(translated(error, doing)) is expected
+    assert type(translate_error(error, doing)) is expected
 
 
 class Creating:
@@ -166,14 +166,14 @@ def test_translated_handles_every_error_class_of_the_sdk():
     for each in classes:
         error = each.__new__(each)
         error.response, error.explanation = None, "trouble"
-        told = translated(error, "work")
+        told = translate_error(error, "work")
         assert isinstance(told, SupplyChainError)
         assert "\n" in str(told)
 
 
 def test_container_from_reads_inspected_container():
     """All properties that containers are compared by are read and normalised."""
-    found = container_from(INSPECTED)
+    found = parse_container(INSPECTED)
 
     assert found.name == "staging-hello-1"
     assert found.environment == {"A": "1=2", "EMPTY": ""}
@@ -195,7 +195,7 @@ def test_container_from_reads_missing_limits_as_weakest():
     """A value that the engine omits must never count as hardened."""
     bare = {**INSPECTED, "HostConfig": {}, "Config": {}, "Mounts": None, "NetworkSettings": {}}
 
-    profile = container_from(bare).profile
+    profile = parse_container(bare).profile
 
     assert (profile.user, profile.memory, profile.pids) == ("0:0", 0, 0)
     assert (profile.read_only, profile.no_new_privileges, profile.dropped) == (False, False, ())
@@ -205,7 +205,7 @@ def test_container_from_reads_disabled_no_new_privileges():
     """The name of the option alone does not mean that it is on."""
     host = {**INSPECTED["HostConfig"], "SecurityOpt": ["no-new-privileges:false"]}
 
-    assert not container_from({**INSPECTED, "HostConfig": host}).profile.no_new_privileges
+    assert not parse_container({**INSPECTED, "HostConfig": host}).profile.no_new_privileges
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_without_init_removes_only_mount_point_of_engine_init(paths, left):
     """No other path may hide behind the init process that the engine mounts."""
     changes = [Change(kind="added", path=path) for path in paths]
 
-    assert [each.path for each in without_init(changes)] == left
+    assert [each.path for each in drop_init(changes)] == left
 
 
 def test_image_from_reads_image_without_configuration():
     """An image may have no configuration at all."""
-    assert image_from({"Id": DIGEST, "Config": None}).command == ()
+    assert parse_image({"Id": DIGEST, "Config": None}).command == ()
 
 
 def test_named_from_reads_names_of_image_pulled_by_digest():
@@ -235,13 +235,16 @@ def test_named_from_reads_names_of_image_pulled_by_digest():
     by_digest = [f"registry.test/app@{DIGEST}"]
 
     for tags in (by_digest, [], None):
-        assert named_from({"Id": DIGEST, "RepoTags": tags, "RepoDigests": by_digest}) == (DIGEST, tuple(by_digest))
-    assert named_from({"Id": DIGEST, "RepoTags": [], "RepoDigests": []}) == (DIGEST, ())
+        assert parse_image_names({"Id": DIGEST, "RepoTags": tags, "RepoDigests": by_digest}) == (
+            DIGEST,
+            tuple(by_digest),
+        )
+    assert parse_image_names({"Id": DIGEST, "RepoTags": [], "RepoDigests": []}) == (DIGEST, ())
 
 
 def test_processes_from_reads_rows_of_ps():
     """The rows have the columns of `ps`."""
-    (process,) = processes_from({"Titles": [], "Processes": [["7", "1", "10001", "/app serve --port 8080"]]})
+    (process,) = parse_processes({"Titles": [], "Processes": [["7", "1", "10001", "/app serve --port 8080"]]})
 
     assert (process.pid, process.uid, process.command) == (7, 10001, "/app serve --port 8080")
 
@@ -257,7 +260,7 @@ TCP = [
 
 def test_listening_returns_listening_sockets_of_both_families():
     """The name server of the engine does not count."""
-    assert listening(TCP) == (
+    assert parse_listeners(TCP) == (
         Listener(address="127.0.0.1", port=8080),
         Listener(address="::", port=8082),
         Listener(address="::1", port=8083),
@@ -270,26 +273,26 @@ def test_listeners_of_refuses_process_of_another_host(tmp_path):
     net.mkdir(parents=True)
     (net / "tcp").write_text("header\n" + TCP[0])
     (net / "fib_trie").write_text("  |-- 172.18.0.22\n")
-    container = container_from({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
+    container = parse_container({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
 
     with pytest.raises(CheckNotMade):
-        listeners_of(container, tmp_path)
+        read_listeners(container, tmp_path)
 
     (net / "fib_trie").write_text("  |-- 172.18.0.2\n")
-    assert listeners_of(container, tmp_path)
+    assert read_listeners(container, tmp_path)
 
 
 def test_listeners_of_refuses_container_without_process(tmp_path):
     """A container without a local process has not been checked, so the check must not pass."""
     with pytest.raises(CheckNotMade):
-        listeners_of(container_from(INSPECTED), tmp_path)
+        read_listeners(parse_container(INSPECTED), tmp_path)
 
 
 @pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])
 def test_listed_retries_if_an_image_disappears(gone: int) -> None:
     """Another run may remove an image, and the engine then fails the whole list."""
     engine = Listing(gone)
-    assert listed(engine, "hello") == [{"Id": DIGEST}]
+    assert list_images(engine, "hello") == [{"Id": DIGEST}]
     assert engine.asked == ["hello"] * (gone + 1)
 
 
@@ -297,7 +300,7 @@ def test_listed_raises_after_the_last_attempt() -> None:
     """The number of attempts is bounded."""
     engine = Listing(LISTINGS)
     with pytest.raises(docker.errors.NotFound):
-        listed(engine)
+        list_images(engine)
     assert engine.asked == [None] * LISTINGS
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supply_chain.adapters.docker.engine_reading import access_from, history_from
+from supply_chain.adapters.docker.engine_reading import parse_access, parse_history
 from tests.unit.adapters.docker.test_engine import INSPECTED
 
 PLAIN = {"NetworkMode": "bridge", "IpcMode": "private", "MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": ["/proc/sys"]}
@@ -12,7 +12,7 @@ PLAIN = {"NetworkMode": "bridge", "IpcMode": "private", "MaskedPaths": ["/proc/k
 
 def access(*, mounts=(), device_of=None, private_cgroups=True, **host):
     attrs = {**INSPECTED, "HostConfig": {**PLAIN, **host}, "Mounts": list(mounts)}
-    return access_from(attrs, device_of or {}, private_cgroups=private_cgroups)
+    return parse_access(attrs, device_of or {}, private_cgroups=private_cgroups)
 
 
 def test_access_of_default_container_is_empty():
@@ -74,7 +74,7 @@ def event(number, action, kind="container"):
 def test_history_from_reads_exec_and_attach_events():
     """The full command is kept, including colons."""
     at = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * 10**9
-    found = history_from(
+    found = parse_history(
         [event(at, "exec_create: sh"), event(at + 1, "exec_start: sh -c 'a: b'"), event(at + 2, "start"),
          event(at + 3, "attach"), event(at + 4, "export", kind="image")],
         0,
@@ -88,11 +88,11 @@ def test_history_from_reads_exec_and_attach_events():
 @pytest.mark.parametrize(("after", "new", "complete"), [(0, 2, True), (5, 1, True), (4, 2, False), (9, 0, False)])
 def test_history_is_complete_if_last_known_event_is_still_listed(after, new, complete):
     """An engine that restarted or had many events no longer lists the event that was read last."""
-    found = history_from([event(5, "attach"), event(7, "attach")], after)
+    found = parse_history([event(5, "attach"), event(7, "attach")], after)
 
     assert (len(found.actions), found.complete, found.last) == (new, complete, max(after, 7))
 
 
 def test_history_without_events_is_complete_only_at_first_read():
     """An engine without events has just been started."""
-    assert history_from([], 0).complete and not history_from([], 5).complete
+    assert parse_history([], 0).complete and not parse_history([], 5).complete

@@ -36,13 +36,13 @@ def test_free_bytes_excludes_blocks_reserved_for_root(disk):
 def test_build_may_take_its_limit_and_the_margin(disk):
     """The reference is the space that was free when the build started."""
     space = FreeSpace((ENGINE,), LIMITS)
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     leave(disk, 90 * GIB - MARGIN)
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     leave(disk, 90 * GIB - MARGIN - 4096)
-    assert space.look() == (
+    assert space.check_limits() == (
         "the free space where the engine keeps its images (/engine) fell by more than 10752 MiB since it began"
     )
 
@@ -51,24 +51,24 @@ def test_build_may_take_its_limit_and_the_margin(disk):
 def test_each_running_build_may_take_its_limit(disk, builds, most):
     """Another build may have taken the space; a build without a running step still counts once."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: builds)
-    space.look()
+    space.check_limits()
 
     leave(disk, 85 * GIB)
 
-    assert space.look().partition(" fell ")[2] == (f"by more than {most} MiB since it began" if most else "")
+    assert space.check_limits().partition(" fell ")[2] == (f"by more than {most} MiB since it began" if most else "")
 
 
 @pytest.mark.parametrize(("image", "builds", "most"), [(1, 1, 10), (4, 1, 16), (16, 0, 64), (16, 1, 64), (16, 3, 84)])
 def test_build_may_take_four_times_its_image_size(disk, image, builds, most):
     """A large declared image can be built, and the allowance for other builds does not grow with it."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: builds, image * GIB)
-    space.look()
+    space.check_limits()
 
     leave(disk, (100 - most) * GIB - MARGIN)
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     leave(disk, (100 - most) * GIB - MARGIN - 4096)
-    assert f"fell by more than {most * 1024 + 512} MiB" in space.look()
+    assert f"fell by more than {most * 1024 + 512} MiB" in space.check_limits()
 
 
 @pytest.mark.parametrize("place", [ENGINE, CONTAINERD], ids=str)
@@ -84,36 +84,36 @@ def test_build_may_take_four_times_its_image_size(disk, image, builds, most):
 def test_every_storage_location_of_images_is_checked(disk, monkeypatch, place, changes, told):
     """A containerd of the system may keep images on another file system than the engine."""
     space = FreeSpace((ENGINE, CONTAINERD), LIMITS)
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     changed = SimpleNamespace(**{**vars(disk), **changes})
     monkeypatch.setattr(free_space, "statvfs", lambda each: changed if each == place else disk)
 
-    assert re.match(told, space.look()) and f"({place})" in space.look()
+    assert re.match(told, space.check_limits()) and f"({place})" in space.check_limits()
 
 
 def test_reserve_remains_free_for_any_number_of_builds(disk):
     """It does not matter who takes the space."""
     space = FreeSpace((ENGINE,), LIMITS, lambda: 100)
     leave(disk, 3 * GIB)
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     leave(disk, GIB)
-    assert "only 1024 MiB are free" in space.look()
+    assert "only 1024 MiB are free" in space.check_limits()
 
 
 def test_empty_files_must_leave_reserve_of_inodes(disk):
     """Without inodes no file can be created, however many bytes are free."""
     space = FreeSpace((ENGINE,), LIMITS)
     disk.f_favail = 50_000
-    assert space.look() == ""
+    assert space.check_limits() == ""
 
     disk.f_favail = 49_999
-    assert "only 49999 inodes are free" in space.look() and "5% have to stay" in space.look()
+    assert "only 49999 inodes are free" in space.check_limits() and "5% have to stay" in space.check_limits()
 
 
 def test_file_system_without_inode_count_has_enough_inodes(disk):
     """An example is btrfs."""
     disk.f_files = disk.f_favail = 0
 
-    assert FreeSpace((ENGINE,), LIMITS).look() == ""
+    assert FreeSpace((ENGINE,), LIMITS).check_limits() == ""

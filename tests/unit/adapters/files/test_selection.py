@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.files.selection import bytes_below, files_below, portions, told
+from supply_chain.adapters.files.selection import describe_files, list_files, measure_bytes, split_arguments
 
 
 def test_files_below_does_not_follow_links(tmp_path: Path):
@@ -19,7 +19,7 @@ def test_files_below_does_not_follow_links(tmp_path: Path):
     (tmp_path / "context" / "directory").symlink_to(tmp_path / "outside")
     (tmp_path / "context" / "circle").symlink_to(".")
 
-    assert files_below(tmp_path / "context") == ("b", "deep/c", "deep/er/a")
+    assert list_files(tmp_path / "context") == ("b", "deep/c", "deep/er/a")
 
 
 @pytest.mark.parametrize("error", [PermissionError, NotADirectoryError, FileNotFoundError])
@@ -39,19 +39,19 @@ def test_bytes_below_skips_unreadable_directories(
 
     monkeypatch.setattr(os, "scandir", fails)
 
-    assert 16384 <= bytes_below(tmp_path, 2**30) < 24576
-    assert 4096 < bytes_below(tmp_path, 4096) < 16384
+    assert 16384 <= measure_bytes(tmp_path, 2**30) < 24576
+    assert 4096 < measure_bytes(tmp_path, 4096) < 16384
 
 
 def test_portions_splits_file_names_and_protects_leading_dashes():
     """A command line has a maximum length, and a name must not be read as an option."""
-    assert [len(part) for part in portions([str(n) for n in range(2500)])] == [1000, 1000, 500]
-    assert list(portions(["--exclude"])) == [["./--exclude"]]
-    assert list(portions([])) == []
+    assert [len(part) for part in split_arguments([str(n) for n in range(2500)])] == [1000, 1000, 500]
+    assert list(split_arguments(["--exclude"])) == [["./--exclude"]]
+    assert list(split_arguments([])) == []
 
 
 def test_told_counts_and_lists_files_in_one_sentence():
     """An empty list gives no sentence."""
-    assert told("file", "not read", ["a"]) == ("1 file not read: a",)
-    assert told("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
-    assert told("file", "not read", []) == ()
+    assert describe_files("file", "not read", ["a"]) == ("1 file not read: a",)
+    assert describe_files("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)
+    assert describe_files("file", "not read", []) == ()

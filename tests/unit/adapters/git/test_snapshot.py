@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.git import snapshot as adapter
-from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_of, take_snapshot, verify_snapshot
+from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_at, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import digest_of
@@ -60,14 +60,14 @@ def test_declaration_is_read_from_commit_or_working_copy_without_links(hello):
     revision = git(hello, "rev-parse", "HEAD")
     declared = (hello / "supply-chain.yaml").read_text()
     (hello / "supply-chain.yaml").write_text(declared.replace("name: hello", "name: other"))
-    assert (read_manifest_of(hello, revision).name, read_manifest_of(hello, None).name) == ("hello", "other")
+    assert (read_manifest_at(hello, revision).name, read_manifest_at(hello, None).name) == ("hello", "other")
 
     (hello / "supply-chain.yaml").rename(hello / "elsewhere.yaml")
     (hello / "supply-chain.yaml").symlink_to("elsewhere.yaml")
     with pytest.raises(SourceInvalid):
-        read_manifest_of(hello, None)
+        read_manifest_at(hello, None)
     with pytest.raises(SourceInvalid, match="no revision"):
-        read_manifest_of(hello, "0" * 40)
+        read_manifest_at(hello, "0" * 40)
 
 
 @pytest.fixture

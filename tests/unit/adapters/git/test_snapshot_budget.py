@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.files.openat import directory_named
+from supply_chain.adapters.files.openat import open_directory_by_path
 from supply_chain.adapters.git.objects import Objects
 from supply_chain.adapters.git.repository import open_repository
 from supply_chain.adapters.git.snapshot import take_snapshot
@@ -93,7 +93,7 @@ def test_default_budget_exceeds_a_minute_and_the_maximum_size():
 
 @contextlib.contextmanager
 def opened(repository, budget):
-    with directory_named(repository / "hello") as root, open_repository(root, budget) as found:
+    with open_directory_by_path(repository / "hello") as root, open_repository(root, budget) as found:
         assert found is not None
         yield found
 
@@ -148,7 +148,7 @@ def test_unchanged_parent_directories_are_read_once(repository):
         head = commit(repository)
     directory = repository / "above/app"
 
-    with directory_named(directory) as root, open_repository(root, Budget(size=2 * size)) as found:
+    with open_directory_by_path(directory) as root, open_repository(root, Budget(size=2 * size)) as found:
         assert found is not None and found.last_change(head) == 1700000000
 
 

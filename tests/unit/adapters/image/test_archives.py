@@ -12,6 +12,7 @@ from supply_chain.adapters.process.command import Cancellation, current
 from supply_chain.errors import BuildLimitExceeded, Cancelled
 
 MOST = 4 * 1024**2
+SECONDS = 60
 TEXT = b"text" * 1000
 SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0skip"
 
@@ -56,7 +57,7 @@ def test_check_archives_accepts_archive_that_needs_little_memory(tmp_path, conte
     """A damaged archive is accepted too, because BuildKit reports what is wrong with it."""
     (tmp_path / "a").write_bytes(content)
 
-    check_archives(tmp_path, MOST)
+    check_archives(tmp_path, MOST, SECONDS)
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)
@@ -66,7 +67,7 @@ def test_check_archives_refuses_too_large_dictionary(tmp_path, content):
     (tmp_path / "below" / "a\nb").write_bytes(content)
 
     with pytest.raises(BuildLimitExceeded, match="ADD of below/a b takes more than 64 MiB of the engine's own memory"):
-        check_archives(tmp_path, MOST)
+        check_archives(tmp_path, MOST, SECONDS)
 
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
@@ -74,8 +75,28 @@ def test_check_archives_refuses_archive_larger_than_the_image(tmp_path, content)
     """The archive is unpacked only up to the limit."""
     (tmp_path / "a").write_bytes(content)
 
-    with pytest.raises(BuildLimitExceeded, match="unpacks to more than the 4 MiB"):
-        check_archives(tmp_path, MOST)
+    with pytest.raises(BuildLimitExceeded, match="a unpacks to more than the image may have: 4 MiB are left for it"):
+        check_archives(tmp_path, MOST, SECONDS)
+
+
+def test_check_archives_refuses_archives_that_are_together_larger_than_the_image(tmp_path):
+    """The image may have what both unpack to only if they are one archive."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(lzma.compress(bytes(MOST // 2 + 1)))
+
+    with pytest.raises(
+        BuildLimitExceeded, match=r"[ab] unpacks to more than the image may have: 1 MiB are left for it"
+    ):
+        check_archives(tmp_path, MOST, SECONDS)
+
+
+@pytest.mark.parametrize("content", [lzma.compress(bytes(MOST)), lzma.compress(b"") * 1000], ids=["zeros", "streams"])
+def test_check_archives_ends_with_the_time_of_the_build(tmp_path, content):
+    """A few KiB can take minutes, and nothing else ends them."""
+    (tmp_path / "a").write_bytes(content)
+
+    with pytest.raises(BuildLimitExceeded, match="takes longer than the build may: stopped at a"):
+        check_archives(tmp_path, MOST, 0)
 
 
 def test_check_archives_skips_symlinks_and_pipes(tmp_path):
@@ -83,7 +104,7 @@ def test_check_archives_skips_symlinks_and_pipes(tmp_path):
     (tmp_path / "link").symlink_to("/proc/self/mem")
     os.mkfifo(tmp_path / "pipe")
 
-    check_archives(tmp_path, MOST)
+    check_archives(tmp_path, MOST, SECONDS)
 
 
 def test_check_archives_stops_if_run_is_cancelled(tmp_path):
@@ -94,6 +115,6 @@ def test_check_archives_stops_if_run_is_cancelled(tmp_path):
     token = current.set(scope)
     try:
         with pytest.raises(Cancelled):
-            check_archives(tmp_path, MOST)
+            check_archives(tmp_path, MOST, SECONDS)
     finally:
         current.reset(token)

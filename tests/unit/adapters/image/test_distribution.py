@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.image.distribution import assignments, examine
-from supply_chain.adapters.image.file_content import HEAD, Keeper, read_file
+from supply_chain.adapters.image.distribution import examine, parse_assignments
+from supply_chain.adapters.image.file_content import HEAD, ContentStore, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
 
 RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
@@ -20,7 +20,7 @@ OWN = "/var/lib/dpkg/status"
 
 
 def examined(files, links=None, conflicts=()):
-    made, keeper = Filesystem(), Keeper(io.BytesIO())
+    made, keeper = Filesystem(), ContentStore(io.BytesIO())
     members = []
     for path, text in files.items():
         member = tarfile.TarInfo(path.lstrip("/"))
@@ -157,7 +157,7 @@ def test_findings_beyond_the_list_limit_are_counted(monkeypatch):
 @given(st.text(max_size=200))
 def test_assignments_accepts_any_text(text):
     """The last assignment of a name counts, with or without quotes."""
-    found = assignments(text)
+    found = parse_assignments(text)
 
     assert all(name == name.upper() for name in found)
-    assert assignments(text + '\nID=one\nID="t\\"wo"\n')["ID"] == 't"wo'
+    assert parse_assignments(text + '\nID=one\nID="t\\"wo"\n')["ID"] == 't"wo'

@@ -24,11 +24,11 @@ from supply_chain.adapters.image.file_content import (
     HEAD,
     MOST_STREAMS,
     START,
-    Keeper,
-    database_in,
+    ContentStore,
+    decode_texts,
+    detect_database,
+    find_secret_patterns,
     read_file,
-    readings,
-    secrets_in,
 )
 
 
@@ -53,7 +53,7 @@ def zipped(name="flask-0.1.dist-info/METADATA", before=b"", comment=b"", more=()
 
 
 def kind(content):
-    return read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive
+    return read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).archive
 
 
 def noise(size):
@@ -169,7 +169,7 @@ def test_archive_is_recognised_by_its_content(content, form):
 @example(b"", b"")
 def test_read_file_accepts_any_content(content, start):
     """No content raises an exception."""
-    keeper = Keeper(io.BytesIO())
+    keeper = ContentStore(io.BytesIO())
     content = start + content
 
     found = read_file(io.BytesIO(content), len(content), keeper, secrets=True)
@@ -180,7 +180,7 @@ def test_read_file_accepts_any_content(content, start):
 
 def test_keeper_keeps_only_small_files():
     """Memory and disk use stay bounded."""
-    keeper = Keeper(io.BytesIO())
+    keeper = ContentStore(io.BytesIO())
     large = b"x" * (HEAD + 1)
 
     assert keeper.read(read_file(io.BytesIO(large), len(large), keeper, secrets=False)) is None
@@ -214,7 +214,7 @@ RECORD = b"Package: apt\nStatus: install ok installed\nVersion: 2\nArchitecture:
 )
 def test_package_database_is_recognised_by_its_content(content, manager):
     """The path of the file does not matter."""
-    assert database_in(content) == manager
+    assert detect_database(content) == manager
 
 
 TOKEN = b"ghp_" + b"aB3" * 12
@@ -270,8 +270,8 @@ PEM = "private key"
 )
 def test_known_secret_formats_are_found(content, kinds):
     """Documented example keys and programs that search for keys contain no secret."""
-    assert [kind for _, kind in secrets_in(b"first line\n" + content)] == kinds
-    assert all(line == 2 for line, _ in secrets_in(b"first line\n" + content))
+    assert [kind for _, kind in find_secret_patterns(b"first line\n" + content)] == kinds
+    assert all(line == 2 for line, _ in find_secret_patterns(b"first line\n" + content))
 
 
 SECRETS = {
@@ -302,7 +302,7 @@ def database(rows, encoding="UTF-8"):
 
 def kinds(content):
     """Return the kinds of secrets found in a file and in its compressed parts."""
-    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
     return {kind for _, kind in (*found.secrets, *found.packed)}
 
 
@@ -365,7 +365,7 @@ def test_secret_in_utf16_or_utf32_is_found_on_its_line(encoding, before):
     """No byte order mark is needed, and the text may be in a binary file."""
     for name, secret in SECRETS.items():
         content = before + f"é\n{secret}".encode(encoding) + b"\xff\xff\0\0"
-        found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+        found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
         assert [line for line, _ in found.secrets] == [2 + before.count(b"\n")], name
 
 
@@ -374,10 +374,10 @@ def test_utf16_and_utf32_text_counts_as_text(encoding):
     """Passwords are searched in it; binary numbers of the same width are no text."""
     text, numbers = "clé: il n'y a rien à voir\n".encode(encoding), bytes(64) + b"\x01\x02\0\x03" * 16
 
-    assert len(readings(text)) == 2 and "rien" in readings(text)[1]
-    assert read_file(io.BytesIO(text), len(text), Keeper(io.BytesIO()), secrets=True).text
-    assert readings(numbers + b"\xff") == ()
-    assert not read_file(io.BytesIO(numbers + b"\xff"), len(numbers), Keeper(io.BytesIO()), secrets=True).text
+    assert len(decode_texts(text)) == 2 and "rien" in decode_texts(text)[1]
+    assert read_file(io.BytesIO(text), len(text), ContentStore(io.BytesIO()), secrets=True).text
+    assert decode_texts(numbers + b"\xff") == ()
+    assert not read_file(io.BytesIO(numbers + b"\xff"), len(numbers), ContentStore(io.BytesIO()), secrets=True).text
 
 
 def test_zero_byte_does_not_make_utf8_binary():
@@ -385,10 +385,10 @@ def test_zero_byte_does_not_make_utf8_binary():
     text, large = "db\nmot clé: a\n\0".encode(), b"\0" * (HEAD - 1) + "é".encode()
 
     for content in (text, large):
-        assert readings(content)
-        assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).text
+        assert decode_texts(content)
+        assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).text
     for content in (b"\0\xff", b"\0\xc3"):
-        assert not read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).text
+        assert not read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).text
 
 
 def png(chunk, content):
@@ -446,11 +446,11 @@ PACKED = {
 def test_secret_in_compressed_content_is_found(content):
     """The line is counted in the unpacked content."""
     assert TOKEN not in content
-    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
 
     assert found.secrets == ()
     assert [kind for _, kind in found.packed] == ["GitHub token"]
-    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).packed == ()
+    assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).packed == ()
 
 
 def test_private_key_in_java_class_is_ignored():
@@ -473,10 +473,10 @@ def test_secret_across_two_chunks_is_found_on_its_line(before):
     """A file is read in chunks."""
     content = b"\n" * before + TOKEN + b"\n" * 100
 
-    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
 
     assert found.secrets == ((before + 1, "GitHub token"),)
-    assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).secrets == ()
+    assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).secrets == ()
 
 
 @pytest.mark.parametrize(("first", "size"), [(b"\0\0\xff", 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
@@ -484,7 +484,7 @@ def test_large_file_is_searched_to_its_end(first, size):
     """Padding must not hide a secret behind it."""
     content = first * size + b" " + TOKEN
 
-    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True)
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
 
     assert (found.secrets, found.text) == (((1, "GitHub token"),), first == b"x")
 
@@ -494,7 +494,7 @@ def test_many_secrets_of_one_kind_do_not_hide_another_kind():
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
     content = key * (2 * file_content.MOST_SECRETS) + TOKEN
 
-    found = read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=True).secrets
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).secrets
 
     assert len(found) == file_content.MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
 
@@ -503,4 +503,4 @@ def test_node_program_with_embedded_application_is_an_archive():
     """The plain node program contains the same marker with another ending."""
     for ending, form in ((b"1", "Node.js application"), (b"0", "")):
         content = ELF + b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:" + ending
-        assert read_file(io.BytesIO(content), len(content), Keeper(io.BytesIO()), secrets=False).archive == form
+        assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).archive == form

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.image import filesystem
-from supply_chain.adapters.image.filesystem import Filesystem, Kind, LayerInvalid, printable
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, LayerInvalid, escape_path
 from tests.unit.conftest import tries
 
 
@@ -244,7 +244,7 @@ def test_conflicts_are_recorded_up_to_a_limit():
 
 def test_printable_escapes_bytes_and_control_characters():
     """A name may not be valid text."""
-    assert printable("/a\udcff\n\u202e") == "/a\\xff\\n\\u202e"
+    assert escape_path("/a\udcff\n\u202e") == "/a\\xff\\n\\u202e"
 
 
 @given(st.binary(max_size=1500))

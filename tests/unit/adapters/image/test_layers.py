@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.image import budget as image_budget
 from supply_chain.adapters.image import layers
 from supply_chain.adapters.image.budget import TooLong
-from supply_chain.adapters.image.file_content import HEAD, MARKS, Keeper
+from supply_chain.adapters.image.file_content import HEAD, MARKS, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
 from supply_chain.adapters.process.command import Cancellation, Tool
 from supply_chain.adapters.tools import secrets
@@ -722,7 +722,7 @@ def test_reading_stops_when_its_run_is_cancelled(kind, content):
                 return super().read(size)
 
         with pytest.raises(Cancelled):
-            layers._Image(10 * MIB, Keeper(io.BytesIO()), secrets=True).add(Packed(content), kind)
+            layers._Image(10 * MIB, ContentStore(io.BytesIO()), secrets=True).add(Packed(content), kind)
 
 
 def test_cancelled_run_reads_no_image(tmp_path):

@@ -20,11 +20,11 @@ from supply_chain.adapters.process.command import (
     LINES,
     Cancellation,
     Tool,
-    _Kept,
-    all_at_once,
+    _BoundedBuffer,
     cancellation,
     current,
     run,
+    run_concurrently,
 )
 from supply_chain.errors import Cancelled, DiskFull, EngineUnsuitable, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import CONTROL
@@ -112,11 +112,11 @@ def test_inherit_passes_changed_environment_to_commands(monkeypatch):
     """A process forked by the prefork server imported plumbum before its environment was set."""
     monkeypatch.setenv("HTTPS_PROXY", "http://mine")
     try:
-        command.inherit()
+        command.inherit_environment()
         assert "HTTPS_PROXY=http://mine" in SH.run("-c", "env", timeout=9).stdout.split()
     finally:
         monkeypatch.undo()
-        command.inherit()
+        command.inherit_environment()
     assert "http://mine" not in SH.run("-c", "env", timeout=9).stdout
 
 
@@ -189,7 +189,7 @@ def test_process_in_another_group_does_not_delay_the_caller(tmp_path, does):
 def test_output_written_just_before_the_end_is_kept():
     """On a busy machine the reader may resume only after the command has ended."""
     read, write = os.pipe()
-    over, looks, kept = threading.Event(), iter([False]), command._Kept(100)
+    over, looks, kept = threading.Event(), iter([False]), command._BoundedBuffer(100)
 
     def look(descriptor, seconds):
         if (found := next(looks, True)) is False:
@@ -265,7 +265,7 @@ def test_all_at_once_runs_parts_in_parallel():
     """Each part waits for the other, so a sequential execution would time out."""
     barrier = threading.Barrier(2, timeout=10)
 
-    assert sorted(all_at_once(barrier.wait, barrier.wait)) == [0, 1]
+    assert sorted(run_concurrently(barrier.wait, barrier.wait)) == [0, 1]
 
 
 def test_all_at_once_raises_after_all_parts_ended():
@@ -280,7 +280,7 @@ def test_all_at_once_raises_after_all_parts_ended():
         finished.set()
 
     with pytest.raises(EngineUnsuitable):
-        all_at_once(fails, succeeds)
+        run_concurrently(fails, succeeds)
 
     assert finished.is_set()
 
@@ -300,7 +300,7 @@ def test_interrupt_ends_the_commands_of_all_parts(monkeypatch):
 
     monkeypatch.setattr("supply_chain.adapters.process.command.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        all_at_once(builds)
+        run_concurrently(builds)
 
     assert scopes[0].cancelled
 
@@ -325,7 +325,7 @@ def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
 
     monkeypatch.setattr(command, "wait", waits)
     with pytest.raises(KeyboardInterrupt):
-        all_at_once(lambda: all_at_once(builds, builds))
+        run_concurrently(lambda: run_concurrently(builds, builds))
 
     assert said == ["ended", "ended"]
 
@@ -373,7 +373,7 @@ def test_output_without_line_end_is_truncated():
 @pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
 def test_kept_output_is_head_and_tail_without_overlap(sizes):
     """Nothing is lost as long as it fits, and nothing is repeated."""
-    kept, whole = _Kept(3), b""
+    kept, whole = _BoundedBuffer(3), b""
     for n, size in enumerate(sizes):
         kept.add(bytes([65 + n]) * size)
         whole += bytes([65 + n]) * size
@@ -555,6 +555,6 @@ def test_slow_watch_takes_little_of_the_running_time(monkeypatch):
     monkeypatch.setattr(command, "_readable", lambda end, seconds: passes(seconds))
 
     with pytest.raises(ToolTimedOut):
-        command._await(0, "slow", 600, watch)
+        command._wait_for(0, "slow", 600, watch)
     assert 0 < looked[0] < 600 / 10
     assert clock[0] == 600

@@ -27,7 +27,7 @@ from supply_chain.adapters.process import tool_errors
 )
 def test_passing_recognises_transient_errors(said):
     """A transient error is retried."""
-    assert tool_errors.passing(said) and not tool_errors.denied(said) and not tool_errors.skewed(said)
+    assert tool_errors.is_transient(said) and not tool_errors.is_denied(said) and not tool_errors.is_clock_skew(said)
 
 
 @pytest.mark.parametrize(
@@ -43,25 +43,25 @@ def test_passing_recognises_transient_errors(said):
 )
 def test_denied_recognises_missing_permissions(said):
     """A retry does not help."""
-    assert tool_errors.denied(said) and not tool_errors.passing(said)
+    assert tool_errors.is_denied(said) and not tool_errors.is_transient(said)
 
 
 @pytest.mark.parametrize("said", ["manifest unknown", "NAME_UNKNOWN: name unknown", "repository does not exist"])
 def test_absent_recognises_missing_images_and_repositories(said):
     """A missing image is neither an outage nor a denial."""
-    assert tool_errors.absent(said) and not tool_errors.passing(said) and not tool_errors.denied(said)
+    assert tool_errors.is_not_found(said) and not tool_errors.is_transient(said) and not tool_errors.is_denied(said)
 
 
 @pytest.mark.parametrize("said", ["Signature expired: now", "Signature not yet current", "RequestTimeTooSkewed"])
 def test_skewed_recognises_wrong_clock(said):
     """AWS tolerates a difference of five minutes."""
-    assert tool_errors.skewed(said) and not tool_errors.passing(said)
+    assert tool_errors.is_clock_skew(said) and not tool_errors.is_transient(said)
 
 
 @pytest.mark.parametrize("said", ["cp: No space left on device", "write /x/data: no space left on device: unknown"])
 def test_full_recognises_full_disk(said):
     """Any program may report it."""
-    assert tool_errors.full(said) and not tool_errors.passing(said)
+    assert tool_errors.is_disk_full(said) and not tool_errors.is_transient(said)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_full_recognises_full_disk(said):
 )
 def test_engine_lost_recognises_unreachable_docker_engine(said):
     """Whatever the engine was doing is not finished."""
-    assert tool_errors.engine_lost(said)
+    assert tool_errors.is_engine_lost(said)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_engine_lost_recognises_unreachable_docker_engine(said):
 def test_other_output_matches_no_tool_error(said):
     """A digest or a name may contain the digits of a status, and a failed build is an error of the build."""
     reasons = (
-        tool_errors.passing,
-        tool_errors.denied,
-        tool_errors.absent,
-        tool_errors.skewed,
-        tool_errors.engine_lost,
-        tool_errors.full,
+        tool_errors.is_transient,
+        tool_errors.is_denied,
+        tool_errors.is_not_found,
+        tool_errors.is_clock_skew,
+        tool_errors.is_engine_lost,
+        tool_errors.is_disk_full,
     )
     assert not any(reason(said) for reason in reasons)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, InProcess, Registry
+from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, MemoryCache, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import (
     AccessDenied,
@@ -103,7 +103,7 @@ def client(answer, memory=None, **settings):
     transport = httpx.MockTransport(answer)
     settings = {"wait": lambda seconds: None, **settings}
     http = RegistryHttp("registry.test", lambda: ("AWS", "secret"), transport=transport, **settings)
-    return Registry(http, memory or InProcess())
+    return Registry(http, memory or MemoryCache())
 
 
 def always(status, **kwargs):
@@ -155,7 +155,7 @@ def test_content_of_a_digest_is_requested_once(server):
 def test_content_beyond_the_memory_limit_is_read_again(server):
     """The memory of a run must not grow with the evidence of an image."""
     digest = client(server).attach(REF, TYPE, b"said", {})
-    registry = client(server, memory=InProcess(room=3))
+    registry = client(server, memory=MemoryCache(room=3))
 
     for _ in range(2):
         assert registry.content(ImageRef(repository="dev/hello", digest=digest)) == b"said"

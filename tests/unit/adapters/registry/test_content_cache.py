@@ -13,7 +13,7 @@ PATH = "curated/hello/blobs/sha256:" + "a" * 64
 @pytest.fixture
 def kept(tmp_path):
     content = ContentCache(tmp_path / "content")
-    content.keep(PATH, b"one\ntwo", "text/plain")
+    content.put(PATH, b"one\ntwo", "text/plain")
     return content
 
 
@@ -30,8 +30,8 @@ def test_cache_returns_content_and_media_type_of_path(kept):
 
 def test_cache_does_not_store_large_content(kept):
     """The SBOMs of a whole fleet would fill the disk."""
-    kept.keep("sbom", b"x" * (LARGEST + 1), "")
-    kept.keep("report", b"x" * LARGEST, "")
+    kept.put("sbom", b"x" * (LARGEST + 1), "")
+    kept.put("report", b"x" * LARGEST, "")
 
     assert kept.get("sbom") is None and kept.get("report") is not None
 
@@ -46,7 +46,7 @@ def test_cache_ignores_file_writable_for_others(kept):
 def test_cache_removes_content_unused_for_a_week(kept):
     """Reading content marks it as used."""
     old = time.time() - UNUSED - 60
-    kept.keep("gone", b"", "")
+    kept.put("gone", b"", "")
     for file in kept.directory.glob("*/*"):
         os.utime(file, (old, old))
 

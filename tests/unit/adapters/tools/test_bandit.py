@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.bandit import LARGEST, SOURCE_VERSION, judged, parse_report, scan_source
-from supply_chain.development.review import reviewed
+from supply_chain.adapters.tools.bandit import LARGEST, SOURCE_VERSION, judge_reports, parse_report, scan_source
+from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.model.manifest import Review
@@ -39,7 +39,7 @@ def finding(severity: str, filename: str = "./app.py", test_id: str = "B602") ->
 @pytest.mark.parametrize("severity", ["MEDIUM", "HIGH"])
 def test_medium_and_high_findings_fail_the_check(severity: str):
     """Each finding names its file and line."""
-    _, warned, failed = judged([parse_report(report(finding(severity)))])
+    _, warned, failed = judge_reports([parse_report(report(finding(severity)))])
 
     assert warned == ()
     assert failed == (f"app.py:3: {severity.lower()}: subprocess call with shell=True (B602)",)
@@ -48,7 +48,7 @@ def test_medium_and_high_findings_fail_the_check(severity: str):
 @pytest.mark.parametrize("severity", ["LOW", "UNDEFINED"])
 def test_low_and_undefined_findings_warn(severity: str):
     """They are reported but refuse nothing."""
-    _, warned, failed = judged([parse_report(report(finding(severity)))])
+    _, warned, failed = judge_reports([parse_report(report(finding(severity)))])
 
     assert (len(warned), failed) == (1, ())
 
@@ -56,7 +56,7 @@ def test_low_and_undefined_findings_warn(severity: str):
 @pytest.mark.parametrize("name", ["./tests/test_app.py", "./test_app.py", "./app/tests/helpers.py", "./conftest.py"])
 def test_asserts_in_tests_are_no_finding(name: str):
     """Tests consist of assertions."""
-    _, warned, failed = judged([parse_report(report(finding("LOW", name, "B101")))])
+    _, warned, failed = judge_reports([parse_report(report(finding("LOW", name, "B101")))])
 
     assert (warned, failed) == ((), ())
 
@@ -64,21 +64,21 @@ def test_asserts_in_tests_are_no_finding(name: str):
 @pytest.mark.parametrize("name", ["./app.py", "./attests/app.py", "./latest_app.py"])
 def test_asserts_outside_of_tests_warn(name: str):
     """Optimised bytecode has no assertions, so no check may depend on one."""
-    _, warned, _ = judged([parse_report(report(finding("LOW", name, "B101")))])
+    _, warned, _ = judge_reports([parse_report(report(finding("LOW", name, "B101")))])
 
     assert len(warned) == 1
 
 
 def test_file_that_bandit_cannot_read_fails_the_check():
     """An unread file must not count as clean."""
-    _, _, failed = judged([parse_report(report(errors=({"filename": "./app.py", "reason": "syntax error"},)))])
+    _, _, failed = judge_reports([parse_report(report(errors=({"filename": "./app.py", "reason": "syntax error"},)))])
 
     assert failed == ("app.py: not scanned: syntax error",)
 
 
 def test_findings_silenced_by_comments_are_reported():
     """The author may silence a finding, but everybody has to see it."""
-    _, warned, _ = judged([parse_report(report(nosec=2))])
+    _, warned, _ = judge_reports([parse_report(report(nosec=2))])
 
     assert warned == ("app.py: comments silence 2 findings",)
 
@@ -235,6 +235,6 @@ def test_scan_source_fails_for_too_large_file_unless_reviewed(tmp_path: Path):
 
     assert (result.failed, result.passed) == (("large.py:1: larger than 2 MiB, not read",), ())
     review = Review(check="source", at=("large.py:1",), reason="a table of names")
-    assert reviewed(result, [review]).warned == (f"{result.failed[0]}, which was reviewed: a table of names",)
+    assert apply_reviews(result, [review]).warned == (f"{result.failed[0]}, which was reviewed: a table of names",)
     (tmp_path / "large.py").write_text("#" * LARGEST)
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 0 lines in 1 files",)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.tools.rootfs import Package, Rootfs, merged, merged_link, needed
+from supply_chain.adapters.tools.rootfs import Package, Rootfs, merge_link, merge_path, resolve_dependencies
 from supply_chain.errors import BuildFailed
 
 EPOCH = 1_700_000_000
@@ -68,7 +68,7 @@ def content(root: tarfile.TarFile, name: str) -> bytes:
 )  # fmt: skip
 def test_merged_moves_paths_below_usr(path: str, place: str):
     """Files in /bin, /sbin and /lib belong into /usr (merged-usr)."""
-    assert merged(path) == place
+    assert merge_path(path) == place
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_merged_moves_paths_below_usr(path: str, place: str):
 )  # fmt: skip
 def test_merged_link_keeps_target_of_moved_link(path: str, target: str, place: str):
     """A relative link needs another target after its move."""
-    assert merged_link(path, target) == place
+    assert merge_link(path, target) == place
 
 
 def test_root_has_merged_usr_links_whatever_packages_contain(written):
@@ -206,14 +206,20 @@ def test_needed_omits_dpkg_and_its_own_dependencies():
         package("unrelated"),
     ]
 
-    assert needed(["python3"], fetched) == {"python3", "python3-minimal", "libpython3", "libssl3t64", "zlib1g"}
+    assert resolve_dependencies(["python3"], fetched) == {
+        "python3",
+        "python3-minimal",
+        "libpython3",
+        "libssl3t64",
+        "zlib1g",
+    }
 
 
 def test_needed_keeps_declared_package():
     """A declared package must never be omitted silently."""
     fetched = [package("openssl", "Depends: libssl3\n"), package("libssl3"), package("dpkg")]
 
-    assert needed(["openssl"], fetched) == {"openssl", "libssl3"}
+    assert resolve_dependencies(["openssl"], fetched) == {"openssl", "libssl3"}
 
 
 def test_package_is_read_from_its_control_archive():

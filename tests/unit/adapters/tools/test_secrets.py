@@ -15,8 +15,8 @@ from supply_chain.adapters.tools.secrets import (
     SECRETS_VERSION,
     SecretSearch,
     find_secrets,
-    places_in,
-    tools_of,
+    list_secret_tools,
+    parse_places,
 )
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -63,7 +63,9 @@ def test_kinds_finds_known_formats_in_program_output(text: str, kinds: tuple[str
 
 def test_search_version_is_among_the_tools_of_each_check():
     """A new version of the search makes earlier check results outdated."""
-    assert SecretSearch(DETECT).tools == tools_of(DETECT) == {"detect-secrets": "1", "secrets": SECRETS_VERSION}
+    assert (
+        SecretSearch(DETECT).tools == list_secret_tools(DETECT) == {"detect-secrets": "1", "secrets": SECRETS_VERSION}
+    )
 
 
 def test_find_secrets_reads_files_unknown_to_git(tmp_path: Path):
@@ -387,14 +389,17 @@ def test_places_in_merges_findings_of_one_line():
         {"type": "AWS Access Key", "line_number": 4, "hashed_secret": "…"},
         {"type": "AWS Access Key", "line_number": 3, "hashed_secret": "…"}]}}"""
 
-    assert places_in(report) == {("a.ini", 3): {"AWS Access Key"}, ("a.ini", 4): {"AWS Access Key", "Secret Keyword"}}
+    assert parse_places(report) == {
+        ("a.ini", 3): {"AWS Access Key"},
+        ("a.ini", 4): {"AWS Access Key", "Secret Keyword"},
+    }
 
 
 @pytest.mark.parametrize("report", ["", "[]", "{}", '{"results": []}'])
 def test_unreadable_report_raises_check_not_made(report: str):
     """Such a report is neither a pass nor a failure."""
     with pytest.raises(CheckNotMade, match="detect-secrets' report"):
-        places_in(report)
+        parse_places(report)
 
 
 def test_in_files_finds_passwords_in_files_of_an_image():

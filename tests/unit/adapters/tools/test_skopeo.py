@@ -17,7 +17,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import skopeo
-from supply_chain.adapters.tools.skopeo import CONFIG, MANIFEST, Skopeo, fully_encrypted, pack, same_content, unsuitable
+from supply_chain.adapters.tools.skopeo import (
+    CONFIG,
+    MANIFEST,
+    Skopeo,
+    pack,
+    require_encrypted,
+    require_same_content,
+    require_suitable,
+)
 from supply_chain.errors import (
     AccessDenied,
     ImageDamaged,
@@ -208,7 +216,7 @@ def test_unwrapped_key_that_is_no_private_key_is_refused(played: Skopeo, copy: I
 def test_fully_encrypted_refuses_plain_layer_or_no_layer(manifest: dict[str, Any]) -> None:
     """skopeo exits with status 0 in any case, so the media types decide."""
     with pytest.raises(ImageDamaged, match="not encrypted"):
-        fully_encrypted(IMAGE, manifest)
+        require_encrypted(IMAGE, manifest)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +231,12 @@ def test_fully_encrypted_refuses_plain_layer_or_no_layer(manifest: dict[str, Any
 def test_unsuitable_refuses_image_that_cannot_be_restored(manifest: dict[str, Any]) -> None:
     """An index, an empty image and the format of Docker are refused with the remedy."""
     with pytest.raises(ImageUnsuitable, match="oci-mediatypes"):
-        unsuitable(IMAGE, manifest)
+        require_suitable(IMAGE, manifest)
 
 
 def test_same_content_accepts_reformatted_manifest(tmp_path: Path) -> None:
     """skopeo rewrites manifests, so the configuration and the layers decide."""
-    same_content(IMAGE, SIGNED, layout(tmp_path / "layout", SIGNED, b"content", b"{}"))
+    require_same_content(IMAGE, SIGNED, layout(tmp_path / "layout", SIGNED, b"content", b"{}"))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +253,7 @@ def test_same_content_accepts_reformatted_manifest(tmp_path: Path) -> None:
 def test_same_content_refuses_other_content(tmp_path: Path, manifest: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
     """The decrypted layers have to be exactly the signed ones in their order."""
     with pytest.raises(ImageDamaged):
-        same_content(IMAGE, SIGNED, layout(tmp_path / "layout", manifest, *blobs))
+        require_same_content(IMAGE, SIGNED, layout(tmp_path / "layout", manifest, *blobs))
 
 
 def test_same_content_refuses_blob_that_does_not_match_its_digest(tmp_path: Path) -> None:
@@ -254,7 +262,7 @@ def test_same_content_refuses_blob_that_does_not_match_its_digest(tmp_path: Path
     (directory / "blobs/sha256" / digest_of(b"content")[7:]).write_bytes(b"CONTENT")
 
     with pytest.raises(ImageDamaged):
-        same_content(IMAGE, SIGNED, directory)
+        require_same_content(IMAGE, SIGNED, directory)
 
 
 def test_pack_writes_signed_manifest_and_its_blobs_only(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def report(make):
 @pytest.fixture
 def kept(tmp_path, report):
     results = ReportCache(tmp_path / "results")
-    results.put(Key.made(report), report)
+    results.put(Key.of_report(report), report)
     return results
 
 
@@ -26,7 +26,7 @@ def file_in(kept):
 
 def test_cache_returns_report_only_for_its_key(kept, report):
     """The directory is accessible only for its owner."""
-    key = Key.made(report)
+    key = Key.of_report(report)
 
     assert kept.get(key) == report
     assert kept.get(key.model_copy(update={"version": "2"})) is None
@@ -36,11 +36,11 @@ def test_cache_returns_report_only_for_its_key(kept, report):
 def test_cache_ignores_report_under_the_name_of_another(kept, report, make):
     """A clean report copied over another one must have no effect."""
     other = report.model_copy(update={"sbom": "sha256:" + "c" * 64})
-    kept.put(Key.made(other), other)
-    first, second = (next(kept.directory.glob(f"*/{Key.made(each).name}.json")) for each in (report, other))
+    kept.put(Key.of_report(other), other)
+    first, second = (next(kept.directory.glob(f"*/{Key.of_report(each).name}.json")) for each in (report, other))
     first.write_bytes(second.read_bytes())
 
-    assert kept.get(Key.made(report)) is None and kept.get(Key.made(other)) == other
+    assert kept.get(Key.of_report(report)) is None and kept.get(Key.of_report(other)) == other
 
 
 @pytest.mark.parametrize("change", ["cut", "empty", "link", "open to others"])
@@ -57,7 +57,7 @@ def test_cache_ignores_damaged_or_foreign_file(kept, report, tmp_path, change):
     if change == "open to others":
         file.chmod(0o666)
 
-    assert kept.get(Key.made(report)) is None
+    assert kept.get(Key.of_report(report)) is None
 
 
 def test_cache_refuses_directory_writable_for_others(kept, report):
@@ -65,13 +65,13 @@ def test_cache_refuses_directory_writable_for_others(kept, report):
     kept.directory.chmod(0o777)
 
     with pytest.raises(SettingInvalid, match="Others can write"):
-        kept.put(Key.made(report), report)
+        kept.put(Key.of_report(report), report)
 
 
 def test_cache_removes_reports_of_other_databases(kept, report):
     """Reports of an old database are never requested again."""
     newer = report.model_copy(update={"database": report.database.model_copy(update={"digest": "xxh64:9"})})
-    kept.put(Key.made(newer), newer)
+    kept.put(Key.of_report(newer), newer)
     kept.forget_others("xxh64:9")
 
-    assert kept.get(Key.made(report)) is None and kept.get(Key.made(newer)) == newer
+    assert kept.get(Key.of_report(report)) is None and kept.get(Key.of_report(newer)) == newer

@@ -1,4 +1,4 @@
-"""A world for the tests: a copy of the laptop's AWS behind a proxy, and a Prefect whose blocks point to it."""
+"""A sandbox for the tests: a copy of the laptop's AWS behind a proxy, and a Prefect whose blocks point to it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.support.command import ROOT, Ran, cscm
 from tests.support.place import free_ports
 from tests.support.waiting import until_ready
 
-from .between import Between, Relay
+from .fault_proxy import FaultProxy, Relay
 
-PLACE = "world"
-OWNER = "tests-of-the-world"
+PLACE = "sandbox"
+OWNER = "tests-of-the-sandbox"
 GONE = "gone"
 """A base that is mapped to an image of another registry: the same registry under another name."""
 ROOM = 48 * 1024 * 1024
@@ -49,12 +49,12 @@ register_laptop(LaptopState.model_validate_json(sys.stdin.read()))
 
 
 @dataclass
-class World:
-    """The parts of the world; `directory` contains all files."""
+class Sandbox:
+    """The parts of the sandbox; `directory` contains all files."""
 
     directory: Path
     laptop: LaptopState
-    between: Between
+    proxy: FaultProxy
     relay: Relay
     emulator: subprocess.Popen[bytes]
     environment: dict[str, str]
@@ -97,7 +97,7 @@ class World:
         if service not in self.clients:
             key = self.registry_disk / "root-key.json"
             session = emulator_root(key, self.laptop.region)
-            self.clients[service] = session.client(service, endpoint_url=f"http://{self.between.target}")
+            self.clients[service] = session.client(service, endpoint_url=f"http://{self.proxy.target}")
         return self.clients[service]
 
     def manifests(self, repository: str) -> dict[str, dict[str, Any]]:
@@ -108,8 +108,8 @@ class World:
         except ecr.exceptions.RepositoryNotFoundException:
             return {}
         digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
-        auth = Ecr(ecr, self.between.target).credentials()
-        with httpx.Client(base_url=f"http://{self.between.target}/v2/{repository}/", auth=auth) as client:
+        auth = Ecr(ecr, self.proxy.target).credentials()
+        with httpx.Client(base_url=f"http://{self.proxy.target}/v2/{repository}/", auth=auth) as client:
             return {d: client.get(f"manifests/{d}").raise_for_status().json() for d in digests}
 
     def repository(self, name: str) -> None:
@@ -138,8 +138,8 @@ class World:
 
 
 @contextlib.contextmanager
-def world(directory: Path) -> Iterator[World]:
-    """Start all parts of the world; they end with the block."""
+def sandbox(directory: Path) -> Iterator[Sandbox]:
+    """Start all parts of the sandbox; they end with the block."""
     home = Home.find(start=ROOT)
     project = _project(directory, home)
     for name in ("aws", "temporary", "home"):
@@ -154,18 +154,18 @@ def world(directory: Path) -> Iterator[World]:
         emulator = _emulator(directory, home, profile.ports.emulator)
         stack.callback(emulator.wait)
         stack.callback(emulator.kill)
-        between = Between(f"127.0.0.1:{profile.ports.emulator}")
-        stack.callback(between.stop)
+        proxy = FaultProxy(f"127.0.0.1:{profile.ports.emulator}")
+        stack.callback(proxy.stop)
         relay = Relay(directory / "engine.sock")
         stack.callback(relay.close)
         environment = {**prefect_server.prefect_environment(own, profile), "TMPDIR": str(directory / "temporary")}
-        state = _state(load_state(home), directory, between, relay)
+        state = _state(load_state(home), directory, proxy, relay)
         register = [sys.executable, "-c", REGISTER]
         subprocess.run(
             register, input=state.model_dump_json(), text=True, cwd=ROOT, env={**os.environ, **environment}, check=True
         )
         prefect = Prefect.of(own, prefect_server.api_url(profile))
-        yield World(directory, state, between, relay, emulator, environment, prefect)
+        yield Sandbox(directory, state, proxy, relay, emulator, environment, prefect)
 
 
 def _project(directory: Path, home: Home) -> Path:
@@ -192,16 +192,16 @@ def _emulator(directory: Path, home: Home, port: int) -> subprocess.Popen[bytes]
     return process
 
 
-def _state(laptop: LaptopState, directory: Path, between: Between, relay: Relay) -> LaptopState:
+def _state(laptop: LaptopState, directory: Path, proxy: FaultProxy, relay: Relay) -> LaptopState:
     return laptop.model_copy(
         update={
-            "endpoint_url": f"http://{between.host}",
-            "registry": between.host,
+            "endpoint_url": f"http://{proxy.host}",
+            "registry": proxy.host,
             "project": directory / "project",
             "tools": directory / "tools",
             "database_directory": directory / "database",
             "engine": laptop.engine.model_copy(update={"url": relay.url}),
             "owner": OWNER,
-            "bases": {GONE: f"{between.host.replace('127.0.0.1', 'localhost')}/upstream/base@sha256:{'a' * 64}"},
+            "bases": {GONE: f"{proxy.host.replace('127.0.0.1', 'localhost')}/upstream/base@sha256:{'a' * 64}"},
         }
     )

@@ -8,23 +8,23 @@ import pytest
 from supply_chain.model.image import ImageRef
 from tests.support.application import Application
 
-from .world import World
+from .sandbox import Sandbox
 
 pytestmark = pytest.mark.real
 
 
 def test_image_is_curated_and_deployed_after_all_faults(
-    world: World, candidate: ImageRef, application: Application
+    sandbox: Sandbox, candidate: ImageRef, application: Application
 ) -> None:
     """The failed runs left nothing that is in the way."""
-    curated = world.cscm("curate", str(candidate), "--json")
+    curated = sandbox.cscm("curate", str(candidate), "--json")
     assert curated.status == 0, curated.stderr
-    ran = world.cscm(
-        "deploy", f"curated/{candidate.application}@{candidate.digest}", "--environment", "world", "--json"
+    ran = sandbox.cscm(
+        "deploy", f"curated/{candidate.application}@{candidate.digest}", "--environment", "sandbox", "--json"
     )
 
     assert ran.status == 0, ran.stderr
-    assert world.released(f"curated/{candidate.application}", candidate.digest)
+    assert sandbox.released(f"curated/{candidate.application}", candidate.digest)
     assert ran.result["digest"] == candidate.digest
     assert httpx.get(application.url).status_code == 200
-    assert list(world.temporary.iterdir()) == []
+    assert list(sandbox.temporary.iterdir()) == []

@@ -42,7 +42,7 @@ class Victim(StrEnum):
 
 
 @dataclass(frozen=True)
-class Strike:
+class Kill:
     """A `kill -9` of the victim during a step; `moment` is the fraction (0 to 1) of the step's usual duration."""
 
     victim: Victim
@@ -53,33 +53,33 @@ class Strike:
         return f"{self.victim} in {self.step}"
 
 
-def drawn(seed: int, victims: tuple[Victim, ...], *, all_of_them: bool) -> list[Strike]:
+def choose_kills(seed: int, victims: tuple[Victim, ...], *, all_of_them: bool) -> list[Kill]:
     """Return every victim at every step, or each victim once at a step that the seed chooses."""
     chance = random.Random(seed)
     if all_of_them:
-        return [Strike(victim, step, chance.random()) for step in STEPS for victim in victims]
-    return [Strike(victim, chance.choice(STEPS), chance.random()) for victim in victims]
+        return [Kill(victim, step, chance.random()) for step in STEPS for victim in victims]
+    return [Kill(victim, chance.choice(STEPS), chance.random()) for victim in victims]
 
 
-def victims(home: Home) -> tuple[Victim, ...]:
+def find_victims(home: Home) -> tuple[Victim, ...]:
     """Return the possible victims; the engine is one only if `cscm up` started it."""
     record = read_record(home.run / "engine.json")
     ours = record is not None and record.alive()
     return tuple(victim for victim in Victim if victim is not Victim.ENGINE or ours)
 
 
-def reach(run: Run, strike: Strike, begun: Callable[[], bool], usual: Mapping[str, float]) -> None:
-    """Wait for the strike's moment in its step; `begun` tells whether the first step has begun."""
-    number = STEPS.index(strike.step)
+def reach(run: Run, kill: Kill, begun: Callable[[], bool], usual: Mapping[str, float]) -> None:
+    """Wait for the kill's moment in its step; `begun` tells whether the first step has begun."""
+    number = STEPS.index(kill.step)
     under_way = begun if number == 0 else (lambda: STEPS[number - 1] in run.steps)
     eventually(lambda: run.over or under_way(), PATIENCE, run.told)
     assert not run.over, run.told()
-    until = time.monotonic() + strike.moment * usual[strike.step]
-    while time.monotonic() < until and strike.step not in run.steps:
+    until = time.monotonic() + kill.moment * usual[kill.step]
+    while time.monotonic() < until and kill.step not in run.steps:
         time.sleep(0.01)
 
 
-def kill(victim: Victim, run: Run, home: Home) -> None:
+def send_kill(victim: Victim, run: Run, home: Home) -> None:
     """Send SIGKILL to the victim."""
     if victim is Victim.FLOW:
         run.kill()

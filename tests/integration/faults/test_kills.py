@@ -13,12 +13,12 @@ from tests.support.application import Application
 from tests.support.command import ROOT
 from tests.support.eyes import Eyes
 
-from .strikes import Strike, drawn, kill, reach, up, victims
+from .kills import Kill, choose_kills, find_victims, reach, send_kill, up
 
 pytestmark = pytest.mark.real
 
 SEED = int(os.environ.get("CSCM_SEED") or time.time())
-STRIKES = drawn(SEED, victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_FAULTS") == "all")
+KILLS = choose_kills(SEED, find_victims(Home.find(start=ROOT)), all_of_them=os.environ.get("CSCM_FAULTS") == "all")
 """Each victim once, at a step and moment that the seed chooses; with CSCM_FAULTS=all, each at every step."""
 
 
@@ -36,29 +36,29 @@ def usual(interrupted: Application) -> Mapping[str, float]:
     return run.steps
 
 
-@pytest.mark.parametrize("strike", STRIKES, ids=str)
+@pytest.mark.parametrize("kill", KILLS, ids=str)
 def test_next_run_finishes_what_was_killed(
     interrupted: Application,
     usual: Mapping[str, float],
     eyes: Eyes,
     home: Home,
-    strike: Strike,
+    kill: Kill,
     record_property: Callable[[str, object], None],
 ) -> None:
     """The previous deployment serves all the time, and the result equals that of an undisturbed run."""
-    for name, value in (("seed", SEED), ("victim", strike.victim), ("step", strike.step)):
+    for name, value in (("seed", SEED), ("victim", kill.victim), ("step", kill.step)):
         record_property(name, value)
     revision = interrupted.next_revision()
     run = interrupted.chain()
-    reach(run, strike, lambda: eyes.begun("interrupted", run.started), usual)
-    kill(strike.victim, run, home)
+    reach(run, kill, lambda: eyes.begun("interrupted", run.started), usual)
+    send_kill(kill.victim, run, home)
 
     for _ in range(3):
         assert eyes.answers(interrupted.url), "the deployment before does not serve"
     up()
     status = run.end().status
     record_property("ended", {-9: "killed,", 0: "went on,"}.get(status, "failed,"))
-    print(f"CSCM_SEED={SEED}, {strike} at {strike.moment:.2f}: it ended with {status}\n{run.told()}")
+    print(f"CSCM_SEED={SEED}, {kill} at {kill.moment:.2f}: it ended with {status}\n{run.told()}")
     eyes.nothing_runs_on()
     again = interrupted.chain()
     ended = again.end()

@@ -16,8 +16,8 @@ from supply_chain.evidence.statement import TEST_RESULT, about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 
-from .between import Fault
-from .world import World
+from .fault_proxy import Fault
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
@@ -26,8 +26,8 @@ STATEMENT = about(ImageRef(repository="curated/weathered", digest="sha256:" + "a
 
 
 @contextlib.contextmanager
-def disabled(world: World, key: str) -> Iterator[None]:
-    kms = world.root("kms")
+def disabled(sandbox: Sandbox, key: str) -> Iterator[None]:
+    kms = sandbox.root("kms")
     identity = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
     kms.disable_key(KeyId=identity)
     try:
@@ -37,9 +37,9 @@ def disabled(world: World, key: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def dying(world: World, key: str) -> Iterator[None]:
+def dying(sandbox: Sandbox, key: str) -> Iterator[None]:
     """Schedule the key's deletion during the block."""
-    kms = world.root("kms")
+    kms = sandbox.root("kms")
     identity = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
     kms.schedule_key_deletion(KeyId=identity, PendingWindowInDays=7)
     try:
@@ -50,9 +50,9 @@ def dying(world: World, key: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def forbidden(world: World, key: str) -> Iterator[None]:
+def forbidden(sandbox: Sandbox, key: str) -> Iterator[None]:
     """Deny signing and encryption in the key's policy during the block."""
-    kms = world.root("kms")
+    kms = sandbox.root("kms")
     identity = kms.describe_key(KeyId=key)["KeyMetadata"]["KeyId"]
     before = kms.get_key_policy(KeyId=identity)["Policy"]
     deny = {"Effect": "Deny", "Principal": "*", "Action": ["kms:Sign", "kms:Encrypt"], "Resource": "*"}
@@ -66,27 +66,27 @@ def forbidden(world: World, key: str) -> Iterator[None]:
         kms.put_key_policy(KeyId=identity, PolicyName="default", Policy=before)
 
 
-Broken = Callable[[World, str], contextlib.AbstractContextManager[None]]
+Broken = Callable[[Sandbox, str], contextlib.AbstractContextManager[None]]
 CASES = [(disabled, KeyUnusable), (dying, KeyUnusable), (forbidden, AccessDenied)]
 
 
-def test_disabled_signing_key_stops_curation(world: World, candidate: ImageRef) -> None:
+def test_disabled_signing_key_stops_curation(sandbox: Sandbox, candidate: ImageRef) -> None:
     """Nothing is released, and the error names the key."""
-    with disabled(world, SIGNING):
-        ran = world.cscm("curate", str(candidate))
+    with disabled(sandbox, SIGNING):
+        ran = sandbox.cscm("curate", str(candidate))
 
     assert ran.status == 1
     assert "[key.unusable]" in ran.error and SIGNING in ran.error and "Enable the key" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert not world.released(f"curated/{candidate.application}", candidate.digest)
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert not sandbox.released(f"curated/{candidate.application}", candidate.digest)
 
 
 @pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
 def test_unusable_signing_key_signs_nothing(
-    world: World, cosign: Callable[[TierName], Cosign], broken: Broken, error: type[SupplyChainError]
+    sandbox: Sandbox, cosign: Callable[[TierName], Cosign], broken: Broken, error: type[SupplyChainError]
 ) -> None:
     """The error names the key or the role and is not retryable."""
-    with broken(world, SIGNING), pytest.raises(error) as caught:
+    with broken(sandbox, SIGNING), pytest.raises(error) as caught:
         cosign(TierName.CURATION).sign(STATEMENT)
 
     assert not caught.value.retryable
@@ -95,11 +95,11 @@ def test_unusable_signing_key_signs_nothing(
 
 @pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
 def test_unusable_content_key_encrypts_nothing(
-    world: World, kms: Callable[[TierName], Kms], broken: Broken, error: type[SupplyChainError]
+    sandbox: Sandbox, kms: Callable[[TierName], Kms], broken: Broken, error: type[SupplyChainError]
 ) -> None:
     """A copy whose key cannot be unwrapped would be lost."""
     ours, key = kms(TierName.CURATION), "alias/cscm-content"
-    with broken(world, key), pytest.raises(error):
+    with broken(sandbox, key), pytest.raises(error):
         verify_content_key(ours, key)
         ours.wrap(key, b"secret", {})
 
@@ -107,11 +107,11 @@ def test_unusable_content_key_encrypts_nothing(
 
 
 def test_kms_outage_is_retryable(
-    world: World, cosign: Callable[[TierName], Cosign], kms: Callable[[TierName], Kms]
+    sandbox: Sandbox, cosign: Callable[[TierName], Cosign], kms: Callable[[TierName], Kms]
 ) -> None:
     """This holds for cosign and boto3: an outage must not look like an unusable key."""
     for fault in (Fault("POST (Sign|GetPublicKey|DescribeKey|Encrypt)$", status=503), Fault("POST .*", status=500)):
-        with world.between.broken(fault):
+        with sandbox.proxy.broken(fault):
             with pytest.raises(AwsUnavailable):
                 cosign(TierName.CURATION).sign(STATEMENT)
             with pytest.raises(AwsUnavailable):
@@ -119,16 +119,16 @@ def test_kms_outage_is_retryable(
     assert AwsUnavailable.retryable
 
 
-def test_expired_credentials_are_replaced_once(world: World, kms: Callable[[TierName], Kms]) -> None:
+def test_expired_credentials_are_replaced_once(sandbox: Sandbox, kms: Callable[[TierName], Kms]) -> None:
     """The call is repeated with new credentials; if these are refused too, access is denied."""
     ours, over = kms(TierName.CURATION), b'{"__type": "ExpiredTokenException", "message": "expired"}'
     ours.wrap("alias/cscm-content", b"secret", {})
-    with world.between.broken(Fault("POST Encrypt", status=400, body=over, times=1)) as asked:
+    with sandbox.proxy.broken(Fault("POST Encrypt", status=400, body=over, times=1)) as asked:
         ours.wrap("alias/cscm-content", b"secret", {})
     assert asked == ["POST Encrypt", "POST AssumeRole", "POST Encrypt"]
 
     with (
-        world.between.broken(Fault("POST Encrypt", status=400, body=over)),
+        sandbox.proxy.broken(Fault("POST Encrypt", status=400, body=over)),
         pytest.raises(AccessDenied, match="also new ones"),
     ):
         ours.wrap("alias/cscm-content", b"secret", {})

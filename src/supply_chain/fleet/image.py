@@ -80,7 +80,7 @@ class Running(Model):
     healthy: bool | None = Field(default=None, description="null: unknown")
 
 
-class Seen(Model):
+class HostContainer(Model):
     """A container as a host reports it, whoever started it."""
 
     container: str = Field(description="its id")
@@ -97,7 +97,7 @@ class BuiltOn(Model):
     name: str = Field(description="its name in the Dockerfile")
 
 
-class KnownImage(Model):
+class FleetImage(Model):
     """A curated image by digest, and everything that is known of it."""
 
     ref: ImageRef
@@ -155,11 +155,11 @@ class KnownImage(Model):
         stand = (each for each in last.values() if each.environment or each == self.last(each.gate))
         return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate_name))
 
-    def bare(self) -> KnownImage:
+    def bare(self) -> FleetImage:
         """Return a copy with reference, storage, owner and deployments only, to hold all images during a rescan."""
-        return KnownImage(ref=self.ref, stored=self.stored, owner=self.owner, running=self.running)
+        return FleetImage(ref=self.ref, stored=self.stored, owner=self.owner, running=self.running)
 
-    def lean(self) -> KnownImage:
+    def lean(self) -> FleetImage:
         """Return a copy with only the findings that are known to be exploited, for when many images are in memory."""
         scan = self.scan.model_copy(update={"findings": self.scan.exploited}) if self.scan else None
         return self.model_copy(update={"scan": scan})

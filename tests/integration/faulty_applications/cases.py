@@ -28,7 +28,7 @@ DECLARATION: dict[str, Any] = {
     "owner": "tests",
     "test": {"command": ["/subject", "status-0"], "timeout": 5},
     "probe": {"port": 8080, "path": "/healthz", "start_timeout": 20, "stop_timeout": 1},
-    "environments": ["rubbish"],
+    "environments": ["faulty"],
     # vulnerabilities of Go's standard library are not what these applications test
     "limits": {"critical": None, "high": None, "medium": None, "unknown": None},
 }
@@ -85,7 +85,7 @@ class Case:
 
     @property
     def application(self) -> str:
-        return f"rubbish/{self.name}"
+        return f"faulty/{self.name}"
 
 
 def failed(name: str, code: str, says: str, **case: Any) -> Case:

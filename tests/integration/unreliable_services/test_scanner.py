@@ -18,7 +18,7 @@ from supply_chain.errors import DatabaseUnusable, DiskFull, ScannerFailed, ToolM
 from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.scanner import Sbom
 
-from .world import World
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
@@ -38,9 +38,9 @@ SBOM = Sbom(json.dumps(SYFT).encode(), 0, "syft 1.57.0")
 
 
 @contextlib.contextmanager
-def scanner(world: World, does: str) -> Iterator[None]:
+def scanner(sandbox: Sandbox, does: str) -> Iterator[None]:
     """Replace the scanner by a program that reports its version and then does `does`."""
-    (place,) = world.tools.glob("grype-*/grype")
+    (place,) = sandbox.tools.glob("grype-*/grype")
     real = place.readlink()
     place.unlink()
     place.write_text(f"#!/bin/sh\nreal={real}\n{ASKED_ITS_VERSION}\n{does}\n")
@@ -53,8 +53,8 @@ def scanner(world: World, does: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_scanner(world: World) -> Iterator[None]:
-    (place,) = world.tools.glob("grype-*/grype")
+def without_scanner(sandbox: Sandbox) -> Iterator[None]:
+    (place,) = sandbox.tools.glob("grype-*/grype")
     real = place.readlink()
     place.unlink()
     try:
@@ -64,42 +64,42 @@ def without_scanner(world: World) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def database(world: World) -> Iterator[Path]:
+def database(sandbox: Sandbox) -> Iterator[Path]:
     """Return the active database, which the test may break; it is restored afterwards."""
-    kept = world.directory / "kept"
-    shutil.copytree(world.database, kept, symlinks=True)
+    kept = sandbox.directory / "kept"
+    shutil.copytree(sandbox.database, kept, symlinks=True)
     try:
-        yield world.database
+        yield sandbox.database
     finally:
-        shutil.rmtree(world.database)
-        kept.rename(world.database)
+        shutil.rmtree(sandbox.database)
+        kept.rename(sandbox.database)
 
 
-def test_killed_scanner_stops_curation(world: World, candidate: ImageRef) -> None:
+def test_killed_scanner_stops_curation(sandbox: Sandbox, candidate: ImageRef) -> None:
     """Without a report nothing is signed."""
-    with scanner(world, "kill -9 $$"):
-        ran = world.cscm("curate", str(candidate))
+    with scanner(sandbox, "kill -9 $$"):
+        ran = sandbox.cscm("curate", str(candidate))
 
     assert ran.status == 1
     assert "[scanner.failed]" in ran.error and "status -9" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert not world.released(f"curated/{candidate.application}", candidate.digest)
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert not sandbox.released(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_damaged_database_stops_curation(world: World, candidate: ImageRef) -> None:
+def test_damaged_database_stops_curation(sandbox: Sandbox, candidate: ImageRef) -> None:
     """The error says how to restore the database."""
-    with database(world) as directory:
+    with database(sandbox) as directory:
         corrupt(directory)
-        ran = world.cscm("curate", str(candidate))
+        ran = sandbox.cscm("curate", str(candidate))
 
     assert ran.status == 1
     assert "[scanner.database-unusable]" in ran.error and "cscm up" in ran.error, ran.error
-    assert not world.released(f"curated/{candidate.application}", candidate.digest)
+    assert not sandbox.released(f"curated/{candidate.application}", candidate.digest)
 
 
-def test_missing_scanner_is_reported_before_a_scan(world: World, grype: Callable[[], Grype]) -> None:
+def test_missing_scanner_is_reported_before_a_scan(sandbox: Sandbox, grype: Callable[[], Grype]) -> None:
     """No other scanner on the machine is used instead."""
-    with without_scanner(world), pytest.raises(ToolMissing, match="cscm up"):
+    with without_scanner(sandbox), pytest.raises(ToolMissing, match="cscm up"):
         grype()
 
 
@@ -118,15 +118,17 @@ def test_missing_scanner_is_reported_before_a_scan(world: World, grype: Callable
     ],
     ids=["text", "bytes", "nothing", "no matches", "other matches", "other match", "cut off", "killed", "status 2"],
 )
-def test_incomplete_scanner_report_raises_scanner_failed(world: World, grype: Callable[[], Grype], does: str) -> None:
+def test_incomplete_scanner_report_raises_scanner_failed(
+    sandbox: Sandbox, grype: Callable[[], Grype], does: str
+) -> None:
     """The content and the exit status do not matter."""
-    with scanner(world, does), pytest.raises(ScannerFailed):
+    with scanner(sandbox, does), pytest.raises(ScannerFailed):
         grype().scan(SBOM)
 
 
-def test_scanner_without_disk_space_raises_disk_full(world: World, grype: Callable[[], Grype]) -> None:
+def test_scanner_without_disk_space_raises_disk_full(sandbox: Sandbox, grype: Callable[[], Grype]) -> None:
     """A full disk is no fault of the image."""
-    with scanner(world, 'exec "$real" "$@" > /dev/full'), pytest.raises(DiskFull, match="no space left"):
+    with scanner(sandbox, 'exec "$real" "$@" > /dev/full'), pytest.raises(DiskFull, match="no space left"):
         grype().scan(SBOM)
 
 
@@ -163,19 +165,19 @@ def own(directory: Path) -> Path:
 
 @pytest.mark.parametrize("broken", [missing, corrupt, cut_off, of_another_schema, of_another_model])
 def test_unusable_database_is_an_error(
-    world: World, grype: Callable[[], Grype], broken: Callable[[Path], None]
+    sandbox: Sandbox, grype: Callable[[], Grype], broken: Callable[[Path], None]
 ) -> None:
     """It must not lead to a report without findings."""
-    with database(world) as directory, pytest.raises(DatabaseUnusable, match="cscm up"):
+    with database(sandbox) as directory, pytest.raises(DatabaseUnusable, match="cscm up"):
         broken(directory)
         grype().scan(SBOM)
 
     assert grype().scan(SBOM).findings == ()
 
 
-def test_outdated_official_database_is_an_error(world: World, grype: Callable[[], Grype]) -> None:
+def test_outdated_official_database_is_an_error(sandbox: Sandbox, grype: Callable[[], Grype]) -> None:
     """Only the starter database may be old, and every verdict says that it was used."""
-    with database(world) as directory:
+    with database(sandbox) as directory:
         with contextlib.closing(sqlite3.connect(own(directory))) as db, db:
             old = datetime.now(UTC) - timedelta(days=10)
             db.execute("UPDATE db_metadata SET build_timestamp = ?", (old.strftime("%Y-%m-%d %H:%M:%S+00:00"),))

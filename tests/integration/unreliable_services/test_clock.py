@@ -20,8 +20,8 @@ from supply_chain.model.tier import TierName
 from tests.support.application import Application
 
 from .conftest import NAME
+from .sandbox import Sandbox
 from .test_registry import subject_of
-from .world import World
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
@@ -34,23 +34,23 @@ def found(at: datetime) -> CheckResult:
 
 
 @pytest.fixture
-def ahead(world: World, store: Store, registry: Callable[[TierName], Registry]) -> ImageRef:
+def ahead(sandbox: Sandbox, store: Store, registry: Callable[[TierName], Registry]) -> ImageRef:
     """An image whose builder's clock was an hour fast."""
-    subject = subject_of(world, registry(TierName.DEVELOPMENT), "dev/ahead")
+    subject = subject_of(sandbox, registry(TierName.DEVELOPMENT), "dev/ahead")
     then = datetime.now(UTC) + HOUR
     if not registry(TierName.DEVELOPMENT).referrers(subject):
         store(TierName.DEVELOPMENT).attach(subject, TEST_RESULT, found(then).predicate(), then)
     return subject
 
 
-def test_curation_stops_at_evidence_from_the_future(world: World, ahead: ImageRef) -> None:
+def test_curation_stops_at_evidence_from_the_future(sandbox: Sandbox, ahead: ImageRef) -> None:
     """It would count as the newest for an hour, even against a later refusal."""
-    ran = world.cscm("curate", str(ahead))
+    ran = sandbox.cscm("curate", str(ahead))
 
     assert ran.status == 1
     assert "[clock.wrong]" in ran.error and "development signed" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert world.manifests(f"curated/{ahead.application}") == {}
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert sandbox.manifests(f"curated/{ahead.application}") == {}
 
 
 def test_evidence_from_the_future_is_read_only_by_an_equally_fast_clock(ahead: ImageRef, store: Store) -> None:
@@ -78,18 +78,18 @@ def test_aws_call_with_a_wrong_clock_raises_clock_wrong(
 
 @pytest.mark.parametrize("off", ["+1h", "-1h"])
 def test_chain_on_a_machine_with_a_wrong_clock_fails_with_clock_wrong(
-    world: World, application: Application, off: str
+    sandbox: Sandbox, application: Application, off: str
 ) -> None:
     """All of its programs see the wrong clock; it ends at the first call to AWS and offers nothing."""
     application.next_revision()
-    before = world.manifests(f"dev/{NAME}")
+    before = sandbox.manifests(f"dev/{NAME}")
 
-    ran = world.cscm("chain", str(application.path), environment=wrong_clock(off))
+    ran = sandbox.cscm("chain", str(application.path), environment=wrong_clock(off))
 
     assert ran.status == 1
     assert "[clock.wrong]" in ran.error and "Set this machine's clock" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert world.manifests(f"dev/{NAME}") == before
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert sandbox.manifests(f"dev/{NAME}") == before
 
 
 def wrong_clock(off: str) -> dict[str, str]:

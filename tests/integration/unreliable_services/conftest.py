@@ -1,4 +1,4 @@
-"""An application in a world of its own: one revision that serves, and one that waits for curation."""
+"""An application in a sandbox of its own: one revision that serves, and one that waits for curation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.kms import Kms
-from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.docker.engine import list_images
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import grype_environment, knows, read_database
+from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.container import OWNER as OWNED
 from supply_chain.model.image import ImageRef
@@ -31,45 +31,45 @@ from tests.support.application import Application
 from tests.support.command import Ran, cscm
 from tests.support.place import clear, free_port
 
-from .between import Fault
-from .world import OWNER, PLACE, World
-from .world import world as made
+from .fault_proxy import Fault
+from .sandbox import OWNER, PLACE, Sandbox
+from .sandbox import sandbox as made
 
 NAME = "weathered"
 
 
 @pytest.fixture(scope="session")
-def world(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def sandbox(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     bases = cscm("bases", "proxy")
     assert bases.status == 0, bases.stderr
-    with made(tmp_path_factory.mktemp("world")) as it:
+    with made(tmp_path_factory.mktemp("sandbox")) as it:
         yield it
     clear(engine, f"{OWNED}={OWNER}")
-    for image in listed(engine.api):
+    for image in list_images(engine.api):
         for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
-            if name.startswith((it.between.host, f"cscm.local/{NAME}")):
+            if name.startswith((it.proxy.host, f"cscm.local/{NAME}")):
                 with contextlib.suppress(docker.errors.ImageNotFound):  # removed with another of its names
                     engine.images.remove(name, force=True)
 
 
 @pytest.fixture(scope="session")
-def application(world: World, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+def application(sandbox: Sandbox, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
     it = Application(NAME, tmp_path_factory.mktemp("source") / NAME, free_port())
     it.write(program, PLACE)
-    world.document.write_text(place(it.port))
+    sandbox.document.write_text(place(it.port))
     return it
 
 
 def place(port: int) -> str:
     """Return the environment's document."""
-    return f"name: {PLACE}\ndescription: Where the world is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
+    return f"name: {PLACE}\ndescription: Where the sandbox is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
 
 
 @pytest.fixture(scope="session")
-def first(world: World, application: Application) -> ImageRef:
+def first(sandbox: Sandbox, application: Application) -> ImageRef:
     """A revision that went through the whole chain and serves."""
     application.next_revision()
-    ran = world.cscm("chain", str(application.path), "--json")
+    ran = sandbox.cscm("chain", str(application.path), "--json")
     assert ran.status == 0, ran.stderr
     return ImageRef(repository=f"curated/{NAME}", digest=ran.result["digest"])
 
@@ -101,10 +101,10 @@ class Troubled:
 
 
 @pytest.fixture(scope="session")
-def troubled(world: World, application: Application, first: ImageRef) -> Troubled:
+def troubled(sandbox: Sandbox, application: Application, first: ImageRef) -> Troubled:
     application.next_revision()
-    with world.between.broken(*PASSING):
-        ran = world.cscm("build", str(application.path), "--json", "--verbose")
+    with sandbox.proxy.broken(*PASSING):
+        ran = sandbox.cscm("build", str(application.path), "--json", "--verbose")
     assert ran.status == 0, ran.stderr + ran.stdout
     return Troubled(ran, ImageRef.model_validate(ran.result["ref"]))
 
@@ -116,45 +116,45 @@ def candidate(troubled: Troubled) -> ImageRef:
 
 
 @pytest.fixture(scope="session")
-def ecr(world: World) -> Callable[[TierName], Ecr]:
+def ecr(sandbox: Sandbox) -> Callable[[TierName], Ecr]:
     """The ECR client of a tier behind the proxy, created as the tier's block does."""
-    return functools.cache(lambda tier: Ecr(world.session(tier).client("ecr"), world.between.host))
+    return functools.cache(lambda tier: Ecr(sandbox.session(tier).client("ecr"), sandbox.proxy.host))
 
 
 @pytest.fixture(scope="session")
-def registry(world: World, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
+def registry(sandbox: Sandbox, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Registry]:
     """A function that returns a new registry client without a cache."""
     return lambda tier: Registry(
-        RegistryHttp(world.between.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
+        RegistryHttp(sandbox.proxy.host, ecr(tier).credentials, insecure=True, renew=ecr(tier).forget_token)
     )
 
 
 @pytest.fixture(scope="session")
-def kms(world: World) -> Callable[[TierName], Kms]:
-    return functools.cache(lambda tier: Kms(world.session(tier).client("kms")))
+def kms(sandbox: Sandbox) -> Callable[[TierName], Kms]:
+    return functools.cache(lambda tier: Kms(sandbox.session(tier).client("kms")))
 
 
 @pytest.fixture
-def toolbox(world: World) -> Toolbox:
-    return toolbox_in(world.tools)
+def toolbox(sandbox: Sandbox) -> Toolbox:
+    return toolbox_in(sandbox.tools)
 
 
 @pytest.fixture
-def cosign(world: World, toolbox: Toolbox, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Cosign]:
+def cosign(sandbox: Sandbox, toolbox: Toolbox, ecr: Callable[[TierName], Ecr]) -> Callable[[TierName], Cosign]:
     def of(tier: TierName) -> Cosign:
-        key = f"awskms:///{world.laptop.identities[tier].signing_alias}"
-        config, environment = ecr(tier).docker_config, world.session(tier).environment
-        return Cosign(toolbox.find("cosign"), key, world.between.host, config, True, environment)
+        key = f"awskms:///{sandbox.laptop.identities[tier].signing_alias}"
+        config, environment = ecr(tier).docker_config, sandbox.session(tier).environment
+        return Cosign(toolbox.find("cosign"), key, sandbox.proxy.host, config, True, environment)
 
     return of
 
 
 @pytest.fixture
 def store(
-    world: World, registry: Callable[[TierName], Registry], cosign: Callable[[TierName], Cosign]
+    sandbox: Sandbox, registry: Callable[[TierName], Registry], cosign: Callable[[TierName], Cosign]
 ) -> Callable[..., EvidenceStore]:
     """A function that returns the evidence store of a tier, with a clock."""
-    trusted = {tier: identity.public_key for tier, identity in world.laptop.identities.items()}
+    trusted = {tier: identity.public_key for tier, identity in sandbox.laptop.identities.items()}
 
     def of(tier: TierName, now: Callable[[], datetime] = clock) -> EvidenceStore:
         return EvidenceStore(tier, registry(tier), cosign(tier), trusted, now)
@@ -163,14 +163,14 @@ def store(
 
 
 @pytest.fixture
-def grype(world: World) -> Callable[[], Grype]:
+def grype(sandbox: Sandbox) -> Callable[[], Grype]:
     """A function that returns the scanner in its present state."""
 
     def now() -> Grype:
-        tool = toolbox_in(world.tools).find("grype")
-        held = world.database
+        tool = toolbox_in(sandbox.tools).find("grype")
+        held = sandbox.database
         environment = grype_environment(held)
-        return Grype(tool, environment, lambda: read_database(held).facts, lambda d: knows(held, d), clock)
+        return Grype(tool, environment, lambda: read_database(held).facts, lambda d: has_distribution(held, d), clock)
 
     return now
 

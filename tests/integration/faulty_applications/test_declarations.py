@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from cscm_laptop.home import Home
-from supply_chain.adapters.docker.engine import listed
+from supply_chain.adapters.docker.engine import list_images
 from supply_chain.model.manifest import FILE
 from tests.support.command import Ran, cscm
 from tests.support.eyes import Eyes
@@ -25,7 +25,7 @@ from .cases import DECLARATION
 
 pytestmark = pytest.mark.real
 
-NAME = "rubbish-declared"
+NAME = "faulty-declared"
 GOOD = yaml.safe_dump({"name": NAME, **DECLARATION}, sort_keys=False)
 LINES = GOOD.splitlines()
 
@@ -133,13 +133,13 @@ def test_invalid_declaration_is_reported_with_its_line(answers: dict[str, Ran], 
 
 def test_prefect_run_of_invalid_declaration_fails_with_the_same_message(home: Home, tmp_path: Path) -> None:
     """Who typed the path into the form reads in the run what is wrong."""
-    directory, eyes = tmp_path / "rubbish-typed", Eyes(home, tmp_path, tmp_path, "rubbish")
+    directory, eyes = tmp_path / "faulty-typed", Eyes(home, tmp_path, tmp_path, "faulty")
     directory.mkdir()
     changed("port: 8080", "port: many")(directory / FILE)
 
     run = eyes.prefect.ended(eyes.prefect.start("chain/on-demand", path=str(directory)))
 
-    assert (run["state_name"], run["name"]) == ("Failed", "chain rubbish-typed")
+    assert (run["state_name"], run["name"]) == ("Failed", "chain faulty-typed")
     assert f"{FILE}:{PORT}:3: service.probe.port: " in run["state"]["message"]
     assert "[declaration.invalid]" in run["state"]["message"]
     assert eyes.containers(NAME) == []
@@ -147,13 +147,13 @@ def test_prefect_run_of_invalid_declaration_fails_with_the_same_message(home: Ho
 
 def test_invalid_declarations_start_nothing(answers: dict[str, Ran], home: Home, tmp_path: Path) -> None:
     """There is no run, no repository, no image and no container."""
-    eyes = Eyes(home, tmp_path, tmp_path, "rubbish")
+    eyes = Eyes(home, tmp_path, tmp_path, "faulty")
     runs = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})
     repositories = [
         each["repositoryName"] for each in eyes.ecr().describe_repositories(maxResults=1000)["repositories"]
     ]
     client = docker.from_env()
-    images = [tag for image in listed(client.api) for tag in image["RepoTags"] or ()]
+    images = [tag for image in list_images(client.api) for tag in image["RepoTags"] or ()]
     client.close()
 
     assert answers and runs == []

@@ -21,8 +21,8 @@ from tests.support.place import placed
 
 from .cases import CASES, Case, End
 
-PLACE = "rubbish"
-SERVING = "rubbish/serving"
+PLACE = "faulty"
+SERVING = "faulty/serving"
 AT_ONCE = 3
 INFORMATION = b"\xff Go buildinf:"
 """The marker of a Go program's list of modules (Go's debug/buildinfo)."""

@@ -21,48 +21,48 @@ from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.tier import TierName
 from tests.support.application import Application
 
-from .between import Fault
-from .world import World
+from .fault_proxy import Fault
+from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
 Of = Callable[[TierName], Registry]
 
 
-def test_registry_outage_before_a_push_fails_the_run(world: World, application: Application) -> None:
+def test_registry_outage_before_a_push_fails_the_run(sandbox: Sandbox, application: Application) -> None:
     """No image of the revision is offered."""
     revision = application.next_revision()
-    with world.between.broken(Fault(r" /v2/", status=503, body=b"away")):
-        ran = world.cscm("chain", str(application.path))
+    with sandbox.proxy.broken(Fault(r" /v2/", status=503, body=b"away")):
+        ran = sandbox.cscm("chain", str(application.path))
 
     assert ran.status == 1
     assert "[registry.unavailable]" in ran.error and "503" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert not [t for t in world.tags(f"dev/{application.path.name}") if t.startswith(revision[:7])]
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert not [t for t in sandbox.tags(f"dev/{application.path.name}") if t.startswith(revision[:7])]
 
 
-def test_truncated_layer_is_not_curated(world: World, candidate: ImageRef) -> None:
+def test_truncated_layer_is_not_curated(sandbox: Sandbox, candidate: ImageRef) -> None:
     """The registry claims that the response is complete, but the digest differs."""
-    layer = blobs_of(world.manifests(candidate.repository)[candidate.digest], candidate)[-1]
-    with world.between.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
-        ran = world.cscm("curate", str(candidate), "--force")
+    layer = blobs_of(sandbox.manifests(candidate.repository)[candidate.digest], candidate)[-1]
+    with sandbox.proxy.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
+        ran = sandbox.cscm("curate", str(candidate), "--force")
 
     assert ran.status == 1
     assert "[image.damaged]" in ran.error and "Do not use the image" in ran.error, ran.error
-    assert world.last_run()["state_type"] == "FAILED"
-    assert not world.released(f"curated/{candidate.application}", candidate.digest)
+    assert sandbox.last_run()["state_type"] == "FAILED"
+    assert not sandbox.released(f"curated/{candidate.application}", candidate.digest)
 
 
 def test_damaged_layer_is_not_retryable_but_closed_connection_is(
-    world: World, registry: Of, candidate: ImageRef
+    sandbox: Sandbox, registry: Of, candidate: ImageRef
 ) -> None:
     """Repeating the request cannot repair wrong content."""
     ours = registry(TierName.DEVELOPMENT)
     layer = blobs_of(ours.manifest(candidate), candidate)[-1]
     verify = ours.verify_blob, candidate.repository, layer.digest, layer.size
-    with world.between.broken(Fault("GET /v2/.*/blobs/", keep=100)) as asked, pytest.raises(RegistryUnavailable) as cut:
+    with sandbox.proxy.broken(Fault("GET /v2/.*/blobs/", keep=100)) as asked, pytest.raises(RegistryUnavailable) as cut:
         verify[0](*verify[1:])
-    with world.between.broken(Fault("GET /v2/.*/blobs/", keep=100, lie=True)) as again, pytest.raises(ImageDamaged):
+    with sandbox.proxy.broken(Fault("GET /v2/.*/blobs/", keep=100, lie=True)) as again, pytest.raises(ImageDamaged):
         verify[0](*verify[1:])
 
     verify[0](*verify[1:])
@@ -70,23 +70,23 @@ def test_damaged_layer_is_not_retryable_but_closed_connection_is(
     assert cut.value.retryable and not ImageDamaged.retryable
 
 
-def test_client_waits_as_long_as_retry_after_says(world: World, registry: Of, candidate: ImageRef) -> None:
+def test_client_waits_as_long_as_retry_after_says(sandbox: Sandbox, registry: Of, candidate: ImageRef) -> None:
     """The request is repeated after the given time and not before."""
     fault = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "2"}, times=1)
     began = time.monotonic()
-    with world.between.broken(fault):
+    with sandbox.proxy.broken(fault):
         registry(TierName.DEVELOPMENT).manifest(candidate)
 
     assert 2 <= time.monotonic() - began < 6
 
 
-def test_client_gives_up_after_long_or_repeated_failures(world: World, registry: Of, candidate: ImageRef) -> None:
+def test_client_gives_up_after_long_or_repeated_failures(sandbox: Sandbox, registry: Of, candidate: ImageRef) -> None:
     """The error names the wait or the status."""
     hour = Fault("GET /v2/.*/manifests/", status=429, headers={"Retry-After": "3600"})
-    with world.between.broken(hour), pytest.raises(RegistryUnavailable, match="asks to come back in 3600 s"):
+    with sandbox.proxy.broken(hour), pytest.raises(RegistryUnavailable, match="asks to come back in 3600 s"):
         registry(TierName.DEVELOPMENT).manifest(candidate)
     never = Fault("GET /v2/.*/manifests/", status=500)
-    with world.between.broken(never), pytest.raises(RegistryUnavailable, match="answered 500"):
+    with sandbox.proxy.broken(never), pytest.raises(RegistryUnavailable, match="answered 500"):
         registry(TierName.DEVELOPMENT).manifest(candidate)
 
     assert len(hour.hits) == 1 and LONGEST_WAIT < 3600
@@ -99,7 +99,7 @@ def test_client_gives_up_after_long_or_repeated_failures(world: World, registry:
 @pytest.mark.parametrize("tool", ["crane", "syft", "cosign"])
 @pytest.mark.parametrize("fault", [Fault(" /v2/", status=503), Fault(" /v2/")], ids=["503", "no answer"])
 def test_every_registry_tool_reports_an_outage_as_retryable(
-    world: World,
+    sandbox: Sandbox,
     toolbox: Toolbox,
     ecr: Callable[[TierName], Ecr],
     cosign: Callable[[TierName], Cosign],
@@ -108,59 +108,59 @@ def test_every_registry_tool_reports_an_outage_as_retryable(
     fault: Fault,
 ) -> None:
     """It must not look like a fault of the image, the scanner or the signature."""
-    host, config = world.between.host, ecr(TierName.CURATION).docker_config
+    host, config = sandbox.proxy.host, ecr(TierName.CURATION).docker_config
     asks: dict[str, Callable[[], object]] = {
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
         "syft": lambda: Syft(toolbox.find("syft"), host, config, True, examine=lambda ref: Examination()).of_image(
             first
         ),
-        "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(world)),
+        "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(sandbox)),
     }
-    cosign(TierName.CURATION).verify_image(first, public_key(world))
-    with world.between.broken(fault), pytest.raises(RegistryUnavailable):
+    cosign(TierName.CURATION).verify_image(first, public_key(sandbox))
+    with sandbox.proxy.broken(fault), pytest.raises(RegistryUnavailable):
         asks[tool]()
 
 
-def public_key(world: World) -> str:
-    return world.laptop.identities[TierName.CURATION].public_key
+def public_key(sandbox: Sandbox) -> str:
+    return sandbox.laptop.identities[TierName.CURATION].public_key
 
 
-def test_outage_after_a_push_leaves_no_partial_statement(world: World, registry: Of) -> None:
+def test_outage_after_a_push_leaves_no_partial_statement(sandbox: Sandbox, registry: Of) -> None:
     """The referrer is written last, so earlier uploads have no effect without it."""
     ours = registry(TierName.DEVELOPMENT)
-    subject = subject_of(world, ours, "dev/halfway")
+    subject = subject_of(sandbox, ours, "dev/halfway")
     with (
-        world.between.broken(Fault("PUT /v2/.*/manifests/", status=500)) as asked,
+        sandbox.proxy.broken(Fault("PUT /v2/.*/manifests/", status=500)) as asked,
         pytest.raises(RegistryUnavailable),
     ):
         ours.attach(subject, "application/vnd.example", b"content", {})
     assert ours.referrers(subject) == ()
-    with world.between.down(), pytest.raises(RegistryUnavailable, match="did not answer"):
+    with sandbox.proxy.down(), pytest.raises(RegistryUnavailable, match="did not answer"):
         ours.attach(subject, "application/vnd.example", b"content", {})
 
     ours.attach(subject, "application/vnd.example", b"content", {})
     assert len(ours.referrers(subject)) == 1
     assert len([each for each in asked if each.startswith("PUT /v2/dev/halfway/manifests/")]) == 1
-    refused = world.cscm("curate", str(subject))
+    refused = sandbox.cscm("curate", str(subject))
     assert refused.status == 3, refused.stderr
     assert "provenance.missing" in refused.stdout
-    assert world.last_run()["state_name"] == "Refused"
+    assert sandbox.last_run()["state_name"] == "Refused"
 
 
-def test_expired_registry_token_is_replaced_once(world: World, registry: Of, candidate: ImageRef) -> None:
+def test_expired_registry_token_is_replaced_once(sandbox: Sandbox, registry: Of, candidate: ImageRef) -> None:
     """The registry may report it as 401 or 403."""
     ours = registry(TierName.DEVELOPMENT)
     ours.referrers(candidate)
     said = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
     for fault in (Fault("GET /v2/", status=401, times=1), Fault("GET /v2/", status=403, body=said, times=1)):
-        with world.between.broken(fault) as asked:
+        with sandbox.proxy.broken(fault) as asked:
             ours.referrers(candidate)
         assert [each.split()[1].startswith("/v2/") for each in asked] == [True, False, True], asked
 
 
-def subject_of(world: World, registry: Registry, repository: str) -> ImageRef:
+def subject_of(sandbox: Sandbox, registry: Registry, repository: str) -> ImageRef:
     """Push an image without layers to a repository of its own."""
-    world.repository(repository)
+    sandbox.repository(repository)
     config = registry.push_blob(repository, b"{}")
     empty = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": []})

@@ -45,7 +45,7 @@ class Fault:
         return True
 
 
-class Between:
+class FaultProxy:
     """A proxy in front of another address. Clients sign for its address, and requests are forwarded unchanged."""
 
     def __init__(self, target: str) -> None:
@@ -96,7 +96,7 @@ class Between:
             return next((each for each in self.faults if each.takes(request, agent)), None)
 
 
-def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
+def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 60
@@ -123,7 +123,7 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
         def _pass(self) -> None:
             body = self._body()
             what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or _action(body) or self.path
-            fault = between.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
+            fault = proxy.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
             if fault and fault.status is not None:
                 self._answer(fault.status, dict(fault.headers), fault.body)
             elif fault and fault.keep is None:
@@ -142,7 +142,7 @@ def _handler(between: Between) -> type[BaseHTTPRequestHandler]:
             return b"".join(parts)
 
         def _forward(self, body: bytes, fault: Fault | None) -> None:
-            upstream = http.client.HTTPConnection(between.target, timeout=60)
+            upstream = http.client.HTTPConnection(proxy.target, timeout=60)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
             if body or self.command in ("POST", "PUT", "PATCH"):
                 headers["Content-Length"] = str(len(body))
