@@ -307,14 +307,14 @@ def _whole(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, 
     bound, unchanged = tools * 1.05 + 1.5, median([r.flow for r in again])
     around = median([r.process - r.flow for r in again])
     return [
-        "| | measured | goal |",
-        "| --- | --- | --- |",
-        f"| cold chain, first line to final state, s | {flow:.2f} | "
-        f"{_held(flow, bound, f'{bound:.2f} (script × 1.05 + 1.5)')} |",
-        f"| the same commands by a plain script, s | {tools:.2f} | |",
-        f"| ratio, round by round | {ratio:.2f} | |",
-        f"| unchanged run, s | {unchanged:.2f} | {_held(unchanged, 3)} |",
-        f"| process around the flow (start, imports, end), s | {around:.2f} | |",
+        "| | measured | goal",
+        "|---|---|---",
+        f"cold chain, first line to final state, s | {flow:.2f} | "
+        f"{_held(flow, bound, f'{bound:.2f} (script × 1.05 + 1.5)')}",
+        f"the same commands by a plain script, s | {tools:.2f} |",
+        f"ratio, round by round | {ratio:.2f} |",
+        f"unchanged run, s | {unchanged:.2f} | {_held(unchanged, 3)}",
+        f"process around the flow (start, imports, end), s | {around:.2f} |",
         _memory_row("peak memory of the flow's process, MiB", max(r.memory for r in cold)),
         _memory_row(f"the same with an image of {big[0]} MiB that cannot be compressed", big[1].memory),
         "",
@@ -327,18 +327,17 @@ def _steps(cold: list[Run], plain: list[Run], again: list[Run]) -> list[str]:
     for name, other in SAME.items():
         mine, unchanged = (median([r.steps.get(name, 0.0) for r in runs]) for runs in (cold, again))
         its = median([r.steps.get(other, 0.0) for r in plain]) if other else 0.0
-        rows.append(f"| {name} | {mine:.1f} | {its:.1f} | {mine - its:+.1f} | {unchanged:.1f} |")
+        rows.append(f"{name} | {mine:.1f} | {its:.1f} | {mine - its:+.1f} | {unchanged:.1f}")
     rest, idle = (median([r.flow - sum(r.steps.values()) for r in runs]) for runs in (cold, again))
     return [
         "## Where the difference goes",
         "",
-        "| step | chain | script | difference | unchanged |",
-        "| --- | --- | --- | --- | --- |",
+        "step | chain | script | difference | unchanged",
+        "---|---|---|---|---",
         *rows,
-        f"| between the steps | {rest:.1f} | | {rest:+.1f} | {idle:.1f} |",
+        f"between the steps | {rest:.1f} | | {rest:+.1f} | {idle:.1f}",
         "",
-        "The script reads no evidence back and asks no policy: the gates and what `monitor` looks at have no",
-        "counterpart in it. What stands for `monitor` in it is the stopping of the container before.",
+        "The script reads no evidence and has no gates; in place of `monitor` it stops the previous container.",
         "",
     ]
 
@@ -352,9 +351,9 @@ def _many(seconds: float, each: list[dict[str, float]]) -> list[str]:
         f"{len(each)} small bases through development and curation: {seconds:.1f} s, "
         f"{len(each) / seconds * 60:.1f} a minute.",
         "",
-        "| step | median | longest |",
-        "| --- | --- | --- |",
-        *(f"| {name} | {median(times):.1f} | {max(times):.1f} |" for name, times in took.items() if times),
+        "step | median | longest",
+        "---|---|---",
+        *(f"{name} | {median(times):.1f} | {max(times):.1f}" for name, times in took.items() if times),
     ]
 
 
@@ -363,7 +362,7 @@ def _held(value: float, goal: float, told: str = "") -> str:
 
 
 def _memory_row(what: str, mib: float) -> str:
-    return f"| {what} | {mib:.0f} | {_held(mib, 300)} |"
+    return f"{what} | {mib:.0f} | {_held(mib, 300)}"
 
 
 def _ram() -> float:

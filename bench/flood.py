@@ -302,21 +302,21 @@ def section(results: Sequence[Result]) -> str:
     lines = [
         TITLE, "",
         f"Written by `python -m bench.flood` on {datetime.now(UTC):%Y-%m-%d}; load before each arm "
-        f"{', '.join(f'{each.load:.1f}' for each in results)}. Seconds late are from the time at which a run was to "
-        "start, or at which another application's push was signed, to the start of its run.", "",
-        "| flood | runs made | others late, median / p95 | Prefect's API, median / p95 | honest pushes decided | done "
-        "after |", "| --- | --- | --- | --- | --- | --- |",
+        f"{', '.join(f'{each.load:.1f}' for each in results)}. All in seconds, median/p95. *Late*: from the scheduled "
+        "time, or the signature of another application's push, to the start of the run.", "",
+        "flood | runs | others late | Prefect's API | honest pushes decided | done after",
+        "---|---|---|---|---|---",
     ]  # fmt: skip
     for each in results:
         lateness = "<br>".join(
-            f"{name}: {statistics.median(late):.1f} / {p95(late):.1f} s{_missed(p95(late), LATE)}"
+            f"{name} {statistics.median(late):.1f}/{p95(late):.1f}{_missed(p95(late), LATE)}"
             for name, late in each.late.items() if late
         )  # fmt: skip
-        api = f"{statistics.median(each.api):.2f} / {p95(each.api):.2f} s{_missed(p95(each.api), SLOW)}"
+        api = f"{statistics.median(each.api):.2f}/{p95(each.api):.2f}{_missed(p95(each.api), SLOW)}"
         made = ", ".join(f"{number} {name}" for name, number in sorted(each.made.items()))
-        done = f"{each.done:.0f} s" if each.done is not None else f"**not within {PATIENCE:.0f} s**"
-        lateness += "".join(f"<br>(what was flooded itself: {late:.0f} s)" for late in each.own)
-        lines.append(f"| {each.flood} | {made} | {lateness} | {api} | {each.decided} of {each.expected} | {done} |")
+        done = f"{each.done:.0f}" if each.done is not None else f"**not within {PATIENCE:.0f}**"
+        lateness += "".join(f"<br>(the flooded application {late:.0f})" for late in each.own)
+        lines.append(f"{each.flood} | {made} | {lateness} | {api} | {each.decided} of {each.expected} | {done}")
     lines += ["", f"Goals: at most {LATE:.0f} s late and {SLOW:.0f} s for the API, 95 of 100 times; nothing is lost."]
     return "\n".join(lines) + "\n"
 

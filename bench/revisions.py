@@ -53,14 +53,14 @@ def section(rounds: list[list[tuple[float, float]]], names: list[str], load: flo
         f"Written by `python -m bench.revisions` on {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, each with "
         f"a laptop of its own, {len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
         "",
-        "| chain | before, s | after, s | ratio, round by round | goal |",
-        "| --- | --- | --- | --- | --- |",
+        "chain | before, s | after, s | ratio, round by round | goal",
+        "---|---|---|---|---",
     ]
     for index, name in enumerate(("cold", "unchanged")):
         before, after = (statistics.median(each[arm][index] for each in rounds) for arm in (0, 1))
         ratio = statistics.median(new[index] / old[index] for old, new in rounds)
         goal = f"≤ {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if name == "cold" else ""
-        lines.append(f"| {name} | {before:.2f} | {after:.2f} | {ratio:.2f} | {goal} |")
+        lines.append(f"{name} | {before:.2f} | {after:.2f} | {ratio:.2f} | {goal}".rstrip())
     return lines
 
 

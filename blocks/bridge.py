@@ -19,14 +19,11 @@ class Bridge(Setting):
 
     _block_type_name: ClassVar[str] = "Supply Chain Bridge"
     _block_type_slug: ClassVar[str] = "supply-chain-bridge"
-    _description: ClassVar[str] = (
-        "The AWS role of the bridge, which carries messages about pushed images to Prefect, and its two queues."
-    )
+    _description: ClassVar[str] = "The AWS role and the two queues of the bridge, which carries push events to Prefect."
 
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="Region and an access key that may only assume the role below. An endpoint only if "
-        "AWS has another address.",
+        description="Region and an access key that may only assume the role below.",
     )
     role_arn: str = Field(
         title="Role",

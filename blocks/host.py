@@ -33,48 +33,47 @@ class ContainerHost(Setting):
     owner: str = Field(
         default="",
         title="Owner",
-        description="The label of what this supply chain makes in the engine. Empty if no other one uses the engine.",
+        description="The label of what this supply chain makes in the engine; empty if no other one uses it.",
     )
 
     hosted: bool = Field(
         default=False,
         title="Hosted builder",
-        description="Whether the host only runs builds, and no developer administers it, which SLSA Build "
-        "Level 2 requires (docs/explanation/slsa.md).",
+        description="Whether the host only runs builds, and no developer administers it (docs/explanation/slsa.md).",
     )
 
     build_cpus: float | None = Field(
         default=None,
         gt=0,
         title="Build processors",
-        description="The most processors of all steps of a build together, such as 1.5; empty: all. Busy "
-        "processors give builds a quarter of what others get.",
+        description="The most processors of a build, such as 1.5; empty: all. Busy processors give builds a quarter "
+        "of what others get.",
     )
     build_memory: int | None = Field(
         default=None,
         ge=64,
         title="Build memory",
-        description="The memory limit of all steps of a build together, in MiB; empty: half of the host's memory.",
+        description="The memory limit of a build, in MiB; empty: half of the host's.",
     )
     build_processes: int = Field(
         default=2048,
         ge=16,
         title="Build processes",
-        description="The most processes and threads of all steps of a build together.",
+        description="The most processes and threads of a build.",
     )
     build_disk: int = Field(
         default=10 * 1024,
         ge=64,
         title="Build disk",
-        description="The most that the steps of a build write, caches included, in MiB. The build uses "
-        "this much of the engine's disk, or four times its `build.max_size` if that is more.",
+        description="The most that the steps of a build write, caches included, in MiB. The engine's disk loses at "
+        "most this, or four times `build.max_size` if that is more.",
     )
     build_reserve: int = Field(
         default=2 * 1024,
         ge=0,
         title="Disk reserve",
-        description="The free space on the engine's disk, in MiB, below which builds are ended; also "
-        "below 5 % of the inodes.",
+        description="The free space on the engine's disk, in MiB, below which builds end; also below 5 % of the "
+        "inodes.",
     )
 
     @cached_property

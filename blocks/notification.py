@@ -16,7 +16,7 @@ class LogNotification(NotificationBlock):
     _block_type_name: ClassVar[str] = "Supply Chain Log"
     _block_type_slug: ClassVar[str] = "supply-chain-log"
     _description: ClassVar[str] = (
-        "Notifications in the log of the run that sends them. Use another block if people have to be reached."
+        "Notifications in the log of the run that sends them; use another block to reach people."
     )
 
     async def notify(self, body: str, subject: str | None = None) -> None:

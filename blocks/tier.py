@@ -42,9 +42,9 @@ class Tier(Setting):
     )
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="Region and an access key that may only assume the role below. An endpoint only if "
-        "AWS has another address. If they are a block of their own, choose it again whenever "
-        "you edit this one, or the UI saves the mask of the secret.",
+        description="Region and an access key that may only assume the role below; an endpoint only if AWS has "
+        "another address. If they are a block of their own, choose it again with each edit, or the UI saves the mask "
+        "of the secret.",
     )
     role_arn: str = Field(title="Role", description="ARN of the tier's own role.")
     registry: str = Field(
@@ -54,14 +54,14 @@ class Tier(Setting):
     insecure_registry: bool = Field(
         default=False,
         title="Plain HTTP",
-        description="Whether the registry uses HTTP; only for one on the loopback address.",
+        description="Whether the registry uses HTTP; only on the loopback address.",
     )
     signing_key: str = Field(
         title="Signing key", description="The tier's own asymmetric KMS key for evidence, as alias/… or ARN."
     )
     trusted_keys: dict[str, str] = Field(
         title="Trusted public keys",
-        description="Tier → its public keys (PEM) that this tier trusts, the present one first.",
+        description="Tier → its trusted public keys (PEM), the present one first.",
     )
     storage_key: str | None = Field(
         default=None, title="Storage key", description="The KMS key that encrypts the repositories; only curation."

@@ -49,8 +49,8 @@ class Workbench(Setting):
     results: str | None = Field(
         default=None,
         title="Results",
-        description="The directory of the cache of scans and evidence. It has to belong to this user, and "
-        "can be removed. Empty: `results` next to the database.",
+        description="The directory of the cache of scans and evidence, which this user owns; empty: `results` next "
+        "to the database.",
     )
     build_host: str = Field(
         default="laptop",
@@ -75,8 +75,7 @@ class Workbench(Setting):
     registries: tuple[str, ...] = Field(
         default=REGISTRIES,
         title="Upstream registries",
-        description="The registries from which applications may declare images. None that a developer "
-        "controls: the engine follows every redirect.",
+        description="The registries from which applications may declare images (docs/how-to/bases.md).",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(
@@ -88,8 +87,7 @@ class Workbench(Setting):
     notify: str = Field(
         default="supply-chain-log/operators",
         title="Notification",
-        description="The block that notifies owners and operators, as type/name. The default writes into "
-        "the run's log.",
+        description="The block that notifies owners and operators, as type/name.",
     )
 
     @cached_property

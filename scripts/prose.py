@@ -41,7 +41,7 @@ CODE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 """What is not prose in a page: code, comments, tags, addresses and values in italics."""
-ENDS = re.compile(r"[.!?…](?=[\s)*\"'])|\n\s*\n|\n\s*(?:[-*|#>]|\d+\.)\s|\s\|\s|\n---|:\s*\n")
+ENDS = re.compile(r"[.!?…](?=[\s)*\"'])|\n\s*\n|\n\s*(?:[-*|#>]|\d+\.)\s|\s\|\s|\n---|:\s*\n|\n(?=.*\s\|\s)")
 """The end of a sentence, list item, cell or paragraph."""
 
 

@@ -61,6 +61,11 @@ def link(model: type[BaseModel], links: Links) -> str:
     return f"[{model.__name__}]({links[_identity(_schema(model))]})"
 
 
+def linked(model: type[BaseModel], page: str) -> Links:
+    """Return the address of a model's section on a page that `fields` does not write."""
+    return {_identity(_schema(model)): f"{page}#{model.__name__.lower()}"}
+
+
 def written(model: type[BaseModel] | TypeAdapter[Any]) -> list[tuple[dict[str, Any], Definitions]]:
     """Return the schema of a document that people write, and of each model in it, with all definitions."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
@@ -139,17 +144,19 @@ def _meaning(schema: dict[str, Any], definitions: Definitions) -> str:
 
 
 def _keys(properties: Definitions, definitions: Definitions, links: Links) -> list[str]:
-    """Return a line with all keys that need no explanation, and one for each other key."""
-    plain, explained = [], []
+    """Return a line with all keys that need no explanation, and one for the keys of each explanation."""
+    plain: list[str] = []
+    explained: dict[str, list[str]] = {}
     for key, each in properties.items():
         value = value_of(each, definitions, links)
         kind = value if value.startswith("`") else value.rstrip("[]?")
-        text = f"`{key}{value[len(kind) :]}` {kind}".removesuffix(" text")
+        name, of_type = f"`{key}{value[len(kind) :]}`", f" {kind}".removesuffix(" text")
         if "description" in each:
-            explained.append(f"{text}: {each['description']}")
+            explained.setdefault(f"{of_type}: {each['description']}", []).append(name)
         else:
-            plain.append(text)
-    return [", ".join(plain), *explained] if plain else explained
+            plain.append(name + of_type)
+    lines = [f"{', '.join(names)}{text}" for text, names in explained.items()]
+    return [", ".join(plain), *lines] if plain else lines
 
 
 def value_of(schema: dict[str, Any], definitions: Definitions, links: Links | None = None) -> str:  # noqa: PLR0911, PLR0912 - one return for each form

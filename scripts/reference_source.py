@@ -52,12 +52,14 @@ class Source:
             name = call.func.id if isinstance(call.func, ast.Name) else ""
             if name == self.kind:
                 parts = {word.arg: word.value for word in call.keywords}
-                shared: dict[tuple[str, str], list[str]] = {}
+                shared: dict[tuple[str, ...], list[Given]] = {}
                 for value in words.variants(parts["code"]):
                     text = Words(self, node, {**bound, **value}).text
-                    fact, remedy = (_general(text(parts[part]), value) for part in ("fact", "remedy"))
-                    shared.setdefault((fact, remedy), []).append(text(parts["code"]))
-                yield from (Given(tuple(codes), *texts) for texts, codes in shared.items())
+                    own = Given((text(parts["code"]),), text(parts["fact"]), text(parts["remedy"]))
+                    shared.setdefault(tuple(_general(each, value) for each in (own.fact, own.remedy)), []).append(own)
+                for (fact, remedy), same in shared.items():
+                    codes = tuple(code for each in same for code in each.codes)
+                    yield Given(codes, fact, remedy) if len(same) > 1 else same[0]
             elif follow and name in self.functions and name != function:
                 names = [argument.arg for argument in self.functions[name].args.args]
                 constants = {

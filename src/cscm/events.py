@@ -28,7 +28,7 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def bridge(alive: Path | None) -> None:
     """Carry ECR's push events to Prefect until stopped.
 
-    It can be stopped at any time, and two may run at once.
+    It may be stopped at any time.
 
     \b
     Example:
@@ -66,7 +66,9 @@ def events() -> None:
 def advisory(name: str, packages: tuple[str, ...]) -> None:
     """Announce ADVISORY, which rescans the images that contain one of PACKAGES.
 
-    Without PACKAGES, all images are rescanned. A package is a name, name@version or a package URL.
+    Without PACKAGES, all images are rescanned.
+
+    A package is a name, name@version or a package URL.
 
     \b
     Example:
@@ -135,7 +137,7 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
 def discarded(message: str, yes: bool, as_json: bool) -> None:
     """Print the dead message ID, and delete it for good.
 
-    The beginning of the ID is enough. `reconcile` still finds the newest image of the application.
+    The beginning of the ID is enough.
 
     \b
     Example:

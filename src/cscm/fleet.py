@@ -85,7 +85,7 @@ def where(question: str, as_json: bool) -> None:
 def explain(digest: str, as_json: bool) -> None:
     """Show the history of the image DIGEST.
 
-    The history has each event with its reason, what runs from the image, and what depends on it.
+    It has each event with its reason, what runs from the image, and what depends on it.
 
     \b
     Example:

@@ -74,7 +74,7 @@ def _tell_of(database: Any, told: Path) -> None:
 def down() -> None:
     """Stop what `cscm up` started, and nothing else.
 
-    State is kept, and deployed containers continue to run.
+    State and deployed containers remain.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def status(as_json: bool) -> None:
 def doctor(as_json: bool) -> None:
     """Check every part, and print what is found, what is wanted and the remedy.
 
-    The exit status is 1 if a part is not ok. A note is ok.
+    The exit status is 1 if a part is not ok.
 
     \b
     Example:
@@ -146,8 +146,7 @@ def doctor(as_json: bool) -> None:
     "--left-by",
     "lost",
     metavar="OWNER",
-    help="Remove only what the lost supply chain OWNER left in the engine and, as root, its firewall rules. The error "
-    "message that names this option also names OWNER.",
+    help="Remove only what the lost supply chain OWNER left in the engine and, as root, its firewall rules.",
 )
 def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine.

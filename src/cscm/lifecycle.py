@@ -48,9 +48,9 @@ def lifecycle() -> None:
 
 
 @lifecycle.command()
-@click.option("-o", "--output", type=NewFile(), help="Write the plan to this file.")
+@click.option("-o", "--output", type=NewFile(), help="The file for the plan.")
 @click.option("--rules", default="nightly", show_default=True, shell_complete=_rules_there,
-              help="Plan by these rules, a document in deployments/lifecycle.")  # fmt: skip
+              help="The rules, a document in deployments/lifecycle.")  # fmt: skip
 @as_json
 @verbose
 def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
@@ -70,13 +70,13 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @by
-@click.option("--reason", default="", help="The reason, required if the plan is above its limits. It is signed.")
+@click.option("--reason", default="", help="The reason, if the plan is above its limits. It is signed.")
 @as_json
 @verbose
 def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: bool) -> None:
     """Apply the steps of PLAN, and do nothing else.
 
-    A step is skipped if its preconditions no longer hold. After an interruption, run the same command again.
+    A step whose preconditions no longer hold is skipped. After an interruption, repeat the command.
 
     \b
     Example:
@@ -95,9 +95,7 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
 def _ruling(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
-    @click.option(
-        "--reason", type=Words(), required=True, help="The reason. It is signed, and shown with the decision."
-    )
+    @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
     @by
     @as_json
     @verbose

@@ -93,7 +93,7 @@ def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[s
 
 
 environments = _offered(_environments_there)
-force = click.option("--force", is_flag=True, help="Repeat every step, even if signed evidence proves that it is done.")
+force = click.option("--force", is_flag=True, help="Repeat every step, also those that are proven.")
 
 
 @main.command()
@@ -101,7 +101,7 @@ force = click.option("--force", is_flag=True, help="Repeat every step, even if s
 @click.option("--revision", help="Build this git commit instead of the current files.")
 @click.option(
     "--environment",
-    help="Deploy to this environment instead of the first one that the application declares.",
+    help="Deploy to this environment instead of the first declared one.",
     shell_complete=environments,
 )
 @force
@@ -178,9 +178,15 @@ def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bo
 @main.command()
 @click.argument("image", type=Image())
 @click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
-@click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name. It is recorded as you write it.")
-@click.option("--reason", type=Words(), required=True, help="The reason, in one sentence. It is signed.")
-@click.option("--deny", is_flag=True, help="Deny the deployment. A denial overrides an earlier approval.")
+@click.option(
+    "--by",
+    metavar="NAME",
+    type=Words(),
+    required=True,
+    help="The name of the person who decides. It is recorded, but not verified.",
+)
+@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@click.option("--deny", is_flag=True, help="Deny it, which overrides an earlier approval.")
 @as_json
 @verbose
 def approve(image: str, environment: str, by: str, reason: str, deny: bool, as_json: bool, verbose: bool) -> None:
@@ -235,7 +241,9 @@ def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bo
 def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
     """Match curated images with the current vulnerability database.
 
-    With PACKAGES, only images that contain one of them. A package is a name, name@version or a package URL.
+    With PACKAGES, only images that contain one of them.
+
+    A package is a name, name@version or a package URL.
 
     \b
     Example:
@@ -246,14 +254,14 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--force", is_flag=True, help="Build a base again even if a released image of it exists.")
+@click.option("--force", is_flag=True, help="Build a base again even if it is released.")
 @click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:
     """Build and release the internal base images NAMES.
 
-    Without NAMES, these are the bases that every laptop needs.
+    Without NAMES: those that every laptop needs.
 
     \b
     Example:

@@ -78,7 +78,7 @@ by = click.option(
     type=Words(),
     default=user,
     show_default="you",
-    help="The name of the person who decides. If the decision is signed, the name is signed with it.",
+    help="The name of the person who decides. It is recorded, but not verified.",
 )
 
 

@@ -24,8 +24,8 @@ from supply_chain.errors import SettingInvalid
 def register() -> None:
     """Register deployments, automations, views and types of blocks on a Prefect server.
 
-    PREFECT_API_URL is the address of the server. Run the command again at any time: it corrects what differs, and
-    removes deployments that prefect.yaml no longer declares. It keeps the values of blocks.
+    PREFECT_API_URL is its address. The command corrects what differs, removes deployments that prefect.yaml no longer
+    declares, and keeps the values of blocks.
 
     \b
     Example:

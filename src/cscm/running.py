@@ -18,8 +18,8 @@ from supply_chain.text import plain_text, plain_text_lines
 
 REFUSED = 3
 EXIT = {
-    0: "Success. `monitor` also ends with 0 if it finds deviations; they are in its result.",
-    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a prompt answered no.",
+    0: "Success, also of `monitor` if it finds deviations.",
+    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a no to a prompt.",
     2: "A wrong call; the message says how to call the command.",
     REFUSED: "A gate refused the image; every reason is printed.",
 }

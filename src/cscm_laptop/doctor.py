@@ -36,10 +36,7 @@ OLD = 5
 
 
 class Check(Model):
-    """One line of `cscm doctor`.
-
-    A check that is ok and has a remedy is a note: an improvement is possible, but not necessary.
-    """
+    """One line of `cscm doctor`; the remedy of a check that is ok is optional."""
 
     name: str
     found: str

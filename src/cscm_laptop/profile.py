@@ -57,17 +57,16 @@ class Profile(Model):
     )
     registries: tuple[Registry, ...] = Field(
         default=REGISTRIES,
-        description="registries from which applications may declare images; none that a developer "
-        "controls, because the engine follows every redirect",
+        description="the registries from which applications may declare images",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",
-        description="auto: grype's own database, or the starter database if it cannot be reached",
+        description="auto: grype's own; the starter database if it cannot be reached",
     )
 
     notify: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$", max_length=200)] = Field(
         default="supply-chain-log/operators",
-        description="the block that notifies owners and operators, as type/name; the default writes into the run's log",
+        description="the block that notifies owners and operators, as type/name",
     )
 
     lifecycle: Literal["plan", "apply"] = Field(
@@ -76,7 +75,7 @@ class Profile(Model):
 
     inventory: str | None = Field(
         default=None,
-        description="the inventory's database, such as postgresql+psycopg://…; null for a file of this supply chain",
+        description="the inventory's database, such as postgresql+psycopg://…; null: a file",
     )
 
     @field_validator("bases")

@@ -24,7 +24,7 @@ class SupplyChainError(Exception):
 class DeclarationInvalid(SupplyChainError):
     """A file that a person wrote is invalid. Nothing was started.
 
-    Correct the line and column that the message names.
+    Correct the line that the message names.
     """
 
     code = "declaration.invalid"
@@ -42,16 +42,16 @@ class SourceInvalid(SupplyChainError):
 class SettingInvalid(SupplyChainError):
     """A setting of the operator is missing or invalid, or contradicts another.
 
-    Correct the block, environment, profile or name register that the message names.
+    Correct what the message names: block, environment, profile or name register.
     """
 
     code = "setting.invalid"
 
 
 class LaptopMissing(SupplyChainError):
-    """A command needs the supply chain of this machine, and the project is installed without it.
+    """A command needs the laptop, and the project is installed without it.
 
-    Install the project with the extra `laptop`, or set PREFECT_API_URL to run flows with another Prefect server.
+    Install the extra `laptop`, or set PREFECT_API_URL to use another Prefect server.
     """
 
     code = "laptop.missing"
@@ -60,7 +60,7 @@ class LaptopMissing(SupplyChainError):
 class ToolMissing(SupplyChainError):
     """A program that the chain needs is not installed.
 
-    Run `cscm up`, which installs what it can; `cscm doctor` lists what is missing.
+    Run `cscm up`; `cscm doctor` lists what is still missing.
     """
 
     code = "tool.missing"
@@ -69,7 +69,7 @@ class ToolMissing(SupplyChainError):
 class ToolFailed(SupplyChainError):
     """A program ended without the result that it was run for.
 
-    Read its output in the run's log, and correct what it names.
+    Read its output in the run's log.
     """
 
     code = "tool.failed"
@@ -85,9 +85,9 @@ class ToolTimedOut(SupplyChainError):
 
 
 class Cancelled(SupplyChainError):
-    """The run was cancelled, and its processes were stopped.
+    """The run was cancelled.
 
-    Start it again if you did not cancel it; proven steps are not repeated.
+    Start it again; proven steps are not repeated.
     """
 
     code = "run.cancelled"
@@ -96,7 +96,7 @@ class Cancelled(SupplyChainError):
 class BuildFailed(SupplyChainError):
     """The image could not be built.
 
-    Read the build's output in the run's log, and correct the Dockerfile or the code.
+    Read the build's output in the run's log.
     """
 
     code = "build.failed"
@@ -105,7 +105,7 @@ class BuildFailed(SupplyChainError):
 class DockerfileRefused(SupplyChainError):
     """The Dockerfile asks for something that a build may not have. Nothing was built.
 
-    Change the line as the message says, or declare in `build.fetch` what the build has to fetch.
+    Change the line that the message names, or declare in `build.fetch` what the build fetches.
     """
 
     code = "dockerfile.refused"
@@ -142,7 +142,7 @@ class BuildLimitExceeded(SupplyChainError):
 class BaseMissing(SupplyChainError):
     """A base image that the Dockerfile names is not available, or is blocked.
 
-    Run `cscm bases`, or name by digest another image that this machine can reach.
+    Run `cscm bases`, or declare another image by digest.
     """
 
     code = "base.missing"
@@ -151,7 +151,7 @@ class BaseMissing(SupplyChainError):
 class CheckNotMade(SupplyChainError):
     """A check could not be carried out: neither a pass nor a failure.
 
-    Correct what the message names, and run `cscm build PATH` again.
+    Correct what the message names.
     """
 
     code = "check.not-made"
@@ -169,7 +169,7 @@ class ScannerFailed(SupplyChainError):
 class RescanIncomplete(SupplyChainError):
     """Some images could not be judged. The results of all others are signed.
 
-    Resolve the error of each image in the message, and run `cscm rescan`; it continues.
+    Resolve the errors in the message, and run `cscm rescan`; it continues.
     """
 
     code = "rescan.incomplete"
@@ -178,7 +178,7 @@ class RescanIncomplete(SupplyChainError):
 class DatabaseUnusable(SupplyChainError):
     """The vulnerability database is missing, damaged or too old.
 
-    Run `cscm up`, which gets it again.
+    Run `cscm up`.
     """
 
     code = "scanner.database-unusable"
@@ -206,7 +206,7 @@ class EvidenceInvalid(SupplyChainError):
 class EvidenceFlooded(EvidenceInvalid):
     """The image has more foreign attachments than the chain reads, so its evidence is unknown.
 
-    Find them with `cosign tree IMAGE`, and have an administrator remove them. Other images are not affected.
+    Find them with `cosign tree IMAGE`, and have an administrator remove them.
     """
 
     code = "evidence.flooded"
@@ -225,7 +225,7 @@ class GateOvertaken(SupplyChainError):
 class SignatureFailed(SupplyChainError):
     """A signature could not be made or verified.
 
-    Check cosign and KMS with `cscm doctor`, and run `cscm curate IMAGE` again.
+    Check cosign and KMS with `cscm doctor`.
     """
 
     code = "signature.failed"
@@ -254,7 +254,7 @@ class ImageArchived(SupplyChainError):
 class ImageDamaged(SupplyChainError):
     """The content in the registry does not match the image's digest.
 
-    Check the registry's storage and who can write to it; then build and push again.
+    Check the registry's storage and who can write to it, and build again.
     """
 
     code = "image.damaged"
@@ -272,7 +272,7 @@ class RegistryFailed(SupplyChainError):
 class RegistryUnavailable(RegistryFailed):
     """The registry did not answer, or asked to try later.
 
-    If all tries fail, look at `cscm status`, and start the registry.
+    Look at `cscm status`, and start the registry.
     """
 
     code = "registry.unavailable"
@@ -282,7 +282,7 @@ class RegistryUnavailable(RegistryFailed):
 class AccessDenied(SupplyChainError):
     """The role of the tier has no permission for this request.
 
-    Give the tier its own role and keys; deployments/iam/ lists what each role may do.
+    Give the tier its own role and keys (deployments/iam/).
     """
 
     code = "access.denied"
@@ -310,7 +310,7 @@ class InventoryFailed(SupplyChainError):
 class InventoryUnavailable(InventoryFailed):
     """The inventory's database did not answer, or was busy.
 
-    If all tries fail, start it, or correct its address in the block `inventory`.
+    Start it, or correct its address in the block `inventory`.
     """
 
     code = "inventory.unavailable"
@@ -320,7 +320,7 @@ class InventoryUnavailable(InventoryFailed):
 class AwsFailed(SupplyChainError):
     """AWS answered with an error without a code of its own here.
 
-    Read its answer in the message; check region, endpoint and credentials in the tier's block.
+    Read its answer in the message; check the tier's block.
     """
 
     code = "aws.failed"
@@ -329,7 +329,7 @@ class AwsFailed(SupplyChainError):
 class AwsUnavailable(AwsFailed):
     """AWS did not answer, or throttled the request.
 
-    If all tries fail, check the endpoint in the tier's block and the network.
+    Check the endpoint in the tier's block, and the network.
     """
 
     code = "aws.unavailable"
@@ -339,8 +339,7 @@ class AwsUnavailable(AwsFailed):
 class ClockWrong(SupplyChainError):
     """The clock of this machine, or of one that signed evidence, is wrong.
 
-    Set both clocks from one time server. Wait until the time of the evidence, or have an administrator remove it and
-    make it again.
+    Set the clocks. Wait until the time of the evidence, or have an administrator remove it, and make it again.
     """
 
     code = "clock.wrong"
@@ -358,7 +357,7 @@ class DiskFull(SupplyChainError):
 class EngineUnavailable(SupplyChainError):
     """The container engine did not answer.
 
-    If all tries fail, start the engine (`cscm up` on a laptop).
+    Start the engine (`cscm up` on a laptop).
     """
 
     code = "engine.unavailable"
@@ -377,7 +376,7 @@ class EngineUnsuitable(SupplyChainError):
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 
-    Read its last output in the message, correct the application, and run `cscm chain PATH`.
+    Read its last output in the message, and correct the application.
     """
 
     code = "deployment.failed"
@@ -402,9 +401,9 @@ class DownloadFailed(SupplyChainError):
 
 
 class PartFailed(SupplyChainError):
-    """A part of the supply chain, such as Prefect's server, did not start or answer as expected.
+    """A part of the laptop, such as Prefect's server, did not start or answer.
 
-    Read the end of its log in the message, correct what it names, and run `cscm up`.
+    Read its log in the message, and run `cscm up`.
     """
 
     code = "part.failed"
@@ -422,16 +421,16 @@ class EngineFailed(SupplyChainError):
 class PlanUnfinished(SupplyChainError):
     """Some steps of a lifecycle plan failed. No step is half done.
 
-    Resolve the errors in the message, and run `cscm lifecycle apply PLAN` again; it continues.
+    Resolve the errors in the message, and apply the plan again; it continues.
     """
 
     code = "lifecycle.unfinished"
 
 
 class ApplicationBusy(SupplyChainError):
-    """Runs used images of the application for as long as a lifecycle plan waited for them.
+    """A lifecycle plan waited too long for runs that use images of the application.
 
-    Run `cscm lifecycle apply PLAN` again when they have ended. Look for a run that hangs.
+    Look for a run that hangs, and apply the plan again.
     """
 
     code = "lifecycle.busy"
@@ -440,7 +439,7 @@ class ApplicationBusy(SupplyChainError):
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 
-    Find out who removed it, and run `cscm deploy IMAGE --environment ENVIRONMENT`.
+    Find out who removed it, and deploy the application again.
     """
 
     code = "engine.container-gone"
@@ -458,7 +457,7 @@ class ImageUnsuitable(SupplyChainError):
 class ImageGone(EngineFailed):
     """An image was removed from the engine before its container was made.
 
-    If it happens often, find out what removes images.
+    Find out what removes images.
     """
 
     code = "engine.image-gone"
@@ -477,8 +476,7 @@ class ProgramNotStarted(EngineFailed):
 class EventUnreadable(SupplyChainError):
     """A message is not JSON, has another form, or is about something else.
 
-    List it with `cscm events dead`, correct the sender, and run `cscm events replay --all` or `cscm events discard
-    ID`.
+    Correct the sender, and run `cscm events replay ID` or `cscm events discard ID`; `cscm events dead` lists the ids.
     """
 
     code = "event.unreadable"
@@ -487,7 +485,7 @@ class EventUnreadable(SupplyChainError):
 class EventNotTaken(SupplyChainError):
     """Prefect did not accept an event.
 
-    Check Prefect with `cscm status`; the bridge tries until the event is accepted.
+    Check Prefect with `cscm status`; the bridge tries again.
     """
 
     code = "event.not-taken"

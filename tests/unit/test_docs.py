@@ -86,7 +86,7 @@ def rows(page: str) -> list[list[str]]:
 
 def codes(page: str) -> set[str]:
     """Return the codes of a part of errors.md that have a remedy."""
-    listed = re.findall(r"^- (`[^:]+`): .+ \*\*.+\*\*$", page, re.MULTILINE)
+    listed = re.findall(r"^- (`[^:]+`): .*\*\*.+\*\*$", page, re.MULTILINE)
     return {code for each in listed for code in re.findall(r"`([^`]+)`", each)}
 
 
@@ -198,7 +198,8 @@ def test_commands_without_json_are_listed() -> None:
 def test_refusals_list_every_rule_with_its_gates() -> None:
     """An auditor reads there what each gate requires."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^### .+ \(([a-z, ]+)\)\n\n(.+)$", page, re.MULTILINE)
+    parts = re.findall(r"^### Gates: (.+?)\n(.+?)(?=^##)", page, re.MULTILINE | re.DOTALL)
+    listed = [(gates, text) for gates, part in parts for text in re.findall(r"^[A-Z].+", part, re.MULTILINE)]
     rules = {rule for policy in POLICIES.values() for rule in policy.rules}
 
     assert len(listed) == len(rules) > 20
@@ -271,6 +272,7 @@ def called() -> list[Any]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         lines = [line for kind, content in FENCE.findall(text) if kind == "sh" for line in content.splitlines()]
+        lines += re.findall(r"^    (\S.*)", FENCE.sub("", text), re.MULTILINE)
         inline = re.findall(r"`(cscm [^`]+)`", FENCE.sub("", text))
         found |= dict.fromkeys(match[0] for line in lines if (match := re.search(r"\bcscm [a-z][^|;>)]*", line)))
         found |= dict.fromkeys(inline)

@@ -48,6 +48,7 @@ def test_general_check_is_applied() -> None:
         "<!-- dossier -->",
         "word " * 20 + "end. " + "word " * 20,
         "a | b\n---|---\n" + "word " * 20 + "| " + "word " * 20,
+        "a | b\n---|---\nx | " + "word " * 20 + "\n" + "word " * 20 + "| y",
         "Of both:\n\n- " + "word " * 20 + "\n- " + "word " * 20,
     ],
 )

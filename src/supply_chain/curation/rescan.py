@@ -83,7 +83,7 @@ class ImageEvidence:
 
 
 class Change(Model):
-    """The answers of the release gate about an image, before and now."""
+    """The answers of the release gate, before and now."""
 
     before: bool | None
     """None if there was no verdict before."""
@@ -97,7 +97,7 @@ class Change(Model):
 
 
 class News(Change):
-    """A change, with the verdict that it dates from, which identifies the change whoever reports it and when."""
+    """A change, and the verdict that it dates from."""
 
     since: Digest
 

@@ -19,12 +19,12 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 
 
 class Approval(Model):
-    """The predicate of `statement.APPROVAL`. The person's name is what they entered; nothing proves it."""
+    """The predicate of `statement.APPROVAL`."""
 
     environment: str
     digest: Digest = Field(description="the image")
     decision: Literal["approved", "denied"]
-    by: Words = Field(description="the name of the person who decided, as they wrote it; it is not verified")
+    by: Words = Field(description="the name of the person who decided; it is not verified")
     reason: Words
     decided: AwareDatetime
 

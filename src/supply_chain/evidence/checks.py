@@ -68,8 +68,7 @@ CHECKS: Mapping[Check, About] = {
     ),
     Check.CONTENT: About(
         EVERY,
-        "change what each line names: leave no secret in any layer (`RUN --mount=type=secret`), build for the declared "
-        "platform and no other, smaller, with `chmod a-s` on such files; or declare what it is",
+        "correct what each line names, for example with `RUN --mount=type=secret` or `chmod a-s`, or declare it",
         in_engine=True,
     ),
     Check.COMMAND: About(("base",), "make the check command succeed in the image", in_engine=True),
@@ -96,7 +95,7 @@ class Outcome(StrEnum):
 
 
 class CheckResult(Model):
-    """The result of one check. `failed` and `warned` are sentences, one per finding."""
+    """The result of one check, with a sentence for each finding."""
 
     check: Check
     passed: tuple[str, ...] = ()

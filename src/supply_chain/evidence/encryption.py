@@ -15,7 +15,7 @@ from supply_chain.model.manifest import Classification
 
 
 class EncryptedCopy(Model):
-    """The encrypted copy of a confidential image, in the image's own repository, with its wrapped key."""
+    """The encrypted copy of a confidential image, with its wrapped key."""
 
     plain: Digest = Field(description="the image that is signed")
     encrypted: Digest = Field(description="the encrypted copy")

@@ -59,13 +59,11 @@ class LifecycleDecision(Predicate):
     """The predicate of `statement.LIFECYCLE`: a lifecycle decision about one image or about a plan."""
 
     act: Act | PlanAct
-    by: Words = Field(description="who decided: the name that the person gave, or a rule")
+    by: Words = Field(description="the name of the person, or a rule")
     reason: Words
     at: AwareDatetime
-    rule: str = Field(default="", description="the lifecycle rule that decided; empty if a person decided")
-    image: str = Field(
-        default="", description="the image's name at that time; a block applies to its digest under every name"
-    )
+    rule: str = Field(default="", description="the rule; empty if a person decided")
+    image: str = Field(default="", description="the image's name at that time")
 
     def __str__(self) -> str:
         return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"

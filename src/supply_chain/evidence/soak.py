@@ -14,14 +14,14 @@ from supply_chain.model.image import Digest, Model
 
 
 class Soak(Model):
-    """The predicate of `statement.SOAK`, based on what monitor observed and on how often it checked."""
+    """The predicate of `statement.SOAK`, from the observations of `monitor`."""
 
     environment: str
     digest: Digest = Field(description="the image that was healthy")
-    container: str = Field(description="the container's id, the same at all observations")
-    since: AwareDatetime = Field(description="the first observation since which it was always healthy")
+    container: str = Field(description="the container's id")
+    since: AwareDatetime = Field(description="the first observation")
     until: AwareDatetime = Field(description="the last observation")
-    looks: int = Field(ge=1, description="the number of observations, at most 15 minutes apart")
+    looks: int = Field(ge=1, description="the number of observations")
     asked: int = Field(description="seconds that the environment requires")
 
     @property

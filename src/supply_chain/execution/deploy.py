@@ -63,9 +63,7 @@ class Expected(Model):
     address: str
     port: int
     probe: Probe
-    settings: dict[str, str] = Field(
-        description="the declared settings, overridden by the environment's; never secrets"
-    )
+    settings: dict[str, str] = Field(description="the declared settings, overridden by the environment's")
     profile: Profile
     configuration: Digest = Field(description="of settings and profile")
 
@@ -81,16 +79,14 @@ class Deployed(Expected):
 
     model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
 
-    changed: bool = Field(description="false if the same image already ran and was healthy")
+    changed: bool = Field(description="false if it already ran and was healthy")
     previous: str | None = Field(default=None, description="name of the replaced container")
     previous_digest: Digest | None = None
     ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
-    gap_seconds: float | None = Field(default=None, description="the longest time without an answer at the address")
-    requests: int = Field(default=0, description="requests to the address during the switch")
+    gap_seconds: float | None = Field(default=None, description="the longest time without an answer")
+    requests: int = Field(default=0, description="requests during the switch")
     failed_requests: int = 0
-    reverse_proxy_replaced: bool = Field(
-        default=False, description="whether the address moved to another reverse proxy"
-    )
+    reverse_proxy_replaced: bool = Field(default=False, description="whether the reverse proxy was replaced")
     started_at: datetime
 
     @property

@@ -49,8 +49,8 @@ class Environment(Model):
     proxy: Digest | None = Field(default=None, description="the curated reverse proxy; null: the newest one")
     soak: Duration | None = Field(
         default=None,
-        description="how long an image has to be healthy here before it goes to the next environment that it declares, "
-        "as 30min, 2h or 1d; null: nothing goes on from here by itself",
+        description="how long an image has to be healthy here before the next environment, as 30min, 2h or 1d; null: "
+        "nothing goes on from here",
     )
     after: EnvironmentName | None = Field(
         default=None,

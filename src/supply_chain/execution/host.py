@@ -189,9 +189,9 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
     when = f"{often}{last:%Y-%m-%d %H:%M:%S %Z}"
     match kind:
         case "exec_start":
-            told = plain_text(redact_values(command))
+            command_line = plain_text(redact_values(command))
             return Deviation(
-                code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {told}", remedy=ENTERED
+                code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {command_line}", remedy=ENTERED
             )
         case "attach":
             return Deviation(code="drift.attached", fact=f"somebody attached to {name} ({when})", remedy=ENTERED)

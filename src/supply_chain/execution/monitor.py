@@ -45,7 +45,7 @@ DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
 
 
 class Deviation(Model):
-    """One difference between what runs and what should. `code` is published and never gets another meaning."""
+    """One difference between what runs and what should run."""
 
     code: str
     fact: str
@@ -53,13 +53,13 @@ class Deviation(Model):
 
 
 class Observation(Model):
-    """What was observed of one container: one that should run, or one that nobody deployed."""
+    """The state of a container that should run, or that nobody deployed."""
 
     at: datetime
-    environment: str = Field(description="empty for a container outside of all environments")
+    environment: str = Field(description="empty: outside of all environments")
     host: str = Field(default="", description="for a container of no environment")
-    application: str = Field(description="empty for a container that was not deployed")
-    name: str = Field(description="the container's")
+    application: str = Field(description="empty: not deployed")
+    name: str
     container: str = Field(description="its id")
     address: str = ""
     wanted: str = Field(default="", description="the digest that should run")
@@ -218,12 +218,12 @@ def _compare_settings(expected: Expected, container: Container, image: LocalImag
 def _compare_profile(wanted: Profile, found: Profile) -> Iterable[Deviation]:
     differing = [name for name in Profile.model_fields if getattr(wanted, name) != getattr(found, name)]
     if differing:
-        told = ", ".join(
+        differences = ", ".join(
             f"{name} is {_format_value(getattr(found, name))}, not {_format_value(getattr(wanted, name))}"
             for name in differing
         )
         yield Deviation(
-            code="drift.profile", fact=f"its profile differs from the declared one: {told}", remedy=DEPLOY_AGAIN
+            code="drift.profile", fact=f"its profile differs from the declared one: {differences}", remedy=DEPLOY_AGAIN
         )
 
 

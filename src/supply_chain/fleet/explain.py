@@ -58,7 +58,7 @@ class Base(Model):
 
 
 class Explanation(Model):
-    """An image with its history, the bases it was built on, and the images built on it."""
+    """An image, its history, its bases, and the images built on it."""
 
     image: FleetImage
     timeline: tuple[Moment, ...]

@@ -22,7 +22,7 @@ FindingKey = tuple[str, str, str, str]
 
 
 class Rebuild(Model):
-    """A proposal to rebuild an image on the newest image of its base, which removes findings."""
+    """A proposal to rebuild an image on its newest base, which removes findings."""
 
     base: str = Field(description="the base's repository")
     built_on: Digest
@@ -37,7 +37,7 @@ class RescanResult(Model):
     owner: str = ""
     running: tuple[str, ...] = Field(default=(), description="environments")
     in_production: bool = Field(default=False, description="whether users reach one of them")
-    passes: bool = Field(description="whether the release gate admits it now; it never admits a blocked image")
+    passes: bool = Field(description="whether the release gate admits it now")
     news: News | None = Field(default=None, description="of the gate's verdict, if it is not reported yet")
     change: Change | None = Field(default=None, description="of the gate's verdict, compared with the last report")
     signed: bool = Field(default=False, description="whether a new report was signed")
@@ -65,15 +65,15 @@ class Unjudged(Model):
 
 
 class AffectedApplication(Model):
-    """An application with results to report to its owner, with totals over all of its images."""
+    """An application with results, and totals of its images."""
 
     owner: str
     application: str
     running: tuple[str, ...] = Field(default=(), description="environments")
-    exploited: int = Field(description="known exploited")
-    worse: int = Field(description="findings")
-    better: int = Field(description="findings")
-    due: int = Field(description="findings")
+    exploited: int
+    worse: int
+    better: int
+    due: int
     images_exploited: int = Field(description="images with known exploited findings")
     refused: int = Field(description="images that the release gate refuses")
     rebuild: tuple[str, ...] = Field(default=(), description="bases that have a newer image with fewer findings")
@@ -84,7 +84,7 @@ TOLD = 500
 
 
 class RescanReport(Model):
-    """The result of a rescan, also of one that was interrupted."""
+    """The result of a rescan, also if it was interrupted."""
 
     database: Database
     scanner: str
@@ -93,14 +93,12 @@ class RescanReport(Model):
     images: int = Field(description="that were rescanned")
     only: tuple[str, ...] = Field(default=(), description="requested packages; empty: all")
     without: int = Field(default=0, description="that contain none of these packages")
-    left: int = Field(default=0, description="that were not rescanned, because the run was interrupted")
-    archived: int = Field(default=0, description="archived images, which nobody can pull and which are not rescanned")
+    left: int = Field(default=0, description="not rescanned, because the run was interrupted")
+    archived: int = Field(default=0, description="archived, not rescanned")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with known exploited findings")
-    reported: tuple[RescanResult, ...] = Field(
-        description=f"the {TOLD} most exposed images of which there is something to tell"
-    )
+    reported: tuple[RescanResult, ...] = Field(description=f"the {TOLD} most exposed images with results")
     more: int = Field(default=0, description="further images with results")
     concerned: tuple[AffectedApplication, ...] = Field(
         default=(), description="their applications, the most exposed first"

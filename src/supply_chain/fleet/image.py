@@ -17,13 +17,13 @@ from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
 class Note(Model):
-    """A signed statement about an image: its type, its signer, and where it is stored."""
+    """A signed statement about an image."""
 
     digest: Digest = Field(description="the referrer's")
     repository: str
     predicate_type: str
     signer: TierName
-    at: AwareDatetime | None = Field(description="when it was made, by its content")
+    at: AwareDatetime | None = Field(description="when it was made")
     said: str = Field(default="", description="its text, of a person's decision or a soak")
 
 
@@ -51,7 +51,7 @@ class Scan(Model):
     scanner_version: str
     database: Database
     scanned: AwareDatetime
-    sbom: Digest | None = Field(description="the matched SBOM")
+    sbom: Digest | None
     findings: tuple[Finding, ...]
 
     @classmethod
@@ -66,18 +66,18 @@ class Scan(Model):
 
 
 class Running(Model):
-    """A deployment that should run by a signed record, and its last observation."""
+    """A recorded deployment, and its last observation."""
 
     environment: str = Field(description="empty without a record")
     application: str
     container: str = Field(description="its id")
-    name: str = Field(description="the container's")
+    name: str
     reverse_proxy: str = Field(default="", description="id of the reverse proxy; empty: none")
     address: str
     host: str = Field(description="the name of the container host's block")
     since: AwareDatetime = Field(description="when it was deployed")
     seen: AwareDatetime | None = Field(default=None, description="its last observation")
-    healthy: bool | None = Field(default=None, description="null: unknown")
+    healthy: bool | None = None
 
 
 class HostContainer(Model):
@@ -91,39 +91,35 @@ class HostContainer(Model):
 
 
 class BuiltOn(Model):
-    """An image that went into the build of another: a base, curated or not."""
+    """An image that went into the build of another."""
 
     digest: Digest
     name: str = Field(description="its name in the Dockerfile")
 
 
 class FleetImage(Model):
-    """A curated image by digest, and everything that is known of it."""
+    """A curated image, and everything that is recorded of it."""
 
     ref: ImageRef
     stored: StoredManifest
     kind: Literal["service", "base", "unknown"] = "unknown"
     owner: str = ""
     source: Source | None = None
-    environments: tuple[str, ...] = Field(default=(), description="the environments that its owner declares")
+    environments: tuple[str, ...] = ()
     signed: bool = Field(default=False, description="whether curation released it")
-    sbom: Digest | None = Field(default=None, description="the SBOM's referrer")
+    sbom: Digest | None = None
     sbom_content: Digest | None = Field(default=None, description="the SBOM's content, unzipped")
     scan: Scan | None = None
     judgements: tuple[Judgement, ...] = Field(default=(), description="all, the oldest first")
-    notes: tuple[Note, ...] = Field(default=(), description="every verified statement, the oldest first")
+    notes: tuple[Note, ...] = Field(default=(), description="all verified statements, the oldest first")
     bases: tuple[BuiltOn, ...] = ()
-    copies: tuple[Digest, ...] = Field(default=(), description="its encrypted copies")
+    copies: tuple[Digest, ...] = ()
     running: tuple[Running, ...] = Field(default=(), description="where it runs, by record or observation")
     deployed: tuple[Running, ...] = Field(default=(), description="replaced deployments, the oldest first")
-    blocked: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
-    held: str = Field(default="", description="by whom, when and for which reason; empty if it is not")
-    gone: bool = Field(
-        default=False, description="whether the registry no longer has it; these are its remaining signed statements"
-    )
-    unreadable: str = Field(
-        default="", description="the reason why its evidence cannot be read; then only copies and deployments are known"
-    )
+    blocked: str = Field(default="", description="by whom, when and why; empty: by nobody")
+    held: str = Field(default="", description="by whom, when and why; empty: by nobody")
+    gone: bool = Field(default=False, description="whether the registry no longer has it")
+    unreadable: str = Field(default="", description="why its evidence cannot be read; empty if it can")
 
     @property
     def application(self) -> str:

@@ -24,8 +24,8 @@ class ReconcileResult(Model):
 
     application: str
     images: int = Field(description="in the registry now")
-    read: int = Field(description="whose evidence was read again because something changed")
-    gone: tuple[ImageRef, ...] = Field(default=(), description="that the inventory had and the registry no longer has")
+    read: int = Field(description="whose evidence was read again")
+    gone: tuple[ImageRef, ...] = Field(default=(), description="no longer in the registry")
     unreadable: dict[str, str] = Field(default_factory=dict, description="image → why")
 
     def __str__(self) -> str:

@@ -46,11 +46,11 @@ class Entry(Model):
     action: Action
     outcome: Outcome
     code: str = Field(default="", description="ECR's code or an error's, if it failed")
-    said: str = Field(default="", description="a sentence")
+    said: str = ""
 
 
 class Applied(Model):
-    """The result of a plan, with an entry for each step that changes something."""
+    """The result of a plan, with an entry for each change."""
 
     plan: Digest
     entries: tuple[Entry, ...]

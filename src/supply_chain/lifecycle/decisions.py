@@ -72,15 +72,13 @@ class Surroundings(Protocol):
 
 
 class RunsFrom(Model):
-    """A place where an image runs by the last signed record, and the owner to notify."""
+    """A place where an image runs by the last signed record."""
 
     environment: str
     application: str
     address: str
-    owner: str = Field(description="as the application declares it; empty if that cannot be read")
-    reverse_proxy: bool = Field(
-        default=False, description="whether it is the application's reverse proxy, not the application"
-    )
+    owner: str = Field(description="as declared; empty if that cannot be read")
+    reverse_proxy: bool = Field(default=False, description="whether it is the application's reverse proxy")
 
     def __str__(self) -> str:
         what = f"the reverse proxy of {self.application}" if self.reverse_proxy else self.application
@@ -106,12 +104,12 @@ class DecisionResult(Model):
     reason: str
     at: AwareDatetime
     changed: bool = Field(description="false if it was in force already")
-    curated: bool = Field(default=True, description="false if it is not, or not yet, in a curated repository")
+    curated: bool = Field(default=True, description="false if it is in no curated repository")
     moved: tuple[Digest, ...] = Field(default=(), description="archived or restored images")
     elsewhere: tuple[ImageRef, ...] = Field(default=(), description="the same under other names")
     indexes: tuple[ImageRef, ...] = Field(default=(), description="indexes that list it and stay archived")
-    running: tuple[RunsFrom, ...] = Field(default=(), description="where it runs")
-    unread: str = Field(default="", description="why it is unknown what runs from it; otherwise empty")
+    running: tuple[RunsFrom, ...] = ()
+    unread: str = Field(default="", description="why it is unknown what runs from it")
 
     def __str__(self) -> str:
         image = self.ref if self.curated else self._offered_ref

@@ -25,7 +25,7 @@ BLOCKED = "keep.blocked"
 
 
 class Step(Model):
-    """The action for one manifest, and the facts that it rests on."""
+    """The action for one manifest, and its facts."""
 
     ref: ImageRef
     action: Action
@@ -35,13 +35,13 @@ class Step(Model):
     guards: tuple[str, ...] = Field(default=(), description="what protects it")
     belongs_to: tuple[Digest, ...] = Field(default=(), description="the images that it belongs to")
     depends: tuple[Digest, ...] = Field(default=(), description="its attachments and parts")
-    referrer: bool = Field(default=False, description="whether it is an attachment or a copy, not a part")
+    referrer: bool = Field(default=False, description="whether it is an attachment or a copy")
     tags: tuple[str, ...] = ()
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
     evidenced: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
-    environments: tuple[str, ...] = Field(default=(), description="environments of the declaration")
+    environments: tuple[str, ...] = ()
     counted: bool = Field(default=False, description="whether it counts for `keep.newest`")
 
     @property
@@ -69,11 +69,11 @@ class Plan(Model):
     """A complete plan: applying it does this and nothing else."""
 
     made: AwareDatetime
-    rules: str = Field(description="the document's name")
+    rules: str
     rules_digest: Digest
     snapshot_digest: Digest
     snapshot_read: AwareDatetime
-    databases: tuple[str, ...] = Field(description="the vulnerability databases used")
+    databases: tuple[str, ...]
     steps: tuple[Step, ...]
     rollback: int = Field(ge=1, description="earlier deployments that are protected")
     newest: int = Field(ge=1, description="released images that stay for each environment")

@@ -67,7 +67,7 @@ class Archive(Model):
     retention_days: Days = Field(default=365, description="days since it last ran")
     not_pulled_days: Days | None = Field(
         default=None,
-        description="days without a pull after which an image that is kept for audits is archived; null: never",
+        description="days without a pull after which an image with a retention is archived; null: never",
     )
 
 
@@ -84,7 +84,7 @@ class Limits(Model):
 
     count: int = Field(default=20, ge=0, description="the number of images that one plan changes")
     share: float = Field(
-        default=0.5, ge=0, le=1, description="the share of a repository's the number of images that one plan changes"
+        default=0.5, ge=0, le=1, description="the share of the images of a repository that one plan changes"
     )
 
 
@@ -118,14 +118,12 @@ class Facts(Model):
     signed: bool = Field(default=True, description="whether curation released it")
     verdict: Verdict = Field(
         default="passed",
-        description="the last release verdict; blocked: it failed only because the image or a base is blocked",
+        description="the last release verdict; blocked: failed only because of a block",
     )
-    verdict_days: float = Field(
-        default=400, description="days since the release gate first gave this verdict without another one in between"
-    )
+    verdict_days: float = Field(default=400, description="days since the release gate first gave this verdict")
     rank: int | None = Field(
         default=None,
-        description="its rank among the released images of its application for an environment; 1: the newest",
+        description="its rank among the released images for an environment; 1: the newest",
     )
     superseded_days: float | None = Field(
         default=None, description="days since a newer one was released; null: none was"

@@ -90,11 +90,11 @@ def last_verdict_since(image: FleetImage) -> datetime | None:
 
 
 class EvidenceSummary(Model):
-    """What signed evidence says of an image, as far as rules need it."""
+    """What signed evidence says of an image."""
 
     signed: bool = Field(description="whether curation released it")
     verdict: Verdict = Field(description="the last release verdict")
-    exploited: tuple[str, ...] = Field(default=(), description="findings that are known to be exploited, by id")
+    exploited: tuple[str, ...] = Field(default=(), description="ids of known exploited findings")
 
     @property
     def released(self) -> bool:

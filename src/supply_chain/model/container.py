@@ -44,7 +44,7 @@ LOG = 256 * 1024
 
 
 class Profile(Model):
-    """Permissions and limits of a container, as requested in a spec or as reported by an engine."""
+    """Permissions and limits of a container."""
 
     user: str = Field(description="uid:gid")
     read_only: bool = True

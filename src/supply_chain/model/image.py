@@ -50,7 +50,7 @@ class Model(BaseModel):
 
 
 class ImageRef(Model):
-    """An image by repository and digest, for example `dev/hello@sha256:…`, without a host or a tag."""
+    """An image by repository and digest, such as `dev/hello@sha256:…`."""
 
     repository: Repository
     digest: Digest
@@ -151,16 +151,16 @@ class StorageStatus(StrEnum):
 
 
 class StoredManifest(Model):
-    """What the registry knows of one manifest that it holds: an image, an index or an artifact."""
+    """A manifest in the registry: an image, an index or an artifact."""
 
     digest: Digest
-    tags: tuple[str, ...] = Field(default=(), description="sorted")
+    tags: tuple[str, ...] = ()
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = Field(default=None, description="to the day; null: not recorded")
-    archived_at: AwareDatetime | None = Field(default=None, description="the last time")
-    restored_at: AwareDatetime | None = Field(default=None, description="the last time")
-    size: int = Field(ge=0, description="compressed bytes; of an index, those of its largest image")
-    media_type: str = Field(default="", description="the manifest's")
+    archived_at: AwareDatetime | None = None
+    restored_at: AwareDatetime | None = None
+    size: int = Field(ge=0, description="compressed bytes; of an index: its largest image's")
+    media_type: str = ""
     artifact_type: str | None = Field(default=None, description="of the artifact, or its configuration")
     subject: Digest | None = Field(default=None, description="the manifest that it refers to")
     status: StorageStatus = StorageStatus.ACTIVE
@@ -221,7 +221,7 @@ def _age(since: datetime | None, now: datetime) -> str:
 class Provable(Model):
     """A state that can rest on evidence of an earlier run."""
 
-    proven: Proof | None = Field(default=None, description="why the step was not repeated; null: it was done")
+    proven: Proof | None = None
 
 
 class Source(Model):
@@ -231,7 +231,7 @@ class Source(Model):
     repository: str = Field(description="the git remote, or the directory's name")
     revision: str = Field(description="the git commit, or `none`")
     dirty: bool = Field(description="whether files differ from that commit")
-    committed: int = Field(default=0, description="last commit in the directory, Unix seconds; 0 outside git")
+    committed: int = Field(default=0, description="last commit in the directory, Unix seconds")
 
     snapshot: Digest | None = Field(default=None, description="of all paths, modes and contents")
 
@@ -307,12 +307,12 @@ class ScannedImage(Provable):
 
 
 class CuratedImage(Provable):
-    """An image that curation admitted, signed, and verified again as an outside user would."""
+    """An image that curation admitted, signed and verified again."""
 
     ref: ImageRef
     tag: str
     source: Source
-    environments: tuple[str, ...] = Field(description="environments of the declaration")
+    environments: tuple[str, ...]
 
 
 class Interval(Model):

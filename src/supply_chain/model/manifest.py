@@ -88,7 +88,7 @@ Absolute = Annotated[str, StringConstraints(min_length=2)]
 
 
 class Classification(StrEnum):
-    """How sensitive the application is. `confidential` images run only from their encrypted copy."""
+    """How sensitive it is: `confidential` images run only from their encrypted copy."""
 
     PUBLIC = "public"
     INTERNAL = "internal"
@@ -114,14 +114,14 @@ class Fetch(Model):
     images: tuple[PinnedImage, ...] = Field(
         default=(),
         max_length=32,
-        description="upstream images by digest, such as docker.io/library/python:3.13@sha256:…; the Dockerfile names "
-        "an image by its digest, or by the tag that is given here",
+        description="upstream images by digest, such as docker.io/library/python:3.13@sha256:…; the Dockerfile gives "
+        "the digest, or this tag",
     )
     urls: dict[HttpsUrl, Digest] = Field(
         default_factory=dict,
         max_length=64,
-        description="https URLs that the Dockerfile adds, each with the SHA-256 of its content: "
-        "{'https://example.com/a.tgz': 'sha256:…'}; ADD has to give the same checksum",
+        description="https URLs that the Dockerfile adds, with their SHA-256: {'https://example.com/a.tgz': "
+        "'sha256:…'}; ADD has to give the same checksum",
     )
 
 
@@ -152,15 +152,15 @@ class Test(Model):
     stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
         default="test", description="the stage of the Dockerfile that contains the tests"
     )
-    command: Command = Field(description="the program that runs the tests, and its arguments; no shell is used")
+    command: Command = Field(description="the program that runs the tests, and its arguments, without a shell")
     report: Absolute | None = Field(
         default=None,
-        description="the file in the image of the test stage to which the command writes its report: JUnit XML, TAP, "
-        "or the output of `go test -json`; null: the command's output is the report",
+        description="the file to which the command writes its report: JUnit XML, TAP, or the output of `go test "
+        "-json`; null: its output is the report",
     )
     timeout: int = Field(default=300, ge=5, le=3600, description="the longest time of the tests, in seconds")
     memory: Size | None = Field(
-        default=None, description="the memory limit of the tests, in bytes; null: that of the application"
+        default=None, description="the memory limit of the tests; null: that of the application"
     )
 
     @field_validator("report")
@@ -196,16 +196,16 @@ class Runtime(Model):
     environment: dict[Variable, Setting] = Field(
         default_factory=dict,
         max_length=64,
-        description="variables that it needs in every environment, never secrets; an environment can override them",
+        description="variables in every environment, never secrets; an environment can override them",
     )
     ports: tuple[Port, ...] = Field(
         default=(),
         max_length=16,
-        description="further ports on which it listens, which only its own environment can reach",
+        description="further ports, which only its own environment can reach",
     )
     init: bool = Field(
         default=False,
-        description="start a small init process that forwards signals, for a program that does not react to SIGTERM",
+        description="whether an init process forwards signals, for a program that does not react to SIGTERM",
     )
     memory: Size = Field(
         default=128 * 1024**2, description="its memory limit, in bytes; also written as 128MiB or 1GiB"
@@ -215,7 +215,7 @@ class Runtime(Model):
         default=1.0,
         ge=0.01,
         le=64,
-        description="the number of processors that it can use, such as 0.5; at most those of its host",
+        description="the number of processors, such as 0.5; at most those of its host",
     )
 
     @field_validator("writable")
@@ -224,9 +224,7 @@ class Runtime(Model):
         return tuple(_check_absolute(path) for path in value)
 
 
-Limit = Annotated[
-    Annotated[int, Field(ge=0)] | None, Field(description="the number of findings that are accepted; null: any number")
-]
+Limit = Annotated[Annotated[int, Field(ge=0)] | None, Field(description="the most accepted findings; null: any number")]
 
 
 UnjudgedKind = Literal["archive", "database", "distribution"]
@@ -239,8 +237,8 @@ class Unjudged(Model):
     """Content of the image that no scanner judges and that the owner accepts."""
 
     what: UnjudgedKind = Field(
-        description="archive: files inside an archive; database: a second package database; distribution: a file "
-        "that names another distribution than os-release, or an os-release that differs from the one of the base"
+        description="archive: files in an archive; database: a second package database; distribution: a file that "
+        "contradicts os-release, or an os-release that differs from the base's"
     )
     at: tuple[ImagePath, ...] = Field(
         min_length=1, max_length=256, description="paths as the gate reports them; /directory/* for all paths below it"
@@ -258,18 +256,18 @@ class Limits(Model):
     negligible: Limit = None
     unknown: Limit = Field(
         default=20,
-        description="the number of findings without a published severity that are accepted; null: any number",
+        description="the most accepted findings without a published severity; null: any number",
     )
     unknown_distribution: bool = Field(
         default=False,
-        description="whether the image may be of a distribution that the vulnerability database does not know, so that "
-        "its packages are not judged",
+        description="whether the vulnerability database need not know the image's distribution, so that its packages "
+        "are not judged",
     )
     unjudged: tuple[Unjudged, ...] = Field(
-        default=(), max_length=64, description="content of the image that no scanner judges and that is accepted"
+        default=(), max_length=64, description="accepted content that no scanner judges"
     )
     kev: Literal[0] = Field(default=0, description="known exploited vulnerabilities (KEV) are never accepted")
-    scan_days: int = Field(default=7, ge=1, le=30, description="the number of days for which a scan is valid")
+    scan_days: int = Field(default=7, ge=1, le=30, description="the days for which a scan is valid")
 
 
 Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max_length=1024)]
@@ -298,9 +296,7 @@ class Common(Model):
     classification: Classification = Classification.INTERNAL
     build: Build = Build()
     limits: Limits = Limits()
-    reviewed: tuple[Review, ...] = Field(
-        default=(), max_length=64, description="findings in the source or the image that count only as warnings"
-    )
+    reviewed: tuple[Review, ...] = Field(default=(), max_length=64, description="findings that count only as warnings")
 
 
 class Service(Common):

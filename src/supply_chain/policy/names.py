@@ -41,8 +41,7 @@ class Holder(Model):
     path: str | None = Field(default=None, description="the application's directory in the repository")
     sources: tuple[Literal["project"] | NamedSource, ...] | None = Field(
         default=None,
-        description="in place of repository and path, the sources that may use the name; `project` is the "
-        "chain's own checkout",
+        description="in place of repository and path, several sources; `project` is the chain's own checkout",
     )
 
     def __str__(self) -> str:

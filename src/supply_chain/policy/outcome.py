@@ -16,11 +16,11 @@ F = TypeVar("F", bound=ImageFacts)
 
 
 class Reason(Model):
-    """A reason for a refusal. `code` is published, and its meaning never changes."""
+    """A reason for a refusal."""
 
     code: str
     fact: str = Field(description="what broke the rule")
-    remedy: str = Field(description="what to do")
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Admitted(Generic[F]):
 
 
 class Refused(Model):
-    """The verdict that an image did not pass, with every reason of that gate."""
+    """A refusal, with every reason of the gate."""
 
     image: ImageRef | None = Field(description="null if it was not built")
     application: str = Field(default="", description="if there is no image")

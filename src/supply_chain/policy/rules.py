@@ -205,8 +205,7 @@ def layers_unambiguous(facts: CuratedFacts) -> Iterator[Reason]:
 def distribution_consistent(facts: CuratedFacts) -> Iterator[Reason]:
     """Refuse if files of the image contradict its os-release about the distribution.
 
-    A scanner relies on os-release. With another name or version there, it finds other vulnerabilities, or none. The
-    owner can accept the difference.
+    A scanner relies on os-release. The owner can accept the difference.
     """
     if facts.examination is None or facts.manifest is None:
         return
