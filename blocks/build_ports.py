@@ -169,9 +169,8 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    versioned = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}
-    tools = versioned[check](tool) if check in versioned else {tool.name: tool.version}
-    return Planned(check, tools, lambda: make(tool))
+    of = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}.get(check)
+    return Planned(check, of(tool) if of else {tool.name: tool.version}, lambda: make(tool))
 
 
 def dependencies(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Dependencies:

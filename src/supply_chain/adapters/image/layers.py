@@ -19,16 +19,9 @@ import zstandard
 
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
-from supply_chain.adapters.image.file_content import (
-    MACHINES,
-    PEM,
-    ContentStore,
-    FileContent,
-    decode_texts,
-    find_secret_patterns,
-    read_file,
-)
+from supply_chain.adapters.image.file_content import MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
+from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
+from supply_chain.scratch import scratch
 
 TIMEOUT = 300.0
 MEMORY = 2 * 1024**3
@@ -25,12 +27,12 @@ LARGEST = 2 * 1024**2
 TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$)")
 ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
+SOURCE_VERSION = "2"
+"""Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
+STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
+"""Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
 SHEBANG = re.compile(rb"#!.*\bpython")
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
-
-SOURCE_VERSION = "2"
-"""Version of this selection. Raise it when more is scanned, so that sources that were checked before are checked again.
-"""
 
 
 class _Finding(BaseModel):
@@ -83,7 +85,13 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     sources = [name for name in present if _is_source(context / name, names[name])]
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     large = sorted(set(sources) - set(files))
-    reports = [_report(tool, context, portion) for portion in split_arguments(files)]
+    startup = [name for name in files if _is_startup(names[name])]
+    modules = [name for name in files if not _is_startup(names[name])]
+    reports = [_report(tool, context, portion) for portion in split_arguments(modules)]
+    with scratch("source") as work:
+        for name in startup:
+            _copy_startup(context / name, work / name)
+        reports += [_report(tool, work, portion) for portion in split_arguments(startup)]
     passed, warned, failed = judge_reports(reports)
     return CheckResult(
         check=Check.SOURCE,
@@ -110,11 +118,32 @@ def list_source_tools(tool: Tool) -> dict[str, str]:
     return {tool.name: tool.version, "source": SOURCE_VERSION}
 
 
-def _is_source(path: Path, names: Iterable[str]) -> bool:
-    """Return whether a file is Python, by one of its names or by the interpreter in its first line."""
-    if any(name.lower().endswith((".py", ".pyw")) for name in names):
+def _is_module(names: Collection[str]) -> bool:
+    return any(name.lower().endswith((".py", ".pyw")) for name in names)
+
+
+def _is_startup(names: Collection[str]) -> bool:
+    return any(name.lower().endswith(".pth") for name in names) and not _is_module(names)
+
+
+def _copy_startup(file: Path, copy: Path) -> None:
+    """Copy the lines that Python runs of a `.pth` file, with an empty line in place of each other."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    lines = file.read_bytes().splitlines(keepends=True)
+    copy.write_bytes(b"".join(line if STARTUP.match(line) else b"\n" for line in lines))
+
+
+def _is_source(path: Path, names: Collection[str]) -> bool:
+    """Return whether a file is Python, by one of its names or by the interpreter in its first line.
+
+    A `.pth` file counts if Python runs a line of it. Models of PyTorch have such names too.
+    """
+    if _is_module(names):
         return True
     with path.open("rb") as file:
+        if _is_startup(names):
+            pieces = iter(partial(file.readline, LARGEST), b"")
+            return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
         return bool(SHEBANG.match(file.readline(1000)))
 
 

@@ -1,4 +1,4 @@
-"""Finds secrets in texts, with detect-secrets and by known forms (`file_content`); never repeats a secret itself."""
+"""Finds secrets in texts, with detect-secrets and by known forms (`secret_forms`); never repeats a secret itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.docker.free_space import find_shortage
 from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
-from supply_chain.adapters.image.file_content import decode_texts, find_secret_patterns
+from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult

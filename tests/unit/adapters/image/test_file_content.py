@@ -20,16 +20,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.image import file_content
-from supply_chain.adapters.image.file_content import (
-    HEAD,
-    MOST_STREAMS,
-    START,
-    ContentStore,
-    decode_texts,
-    detect_database,
-    find_secret_patterns,
-    read_file,
-)
+from supply_chain.adapters.image.compression import MOST_STREAMS, UNPACKED
+from supply_chain.adapters.image.file_content import HEAD, START, ContentStore, detect_database, read_file
+from supply_chain.adapters.image.secret_forms import MOST_SECRETS, decode_texts
 
 
 def tar(*names, size=0):
@@ -221,59 +214,6 @@ TOKEN = b"ghp_" + b"aB3" * 12
 PEM = "private key"
 
 
-@pytest.mark.parametrize(
-    ("content", "kinds"),
-    [
-        (TOKEN, ["GitHub token"]),
-        (b"-----BEGIN RSA " + b"PRIVATE KEY-----\n" + b"MIIE" * 16, ["private key"]),
-        (b"-----BEGIN " + b"PRIVATE KEY-----\\n" + b"MIIE" * 16, ["private key"]),
-        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: mine\n\n" + b"lQOY" * 16, [PEM]),
-        (b"---- BEGIN SSH2 " + b'ENCRYPTED PRIVATE KEY ----\nComment: "a\\\nb"\n' + b"P2/5" * 16, [PEM]),
-        (b"PuTTY-User" + b"-Key-File-2: ssh-rsa\r\nEncryption: none\r\nComment: mine", [PEM]),
-        *(
-            (b"-----BEGIN " + b"PRIVATE KEY-----" + (end + b"MIIE" * size) * (16 // size), [PEM])
-            for size in (1, 4)
-            for end in (b"\n", b"\r\n", b"\\n", b"  \n\t")
-        ),
-        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 32, [PEM]),
-        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 31 + b"\n", []),
-        (b"if text.startswith('-----BEGIN RSA " + b"PRIVATE KEY-----'):", []),
-        (b"-----BEGIN " + b"PRIVATE KEY----- begins it, and base64 follows in lines of sixty-four letters", []),
-        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\0Comment: %s\0Version: %s", []),
-        (b"PuTTY-User" + b"-Key-File-%d: %s\nEncryption: %s", []),
-        (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
-        (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
-        (b"id = ASIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
-        (b"xAKIA" + b"QWERTYUIOPASDFGHx", ["AWS access key"]),
-        (b"_AKIA" + b"QWERTYUIOPASDFGH_", ["AWS access key"]),
-        (b"VAKIA" + b"QWERTYUIOPASDFGH\n", ["AWS access key"]),
-        (b"MKAKIA" + b"QWERTYUIOPASDFGHIKL", []),
-        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
-        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
-        (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
-        (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
-        *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
-        (b"github_pat" + b"_" + b"aB3" * 22, ["GitHub token"]),
-        (b"glpat" + b"-" + b"aB3" * 8, ["GitLab token"]),
-        *(
-            (b"xox" + kind + b"-123456789012-" + b"aB3" * 8, ["Slack token"])
-            for kind in (b"a", b"b", b"e", b"p", b"r", b"s")
-        ),
-        (b"https://hooks.slack" + b".com/services/T0123ABCD/B0123ABCD/" + b"aB3" * 8, ["Slack webhook"]),
-        *((kind + b"_live_" + b"aB3" * 8, ["Stripe key"]) for kind in (b"sk", b"rk")),
-        (b"AI" + b"za" + b"aB3-x" * 7, ["Google API key"]),
-        (b"npm" + b"_" + b"aB3" * 12, ["npm token"]),
-        (b"pypi" + b"-AgE" + b"aB3" * 20, ["PyPI token"]),
-        (b"AccountKey" + b"=" + b"aB3+/9" * 14 + b"aB==", ["Azure storage key"]),
-        (b"password = hunter2, ghost_story, xoxo-hugs, npm_config", []),
-    ],
-)
-def test_known_secret_formats_are_found(content, kinds):
-    """Documented example keys and programs that search for keys contain no secret."""
-    assert [kind for _, kind in find_secret_patterns(b"first line\n" + content)] == kinds
-    assert all(line == 2 for line, _ in find_secret_patterns(b"first line\n" + content))
-
-
 SECRETS = {
     "AWS access key": "AKIA" + "QWERTYUIOPASDFGH",
     "AWS access key: of a session": "ASIA" + "QWERTY7UIOPASDFG",
@@ -428,11 +368,11 @@ PACKED = {
     "lzma": lzma.compress(TEXT, format=lzma.FORMAT_ALONE),
     "zstd": zstandard.compress(TEXT),
     "twice": gzip.compress(bz2.compress(TEXT)),
-    "after much": gzip.compress(b"x" * (file_content.UNPACKED - len(TEXT) - 1) + b"\n" + TEXT),
+    "after much": gzip.compress(b"x" * (UNPACKED - len(TEXT) - 1) + b"\n" + TEXT),
     "utf-16": gzip.compress(TEXT.decode().encode("utf-16-le")),
     "entry": deflated(b"", TEXT),
     "entry of unknown size": deflated(b"x" * 1000, TEXT, descriptor=True),
-    "entry after a large one": deflated(noise(3 * file_content.UNPACKED), TEXT),
+    "entry after a large one": deflated(noise(3 * UNPACKED), TEXT),
     "entry of an archive in an archive": deflated(deflated(TEXT), method=zipfile.ZIP_STORED),
     "entry between two pieces": noise(file_content.CHUNK - 40) + deflated(TEXT),
     "entry with names between two pieces": noise(file_content.CHUNK - 2000) + deflated(TEXT, name="n" * 4000),
@@ -463,7 +403,7 @@ def test_private_key_in_java_class_is_ignored():
 
 def test_unpacking_stops_at_the_search_limit():
     """The limit applies to compressed files and to each entry of an archive."""
-    many = b"x" * file_content.UNPACKED
+    many = b"x" * UNPACKED
     for content in (gzip.compress(many + b"\n" + TOKEN), deflated(many + b"\n" + TOKEN)):
         assert kinds(content) == set()
 
@@ -492,11 +432,11 @@ def test_large_file_is_searched_to_its_end(first, size):
 def test_many_secrets_of_one_kind_do_not_hide_another_kind():
     """Private keys may be the examples of a package; a token behind them is not."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
-    content = key * (2 * file_content.MOST_SECRETS) + TOKEN
+    content = key * (2 * MOST_SECRETS) + TOKEN
 
     found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).secrets
 
-    assert len(found) == file_content.MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
+    assert len(found) == MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
 
 
 def test_node_program_with_embedded_application_is_an_archive():

@@ -111,7 +111,7 @@ def test_scan_source_fails_for_syntax_error(tmp_path: Path):
 @pytest.mark.parametrize(
     "name",
     [".venv/a.py", "node_modules/a.py", ".git/a.py", ".github/a.py", "CVS/a.py", "a.svn.py", "x.egg/a.py", ".tox/a.py",
-     "__pycache__/a.py", "build/a.py", ".hidden.py", "-a.py", "a b.py", "é.py", "a.pyw"],
+     "__pycache__/a.py", "build/a.py", ".hidden.py", "-a.py", "a b.py", "é.py", "a.pyw", "a.PY"],
 )  # fmt: skip
 def test_scan_source_reads_python_in_every_directory(tmp_path: Path, name: str):
     """bandit silently excludes some directories and names, but the image contains them."""
@@ -133,6 +133,28 @@ def test_scan_source_reads_scripts_with_python_shebang(tmp_path: Path, first: st
     result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.details, len(result.failed)) == ({"files": 1}, 1)
+
+
+@pytest.mark.parametrize("line", [b"import os; eval(input())", b"import\tos; eval(input())"])
+@pytest.mark.parametrize("before", [b"/opt/lib\n", b"# a comment\r\n", b"not Python (\r"])
+def test_scan_source_reads_startup_lines_of_pth_file(tmp_path: Path, before: bytes, line: bytes):
+    """Python runs each line that begins with `import` at every start; the others are paths."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "start.pth").write_bytes(before + line)
+    (tmp_path / "paths.pth").write_bytes(b"/opt/important\n import os\n")
+    (tmp_path / "model.pth").write_bytes(b"PK\x03\x04" + bytes(LARGEST))
+
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert (result.details, result.warned) == ({"files": 1}, ())
+    assert [each.split(": ")[:2] for each in result.failed] == [["lib/start.pth:2", "medium"]]
+
+
+def test_scan_source_reads_pth_file_after_byte_order_mark(tmp_path: Path):
+    """Python 3.13 skips the mark."""
+    (tmp_path / "start.PTH").write_bytes(b"\xef\xbb\xbfimport os; eval(input())\n")
+
+    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("start.PTH:1: medium")
 
 
 def test_scan_source_reports_compiled_and_packed_python(tmp_path: Path):
@@ -190,6 +212,18 @@ def test_link_with_a_name_of_python_makes_its_target_python(tmp_path: Path):
     assert [each.partition(":")[0] for each in result.failed] == ["app/chain", "app/helper.txt"]
     assert "1 compiled or packed file not read: app/lib" in result.warned
     assert result.tools == {"bandit": "1", "source": SOURCE_VERSION}
+
+
+def test_link_with_the_name_of_a_startup_file_hides_no_module(tmp_path: Path):
+    """Of a startup file only some lines run; of a module all do."""
+    (tmp_path / "app.py").write_text("eval(input())\n")
+    (tmp_path / "site.txt").write_text("./lib\nimport os; eval(input())\n")
+    (tmp_path / "app.pth").symlink_to("app.py")
+    (tmp_path / "site.pth").symlink_to("site.txt")
+
+    failed = scan_source(BANDIT, tmp_path, now).failed
+
+    assert [each.rpartition(":")[0].split(":")[:2] for each in failed] == [["app.py", "1"], ["site.txt", "2"]]
 
 
 def test_python_files_are_recognised_in_any_case(tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.image.file_content import MARKS, MOST_SECRETS
+from supply_chain.adapters.image.secret_forms import MARKS, MOST_SECRETS
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.secrets import (
     LARGEST,

@@ -1,0 +1,208 @@
+"""Known forms of secrets, and the search for them in bytes of any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+
+import re2
+
+from supply_chain.adapters.image.patterns import any_of, linear_pattern
+
+PEM = "private key"
+_PEM_ANCHOR, _SIGNATURE_ANCHOR = b"PRIVATE KEY", b"sig="
+_BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
+_HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
+_KEY = linear_pattern(
+    rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]){31})" % (_HEADER, _BREAK)
+)
+"""Text after a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
+_RUN = linear_pattern(rb"[A-Za-z0-9+/]{32,}")
+_ESCAPED = re.compile(rb"\\/|%2[BbFf]|\\u002[BbFf]")
+"""A character of base64, as JSON and addresses escape it."""
+_KEY_CHARACTERS = tuple(re.compile(b"[%b]" % kind) for kind in (b"0-9", b"A-Z", b"a-z"))
+KEY_SIZE, KEY_DIGITS = 64, 4
+"""Minimum base64 characters of a private key, and of the digits, capital and small letters among them. Identifiers and
+digests in source code have fewer."""
+HEADERS_SIZE, DECORATION_SIZE = 240, 64
+"""Maximum bytes between the first line of a private key and its base64, and between two lines of it, in a text that
+quotes, comments or concatenates the lines."""
+KEY_WINDOW = 2048
+"""Bytes after a private key's first line that are examined."""
+SIGNATURE_WINDOW = 400
+"""Bytes before and after an Azure signature in which another field of the signed address has to be."""
+_SIGNED = linear_pattern(rb"\bs[ev]=")
+"""The expiry or the version of a shared access signature."""
+_AWS_KINDS = (b"AKIA", b"ASIA")
+_AWS_NAMES = (
+    b"ecret_access_key", b"ECRET_ACCESS_KEY", b"ecretAccessKey",
+    b"ws_secret_key", b"WS_SECRET_KEY", b"wsSecretKey", b"WSSecretKey", b"ws.secretKey",
+)  # fmt: skip
+_SESSION_NAMES = (b"ession_token", b"ESSION_TOKEN", b"essionToken")
+_BETWEEN = rb"\W{1,40}(?:(?:key|name|value|str|[Ss]tring)\W{1,40}){0,2}"
+"""What may be between a name and its value: a separator and quotes, elements and attributes of XML, a type."""
+_VALUE = rb"(?!\S{30}EXAMPLEKEY)(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z])(?=[A-Za-z]{0,39}[0-9/+])"
+FORMS = (
+    (PEM, _PEM_ANCHOR,
+     rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----"),
+    (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
+    *(("AWS access key", kind,
+       rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Z0-9+/]%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/])))[A-Z2-7]{16}" % (kind, kind))
+      for kind in _AWS_KINDS),
+    *(("AWS key", name, name + _BETWEEN + _VALUE + rb"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])") for name in _AWS_NAMES),
+    *(("AWS session token", name,
+       name + _BETWEEN + rb"(?![A-Za-z0-9/+]{0,99}EXAMPLE)(?=[A-Za-z/+]{0,99}\d)[A-Za-z0-9/+]{100}")
+      for name in _SESSION_NAMES),
+    *(("GitHub token", b"gh%c_" % kind, rb"gh%c_[A-Za-z0-9]{36}" % kind) for kind in b"pousr"),
+    ("GitHub token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60,}"),
+    *(("GitLab token", prefix, prefix + rb"[A-Za-z0-9_-]{20,}")
+      for prefix in (b"glpat-", b"glrt-", b"gldt-", b"glsoat-", b"GR1348941")),
+    ("GitLab token", b"glptt-", rb"glptt-[0-9a-f]{40}"),
+    ("GitLab token", b"glcbt-", rb"glcbt-[A-Za-z0-9]{1,5}_[A-Za-z0-9_-]{20,}"),
+    ("GitLab token", b"glagent-", rb"glagent-[A-Za-z0-9_-]{50,}"),
+    *(("Slack token", b"xox%c-" % kind, rb"xox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
+    ("Slack token", b"xoxe", rb"xoxe(?:\.xox[bp])?-\d-[A-Za-z0-9]{40,}"),
+    ("Slack token", b"xapp-", rb"xapp-\d-[A-Z0-9]{6,}-\d{6,}-[A-Za-z0-9]{16,}"),
+    ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
+    ("Stripe key", b"k_live_", rb"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("Stripe webhook secret", b"whsec_", rb"whsec_[A-Za-z0-9+/]{32}"),
+    ("Google API key", b"AIza", rb"AIza[A-Za-z0-9_-]{35}"),
+    ("Google client secret", b"GOCSPX-", rb"GOCSPX-[A-Za-z0-9_-]{28}"),
+    ("Google access token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{40,}"),
+    ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
+    ("npm token", b"_authToken=", rb"_authToken=[A-Za-z0-9_-]{20,}"),
+    ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
+    ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
+    ("Azure access key", b"SharedAccessKey=", rb"SharedAccessKey=[A-Za-z0-9+/]{43}="),
+    *(("Azure client secret", mark, rb"[A-Za-z0-9_~.-]{3}%b[A-Za-z0-9_~.-]{34}" % mark) for mark in (b"7Q~", b"8Q~")),
+    ("Azure signature", _SIGNATURE_ANCHOR,
+     rb"(?:\b|u0026)sig=(?!aBBKDWQvyuVcTPH9EBp)(?:[A-Za-z0-9+/]|%2[BbFf]){43}(?:=|%3[Dd])"),
+)  # fmt: skip
+"""Kind of a secret, bytes that each such secret contains, and its pattern. The vendors' example values do not match.
+
+In records of SQLite or pickle, any byte may stand directly before and after a secret. In a text, an AWS key has to
+begin or end at a word boundary, because otherwise it may be part of a longer word.
+"""
+BINARY_FORMS = (
+    *(("AWS access key", kind,
+       rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Za-z0-9+/]{24}%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/]{24})))[A-Z2-7]{16}"
+       % (kind, kind))
+      for kind in _AWS_KINDS),
+    *(("AWS key", name,
+       name + rb"(?:[\WXq]{1,8}(?=[A-Za-z/+]{0,39}\d)|(?=(?:[A-Za-z/+]{0,37}\d){3}))" + _VALUE + rb"[A-Za-z0-9/+]{40}")
+      for name in _AWS_NAMES),
+    *(("AWS session token", name, name + rb"(?s:.){0,9}?(?:FwoG|FQoG|IQoJ|AQo[DE])(?!\S{0,99}EXAMPLE)[A-Za-z0-9/+]{96}")
+      for name in _SESSION_NAMES),
+)  # fmt: skip
+"""Patterns for content with zero bytes. There, an AWS key is rejected only in the middle of base64 or of a table of
+words, which has fewer digits."""
+_Form = tuple[str, bytes, "re.Pattern[bytes] | re2.Pattern[bytes]"]
+
+
+def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
+    """Compile a pattern with RE2, or with `re` if it has a lookahead, which RE2 does not support.
+
+    A pattern with a lookahead matches only a bounded length.
+    """
+    return kind, anchor, re.compile(form) if b"(?!" in form else linear_pattern(form)
+
+
+_FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
+_ZEROS = (b"", b"\0", b"\0\0\0")
+"""Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
+_ANCHORS = any_of(
+    *(zeros.join(anchor[at : at + 1] for at in range(len(anchor))) for _, anchor, _ in FORMS for zeros in _ZEROS)
+)
+_WIDE = linear_pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
+"""ASCII text in UTF-16 or UTF-32, of either byte order."""
+LONGEST_FORM = 4096
+"""Bytes of a piece that are searched again with the next piece, so that no match across the border is missed."""
+MOST_SECRETS = 20
+"""Maximum places of one kind of secret in one file that are reported."""
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins like the mark of UTF-16
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order mark → encoding."""
+
+
+def find_secret_patterns(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
+    """Yield line and kind of everything that matches a pattern of a secret; `line` is the number of the first line.
+
+    At most `most` places for each pattern; all if None. Also searches ASCII in UTF-16 and UTF-32.
+    """
+    if not _ANCHORS.search(content):
+        return
+    yield from _find_secrets(content, line, most, _FORMS)
+    if b"\0" in content:
+        yield from _find_secrets(content, line, most, _BINARY_FORMS)
+        counted = 0
+        for match in _WIDE.finditer(content):
+            line += content.count(b"\n", counted, match.start())
+            counted = match.start()
+            yield from find_secret_patterns(match.group().replace(b"\0", b"") + b"\0", line, most)
+
+
+def _find_secrets(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
+    for kind, anchor, form in forms:
+        if anchor in content:
+            place, counted = line, 0
+            confirm = _CONFIRM.get(anchor)
+            matches = (
+                each for each in form.finditer(content) if not confirm or confirm(content, each.start(), each.end())
+            )
+            for match in islice(matches, most):
+                place += content.count(b"\n", counted, match.start())
+                counted = match.start()
+                yield place, kind
+
+
+def _is_key(content: bytes, _start: int, end: int) -> bool:
+    """Return whether a private key's base64 follows its first line, which ends at `end`.
+
+    The base64 may be decorated, as in a string literal or a comment.
+    """
+    text = content[end : end + KEY_WINDOW]
+    if _KEY.match(text):
+        return True
+    key, end, gap = b"", 0, HEADERS_SIZE
+    for run in _RUN.finditer(_ESCAPED.sub(b"/", text.partition(b"-----")[0])):
+        if run.start() - end > gap:
+            break
+        key, end, gap = key + run.group(), run.end(), DECORATION_SIZE
+    return len(key) >= KEY_SIZE and all(len(kind.findall(key)) >= KEY_DIGITS for kind in _KEY_CHARACTERS)
+
+
+def _is_signature(content: bytes, start: int, end: int) -> bool:
+    return bool(_SIGNED.search(content[max(0, start - SIGNATURE_WINDOW) : end + SIGNATURE_WINDOW]))
+
+
+_CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {_PEM_ANCHOR: _is_key, _SIGNATURE_ANCHOR: _is_signature}
+"""Bytes that each secret of a form contains → whether a match, from start to end in a content, is a secret."""
+
+
+def is_wide(content: bytes) -> bool:
+    """Return whether most of the content is ASCII in UTF-16 or UTF-32, with or without a byte order mark."""
+    few = 3 * content.count(b"\0") < len(content)
+    return not few and 2 * sum(len(each.group()) for each in _WIDE.finditer(content)) > len(content)
+
+
+def decode_texts(content: bytes) -> tuple[str, ...]:
+    """Return every text that a file can be decoded to; empty if it is binary (zero bytes, but not UTF-16 or UTF-32).
+
+    A byte order mark proves nothing, so the content is also decoded without it. UTF-16 and UTF-32 without a byte order
+    mark are decoded by removing the zero bytes.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if b"\0" in content and not encoding and not is_wide(content):
+            return ()
+        text = content.decode("latin-1")
+    marked = (content.decode(encoding, "replace"),) if encoding else ()
+    return tuple(dict.fromkeys((*marked, text, text.replace("\0", ""))))

@@ -1,0 +1,229 @@
+"""Tests of the known forms of secrets. None of the values here is a real one."""
+
+import pytest
+
+from supply_chain.adapters.image.secret_forms import find_secret_patterns
+
+TOKEN = b"ghp_" + b"aB3" * 12
+PEM = "private key"
+
+
+def kinds(content):
+    return {kind for _, kind in find_secret_patterns(content)}
+
+
+@pytest.mark.parametrize(
+    ("content", "kinds"),
+    [
+        (TOKEN, ["GitHub token"]),
+        (b"-----BEGIN RSA " + b"PRIVATE KEY-----\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----\\n" + b"MIIE" * 16, ["private key"]),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: mine\n\n" + b"lQOY" * 16, [PEM]),
+        (b"---- BEGIN SSH2 " + b'ENCRYPTED PRIVATE KEY ----\nComment: "a\\\nb"\n' + b"P2/5" * 16, [PEM]),
+        (b"PuTTY-User" + b"-Key-File-2: ssh-rsa\r\nEncryption: none\r\nComment: mine", [PEM]),
+        *(
+            (b"-----BEGIN " + b"PRIVATE KEY-----" + (end + b"MIIE" * size) * (16 // size), [PEM])
+            for size in (1, 4)
+            for end in (b"\n", b"\r\n", b"\\n", b"  \n\t")
+        ),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 32, [PEM]),
+        (b"-----BEGIN " + b"PRIVATE KEY-----" + b"\nM" * 31 + b"\n", []),
+        (b"if text.startswith('-----BEGIN RSA " + b"PRIVATE KEY-----'):", []),
+        (b"-----BEGIN " + b"PRIVATE KEY----- begins it, and base64 follows in lines of sixty-four letters", []),
+        (b"-----BEGIN PGP " + b"PRIVATE KEY BLOCK-----\0Comment: %s\0Version: %s", []),
+        (b"PuTTY-User" + b"-Key-File-%d: %s\nEncryption: %s", []),
+        (b"id = AKIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"id = AKIA" + b"IOSFODNN7EXAMPLE", []),
+        (b"id = ASIA" + b"QWERTYUIOPASDFGH", ["AWS access key"]),
+        (b"xAKIA" + b"QWERTYUIOPASDFGHx", ["AWS access key"]),
+        (b"_AKIA" + b"QWERTYUIOPASDFGH_", ["AWS access key"]),
+        (b"VAKIA" + b"QWERTYUIOPASDFGH\n", ["AWS access key"]),
+        (b"MKAKIA" + b"QWERTYUIOPASDFGHIKL", []),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        (b"aws_secret_access_key = " + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh123/", ["AWS key"]),
+        (b"//registry.npmjs.org/:_authToken=" + b"0123456789abcdef0123", ["npm token"]),
+        (b"AWS_SECRET_ACCESS_KEY=" + b"wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234", ["AWS key"]),
+        *((b"gh" + kind + b"_" + b"aB3" * 12, ["GitHub token"]) for kind in (b"o", b"u", b"s", b"r")),
+        (b"github_pat" + b"_" + b"aB3" * 22, ["GitHub token"]),
+        (b"glpat" + b"-" + b"aB3" * 8, ["GitLab token"]),
+        *(
+            (b"xox" + kind + b"-123456789012-" + b"aB3" * 8, ["Slack token"])
+            for kind in (b"a", b"b", b"e", b"p", b"r", b"s")
+        ),
+        (b"https://hooks.slack" + b".com/services/T0123ABCD/B0123ABCD/" + b"aB3" * 8, ["Slack webhook"]),
+        *((kind + b"_live_" + b"aB3" * 8, ["Stripe key"]) for kind in (b"sk", b"rk")),
+        (b"AI" + b"za" + b"aB3-x" * 7, ["Google API key"]),
+        (b"npm" + b"_" + b"aB3" * 12, ["npm token"]),
+        (b"pypi" + b"-AgE" + b"aB3" * 20, ["PyPI token"]),
+        (b"AccountKey" + b"=" + b"aB3+/9" * 14 + b"aB==", ["Azure storage key"]),
+        (b"password = hunter2, ghost_story, xoxo-hugs, npm_config", []),
+    ],
+)
+def test_known_secret_formats_are_found(content, kinds):
+    """Documented example keys and programs that search for keys contain no secret."""
+    assert [kind for _, kind in find_secret_patterns(b"first line\n" + content)] == kinds
+    assert all(line == 2 for line, _ in find_secret_patterns(b"first line\n" + content))
+
+
+BEGIN, END = "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----"
+LINES = [
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj",
+    "MzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMvDuictGeurT8jNbvJZHtCSuYEvu",
+    "NMoSfm76oqFvAp8Gy0iz5sxjZmSnXyCdPEovGhLa0VzMaQ8s+CLOyS56YyCFGeJZ",
+]
+EVERY_LINE = {
+    "C": '"{}\\n"',
+    "Java": '    "{}\\n" +',
+    "JavaScript": "'{}\\\\n' +",
+    "PHP": "    '{}'.PHP_EOL.",
+    "Go": '\t"{}\\n" + // a comment',
+    "shell comment": "# {}",
+    "C comment": "// {}",
+    "SQL comment": "-- {}",
+    "quoted": "> {}",
+    "YAML list": "  - {}",
+    "YAML list of quoted": '  - "{}"',
+    "HTML": "{}<br>",
+    "HTML entity": "{}&#10;",
+    "diff": "+{}",
+    "XML elements": "<line>{}</line>",
+    "Python list": '    b"{}",',
+}
+
+
+@pytest.mark.parametrize("every", EVERY_LINE.values(), ids=EVERY_LINE)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""], ids=["lf", "crlf", "one line"])
+@pytest.mark.parametrize("headers", [[], ["Proc-Type: 4,ENCRYPTED", "DEK-Info: AES-128-CBC," + "0A" * 16, ""]])
+def test_private_key_in_decorated_lines_is_found(every, end, headers):
+    """Source code, comments and markup put other characters around each line."""
+    key = end.join(every.format(line) for line in [BEGIN, *headers, *LINES, END])
+
+    assert kinds(key.encode()) == {PEM}
+
+
+@pytest.mark.parametrize("between", ["\\\\n", "\\\\r\\\\n", "\\u000a", "%0A", "", "|", " \\\n"])
+def test_private_key_in_one_line_is_found(between):
+    """What escapes a line break may be escaped itself, and JSON may escape the slash."""
+    assert kinds(between.join([BEGIN, *LINES, END]).encode()) == {PEM}
+    for slash in ("\\/", "%2F", "\\u002f"):
+        assert kinds(between.join([BEGIN, *LINES, END]).replace("/", slash).encode()) == {PEM}
+
+
+def test_short_private_key_in_decorated_line_is_found():
+    """An Ed25519 key has one line."""
+    line = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v3VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g"
+
+    assert kinds(f'"{BEGIN}\\n"\n"{line}\\n"\n"{END}\\n"'.encode()) == {PEM}
+
+
+NO_KEYS = {
+    "test of the first line": f'if (text.startsWith("{BEGIN}")) {{ return new PKCS8EncodedKeySpec(decode(text)); }}',
+    "list of first lines": f'"{BEGIN}",\n"-----BEGIN RSA '
+    + 'PRIVATE KEY-----",\n"-----BEGIN EC '
+    + 'PRIVATE KEY-----"',
+    "replacement": f's.replace("{BEGIN}", "").replace("{END}", "").replaceAll(System.lineSeparator(), "")',
+    "identifiers": f'"{BEGIN}"\n' + "X509EncodedKeySpec(PKCS8EncodedKeySpec, RSAPrivateCrtKeySpecBuilder2048, "
+    "EncryptedPrivateKeyInfoPBKDF2WithHmacSHA256);",
+    "digest": f"{BEGIN} of " + "da39a3ee5e6b4b0d3255bfef95601890afd80709" * 2,
+    "words": f"'{BEGIN}'\n" + "PleaseInsertTheContentOfYourOwnPrivateKeyHereAndThenSaveThisFileAgain" * 2,
+    "certificate": f"{BEGIN} or -----BEGIN CERTIFICATE-----\n" + "\n".join(LINES),
+    "base64 far behind": f"{BEGIN}" + ". " * 200 + "".join(LINES),
+    "placeholder": f"{BEGIN}\n...\n{END}",
+}
+
+
+@pytest.mark.parametrize("text", NO_KEYS.values(), ids=NO_KEYS)
+def test_first_line_of_private_key_alone_is_ignored(text):
+    """Documentation and libraries of cryptography contain it."""
+    assert kinds(text.encode()) == set()
+
+
+SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYabcdefgh1234"
+SESSION = "IQoJb3JpZ2luX2VjEJr" + "aB3/x" * 60 + "=="
+AWS_TEXTS = {
+    "STS": '{{"Credentials": {{"SecretAccessKey": "{}", "Expiration": 1}}}}',
+    "JSON in JSON": '{{\\"SecretAccessKey\\":\\"{}\\"}}',
+    "XML": "<SecretAccessKey>{}</SecretAccessKey>",
+    "JavaScript": "secretAccessKey: '{}',",
+    "Java": "aws.secretAccessKey={}",
+    "old Java": "aws.secretKey = {}",
+    "Java call": 'System.setProperty("aws.secretKey", "{}");',
+    "C#": '<add key="AWSSecretKey" value="{}"/>',
+    "C++": 'std::string awsSecretKey = "{}";',
+    "Kubernetes": '- name: AWS_SECRET_ACCESS_KEY\n          value: "{}"',
+    "property list": "<key>SecretAccessKey</key>\n\t<string>{}</string>",
+    "Python": 'aws_secret_access_key: str = "{}"',
+    "INI": "aws_secret_key            = {}",
+    "PHP": "'secret_access_key' => '{}'",
+}
+
+
+@pytest.mark.parametrize("text", AWS_TEXTS.values(), ids=AWS_TEXTS)
+@pytest.mark.parametrize("frame", [b"%b", b"\0%b\0"], ids=["text", "binary"])
+def test_aws_secret_key_is_found_by_its_names(text, frame):
+    """AWS writes the name in several ways; vendors' examples, identifiers and digests do not count."""
+    assert kinds(frame % text.format(SECRET).encode()) == {"AWS key"}
+    for other in (SECRET[:30] + "EXAMPLEKEY", "x" * 40, "aB" * 20, "0f" * 20, SECRET[:39]):
+        assert kinds(frame % text.format(other).encode()) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"SessionToken": "{}"', "aws_session_token = {}", "AWS_SESSION_TOKEN={}", "<SessionToken>{}</SessionToken>",
+     "sessionToken: '{}'", "aws.sessionToken={}"],
+)  # fmt: skip
+@pytest.mark.parametrize("frame", [b"%b", b"\0%b\0"], ids=["text", "binary"])
+def test_aws_session_token_is_found_by_its_names(text, frame):
+    """The example in the documentation of AWS does not count."""
+    assert kinds(frame % text.format(SESSION).encode()) == {"AWS session token"}
+    assert kinds(frame % text.format("AQoDYXdzEPT//////////wEXAMPLE" + SESSION).encode()) == set()
+    assert kinds(frame % text.format("x" * 120).encode()) == set()
+
+
+def test_aws_values_next_to_their_names_in_records_are_found():
+    """A database has no separators; a program has tables of names."""
+    assert kinds(b"\0SecretAccessKey" + SECRET.encode()) == {"AWS key"}
+    assert kinds(b"\0SessionToken" + SESSION.encode()) == {"AWS session token"}
+    assert kinds(b"\0secretAccess" + b"KeyglueDataCatalogoAuth2GrantTypes3InputFileTypeoAuth") == set()
+    assert kinds(b"\0sessionToken" + b"glueDataCatalogoAuth2GrantTypes3InputFileTypeoAuth" * 3) == set()
+
+
+RANDOM = "aB3xY9qLm2Zc7Rt5Kp8W"
+SIGNED = "sig=" + "aB3xY9qLm2Z%2Bc7Rt5Kp8Wa%2FB3xY9qLm2Zc7Rt5Kp8Wa" + "%3D"
+TOKENS = {
+    **{f"{prefix}{RANDOM}": "GitLab token" for prefix in ("glrt-", "gldt-", "glsoat-", "GR1348" + "941", "glcbt-64_")},
+    "glptt-" + "0f3a9" * 8: "GitLab token",
+    "glagent-" + "aB3-x" * 10: "GitLab token",
+    "xapp-1-" + "A0123ABCD-1234567890123-" + "0f3a9" * 12: "Slack token",
+    "xoxe-1-" + "My0xLaB3x" * 16: "Slack token",
+    "xoxe." + "xoxp-1-" + "My0xLaB3x" * 18: "Slack token",
+    "GOCSPX" + "-aB3-x" * 4 + "aB3_x": "Google client secret",
+    "ya29." + "a0AfB_byC" * 12: "Google access token",
+    "aB3" + "8Q~" + "aB3x_" * 6 + "~.-Z": "Azure client secret",
+    "Endpoint=sb://x.net/;SharedAccess" + "Key=" + "aB3+/xY" * 6 + "a=": "Azure access key",
+    "https://x.blob.net/a?sv=2022-11-02&se=2030-01-01&sr=c&sp=r&" + SIGNED: "Azure signature",
+    "https://x.blob.net/a?" + SIGNED + "&amp;se=2030-01-01": "Azure signature",
+    "https://x.blob.net/a?sv=2022-11-02\\u0026" + SIGNED: "Azure signature",
+    "whsec" + "_" + "aB3x" * 8: "Stripe webhook secret",
+}
+
+
+@pytest.mark.parametrize(("token", "kind"), TOKENS.items(), ids=lambda each: each[:12])
+def test_token_of_vendor_is_found(token, kind):
+    """A shorter value of the same beginning is none."""
+    assert kinds(f"first\n'{token}'\n".encode()) == {kind}
+    assert kinds(b"\0" + token.encode() + b"\0") == {kind}
+    assert kinds(f"'{token[:24]}'".encode()) == set()
+
+
+@pytest.mark.parametrize("text", ["sk_test_" + "aB3" * 8, "sig=" + "aB3x" * 20, f"f({SIGNED})"])
+def test_form_with_false_positives_is_ignored(text):
+    """Documentation publishes keys for tests, and `sig` is a common name."""
+    assert kinds(text.encode()) == set()
+
+
+def test_many_first_lines_are_searched_in_linear_time():
+    """Nothing is examined beyond the next first line: 10,000 of them would otherwise take minutes."""
+    content = (BEGIN.encode() + b"\nA: ") * 10_000
+
+    assert kinds(content + b"\n" + "\n".join([BEGIN, *LINES]).encode()) == {PEM}
