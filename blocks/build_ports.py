@@ -19,12 +19,12 @@ from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.command import Tool, cancellation
+from supply_chain.adapters.tools.bandit import list_source_tools as source_tools
 from supply_chain.adapters.tools.bandit import scan_source
-from supply_chain.adapters.tools.bandit import tools_of as source_tools
 from supply_chain.adapters.tools.crane import read_upstream_config
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.adapters.tools.secrets import SecretSearch, checksum_searched_files, find_secrets
+from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets
 from supply_chain.adapters.tools.secrets import list_secret_tools as secrets_tools
 from supply_chain.concurrency import run_both
 from supply_chain.development.bases import CuratedBases
@@ -139,7 +139,7 @@ def checks(built: BuiltImage, snapshot: Snapshot, host: ContainerHost, workbench
             (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, probe_limits(host), wait=wait))
         ]
     tools = in_engine_tools(host, search)
-    layers = partial(read_contents, engine, image, manifest.build.max_size, partial(checksum_searched_files, context))
+    layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
     in_engine.append(
         (Check.CONTENT, lambda: apply_reviews(
             check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),

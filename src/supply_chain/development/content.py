@@ -38,7 +38,10 @@ class Contents:
     secrets: tuple[str, ...] = ()
     """`path:line: kind` of each known form of a secret in any layer, except in files that the check `secrets` reads."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
-    """Path → content of small texts that no package installed and that the check `secrets` does not read."""
+    """Path → content of small texts that no package installed and that the check `secrets` does not read so.
+
+    `configuration` has the variables and labels, one a line.
+    """
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     examination: Examination = field(default_factory=Examination)

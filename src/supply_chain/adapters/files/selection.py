@@ -32,6 +32,18 @@ def list_files(directory: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def list_links(directory: Path) -> dict[str, str]:
+    """Return link → file, run_both relative to the directory, for the symbolic links that lead to a file in it."""
+    root = directory.resolve()
+    links = (path for path in directory.rglob("*") if path.is_symlink() and path.is_file())
+    targets = ((link, link.resolve()) for link in links)
+    return {
+        str(link.relative_to(directory)): str(target.relative_to(root))
+        for link, target in targets
+        if target.is_relative_to(root)
+    }
+
+
 def measure_bytes(place: Path, most: int, over: Callable[[], bool] = lambda: False) -> int:
     """Return the bytes that files below a directory occupy.
 

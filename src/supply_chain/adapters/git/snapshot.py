@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from supply_chain.adapters.docker.free_space import find_shortage
 from supply_chain.adapters.files.openat import open_directory_by_path, read_path
 from supply_chain.adapters.git.commit import CommittedTree
 from supply_chain.adapters.git.repository import Repository, open_repository
@@ -36,7 +37,7 @@ from supply_chain.development.snapshot import (
     read_declaration,
     select,
 )
-from supply_chain.errors import DeclarationInvalid, SourceInvalid
+from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import Digest, Source, digest_of
 from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.scratch import scratch
@@ -52,8 +53,8 @@ def take_snapshot(
     """Yield a private copy of the build's input, and remove it afterwards.
 
     The copy is of the current files in `directory`, or of the commit `revision`. Raises `DeclarationInvalid` if there
-    is no application, and `SourceInvalid` if a rule is broken, the git repository cannot be read, or the budget is
-    exceeded.
+    is no application, `SourceInvalid` if a rule is broken, the git repository cannot be read, or the budget is
+    exceeded, and `DiskFull` if the copy would use the reserve of free space.
     """
     with scratch("snapshot") as place:
         yield _take_with_manifest(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
@@ -247,6 +248,8 @@ class _Writer:
                         f"all of them {MAX_SIZE // 1024**3} GiB.\nRemove what is not built, or name it in the ignore "
                         "file."
                     )
+                if shortage := find_shortage(self.place):
+                    raise DiskFull(f"The build context is not copied: {shortage}")
                 file.write(piece)
                 digest.update(piece)
                 blob.update(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Literal
 
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
-from supply_chain.adapters.image.patterns import any_of
+from supply_chain.adapters.image.patterns import any_of, linear_pattern
 from supply_chain.adapters.image.secret_forms import (
     LONGEST_FORM,
     MARKS,
@@ -64,7 +65,7 @@ class FileContent:
     """Position of a small file's stored content; -1 if it is not stored."""
     size: int = 0
     text: bool = False
-    """Whether the beginning has no zero byte, starts with a byte order mark, or is UTF-16 or UTF-32."""
+    """Whether the beginning has no zero byte, starts with a byte order mark, or is UTF-8, UTF-16 or UTF-32."""
     secrets: tuple[tuple[int, str], ...] = ()
     """Line and kind of each likely secret."""
     packed: tuple[tuple[int, str], ...] = ()
@@ -123,7 +124,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         database=detect_database(head),
         place=keeper.store(head) if size <= HEAD else -1,
         size=len(head),
-        text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head),
+        text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head) or _is_utf8(head, cut=size > HEAD),
         secrets=found.sorted(),
         packed=packed.sorted(),
     )
@@ -144,6 +145,15 @@ class _Places:
     def sorted(self) -> tuple[tuple[int, str], ...]:
         """Return line and kind of all places, sorted."""
         return tuple(sorted((line, kind) for kind, lines in self._lines.items() for line in lines))
+
+
+def _is_utf8(content: bytes, *, cut: bool) -> bool:
+    """Return whether a content is UTF-8, zero bytes included; with `cut`, its last character may be incomplete."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content, final=not cut)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def detect_machine(head: bytes) -> str:
@@ -236,7 +246,7 @@ class ZipEntries:
 
     @property
     def java(self) -> bool:
-        """Whether all entries could be read and none belongs to a Python package."""
+        """Whether all entries could be read and each is what scanners judge in a Java archive."""
         return bool(self._places) and not self._others and not self._many
 
     def search(self, piece: bytes, place: int) -> None:
@@ -247,7 +257,7 @@ class ZipEntries:
             name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
             if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
                 self._ends.add(place + at + 46 + name + extra + comment)
-                self._others = self._others or name > LONGEST_ZIP_NAME or _is_python(piece[at + 46 : at + 46 + name])
+                self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(piece[at + 46 : at + 46 + name])
             at = piece.find(ZIP_ENTRY, at + 4)
         self._many = self._many or at >= 0
 
@@ -269,8 +279,15 @@ class ZipEntries:
         return False
 
 
-def _is_python(name: bytes) -> bool:
-    return name.endswith((b".py", b".pyc")) or b".dist-info/" in name or b".egg-info/" in name
+_FOREIGN = linear_pattern(
+    rb"(?i)(\.(7z|apk|asar|cab|cpio|crate|deb|egg|gem|iso|nupkg|phar|pyc?|pyz|rar|rpm|squashfs|t[bglx]z|tbz2|tzst|whl|zip)"
+    rb"|\.tar(\.(bz2|gz|lzma|xz|zst))?|(^|/)package\.json)$|\.(dist|egg)-info/|(^|/)node_modules/"
+)
+"""Names of Python's and npm's packages, and of archives that are not Java's."""
+
+
+def _is_foreign(name: bytes) -> bool:
+    return bool(_FOREIGN.search(name))
 
 
 def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:

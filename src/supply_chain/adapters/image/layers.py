@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -54,15 +53,17 @@ class Engine(Protocol):
 
 Layer = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens an unpacked layer, which can be read once."""
+Known = Callable[[str, str | None], bool]
+"""Returns whether another check searches a file of this SHA-256 for secrets; with a path, as it is searched there."""
 
 
 def read_contents(
-    engine: Engine, image: str, most: int, known: Callable[[], frozenset[str]] = frozenset
+    engine: Engine, image: str, most: int, known: Known = lambda _sha256, _path: False
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
-    Raises `CheckNotMade` if the image cannot be read. `known` returns the SHA-256 of files that another check searches
-    for secrets; secrets in these files are left out. It is called at most once, and only if a possible secret is found.
+    Raises `CheckNotMade` if the image cannot be read. Secrets in files that are `known` are left out; it is called only
+    for files with a possible secret.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -70,7 +71,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
-                return _contents(archive, most, ContentStore(kept), cache(known))
+                return _contents(archive, most, ContentStore(kept), known)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -84,9 +85,7 @@ class _TooLarge(Exception):
     """The image has more bytes than allowed."""
 
 
-def _contents(
-    archive: tarfile.TarFile, most: int, keeper: ContentStore, known: Callable[[], frozenset[str]]
-) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: Known) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
@@ -104,7 +103,7 @@ def _contents(
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, described, known),
         examination=examine(image.files, keeper),
-        texts=texts,
+        texts=_list_settings(config) | texts,
         unsearched=unsearched,
     )
 
@@ -297,20 +296,28 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
     )
 
 
-def _find_secrets(image: _Image, config: bytes, known: Callable[[], frozenset[str]]) -> tuple[str, ...]:
+def _find_secrets(image: _Image, config: bytes, known: Known) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
         for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
         for line, kind in find_secret_patterns(text)
     }
-    searched = known() if image.found else frozenset()
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.found
-        if digest not in searched and not (kind == PEM and _is_example(path))
+        if not known(digest, None) and not (kind == PEM and _is_example(path))
     }
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
+
+
+def _list_settings(config: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the variables and labels in an image's configuration as a text, one `NAME=value` a line, to search."""
+    own = config.get("config") or {}
+    labels = (f"{name}={value}" for name, value in (own.get("Labels") or {}).items())
+    text = "\n".join(" ".join(each.splitlines()) for each in (*(own.get("Env") or ()), *labels))
+    content = text.encode("utf-8", "replace")
+    return {"configuration": content} if _mentions_secret(content) else {}
 
 
 def _strings(document: Any) -> Iterator[bytes]:
@@ -348,7 +355,7 @@ def _is_example(path: str) -> bool:
     return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
 
 
-def _collect_texts(image: _Image, known: Callable[[], frozenset[str]]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _collect_texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
     Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
@@ -360,7 +367,7 @@ def _collect_texts(image: _Image, known: Callable[[], frozenset[str]]) -> tuple[
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = image.keeper.read(node.content)
-        if (content is not None and not _mentions_secret(content)) or node.content.sha256.hex() in known():
+        if (content is not None and not _mentions_secret(content)) or known(node.content.sha256.hex(), path):
             continue
         name = escape_path(path)
         if content is None or len(content) > left or name in texts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.files.selection import describe_files, list_files, split_arguments
+from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -32,7 +32,7 @@ SOURCE_VERSION = "2"
 STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
 """Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
 SHEBANG = re.compile(rb"#!.*\bpython")
-PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$")
+PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
 
 class _Finding(BaseModel):
@@ -73,16 +73,20 @@ class Report(BaseModel):
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
     """Scan the Python files of a build context: medium and high findings fail, low ones warn.
 
+    A link gives a file its name too: `helper.py` may lead to a text that Python then imports.
     Files that bandit did not read fail, because nothing is known about them; so do sources that are too large. Compiled
     and packed Python files warn. Raises `CheckNotMade` if bandit gives no answer.
     """
     started = now()
     present = list_files(context)
-    sources = [name for name in present if _is_source(context / name)]
+    names = {name: {name} for name in present}
+    for link, name in list_links(context).items():
+        names.get(name, set()).add(link)
+    sources = [name for name in present if _is_source(context / name, names[name])]
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     large = sorted(set(sources) - set(files))
-    startup = [name for name in files if _is_startup(name)]
-    modules = [name for name in files if not _is_startup(name)]
+    startup = [name for name in files if _is_startup(names[name])]
+    modules = [name for name in files if not _is_startup(names[name])]
     reports = [_report(tool, context, portion) for portion in split_arguments(modules)]
     with scratch("source") as work:
         for name in startup:
@@ -94,7 +98,9 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
         passed=passed if files or not large else (),
         warned=(
             *warned,
-            *describe_files("compiled or packed file", "not read", [n for n in present if PACKED.search(n)]),
+            *describe_files(
+                "compiled or packed file", "not read", [n for n in present if any(map(PACKED.search, names[n]))]
+            ),
         ),
         failed=(
             *failed,
@@ -102,18 +108,22 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
             *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
         ),
         details={"files": len(files)},
-        tools=tools_of(tool),
+        tools=list_source_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
 
 
-def tools_of(tool: Tool) -> dict[str, str]:
+def list_source_tools(tool: Tool) -> dict[str, str]:
     """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "source": SOURCE_VERSION}
 
 
-def _is_startup(name: str) -> bool:
-    return name.lower().endswith(".pth")
+def _is_module(names: Collection[str]) -> bool:
+    return any(name.lower().endswith((".py", ".pyw")) for name in names)
+
+
+def _is_startup(names: Collection[str]) -> bool:
+    return any(name.lower().endswith(".pth") for name in names) and not _is_module(names)
 
 
 def _copy_startup(file: Path, copy: Path) -> None:
@@ -123,15 +133,15 @@ def _copy_startup(file: Path, copy: Path) -> None:
     copy.write_bytes(b"".join(line if STARTUP.match(line) else b"\n" for line in lines))
 
 
-def _is_source(path: Path) -> bool:
-    """Return whether a file is Python, by its name or by the interpreter in its first line.
+def _is_source(path: Path, names: Collection[str]) -> bool:
+    """Return whether a file is Python, by one of its names or by the interpreter in its first line.
 
     A `.pth` file counts if Python runs a line of it. Models of PyTorch have such names too.
     """
-    if path.suffix.lower() in (".py", ".pyw"):
+    if _is_module(names):
         return True
     with path.open("rb") as file:
-        if _is_startup(path.name):
+        if _is_startup(names):
             pieces = iter(partial(file.readline, LARGEST), b"")
             return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
         return bool(SHEBANG.match(file.readline(1000)))

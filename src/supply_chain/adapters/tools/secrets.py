@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.files.selection import describe_files, list_files, split_arguments
+from supply_chain.adapters.docker.free_space import find_shortage
+from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
 from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade
@@ -21,6 +24,8 @@ from supply_chain.scratch import scratch
 from supply_chain.text import pluralize
 
 TIMEOUT = 300.0
+LONGEST = 1800.0
+"""Seconds after which no further batch of files is read."""
 MEMORY = 2 * 1024**3
 """Maximum bytes of memory that each process of detect-secrets may use."""
 CORES = "2"
@@ -28,6 +33,8 @@ CORES = "2"
 """
 LARGEST = 5 * 1024 * 1024
 """Maximum bytes of a file that is read: detect-secrets takes some seconds for each MiB."""
+BATCH = 32 * 1024 * 1024
+"""Bytes of copies after which they are scanned and removed. The last copy may exceed it."""
 
 SECRETS_VERSION = "6"
 """Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
@@ -43,11 +50,20 @@ ENDINGS = {
 files with some other endings (`.png`, `.css`, `.lock`) when it is given several files, whatever its options. Each copy
 that it reads therefore has one of these endings or an unknown one.
 """
+QUOTED = {
+    ".adoc", ".cc", ".cjs", ".css", ".cxx", ".dart", ".erl", ".ex", ".exs", ".gradle", ".graphql", ".groovy", ".h",
+    ".hh", ".hpp", ".htm", ".html", ".ipynb", ".json", ".jsonl", ".jsx", ".kt", ".kts", ".less", ".lua", ".md", ".mjs",
+    ".mm", ".pl", ".pm", ".proto", ".pyw", ".r", ".rb", ".rs", ".rst", ".scala", ".scss", ".sql", ".svelte", ".svg",
+    ".ts", ".tsx", ".vue", ".xml",
+}  # fmt: skip
+"""Other file name endings of code and prose, where `password: string` is no password: a value has to be in quotes."""
+SCRIPT = re.compile(rb"#!.*\b(bun|deno|lua|node|perl|php|python|ruby)")
+"""First line of a script in a language in which a text has to be in quotes."""
 NO_COMMENTS = "--disable-filter=detect_secrets.filters.allowlist.is_line_allowlisted"
 NO_GUESSES = [f"--disable-plugin={name}HighEntropyString" for name in ("Base64", "Hex")]
 
 TEXT, PRINTED = ".txt", ".conf"
-"""In files with this ending a password need not be in quotes, as in a log or a `.env`."""
+"""Endings of copies. In the second a password need not be in quotes, as in a log, a shell script or a `.env`."""
 
 DIGESTS = re.compile(
     r"(^|/)([^/]*\.(lock|sum)|[^/]*[.-]lock\.(json|yaml)|npm-shrinkwrap\.json|Package\.resolved|Cartfile\.resolved)$"
@@ -84,21 +100,24 @@ def find_secrets(
     with scratch("secrets") as work:
         files = {**(others or {}), **{file: context / file for file in list_files(context)}}
         texts, binary, large = list[str](), list[str](), list[str]()
-        copies = dict[str, str]()
-        for number, (file, path) in enumerate(files.items()):
-            content = _content(path)
-            read = () if content is None else _write_readings(content, work, f"{number}", _choose_suffix(file, TEXT))
-            copies |= dict.fromkeys(read, file)
-            (large if content is None else texts if read else binary).append(file)
-        found = _search_copies(tool, work, copies)
-        declared, excused = Places(), dict[str, str]()
-        for copy, file in copies.items():
-            text = (work / copy).read_text(encoding="utf-8")
-            if PRAGMA.search(text):
-                excused[copy] = file
-            _add_known_forms(file, text, found, declared)
-        for place, seen in _search_copies(tool, work, excused, NO_COMMENTS).items():
-            declared.setdefault(place, set()).update(seen)
+
+        def read_files() -> Iterator[tuple[str, bytes]]:
+            for file, path in files.items():
+                content = _content(path)
+                (large if content is None else texts if decode_texts(content) else binary).append(file)
+                if content is not None:
+                    yield file, content
+
+        found, declared = Places(), Places()
+        for copies in _write_batches(work, read_files()):
+            _merge_places(found, _search_copies(tool, work, copies))
+            excused = dict[str, str]()
+            for copy, file in copies.items():
+                text = (work / copy).read_text(encoding="utf-8")
+                if PRAGMA.search(text):
+                    excused[copy] = file
+                _add_known_forms(file, text, found, declared)
+            _merge_places(declared, _search_copies(tool, work, excused, NO_COMMENTS))
         declared = {place: seen for place, seen in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
@@ -140,17 +159,46 @@ def list_secret_tools(tool: Tool) -> dict[str, str]:
     return {tool.name: tool.version, "secrets": SECRETS_VERSION}
 
 
-def _choose_suffix(path: str, otherwise: str) -> str:
+def _choose_suffixes(path: str, *, script: bool) -> tuple[str, ...]:
+    """Return the endings of the copies of a file that detect-secrets reads, in a build context or in an image.
+
+    A file of an unknown type is read as settings, where a value need not be in quotes, and as a text, where
+    detect-secrets itself recognises an INI file without a header.
+    """
     name = Path(path)
     if name.suffix == ".env" or name.name.startswith(".env"):
-        return PRINTED
-    return name.suffix if name.suffix in ENDINGS else otherwise
+        return (PRINTED,)
+    if name.suffix in ENDINGS:
+        return (name.suffix,)
+    return (TEXT,) if script or name.suffix.lower() in QUOTED else (PRINTED, TEXT)
 
 
-def checksum_searched_files(context: Path) -> frozenset[str]:
-    """Return the SHA-256, in hexadecimal digits, of each file of a build context that `find_secrets` reads."""
-    contents = (_content(context / file) for file in list_files(context))
-    return frozenset(hashlib.sha256(each).hexdigest() for each in contents if each is not None and decode_texts(each))
+def _is_script(content: bytes) -> bool:
+    return bool(SCRIPT.match(content))
+
+
+@dataclass(frozen=True)
+class SearchedFiles:
+    """The files of a build context that `find_secrets` reads, by their content. They are read at the first call."""
+
+    context: Path
+
+    @cached_property
+    def _copies(self) -> dict[str, tuple[bool, set[str]]]:
+        """SHA-256 → whether the file is a script, and the endings of its copies."""
+        copies = dict[str, tuple[bool, set[str]]]()
+        for path in list_files(self.context):
+            content = _content(self.context / path)
+            if content is not None and decode_texts(content):
+                script = _is_script(content)
+                _, endings = copies.setdefault(hashlib.sha256(content).hexdigest(), (script, set()))
+                endings.update(_choose_suffixes(path, script=script))
+        return copies
+
+    def __call__(self, sha256: str, path: str | None) -> bool:
+        """Return whether a file with this checksum is read; with `path`, whether it is read as it would be there."""
+        script, endings = self._copies.get(sha256, (False, set[str]()))
+        return bool(endings) and (path is None or endings.issuperset(_choose_suffixes(path, script=script)))
 
 
 def _content(file: Path) -> bytes | None:
@@ -160,13 +208,33 @@ def _content(file: Path) -> bytes | None:
     return content if len(content) <= LARGEST else None
 
 
-def _write_readings(content: bytes, work: Path, name: str, ending: str) -> list[str]:
-    """Write every text reading of a content to a new file in UTF-8, which detect-secrets reads; return the names."""
-    names = []
-    for number, text in enumerate(decode_texts(content)):
-        names.append(f"{name}-{number}{ending}")
-        (work / names[-1]).write_text(text, encoding="utf-8", newline="")
-    return names
+def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
+    """Write every text reading of the files in UTF-8, which detect-secrets reads, and yield copy → file in batches.
+
+    The copies of a batch are removed before those of the next are written. Raises `CheckNotMade` after `LONGEST`, or if
+    the reserve of free space would be used.
+    """
+    copies, size, end = dict[str, str](), 0, time.monotonic() + LONGEST
+    for number, (file, content) in enumerate(files):
+        for reading, text in enumerate(decode_texts(content)):
+            for ending in _choose_suffixes(file, script=_is_script(content)):
+                if size >= BATCH or len(copies) == PORTION:
+                    yield copies
+                    for copy in copies:
+                        (work / copy).unlink()
+                    copies, size = {}, 0
+                if time.monotonic() > end:
+                    raise CheckNotMade(
+                        f"The search for secrets was ended after {LONGEST / 60:.0f} min.\n"
+                        "Remove files that are not built, or name them in the ignore file."
+                    )
+                if shortage := find_shortage(work):
+                    raise CheckNotMade(f"The search for secrets was ended: {shortage}")
+                copy = f"{number}-{reading}{ending}"
+                size += (work / copy).write_bytes(text.encode())
+                copies[copy] = file
+    if copies:
+        yield copies
 
 
 def _search_copies(tool: Tool, work: Path, copies: Mapping[str, str], *options: str) -> Places:
@@ -189,6 +257,11 @@ def _read_places(
         for (copy, line), kinds in parse_places(_scan(tool, work, part, *options)).items():
             places.setdefault((copies[copy], line), set()).update(kinds)
     return places
+
+
+def _merge_places(places: Places, more: Places) -> None:
+    for place, kinds in more.items():
+        places.setdefault(place, set()).update(kinds)
 
 
 @dataclass(frozen=True)
@@ -220,16 +293,12 @@ class SecretSearch:
 
         Comments that declare a finding harmless are ignored, because nobody would report what they hide.
         """
-        if not files:
-            return ()
+        places = Places()
         with scratch("secrets") as work:
-            copies = {
-                copy: path
-                for number, (path, content) in enumerate(files.items())
-                for copy in _write_readings(content, work, f"{number}", _choose_suffix(path, PRINTED))
-            }
-            asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
-            return _sentences(_read_places(self.tool, work, copies, asked))
+            for copies in _write_batches(work, files.items()):
+                asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
+                _merge_places(places, _read_places(self.tool, work, copies, asked))
+        return _sentences(places)
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:

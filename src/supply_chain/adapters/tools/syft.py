@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from supply_chain.adapters.docker.free_space import free_bytes
+from supply_chain.adapters.docker.free_space import RESERVE, free_bytes
 from supply_chain.adapters.files.selection import measure_bytes
 from supply_chain.adapters.image.layers import LARGEST_IMAGE
 from supply_chain.adapters.process import tool_errors
@@ -27,8 +27,6 @@ MEMORY = 4 * 1024**3
 """Maximum bytes of memory that syft may use."""
 MAX_UNPACKED = LARGEST_IMAGE + 4 * 1024**3
 """Maximum bytes that syft may write: the layers of an image, and archives in it, which may contain further archives."""
-RESERVE = 2 * 1024**3
-"""Bytes that must stay free on the disk to which syft writes."""
 MAX_PACKAGES = 30_000
 """Maximum packages of one image or source: each costs milliseconds and tens of KiB at every gate that reads them."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.git import snapshot as adapter
 from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_at, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
-from supply_chain.errors import DeclarationInvalid, SourceInvalid
+from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import digest_of
 from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, DECLARATION, commit, git, make_repository, write
@@ -780,3 +780,11 @@ def test_origin_is_the_copied_directory_even_if_path_is_replaced(hello, tmp_path
     with taken(hello) as snapshot:
         assert hello.resolve() == other.resolve()
         assert snapshot.origin == real
+
+
+def test_snapshot_keeps_a_reserve_of_free_space(plain, monkeypatch):
+    """Other runs write temporary files to the same disk."""
+    monkeypatch.setattr("supply_chain.adapters.docker.free_space.RESERVE", 2**62)
+
+    with pytest.raises(DiskFull, match=r"The build context is not copied: Only \d+ MiB are free"), taken(plain):
+        pass

@@ -110,6 +110,11 @@ ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)
         (zipped(before=bytes(file_content.CHUNK - 150)), "zip"),
         (zipped("META-INF/MANIFEST.MF", more=["flask-0.1.dist-info/METADATA"]), "zip"),
         (zipped("META-INF/MANIFEST.MF", more=["flask/__init__.py"]), "zip"),
+        *(
+            (zipped("META-INF/MANIFEST.MF", more=[name]), "zip")
+            for name in ("payload.tgz", "a/B.TAR.gz", "x.whl", "node_modules/a/b.js", "lodash/package.json")
+        ),
+        (zipped("META-INF/MANIFEST.MF", more=["lib/a.jar", "words.txt.gz", "x.tar.txt", "my-package.json"]), "jar"),
         (zipped("META-INF/MANIFEST.MF", more=["x" * 3000]), "zip"),
         (zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(3000)]), "jar"),
         (bz2.compress(tar(size=800_000)), "tar, bzip2"),
@@ -312,7 +317,18 @@ def test_utf16_and_utf32_text_counts_as_text(encoding):
     assert len(decode_texts(text)) == 2 and "rien" in decode_texts(text)[1]
     assert read_file(io.BytesIO(text), len(text), ContentStore(io.BytesIO()), secrets=True).text
     assert decode_texts(numbers + b"\xff") == ()
-    assert not read_file(io.BytesIO(numbers), len(numbers), ContentStore(io.BytesIO()), secrets=True).text
+    assert not read_file(io.BytesIO(numbers + b"\xff"), len(numbers), ContentStore(io.BytesIO()), secrets=True).text
+
+
+def test_zero_byte_does_not_make_utf8_binary():
+    """The check of the source reads such a file as text too; the last character examined may be cut."""
+    text, large = "db\nmot clé: a\n\0".encode(), b"\0" * (HEAD - 1) + "é".encode()
+
+    for content in (text, large):
+        assert decode_texts(content)
+        assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).text
+    for content in (b"\0\xff", b"\0\xc3"):
+        assert not read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).text
 
 
 def png(chunk, content):
@@ -403,7 +419,7 @@ def test_secret_across_two_chunks_is_found_on_its_line(before):
     assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).secrets == ()
 
 
-@pytest.mark.parametrize(("first", "size"), [(b"\0", 3 * 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
+@pytest.mark.parametrize(("first", "size"), [(b"\0\0\xff", 1024**2), (b"x", 17 * 1024**2)], ids=["binary", "text"])
 def test_large_file_is_searched_to_its_end(first, size):
     """Padding must not hide a secret behind it."""
     content = first * size + b" " + TOKEN

@@ -8,7 +8,6 @@ import sys
 import tarfile
 import zlib
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from supply_chain.adapters.image.layers import examine_image, is_larger, read_co
 from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.command import Cancellation, Tool
 from supply_chain.adapters.tools import secrets
-from supply_chain.adapters.tools.secrets import LARGEST, checksum_searched_files, find_secrets
+from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
 from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from supply_chain.model.image import ImageRef
 from tests.support.memory_engine import MemoryEngine
@@ -394,7 +393,7 @@ def test_secret_is_found_in_every_layer():
     digest = hashlib.sha256(known[1]).hexdigest()
 
     everything = read_contents(made, "image", MIB).secrets
-    others = read_contents(made, "image", MIB, lambda: frozenset({digest})).secrets
+    others = read_contents(made, "image", MIB, lambda sha256, _: sha256 == digest).secrets
 
     assert everything == ("/opt/hidden:2: GitHub token", "/opt/known:2: GitHub token")
     assert others == ("/opt/hidden:2: GitHub token",)
@@ -406,7 +405,7 @@ def test_secret_is_found_if_searched_file_replaces_it():
     digest = hashlib.sha256(copied[1]).hexdigest()
 
     for unpacked in ((written, copied), (copied, written)):
-        found = read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda: frozenset({digest})).secrets
+        found = read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda sha256, _: sha256 == digest).secrets
         assert found == ("/opt/settings:1: GitHub token",)
 
 
@@ -423,9 +422,7 @@ def test_context_secret_is_omitted_only_if_check_secrets_read_it(tmp_path, conte
     """A file that the check `secrets` does not read has to be reported here."""
     (tmp_path / "dump").write_bytes(content)
 
-    read = read_contents(
-        engine(layer(text("opt/dump", content))), "image", 10 * MIB, partial(checksum_searched_files, tmp_path)
-    )
+    read = read_contents(engine(layer(text("opt/dump", content))), "image", 10 * MIB, SearchedFiles(tmp_path))
 
     assert read.secrets == found
 
@@ -539,7 +536,7 @@ def test_every_context_file_is_searched_by_at_least_one_check(tmp_path, monkeypa
     image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
 
     own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
-    other = read_contents(image, "image", 10 * MIB, partial(checksum_searched_files, tmp_path)).secrets
+    other = read_contents(image, "image", 10 * MIB, SearchedFiles(tmp_path)).secrets
 
     assert b"\0" not in FILES["compressed without zero bytes"]
     found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
@@ -557,15 +554,45 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
             text("opt/venv/lib/site-packages/x.py", word),
             text("etc/nsswitch.conf", b"passwd: files"),
             text("opt/readme", b"nothing"),
-            text("opt/binary", b"\0" + word),
+            text("opt/binary", b"\0\xff" + word),
             text("opt/gone", word),
         ),
         layer(entry("opt/.wh.gone")),
     )
 
-    found = read_contents(made, "image", MIB, lambda: frozenset({hashlib.sha256(word + b"\n").hexdigest()}))
+    known = hashlib.sha256(word + b"\n").hexdigest()
+    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 == known)
 
     assert dict(found.texts) == {"/opt/app.conf": word}
+
+
+@pytest.mark.parametrize(("path", "kept"), [("opt/run.sh", False), ("opt/run.ts", False), ("opt/run", True)])
+def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, kept):
+    """In TypeScript a value has to be in quotes; the same bytes may be settings of a program in the image."""
+    word = b"password = hunter2"
+    (tmp_path / "run.ts").write_bytes(word)
+    (tmp_path / "copy.sh").write_bytes(word + b"\n")
+    content = word + b"\n" * path.endswith(".sh")
+
+    found = read_contents(engine(layer(text(path, content))), "image", MIB, SearchedFiles(tmp_path))
+
+    assert list(found.texts) == [f"/{path}"] * kept
+
+
+def test_variables_and_labels_of_the_image_are_kept_for_password_search():
+    """A value that is only called a password has no known form; each variable is in one line."""
+    own = {"Env": ["PATH=/bin", f"DB_PASSWORD={'Zq8vT3m'}\nLw9"], "Labels": {"api_key": "hunter2", "b": "y"}}
+    config = {"os": "linux", "architecture": "amd64", "config": own}
+
+    found = read_contents(engine(layer(), config=config), "image", MIB).texts
+    assert found == {"configuration": b"PATH=/bin\nDB_PASSWORD=Zq8vT3m Lw9\napi_key=hunter2\nb=y"}
+    assert SecretSearch(DETECT).in_files(found) == (
+        "configuration:2: Secret Keyword",
+        "configuration:3: Secret Keyword",
+    )
+
+    for harmless in ({}, {"Env": None, "Labels": None}, {"Env": ["LEVEL=1"]}):
+        assert not read_contents(engine(layer(), config={**config, "config": harmless}), "image", MIB).texts
 
 
 def test_unsearched_texts_are_reported(monkeypatch):
@@ -576,13 +603,13 @@ def test_unsearched_texts_are_reported(monkeypatch):
     made = engine(
         layer(
             text("a/known", filler), text("a/known-large", large + b"x"), text("a/one", word), text("a/two", word),
-            text("a/three", word), text("a/short", b"x"), text("b/large", large), text("b/binary", b"\0" + large),
+            text("a/three", word), text("a/short", b"x"), text("b/large", large), text("b/binary", b"\0\xff" + large),
             text("usr/lib/packaged", filler), text("usr/lib/large", large),
         )
     )  # fmt: skip
     known = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
 
-    found = read_contents(made, "image", MIB, lambda: known)
+    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 in known)
 
     assert sorted(found.texts) == ["/a/one", "/a/three"]
     assert found.unsearched == ("/a/two", "/b/large")
@@ -717,9 +744,7 @@ def test_cancelled_run_inspects_no_texts():
     word = b"password = hunter2"
 
     with Cancellation().nested() as scope, pytest.raises(Cancelled):
-        read_contents(
-            engine(layer(text("a", word), text("b", word))), "image", MIB, lambda: scope.cancel() or frozenset()
-        )
+        read_contents(engine(layer(text("a", word), text("b", word))), "image", MIB, lambda *_: scope.cancel() or False)
 
 
 def test_examine_image_fails_for_too_large_image(monkeypatch):

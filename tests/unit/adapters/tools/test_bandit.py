@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.bandit import LARGEST, judge_reports, parse_report, scan_source
+from supply_chain.adapters.tools.bandit import LARGEST, SOURCE_VERSION, judge_reports, parse_report, scan_source
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -196,6 +196,41 @@ def test_scan_source_passes_without_python_files(tmp_path: Path):
     result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.outcome, result.passed) == (Outcome.PASSED, ("no Python sources",))
+
+
+def test_link_with_a_name_of_python_makes_its_target_python(tmp_path: Path):
+    """Python imports `helper.py`, which leads to a text; a chain of links and another directory change nothing."""
+    for name in ("app/helper.txt", "app/chain", "app/other.txt", "app/lib"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("eval(input())\n")
+    (tmp_path / "app" / "link").symlink_to("chain")
+    for link, target in (("helper.py", "helper.txt"), ("b.pyw", "link"), ("c.PY", "/nowhere"), ("d.pyc", "lib")):
+        (tmp_path / "app" / link).symlink_to(target)
+
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert [each.partition(":")[0] for each in result.failed] == ["app/chain", "app/helper.txt"]
+    assert "1 compiled or packed file not read: app/lib" in result.warned
+    assert result.tools == {"bandit": "1", "source": SOURCE_VERSION}
+
+
+def test_link_with_the_name_of_a_startup_file_hides_no_module(tmp_path: Path):
+    """Of a startup file only some lines run; of a module all do."""
+    (tmp_path / "app.py").write_text("eval(input())\n")
+    (tmp_path / "site.txt").write_text("./lib\nimport os; eval(input())\n")
+    (tmp_path / "app.pth").symlink_to("app.py")
+    (tmp_path / "site.pth").symlink_to("site.txt")
+
+    failed = scan_source(BANDIT, tmp_path, now).failed
+
+    assert [each.rpartition(":")[0].split(":")[:2] for each in failed] == [["app.py", "1"], ["site.txt", "2"]]
+
+
+def test_python_files_are_recognised_in_any_case(tmp_path: Path):
+    """Python runs `APP.PY` as well."""
+    (tmp_path / "APP.PY").write_text("eval(input())\n")
+
+    assert scan_source(BANDIT, tmp_path, now).outcome is Outcome.FAILED
 
 
 def test_scan_source_ignores_configuration_of_application(tmp_path: Path):

@@ -194,6 +194,81 @@ def test_password_in_environment_file_needs_no_quotes(tmp_path: Path, name: str)
     assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:3: Secret Keyword",)
 
 
+PLAIN = {
+    "run.sh": (f"#!/bin/sh\nset -eu\nexport DB_PASSWORD={FAKE}\nexec app\n", True),
+    "notes": (f"How to deploy\nfirst log in\npassword={FAKE}\n", True),
+    "notes.txt": (f"How to deploy\napi_key: {FAKE}\n", True),
+    "Dockerfile": (f"FROM scratch\nENV DB_PASSWORD={FAKE}\n", True),
+    "any.sh": ('PASSWORD=$1\npassword=""\nlog in --password=$(cat /x) --password "$2"\nx_password=${Y:-}\n', False),
+    "a.tmpl": ("set -e\npassword = {{ .Password }}\nsecret: <yours>\npasswd=${DB_PASSWORD}\n", False),
+    "Containerfile": ("FROM x\nRUN --mount=type=secret,id=pip_password,target=/x true\n", False),
+    "types.ts": ("interface User {\n  password: string;\n}\n", False),
+    "README.md": ("About\n=====\nThe password: ask for it.\n", False),
+    "tool": ("#!/usr/bin/env python3\nimport settings\npassword = settings.password\n", False),
+}
+"""Name → content, and whether it has a password."""
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_password_without_quotes_is_found_in_source_and_image(tmp_path: Path, name: str):
+    """Both checks read a file in the same way; in code and prose a value has to be in quotes."""
+    text, fails = PLAIN[name]
+    (tmp_path / name).write_text(text)
+
+    found = find_secrets(DETECT, tmp_path, now).failed
+
+    assert len(found) == fails
+    assert SecretSearch(DETECT).in_files({name: text.encode()}) == found
+
+
+@pytest.mark.parametrize("most", [1, 3000, 1_000_000])
+def test_copies_of_files_are_scanned_in_batches(program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int):
+    """The space for copies does not grow with the source; each file of 1000 bytes is copied twice."""
+    monkeypatch.setattr("supply_chain.adapters.tools.secrets.BATCH", most)
+    context = tmp_path / "context"
+    context.mkdir()
+    for number in range(10):
+        (context / f"{number}").write_text("x" * 1000)
+    measuring = program("detect-secrets").does(
+        f"[ $(cat ./* | wc -c) -lt {most + 1000} ] || exit 3; echo '{{\"results\": {{}}}}'"
+    )
+
+    assert find_secrets(measuring, context, now).passed == ("detect-secrets read 10 files",)
+    assert SecretSearch(measuring).in_files({f"{number}": b"x" * 1000 for number in range(10)}) == ()
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_findings_of_all_batches_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int):
+    """A comment in one batch excuses nothing in another."""
+    monkeypatch.setattr("supply_chain.adapters.tools.secrets.BATCH", most)
+    for name in ("a.py", "b.py", "c.py"):
+        (tmp_path / name).write_text(f'password = "{FAKE}"\n')
+    (tmp_path / "b.py").write_text(f'password = "{FAKE}" # pragma: allowlist secret\n')
+
+    result = find_secrets(DETECT, tmp_path, now)
+
+    assert result.failed == ("a.py:1: Secret Keyword", "c.py:1: Secret Keyword")
+    assert result.warned == ("b.py:1: Secret Keyword, which a comment declares to be none",)
+
+
+def test_search_keeps_a_reserve_of_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Other runs write temporary files to the same disk."""
+    monkeypatch.setattr("supply_chain.adapters.docker.free_space.RESERVE", 2**62)
+    (tmp_path / "app.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match=r"was ended: Only \d+ MiB are free"):
+        find_secrets(DETECT, tmp_path, now)
+
+
+def test_search_ends_after_the_longest_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Batches have a time limit each, and a source may have any number of them."""
+    monkeypatch.setattr("supply_chain.adapters.tools.secrets.LONGEST", -60.0)
+    (tmp_path / "app.py").write_text("")
+
+    with pytest.raises(CheckNotMade, match="was ended after"):
+        find_secrets(DETECT, tmp_path, now)
+
+
 def test_find_secrets_reads_files_beside_the_context(tmp_path: Path):
     """The Dockerfile and the declaration become part of the image configuration and of the provenance."""
     (tmp_path / "src").mkdir()
