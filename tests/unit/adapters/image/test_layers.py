@@ -560,14 +560,14 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
         layer(entry("opt/.wh.gone")),
     )
 
-    known = hashlib.sha256(word + b"\n").hexdigest()
-    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 == known)
+    reported = hashlib.sha256(word + b"\n").hexdigest()
+    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 == reported)
 
     assert dict(found.texts) == {"/opt/app.conf": word}
 
 
-@pytest.mark.parametrize(("path", "kept"), [("opt/run.sh", False), ("opt/run.ts", False), ("opt/run", True)])
-def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, kept):
+@pytest.mark.parametrize(("path", "searched"), [("opt/run.sh", False), ("opt/run.ts", False), ("opt/run", True)])
+def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, searched):
     """In TypeScript a value has to be in quotes; the same bytes may be settings of a program in the image."""
     word = b"password = hunter2"
     (tmp_path / "run.ts").write_bytes(word)
@@ -576,7 +576,7 @@ def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, 
 
     found = read_contents(engine(layer(text(path, content))), "image", MIB, SearchedFiles(tmp_path))
 
-    assert list(found.texts) == [f"/{path}"] * kept
+    assert list(found.texts) == [f"/{path}"] * searched
 
 
 def test_variables_and_labels_of_the_image_are_kept_for_password_search():
