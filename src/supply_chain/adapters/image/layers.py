@@ -53,12 +53,12 @@ class Engine(Protocol):
 
 Layer = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens an unpacked layer, which can be read once."""
-Known = Callable[[str, str | None], bool]
+IsSearched = Callable[[str, str | None], bool]
 """Returns whether another check searches a file of this SHA-256 for secrets; with a path, as it is searched there."""
 
 
 def read_contents(
-    engine: Engine, image: str, most: int, known: Known = lambda _sha256, _path: False
+    engine: Engine, image: str, most: int, known: IsSearched = lambda _sha256, _path: False
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
@@ -85,7 +85,7 @@ class _TooLarge(Exception):
     """The image has more bytes than allowed."""
 
 
-def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: Known) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: IsSearched) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
@@ -296,7 +296,7 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
     )
 
 
-def _find_secrets(image: _Image, config: bytes, known: Known) -> tuple[str, ...]:
+def _find_secrets(image: _Image, config: bytes, known: IsSearched) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
@@ -355,7 +355,7 @@ def _is_example(path: str) -> bool:
     return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
 
 
-def _collect_texts(image: _Image, known: Known) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _collect_texts(image: _Image, known: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
     Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
