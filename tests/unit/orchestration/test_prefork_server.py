@@ -32,7 +32,7 @@ def engine(*_, **how):
     raise SystemExit(int(what))
 
 warm.IMPORTED = ()
-warm.as_a_worker_gives_it = dict
+warm.worker_environment = dict
 warm.fingerprint = lambda: Path(sys.argv[2]).read_text()
 warm.runpy.run_module = engine
 sys.exit(warm.main(Path(sys.argv[1])))

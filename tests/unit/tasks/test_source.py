@@ -19,7 +19,7 @@ from tests.support.repositories import APPLICATION, write
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read ignore files in memory."""
-    monkeypatch.setattr(source, "reader", lambda workbench: SimpleNamespace(left_out=ignored))
+    monkeypatch.setattr(source, "reader", lambda workbench: SimpleNamespace(find_excluded=ignored))
 
 
 def snapshot_of(path: Path, revision: str | None) -> AbstractAsyncContextManager[Snapshot]:
