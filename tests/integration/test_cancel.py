@@ -132,7 +132,7 @@ def test_long_builds_of_one_repository_leave_a_slot_to_others(
 
         other = prefect.start("chain/on-push", path=str(other_repository), by_event=True)
 
-        assert prefect.ended(other)["state_name"] == "Refused"
+        assert prefect.ended(other)["state_name"] == "Frozen"  # it has been built; the tests freeze promotions
         assert _states(operator, slow) == ["Running", "Waiting"]
     finally:
         for run in slow:
@@ -144,7 +144,7 @@ def test_long_builds_of_one_repository_leave_a_slot_to_others(
 
 @pytest.fixture
 def other_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the example that the intake gate refuses, outside of every other repository."""
+    """A copy of an example outside of every other repository."""
     directory = tmp_path_factory.mktemp("other") / "careless"
     shutil.copytree(ROOT / "examples/careless", directory, ignore=shutil.ignore_patterns("__pycache__"))
     return directory
