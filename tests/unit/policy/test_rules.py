@@ -612,6 +612,13 @@ def test_verdict_does_not_note_unaccepted_content_as_accepted(make):
     assert evaluate(undeclared, lenient).notes == ()
 
 
+def test_verdict_of_unexamined_image_notes_no_accepted_content(make):
+    """The image is refused as not examined; its bases are known all the same."""
+    unexamined = release_facts(examination=None, base_distributions={"base": BUSTER})
+
+    assert list(notes.accepted_content(unexamined)) == list(notes.accepted_distribution(unexamined)) == []
+
+
 def test_verdict_of_base_has_no_note_about_tests(make):
     """A base has a command check in place of tests."""
     judged = intake_facts(manifest=make.base(), ref=ImageRef(repository="dev/base/python", digest=DIGEST))
