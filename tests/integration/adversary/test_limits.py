@@ -18,7 +18,7 @@ import zstandard
 
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.adapters.docker.free_space import free_bytes
+from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import run_both
 from supply_chain.errors import BuildFailed, BuildLimitExceeded, ToolTimedOut

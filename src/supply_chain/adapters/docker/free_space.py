@@ -18,28 +18,9 @@ MARGIN = 512 * 1024**2
 """Bytes that free space may fall beyond the limits, because logs, databases and the engine itself write meanwhile."""
 FREE_INODES = 0.05
 """Fraction of inodes that has to stay free, if the file system counts inodes: 5 % fits file systems of any size."""
-RESERVE = 2 * 1024**3
-"""Bytes that have to stay free on a disk to which temporary files are written."""
 COPIES = 4
 """Number of copies of an incompressible image on the disk while it is built: the steps' files, the layers, the layers
 with rewritten times, and the archive."""
-
-
-def free_bytes(directory: Path) -> int:
-    """Return the bytes that are free for unprivileged users on a directory's file system."""
-    found = statvfs(directory)
-    return found.f_bavail * found.f_frsize
-
-
-def find_shortage(directory: Path) -> str:
-    """Return an error message if less than `RESERVE` is free on a directory's file system; empty if not."""
-    free = free_bytes(directory)
-    if free >= RESERVE:
-        return ""
-    return (
-        f"Only {mebibytes(free)} are free in {directory}, and {mebibytes(RESERVE)} have to stay.\n"
-        "Make room there, or set TMPDIR to a larger file system."
-    )
 
 
 @dataclass

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from supply_chain.adapters.docker.free_space import find_shortage
+from supply_chain.adapters.files.free_space import find_shortage
 from supply_chain.adapters.files.openat import open_directory_by_path, read_path
 from supply_chain.adapters.git.commit import CommittedTree
 from supply_chain.adapters.git.repository import Repository, open_repository

@@ -86,7 +86,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     large = sorted(set(sources) - set(files))
     startup = [name for name in files if _is_startup(names[name])]
-    modules = [name for name in files if not _is_startup(names[name])]
+    modules = [name for name in files if name not in startup]
     reports = [_report(tool, context, portion) for portion in split_arguments(modules)]
     with scratch("source") as work:
         for name in startup:

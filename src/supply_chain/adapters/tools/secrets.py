@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from supply_chain.adapters.docker.free_space import find_shortage
+from supply_chain.adapters.files.free_space import find_shortage
 from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
 from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool

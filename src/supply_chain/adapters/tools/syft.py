@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from supply_chain.adapters.docker.free_space import RESERVE, free_bytes
+from supply_chain.adapters.files.free_space import RESERVE, free_bytes
 from supply_chain.adapters.files.selection import measure_bytes
 from supply_chain.adapters.image.layers import LARGEST_IMAGE
 from supply_chain.adapters.process import tool_errors

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from supply_chain.adapters.docker import free_space
-from supply_chain.adapters.docker.free_space import MARGIN, FreeSpace, free_bytes
+from supply_chain.adapters.docker.free_space import MARGIN, FreeSpace
 from supply_chain.development.separation import BuildLimits
 
 GIB = 2**30
@@ -26,11 +26,6 @@ def disk(monkeypatch):
 
 def leave(disk, size):
     disk.f_bavail = size // 4096
-
-
-def test_free_bytes_excludes_blocks_reserved_for_root(disk):
-    """Only the blocks that unprivileged users may use count."""
-    assert free_bytes(ENGINE) == 100 * GIB
 
 
 def test_build_may_take_its_limit_and_the_margin(disk):

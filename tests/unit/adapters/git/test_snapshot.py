@@ -784,7 +784,7 @@ def test_origin_is_the_copied_directory_even_if_path_is_replaced(hello, tmp_path
 
 def test_snapshot_keeps_a_reserve_of_free_space(plain, monkeypatch):
     """Other runs write temporary files to the same disk."""
-    monkeypatch.setattr("supply_chain.adapters.docker.free_space.RESERVE", 2**62)
+    monkeypatch.setattr("supply_chain.adapters.files.free_space.RESERVE", 2**62)
 
     with pytest.raises(DiskFull, match=r"The build context is not copied: Only \d+ MiB are free"), taken(plain):
         pass

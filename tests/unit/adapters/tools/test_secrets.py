@@ -253,7 +253,7 @@ def test_findings_of_all_batches_are_reported(tmp_path: Path, monkeypatch: pytes
 
 def test_search_keeps_a_reserve_of_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Other runs write temporary files to the same disk."""
-    monkeypatch.setattr("supply_chain.adapters.docker.free_space.RESERVE", 2**62)
+    monkeypatch.setattr("supply_chain.adapters.files.free_space.RESERVE", 2**62)
     (tmp_path / "app.py").write_text("")
 
     with pytest.raises(CheckNotMade, match=r"was ended: Only \d+ MiB are free"):

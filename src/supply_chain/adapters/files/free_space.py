@@ -1,0 +1,28 @@
+"""Free space of the file systems to which temporary files are written."""
+
+from __future__ import annotations
+
+from os import statvfs
+from pathlib import Path
+
+from supply_chain.text import mebibytes
+
+RESERVE = 2 * 1024**3
+"""Bytes that have to stay free on a disk to which temporary files are written."""
+
+
+def free_bytes(directory: Path) -> int:
+    """Return the bytes that are free for unprivileged users on a directory's file system."""
+    found = statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+def find_shortage(directory: Path) -> str:
+    """Return an error message if less than `RESERVE` is free on a directory's file system; empty if not."""
+    free = free_bytes(directory)
+    if free >= RESERVE:
+        return ""
+    return (
+        f"Only {mebibytes(free)} are free in {directory}, and {mebibytes(RESERVE)} have to stay.\n"
+        "Make room there, or set TMPDIR to a larger file system."
+    )

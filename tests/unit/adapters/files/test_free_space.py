@@ -1,0 +1,21 @@
+"""Tests of the free space for temporary files."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.adapters.files import free_space
+from supply_chain.adapters.files.free_space import RESERVE, find_shortage, free_bytes
+
+BLOCK = 4096
+
+
+@pytest.mark.parametrize(("missing", "is_short"), [(0, False), (1, True)])
+def test_shortage_begins_below_the_reserve(monkeypatch, missing, is_short):
+    """Only the blocks that unprivileged users may use count."""
+    disk = SimpleNamespace(f_bavail=RESERVE // BLOCK - missing, f_bfree=2 * RESERVE // BLOCK, f_frsize=BLOCK)
+    monkeypatch.setattr(free_space, "statvfs", lambda _: disk)
+
+    assert free_bytes(Path("/tmp")) == RESERVE - missing * BLOCK
+    assert bool(find_shortage(Path("/tmp"))) is is_short
