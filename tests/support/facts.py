@@ -14,7 +14,14 @@ from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Base, Classification, Service
 from supply_chain.model.tier import Gate
-from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
+from supply_chain.policy.facts import (
+    CuratedFacts,
+    DeployFacts,
+    EnvironmentRequirements,
+    ImageFacts,
+    IntakeFacts,
+    ReleaseFacts,
+)
 from supply_chain.policy.gate import F, Policy, Rule
 from supply_chain.policy.outcome import Admitted, Reason
 from tests.support import builders
@@ -25,16 +32,34 @@ CURATED = ImageRef(repository="curated/hello", digest=DIGEST)
 PACKAGES = frozenset({("deb", "openssl", "pkg:deb/openssl@3"), ("python", "flask", "")})
 
 
-def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> IntakeFacts:
-    """Return the facts of the intake gate about an image with this declaration."""
+def _image_facts(ref: ImageRef, manifest: Service | Base | None) -> ImageFacts:
     manifest = manifest or builders.manifest()
-    good = IntakeFacts(
-        ref=OFFERED,
+    return ImageFacts(
+        ref=ref,
         provenance=provenance(built(), manifest),
         checks=tuple(check(each) for each in required(manifest.kind)),
         status=ImageStatus(),
         evidence=(),
         ignored_referrers=(),
+    )
+
+
+def _curated_facts(manifest: Service | Base | None) -> CuratedFacts:
+    return CuratedFacts(
+        **vars(_image_facts(CURATED, manifest)),
+        blocked_bases={},
+        packages=PACKAGES,
+        examination=Examination(),
+        examined_bases=(),
+        report=report(),
+        encryption=encryption(),
+    )
+
+
+def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> IntakeFacts:
+    """Return the facts of the intake gate about an image with this declaration."""
+    good = IntakeFacts(
+        **vars(_image_facts(OFFERED, manifest)),
         holder=None,
         source_report=report(),
     )
@@ -43,20 +68,8 @@ def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> Inta
 
 def release_facts(manifest: Service | Base | None = None, **changes: Any) -> ReleaseFacts:
     """Return the facts of the release gate about an image with this declaration."""
-    manifest = manifest or builders.manifest()
     good = ReleaseFacts(
-        ref=CURATED,
-        provenance=provenance(built(), manifest),
-        checks=tuple(check(each) for each in required(manifest.kind)),
-        status=ImageStatus(),
-        evidence=(),
-        ignored_referrers=(),
-        blocked_bases={},
-        packages=PACKAGES,
-        examination=Examination(),
-        examined_bases=(),
-        report=report(),
-        encryption=encryption(),
+        **vars(_curated_facts(manifest)),
         base_packages=frozenset(),
         base_distributions={},
         copied_bases=(),
@@ -66,20 +79,8 @@ def release_facts(manifest: Service | Base | None = None, **changes: Any) -> Rel
 
 def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> DeployFacts:
     """Return the facts of the deploy gate about an image with this declaration."""
-    manifest = manifest or builders.manifest()
     good = DeployFacts(
-        ref=CURATED,
-        provenance=provenance(built(), manifest),
-        checks=tuple(check(each) for each in required(manifest.kind)),
-        status=ImageStatus(),
-        evidence=(),
-        ignored_referrers=(),
-        blocked_bases={},
-        packages=PACKAGES,
-        examination=Examination(),
-        examined_bases=(),
-        report=report(),
-        encryption=encryption(),
+        **vars(_curated_facts(manifest)),
         signed=True,
         verdicts=verdicts(intake=True, release=True),
         environment=requirements(),
