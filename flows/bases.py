@@ -29,26 +29,26 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
     """
     tier = await Tier.aload("development")
     workbench: Workbench = await Workbench.aload("workbench")
-    known = curated_bases(tier, workbench)
+    catalog = curated_bases(tier, workbench)
     made: list[ImageRef] = []
     for name in names:
         if f"{BASES}/{name}" in workbench.bases:
             continue  # the profile names an image of a third party instead
-        there = None if force else await in_thread(_curated, known, name)
-        if there is None:
+        ref = None if force else await in_thread(_find_released, catalog, name)
+        if ref is None:
             result = await chain(path=str(Path(project) / "bases" / name), force=force)
             if isinstance(result, Refused):
                 return complete_refused(result)
             assert isinstance(result, CuratedImage)  # a base is not deployed
-            there = result.ref
-        made.append(there)
+            ref = result.ref
+        made.append(ref)
     return made
 
 
-def _curated(known: CuratedBases, name: str) -> ImageRef | None:
+def _find_released(catalog: CuratedBases, name: str) -> ImageRef | None:
     """Return the current released image with this name, or None."""
     try:
-        _, material = known.curated(f"{BASES}/{name}")
+        _, material = catalog.curated(f"{BASES}/{name}")
     except BaseMissing:
         return None
     return ImageRef(repository=f"{BASES}/{name}", digest=material.digest)

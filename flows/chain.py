@@ -66,7 +66,7 @@ async def chain(
                 await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
-                _known(snapshot.manifest, environment, workbench)
+                _check_environment(snapshot.manifest, environment, workbench)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with run_lock(lock_name("promote", snapshot.manifest.name)):
                     return await _chain(path, revision, environment, force, by_event)
@@ -135,7 +135,7 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
         yield await active_freeze() if by_event else None
 
 
-def _known(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
+def _check_environment(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
     """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it."""
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
         workbench.environment(place)

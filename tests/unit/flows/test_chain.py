@@ -39,7 +39,7 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
 ):
     """After the freeze, reconcile continues from the last finished tier."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
-    monkeypatch.setattr(flows, "_known", lambda *_: None)
+    monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
@@ -91,7 +91,7 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
         policy=f"sha256:{'0' * 64}",
         reasons=(Reason(code="name.taken", fact="hello is another's", remedy="use another name"),),
     )
-    monkeypatch.setattr(flows, "_known", lambda *_: None)
+    monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     snapshot = SimpleNamespace(manifest=make.manifest())
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
@@ -109,7 +109,8 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     name = f"hello-{uuid4().hex[:8]}"
     steps = AsyncMock(return_value=None)
     for part, stand_in in (
-        ("_known", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps), ("SOON", 0.3),
+        ("_check_environment", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps),
+        ("SOON", 0.3),
         ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
         ("source_in", AsyncMock(return_value=("https://git.example/team/code", name))),
     ):  # fmt: skip
