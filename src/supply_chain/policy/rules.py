@@ -73,10 +73,9 @@ def name_belongs_to_source(facts: IntakeFacts) -> Iterator[Reason]:
 
     `deployments/names.yaml` takes precedence, and reserves the names below `base/` and `upstream/`.
     """
-    manifest, source = facts.manifest, facts.source
-    if manifest is None or source is None:
-        return
-    yield from name_reasons(manifest.name, facts.holder, Holder.of(manifest, source))
+    built = facts.provenance
+    if built is not None:
+        yield from name_reasons(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source))
 
 
 def name_reasons(name: str, held: Holder | None, asks: Holder) -> tuple[Reason, ...]:

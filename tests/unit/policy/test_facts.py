@@ -1,0 +1,27 @@
+"""How facts are made."""
+
+import inspect
+
+import pytest
+
+from supply_chain.policy import facts
+
+
+def facts_types():
+    """Return every class of facts whose fields have to be named."""
+    found = [value for _, value in inspect.getmembers(facts, inspect.isclass) if value.__module__ == facts.__name__]
+    return [each for each in found if each is not facts.RequiredSoak]
+
+
+@pytest.mark.parametrize("made", facts_types())
+def test_facts_are_named_when_they_are_made(made):
+    """Facts of the same type, such as two reports, could otherwise be given in the wrong order."""
+    kinds = {each.kind for each in inspect.signature(made).parameters.values()}
+
+    assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("made", facts_types())
+def test_facts_have_no_default_values(made):
+    """A forgotten fact is never taken for one that passes."""
+    assert all(each.default is inspect.Parameter.empty for each in inspect.signature(made).parameters.values())
