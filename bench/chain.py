@@ -36,8 +36,8 @@ use_prefect()  # before Prefect is imported, because it then reads its settings
 
 # ruff: noqa: E402
 from bench.section import write_page
-from blocks import ContainerHost, Tier, Workbench
-from blocks.build_ports import curated_bases, reader
+from blocks import Tier
+from blocks.development_ports import DevelopmentPorts
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.dockerfile import image_references
 from supply_chain.model.manifest import Service, read_manifest
@@ -150,16 +150,15 @@ def commit(copy: Path) -> None:
     subprocess.run(["git", "-C", str(copy), *author, "commit", "-q", "-a", "-m", "bench"], check=True)
 
 
-async def _blocks() -> tuple[dict[TierName, Tier], Workbench, ContainerHost]:
-    workbench: Workbench = await Workbench.aload("workbench")
-    tiers = {name: await Tier.aload(name) for name in TierName}
-    return tiers, workbench, await ContainerHost.aload(workbench.build_host)
+async def _blocks() -> tuple[dict[TierName, Tier], DevelopmentPorts]:
+    return {name: await Tier.aload(name) for name in TierName}, await DevelopmentPorts.aload()
 
 
 @contextlib.contextmanager
 def prepared(copy: Path) -> Iterator[dict[str, str]]:
     """Yield the script's environment without its context: credentials of each tier, tools and repositories."""
-    tiers, workbench, host = asyncio.run(_blocks())
+    tiers, development = asyncio.run(_blocks())
+    workbench = development.workbench
     manifest = read_manifest(copy / EXAMPLE)
     assert isinstance(manifest, Service)
     for owner, repository in ((TierName.DEVELOPMENT, "dev/bench"), (TierName.CURATION, "curated/bench")):
@@ -167,11 +166,10 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cscm-bench-")))
         (work / "curation.pub").write_text(tiers[TierName.CURATION].trusted_keys[TierName.CURATION])
-        bases = curated_bases(tiers[TierName.DEVELOPMENT], workbench)
         content = (copy / EXAMPLE / "Dockerfile").read_bytes()
         targets = ("", manifest.test.stage)
-        reading = reader(workbench).read(content, targets, manifest.build.platform, {}, "bench", {})
-        found = {name: bases.resolve(name) for name in image_references(reading.targets.values())}
+        reading = workbench.dockerfile_reader.read(content, targets, manifest.build.platform, {}, "bench", {})
+        found = {name: development.bases.resolve(name) for name in image_references(reading.targets.values())}
         tools = [
             workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
         ]
@@ -192,7 +190,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             environment[f"{name.upper()}_DOCKER"] = str(config)
             environment[f"{name.upper()}_KEY"] = tier.signing_key
             environment[f"{name.upper()}_AWS"] = " ".join(f"{k}={v}" for k, v in tier.session.environment().items())
-        host.engine()  # raises an error if the engine does not answer
+        development.host.engine()  # raises an error if the engine does not answer
         yield environment
 
 
@@ -246,7 +244,7 @@ def _application(directory: Path) -> Path:
 def measured(rounds: int) -> tuple[list[Run], list[Run], list[Run]]:
     """Run cold chain, script and unchanged chain alternately in every round; the first round is a warm-up."""
     cold, plain, again = list[Run](), list[Run](), list[Run]()
-    matcher = reader(asyncio.run(_blocks())[1]).find_excluded
+    matcher = asyncio.run(_blocks())[1].workbench.find_excluded
     with copied() as copy, prepared(copy) as environment:
         for n in range(rounds + 1):
             commit(copy)

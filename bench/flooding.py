@@ -6,6 +6,7 @@ Everything is pushed in the development role, as a team's CI does. The names of 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,9 @@ class Pusher:
     def __post_init__(self) -> None:
         self.tier = load_block("Tier", "development")
         self.bridge = load_block("Bridge", "bridge")
-        self.store = self.tier.evidence(load_block("Workbench", "workbench"))
+        from blocks.development_ports import DevelopmentPorts  # noqa: PLC0415 - imports Prefect in its environment
+
+        self.store = asyncio.run(DevelopmentPorts.aload()).evidence
         self.word = uuid4().hex[:6]
 
     def repository(self, name: str) -> str:

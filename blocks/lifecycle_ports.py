@@ -1,18 +1,33 @@
-"""Build the dependencies of lifecycle plans, and of decisions about an image."""
+"""What the steps of the lifecycle use."""
 
 from __future__ import annotations
 
-from blocks.tier import Tier
-from blocks.workbench import Workbench
+from prefect.settings import get_current_settings
+
+from blocks.tier_ports import TierPorts
+from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.lifecycle.decisions import DecisionPorts
+from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.reading import RegistryReader
+from supply_chain.model.tier import TierName
 
 
-def registry_reader(tier: Tier, workbench: Workbench) -> RegistryReader:
-    """Return a reader of the current state, as the lifecycle sees it."""
-    return RegistryReader(tier.ecr, tier.http, tier.evidence(workbench), workbench.environments)
+class LifecyclePorts(TierPorts):
+    """The dependencies of the lifecycle's steps."""
 
+    name = TierName.LIFECYCLE
 
-def decision_ports(tier: Tier, workbench: Workbench) -> DecisionPorts:
-    """Return the dependencies of signing and applying a decision."""
-    return DecisionPorts(tier.evidence(workbench), tier.ecr, registry_reader(tier, workbench))
+    @property
+    def reader(self) -> RegistryReader:
+        """The current state, as the lifecycle sees it."""
+        return RegistryReader(self.repositories, self.registry, self.evidence, self.workbench.environments)
+
+    @property
+    def decision_ports(self) -> DecisionPorts:
+        """The dependencies of signing and applying a decision."""
+        return DecisionPorts(self.evidence, self.repositories, self.reader)
+
+    def journal(self, plan: Plan) -> FileJournal:
+        """Return the journal of a plan, which outlives the run that applies it."""
+        name = f"{plan.digest.removeprefix('sha256:')}.journal"
+        return FileJournal(get_current_settings().home / "lifecycle" / name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from prefect_aws import AwsCredentials
@@ -10,21 +10,12 @@ from pydantic import Field
 
 from blocks.credentials import session
 from blocks.setting import Setting
-from blocks.workbench import Workbench
-from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.kms import Kms
 from supply_chain.adapters.aws.session import AwsSession
-from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.adapters.tools.cosign import Cosign
-from supply_chain.adapters.tools.crane import Crane
-from supply_chain.adapters.tools.skopeo import Skopeo
-from supply_chain.adapters.tools.syft import Syft
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.tier import TierName
 
 
 class Tier(Setting):
@@ -92,33 +83,6 @@ class Tier(Setting):
         """The registry's HTTP API, with this role's credentials."""
         ecr = self.ecr
         return Registry(RegistryHttp(self.registry, ecr.credentials, self.insecure_registry, renew=ecr.forget_token))
-
-    def cosign(self, workbench: Workbench) -> Cosign:
-        """Return cosign, which signs with this tier's key and uses registry and KMS in this role."""
-        return Cosign(
-            workbench.tool("cosign"), f"awskms:///{self.signing_key}", self.registry, self.ecr.docker_config,
-            self.insecure_registry, self.session.environment,
-        )  # fmt: skip
-
-    def evidence(self, workbench: Workbench) -> EvidenceStore:
-        """Return the evidence store as this tier sees it."""
-        trusted = {TierName(name): key for name, key in self.trusted_keys.items()}
-        return EvidenceStore(TierName(self.tier), self.http, self.cosign(workbench), trusted, now)
-
-    def crane(self, workbench: Workbench) -> Crane:
-        """Return crane, with this role's credentials for the registry."""
-        return Crane(workbench.tool("crane"), self.registry, self.ecr.docker_config, self.insecure_registry)
-
-    def syft(self, workbench: Workbench) -> Syft:
-        """Return syft, with this role's credentials for the registry."""
-        return Syft(
-            workbench.tool("syft"), self.registry, self.ecr.docker_config, self.insecure_registry,
-            examine=partial(examine_image, self.http),
-        )  # fmt: skip
-
-    def skopeo(self, workbench: Workbench) -> Skopeo:
-        """Return skopeo, with this role's credentials for the registry."""
-        return Skopeo(workbench.tool("skopeo"), self.registry, self.ecr.docker_config, self.insecure_registry)
 
     def trusted_key(self, of: str) -> str:
         """Return a trusted tier's public key (PEM); raise `SettingInvalid` if this tier does not trust it."""

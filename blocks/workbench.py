@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -15,6 +15,7 @@ from pydantic import Field
 from blocks.setting import Setting
 from orchestration.clock import now
 from supply_chain.adapters.docker.buildx import find_client
+from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.content_cache import ContentCache
@@ -103,6 +104,15 @@ class Workbench(Setting):
     def docker(self) -> Tool:
         """The Docker client, which loads images into the engine and pushes them."""
         return Tool("docker", find_client(os.environ.get("PATH", os.defpath)), "system")
+
+    @property
+    def dockerfile_reader(self) -> BuildKitReader:
+        """The reader of Dockerfiles and ignore files."""
+        return BuildKitReader(self.tool("dockerfile-reader"))
+
+    def find_excluded(self, ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
+        """Return the paths that an ignore file excludes from a build."""
+        return self.dockerfile_reader.find_excluded(ignore, paths)
 
     def grype(self) -> Grype:
         """Return the scanner, with this workbench's database and no other."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from blocks import Tier, Workbench
-from blocks.build_ports import curated_bases
+from blocks.development_ports import DevelopmentPorts
 from flows.chain import chain
 from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread
@@ -27,14 +26,12 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
         project: The project's directory.
         force: Build a base again even if a released image of it exists.
     """
-    tier = await Tier.aload("development")
-    workbench: Workbench = await Workbench.aload("workbench")
-    catalog = curated_bases(tier, workbench)
+    ports = await DevelopmentPorts.aload()
     made: list[ImageRef] = []
     for name in names:
-        if f"{BASES}/{name}" in workbench.bases:
+        if f"{BASES}/{name}" in ports.workbench.bases:
             continue  # the profile names an image of a third party instead
-        ref = None if force else await in_thread(_find_released, catalog, name)
+        ref = None if force else await in_thread(_find_released, ports.bases, name)
         if ref is None:
             result = await chain(path=str(Path(project) / "bases" / name), force=force)
             if isinstance(result, Refused):

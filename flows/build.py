@@ -7,20 +7,21 @@ from pathlib import Path
 
 from prefect import flow
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks.development_ports import DevelopmentPorts
 from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_refused
+from orchestration.source import snapshot_of
 from orchestration.steps import alongside, in_thread, invocation
+from supply_chain.adapters.git.snapshot import verify_snapshot
 from supply_chain.model.image import Candidate, short
 from supply_chain.model.tier import development_repository
 from supply_chain.policy.outcome import Refused
-from tasks.build import build_step, forget, forget_tests
-from tasks.name import check_name
-from tasks.offer import offer
-from tasks.source import snapshot_of, verify
-from tasks.test import test
+from tasks.build import build_step
+from tasks.name import check_name_step
+from tasks.offer import offer_step
+from tasks.test import test_step
 
 
 @flow(name="build", flow_run_name=by_path)
@@ -32,16 +33,15 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
         revision: The git commit to build. If empty, the directory's current files are built.
         force: Repeat every step, even if signed evidence proves that it is done.
     """
-    tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
-    host = await ContainerHost.aload(workbench.build_host)
-    async with snapshot_of(Path(path), revision, workbench) as snapshot:
+    ports = await DevelopmentPorts.aload()
+    async with snapshot_of(Path(path), revision, ports.workbench.find_excluded) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
         async with report_run(manifest.name) as story, run_lock(lock_name("build", manifest.name)) as before:
             story.add(application=manifest.name, owner=manifest.owner, source=source)
             story.publish_under(None)
             refusal, _ = await asyncio.gather(
-                story.step("name", check_name(snapshot, tier, workbench), _name_result),
-                in_thread(forget, manifest.name, before, tier, host),
+                story.step("name", check_name_step(snapshot, ports), _name_result),
+                in_thread(ports.remove_traces, manifest.name, before),
             )
             if refusal:
                 story.decided(refusal)
@@ -50,7 +50,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
             try:
                 built = await story.step(
                     "build",
-                    build_step(snapshot, tier, host, workbench, force),
+                    build_step(snapshot, ports, force),
                     lambda b: f"image {short(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}",
                 )
                 story.add(
@@ -58,19 +58,19 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 )
                 tested = await story.step(
                     "test",
-                    test(built, snapshot, tier, host, workbench),
+                    test_step(built, snapshot, ports),
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 story.add(checks=tested.checks)
-                await verify(snapshot)
-                async with alongside(forget_tests, built, host):
+                await in_thread(verify_snapshot, snapshot)
+                async with alongside(ports.remove_tests, built):
                     return await story.step(
                         "offer",
-                        offer(tested, manifest, tier, host, workbench),
+                        offer_step(tested, manifest, ports),
                         lambda c: f"{c.ref.repository}@{c.ref.short}",
                     )
             finally:
-                await in_thread(forget, manifest.name, (invocation(),), tier, host)
+                await in_thread(ports.remove_traces, manifest.name, (invocation(),))
 
 
 def _name_result(refusal: Refused | None) -> str:

@@ -24,13 +24,13 @@ from orchestration.push_runs import SOON, can_wait, find_later_push, release_slo
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
+from orchestration.source import snapshot_of, source_in
 from supply_chain.execution.deploy import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.text import plain_text
-from tasks.source import snapshot_of, source_in
 
 gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
 
@@ -65,7 +65,7 @@ async def chain(
             if by_event and can_wait():
                 await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
-            async with report_run(path), snapshot_of(Path(path), revision, workbench) as snapshot:
+            async with report_run(path), snapshot_of(Path(path), revision, workbench.find_excluded) as snapshot:
                 _check_environment(snapshot.manifest, environment, workbench)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with run_lock(lock_name("promote", snapshot.manifest.name)):

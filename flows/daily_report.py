@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Workbench
 from orchestration.clock import now
 from supply_chain.reports.daily import DailyReport, daily_report_page
-from tasks.daily_report import look_back
+from tasks.daily_report import collect_step
 
 
 @flow(name="daily-report", flow_run_name="daily-report")
@@ -18,6 +20,7 @@ async def daily_report(hours: int = 24) -> DailyReport:
     Args:
         hours: The number of hours to report on.
     """
-    report = await look_back(now(), hours, await Workbench.aload("workbench"))
+    workbench: Workbench = await Workbench.aload("workbench")
+    report = await collect_step(now(), hours, Path(workbench.project))
     await acreate_markdown_artifact(key="daily-report", markdown=daily_report_page(report), description=report.headline)
     return report

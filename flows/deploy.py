@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prefect import flow
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks import ContainerHost
+from blocks.execution_ports import ExecutionPorts
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.run_names import by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
-from orchestration.steps import alongside, untracked
+from orchestration.steps import alongside, in_thread
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
+from supply_chain.fleet.find import find
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import CURATED
 from supply_chain.policy.outcome import Refused
 from supply_chain.text import pluralize
-from tasks.deploy import deploy_step, forget_replaced
-from tasks.find import find
-from tasks.gates import admit_to_execution
-from tasks.monitor import monitor
+from tasks.deploy import deploy_step
+from tasks.gates import deploy_gate_step
+from tasks.monitor import monitor_step
 
 
 @flow(name="deploy", flow_run_name=by_image)
@@ -34,33 +33,27 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
         environment: The environment to deploy to: the name of a document in deployments/environments.
         force: Replace the container even if the same image already runs.
     """
-    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = workbench.environment(environment)
-    host = await ContainerHost.aload(place.host)
-    ref = await find(image, CURATED, tier)
+    ports = await ExecutionPorts.aload()
+    place = ports.workbench.environment(environment)
+    host: ContainerHost = await ContainerHost.aload(place.host)
+    ref = await in_thread(find, image, CURATED, ports.repositories)
     async with report_run(ref.application) as story, run_lock(lock_name(DEPLOY, place.name, ref.application)):
-        return await _deploy(ref, place, tier, host, workbench, story, force)
+        return await _deploy(ref, place, host, ports, story, force)
 
 
 async def _deploy(
-    ref: ImageRef,
-    place: Environment,
-    tier: Tier,
-    host: ContainerHost,
-    workbench: Workbench,
-    story: RunReporter,
-    force: bool,
+    ref: ImageRef, place: Environment, host: ContainerHost, ports: ExecutionPorts, story: RunReporter, force: bool
 ) -> Deployment | Refused:
     story.add(digest=ref.digest, repository=ref.repository)
-    verdict, facts = await story.gate("deploy gate", admit_to_execution(ref, place, tier, workbench))
+    verdict, facts = await story.gate("deploy gate", deploy_gate_step(ref, place, ports))
     if isinstance(verdict, Refused):
         return complete_refused(verdict)
     story.add(source=facts.source, report=facts.report, checks=facts.checks)
-    deployment = await story.step("deploy", deploy_step(untracked(verdict), place, tier, host, workbench, force), _how)
+    deployment = await story.step("deploy", deploy_step(verdict, place, host, ports, force), _how)
     story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     story.add_address(place.name, deployment.url)
-    async with alongside(forget_replaced, ref, tier, host):
-        await story.step("monitor", monitor(place.name, tier, workbench, ref.application), _seen)
+    async with alongside(ports.remove_replaced, ref, host):
+        await story.step("monitor", monitor_step(place.name, ports, ref.application), _seen)
     return deployment
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prefect import flow
 
-from blocks import Tier, Workbench
+from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as
+from orchestration.steps import in_thread
 from supply_chain.evidence.approval import Words
 from supply_chain.evidence.image_status import Act
+from supply_chain.fleet.find import find_stored
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.enforce import Enforced
-from tasks.find import find_stored
-from tasks.lifecycle import enforce as enforce_blocks
-from tasks.lifecycle import rule
+from tasks.lifecycle import decide_step, enforce_step
 
 
 @flow(name="block", flow_run_name=by_image)
@@ -27,7 +25,7 @@ async def block(image: str, reason: Words, by: Words) -> DecisionResult:
         reason: The reason. It is signed, and every refusal quotes it.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.BLOCK, reason, by)
+    return await _decide(image, Act.BLOCK, reason, by)
 
 
 @flow(name="unblock", flow_run_name=by_image)
@@ -39,7 +37,7 @@ async def unblock(image: str, reason: Words, by: Words) -> DecisionResult:
         reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.UNBLOCK, reason, by)
+    return await _decide(image, Act.UNBLOCK, reason, by)
 
 
 @flow(name="hold", flow_run_name=by_image)
@@ -51,7 +49,7 @@ async def hold(image: str, reason: Words, by: Words) -> DecisionResult:
         reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.HOLD, reason, by)
+    return await _decide(image, Act.HOLD, reason, by)
 
 
 @flow(name="unhold", flow_run_name=by_image)
@@ -63,19 +61,19 @@ async def unhold(image: str, reason: Words, by: Words) -> DecisionResult:
         reason: The reason. It is signed.
         by: The name of the person who decides. It is signed.
     """
-    return await _rule(image, Act.UNHOLD, reason, by)
+    return await _decide(image, Act.UNHOLD, reason, by)
 
 
 @flow(name="enforce", flow_run_name="enforce blocks")
 async def enforce() -> Enforced:
     """Archive every blocked image that was pushed again, under any name."""
-    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    found = await enforce_blocks(tier, workbench)
+    found = await enforce_step(await LifecyclePorts.aload())
     if found.failed:
         return complete_as("Unenforced", str(found), found)
     return found
 
 
-async def _rule(image: str, act: Act, reason: Words, by: Words) -> DecisionResult:
-    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    return await rule(await find_stored(image, tier), act, by, reason, tier, workbench)
+async def _decide(image: str, act: Act, reason: Words, by: Words) -> DecisionResult:
+    ports = await LifecyclePorts.aload()
+    ref = await in_thread(find_stored, image, ports.repositories)
+    return await decide_step(ref, act, by, reason, ports)

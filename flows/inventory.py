@@ -7,7 +7,8 @@ import asyncio
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from blocks import Inventory, Tier, Workbench
+from blocks import Inventory
+from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.locks import lock_name, run_lock
 from orchestration.run_names import by_parameters
 from orchestration.run_states import complete_as
@@ -17,10 +18,15 @@ from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import ImageRef, short
 from supply_chain.text import pluralize
-from tasks.inventory import explanations_of, inventory_time, list_images, look, places_of, reconciled, refresh
-
-READER = "lifecycle"
-"""The tier as which the inventory reads, because it may read all evidence of images."""
+from tasks.inventory import (
+    explain_step,
+    find_images_step,
+    list_images_step,
+    observe_hosts_step,
+    read_time_step,
+    record_time_step,
+    refresh_step,
+)
 
 
 @flow(name="inventory", flow_run_name=by_parameters)
@@ -36,17 +42,16 @@ async def inventory(
         image: Instead of the name, an image of the application, such as curated/hello@sha256:…
         rebuild: Read unchanged images again too. The facts about an image stay until it is read.
     """
-    tier, workbench, kept = await asyncio.gather(
-        Tier.aload(READER), Workbench.aload("workbench"), Inventory.aload("inventory")
-    )
+    # the lifecycle may read all evidence of images
+    ports, facts = await asyncio.gather(LifecyclePorts.aload(), Inventory.aload("inventory"))
     if image:
         application = ImageRef.parse(image).application
     async with run_lock(lock_name("inventory")):
-        done = await refresh(application, tier, workbench, kept, rebuild)
-        await look(workbench, kept)
+        done = await refresh_step(application, ports, facts, rebuild)
+        await observe_hosts_step(ports, facts)
         if application is None:
-            await reconciled(kept)
-            await list_images(kept)
+            await record_time_step(facts)
+            await list_images_step(facts)
     unreadable = [each for one in done for each in one.unreadable]
     if unreadable:
         return complete_as("Unreadable", ", ".join(unreadable), done)
@@ -60,11 +65,11 @@ async def where(question: str) -> tuple[Place, ...]:
     Args:
         question: What to look for: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
-    kept = await Inventory.aload("inventory")
-    found, known = await places_of(question, kept), await inventory_time(question, kept)
+    facts = await Inventory.aload("inventory")
+    found, age = await find_images_step(question, facts), await read_time_step(question, facts)
     rows = reports.truncate_rows([reports.place_row(each) for each in found])
-    said = reports.escape(f"{question}: {pluralize(len(found), 'curated image')}, {known}")
-    await acreate_table_artifact(key="where", table=rows, description=said)
+    about = reports.escape(f"{question}: {pluralize(len(found), 'curated image')}, {age}")
+    await acreate_table_artifact(key="where", table=rows, description=about)
     return found
 
 
@@ -75,7 +80,7 @@ async def explain(digest: str) -> tuple[Explanation, ...]:
     Args:
         digest: The image's digest, or at least its first 12 digits.
     """
-    found = await explanations_of(digest, await Inventory.aload("inventory"))
+    found = await explain_step(digest, await Inventory.aload("inventory"))
     for each in found:
         page = reports.explanation(each)
         await acreate_markdown_artifact(key=f"explain-{short(each.image.ref.digest)}", markdown=page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
@@ -10,23 +9,25 @@ from itertools import chain
 from pathlib import Path
 
 from prefect import flow
+from prefect.artifacts import acreate_table_artifact
 from prefect.context import FlowRunContext
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from blocks import Tier, Workbench
+from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.run_states import complete_as
-from orchestration.steps import untracked
+from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.approval import Words
-from supply_chain.lifecycle.apply import Applied, Entry
+from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of
 from supply_chain.model.tier import is_base_repository
-from tasks.lifecycle import apply, built_on, done_so_far, find_needed, plan, publish, sign_approval, unfinished
+from supply_chain.reports import applied_rows
+from tasks.lifecycle import apply_step, find_bases_step, find_needed_step, plan_step, sign_approval_step
 
 MISSED = timedelta(hours=24)
 """Delay after which a run is skipped, because the next one is due.
@@ -55,9 +56,9 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     """
     if due := _missed():
         return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
-    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    found = await plan(rules, tier, workbench)
-    only_plan = workbench.lifecycle == "plan" if dry_run is None else dry_run
+    ports = await LifecyclePorts.aload()
+    found = await plan_step(rules, ports)
+    only_plan = ports.workbench.lifecycle == "plan" if dry_run is None else dry_run
     if only_plan or not found.changes:
         return found
     if found.over:
@@ -67,11 +68,11 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
             timeout=PATIENCE,
             key=f"approval-{found.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
-        await sign_approval(found.digest, said.approve, said.by, said.reason, tier, workbench)
+        await sign_approval_step(found.digest, said.approve, said.by, said.reason, ports)
         if not said.approve:
             return complete_as("Rejected", f"rejected by {said.by}: {said.reason}", found)
-    found.hold_to(workbench.rules(rules))  # the rules may have changed while the run waited
-    return await _carried_out(found, tier, workbench)
+    found.hold_to(ports.workbench.rules(rules))  # the rules may have changed while the run waited
+    return await _apply(found, ports)
 
 
 def _missed() -> datetime | None:
@@ -84,36 +85,43 @@ def _missed() -> datetime | None:
     return run.expected_start_time if late > MISSED else None
 
 
-async def _carried_out(found: Plan, tier: Tier, workbench: Workbench) -> Applied:
+async def _apply(found: Plan, ports: LifecyclePorts) -> Applied:
     """Apply the plan to one repository after the other, while none of its images is admitted or deployed.
 
     An error in one repository is reported with its steps and does not stop the others. What was done is published,
     however the run ends.
     """
     done: dict[str, tuple[Entry, ...]] = {}
+    journal = ports.journal(found)
     async with run_lock(lock_name("lifecycle")):
-        needed = await find_needed(untracked(found), tier, workbench)
+        needed = await find_needed_step(found, ports)
         bases: frozenset[Digest] | None = None
         try:
             for repository in found.repositories:
                 try:
                     if is_base_repository(repository) and bases is None:  # bases come last
-                        bases = await built_on(untracked(found), tier, workbench)
-                    async with _alone(repository, workbench):
-                        done[repository] = await apply(
-                            untracked(found), repository, untracked(needed), untracked(bases or ()), tier, workbench
-                        )
+                        bases = await find_bases_step(found, ports)
+                    async with _alone(repository, ports):
+                        done[repository] = await apply_step(found, repository, needed, bases or (), ports)
                 except SupplyChainError as error:
-                    done[repository] = await unfinished(found, repository, error)
+                    done[repository] = await in_thread(unfinished_entries, found, repository, error, journal)
         finally:  # a cancelled run first finishes the step that it has begun
-            told = (done[each] if each in done else done_so_far(found, each) for each in found.repositories)
-            applied = Applied(plan=found.digest, entries=tuple(chain.from_iterable(told)))
-            await publish(applied, found)
+            entries = (
+                done[each] if each in done else completed_entries(found, each, journal) for each in found.repositories
+            )
+            applied = Applied(plan=found.digest, entries=tuple(chain.from_iterable(entries)))
+            await _publish(applied, found)
         return applied.finished()
 
 
+async def _publish(applied: Applied, plan: Plan) -> None:
+    await acreate_table_artifact(
+        key="lifecycle-applied", table=applied_rows(applied), description=f"By {plan.rules}: {applied}"
+    )
+
+
 @asynccontextmanager
-async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
+async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
     """Hold every lock under which an image of the repository is admitted or deployed; bases are never deployed.
 
     Raises `ApplicationBusy` if a lock stays taken.
@@ -121,7 +129,7 @@ async def _alone(repository: str, workbench: Workbench) -> AsyncIterator[None]:
     application = application_of(repository)
     names = [lock_name("curate", application)]
     if not is_base_repository(repository):
-        names += [lock_name(DEPLOY, place.name, application) for place in workbench.environments()]
+        names += [lock_name(DEPLOY, place.name, application) for place in ports.workbench.environments()]
     async with AsyncExitStack() as locks:
         try:
             for name in names:
@@ -141,8 +149,7 @@ async def plan_only(rules: str = "nightly") -> Plan:
     Args:
         rules: The name of a document in deployments/lifecycle.
     """
-    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    return await plan(rules, tier, workbench)
+    return await plan_step(rules, await LifecyclePorts.aload())
 
 
 @flow(name="lifecycle apply", flow_run_name="lifecycle apply")
@@ -158,8 +165,8 @@ async def apply_only(path: str, by: str, reason: str, digest: str | None = None)
     found = read_plan(Path(path))
     if digest not in (None, found.digest):
         raise DeclarationInvalid(f"{path} changed after it was shown.\nRead it, and apply it again.")
-    tier, workbench = await asyncio.gather(Tier.aload("lifecycle"), Workbench.aload("workbench"))
-    found.hold_to(workbench.rules(found.rules))
+    ports = await LifecyclePorts.aload()
+    found.hold_to(ports.workbench.rules(found.rules))
     if found.over:
-        await sign_approval(found.digest, True, by, reason, tier, workbench)
-    return await _carried_out(found, tier, workbench)
+        await sign_approval_step(found.digest, True, by, reason, ports)
+    return await _apply(found, ports)

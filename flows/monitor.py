@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from blocks import Tier, Workbench
+from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
 from supply_chain.execution.host import list_drifts
 from supply_chain.execution.monitor import Observation
-from tasks.monitor import monitor as watch
+from tasks.monitor import monitor_step
 
 
 @flow(name="monitor", flow_run_name="monitor")
@@ -18,9 +18,7 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
     Args:
         environment: The name of one environment. If empty, all environments.
     """
-    tier = await Tier.aload("execution")
-    workbench = await Workbench.aload("workbench")
-    observed = await watch(environment, tier, workbench)
+    observed = await monitor_step(environment, await ExecutionPorts.aload())
     if codes := list_drifts(observed):
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

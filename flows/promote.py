@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 from prefect import flow, get_run_logger
 from prefect.runtime import deployment
 
-from blocks import Tier, Workbench
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
 from flows.curate import curate
 from flows.deploy import deploy
 from orchestration.approvals import forget_answer, read_answers, request_approval
 from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
 from orchestration.promotion_freeze import active_freeze
+from orchestration.promotions import is_active
 from orchestration.run_names import by_image
 from orchestration.run_report import log
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
+from orchestration.steps import in_thread
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
+from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move, no_move
 from supply_chain.text import first_line, plain_text
-from tasks.find import find, find_stored
-from tasks.promote import due_at_curation, due_at_execution, offered, on_the_way, sign_decision
+from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_decision_step
 
 CHAIN = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
@@ -53,68 +55,59 @@ async def promote(
     await _sign_answers(image)
     if freeze := await active_freeze():
         return complete_frozen(freeze)
-    workbench: Workbench = await Workbench.aload("workbench")
-    if image.startswith(OFFERED):
-        return await _to_curation(image, newest, await Tier.aload("curation"), workbench)
-    return await _to_environment(image, after, await Tier.aload("execution"), workbench)
+    return await (_to_curation(image, newest) if image.startswith(OFFERED) else _to_environment(image, after))
 
 
-async def _to_curation(
-    image: str, newest: bool, tier: Tier, workbench: Workbench
-) -> CuratedImage | Refused | Move | PromotionFreeze:
-    ref = await find(image, OFFERED, tier)
+async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Move | PromotionFreeze:
+    ports = await CurationPorts.aload()
+    ref = await in_thread(find, image, OFFERED, ports.repositories)
     # Wait before taking a lock: an unsigned image must not delay others, and the next lock holder sees its evidence.
-    await offered(ref, tier, workbench)
+    await await_evidence_step(ref, ports)
     name = lock_name("promote", ref.application)
     if not newest:
         async with run_lock(name, CHAIN):
-            return await _curated(ref, newest, tier, workbench)
+            return await _curate(ref, newest, ports)
     async with next_run_lock(name, CHAIN) as is_first:
         if is_first:
-            return await _curated(ref, newest, tier, workbench)
-    return unneeded(no_move(ref, "another run waits already and will promote the newest image of this application"))
+            return await _curate(ref, newest, ports)
+    return _unneeded(no_move(ref, "another run waits already and will promote the newest image of this application"))
 
 
-async def _curated(
-    ref: ImageRef, newest: bool, tier: Tier, workbench: Workbench
-) -> CuratedImage | Refused | Move | PromotionFreeze:
+async def _curate(ref: ImageRef, newest: bool, ports: CurationPorts) -> CuratedImage | Refused | Move | PromotionFreeze:
     async with run_lock(lock_name("curate", ref.application)):
-        move = await due_at_curation(ref, tier, workbench, newest=newest)  # an earlier holder may have decided
+        move = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
         if not move.to:
-            return unneeded(move)
+            return _unneeded(move)
         if freeze := await active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
         result = await curate(image=str(move.image))
     return complete_refused(result) if isinstance(result, Refused) else result
 
 
-async def _to_environment(
-    image: str, after: str | None, tier: Tier, workbench: Workbench
-) -> Deployment | Refused | Move | PromotionFreeze:
-    ref = await find(image, CURATED, tier)
+async def _to_environment(image: str, after: str | None) -> Deployment | Refused | Move | PromotionFreeze:
+    ports = await ExecutionPorts.aload()
+    ref = await in_thread(find, image, CURATED, ports.repositories)
     async with run_lock(lock_name("promote", ref.application), CHAIN):
         # An image admitted just now may not be signed yet; a soaked one was signed long before.
         async with run_lock(lock_name("curate", ref.application)) if after is None else nullcontext():
-            move = await due_at_execution(ref, after, tier, workbench)
+            move = await plan_deployment_step(ref, after, ports)
         if not move.to:
-            return unneeded(move)
+            return _unneeded(move)
         if freeze := await active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
         if move.asks and deployment.id:  # other runs cannot be resumed, so the gate refuses
-            if await on_the_way(move):
-                return unneeded(move.model_copy(update={"reason": "another run already asks for the approval"}))
+            if await is_active(move):
+                return _unneeded(move.model_copy(update={"reason": "another run already asks for the approval"}))
             await request_approval(move)
-        return await _deployed(ref, move, tier, workbench)
+        return await _deploy(ref, move, ports)
 
 
-async def _deployed(
-    ref: ImageRef, wanted: Move, tier: Tier, workbench: Workbench
-) -> Deployment | Refused | Move | PromotionFreeze:
+async def _deploy(ref: ImageRef, wanted: Move, ports: ExecutionPorts) -> Deployment | Refused | Move | PromotionFreeze:
     """Make a move, unless somebody deployed or decided something else while it waited for its lock."""
     async with run_lock(lock_name(DEPLOY, wanted.to, ref.application)):
-        move = await due_at_execution(ref, wanted.after, tier, workbench)
+        move = await plan_deployment_step(ref, wanted.after, ports)
         if not move.to:
-            return unneeded(move)
+            return _unneeded(move)
         if freeze := await active_freeze():
             return complete_frozen(freeze)
         result = await deploy(image=str(ref), environment=move.to)
@@ -124,13 +117,13 @@ async def _deployed(
 async def _sign_answers(image: str) -> None:
     """Sign a person's answer in this run's form, with the time at which it was sent, whatever move is due now."""
     for answer, said in (await read_answers()).items():
-        tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-        ref = await find(image, CURATED, tier)
-        await sign_decision(ref.with_digest(said.digest), said, tier, workbench, sent=True)
+        ports = await ExecutionPorts.aload()
+        ref = await in_thread(find, image, CURATED, ports.repositories)
+        await sign_decision_step(ref.with_digest(said.digest), said, ports, sent=True)
         await forget_answer(answer)
 
 
-def unneeded(move: Move) -> Move:
+def _unneeded(move: Move) -> Move:
     """Return the result of a promotion that had nothing to do: the move, which contains the reason."""
     why = plain_text(f"{move.image.repository}@{move.image.short}: {move.reason}")
     get_run_logger().info("%s", why)
@@ -148,9 +141,9 @@ async def approve(image: str, environment: str, by: Words, reason: Words, deny: 
         reason: The reason, in one sentence. It is part of the signed statement.
         deny: Deny the deployment. A denial overrides an earlier approval.
     """
-    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
-    place = workbench.environment(environment)
-    ref = await find_stored(image, tier)
+    ports = await ExecutionPorts.aload()
+    place = ports.workbench.environment(environment)
+    ref = await in_thread(find_stored, image, ports.repositories)
     said = Approval(
         environment=place.name,
         digest=ref.digest,
@@ -159,7 +152,7 @@ async def approve(image: str, environment: str, by: Words, reason: Words, deny: 
         reason=reason,
         decided=now(),
     )
-    await sign_decision(ref, said, tier, workbench)
+    await sign_decision_step(ref, said, ports)
     for note in _approval_notes(said, place, ref) if said.approved else ():
         log.info("%s", plain_text(f"note: {note}"))
     return said

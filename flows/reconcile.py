@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import nullcontext
 from typing import Literal
 
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
-from blocks import Tier, Workbench
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
+from blocks.tier_ports import TierPorts
 from orchestration.locks import lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
+from orchestration.promotions import is_active, start_promotion
 from orchestration.run_states import complete_as, complete_frozen
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move
 from supply_chain.text import plain_text
-from tasks.promote import missed, on_the_way, start
+from tasks.promote import find_missed_step
 
+PORTS: dict[str, type[TierPorts]] = {"curation": CurationPorts, "execution": ExecutionPorts}
 LONGEST_LOOK = 3600
 """Seconds for which a shallow pass waits for the pass before it."""
 
 
-def looks(tier: str, *, shallow: bool) -> tuple[bool, ...]:
+def _passes(tier: str, *, shallow: bool) -> tuple[bool, ...]:
     """Return the passes to make, each as whether it is shallow. For execution, there is only one kind."""
     return (False,) if tier == "execution" else (True,) if shallow else (True, False)
 
@@ -50,15 +53,16 @@ async def reconcile(
 async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | PromotionFreeze:
     if freeze := await active_freeze():
         return complete_frozen(freeze)
-    looking, workbench = await asyncio.gather(Tier.aload(tier), Workbench.aload("workbench"))
+    ports = await PORTS[tier].aload()
     rows, found, seen = [], [], set()
-    for only_shallow in looks(tier, shallow=shallow):  # start first what is found quickly
-        for move in await missed(looking, workbench, shallow=only_shallow):
+    for only_shallow in _passes(tier, shallow=shallow):  # start first what is found quickly
+        for move in await find_missed_step(ports, shallow=only_shallow):
             if (key := (str(move.image), move.to, move.after)) in seen:
                 continue
             seen.add(key)
             found.append(move)
-            run = move.reason if move.unreadable else "runs already" if await on_the_way(move) else await start(move)
+            active = not move.unreadable and await is_active(move)
+            run = move.reason if move.unreadable else "runs already" if active else await start_promotion(move)
             image = plain_text(f"{move.image.repository}@{move.image.short}")
             rows.append(
                 {

@@ -9,18 +9,19 @@ from dataclasses import replace
 
 from prefect import flow
 
-from blocks import Inventory, Tier, Workbench
+from blocks import Inventory
+from blocks.curation_ports import CurationPorts
 from orchestration.clock import now
 from orchestration.locks import lock_name, run_lock
+from orchestration.rescan_report import last_full_report_time, publish, publish_progress, record_full_report
 from orchestration.run_names import by_parameters
-from orchestration.steps import in_thread, untracked
+from orchestration.steps import in_thread
 from supply_chain.fleet.exposure import Fixes, RescanReport, incomplete_error
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.rescan import RescanPorts, chunks, find_fixed, sort_bases_first, split_package_names
 from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import require_package_names
-from tasks.rescan import all_told, curated_images, last_full_report_time, publish, set_up, telling
-from tasks.rescan import rescan as rescan_chunk
+from tasks.rescan import list_all_images_step, rescan_step, set_up_step
 
 AGAIN = (10.0, 60.0)
 """Pauses in seconds before retries of images for which a registry or AWS did not answer."""
@@ -36,21 +37,19 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
         packages: Only images with one of these: openssl, openssl@3.0.1 or a package URL. If empty, all images.
     """
     only, strange = split_package_names(packages or ())
-    tier, workbench, inventory = await asyncio.gather(
-        Tier.aload("curation"), Workbench.aload("workbench"), Inventory.aload("inventory")
-    )
-    async with run_lock(lock_name("rescan"), NIGHT), _bench(tier, workbench) as bench:
-        images = await curated_images(tier, inventory)
-        tally = Tally.of(images, bench.scanner, now(), only)
+    curation, inventory = await asyncio.gather(CurationPorts.aload(), Inventory.aload("inventory"))
+    async with run_lock(lock_name("rescan"), NIGHT), _set_up(curation) as ports:
+        images = await list_all_images_step(curation, inventory)
+        tally = Tally.of(images, ports.scanner, now(), only)
         try:
-            await _rescan(images, bench, tally)
+            await _rescan(images, ports, tally)
         finally:
             rescanned = tally.rescanned()
-            await publish(rescanned, workbench)
+            await publish(rescanned, curation.workbench.notify)
         if rescanned.is_complete:
-            await all_told(now())
+            await record_full_report(now())
         if not only:
-            await in_thread(workbench.forget_stale, rescanned.database)
+            await in_thread(curation.workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
         raise incomplete_error(rescanned.unjudged)
     require_package_names(strange)  # last, so that other images do not wait because of invalid package names
@@ -58,24 +57,24 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
 
 
 @asynccontextmanager
-async def _bench(tier: Tier, workbench: Workbench) -> AsyncIterator[RescanPorts]:
+async def _set_up(ports: CurationPorts) -> AsyncIterator[RescanPorts]:
     """Yield the dependencies of the run, with the database pinned until the block ends."""
     with ExitStack() as stack:
-        scanner = await in_thread(stack.enter_context, workbench.pinned_grype())
-        yield await set_up(tier, workbench, untracked(scanner))
+        scanner = await in_thread(stack.enter_context, ports.workbench.pinned_grype())
+        yield await set_up_step(ports, scanner)
 
 
-async def _rescan(images: Sequence[FleetImage], bench: RescanPorts, tally: Tally) -> None:
+async def _rescan(images: Sequence[FleetImage], ports: RescanPorts, tally: Tally) -> None:
     """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
-    bench = replace(bench, on_result=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
+    ports = replace(ports, on_result=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
     bases, others = sort_bases_first(images)
-    async with telling(tally):
-        await _all(bases, bench, {}, tally)
-        fixed = await in_thread(find_fixed, images, tally.results, bench)
-        await _all(others, bench, fixed, tally)
+    async with publish_progress(tally):
+        await _all(bases, ports, {}, tally)
+        fixed = await in_thread(find_fixed, images, tally.results, ports)
+        await _all(others, ports, fixed, tally)
 
 
-async def _all(images: Sequence[FleetImage], bench: RescanPorts, fixed: Fixes, tally: Tally) -> None:
+async def _all(images: Sequence[FleetImage], ports: RescanPorts, fixed: Fixes, tally: Tally) -> None:
     """Rescan all images, one chunk at a time; repeat those that got no answer after each of the pauses in `AGAIN`."""
     for pause in (0.0, *AGAIN):
         left = tally.list_retryable(images) if pause else images
@@ -83,4 +82,4 @@ async def _all(images: Sequence[FleetImage], bench: RescanPorts, fixed: Fixes, t
             break
         await asyncio.sleep(pause)
         for number, chunk in enumerate(chunks(left), 1):
-            await rescan_chunk(number, untracked(chunk), untracked(bench), tally.only, untracked(fixed))
+            await rescan_step(number, chunk, ports, tally.only, fixed)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
-from blocks import Tier, Workbench
+from blocks import Workbench
+from blocks.execution_ports import ExecutionPorts
+from orchestration.notifications import notify
 from orchestration.run_names import by_image
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
@@ -16,8 +17,7 @@ from supply_chain.promotion.response import Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
 from supply_chain.text import plain_text
-from tasks.notify import notify
-from tasks.respond import gathered, stopped
+from tasks.respond import cancel_promotions_step, find_deployments_step
 
 
 @flow(name="respond", flow_run_name=by_image)
@@ -31,16 +31,16 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
         happened: The event, such as cscm.image.blocked.
         facts: The event's deviations or reasons, each with its code and fact.
     """
-    tier, workbench = await asyncio.gather(Tier.aload("execution"), Workbench.aload("workbench"))
+    ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
-    on_the_way = await stopped(ref, happened, tier, workbench)
-    found = await gathered(ref, happened, [_fact(each) for each in facts or ()], on_the_way, tier, workbench)
+    stopped = await cancel_promotions_step(ref, happened, ports)
+    found = await find_deployments_step(ref, happened, [_fact(each) for each in facts or ()], stopped, ports)
     page = response_page(found)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)
     await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain_text(found.owner)}")
-    await notify(subject, page, workbench, once=found.fingerprint)
+    await notify(subject, page, ports.workbench.notify, once=found.fingerprint)
     return found
 
 
@@ -57,7 +57,8 @@ async def alert(about: str, what: str, remedy: str) -> None:
     await acreate_markdown_artifact(
         key=artifact_key("alert", what), markdown=page, description=plain_text(f"{what}: {about}")[:300]
     )
-    await notify(plain_text(f"{what}: {about}"), page, await Workbench.aload("workbench"))
+    workbench: Workbench = await Workbench.aload("workbench")
+    await notify(plain_text(f"{what}: {about}"), page, workbench.notify)
 
 
 def _fact(said: Any) -> str:

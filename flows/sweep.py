@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 
 from httpx import HTTPError
 from prefect import flow
 from prefect.exceptions import PrefectException
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks.development_ports import DevelopmentPorts
 from orchestration.locks import abandoned_locks, parse_lock_name, run_lock
 from orchestration.run_report import log
 from orchestration.steps import in_thread
 from supply_chain import scratch
 from supply_chain.errors import PartFailed, SupplyChainError
 from supply_chain.text import plain_text, plain_text_lines
-from tasks.build import forget
 
 BUILD = "build"
 SHORTLY = 1.0
@@ -54,12 +52,7 @@ async def _cleared(name: str) -> bool:
             return False
         kind, about = parse_lock_name(name)[:2]
         if kind == BUILD:
-            await _forget(about, before)
+            ports = await DevelopmentPorts.aload()
+            await in_thread(ports.remove_traces, about, before)
     log.info("%s", plain_text(f"{name}: removed what {', '.join(before)} left"))
     return True
-
-
-async def _forget(application: str, runs: tuple[str, ...]) -> None:
-    tier, workbench = await asyncio.gather(Tier.aload("development"), Workbench.aload("workbench"))
-    host = await ContainerHost.aload(workbench.build_host)
-    await in_thread(forget, application, runs, tier, host)

@@ -22,7 +22,7 @@ from cscm.session import use_prefect
 PROJECT = use_prefect()  # sets Prefect's environment, so it precedes the imports of Prefect
 
 
-from blocks import Tier, Workbench  # noqa: E402
+from blocks.curation_ports import CurationPorts  # noqa: E402
 from scripts.wheel import purl_of, wheels_in  # noqa: E402
 from supply_chain.adapters.process.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
@@ -56,40 +56,35 @@ def main() -> int:
         return done.returncode
     curated = json.loads(done.stdout)
     ref = ImageRef.model_validate(curated["ref"])
-    tier, workbench = asyncio.run(_blocks())
-    wheels = _wheels(tier, workbench, ref)
-    files = {**wheels, SBOM: _sbom(tier, workbench, ref)}
-    bundle = tier.cosign(workbench).sign(released(purl_of(next(iter(wheels))), ref, files))
-    key = tier.trusted_keys[TierName.CURATION.value]
-    image = f"{tier.registry}/{ref}\n"
+    ports = asyncio.run(CurationPorts.aload())
+    wheels = _wheels(ports, ref)
+    files = {**wheels, SBOM: _sbom(ports, ref)}
+    bundle = ports.cosign.sign(released(purl_of(next(iter(wheels))), ref, files))
+    key = ports.tier.trusted_keys[TierName.CURATION.value]
+    image = f"{ports.tier.registry}/{ref}\n"
     target, new = TARGET, TARGET.with_name(f"{TARGET.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     for path, text in {**files, BUNDLE: bundle, KEY: key.encode(), IMAGE: image.encode()}.items():
         (new / path).write_bytes(text)
-    _verify(workbench.tool("cosign"), new, files)
-    tier.cosign(workbench).verify_image(ref, key)
+    _verify(ports.cosign.tool, new, files)
+    ports.cosign.verify_image(ref, key)
     shutil.rmtree(target, ignore_errors=True)
     new.rename(target)
     sys.stdout.write(f"{target}: {', '.join(sorted(files))}, signed for commit {curated['source']['revision']}\n")
     return 0
 
 
-async def _blocks() -> tuple[Tier, Workbench]:
-    return await Tier.aload("curation"), await Workbench.aload("workbench")
-
-
-def _wheels(tier: Tier, workbench: Workbench, ref: ImageRef) -> dict[str, bytes]:
+def _wheels(ports: CurationPorts, ref: ImageRef) -> dict[str, bytes]:
     """Return the wheels in the image by name; its layers are verified against the signed digest."""
     with scratch("release") as place:
-        tier.crane(workbench).export(ref, place / "image.tar")
+        ports.crane.export(ref, place / "image.tar")
         return wheels_in(place / "image.tar", ref)
 
 
-def _sbom(tier: Tier, workbench: Workbench, ref: ImageRef) -> bytes:
+def _sbom(ports: CurationPorts, ref: ImageRef) -> bytes:
     """Return the SBOM of record, as curation signed it."""
-    evidence = tier.evidence(workbench)
-    inventory = sbom_in(evidence.verified(ref, TierName.CURATION), evidence.referrers.content)
+    inventory = sbom_in(ports.evidence.verified(ref, TierName.CURATION), ports.evidence.referrers.content)
     if inventory is None:
         raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --force` on it.")
     return inventory.content

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import task
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactCollectionFilter,
@@ -27,10 +26,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import get_current_settings
 
-from blocks import Bridge, Workbench
+from blocks import Bridge
 from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
-from orchestration.steps import RETRYING, in_thread
+from orchestration.steps import in_thread, step
 from supply_chain.errors import SettingInvalid
 from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, DailyReport, Run, changes
 
@@ -40,8 +39,8 @@ EVENTS = 50
 """Number of events on the first page; Prefect returns the address of the next one."""
 
 
-@task(name="collect runs and events", task_run_name="collect runs and events", **RETRYING)
-async def look_back(until: datetime, hours: int, workbench: Workbench) -> DailyReport:
+@step("collect runs and events")
+async def collect_step(until: datetime, hours: int, project: Path) -> DailyReport:
     """Return the runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
     async with get_client() as client:
@@ -60,7 +59,7 @@ async def look_back(until: datetime, hours: int, workbench: Workbench) -> DailyR
         runs=tuple(_run(each, names) for each in runs),
         waiting=tuple(_run(each, names) for each in waiting),
         changes=changes(told),
-        views={view.name: view.query for view in await in_thread(read_views, Path(workbench.project))},
+        views={view.name: view.query for view in await in_thread(read_views, project)},
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
     )

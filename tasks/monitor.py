@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from prefect import task
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks import ContainerHost
+from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.locks import DEPLOY, parse_lock_name
 from orchestration.pagination import fetch_all
-from orchestration.steps import RETRYING, in_thread
+from orchestration.soaks import read_soaking, store_soaking
+from orchestration.steps import in_thread, step
+from supply_chain.evidence.soak import Soak
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostObservation, add_entries, read_host
-from supply_chain.execution.monitor import Observation, drop_deploying
-from supply_chain.execution.monitor import monitor as look
+from supply_chain.execution.monitor import Observation, drop_deploying, monitor
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName, evidence_repository
+from supply_chain.model.tier import TierName, curated_repository, evidence_repository
+from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
 from supply_chain.reports import observation_rows
 from supply_chain.reports.text import artifact_key
-from tasks.soak import soak
 
 
-@task(name="monitor", task_run_name="monitor", **RETRYING)
-async def monitor(
-    environment: str | None, tier: Tier, workbench: Workbench, application: str | None = None
+@step("monitor")
+async def monitor_step(
+    environment: str | None, ports: ExecutionPorts, application: str | None = None
 ) -> tuple[Observation, ...]:
     """Check one environment or all; each deviation becomes a row, and one of a deployment also an event.
 
     With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, leave what is being
     deployed right now for later. If all environments are checked, check also what else runs on their hosts.
     """
-    places = _places(environment, workbench)
+    places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
     deploying = await _under_way()
-    names, evidence = [place.name for place in places], tier.evidence(workbench)
-    expected = await in_thread(read_expected, names, tier.ecr, tier.http, evidence, application)
+    names = [place.name for place in places]
+    expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed: list[Observation] = []
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
-        observed += await in_thread(look, host.engine(), wanted, [place], now, application)
+        observed += await in_thread(monitor, host.engine(), wanted, [place], now, application)
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for seen in looked.values():
         observed = [*add_entries(observed, seen.entered), *seen.observations]
@@ -54,7 +55,7 @@ async def monitor(
     for observation in said:
         _emit(observation)
     for place in places:
-        await soak([each for each in said if each.environment == place.name], place, tier, workbench)
+        await _soak([each for each in said if each.environment == place.name], place, ports)
     table = [row for each in said for row in observation_rows(each)]
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
@@ -62,8 +63,26 @@ async def monitor(
     return said
 
 
-def _places(environment: str | None, workbench: Workbench) -> tuple[Environment, ...]:
-    return (workbench.environment(environment),) if environment else workbench.environments()
+async def _soak(observations: Iterable[Observation], place: Environment, ports: ExecutionPorts) -> None:
+    """Store how long each deployment has been healthy; sign and emit a completed soak once for each container.
+
+    Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the reconcile.
+    """
+    for observation in observations:
+        if not observation.application or not observation.wanted:
+            continue
+        soaking = continue_soak(await read_soaking(place.name, observation.application), observation)
+        complete = find_complete_soak(soaking, place.name, place.soak) if soaking else None
+        if complete and soaking:
+            await _sign_soak(observation.application, complete, ports)
+            soaking = soaking.model_copy(update={"reported": complete.asked})
+        await store_soaking(place.name, observation.application, soaking)
+
+
+async def _sign_soak(application: str, soak: Soak, ports: ExecutionPorts) -> None:
+    ref = ImageRef(repository=curated_repository(application), digest=soak.digest)
+    if await in_thread(sign_soak, soak, ref, ports.evidence):
+        emit("deployment.soaked", ref, environment=soak.environment, seconds=int(soak.seconds), looks=soak.looks)
 
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:

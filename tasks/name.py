@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from prefect import task
-
-from blocks import Tier, Workbench
-from orchestration.steps import RETRYING, in_thread
+from blocks.development_ports import DevelopmentPorts
+from orchestration.steps import step
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.policy.names import Holder, settled_holder
-from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.policy.outcome import Refused
 from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import find_holder
 from supply_chain.policy.rules import name_reasons
-from tasks.gates import curated_before
 
 
-@task(name="check the name", task_run_name="check the name", **RETRYING)
-async def check_name(snapshot: Snapshot, tier: Tier, workbench: Workbench) -> Refused | None:
+@step("check the name")
+def check_name_step(snapshot: Snapshot, ports: DevelopmentPorts) -> Refused | None:
     """Return the refusal of a name that does not belong to this source, or None.
 
     This applies the intake gate's rule to what development can read. The gate decides again, on the signed
     provenance.
     """
-    manifest, source = snapshot.manifest, snapshot.source
-
-    def check() -> Refused | None:
-        first = find_holder(curated_before(manifest.name, tier), tier.evidence(workbench))
-        held = settled_holder(workbench.registered(manifest.name, snapshot.origin), first)
-        reasons = name_reasons(manifest.name, held, Holder.of(manifest, source))
-        return _refused(manifest.name, reasons) if reasons else None
-
-    return await in_thread(check)
-
-
-def _refused(application: str, reasons: tuple[Reason, ...]) -> Refused:
-    return Refused(image=None, application=application, gate=INTAKE.gate, policy=INTAKE.digest, reasons=reasons)
+    name = snapshot.manifest.name
+    first = find_holder(ports.list_curated_images(name), ports.evidence)
+    holder = settled_holder(ports.workbench.registered(name, snapshot.origin), first)
+    if reasons := name_reasons(name, holder, Holder.of(snapshot.manifest, snapshot.source)):
+        return Refused(image=None, application=name, gate=INTAKE.gate, policy=INTAKE.digest, reasons=reasons)
+    return None

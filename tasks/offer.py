@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from prefect import task
-
-from blocks import ContainerHost, Tier, Workbench
-from blocks.build_ports import buildx
+from blocks.development_ports import DevelopmentPorts
 from orchestration.clock import now
 from orchestration.events import emit
-from orchestration.steps import RETRYING, in_thread
-from supply_chain.development.offer import offer as offer_image
+from orchestration.steps import step
+from supply_chain.development.offer import offer
 from supply_chain.development.test import TestedImage
 from supply_chain.model.image import Candidate
 from supply_chain.model.manifest import Base, Service
 
 
-@task(name="offer", task_run_name="offer", **RETRYING)
-async def offer(
-    tested: TestedImage, manifest: Service | Base, tier: Tier, host: ContainerHost, workbench: Workbench
-) -> Candidate:
+@step("offer")
+def offer_step(tested: TestedImage, manifest: Service | Base, ports: DevelopmentPorts) -> Candidate:
     """Push the image, and attach the evidence that the development key signs."""
-    candidate = await in_thread(
-        lambda: offer_image(tested, manifest, buildx(tier, host, workbench), tier.ecr, tier.evidence(workbench), now)
-    )
+    candidate = offer(tested, manifest, ports.buildx, ports.repositories, ports.evidence, now)
     if candidate.proven is None:
         emit("image.offered", candidate.ref, candidate.source)
     return candidate

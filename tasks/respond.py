@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -21,22 +20,22 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Cancelling
 
-from blocks import ContainerHost, Tier, Workbench
+from blocks import ContainerHost
+from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.steps import RETRYING, in_thread
+from orchestration.promotions import list_promotions
+from orchestration.steps import RETRIES, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.deploy import Expected
-from supply_chain.execution.monitor import Observation
-from supply_chain.execution.monitor import monitor as look
+from supply_chain.execution.monitor import Observation, monitor
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.promotion.response import CANCELS, Response, deployed_image, find_deployments, make_response
 from supply_chain.text import join_lines
-from tasks.promote import promoting
 
 ENDED, POLL = 90.0, 0.5
 """Seconds to wait for cancelled runs, and between two checks."""
@@ -52,44 +51,44 @@ class Stopped:
     unread: list[str] = field(default_factory=list)
 
 
-@task(name="cancel promotions", task_run_name="cancel promotions", **RETRYING)
-async def stopped(ref: ImageRef, happened: str, tier: Tier, workbench: Workbench) -> Stopped:
+@step("cancel promotions")
+async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> Stopped:
     """Return the runs that promote an image; cancel them if the event is one of `CANCELS`.
 
     They are cancelled only if a statement signed by the lifecycle confirms the block, because anybody who can emit
     events could claim one.
     """
-    runs = await promoting(ref.digest)
+    runs = await list_promotions(ref.digest)
     found = Stopped(runs=[str(run.name) for run in runs])
     if happened in CANCELS:
         with _going_on("whether it is blocked (nothing was cancelled)", found.unread):
-            block = image_status((await in_thread(read_image_status, ref, tier.evidence(workbench))).evidence).block
+            block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
             found.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
                 found.unread += await _cancel(runs, f"{happened}: {ref}")
     return found
 
 
-@task(name="find deployments", task_run_name="find deployments", **RETRYING)
-async def gathered(
-    ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, tier: Tier, workbench: Workbench
+@step("find deployments")
+async def find_deployments_step(
+    ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, ports: ExecutionPorts
 ) -> Response:
     """Return what runs from the image by the signed records, and how it is now; name what could not be read."""
-    unread, evidence = [*stopped.unread], tier.evidence(workbench)
+    unread, evidence = [*stopped.unread], ports.evidence
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
     whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
-        places = workbench.environments()
-        names = [each.name for each in places]
-        expected = find_deployments(ref, await in_thread(read_expected, names, tier.ecr, tier.http, evidence, whose))
+        places = ports.workbench.environments()
+        names, registry = [each.name for each in places], (ports.repositories, ports.registry)
+        expected = find_deployments(ref, await in_thread(read_expected, names, *registry, evidence, whose))
         for place in places:
             if wanted := [each for each in expected if each.environment == place.name]:
                 with _going_on(f"the state in {place.name}", unread):
                     host: ContainerHost = await ContainerHost.aload(place.host)
                     engine = await in_thread(host.engine)
-                    observed += await in_thread(look, engine, wanted, (), now)
+                    observed += await in_thread(monitor, engine, wanted, (), now)
     for each in dict.fromkeys((ref, *map(deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
@@ -104,7 +103,7 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
     try:
         yield
     except SupplyChainError as error:
-        if error.retryable and task_run.run_count <= RETRYING["retries"]:
+        if error.retryable and task_run.run_count <= RETRIES:
             raise
         unread.append(f"{what} is unknown: {join_lines(error)}")
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from prefect import task
-
-from blocks import Tier, Workbench
+from blocks.curation_ports import CurationPorts
 from orchestration.clock import now
 from orchestration.events import emit
-from orchestration.steps import RETRYING, in_thread
-from supply_chain.curation.scan import scan as scan_image
+from orchestration.steps import step
+from supply_chain.curation.scan import scan
 from supply_chain.model.image import EncryptedImage, ScannedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.vulnerability.findings import Report
 
 
-@task(name="scan", task_run_name="scan", tags=["scanner"], **RETRYING)
-async def scan(
-    image: EncryptedImage, manifest: Service | Base, tier: Tier, workbench: Workbench, force: bool
+@step("scan", tags=["scanner"])
+def scan_step(
+    image: EncryptedImage, manifest: Service | Base, ports: CurationPorts, force: bool
 ) -> tuple[ScannedImage, Report]:
     """Scan the image by digest from the registry, and attach SBOM and report to it."""
-    scanned, report = await in_thread(
-        lambda: scan_image(
-            image,
-            tier.syft(workbench),
-            workbench.grype(),
-            tier.http,
-            tier.evidence(workbench),
-            now,
-            days=manifest.limits.scan_days,
-            force=force,
-        )
-    )
+    scanner, days = ports.workbench.grype(), manifest.limits.scan_days
+    scanned, report = scan(image, ports.syft, scanner, ports.registry, ports.evidence, now, days=days, force=force)
     if scanned.proven:
         return scanned, report
     emit(

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from prefect import task
-
-from blocks import Tier, Workbench
+from blocks.curation_ports import CurationPorts
 from orchestration.clock import now
 from orchestration.events import emit
-from orchestration.steps import RETRYING, in_thread
-from supply_chain.curation.sign import sign as sign_image
+from orchestration.steps import step
+from supply_chain.curation.sign import sign
 from supply_chain.model.image import CuratedImage, ScannedImage
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted
 
 
-@task(name="sign", task_run_name="sign", tags=["signer"], **RETRYING)
-async def sign(
-    scanned: ScannedImage, admitted: Admitted[ReleaseFacts], tier: Tier, workbench: Workbench, force: bool
+@step("sign", tags=["signer"])
+def sign_step(
+    scanned: ScannedImage, admitted: Admitted[ReleaseFacts], ports: CurationPorts, force: bool
 ) -> CuratedImage:
     """Sign with the tier's KMS key; verify with its public key alone."""
-    curated = await in_thread(
-        lambda: sign_image(scanned, admitted, tier.cosign(workbench), tier.evidence(workbench), now, force=force)
-    )
+    curated = sign(scanned, admitted, ports.cosign, ports.evidence, now, force=force)
     if curated.proven is None:
         emit("image.signed", curated.ref, curated.source, tag=curated.tag)
     return curated

@@ -74,7 +74,7 @@ def post(path: str) -> None:
     if not pushes:
         return
     use_prefect()
-    from tasks.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
+    from orchestration.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
 
     for revision, ref in pushes:
         post_pushed(Path(path), revision, ref)

@@ -1,13 +1,14 @@
-"""Runs steps in a thread that ends with its run, and retries them only where that can help."""
+"""Declares steps of flows. They run in threads that end with their run, and are retried only where that can help."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
-from functools import partial
-from typing import Any, ParamSpec, TypeVar, cast
+from functools import partial, wraps
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -69,22 +70,55 @@ async def alongside(function: Callable[P, object], *args: P.args, **kwargs: P.kw
     await work
 
 
-def untracked(value: R) -> R:
-    """Wrap a task's argument so that Prefect does not search it for other tasks' results, which can be slow."""
-    return cast(R, quote(value))
-
-
 async def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Return whether the step may succeed next time, as the error itself says."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, SupplyChainError) and error.retryable
 
 
+RETRIES = 3
 RETRYING: dict[str, Any] = {
-    "retries": 3,
+    "retries": RETRIES,
     "retry_delay_seconds": exponential_backoff(2),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": is_retryable,
-    "cache_policy": NO_CACHE,
 }
-"""Options of every task that calls a registry, AWS or the engine."""
+"""Options of every step that calls a registry, AWS or the engine."""
+
+
+class Step(Task[P, Coroutine[Any, Any, R]]):
+    """A task whose arguments Prefect does not search for results of other tasks, which can be slow."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]
+        """Run the step in the calling flow."""
+        quoted = {name: quote(value) for name, value in kwargs.items()}
+        return super().__call__(*map(quote, args), **quoted)  # type: ignore[arg-type]
+
+
+class Declaration(Protocol):
+    """Makes a step of a function, which may block or be asynchronous."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+
+
+def step(name: str, *, run_name: str | None = None, retry: bool = True, **options: Any) -> Declaration:
+    """Declare a function as a step of the flows: a task that a flow awaits.
+
+    A function that blocks runs in a thread, see `in_thread`. `run_name` is the name of each run, with the function's
+    arguments in braces. The step is retried as `RETRYING` says, unless `retry` is false, and never cached, unless the
+    `options` of Prefect say otherwise.
+    """
+
+    def declare(function: Callable[P, Any]) -> Step[P, Any]:
+        @wraps(function)
+        async def in_own_thread(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return await in_thread(function, *args, **kwargs)
+
+        body = function if iscoroutinefunction(function) else in_own_thread
+        given = {"cache_policy": NO_CACHE, **(RETRYING if retry else {}), **options}
+        return Step(body, name=name, task_run_name=run_name or name, **given)
+
+    return declare

@@ -29,10 +29,10 @@ from supply_chain.model.image import (
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from tasks.deploy import deploy_step
-from tasks.encrypt import encrypt as encrypt_task
-from tasks.scan import scan as scan_task
-from tasks.sign import sign as sign_task
-from tasks.store import store as store_task
+from tasks.encrypt import encrypt_step
+from tasks.scan import scan_step
+from tasks.sign import sign_step
+from tasks.store import store_step
 
 Now = Callable[[], datetime]
 
@@ -119,8 +119,8 @@ def tasks(
     world: Any,
 ) -> None:
     """The flows' steps are as strict as the core's."""
-    store_task(candidate, world, world, False)  # type: ignore[call-overload]
-    encrypt_task(candidate, world, world, world)  # type: ignore[call-overload]
-    scan_task(stored, world, world)  # type: ignore[call-overload]
-    sign_task(scanned, earlier, world, world, False)  # type: ignore[arg-type, unused-coroutine]
-    deploy_step(curated, place, world, world, world, False)  # type: ignore[call-overload]
+    store_step(candidate, world, False)  # type: ignore[arg-type, unused-coroutine]
+    encrypt_step(candidate, world, world, False)  # type: ignore[arg-type, unused-coroutine]
+    scan_step(stored, world, world, False)  # type: ignore[arg-type, unused-coroutine]
+    sign_step(scanned, earlier, world, False)  # type: ignore[arg-type, unused-coroutine]
+    deploy_step(curated, place, world, world, False)  # type: ignore[arg-type, unused-coroutine]

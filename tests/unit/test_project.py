@@ -21,21 +21,20 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
-from orchestration import events
+from orchestration import events, source
 from orchestration.announcements import WAITING, make_event
 from orchestration.registration import entrypoints
 from orchestration.registration.abandoned_runs import SILENT
 from orchestration.registration.automations import ALERT, as_prefect, read_automations
 from orchestration.registration.deployments import TAG
 from orchestration.registration.work_queues import declared_pool
+from orchestration.rescan_report import RESCAN, SIGNED
 from supply_chain.execution.environment import read_environments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.reports.daily import COVERED
-from tasks import source
-from tasks.rescan import RESCAN, SIGNED
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tasks.lifecycle
+from blocks import tier_ports
 from flows import lifecycle
 from supply_chain.adapters.database.store import open_inventory
 from supply_chain.evidence.provenance import provenance
@@ -39,7 +40,7 @@ def night(
     inventory = open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}")
     store = shop.store(TierName.LIFECYCLE)
     blocks = {
-        "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http, evidence=lambda _: store),
+        "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http),
         "inventory": SimpleNamespace(open=lambda: inventory),
         "workbench": SimpleNamespace(
             lifecycle="apply", rules=lambda name: RULES, environments=lambda: [Environment(name="staging")]
@@ -50,7 +51,8 @@ def night(
         return blocks[name]
 
     for kind in ("Tier", "Workbench"):
-        monkeypatch.setattr(lifecycle, kind, SimpleNamespace(aload=load))
+        monkeypatch.setattr(tier_ports, kind, SimpleNamespace(aload=load))
+    monkeypatch.setattr(tier_ports.TierPorts, "evidence", store)
     monkeypatch.setattr(tasks.lifecycle, "Inventory", SimpleNamespace(aload=load))
     monkeypatch.setattr(tasks.lifecycle, "now", lambda: datetime.now(UTC) + LATER)
     look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "")  # noqa: E731

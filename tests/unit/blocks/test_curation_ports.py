@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-from types import SimpleNamespace
 
 import pytest
 
@@ -34,8 +33,7 @@ class Archived(Registry):
 def layers(world, tmp_path):
     """Return the function that reads layers, with a cache for the next run."""
     registry = Archived(RegistryHttp("registry.test", lambda: ("", "")))
-    workbench = SimpleNamespace(content_cache=ContentCache(tmp_path))
-    return layers_of(registry, world.store(TierName.CURATION), workbench)
+    return layers_of(registry, world.store(TierName.CURATION), ContentCache(tmp_path))
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_push_succeeds_if_hook_fails(project):
 def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
     """Each becomes a `cscm.source.pushed` event."""
     told = []
-    monkeypatch.setattr("tasks.source.post_pushed", lambda *push: told.append(push))
+    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: told.append(push))
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     hooks.post("/shop/hello")
     assert told == []

@@ -2,7 +2,7 @@
 
 from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -67,14 +67,13 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
 
     built = SimpleNamespace(digest=make.digest, source=SimpleNamespace(dirty=False), materials=())
     for name, stand_in in {
-        "build_step": doing("build", built), "test": doing("test", SimpleNamespace(checks=())), "offer": offer,
-        "check_name": nothing, "forget": lambda *_: None, "forget_tests": nothing,
+        "build_step": doing("build", built), "test_step": doing("test", SimpleNamespace(checks=())),
+        "offer_step": offer, "check_name_step": nothing,
         "report_run": lambda _: nullcontext(Story()), "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
-    for block in ("Tier", "Workbench", "ContainerHost"):
-        monkeypatch.setattr(getattr(flows, block), "aload", AsyncMock())
+    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
 
     state = await build(str(tmp_path / "hello"), return_state=True)
 
@@ -117,12 +116,11 @@ async def test_run_publishes_under_application_only_if_name_is_its_own(
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", publish)
     for name, stand_in in {
-        "check_name": check_name, "build_step": step, "forget": lambda *_: None, "run_lock": lambda _: nullcontext(()),
+        "check_name_step": check_name, "build_step": step, "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
-    for block in ("Tier", "Workbench", "ContainerHost"):
-        monkeypatch.setattr(getattr(flows, block), "aload", AsyncMock())
+    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
 
     await build(str(tmp_path / "hello"), return_state=True)
 

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import pytest
 from prefect.client.schemas.objects import State
 
+from blocks.lifecycle_ports import LifecyclePorts
 from flows import image_decisions as rulings
 from flows import lifecycle
+from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished
 from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
-from tasks import lifecycle as tasks
 from tests.support.stock import NOW, RULES, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
@@ -30,35 +31,39 @@ def run(monkeypatch, tmp_path):
     """Record what the flows do, and set the answer of a person."""
     done = SimpleNamespace(calls=[], held=[], published=[], plan=planned(), dry=False, says=None, rules=RULES)
 
-    async def load(name):
+    async def load():
         return SimpleNamespace(
-            name=name,
-            lifecycle="plan" if done.dry else "apply",
-            rules=lambda rules: done.rules,
-            environments=lambda: [SimpleNamespace(name="production"), SimpleNamespace(name="staging")],
+            name="lifecycle",
+            repositories=None,
+            journal=lambda plan: FileJournal(tmp_path / plan.digest),
+            workbench=SimpleNamespace(
+                lifecycle="plan" if done.dry else "apply",
+                rules=lambda rules: done.rules,
+                environments=lambda: [SimpleNamespace(name="production"), SimpleNamespace(name="staging")],
+            ),
         )
 
-    async def plan(rules, tier, workbench):
-        done.calls.append(("plan", rules, tier.name))
+    async def plan(rules, ports):
+        done.calls.append(("plan", rules, ports.name))
         return done.plan
 
-    async def needed(found, tier, workbench):
+    async def needed(found, ports):
         return frozenset({"needed"})
 
-    async def built_on(found, tier, workbench):
+    async def built_on(found, ports):
         done.calls.append(("bases",))
         return frozenset({"base"})
 
-    async def apply(found, repository, needed, bases, tier, workbench):
-        assert bases.unquote() == ({"base"} if repository == BASE else ())
-        assert needed.unquote() == {"needed"}
-        done.calls.append(("apply", found.unquote().digest, repository, tuple(done.held)))
+    async def apply(found, repository, needed, bases, ports):
+        assert bases == ({"base"} if repository == BASE else ())
+        assert needed == {"needed"}
+        done.calls.append(("apply", found.digest, repository, tuple(done.held)))
         return ()
 
     async def publish(applied, found):
         done.published.append(applied)
 
-    async def sign(found, yes, by, why, tier, workbench):
+    async def sign(found, yes, by, why, ports):
         done.calls.append(("sign", yes, by, why))
 
     async def suspend(wait_for_input, timeout, key):  # noqa: ASYNC109 - Prefect's
@@ -76,13 +81,10 @@ def run(monkeypatch, tmp_path):
         async def __aexit__(self, *_):
             assert done.held.pop() == self.name
 
-    monkeypatch.setattr(tasks, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
-    for module in (lifecycle, rulings):
-        monkeypatch.setattr(module, "Tier", SimpleNamespace(aload=load))
-        monkeypatch.setattr(module, "Workbench", SimpleNamespace(aload=load))
-    for name, stand_in in (("plan", plan), ("apply", apply), ("find_needed", needed),
-                           ("built_on", built_on), ("publish", publish),
-                           ("sign_approval", sign), ("run_lock", Turn),
+    monkeypatch.setattr(LifecyclePorts, "aload", load)
+    for name, stand_in in (("plan_step", plan), ("apply_step", apply), ("find_needed_step", needed),
+                           ("find_bases_step", built_on), ("_publish", publish),
+                           ("sign_approval_step", sign), ("run_lock", Turn),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
     return done
@@ -151,14 +153,14 @@ async def test_unavailable_repository_does_not_delay_others(run, monkeypatch):
     others = [image(n, signed=False, repository=r) for n, r in ((3, "curated/shop"), (4, "curated/zoo"))]
     run.plan = planned(100, image(2, signed=False), *others)
 
-    async def apply(found, repository, needed, bases, tier, workbench):
-        steps = found.unquote().steps_in(repository)
+    async def apply(found, repository, needed, bases, ports):
+        steps = found.steps_in(repository)
         if repository == "curated/hello":
-            tasks._journal(run.plan).add(entry(steps[0]))
+            ports.journal(run.plan).add(entry(steps[0]))
             raise AwsUnavailable("AWS could not delete images now\nThe step is retried.")
         return tuple(map(entry, steps))
 
-    monkeypatch.setattr(lifecycle, "apply", apply)
+    monkeypatch.setattr(lifecycle, "apply_step", apply)
 
     with pytest.raises(PlanUnfinished, match=r"1 of the 4 steps of the plan sha256:\w{12} failed: aws\.unavailable"):
         await lifecycle.lifecycle.fn("nightly")
@@ -178,7 +180,7 @@ async def test_unreadable_dependents_fail_bases_but_not_applications(run, monkey
     async def built_on(*_):
         raise AwsUnavailable("throttled\nlater")
 
-    monkeypatch.setattr(lifecycle, "built_on", built_on)
+    monkeypatch.setattr(lifecycle, "find_bases_step", built_on)
 
     with pytest.raises(PlanUnfinished, match=r"aws\.unavailable"):
         await lifecycle.lifecycle.fn("nightly")
@@ -192,13 +194,13 @@ async def test_finished_steps_are_published_despite_unexpected_error(run, monkey
     shop = (image(n, signed=False, repository="curated/shop") for n in (3, 4))
     run.plan = planned(100, *shop, image(5, signed=False, repository="curated/zoo"))
 
-    async def apply(found, repository, needed, bases, tier, workbench):
+    async def apply(found, repository, needed, bases, ports):
         if repository == "curated/shop":
-            tasks._journal(run.plan).add(entry(run.plan.step(ref(3, "curated/shop"))))
+            ports.journal(run.plan).add(entry(run.plan.step(ref(3, "curated/shop"))))
             raise OSError("no space left on device")
-        return tuple(map(entry, found.unquote().steps_in(repository)))
+        return tuple(map(entry, found.steps_in(repository)))
 
-    monkeypatch.setattr(lifecycle, "apply", apply)
+    monkeypatch.setattr(lifecycle, "apply_step", apply)
 
     with pytest.raises(OSError, match="no space"):
         await lifecycle.lifecycle.fn("nightly")
@@ -320,16 +322,16 @@ async def test_lifecycle_decision_is_signed_as_lifecycle(run, monkeypatch, act):
     """It is about the image that the caller names."""
     asked = []
 
-    async def find(image, tier):
-        asked.append((image, tier.name))
+    def find(image, repositories):
+        asked.append(image)
         return ref(1)
 
-    async def rule(*args):
-        asked.append(args[:4])
+    async def decide(*args):
+        asked.append((*args[:4], args[4].name))
         return "ruled"
 
     monkeypatch.setattr(rulings, "find_stored", find)
-    monkeypatch.setattr(rulings, "rule", rule)
+    monkeypatch.setattr(rulings, "decide_step", decide)
 
     assert await getattr(rulings, act.value).fn("hello", "because", "ann") == "ruled"
-    assert asked == [("hello", "lifecycle"), (ref(1), act, "ann", "because")]
+    assert asked == ["hello", (ref(1), act, "ann", "because", "lifecycle")]

@@ -25,10 +25,12 @@ def place(monkeypatch):
     """Set up the lifecycle with an advancing clock, so that a second plan would differ."""
     place = SimpleNamespace(planned=[], applied=[], signed=[])
 
-    async def load(name):
+    async def load():
         return SimpleNamespace(
-            name=name, lifecycle="apply", rules=lambda rules: STRICT, evidence=lambda _: None, ecr=None
-        )
+            evidence=None, repositories=None,
+            reader=SimpleNamespace(read_snapshot=lambda images, now: stock(*images)),
+            workbench=SimpleNamespace(lifecycle="apply", rules=lambda rules: STRICT),
+        )  # fmt: skip
 
     async def known():
         return stock(*newest(1)).images
@@ -37,7 +39,7 @@ def place(monkeypatch):
         place.planned.append(plan_of(stock, rules, NOW.replace(minute=len(place.planned))))
         return place.planned[-1]
 
-    async def carried_out(found, tier, workbench):
+    async def carried_out(found, ports):
         place.applied.append(found.digest)
         return Applied(plan=found.digest, entries=())
 
@@ -45,12 +47,10 @@ def place(monkeypatch):
         return None
 
     for module, name, stand_in in (
-        (lifecycle, "Tier", SimpleNamespace(aload=load)),
-        (lifecycle, "Workbench", SimpleNamespace(aload=load)),
-        (lifecycle, "_carried_out", carried_out),
-        (tasks, "known_images", known),
-        (tasks, "plan_of", planned),
-        (tasks, "registry_reader", lambda *_: SimpleNamespace(read_snapshot=lambda images, now: stock(*images))),
+        (lifecycle.LifecyclePorts, "aload", load),
+        (lifecycle, "_apply", carried_out),
+        (tasks, "_read_images", known),
+        (tasks, "plan_lifecycle", planned),
         (tasks, "acreate_table_artifact", table),
         (tasks, "approve_plan", lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason))),
     ):

@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from uuid import uuid4
 
 import orjson
@@ -30,11 +30,11 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 def parts(machine, monkeypatch):
     """Replace the blocks, and start without a freeze."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
-    for block in (flows.Tier, flows.Workbench):
-        monkeypatch.setattr(block, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "offered", AsyncMock())
+    for ports in (flows.CurationPorts, flows.ExecutionPorts):
+        monkeypatch.setattr(ports, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "await_evidence_step", AsyncMock())
     for find in ("find", "find_stored"):
-        monkeypatch.setattr(flows, find, AsyncMock(return_value=ImageRef.parse(IMAGE)))
+        monkeypatch.setattr(flows, find, Mock(return_value=ImageRef.parse(IMAGE)))
 
 
 @pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
@@ -53,7 +53,7 @@ async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, a
         return Move(image=ref, reason="it is there")
 
     monkeypatch.setattr(flows, "run_lock", lock)
-    monkeypatch.setattr(flows, "due_at_execution", due)
+    monkeypatch.setattr(flows, "plan_deployment_step", due)
 
     assert (await promote(IMAGE, after, return_state=True)).name == "Unneeded"
     assert seen == [(after, held)] and locks == []
@@ -63,8 +63,8 @@ async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
     """A duplicate event has started that run."""
     move = Move(image=ImageRef.parse(IMAGE), to="production", asks=True)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
-    monkeypatch.setattr(flows, "due_at_execution", AsyncMock(return_value=move))
-    monkeypatch.setattr(flows, "on_the_way", AsyncMock(return_value=True))
+    monkeypatch.setattr(flows, "plan_deployment_step", AsyncMock(return_value=move))
+    monkeypatch.setattr(flows, "is_active", AsyncMock(return_value=True))
 
     state = await promote(IMAGE, "staging", return_state=True)
 
@@ -74,8 +74,8 @@ async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
 @pytest.mark.parametrize(
     ("image", "due", "does", "step"),
     [
-        ("dev/hello@sha256:" + "a" * 64, "due_at_curation", "curate", "curate hello"),
-        (IMAGE, "due_at_execution", "deploy", "deploy staging hello"),
+        ("dev/hello@sha256:" + "a" * 64, "plan_curation_step", "curate", "curate hello"),
+        (IMAGE, "plan_deployment_step", "deploy", "deploy staging hello"),
     ],
 )
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_promotion_is_checked_again_after_waiting_for_lock(
 
     for name, stand_in in ((due, look), ("run_lock", lock), (does, AsyncMock(side_effect=do, return_value=None))):
         monkeypatch.setattr(flows, name, stand_in)
-    monkeypatch.setattr(flows, "find", AsyncMock(return_value=ref))
+    monkeypatch.setattr(flows, "find", Mock(return_value=ref))
 
     assert (await promote(image, return_state=True)).name == ends
     assert getattr(flows, does).await_count == (meanwhile == "nothing")
@@ -125,8 +125,8 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
         return Move(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
 
     stand_ins = (
-        ("run_lock", lock), ("next_run_lock", lock), ("due_at_curation", due), ("curate", curated),
-        ("find", AsyncMock(return_value=ref)),
+        ("run_lock", lock), ("next_run_lock", lock), ("plan_curation_step", due), ("curate", curated),
+        ("find", Mock(return_value=ref)),
     )  # fmt: skip
     for name, stand_in in stand_ins:
         monkeypatch.setattr(flows, name, stand_in)
@@ -149,8 +149,8 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         seen.append("offered")
 
     for name, stand_in in (
-        ("run_lock", lock), ("next_run_lock", lock), ("offered", waits), ("find", AsyncMock(return_value=ref)),
-        ("due_at_curation", AsyncMock(return_value=Move(image=ref, reason="it is released already"))),
+        ("run_lock", lock), ("next_run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
+        ("plan_curation_step", AsyncMock(return_value=Move(image=ref, reason="it is released already"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
@@ -164,16 +164,14 @@ async def waiting(monkeypatch, tmp_path):
     ref, signed = ImageRef.parse(IMAGE), []
     due = AsyncMock(return_value=Move(image=ref, to="production", after="staging", asks=True))
 
-    async def find(image, *_):
-        return ImageRef.parse(image)
-
     async def sign(ref, said, *_, sent):
         assert sent and (datetime.now(UTC) - said.decided).total_seconds() >= 0
         signed.append((str(ref), said.environment, said.digest, said.decision, said.by))
 
     for name, stand_in in (
-        ("find", find), ("due_at_execution", due), ("on_the_way", AsyncMock(return_value=False)),
-        ("sign_decision", sign), ("deploy", AsyncMock(return_value=None)),
+        ("find", lambda image, *_: ImageRef.parse(image)), ("plan_deployment_step", due),
+        ("is_active", AsyncMock(return_value=False)),
+        ("sign_decision_step", sign), ("deploy", AsyncMock(return_value=None)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
@@ -261,9 +259,9 @@ async def test_answer_applies_to_asked_image_only(waiting):
 async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):
     """A denial always has an effect."""
     there = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
-    flows.Workbench.aload.return_value = SimpleNamespace(environment=lambda name: there)
+    flows.ExecutionPorts.aload.return_value.workbench.environment = lambda name: there
     signed = AsyncMock()
-    monkeypatch.setattr(flows, "sign_decision", signed)
+    monkeypatch.setattr(flows, "sign_decision_step", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
     said = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
@@ -276,10 +274,10 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
 
 async def test_decision_about_missing_image_is_not_signed(monkeypatch):
     """It would have no effect, and somebody would wait for it."""
-    monkeypatch.setattr(flows, "find_stored", AsyncMock(side_effect=ImageNotFound("curated/hello does not have it")))
-    monkeypatch.setattr(flows, "sign_decision", AsyncMock())
+    monkeypatch.setattr(flows, "find_stored", Mock(side_effect=ImageNotFound("curated/hello does not have it")))
+    monkeypatch.setattr(flows, "sign_decision_step", AsyncMock())
 
     with pytest.raises(ImageNotFound):
         await approve(IMAGE, "staging", by="ann", reason="so")
 
-    assert not flows.sign_decision.await_count
+    assert not flows.sign_decision_step.await_count

@@ -12,8 +12,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import ArtifactSort
 
 import tasks.promote
+from blocks import tier_ports
 from flows import reconcile as flows
-from orchestration import promotion_freeze
+from orchestration import promotion_freeze, promotions
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 
@@ -38,14 +39,7 @@ def shop(machine, monkeypatch):
 
     async def load(name):
         shop.loaded.append(name)
-        return SimpleNamespace(
-            tier=name,
-            ecr=SimpleNamespace(repositories=None),
-            evidence=lambda _: None,
-            http=None,
-            environment=None,
-            environments=list,
-        )
+        return SimpleNamespace(ecr=None, http=None, environment=None, environments=list)
 
     async def run(deployment, parameters, **_):
         shop.started.append((deployment, parameters))
@@ -55,8 +49,9 @@ def shop(machine, monkeypatch):
         return [SimpleNamespace(id=uuid4(), parameters=each, state_type=shop.state) for each in shop.on_the_way]
 
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
-    monkeypatch.setattr(flows.Tier, "aload", load)
-    monkeypatch.setattr(flows.Workbench, "aload", load)
+    monkeypatch.setattr(tier_ports.Tier, "aload", load)
+    monkeypatch.setattr(tier_ports.Workbench, "aload", load)
+    monkeypatch.setattr(tier_ports.TierPorts, "evidence", None)
 
     def curation(images, store, shallow):
         shop.looks.append(shallow)
@@ -68,8 +63,8 @@ def shop(machine, monkeypatch):
 
     monkeypatch.setattr(tasks.promote, "missed_curations", curation)
     monkeypatch.setattr(tasks.promote, "missed_deployments", execution)
-    monkeypatch.setattr(tasks.promote, "promoting", promoting)
-    monkeypatch.setattr(tasks.promote, "arun_deployment", run)
+    monkeypatch.setattr(promotions, "list_promotions", promoting)
+    monkeypatch.setattr(promotions, "arun_deployment", run)
     return shop
 
 

@@ -15,6 +15,7 @@ import flows.rescan
 import supply_chain.fleet.rescan
 import tasks.rescan
 from flows.rescan import rescan
+from orchestration import rescan_report
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
@@ -43,7 +44,7 @@ def fleet(machine, monkeypatch, make):
         events.append((name, payload))
         known_by.add(number)
 
-    monkeypatch.setattr(tasks.rescan, "TOLD", f"rescan_told_{uuid4().hex}")
+    monkeypatch.setattr(rescan_report, "REPORTED", f"rescan_told_{uuid4().hex}")
 
     def run(images, found):
         bench = Bench(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
@@ -56,16 +57,15 @@ def fleet(machine, monkeypatch, make):
         async def load(value):
             return value
 
-        monkeypatch.setattr(flows.rescan.Tier, "aload", lambda name: load(None))
-        monkeypatch.setattr(flows.rescan.Workbench, "aload", lambda name: load(workbench))
+        ports = SimpleNamespace(workbench=workbench, rescan_ports=lambda scanner: bench)
+        monkeypatch.setattr(flows.rescan.CurationPorts, "aload", lambda: load(ports))
         monkeypatch.setattr(flows.rescan.Inventory, "aload", lambda name: load(None))
-        monkeypatch.setattr(tasks.rescan, "rescan_ports", lambda *_: bench)
-        monkeypatch.setattr(flows.rescan, "curated_images", lambda *_: load(tuple(images)))
+        monkeypatch.setattr(flows.rescan, "list_all_images_step", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
-        monkeypatch.setattr(tasks.rescan, "notify", lambda subject, body, _: load(messages.append((subject, body))))
+        monkeypatch.setattr(rescan_report, "notify", lambda subject, body, _: load(messages.append((subject, body))))
         monkeypatch.setattr(tasks.rescan, "emit", emit)
         monkeypatch.setattr(tasks.rescan, "is_recorded", known_by.__contains__)
-        monkeypatch.setattr(tasks.rescan, "emit_event", lambda *_, payload: signed.append(payload["reports"]))
+        monkeypatch.setattr(rescan_report, "emit_event", lambda *_, payload: signed.append(payload["reports"]))
 
         def judged(chunk, bench, only, fixed):
             bench.asked += [each.ref.application for each in chunk]
@@ -80,7 +80,7 @@ def fleet(machine, monkeypatch, make):
                 bench.on_result(each.ref, answers[-1])
             return tuple(answers)
 
-        monkeypatch.setattr(tasks.rescan, "rescan_images", judged)
+        monkeypatch.setattr(tasks.rescan, "rescan", judged)
         return bench
 
     return SimpleNamespace(
@@ -197,30 +197,30 @@ async def test_rescan_compares_with_last_complete_report(fleet, make):
         await rescan()
     fleet.run([hello], {"hello": late})
     whole = await rescan()
-    told = await tasks.rescan.last_full_report_time(make.noon)
+    told = await rescan_report.last_full_report_time(make.noon)
     await rescan()
 
     *before, last = fleet.compared
     assert set(before) == {some.started}, "where nobody knows what was told, what was there before the first run counts"
     assert last == told > whole.started
     assert whole.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
-    await Variable.aset(tasks.rescan.TOLD, "yesterday", overwrite=True)
+    await Variable.aset(rescan_report.REPORTED, "yesterday", overwrite=True)
     assert (
-        await tasks.rescan.last_full_report_time(make.noon)
+        await rescan_report.last_full_report_time(make.noon)
         == make.noon
-        == await tasks.rescan.last_full_report_time(told)
+        == await rescan_report.last_full_report_time(told)
     )
 
 
 async def test_retryable_failure_keeps_time_of_last_report(fleet, make):
     """The run that judges the image reports the change; a permanent failure does not delay the time."""
-    told = await tasks.rescan.last_full_report_time(make.noon)
+    told = await rescan_report.last_full_report_time(make.noon)
     for retryable in (True, False):
         lost = Unjudged(ref=known(make, "lost").ref, code="x", message="down", retryable=retryable)
         fleet.run([known(make, "lost")], {"lost": lost})
         with pytest.raises(RescanIncomplete):
             await rescan()
-        assert (await tasks.rescan.last_full_report_time(make.noon) == told) is retryable
+        assert (await rescan_report.last_full_report_time(make.noon) == told) is retryable
 
 
 async def test_change_is_reported_once_over_interrupted_runs(fleet, make):

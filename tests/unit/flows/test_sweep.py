@@ -20,9 +20,8 @@ from supply_chain.errors import EngineUnavailable, PartFailed
 def swept(machine, monkeypatch):
     """Record the applications and runs that are removed from the engine."""
     found = []
-    for block in (flows.Tier, flows.Workbench, flows.ContainerHost):
-        monkeypatch.setattr(block, "aload", AsyncMock(return_value=SimpleNamespace(build_host="here")))
-    monkeypatch.setattr(flows, "forget", lambda application, runs, *_: found.append((application, runs)))
+    ports = SimpleNamespace(remove_traces=lambda application, runs: found.append((application, runs)))
+    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=ports))
     monkeypatch.setattr(flows.scratch, "sweep", tuple)
     return found
 
@@ -69,19 +68,20 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
     for name in names:
         await killed(f"build {name}")
 
-    def forget(application, *_):
+    def remove(application, _):
         if application != names[1]:
             raise failure
         swept.append(application)
 
-    monkeypatch.setattr(flows, "forget", forget)
+    ports = SimpleNamespace(remove_traces=remove)
+    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=ports))
     with pytest.raises(PartFailed) as told:
         await sweep()
 
     assert swept == [names[1]]
     kind = type(failure).__name__
     assert all(f"build {name}: {kind}: no answer" in str(told.value) for name in names[::2])
-    monkeypatch.setattr(flows, "forget", lambda application, *_: swept.append(application))
+    ports.remove_traces = lambda application, _: swept.append(application)
     assert await sweep() == (f"build {names[0]}", f"build {names[2]}")
 
 

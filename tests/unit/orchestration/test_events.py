@@ -9,14 +9,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from orchestration import events
+from orchestration import events, source
 from orchestration.announcements import make_event
 from orchestration.database_events import post_advisory
+from orchestration.source import post_pushed
 from orchestration.steps import in_thread
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
-from tasks import source
-from tasks.source import post_pushed
 from tests.support.builders import NOON
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)

@@ -108,7 +108,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     await by_hand()
     until = now() + timedelta(minutes=1)
 
-    report = await daily_report.look_back.fn(until, 24, SimpleNamespace(project=str(PROJECT)))
+    report = await daily_report.collect_step.fn(until, 24, PROJECT)
 
     def mine(runs):
         return sorted((run.deployment, run.state) for run in runs if run.name == name)

@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from prefect import Task
 
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
+from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.image_status import block_repository
@@ -33,9 +37,9 @@ from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, O
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)
 GATES = {
-    Gate.INTAKE: gates.admit_to_curation,
-    Gate.RELEASE: gates.admit_to_signature,
-    Gate.DEPLOY: gates.admit_to_execution,
+    Gate.INTAKE: gates.intake_gate_step,
+    Gate.RELEASE: gates.release_gate_step,
+    Gate.DEPLOY: gates.deploy_gate_step,
 }
 KEEPS = {
     Gate.INTAKE: (CURATION, ELSEWHERE),
@@ -97,17 +101,20 @@ class Subject(Pieces):
 
     async def judge(self, gate):
         """Return the verdict and the facts of a gate."""
-        judge, store = KEEPS[gate][0], self.world.store(KEEPS[gate][0])
-        tier = SimpleNamespace(tier=str(judge), http=self.registry, ecr=self.registry, evidence=lambda _: store)
+        store = self.world.store(KEEPS[gate][0])
+        tier = SimpleNamespace(http=self.registry, ecr=self.registry)
         workbench = SimpleNamespace(
-            registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__
-        )
+            registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__,
+            content_cache=MagicMock(ContentCache),
+        )  # fmt: skip
+        ports = (ExecutionPorts if gate is Gate.DEPLOY else CurationPorts)(tier, workbench)
+        vars(ports)["evidence"] = store
         what = {
             Gate.INTAKE: (OFFERED,),
             Gate.RELEASE: (scanned_image(self.make),),
             Gate.DEPLOY: (CURATED, self.environment),
         }[gate]
-        return await GATES[gate].fn(*what, tier, workbench)
+        return await GATES[gate].fn(*what, ports)
 
     def good(self, gate, *, but=None):
         """Attach all evidence except one piece."""

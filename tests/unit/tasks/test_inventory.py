@@ -23,20 +23,21 @@ def shop(fleet, monkeypatch):
     engine = MemoryEngine()
     places = [SimpleNamespace(name=name, host="laptop") for name in ("staging", "production")]
     blocks = {
-        "lifecycle": SimpleNamespace(ecr=fleet.registry, evidence=lambda workbench: fleet.store),
-        "workbench": SimpleNamespace(environments=lambda: places),
+        "ports": SimpleNamespace(
+            repositories=fleet.registry, evidence=fleet.store, workbench=SimpleNamespace(environments=lambda: places)
+        ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),
     }
     shop = SimpleNamespace(fleet=fleet, engine=engine, asked=[], blocks=blocks)
 
-    async def load(name):
+    async def load(name="ports"):
         return blocks[name]
 
     async def host(name):
         shop.asked.append(name)
         return SimpleNamespace(engine=lambda: engine)
 
-    for block in (flows.Tier, flows.Workbench, flows.Inventory):
+    for block in (flows.LifecyclePorts, flows.Inventory):
         monkeypatch.setattr(block, "aload", load)
     monkeypatch.setattr(tasks.ContainerHost, "aload", host)
     return shop
@@ -44,8 +45,7 @@ def shop(fleet, monkeypatch):
 
 async def read(shop, application=None, *, rebuild=False):
     """Refresh and return the number of images that were read, by application."""
-    tier, workbench, inventory = shop.blocks.values()
-    done = await tasks.refresh.fn(application, tier, workbench, inventory, rebuild)
+    done = await tasks.refresh_step.fn(application, *shop.blocks.values(), rebuild)
     return {each.application: each.read for each in done}
 
 
@@ -85,7 +85,7 @@ async def test_look_queries_host_of_several_environments_once(shop):
     )  # fmt: skip
     shop.engine.start(container)
 
-    number = await tasks.look.fn(shop.blocks["workbench"], shop.blocks["inventory"])
+    number = await tasks.observe_hosts_step.fn(*shop.blocks.values())
 
     assert (number, shop.asked) == (1, ["laptop"])
     assert [each.name for each in shop.fleet.images[0].running] == ["stranger"]

@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import Task, flow
 
+from flows import lifecycle as flows
+from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import (
     AwsFailed,
     AwsUnavailable,
@@ -24,12 +26,12 @@ from tests.support.stock import NOW, RULES, Shelf, digest, image, ref, stock
 from tests.unit.lifecycle.test_plan import newest
 
 TASKS = (
-    lifecycle.plan,
-    lifecycle.find_needed,
-    lifecycle.built_on,
-    lifecycle.apply,
-    lifecycle.rule,
-    lifecycle.sign_approval,
+    lifecycle.plan_step,
+    lifecycle.find_needed_step,
+    lifecycle.find_bases_step,
+    lifecycle.apply_step,
+    lifecycle.decide_step,
+    lifecycle.sign_approval_step,
 )
 
 
@@ -72,7 +74,6 @@ def place(world, monkeypatch, tmp_path):
     place = Place(whole, world)
     place.events, place.tables, place.numbers = [], {}, []
     store = world.store(TierName.LIFECYCLE)
-    tier = SimpleNamespace(ecr=place, http=place, evidence=lambda _: store)
 
     def emit(event, where, source, number, **payload):
         place.numbers.append(number)
@@ -81,15 +82,16 @@ def place(world, monkeypatch, tmp_path):
     async def table(key, table, description):
         place.tables[key] = (table, description)
 
-    bench = SimpleNamespace(evidence=store, storage=place, around=place)
-    monkeypatch.setattr(lifecycle, "decision_ports", lambda *_: bench)
-    monkeypatch.setattr(lifecycle, "registry_reader", lambda *_: place)
+    place.ports = SimpleNamespace(
+        repositories=place, evidence=store, reader=place, workbench=SimpleNamespace(rules=lambda name: RULES),
+        decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
+        journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
+    )  # fmt: skip
     monkeypatch.setattr(lifecycle, "now", lambda: NOW)
     monkeypatch.setattr(lifecycle, "emit", emit)
-    monkeypatch.setattr(lifecycle, "acreate_table_artifact", table)
-    monkeypatch.setattr(lifecycle, "get_current_settings", lambda: SimpleNamespace(home=tmp_path))
-    place.tier, place.workbench = tier, SimpleNamespace(rules=lambda name: RULES)
-    place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path / "lifecycle"
+    for module in (lifecycle, flows):
+        monkeypatch.setattr(module, "acreate_table_artifact", table)
+    place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path
     return place
 
 
@@ -118,10 +120,10 @@ def test_plan_is_made_once_per_flow_run():
     one, other = uuid4(), uuid4()
 
     def key(run):
-        context = SimpleNamespace(task=lifecycle.plan, task_run=SimpleNamespace(id=uuid4(), flow_run_id=run))
-        return lifecycle.plan.cache_policy.compute_key(task_ctx=context, inputs={}, flow_parameters={})
+        context = SimpleNamespace(task=lifecycle.plan_step, task_run=SimpleNamespace(id=uuid4(), flow_run_id=run))
+        return lifecycle.plan_step.cache_policy.compute_key(task_ctx=context, inputs={}, flow_parameters={})
 
-    assert lifecycle.plan.persist_result
+    assert lifecycle.plan_step.persist_result
     assert key(one) == key(one) != key(other)
 
 
@@ -131,8 +133,8 @@ async def test_plan_covers_known_images(place, monkeypatch):
     async def known():
         return place.whole.images
 
-    monkeypatch.setattr(lifecycle, "known_images", known)
-    found = await lifecycle.plan.fn("nightly", place.tier, place.workbench)
+    monkeypatch.setattr(lifecycle, "_read_images", known)
+    found = await lifecycle.plan_step.fn("nightly", place.ports)
 
     assert found.digest == place.plan.digest
     table, description = place.tables["lifecycle-plan"]
@@ -149,18 +151,18 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
 
     monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
 
-    assert await lifecycle.known_images() == ("inventory",)
+    assert await lifecycle._read_images() == ("inventory",)
 
 
 async def carried_out(place):
     """Carry out the plan, publish the result and return it."""
-    needed = await lifecycle.find_needed.fn(place.plan, place.tier, place.workbench)
-    bases = await lifecycle.built_on.fn(place.plan, place.tier, place.workbench)
+    needed = await lifecycle.find_needed_step.fn(place.plan, place.ports)
+    bases = await lifecycle.find_bases_step.fn(place.plan, place.ports)
     assert (needed, bases) == (frozenset(), frozenset())
     (repository,) = place.plan.repositories
-    entries = await lifecycle.apply.fn(place.plan, repository, needed, bases, place.tier, place.workbench)
+    entries = await lifecycle.apply_step.fn(place.plan, repository, needed, bases, place.ports)
     applied = Applied(plan=place.plan.digest, entries=entries)
-    await lifecycle.publish(applied, place.plan)
+    await flows._publish(applied, place.plan)
     return applied.finished()
 
 
@@ -190,7 +192,7 @@ async def test_failed_step_fails_run_with_each_code(place):
 
 async def test_plan_approval_is_signed_with_name_and_reason(place):
     """The statement is about the digest of the plan."""
-    await lifecycle.sign_approval.fn(place.plan.digest, True, "ann", "looked at it", place.tier, place.workbench)
+    await lifecycle.sign_approval_step.fn(place.plan.digest, True, "ann", "looked at it", place.ports)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
     (said,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
@@ -204,8 +206,8 @@ async def test_plan_approval_is_signed_with_name_and_reason(place):
 def test_lifecycle_decision_emits_event(place, act, event):
     """An unchanged hold is not repeated, but a block may have been signed by a failed attempt."""
     ruled = DecisionResult(ref=ref(1), act=act, by="ann", reason="x", at=NOW, changed=True)
-    lifecycle.told(ruled)
-    lifecycle.told(ruled.model_copy(update={"changed": False}))
+    lifecycle._emit(ruled)
+    lifecycle._emit(ruled.model_copy(update={"changed": False}))
 
     again = ["", UNCHANGED[act]] if act in (Act.BLOCK, Act.UNBLOCK) else [""]
     said = {"by": "ann", "reason": "x", "running": []}
@@ -214,7 +216,7 @@ def test_lifecycle_decision_emits_event(place, act, event):
 
 async def test_hold_is_signed_and_emits_event(place):
     """The statement names the person who asked for it."""
-    ruled = await lifecycle.rule.fn(ref(1), Act.HOLD, "ann", "audit", place.tier, place.workbench)
+    ruled = await lifecycle.decide_step.fn(ref(1), Act.HOLD, "ann", "audit", place.ports)
 
     assert ruled.changed and place.events[0][0] == "image.held"
 
@@ -224,7 +226,7 @@ async def test_block_emits_event_even_if_archiving_fails(place):
     place.broken[ref(1)] = AwsFailed("not now\nwait")
     for _ in range(2):
         with pytest.raises(AwsFailed):
-            await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+            await lifecycle.decide_step.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
 
     assert [each[:2] for each in place.events] == [("image.blocked", ref(1))] * 2
     reading = read_image_status(ref(1), place.world.store(TierName.EXECUTION))
@@ -233,7 +235,7 @@ async def test_block_emits_event_even_if_archiving_fails(place):
 
 async def test_block_event_distinguishes_unknown_from_no_deployments(place, unreadable):
     """An empty list would mean that nothing runs."""
-    ruled = await lifecycle.rule.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+    ruled = await lifecycle.decide_step.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
 
     assert "a record of shop" in ruled.unread
     assert [each[2]["running"] for each in place.events] == [None]
@@ -242,7 +244,7 @@ async def test_block_event_distinguishes_unknown_from_no_deployments(place, unre
 async def test_block_by_plan_archives_image_if_deployments_are_unreadable(place, unreadable):
     """The statement is already signed and is reported."""
     (repository,) = place.plan.repositories
-    entries = await lifecycle.apply.fn(place.plan, repository, (), (), place.tier, place.workbench)
+    entries = await lifecycle.apply_step.fn(place.plan, repository, (), (), place.ports)
 
     assert {each.outcome for each in entries} == {Outcome.DONE}
     assert ("archive", ref(2)) in place.calls
@@ -254,8 +256,8 @@ async def test_retries_of_block_emit_one_event_and_other_runs_another(place, mac
 
     @flow
     async def run():
-        again = lifecycle.rule.with_options(retry_delay_seconds=0)
-        return await again(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.tier, place.workbench)
+        again = lifecycle.decide_step.with_options(retry_delay_seconds=0)
+        return await again(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
 
     archive, place.broken[ref(1)] = place.archive, AwsUnavailable("throttled\nlater")
 

@@ -113,15 +113,17 @@ async def looked_at(environment, monkeypatch, deploying):
         return None
 
     for name, stand_in in {
-        "_places": lambda *_: (place,), "read_expected": lambda *_: (), "look": lambda *_: (observed,), "_hosts": hosts,
-        "_under_way": under_way, "soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
+        "read_expected": lambda *_: (), "monitor": lambda *_: (observed,), "_hosts": hosts,
+        "_under_way": under_way, "_soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
     monkeypatch.setattr(monitor.ContainerHost, "aload", load)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
-    tier = SimpleNamespace(evidence=lambda _: None, ecr=None, http=None)
+    workbench = SimpleNamespace(environments=lambda: (place,))
 
-    await monitor.monitor.fn(None, tier, None)
+    await monitor.monitor_step.fn(
+        None, SimpleNamespace(evidence=None, repositories=None, registry=None, workbench=workbench)
+    )
 
     return reported, await Variable.aget(f"events_{environment}_host")
 

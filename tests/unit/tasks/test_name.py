@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from blocks.development_ports import DevelopmentPorts
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
-from tasks.name import check_name
+from tasks.name import check_name_step
 from tests.support.pieces import CURATION, DEV, Pieces
 
 EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
@@ -31,10 +32,12 @@ class Development(Pieces):
 
     async def check(self, make, manifest, path):
         store = self.world.store(TierName.DEVELOPMENT)
-        tier = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed), evidence=lambda _: store)
+        tier = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed))
         workbench = SimpleNamespace(registered=lambda name, _: self.register.of(name))
+        ports = DevelopmentPorts(tier, workbench, host=None)
+        vars(ports)["evidence"] = store
         snapshot = make.snapshot(path, manifest=manifest, source=make.source())
-        return await check_name.fn(snapshot, tier, workbench)
+        return await check_name_step.fn(snapshot, ports)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
+from orchestration import promotions
 from orchestration.clock import now
 from supply_chain.evidence.approval import Approval, last_approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
@@ -44,7 +45,7 @@ def test_only_active_promotion_run_goes_on(kind, name, begun, due, goes_on):
         flow_id=uuid4(), state=state, state_type=state.type, state_name=state.name, expected_start_time=due_at
     )
 
-    assert promote._goes_on(run) is goes_on
+    assert promotions._is_alive(run) is goes_on
 
 
 async def test_later_decision_has_later_time_despite_clock_skew(world, make, monkeypatch):
@@ -52,15 +53,13 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
     world.now = make.noon + timedelta(minutes=4)
     store = world.store(TierName.EXECUTION)
-    tier = SimpleNamespace(
-        ecr=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=lambda workbench: store
-    )
+    ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     for decision, minutes in (("approved", 3), ("denied", 0)):
         said = Approval(
             environment="staging", digest=REF.digest, decision=decision, by="ann", reason="so",
             decided=make.noon + timedelta(minutes=minutes),
         )  # fmt: skip
-        await promote.sign_decision.fn(REF, said, tier, None)
+        await promote.sign_decision_step.fn(REF, said, ports)
 
     last = last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest)
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
@@ -77,13 +76,15 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, 
     monkeypatch.setattr(promote, "missed_deployments", lambda *_: (move,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=there)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
-    monkeypatch.setattr(promote, "soaking_of", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
-    tier = SimpleNamespace(tier="execution", ecr=None, http=None, evidence=lambda workbench: None)
+    monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
     workbench = SimpleNamespace(environment=None, environments=list)
+    ports = SimpleNamespace(
+        name=TierName.EXECUTION, repositories=None, registry=None, evidence=None, workbench=workbench
+    )
 
-    due = await promote.due_at_execution.fn(REF, "staging", tier, workbench)
+    due = await promote.plan_deployment_step.fn(REF, "staging", ports)
 
-    assert bool(due.to) is goes and await promote.missed.fn(tier, workbench) == ((move,) if goes else ())
+    assert bool(due.to) is goes and await promote.find_missed_step.fn(ports) == ((move,) if goes else ())
     assert goes or due.reason == "it was not healthy in staging at the last observation"
 
 
@@ -93,16 +94,14 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
     monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: told.append(number))
     monkeypatch.setattr(promote, "is_recorded", lambda number: number in told)
     store = world.store(TierName.EXECUTION)
-    tier = SimpleNamespace(
-        ecr=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=lambda workbench: store
-    )
+    ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     said = Approval(
         environment="staging", digest=REF.digest, decision="approved", by="ann", reason="so", decided=make.noon
     )
     store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, said.predicate(), make.noon)
 
     for _ in range(2):
-        await promote.sign_decision.fn(REF, said, tier, None, sent=True)
+        await promote.sign_decision_step.fn(REF, said, ports, sent=True)
 
     assert len(told) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
 
@@ -114,11 +113,11 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
 async def test_move_starts_deployment_of_its_tier(monkeypatch, repository, to, deployment):
     """An environment may have the name of a tier, and the idempotency key depends on the pending question."""
     started = AsyncMock(return_value=SimpleNamespace(name="r"))
-    monkeypatch.setattr(promote, "arun_deployment", started)
+    monkeypatch.setattr(promotions, "arun_deployment", started)
     move = Move(image=REF.moved_to(repository), to=to)
 
     for asks in (True, False):
-        assert await promote.start(move.model_copy(update={"asks": asks})) == "r"
+        assert await promotions.start_promotion(move.model_copy(update={"asks": asks})) == "r"
 
     assert [call.args for call in started.await_args_list] == [(deployment,)] * 2
     assert len({call.kwargs["idempotency_key"] for call in started.await_args_list}) == 2
@@ -147,6 +146,7 @@ async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypa
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(promote.asyncio, "sleep", AsyncMock(side_effect=later))
 
-    await promote.offered.fn(ref, SimpleNamespace(ecr=None, evidence=lambda _: SimpleNamespace(verified=look)), None)
+    ports = SimpleNamespace(repositories=None, evidence=SimpleNamespace(verified=look))
+    await promote.await_evidence_step.fn(ref, ports)
 
     assert at <= clock[0] < at + 20

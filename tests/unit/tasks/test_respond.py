@@ -53,19 +53,19 @@ def told(world, monkeypatch):
             return []
 
     monkeypatch.setattr(respond, "get_client", Client)
-    monkeypatch.setattr(respond, "promoting", AsyncMock(return_value=[run]))
-    tier = SimpleNamespace(
-        evidence=lambda workbench: world.store(TierName.EXECUTION),
-        ecr=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
-        http=None,
+    monkeypatch.setattr(respond, "list_promotions", AsyncMock(return_value=[run]))
+    ports = SimpleNamespace(
+        evidence=world.store(TierName.EXECUTION),
+        repositories=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
+        registry=None,
+        workbench=SimpleNamespace(environments=lambda: (Environment(name="staging", host="h"),)),
     )
-    workbench = SimpleNamespace(environments=lambda: (Environment(name="staging", host="h"),))
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
     async def tell(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
-        gathered = respond.gathered if as_task else respond.gathered.fn
-        on_the_way = await respond.stopped.fn(ref, happened, tier, workbench)
-        return await gathered(ref, happened, facts, on_the_way, tier, workbench), bool(cancelled)
+        find_deployments = respond.find_deployments_step if as_task else respond.find_deployments_step.fn
+        stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
+        return await find_deployments(ref, happened, facts, stopped, ports), bool(cancelled)
 
     return tell
 
@@ -183,8 +183,8 @@ async def test_temporary_error_is_retried_before_it_is_reported(machine, told, m
         raise RegistryUnavailable("it is down")
 
     monkeypatch.setattr(respond, "read_expected", down)
-    at_once = respond.gathered.with_options(retry_delay_seconds=0, retry_jitter_factor=0)
-    monkeypatch.setattr(respond, "gathered", at_once)
+    at_once = respond.find_deployments_step.with_options(retry_delay_seconds=0, retry_jitter_factor=0)
+    monkeypatch.setattr(respond, "find_deployments_step", at_once)
 
     found, _ = await told("cscm.image.verdict-changed", as_task=True)
 

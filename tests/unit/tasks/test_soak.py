@@ -7,12 +7,13 @@ from uuid import uuid4
 import pytest
 from prefect.variables import Variable
 
+from orchestration import soaks
 from supply_chain.evidence.soak import last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tasks import soak as soaking
+from tasks import monitor
 from tests.support.builders import DIGEST, NOON
 from tests.unit.promotion.test_soaking import look
 
@@ -23,14 +24,14 @@ WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 def seen(machine, world, monkeypatch):
     """Return a function that observes at given times, and returns the emitted events."""
     told = []
-    monkeypatch.setattr(soaking, "emit", lambda *args, **payload: told.append((*args, payload)))
+    monkeypatch.setattr(monitor, "emit", lambda *args, **payload: told.append((*args, payload)))
     store = world.store(TierName.EXECUTION)
-    tier = SimpleNamespace(evidence=lambda _: store)
+    ports = SimpleNamespace(evidence=store)
 
     async def run(*looks, asks=600):
         place = Environment(name="staging", soak=asks)
         for each in looks:
-            await soaking.soak([each], place, tier, None)
+            await monitor._soak([each], place, ports)
         return told
 
     run.store = store
@@ -40,8 +41,8 @@ def seen(machine, world, monkeypatch):
 @pytest.fixture(autouse=True)
 def alone(machine, monkeypatch):
     """Use Prefect variables of the test's own, because the server is shared."""
-    mark, named = uuid4().hex, soaking.variable_of
-    monkeypatch.setattr(soaking, "variable_of", lambda *which: f"{named(*which)}_{mark}")
+    mark, named = uuid4().hex, soaks.variable_name
+    monkeypatch.setattr(soaks, "variable_name", lambda *which: f"{named(*which)}_{mark}")
 
 
 async def test_soak_is_signed_and_reported_once(seen):
@@ -58,7 +59,7 @@ async def test_soak_is_signed_and_reported_once(seen):
 async def test_signed_soak_is_not_reported_again(seen):
     """This holds even if the stored state is lost and the soak starts again."""
     await seen(look(0), look(10))
-    await Variable.aset(soaking.variable_of("staging", "hello"), {"nothing": "known"}, overwrite=True)
+    await Variable.aset(soaks.variable_name("staging", "hello"), {"nothing": "known"}, overwrite=True)
 
     assert len(await seen(look(20), look(30))) == 1
 
@@ -84,7 +85,7 @@ async def test_unhealthy_observation_interrupts_soak(seen):
 
 def test_variable_names_are_valid_and_unique():
     """Prefect allows lower-case letters, digits and underscores."""
-    names = {soaking.variable_of(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
+    names = {soaks.variable_name(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
 
     assert len(names) == 4
     assert all(name.replace("_", "").isalnum() and name.islower() for name in names)

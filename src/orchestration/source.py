@@ -1,4 +1,4 @@
-"""The snapshot of the source that a run builds, and the event of a push."""
+"""Takes the snapshot of the source that a run builds, and posts the event of a push."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from blocks import Workbench
-from blocks.build_ports import reader
 from orchestration.clock import now
 from orchestration.events import post
 from orchestration.steps import in_thread
 from supply_chain.adapters.git.repository import read_remote
-from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot, verify_snapshot
-from supply_chain.development.snapshot import Snapshot
+from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot
+from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 
 _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken", default=None)
 """The snapshot that this run has already taken, with its path and revision."""
 
 
 @asynccontextmanager
-async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) -> AsyncIterator[Snapshot]:
+async def snapshot_of(path: Path, revision: str | None, ignores: IgnoreMatcher) -> AsyncIterator[Snapshot]:
     """Yield the snapshot of a run: of the application's current files, or of a commit.
 
-    It is taken at the first call. A subflow of a run that has one uses that snapshot.
+    It is taken at the first call. A subflow of a run that has one uses that snapshot. `ignores` reads ignore files.
     """
     before = _taken.get()
     if before and before[:2] == (path, revision):
@@ -32,7 +30,7 @@ async def snapshot_of(path: Path, revision: str | None, workbench: Workbench) ->
         return
     stack = ExitStack()
     try:
-        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, reader(workbench).find_excluded))
+        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, ignores))
         token = _taken.set((path, revision, snapshot))
         try:
             yield snapshot
@@ -46,11 +44,6 @@ async def source_in(path: Path, revision: str | None) -> tuple[str, str]:
     """Return the source repository and the application's name, read without a snapshot."""
     manifest = await in_thread(read_manifest_at, path, revision)
     return await in_thread(read_remote, path), manifest.name
-
-
-async def verify(snapshot: Snapshot) -> None:
-    """Raise `SourceInvalid` if something wrote to the run's own copy."""
-    await in_thread(verify_snapshot, snapshot)
 
 
 def post_pushed(path: Path, revision: str, ref: str) -> None:

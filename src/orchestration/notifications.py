@@ -1,4 +1,4 @@
-"""Notify owners and operators; every notification is sent from here."""
+"""Notifies owners and operators; every notification is sent from here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.variables import Variable
 
-from blocks import Workbench
 from orchestration.clock import now
 
 AGAIN = timedelta(days=1)
@@ -21,8 +20,8 @@ MOST = 160
 """Number of messages that one variable records; each takes 30 characters, including its time."""
 
 
-async def notify(subject: str, body: str, workbench: Workbench, *, once: str | None = None) -> None:
-    """Send a message through the notification block that the workbench names.
+async def notify(subject: str, body: str, block: str, *, once: str | None = None) -> None:
+    """Send a message through a notification block, which is named as type/name.
 
     A message with the same `once` is not sent again within a day.
     """
@@ -30,8 +29,7 @@ async def notify(subject: str, body: str, workbench: Workbench, *, once: str | N
     told = await _told(name) if once else {}
     if key in told:
         return
-    block = cast(NotificationBlock, await Block.aload(workbench.notify))
-    await block.notify(body, subject)
+    await cast(NotificationBlock, await Block.aload(block)).notify(body, subject)
     if once:
         newest = sorted(told.items(), key=lambda each: each[1])[1 - MOST :]
         await Variable.aset(name, {**dict(newest), key: int(now().timestamp())}, overwrite=True)

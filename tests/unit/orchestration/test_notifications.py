@@ -9,8 +9,8 @@ import pytest
 from prefect.client.schemas.actions import VariableCreate
 from prefect.variables import Variable
 
-import tasks.notify as module
-from tasks.notify import MOST, notify
+from orchestration import notifications as module
+from orchestration.notifications import MOST, notify
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def told(machine, monkeypatch, make):
     monkeypatch.setattr(module.Block, "aload", load)
     monkeypatch.setattr(module, "now", lambda: clock[0])
     monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is shared
-    return SimpleNamespace(heard=heard, clock=clock, workbench=SimpleNamespace(notify="kind/name"))
+    return SimpleNamespace(heard=heard, clock=clock, block="kind/name")
 
 
 class Variables:
@@ -53,13 +53,13 @@ def together():
 async def test_same_notification_is_sent_once_a_day(told):
     """It is sent again after a day; a message without `once` is sent each time."""
     for _ in range(2):
-        await notify("drift", "it differs", told.workbench, once="a")
-    await notify("drift", "another", told.workbench, once="b")
+        await notify("drift", "it differs", told.block, once="a")
+    await notify("drift", "another", told.block, once="b")
     assert told.heard == [("kind/name", "drift", "it differs"), ("kind/name", "drift", "another")]
     told.clock[0] += timedelta(days=1, seconds=1)
-    await notify("drift", "it differs", told.workbench, once="a")
+    await notify("drift", "it differs", told.block, once="a")
     for _ in range(2):
-        await notify("rescan", "worse", told.workbench)
+        await notify("rescan", "worse", told.block)
     assert [body for _, _, body in told.heard[2:]] == ["it differs", "worse", "worse"]
 
 
@@ -67,7 +67,7 @@ async def test_old_notifications_are_forgotten(told):
     """The stored list must not grow forever."""
     texts = list(islice(together(), 3))
     for text in texts:
-        await notify("s", "b", told.workbench, once=text)
+        await notify("s", "b", told.block, once=text)
         told.clock[0] += timedelta(hours=20)
     name, _ = module._place(texts[0])
     assert set(await Variable.aget(name)) == {module._place(text)[1] for text in texts[1:]}
@@ -78,7 +78,7 @@ async def test_thousands_of_notifications_in_one_day_are_each_sent_once(told, mo
     monkeypatch.setattr(module, "Variable", Variables())
     for _ in range(2):
         for number in range(3000):
-            await notify("s", str(number), told.workbench, once=f"What happened to {number}, Ä?\n")
+            await notify("s", str(number), told.block, once=f"What happened to {number}, Ä?\n")
         told.clock[0] += timedelta(hours=1)
     assert [body for _, _, body in told.heard] == [str(number) for number in range(3000)]
 
@@ -92,7 +92,7 @@ async def test_full_variable_keeps_newest_notifications(told):
     told.clock[0] += timedelta(hours=1)
     for _ in range(2):
         for text in texts[-2:]:
-            await notify("s", text, told.workbench, once=text)
+            await notify("s", text, told.block, once=text)
     assert [body for _, _, body in told.heard] == texts[-2:]
     assert set(await Variable.aget(name)) == {module._place(text)[1] for text in texts[2:]}
 
@@ -103,5 +103,5 @@ async def test_invalid_variable_value_is_replaced(told, kept):
     name, key = module._place("a")
     await Variable.aset(name, {key: kept["a"]} if isinstance(kept, dict) else kept)
     for _ in range(2):
-        await notify("s", "b", told.workbench, once="a")
+        await notify("s", "b", told.block, once="a")
     assert len(told.heard) == 1 and set(await Variable.aget(name)) == {key}

@@ -3,27 +3,19 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from prefect import flow
 
+from orchestration import source
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import SourceInvalid
-from tasks import source
-from tasks.source import snapshot_of as snapshot_with
 from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, write
 
 
-@pytest.fixture(autouse=True)
-def reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read ignore files in memory."""
-    monkeypatch.setattr(source, "reader", lambda workbench: SimpleNamespace(find_excluded=ignored))
-
-
 def snapshot_of(path: Path, revision: str | None) -> AbstractAsyncContextManager[Snapshot]:
-    return snapshot_with(path, revision, None)  # type: ignore[arg-type] # the reader in memory needs none
+    return source.snapshot_of(path, revision, ignored)
 
 
 @pytest.fixture

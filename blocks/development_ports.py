@@ -1,0 +1,191 @@
+"""What the steps of development use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from blocks.host import ContainerHost
+from blocks.tier import Tier
+from blocks.tier_ports import TierPorts
+from blocks.workbench import Workbench
+from orchestration.clock import now
+from supply_chain.adapters.docker.build_cgroup import running_builds
+from supply_chain.adapters.docker.build_context import build_context
+from supply_chain.adapters.docker.buildx import Buildx
+from supply_chain.adapters.docker.free_space import FreeSpace
+from supply_chain.adapters.docker.url_fetch import Fetcher
+from supply_chain.adapters.image.layers import read_contents
+from supply_chain.adapters.process.command import Tool, cancellation
+from supply_chain.adapters.tools.bandit import list_source_tools as source_tools
+from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.tools.mmdebstrap import make_rootfs
+from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets
+from supply_chain.adapters.tools.secrets import list_secret_tools as secrets_tools
+from supply_chain.concurrency import run_both
+from supply_chain.development.build import BuildPorts, local_name, test_name
+from supply_chain.development.content import CONTENT_VERSION, check_content
+from supply_chain.development.probe import TESTS_VERSION, check_command, list_probe_tools, probe, run_tests
+from supply_chain.development.review import apply_reviews
+from supply_chain.development.separation import Room, cache_key
+from supply_chain.development.snapshot import Snapshot
+from supply_chain.development.test import Dependencies, Planned
+from supply_chain.development.traces import clear, forget_image
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.image import BuiltImage
+from supply_chain.model.manifest import Rootfs, Service
+from supply_chain.model.tier import TierName, development_repository
+
+
+@dataclass(frozen=True, eq=False)
+class DevelopmentPorts(TierPorts):
+    """The dependencies of development's steps, and the host that builds and tests images."""
+
+    name = TierName.DEVELOPMENT
+    host: ContainerHost
+
+    @classmethod
+    async def aload(cls) -> Self:
+        """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
+        tier, workbench = await asyncio.gather(Tier.aload(cls.name.value), Workbench.aload("workbench"))
+        return cls(tier, workbench, await ContainerHost.aload(workbench.build_host))
+
+    def build_ports(self, origin: Path) -> BuildPorts:
+        """Return the dependencies of a build; `origin` is the real path of the directory that is built."""
+        workbench, host = self.workbench, self.host
+
+        def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
+            work.mkdir()
+            return make_rootfs(workbench.tool("mmdebstrap"), wanted, target, epoch, work)
+
+        def context(snapshot: Snapshot) -> AbstractContextManager[Path]:
+            return build_context(snapshot, rootfs)
+
+        builder, bases = run_both(lambda: self.buildx, lambda: self.bases)
+        return BuildPorts(
+            builder=builder,
+            reader=workbench.dockerfile_reader,
+            bases=bases,
+            fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
+            offered=self.repositories,
+            evidence=self.evidence,
+            in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
+            context=context,
+            cache_key=partial(cache_key, host.owner, origin),
+            now=now,
+            version=workbench.version,
+            hosted=host.hosted,
+        )
+
+    @property
+    def buildx(self) -> Buildx:
+        """buildx, which builds on the host's engine and pushes with the tier's credentials."""
+        workbench, host = self.workbench, self.host
+        return Buildx(
+            tool=workbench.docker.with_environment(DOCKER_HOST=host.url),
+            buildx=workbench.tool("buildx").with_environment(DOCKER_HOST=host.url),
+            docker_config=self.repositories.docker_config,
+            engine_version=lambda: host.engine().versions()["engine"],
+            registry=self.registry,
+            network=workbench.build_network,
+            ca_bundle=self._ca_bundle,
+            limits=host.build_limits,
+            storage=host.storage,
+            owner=host.owner,
+        )
+
+    @property
+    def _ca_bundle(self) -> Path | None:
+        return Path(self.workbench.ca_bundle) if self.workbench.ca_bundle else None
+
+    def plan_checks(self, built: BuiltImage, snapshot: Snapshot) -> list[Planned]:
+        """Return all checks for this kind of application except that of known vulnerabilities, slowest first."""
+        workbench, host = self.workbench, self.host
+        engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
+        context, run = snapshot.context, built.invocation
+        image = local_name(built.application, run)
+        by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
+            (
+                Check.SECRETS,
+                "detect-secrets",
+                lambda t: apply_reviews(find_secrets(t, context, now, snapshot.outside_context), manifest.reviewed),
+            ),
+            (Check.SOURCE, "bandit", lambda t: apply_reviews(scan_source(t, context, now), manifest.reviewed)),
+            (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, snapshot.dockerfile, now)),
+        ]
+        search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
+        in_engine: list[tuple[Check, Callable[[], CheckResult]]]
+        if isinstance(manifest, Service):
+            service, tests = manifest, test_name(image)
+            in_engine = [
+                (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room, wait=wait)),
+                (
+                    Check.TESTS,
+                    lambda: run_tests(engine, tests, service, now, run, search, room, wait=wait),
+                ),
+            ]
+        else:
+            base = manifest
+            in_engine = [
+                (
+                    Check.COMMAND,
+                    lambda: check_command(engine, image, base, now, run, search, room, wait=wait),
+                )
+            ]
+        tools = in_engine_tools(host, search)
+        layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
+        in_engine.append(
+            (Check.CONTENT, lambda: apply_reviews(
+                check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
+                manifest.reviewed,
+            )),
+        )  # fmt: skip
+        return [
+            *(Planned(check, tools[check], make) for check, make in in_engine),
+            *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
+        ]
+
+    def dependencies(self, snapshot: Snapshot) -> Dependencies:
+        """Return the check of the source's declared dependencies for known vulnerabilities."""
+        return Dependencies(
+            source=snapshot.context,
+            generator=self.syft,
+            scanner=self.workbench.grype(),
+            days=snapshot.manifest.limits.scan_days,
+        )
+
+    def remove_tests(self, built: BuiltImage) -> None:
+        """Remove the image in which the tests ran, which takes the engine a while; nothing uses it again."""
+        forget_image(self.host.engine(), test_name(local_name(built.application, built.invocation)))
+
+    def remove_traces(self, application: str, runs: Iterable[str]) -> None:
+        """Remove from the engine what these runs made there; what was offered is in the registry."""
+        for run in runs:
+            clear(self.host.engine(), application, run, f"{self.tier.registry}/{development_repository(application)}")
+
+
+def probe_limits(host: ContainerHost) -> Room:
+    """Return what a check may use of the host; the same amount stays free for each running build."""
+    limits, storage = host.build_limits, host.storage
+    if not storage:
+        return Room(limits, lambda: "")
+    return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
+
+
+def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
+    """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
+    engine = host.engine()
+    both, content = list_probe_tools(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
+    tests = {**both, "tests": TESTS_VERSION}
+    return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
+
+
+def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
+    of = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}.get(check)
+    return Planned(check, of(tool) if of else {tool.name: tool.version}, lambda: make(tool))

@@ -1,0 +1,38 @@
+"""What the steps of the execution tier use."""
+
+from __future__ import annotations
+
+from blocks.host import ContainerHost
+from blocks.tier_ports import TierPorts
+from orchestration.clock import now
+from supply_chain.adapters.process.command import cancellation, defer_cancellation
+from supply_chain.execution.service import PROXY, DeployPorts
+from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
+
+
+class ExecutionPorts(TierPorts):
+    """The dependencies of the execution tier's steps."""
+
+    name = TierName.EXECUTION
+
+    def deploy_ports(self, host: ContainerHost) -> DeployPorts:
+        """Return the dependencies of a deployment to a host."""
+        engine, bases = host.engine(), self.bases
+        return DeployPorts(
+            engine=engine,
+            plain=PullSupply(engine, self.tier.registry, self.repositories.credentials),
+            confidential=DecryptingSupply(engine, self.evidence, self.tier.kms, self.skopeo),
+            released=lambda name: bases.curated(name)[1].digest,
+            bases=self.list_base_images,
+            repositories=self.repositories,
+            evidence=self.evidence,
+            now=now,
+            wait=cancellation().wait,
+            to_its_end=defer_cancellation,
+        )
+
+    def remove_replaced(self, ref: ImageRef, host: ContainerHost) -> None:
+        """Remove from the engine the images of earlier deployments that nothing there needs any more."""
+        remove_unneeded(host.engine, self.tier.registry, (ref.repository, PROXY))

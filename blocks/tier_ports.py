@@ -1,0 +1,115 @@
+"""What the steps of every tier use: registry, evidence and tools, with the tier's credentials."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import ClassVar, Self
+
+from blocks.tier import Tier
+from blocks.workbench import Workbench
+from orchestration.clock import now
+from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.image.layers import examine_image
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.adapters.tools.crane import Crane, read_upstream_config
+from supply_chain.adapters.tools.skopeo import Skopeo
+from supply_chain.adapters.tools.syft import Syft
+from supply_chain.development.bases import CuratedBases
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.tier import BASES, TierName, curated_repository
+
+
+@dataclass(frozen=True, eq=False)
+class TierPorts:
+    """The dependencies of a tier's steps, built from the tier's block and the workbench."""
+
+    name: ClassVar[TierName]
+    tier: Tier
+    workbench: Workbench
+
+    @classmethod
+    async def aload(cls) -> Self:
+        """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
+        return cls(*await asyncio.gather(Tier.aload(cls.name.value), Workbench.aload("workbench")))
+
+    @property
+    def repositories(self) -> Ecr:
+        """The registry's repositories, through ECR's API."""
+        return self.tier.ecr
+
+    @property
+    def registry(self) -> Registry:
+        """The registry's content."""
+        return self.tier.http
+
+    @property
+    def cosign(self) -> Cosign:
+        """cosign, which signs with the tier's key and uses registry and KMS in its role."""
+        return Cosign(
+            self.workbench.tool("cosign"), f"awskms:///{self.tier.signing_key}", *self._access,
+            self.tier.session.environment,
+        )  # fmt: skip
+
+    @cached_property
+    def evidence(self) -> EvidenceStore:
+        """The evidence as the tier sees it."""
+        trusted = {TierName(name): key for name, key in self.tier.trusted_keys.items()}
+        return EvidenceStore(TierName(self.tier.tier), self.registry, self.cosign, trusted, now)
+
+    @property
+    def crane(self) -> Crane:
+        """crane, with the role's credentials for the registry."""
+        return Crane(self.workbench.tool("crane"), *self._access)
+
+    @property
+    def syft(self) -> Syft:
+        """syft, with the role's credentials for the registry."""
+        return Syft(self.workbench.tool("syft"), *self._access, examine=partial(examine_image, self.registry))
+
+    @property
+    def skopeo(self) -> Skopeo:
+        """skopeo, with the role's credentials for the registry."""
+        return Skopeo(self.workbench.tool("skopeo"), *self._access)
+
+    @property
+    def _access(self) -> tuple[str, Callable[[], AbstractContextManager[Path]], bool]:
+        return self.tier.registry, self.repositories.docker_config, self.tier.insecure_registry
+
+    @property
+    def bases(self) -> CuratedBases:
+        """The internal base images, as the tier can read and verify them."""
+        workbench = self.workbench
+        return CuratedBases(
+            self.repositories, self.evidence, self.tier.registry, workbench.bases, self._read_config,
+            workbench.registries,
+        )  # fmt: skip
+
+    def _read_config(self, address: str, platform: str) -> bytes:
+        """Return the configuration of an image, from this chain's registry or another one."""
+        host, _, rest = address.partition("/")
+        if host != self.tier.registry:
+            return read_upstream_config(self.workbench.tool("crane"), address, platform)
+        ref = ImageRef.parse(rest)
+        return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
+
+    def list_base_images(self) -> list[ImageRef]:
+        """Return every image of an internal base, also archived ones; the newest image of each base comes first."""
+        return [
+            ImageRef(repository=repository, digest=each.digest)
+            for repository in self.repositories.repositories(f"{BASES}/")
+            for each in self.repositories.images(repository)
+            if each.subject is None
+        ]
+
+    def list_curated_images(self, application: str) -> list[ImageRef]:
+        """Return the images with an application's name, newest first; archived ones also hold the name."""
+        repository = curated_repository(application)
+        images = self.repositories.images(repository)
+        return [ImageRef(repository=repository, digest=each.digest) for each in images if each.tags]

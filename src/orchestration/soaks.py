@@ -1,0 +1,32 @@
+"""Stores how long each deployment has been healthy without interruption, in Prefect variables."""
+
+from __future__ import annotations
+
+import hashlib
+
+from prefect.variables import Variable
+from pydantic import ValidationError
+
+from supply_chain.model.container import slug
+from supply_chain.promotion.soaking import Soaking
+
+
+async def read_soaking(environment: str, application: str) -> Soaking | None:
+    """Return the stored soak; None if the deployment was unhealthy at the last check or the value is invalid."""
+    stored = await Variable.aget(variable_name(environment, application))
+    try:
+        return Soaking.model_validate(stored) if stored else None
+    except ValidationError:
+        return None
+
+
+async def store_soaking(environment: str, application: str, soaking: Soaking | None) -> None:
+    """Store the soak of an application in an environment; None if the deployment is unhealthy."""
+    value = soaking.model_dump(mode="json") if soaking else None
+    await Variable.aset(variable_name(environment, application), value, overwrite=True)
+
+
+def variable_name(environment: str, application: str) -> str:
+    """Return the name of the variable for an application in an environment; Prefect allows few characters in it."""
+    unlike = hashlib.sha256(f"{environment} {application}".encode()).hexdigest()[:8]
+    return f"soak_{environment}_{slug(application)}_{unlike}".replace("-", "_").replace(".", "_")
