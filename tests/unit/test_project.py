@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
-from prefect import Flow
+from prefect import Flow, Task
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -348,6 +348,18 @@ def test_every_module_can_be_imported(package: str) -> None:
     imported = [importlib.import_module(n) for n in names if not n.startswith(EXECUTED)]
 
     assert imported
+
+
+@pytest.mark.parametrize(("package", "kind"), [("tasks", Task), ("flows", Flow)])
+def test_public_functions_are_steps_or_flows(package: str, kind: type) -> None:
+    """Other functions belong to orchestration, blocks or the model; steps are named after what they call."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        defined = vars(importlib.import_module(module.name)).items()
+        public = {name: each for name, each in defined if getattr(each, "__module__", "") == module.name}
+        for name, each in public.items():
+            if callable(each) and not isinstance(each, type) and not name.startswith("_"):
+                assert isinstance(each, kind), f"{module.name}.{name}"
+                assert name.endswith("_step") is (kind is Task), f"{module.name}.{name}"
 
 
 @pytest.mark.parametrize(

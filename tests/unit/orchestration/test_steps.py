@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from prefect import flow
+from prefect.cache_policies import NO_CACHE, RUN_ID
+from prefect.runtime import task_run
 
-from orchestration.steps import in_thread, is_retryable
+from orchestration.steps import in_thread, is_retryable, step
 from supply_chain.adapters.process.command import Tool, cancellation
 from supply_chain.errors import (
     AccessDenied,
@@ -23,7 +26,7 @@ from supply_chain.errors import (
 SH = Tool("sh", Path("/bin/sh"), "1")
 
 
-def step(note, seconds=60):
+def sleep(note, seconds=60):
     """Run a command that starts another process, and take some time to clean up."""
     try:
         SH.run("-c", f"sleep {seconds} & echo $! > {note}.tmp; mv {note}.tmp {note}; wait", timeout=60)
@@ -65,7 +68,7 @@ async def test_steps_run_in_parallel():
 async def test_cancelled_step_ends_its_commands_and_is_awaited(tmp_path, times, caplog):
     """However often it is cancelled, no process, thread or half-cleaned directory remains."""
     note = tmp_path / "pid"
-    run = asyncio.create_task(in_thread(step, note))
+    run = asyncio.create_task(in_thread(sleep, note))
     pid = await started(note)
 
     for _ in range(times):
@@ -87,7 +90,7 @@ async def test_timeout_of_run_ends_step(tmp_path):
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await in_thread(step, note)
+            await in_thread(sleep, note)
 
     assert gone(await started(note))
 
@@ -95,7 +98,7 @@ async def test_timeout_of_run_ends_step(tmp_path):
 async def test_cancelled_step_does_not_end_another(tmp_path):
     """Each step has its own cancellation."""
     first, second = tmp_path / "first", tmp_path / "second"
-    cancelled, other = (asyncio.create_task(in_thread(step, n, s)) for n, s in ((first, 60), (second, 0.5)))
+    cancelled, other = (asyncio.create_task(in_thread(sleep, n, s)) for n, s in ((first, 60), (second, 0.5)))
     await started(first)
     await started(second)
 
@@ -134,3 +137,44 @@ class State:
 async def test_only_temporary_errors_are_retried(result, again):
     """The error class decides."""
     assert await is_retryable(None, None, State(result)) is again
+
+
+@step("add", run_name="add {b}", tags=["sums"])
+def add_step(a, b):
+    """Return the sum, and the thread that made it."""
+    assert threading.current_thread() is not threading.main_thread()
+    return a[0] + b, task_run.name
+
+
+@step("wait", retry=False)
+async def wait_step(a):
+    """Return a part of the argument, read in the loop of the flow."""
+    assert asyncio.get_running_loop()
+    return a[0]
+
+
+class Large(list):
+    """A value that takes long to search."""
+
+    def __iter__(self):
+        raise AssertionError("Prefect searched the argument")
+
+
+@flow
+async def steps():
+    one = Large([1])
+    assert await wait_step(one) == 1
+    return [await add_step(one, 2), await add_step(a=one, b=3)]
+
+
+async def test_step_gets_its_arguments_unsearched_and_names_its_run(machine):
+    """Prefect otherwise visits every part of every argument, to find results of other tasks."""
+    assert await steps() == [(3, "add 2"), (4, "add 3")]
+
+
+def test_step_is_task_with_retries_and_without_cache():
+    """A step that calls nothing may do without retries; options of Prefect are passed on."""
+    assert (add_step.name, add_step.tags, add_step.retries, add_step.cache_policy) == ("add", {"sums"}, 3, NO_CACHE)
+    assert (wait_step.task_run_name, wait_step.retries, wait_step.cache_policy) == ("wait", 0, NO_CACHE)
+    assert add_step.retry_condition_fn is is_retryable
+    assert step("keep", cache_policy=RUN_ID, persist_result=True)(add_step.fn).cache_policy == RUN_ID
