@@ -22,12 +22,10 @@ from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.command import Tool, cancellation
-from supply_chain.adapters.tools.bandit import list_source_tools as source_tools
-from supply_chain.adapters.tools.bandit import scan_source
+from supply_chain.adapters.tools.bandit import list_source_tools, scan_source
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets
-from supply_chain.adapters.tools.secrets import list_secret_tools as secrets_tools
+from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets, list_secret_tools
 from supply_chain.concurrency import run_both
 from supply_chain.development.build import BuildPorts, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
@@ -187,5 +185,5 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
 
 
 def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    of = {Check.SECRETS: secrets_tools, Check.SOURCE: source_tools}.get(check)
+    of = {Check.SECRETS: list_secret_tools, Check.SOURCE: list_source_tools}.get(check)
     return Planned(check, of(tool) if of else {tool.name: tool.version}, lambda: make(tool))

@@ -1,15 +1,11 @@
-"""The tasks of promote: active runs, decisions of a person, and waiting for evidence."""
+"""The tasks of promote: decisions of a person, moves, and waiting for evidence."""
 
 from datetime import timedelta
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
-from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from orchestration import promotions
-from orchestration.clock import now
 from supply_chain.evidence.approval import Approval, last_approval
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.model.image import ImageRef
@@ -22,30 +18,6 @@ from tests.support.builders import OTHER
 from tests.unit.promotion.test_soaking import look
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "begun", "due", "goes_on"),
-    [
-        ("RUNNING", "Running", -1, -1, True),
-        ("RUNNING", "Running", -7, -7, False),
-        ("PENDING", "Pending", -7, -7, False),
-        ("SCHEDULED", "Scheduled", -1, 1, True),
-        ("SCHEDULED", "Scheduled", -1, 10_000, False),
-        ("PAUSED", "Suspended", -300, -300, True),
-        ("PAUSED", "Abandoned", -1, -1, False),
-    ],
-)
-def test_only_active_promotion_run_goes_on(kind, name, begun, due, goes_on):
-    """A run on a dead machine stays Running forever, but one that waits for a person may take days."""
-    at = now()
-    state = State(type=StateType(kind), name=name, timestamp=at + timedelta(hours=begun))
-    due_at = at + timedelta(hours=due)
-    run = FlowRun(
-        flow_id=uuid4(), state=state, state_type=state.type, state_name=state.name, expected_start_time=due_at
-    )
-
-    assert promotions._is_alive(run) is goes_on
 
 
 async def test_later_decision_has_later_time_despite_clock_skew(world, make, monkeypatch):
@@ -104,23 +76,6 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
         await promote.sign_decision_step.fn(REF, said, ports, sent=True)
 
     assert len(told) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
-
-
-@pytest.mark.parametrize(
-    ("repository", "to", "deployment"),
-    [("dev/hello", "curation", "promote/on-missed"), ("curated/hello", "curation", "promote/on-demand")],
-)
-async def test_move_starts_deployment_of_its_tier(monkeypatch, repository, to, deployment):
-    """An environment may have the name of a tier, and the idempotency key depends on the pending question."""
-    started = AsyncMock(return_value=SimpleNamespace(name="r"))
-    monkeypatch.setattr(promotions, "arun_deployment", started)
-    move = Move(image=REF.moved_to(repository), to=to)
-
-    for asks in (True, False):
-        assert await promotions.start_promotion(move.model_copy(update={"asks": asks})) == "r"
-
-    assert [call.args for call in started.await_args_list] == [(deployment,)] * 2
-    assert len({call.kwargs["idempotency_key"] for call in started.await_args_list}) == 2
 
 
 @pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])
