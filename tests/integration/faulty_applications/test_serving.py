@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from .cases import CASES, STATUS, Case, allowed, failed
+from .cases import STATUS, WHILE_SERVING, allowed
 from .conftest import SERVING, Ended, Make, Subject
 
 pytestmark = pytest.mark.real
 
 GOOD = allowed("good")
-ILL = failed("ill-in-place", "deployment.failed", "it ended with status 6", starts=("ill-in-place",))
-"""It passes every gate and fails only where it is deployed."""
-NAMED = {case.name: case for case in CASES}
-NEXT: Sequence[tuple[Case, list[int]]] = (
-    (NAMED["a-step-fails"], []),
-    (NAMED["test-fails"], []),
-    (NAMED["no-package-at-all"], [0]),
-    (ILL, [1]),
-)
-"""Faults in the build, at the intake gate, at the release gate and in the deployment, with their signatures."""
 
 
 def test_running_revision_serves_through_faulty_ones_until_a_good_one(make: Make) -> None:
@@ -29,7 +17,7 @@ def test_running_revision_serves_through_faulty_ones_until_a_good_one(make: Make
     subject = make(SERVING)
     subject.become(GOOD)
     first = serves(subject.ended())
-    for case, signatures in NEXT:
+    for case, signatures in WHILE_SERVING:
         subject.become(case)
         ran = subject.ended()
         assert (ran.status, ran.codes()) == (STATUS[case.end], case.codes), ran.words
