@@ -22,9 +22,10 @@ def base(name: str) -> dict[str, str]:
     return {"Dockerfile": POISON, "supply-chain.yaml": declaration}
 
 
-@pytest.mark.parametrize("name", ["base/python", "base/not-there-yet", "upstream/debian"])
-@pytest.mark.parametrize("command", ["build", "chain"])
-def test_reserved_name_is_refused_before_the_build(bases: None, application: Make, name: str, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "name"), [("build", "base/python"), ("chain", "base/not-there-yet"), ("chain", "upstream/debian")]
+)
+def test_reserved_name_is_refused_before_the_build(bases: None, application: Make, command: str, name: str) -> None:
     """Unused names are reserved too, even with the kind and the owner of the register."""
     ran = cscm(command, str(application(f"claims-{name.replace('/', '-')}-{command}", base(name))), "--json")
 
