@@ -72,6 +72,7 @@ class Eyes:
 
     def nothing_is_left(self, name: str) -> None:
         """No trace of a run in the engine, in Prefect or on this machine."""
+        eventually(lambda: not self.keys_in_memory(), 10, self.keys_in_memory)
         left = {
             "in the engine": self.left_in_the_engine(name),
             "concurrency slots": [limit for limit in self.slots() if limit.endswith(f" {name}")],
@@ -198,7 +199,11 @@ class Eyes:
 
     def temporary(self) -> list[str]:
         """What the runs that are looked at left in temporary directories."""
-        return [str(p) for p in (*self.scratch.rglob("*"), *SHARED_MEMORY.glob("cscm-*"))]
+        return [str(path) for path in self.scratch.rglob("*")]
+
+    def keys_in_memory(self) -> list[str]:
+        """Private keys of runs; another session's may be there for a moment."""
+        return [str(path) for path in SHARED_MEMORY.glob("cscm-*")]
 
     def processes(self) -> list[str]:
         """Command lines of what the runs that are looked at started and that still runs."""

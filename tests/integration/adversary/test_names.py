@@ -45,7 +45,8 @@ def test_name_in_use_by_another_source_is_refused_before_the_build(
     curated: ImageRef, application: Make, engine: docker.DockerClient
 ) -> None:
     """The engine receives no request."""
-    before = {each.id for each in engine.images.list()}
+    names = {"reference": f"cscm.local/{curated.application}*"}
+    before = {each.id for each in engine.images.list(filters=names)}
     path = application("thief", {"Dockerfile": POISON}, remote="git@example.com:thief.git")
     declaration = path / "supply-chain.yaml"
     declaration.write_text(declaration.read_text().replace("name: thief", f"name: {curated.application}"))
@@ -54,7 +55,7 @@ def test_name_in_use_by_another_source_is_refused_before_the_build(
 
     assert ran.status == 3 and "name.taken" in ran.stdout
     assert "before it is built, is refused at the intake gate" in ran.stdout
-    assert {each.id for each in engine.images.list()} <= before
+    assert {each.id for each in engine.images.list(filters=names)} <= before
 
 
 def test_owner_of_a_name_can_build_from_another_clone(curated: ImageRef, application: Make) -> None:
