@@ -138,6 +138,7 @@ CASES = (
     failed("too-large", "build.limit", "more than the 2.0 MiB", declares={"build": {"max_size": "2MiB"}}),
 )  # fmt: skip
 
+GOOD = allowed("good")
 WHILE_SERVING: tuple[tuple[Case, list[int]], ...] = (
     (failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')), []),
     (refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")), []),
