@@ -28,7 +28,7 @@ from .conftest import EMPTY, MANIFEST, Emulator, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 
-MANY = 2000
+MANY = 1000
 
 
 def clock() -> datetime:

@@ -19,7 +19,7 @@ from tests.support.command import Ran
 from tests.support.eyes import SIGNATURE, Eyes
 from tests.support.place import placed
 
-from .cases import CASES, Case, End
+from .cases import CASES, GOOD, WHILE_SERVING, Case, End
 
 PLACE = "faulty"
 SERVING = "faulty/serving"
@@ -180,9 +180,41 @@ def _parameters(item: pytest.Function) -> dict[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
+@dataclass(frozen=True)
+class Served:
+    """A chain of an application that runs, and what was observed right after it."""
+
+    ran: Ended
+    states: list[str]
+    signatures: list[int]
+    left: dict[str, list[str]]
+    running: str
+    """The container of the application."""
+    answers: bool
+
+
+@pytest.fixture(scope="session")
+def served(make: Make, pool: ThreadPoolExecutor) -> Future[tuple[Served, ...]]:
+    """The chains of one application: a good revision, those with the faults of `WHILE_SERVING`, and a good one."""
+
+    def run(case: Case) -> Served:
+        subject.become(case)
+        ran, eyes = subject.ended(), subject.eyes
+        container = eyes.running(SERVING)
+        assert container.status == "running"
+        answers = eyes.answers(subject.app.url)
+        return Served(ran, ran.states(), ran.signatures(), ran.left(), str(container.id), answers)
+
+    subject = make(SERVING)
+    cases = (GOOD, *(case for case, _ in WHILE_SERVING), GOOD)
+    return pool.submit(lambda: tuple(map(run, cases)))
+
+
 @pytest.fixture(scope="session")
 def runs(request: pytest.FixtureRequest, make: Make, pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
     """The chain of each case that this session tests, by name."""
+    if any("served" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("served")  # it takes longest, so it starts first
 
     def run(subject: Subject, case: Case) -> Ended:
         subject.become(case)
