@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,3 +165,6 @@ class Run:
 
     def told(self) -> str:
         return "\n".join(self.lines[-30:])
+
+
+Chain = Callable[[str], Ran]

@@ -6,7 +6,7 @@ The command runs each example once for all tests.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +16,8 @@ import pytest
 from cscm_laptop.laptop import LaptopState
 from supply_chain.model.tier import TierName
 from tests.support.access import Outsider
-from tests.support.command import Ran, cscm
+from tests.support.command import Chain, Ran, cscm
 
-Chain = Callable[[str], Ran]
 EXAMPLES = ("clock", "hello", "outdated", "careless")
 """The longest chain comes first."""
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 
 from .cases import STATUS, WHILE_SERVING
-from .conftest import Served
+from .subjects import Served
 
 pytestmark = pytest.mark.real
 

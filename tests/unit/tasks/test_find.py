@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from tasks.find import find, find_stored
-from tests.unit.fleet.test_find import Held, ref
+from tests.support.stock import Held, ref
 
 
 async def test_image_is_found_in_registry_of_tier():
