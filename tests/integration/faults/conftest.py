@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from tests.support.eyes import Eyes
 from tests.support.place import placed
 from tests.support.waiting import eventually
 
-from .kills import STEPS, Victim
+from .kills import STEPS, KilledRun, Victim
 
 NAMES = ("interrupted", "beside", "killed-in-build", "killed-in-test")
 """The last two have no run after the killed one."""
@@ -50,15 +49,6 @@ def application(
         return made[name]
 
     return of
-
-
-@dataclass(frozen=True)
-class KilledRun:
-    """A run of an application that was killed; `started` and `ended` are times in seconds since the epoch."""
-
-    name: str
-    started: float
-    ended: float
 
 
 @pytest.fixture(scope="session")

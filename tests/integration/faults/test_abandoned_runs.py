@@ -10,7 +10,7 @@ import pytest
 from tests.support.access import Prefect
 from tests.support.eyes import Eyes
 
-from .conftest import KilledRun
+from .kills import KilledRun
 
 pytestmark = pytest.mark.real
 

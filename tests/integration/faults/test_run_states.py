@@ -10,7 +10,7 @@ from orchestration.registration.abandoned_runs import LEASE
 from tests.support.eyes import Eyes
 from tests.support.waiting import eventually
 
-from .conftest import KilledRun
+from .kills import KilledRun
 
 pytestmark = pytest.mark.real
 
