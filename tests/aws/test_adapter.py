@@ -9,8 +9,8 @@ import pytest
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.model.image import ImageRef, StorageStatus
-from tests.aws.cloud import Repository
-from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
+from tests.support.cloud import Repository
+from tests.support.content import CONFIG, INDEX, MANIFEST, Content
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real

@@ -18,8 +18,7 @@ from playwright.sync_api import Request
 
 from cscm_laptop.laptop import LaptopState
 from tests.support.command import ROOT
-
-from .conftest import Ui, form
+from tests.support.ui import Ui, form
 
 pytestmark = pytest.mark.real
 
@@ -100,7 +99,7 @@ def test_ui_sends_no_request_to_other_hosts(ui: Ui) -> None:
     ui.page.on("requestfailed", failed)
     for path in ("dashboard", "blocks", "blocks/catalog", "settings"):
         ui.open(path)
-        ui.page.wait_for_timeout(2000)
+        ui.page.wait_for_timeout(1000)
     ui.page.remove_listener("requestfailed", failed)
 
     assert left == []

@@ -18,9 +18,8 @@ from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
 from supply_chain.model.container import RUN
 from supply_chain.model.manifest import Base, Runtime
-
-from .conftest import Declared, Image, now
-from .layered import layered
+from tests.integration.containers.images import Declared, Image, now
+from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 
@@ -84,6 +83,19 @@ def test_probe_names_each_fault(
     result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.FAILED
+    assert any(sentence in said for said in result.failed), result.failed
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [("forks", "It was not ready within 2 s"), ("logs-secrets", "looks like a secret: AWS Access Key")],
+)
+def test_probe_ends_a_fork_bomb_and_finds_a_printed_secret(
+    engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str
+) -> None:
+    """Both have the usual memory, so that it is not what ends them."""
+    result = probe(engine, image(fault), service(), now, "run-1", SEARCH, ROOM)
+
     assert any(sentence in said for said in result.failed), result.failed
 
 

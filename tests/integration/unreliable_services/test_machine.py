@@ -14,12 +14,11 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.sandbox import NAME, place, subject_of
 from tests.support.application import Application
 
-from .conftest import NAME, place
 from .fault_proxy import Fault
 from .sandbox import GONE, Sandbox
-from .test_registry import subject_of
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
@@ -31,14 +30,6 @@ def other(application: Application, directory: Path, base: str) -> Path:
     dockerfile = path / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("FROM scratch\n", f"FROM {base}\n"))
     return path
-
-
-def test_base_that_is_not_curated_is_missing(sandbox: Sandbox, application: Application, tmp_path: Path) -> None:
-    """It is not looked for elsewhere."""
-    ran = sandbox.cscm("chain", str(other(application, tmp_path, "curated/base/nothing")))
-
-    assert ran.status == 1
-    assert "[base.missing]" in ran.error and "cscm bases" in ran.error, ran.error
 
 
 def test_deleted_upstream_base_is_missing(sandbox: Sandbox, application: Application, tmp_path: Path) -> None:

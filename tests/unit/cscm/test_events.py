@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from cscm import events
 from cscm.main import main
-from tests.unit.promotion.test_bridge import Queue
+from tests.support.pushes import Queue
 
 
 @pytest.fixture

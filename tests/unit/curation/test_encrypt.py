@@ -21,7 +21,8 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
 from supply_chain.model.manifest import Base, Classification
 from supply_chain.model.tier import TierName
-from tests.unit.conftest import EcdsaSigner, MemoryReferrers
+from tests.support.signer import EcdsaSigner
+from tests.support.world import MemoryReferrers
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/"

@@ -17,7 +17,8 @@ from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referre
 from supply_chain.model.image import Descriptor, ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
-from tests.unit.conftest import EcdsaSigner, MemoryReferrers, World, digest_of
+from tests.support.signer import EcdsaSigner, digest_of
+from tests.support.world import MemoryReferrers, World
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

@@ -1,88 +1,22 @@
 """Deployment records: the latest record signed by execution determines what should run."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
-from supply_chain.evidence.store import CREATED
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.records import read_expected, record
-from supply_chain.model.container import profile
+from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import TierName
+from tests.support.records import EXECUTION, FIRST, SECOND
 
-FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
-EXECUTION = TierName.EXECUTION
 PLACES = ("production", "staging")
 
 
 def image(number: int) -> ImageRef:
     return ImageRef(repository="curated/hello", digest=f"sha256:{number:064x}")
-
-
-class Registry:
-    """The registry and ECR API on top of the referrers in memory."""
-
-    def __init__(self, world):
-        self.world, self.asked, self.listed = world, [], []
-        self.ahead: dict[datetime, timedelta] = {}
-
-    def repositories(self, prefix):
-        self.listed.append(prefix)
-        return tuple(name for name in self.world.registry.held if name.startswith(prefix))
-
-    def pushed(self, repository):
-        """Each entry was pushed one second after signing; `ahead` maps a signing time to the lead of its clock."""
-        held = self.world.registry.held.get(repository, {}).items()
-        signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
-        times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
-        return tuple(sorted(times, key=lambda each: each[1], reverse=True))
-
-    def _signed(self, annotations):
-        return datetime.fromisoformat(annotations[CREATED]) if CREATED in annotations else datetime.now(UTC)
-
-    def manifest(self, ref):
-        self.asked.append(ref.repository)
-        subject, _, _, annotations = self.world.registry.held[ref.repository][ref.digest]
-        return {"subject": {"digest": subject} if subject else None, "annotations": annotations or None}
-
-
-@pytest.fixture
-def registry(world):
-    return Registry(world)
-
-
-@pytest.fixture
-def deployed(world, make, registry):
-    """Return a function that records a deployment a number of seconds after noon."""
-
-    def run(ref=FIRST, after=0, signer=EXECUTION, **changes):
-        values = {
-            "environment": "staging",
-            "application": "hello",
-            "digest": ref.digest,
-            "container": "1" * 64,
-            "name": f"staging-hello-{after}",
-            "reverse_proxy": "2" * 64,
-            "proxy": "sha256:" + "f" * 64,
-            "address": "127.0.0.1",
-            "port": 8080,
-            "probe": Probe(port=8080),
-            "settings": {"GREETING": "hello"},
-            "profile": profile(make.manifest().runtime),
-            "configuration": "sha256:" + "e" * 64,
-            "changed": True,
-            "started_at": make.noon,
-        }
-        deployment = Deployment(**{**values, **changes})
-        return record(deployment, ref, world.store(signer), make.noon + timedelta(seconds=after))
-
-    return run
 
 
 @pytest.fixture

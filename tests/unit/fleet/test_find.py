@@ -4,7 +4,8 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
-from supply_chain.model.image import ImageRef, StorageStatus
+from supply_chain.model.image import ImageRef
+from tests.support.stock import Held
 
 
 def digest(number):
@@ -13,21 +14,6 @@ def digest(number):
 
 def ref(number, repository="curated/hello"):
     return ImageRef(repository=repository, digest=digest(number))
-
-
-class Held:
-    """A fake registry that holds some images."""
-
-    def __init__(self, *refs):
-        self.refs = refs
-
-    def find_by_digest(self, begins, prefix):
-        return tuple(r for r in self.refs if r.digest.startswith(begins) and r.repository.startswith(prefix))
-
-    def status(self, ref):
-        if ref not in self.refs:
-            raise ImageNotFound(f"{ref} is not there.\nLook.")
-        return StorageStatus.ARCHIVED
 
 
 @pytest.fixture

@@ -1,45 +1,13 @@
 """The event bridge: it loses no push, is not blocked by one message, and keeps unreadable messages with the reason."""
 
 from dataclasses import dataclass, field
-from itertools import count
 
 import pytest
 
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
-from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, Message, discard, find_dead_message, replay
+from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, discard, find_dead_message, replay
 from supply_chain.promotion.coalescing import AT_ONCE
-from tests.unit.promotion.test_pushes import message
-
-
-class Enough(BaseException):
-    """Raised to end the bridge once its queue is empty."""
-
-
-@dataclass
-class Queue:
-    """A queue of messages that is unavailable for `down` receives."""
-
-    held: list[Message] = field(default_factory=list)
-    down: int = 0
-    numbers: count = field(default_factory=count)
-
-    def receive(self, *, patient):
-        if self.down:
-            self.down -= 1
-            raise AwsUnavailable("AWS did not answer\ntry again")
-        if not self.held and patient:
-            raise Enough
-        return tuple(self.held)
-
-    def all(self):
-        return tuple(self.held)
-
-    def delete(self, message):
-        self.held.remove(message)
-
-    def send(self, body, reason=""):
-        number = next(self.numbers)
-        self.held.append(Message(id=f"message-id-{number}", receipt=f"r-{number}", body=body, reason=reason))
+from tests.support.pushes import Enough, Queue, message
 
 
 @dataclass
