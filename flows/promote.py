@@ -17,6 +17,7 @@ from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
 from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active
+from orchestration.push_runs import SOON, can_wait, release_slot, run_age
 from orchestration.run_names import by_image
 from orchestration.run_report import log
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
@@ -34,6 +35,8 @@ from supply_chain.promotion.moves import Move, no_move
 from supply_chain.text import first_line, plain_text
 from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_decision_step
 
+EVIDENCE = 60
+"""Seconds to wait for development's evidence, which is attached after the push that was announced."""
 CHAIN = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
 
@@ -61,8 +64,7 @@ async def promote(
 async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Move | PromotionFreeze:
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
-    # Wait before taking a lock: an unsigned image must not delay others, and the next lock holder sees its evidence.
-    await await_evidence_step(ref, ports)
+    await _wait_for_evidence(ref, ports)
     name = lock_name("promote", ref.application)
     if not newest:
         async with run_lock(name, CHAIN):
@@ -71,6 +73,17 @@ async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Mov
         if is_first:
             return await _curate(ref, newest, ports)
     return _unneeded(no_move(ref, "another run waits already and will promote the newest image of this application"))
+
+
+async def _wait_for_evidence(ref: ImageRef, ports: CurationPorts) -> None:
+    """Wait until an image is signed, at most `EVIDENCE` seconds after the run was created.
+
+    An unsigned image delays nobody: no lock is taken before, and the run soon leaves its slot in the work queue.
+    """
+    if not can_wait():
+        await await_evidence_step(ref, ports, EVIDENCE)
+    elif not await await_evidence_step(ref, ports, SOON) and await run_age() < EVIDENCE:
+        raise await release_slot(f"{ref} is not signed yet; this run waits without a slot in its work queue")
 
 
 async def _curate(ref: ImageRef, newest: bool, ports: CurationPorts) -> CuratedImage | Refused | Move | PromotionFreeze:

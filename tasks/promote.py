@@ -23,21 +23,21 @@ from supply_chain.promotion.moves import Move, reportable_moves
 from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
 from supply_chain.promotion.released import View, missed_deployments, plan_deployment, require_healthy
 
-EVIDENCE = 60
-"""Seconds to wait for development's evidence, which is attached after the push that was announced."""
-POLL = 2
+POLL = 1
+"""Seconds between two looks at an image's evidence."""
 
 
 @step("wait for evidence")
-async def await_evidence_step(ref: ImageRef, ports: CurationPorts) -> None:
-    """Wait at most `EVIDENCE` seconds for the evidence of an image that is still being signed."""
-    store, until = ports.evidence, time.monotonic() + EVIDENCE
+async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: float) -> bool:
+    """Wait for the evidence of an image that is still being signed; return whether a promotion can go on."""
+    store, until = ports.evidence, time.monotonic() + seconds
     if not (await in_thread(plan_curation, ref, ports.repositories, store)).waits:
-        return
+        return True
     while time.monotonic() < until:
         if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # others need no second check
-            return
+            return True
         await asyncio.sleep(POLL)
+    return False
 
 
 @step("find the move at the intake gate")

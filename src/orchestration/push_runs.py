@@ -1,7 +1,8 @@
-"""Decides which of many pushes of one branch is built, and lets a run wait without using a slot of its work queue."""
+"""Decides which of many pushes of one branch is built, and lets runs wait without using a slot of their work queue."""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from orchestration.clock import now
 from orchestration.pagination import fetch_all
 
 SOON = 3.0
-"""Seconds for which a run waits for its application while it uses a slot of the work queue."""
+"""Seconds for which a run waits while it uses a slot of the work queue."""
 AGAIN = timedelta(seconds=20)
 """Time after which a worker takes up the waiting run again."""
 WAITING = "Waiting"
@@ -75,6 +76,13 @@ def _parse_time(said: object) -> datetime | None:
         return datetime.fromisoformat(str(said)).astimezone()
     except (ValueError, OverflowError):
         return None
+
+
+async def run_age() -> float:
+    """Return the seconds since this run was created, by the clocks of Prefect's server and of this machine."""
+    async with get_client() as client:
+        created = (await client.read_flow_run(UUID(flow_run.id))).created
+    return (now() - created).total_seconds() if created else math.inf
 
 
 async def release_slot(why: str) -> Pause:

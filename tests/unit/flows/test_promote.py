@@ -1,6 +1,6 @@
 """promote: the locks of a run, its checks before each step, and the decisions of a person."""
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock
@@ -13,10 +13,12 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.states import Scheduled
 
 from flows import promote as flows
 from flows.promote import approve, promote
 from orchestration import promotion_freeze
+from orchestration.push_runs import SOON
 from supply_chain.errors import ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
@@ -145,8 +147,8 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         seen.append("lock")
         yield False
 
-    async def waits(*_):
-        seen.append("offered")
+    async def waits(_ref, _ports, seconds):
+        seen.append(seconds)
 
     for name, stand_in in (
         ("run_lock", lock), ("next_run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
@@ -155,7 +157,39 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         monkeypatch.setattr(flows, name, stand_in)
 
     assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
-    assert seen[:2] == ["offered", "lock"]
+    assert seen[:2] == [flows.EVIDENCE, "lock"]
+
+
+@pytest.mark.parametrize(("signed", "age", "leaves"), [(False, 20, True), (False, 61, False), (True, 20, False)])
+async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, signed, age, leaves):
+    """Unsigned images of one team would otherwise take every slot of the queue for pushes."""
+    ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
+
+    async def waits(_ref, _ports, seconds):
+        seen.append(seconds)
+        return signed
+
+    async def leave(why):
+        seen.append(why)
+        return Pause(state=Scheduled())
+
+    @asynccontextmanager
+    async def lock(*_):
+        seen.append("lock")
+        yield
+
+    for name, stand_in in (
+        ("can_wait", lambda: True), ("run_age", AsyncMock(return_value=age)), ("release_slot", leave),
+        ("run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
+        ("plan_curation_step", AsyncMock(return_value=Move(image=ref, reason="it is not signed"))),
+    ):  # fmt: skip
+        monkeypatch.setattr(flows, name, stand_in)
+
+    with pytest.raises(Pause) if leaves else nullcontext():
+        await promote(str(ref), return_state=True)
+
+    assert seen[0] == SOON
+    assert ("lock" in seen) is not leaves
 
 
 @pytest.fixture

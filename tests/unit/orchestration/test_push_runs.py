@@ -48,6 +48,15 @@ async def asks(run, monkeypatch, **changes):
     return later and later.id
 
 
+async def test_age_of_run_counts_from_its_creation(push, monkeypatch):
+    """A run that left its slot and came back does not begin again."""
+    run = await push(0)
+    monkeypatch.setattr(pushes, "flow_run", SimpleNamespace(id=str(run.id)))
+    monkeypatch.setattr(pushes, "now", lambda: run.created + timedelta(seconds=45))
+
+    assert await pushes.run_age() == 45
+
+
 async def test_only_last_push_is_built(push, monkeypatch):
     """The order in which the runs start does not matter."""
     first, second, third = [await push(minutes) for minutes in range(3)]

@@ -102,6 +102,7 @@ async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypa
     monkeypatch.setattr(promote.asyncio, "sleep", AsyncMock(side_effect=later))
 
     ports = SimpleNamespace(repositories=None, evidence=SimpleNamespace(verified=look))
-    await promote.await_evidence_step.fn(ref, ports)
+    signed = await promote.await_evidence_step.fn(ref, ports, 60)
 
     assert at <= clock[0] < at + 20
+    assert signed is (comes is not None)
