@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.aws.content import INDEX, MANIFEST, Content, encoded, sha
+from tests.support.content import INDEX, MANIFEST, Content, encoded, sha
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.cloud import Repository
-from tests.aws.content import Content
+from tests.support.content import Content
 
 pytestmark = pytest.mark.real
 

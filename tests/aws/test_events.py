@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.aws.cloud import Cloud, Repository, policy_of
-from tests.aws.content import CONFIG, MANIFEST
+from tests.support.content import CONFIG, MANIFEST
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.cloud import Repository
-from tests.aws.content import CONFIG, INDEX, MANIFEST, Content
+from tests.support.content import CONFIG, INDEX, MANIFEST, Content
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real

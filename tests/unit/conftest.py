@@ -33,11 +33,13 @@ from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PAYLOAD, Statement
-from supply_chain.evidence.store import EvidenceStore, NotEvidence, Referrer
-from supply_chain.model.image import Descriptor, Digest, ImageRef
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import FILE
 from supply_chain.model.tier import TierName
 from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
+from tests.support.memory_ecr import MemoryEcr
+from tests.support.memory_registry import MemoryRegistry
 
 SEARCH = int(os.environ.get("CSCM_FUZZ_FACTOR", "0"))
 """Factor for the number of random examples; 0 means the written number with the same examples in each run."""
@@ -99,56 +101,18 @@ class EcdsaSigner:
 
 
 @dataclass
-class MemoryReferrers:
-    """The referrers of a registry: repository → digest → (subject, artifact type, content, annotations)."""
-
-    held: dict[str, dict[Digest, tuple[Digest, str, bytes, dict[str, str]]]] = field(default_factory=dict)
-
-    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        there = self.held.get(subject.repository, {})
-        return tuple(
-            Referrer(digest=digest, artifact_type=kind, annotations=annotations)
-            for digest, (about, kind, _, annotations) in there.items()
-            if about == subject.digest
-        )
-
-    def attach(
-        self,
-        subject: ImageRef,
-        artifact_type: str,
-        content: bytes,
-        annotations: Mapping[str, str],
-        media_type: str | None = None,
-    ) -> Digest:
-        digest = digest_of(json.dumps([subject.digest, artifact_type, dict(annotations)]).encode() + content)
-        there = self.held.setdefault(subject.repository, {})
-        there[digest] = (subject.digest, artifact_type, content, dict(annotations))
-        return digest
-
-    def content(self, referrer: ImageRef) -> bytes:
-        return self.held[referrer.repository][referrer.digest][2]
-
-    def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
-        content = self.content(referrer)
-        return Descriptor(digest=digest_of(content), size=len(content))
-
-    def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
-        return next(content for _, _, content, _ in self.held[repository].values() if digest_of(content) == digest)
-
-    def change(self, repository: str, digest: Digest, content: bytes) -> None:
-        """Replace content under the same digest, as a damaged or hostile registry would."""
-        about, kind, _, annotations = self.held[repository][digest]
-        self.held[repository][digest] = (about, kind, content, annotations)
-
-
-@dataclass
 class World:
     """A registry, a key for every tier, and the evidence store of each tier."""
 
-    registry: MemoryReferrers = field(default_factory=MemoryReferrers)
+    registry: MemoryRegistry = field(default_factory=MemoryRegistry)
     signers: dict[TierName, EcdsaSigner] = field(default_factory=lambda: {tier: EcdsaSigner() for tier in TierName})
     now: datetime = NOON + timedelta(days=3650)
     """The time of the clock; it is late, so that evidence is of the future only if a test wants that."""
+
+    @property
+    def ecr(self) -> MemoryEcr:
+        """The administration of the registry."""
+        return MemoryEcr(self.registry)
 
     def store(self, tier: TierName) -> EvidenceStore:
         trusted = {name: signer.public for name, signer in self.signers.items()}
@@ -179,7 +143,7 @@ def snapshot(directory: Path, **changes: Any) -> Snapshot:
 
 
 def sbom_reference(
-    registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
+    registry: MemoryRegistry, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
 ) -> dict[str, Any]:
     """Attach an SBOM with these packages and the keys of `more`, and return the predicate that refers to it."""
     artifacts = [{"type": kind, "name": name.partition("@")[0], "purl": f"pkg:{kind}/{name}"} for name in packages]

@@ -21,7 +21,7 @@ from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.aws.cloud import Cloud, Repository, credentials
-from tests.aws.content import Content
+from tests.support.content import Content
 from tests.integration.emulator.conftest import Emulator, crane, emulator, python
 from tests.unit.conftest import EcdsaSigner, at_work, machine, prefect_server, shared
 

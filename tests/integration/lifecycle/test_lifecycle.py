@@ -31,7 +31,7 @@ from supply_chain.policy.outcome import Refused
 from supply_chain.policy.policies import DEPLOY, RELEASE
 from supply_chain.policy.reading import read_deploy_facts
 from tests.aws.cloud import Repository
-from tests.aws.content import Content
+from tests.support.content import Content
 from tests.integration.lifecycle.conftest import Shop, named
 from tests.support.builders import manifest
 from tests.support.facts import requirements

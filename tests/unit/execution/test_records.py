@@ -1,19 +1,19 @@
 """Deployment records: the latest record signed by execution determines what should run."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
-from supply_chain.evidence.store import CREATED
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import read_expected, record
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import TierName
+from tests.support.memory_ecr import MemoryEcr
 
 FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
@@ -25,31 +25,24 @@ def image(number: int) -> ImageRef:
     return ImageRef(repository="curated/hello", digest=f"sha256:{number:064x}")
 
 
-class Registry:
-    """The registry and ECR API on top of the referrers in memory."""
+class Registry(MemoryEcr):
+    """ECR and registry that record what is read. `ahead` maps a signing time to the lead of its signer's clock."""
 
     def __init__(self, world):
-        self.world, self.asked, self.listed = world, [], []
-        self.ahead: dict[datetime, timedelta] = {}
+        super().__init__(world.registry)
+        self.asked, self.listed, self.ahead = [], [], {}
 
     def repositories(self, prefix):
         self.listed.append(prefix)
-        return tuple(name for name in self.world.registry.held if name.startswith(prefix))
-
-    def pushed(self, repository):
-        """Each entry was pushed one second after signing; `ahead` maps a signing time to the lead of its clock."""
-        held = self.world.registry.held.get(repository, {}).items()
-        signed = [(digest, self._signed(annotations)) for digest, (_, _, _, annotations) in held]
-        times = [(digest, at + timedelta(seconds=1) - self.ahead.get(at, timedelta())) for digest, at in signed]
-        return tuple(sorted(times, key=lambda each: each[1], reverse=True))
-
-    def _signed(self, annotations):
-        return datetime.fromisoformat(annotations[CREATED]) if CREATED in annotations else datetime.now(UTC)
+        return super().repositories(prefix)
 
     def manifest(self, ref):
         self.asked.append(ref.repository)
-        subject, _, _, annotations = self.world.registry.held[ref.repository][ref.digest]
-        return {"subject": {"digest": subject} if subject else None, "annotations": annotations or None}
+        return self.registry.manifest(ref)
+
+    def sign_at(self, signed):
+        """Push, from now on, one second after something was signed."""
+        self.registry.clock = lambda: signed + timedelta(seconds=1) - self.ahead.get(signed, timedelta())
 
 
 @pytest.fixture
@@ -79,8 +72,9 @@ def deployed(world, make, registry):
             "changed": True,
             "started_at": make.noon,
         }
-        deployment = Deployment(**{**values, **changes})
-        return record(deployment, ref, world.store(signer), make.noon + timedelta(seconds=after))
+        deployment, now = Deployment(**{**values, **changes}), make.noon + timedelta(seconds=after)
+        registry.sign_at(now)
+        return record(deployment, ref, world.store(signer), now)
 
     return run
 

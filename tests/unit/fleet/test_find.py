@@ -5,6 +5,7 @@ import pytest
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import ImageRef, StorageStatus
+from tests.support.memory_ecr import MemoryEcr
 
 
 def digest(number):
@@ -15,24 +16,17 @@ def ref(number, repository="curated/hello"):
     return ImageRef(repository=repository, digest=digest(number))
 
 
-class Held:
-    """A fake registry that holds some images."""
-
-    def __init__(self, *refs):
-        self.refs = refs
-
-    def find_by_digest(self, begins, prefix):
-        return tuple(r for r in self.refs if r.digest.startswith(begins) and r.repository.startswith(prefix))
-
-    def status(self, ref):
-        if ref not in self.refs:
-            raise ImageNotFound(f"{ref} is not there.\nLook.")
-        return StorageStatus.ARCHIVED
+def holding(*refs):
+    """Return a registry with these archived images."""
+    ecr = MemoryEcr()
+    for each in refs:
+        ecr.registry.add(each, status=StorageStatus.ARCHIVED)
+    return ecr
 
 
 @pytest.fixture
 def catalogue():
-    return Held(ref(1))
+    return holding(ref(1))
 
 
 @pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
@@ -70,11 +64,11 @@ def test_find_raises_for_missing_or_ambiguous_image(catalogue):
     with pytest.raises(ImageNotFound, match="No repository curated/… has"):
         find_stored(digest(77), catalogue)
 
-    twice = Held(ref(1), ref(1, "curated/shop"))
+    twice = holding(ref(1), ref(1, "curated/shop"))
     with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
         find_stored(digest(1), twice)
     with pytest.raises(DeclarationInvalid, match=r"is in several repositories: curated/hello@sha256:0.*@sha256:0"):
-        find_stored("0" * 12, Held(ref(1), ref(2)))
+        find_stored("0" * 12, holding(ref(1), ref(2)))
 
 
 @pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])

@@ -10,6 +10,7 @@ from supply_chain.errors import (
     DatabaseUnusable,
     DeclarationInvalid,
     EvidenceInvalid,
+    ImageDamaged,
     ImageNotFound,
     RegistryUnavailable,
 )
@@ -31,7 +32,7 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
-from tests.support.pieces import CURATION, DEV, REPOSITORIES, Pieces
+from tests.support.pieces import CURATION, DEV, Pieces
 
 
 class Scanner:
@@ -101,7 +102,7 @@ def bench(world, make):
         results=Memory(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
-        repositories=REPOSITORIES,
+        repositories=world.ecr,
         layers=lambda ref: (),
         bases=(),
         ruled={},
@@ -122,11 +123,11 @@ def test_rescan_judges_every_image_and_scans_each_sbom_once(fleet, bench):
 def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
     """Without the cache, the signed evidence gives the same result."""
     rescan(fleet, bench)
-    before = sum(map(len, world.registry.held.values()))
+    before = world.registry.refs()
     seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=Memory()))]
 
     assert len(bench.scanner.scanned) == 2
-    assert sum(map(len, world.registry.held.values())) == before
+    assert world.registry.refs() == before
     assert not any(each.signed or each.change or each.is_reportable for each in seen)
 
 
@@ -250,7 +251,7 @@ def _other(make, digest="xxh64:1"):
 def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, world):
     """Current evidence decides, not the error that the inventory has stored."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
-    world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
+    world.registry.damage(fleet[2].ref.repository, listed.referrer)
     lost = known("d", "4", pushed=world.now)
     world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
     world.store(TierName.CURATION).attach(lost.ref, SBOM, {"rubbish": 1}, world.now)
@@ -260,7 +261,8 @@ def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, worl
     seen = rescan([whole, *fleet[1:], lost], replace(bench, on_result=lambda ref, seen: told.append(seen)))
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
-    assert named == dict.fromkeys((fleet[1].ref, fleet[2].ref, lost.ref), EvidenceInvalid.code)
+    invalid, damaged = EvidenceInvalid.code, ImageDamaged.code
+    assert named == {fleet[1].ref: invalid, fleet[2].ref: damaged, lost.ref: invalid}
     assert [each.ref for each in seen if isinstance(each, RescanResult)] == [whole.ref]
     assert len(told) == 4
 
