@@ -18,12 +18,13 @@ import boto3
 import httpx
 import pytest
 
-from tests.aws.cloud import Cloud, Repository, credentials
+from cscm_laptop.home import Home
 from tests.aws.model import hold_to_the_model
-from tests.integration.conftest import home
-from tests.integration.emulator.conftest import Emulator, crane, python
+from tests.support.cloud import Cloud, Repository, credentials
+from tests.support.command import ROOT
+from tests.support.emulator import Emulator, crane, python
 
-__all__ = ["crane", "home", "python"]  # fixtures
+__all__ = ["crane", "python"]  # fixtures
 
 PREFIX = re.compile(r"[a-z][a-z0-9-]{1,30}-")
 RESTORE = 25 * 60.0
@@ -56,6 +57,11 @@ def pytest_configure() -> None:
             f"The tests cannot run on AWS without {'; '.join(lacking)}.\n"
             "What they make there begins with that prefix, and they remove it. On the laptop alone: make test-real."
         )
+
+
+@pytest.fixture(scope="session")
+def home() -> Home:
+    return Home.find(start=ROOT)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.model.image import ImageRef, StorageStatus
-from tests.aws.cloud import Repository
 from tests.contract.ecr import Bench, EcrContract
+from tests.support.cloud import Repository
 from tests.support.content import Content
 from tests.support.waiting import eventually
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws.cloud import Repository
+from tests.support.cloud import Repository
 from tests.support.content import Content
 
 pytestmark = pytest.mark.real

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.cloud import Cloud, Repository, policy_of
+from tests.support.cloud import Cloud, Repository, policy_of
 from tests.support.content import CONFIG, MANIFEST
 from tests.support.waiting import eventually
 

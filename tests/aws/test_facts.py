@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws.cloud import Repository
+from tests.support.cloud import Repository
 from tests.support.content import CONFIG, INDEX, MANIFEST, Content
 from tests.support.waiting import eventually
 

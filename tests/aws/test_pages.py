@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.aws.cloud import Repository
+from tests.support.cloud import Repository
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,7 @@ import pytest
 from supply_chain.adapters.aws.accounts import TRIES
 from supply_chain.adapters.aws.sqs import SqsQueue
 from supply_chain.promotion.bridge import UNTOLD, replay
-from tests.aws.cloud import Cloud
+from tests.support.cloud import Cloud
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real

@@ -15,7 +15,7 @@ import pytest
 from cscm_laptop.prefect_server import POOL
 from orchestration.registration import deploy
 from orchestration.registration.work_pools import job_template
-from tests.integration.test_register import LOGIN, Server
+from tests.integration.authenticated_server import LOGIN, Server
 from tests.support.access import Prefect
 from tests.support.command import ROOT
 from tests.support.place import free_port

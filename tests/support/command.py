@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,3 +127,6 @@ class Run:
 
     def told(self) -> str:
         return "\n".join(self.lines[-30:])
+
+
+Chain = Callable[[str], Ran]

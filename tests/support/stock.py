@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import strategies as st
+
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Running, Scan
+from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.snapshot import EvidenceSummary, Member, PastDeployment, RepositorySnapshot
 from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
+from tests.support.memory_ecr import MemoryEcr
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules(
@@ -198,3 +202,73 @@ class Memory(list):
 
     def add(self, entry):
         self.append(entry)
+
+
+def newest(*numbers):
+    """Return enough newer released images that no older one is kept as one of the newest."""
+    return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
+
+
+@st.composite
+def stocks(draw):
+    """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
+    numbers = range(1, draw(st.integers(2, 9)))
+    days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
+    names = st.sampled_from(["curated/hello", "curated/shop", "curated/base/python"])
+    images = [
+        image(
+            n, draw(days), repository=draw(names), passed=draw(st.sampled_from([True, True, False, None])),
+            signed=draw(st.booleans()), tags=("t",) if draw(st.booleans()) else (),
+            pulled_at=ago(draw(days)) if draw(st.booleans()) else None,
+            status=draw(st.sampled_from(["ACTIVE", "ACTIVE", "ARCHIVED", "ACTIVATING"])),
+            exploited=draw(st.sampled_from([False, False, True])),
+            unreadable=draw(st.sampled_from(["", "", "", "damaged"])),
+            bases=tuple(draw(st.lists(st.sampled_from(numbers), max_size=2))),
+            running=(running(n, draw(days)),) if draw(st.integers(0, 5)) == 0 else (),
+        )
+        for n in numbers
+    ]  # fmt: skip
+    every = [*numbers, *range(100, 106), 999]
+    parts = [
+        part(
+            n, draw(days), repository=draw(names), subject=draw(st.sampled_from([None, *every])),
+            copy_of=draw(st.sampled_from([None, None, *numbers])),
+            children=tuple(draw(st.lists(st.sampled_from(every), max_size=2))),
+            guessed=draw(st.integers(0, 3)) == 0,
+        )
+        for n in range(100, 100 + draw(st.integers(0, 6)))
+    ]  # fmt: skip
+    parts += [
+        member(
+            each,
+            children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))),
+            guessed=draw(st.integers(0, 3)) == 0,
+        )
+        for each in images
+        if draw(st.integers(0, 3)) == 0
+    ]
+    deployments = draw(
+        st.lists(
+            st.builds(
+                deployed, st.sampled_from(numbers), days, st.sampled_from(["staging", "production"]),
+                st.sampled_from(["hello", "shop"]), st.sampled_from([None, *numbers]),
+            ), max_size=5,
+        )
+    )  # fmt: skip
+    ruled = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
+    return stock(
+        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(ruled)) for i in images}
+    )
+
+
+def planned(count=100):
+    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
+    return plan_of(stock(*newest(1)), rules, NOW)
+
+
+def holding(*refs):
+    """Return a registry with these archived images."""
+    ecr = MemoryEcr()
+    for each in refs:
+        ecr.registry.add(each, status=StorageStatus.ARCHIVED)
+    return ecr

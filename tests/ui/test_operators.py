@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from orchestration.registration.views import View, read_views
-
-from .conftest import ROOT, Ui
+from tests.support.command import ROOT
+from tests.support.ui import Ui
 
 pytestmark = pytest.mark.real
 SCHEDULED = 10

@@ -18,8 +18,7 @@ from playwright.sync_api import Request
 
 from cscm_laptop.laptop import LaptopState
 from tests.support.command import ROOT
-
-from .conftest import Ui, form
+from tests.support.ui import Ui, form
 
 pytestmark = pytest.mark.real
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import importlib
 import inspect
@@ -376,3 +377,35 @@ def test_tracked_files_do_not_contain_path_of_checkout() -> None:
     ]
 
     assert not found
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of `tests` that a file imports, also from a package or by a relative name."""
+    package, found = ".".join(path.relative_to(ROOT).parent.parts), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            module = ".".join(part for part in (above, node.module) if part)
+            found.update((module, *(f"{module}.{each.name}" for each in node.names)))
+    return {name for name in found if (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()}
+
+
+def importable(module: str, path: Path) -> bool:
+    """Return whether a file of the tests may import a module of the tests."""
+    target = ROOT / f"{module.replace('.', '/')}.py"
+    if target.name == "conftest.py" or target.name.startswith("test_"):
+        return False
+    if target.parent.name in ("support", "contract") or path == ROOT / "tests/unit/test_mutation.py":
+        return True
+    return path.is_relative_to(target.parent)
+
+
+def test_no_test_imports_from_another_test_or_a_conftest() -> None:
+    """What several tests use is in `tests/support`, or in a plain module of their directory."""
+    found = {path: imported_modules(path) for path in (ROOT / "tests").rglob("*.py")}
+    ours = {path: {each for each in modules if each.startswith("tests.")} for path, modules in found.items()}
+
+    assert sum(map(len, ours.values())) > 100
+    assert [(str(path), each) for path, modules in ours.items() for each in modules if not importable(each, path)] == []

@@ -13,10 +13,9 @@ from supply_chain.evidence.provenance import TEXTS
 from supply_chain.evidence.statement import PROVENANCE, about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.adversary.attacked import BAIT, PLACE, Adversary, Make, statement
 from tests.support.command import ROOT, cscm
 from tests.support.waiting import eventually
-
-from .conftest import BAIT, PLACE, Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 

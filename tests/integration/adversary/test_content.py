@@ -12,14 +12,10 @@ import pytest
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.development.content import Contents
-from supply_chain.evidence.statement import SUMMARY
-from supply_chain.model.image import ImageRef
-from tests.integration.containers.layered import layered
-from tests.integration.containers.test_layers import MIB, packed
+from tests.integration.adversary.attacked import Adversary, Make
 from tests.support.command import cscm
+from tests.support.layered import MIB, layered, packed
 from tests.support.place import placed
-
-from .conftest import Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 
@@ -175,15 +171,7 @@ def test_second_database_and_archive_are_refused_until_accepted(
     facts = " ".join(each["fact"] for each in first.result["reasons"])
     assert "/opt/root/var/lib/dpkg (dpkg)" in facts and "/usr/share/picture.png (zip)" in facts
 
-    declaration = source / "supply-chain.yaml"
-    declaration.write_text(declaration.read_text() + ACCEPTED)
-    offered = cscm("build", str(source), "--json")
-    ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
-
-    assert ran.status == 0, ran.stderr
-    curated = ImageRef.model_validate(ran.result["ref"])
-    verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
-    notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
+    notes = adversary.notes_after_acceptance(source, ACCEPTED)
     for what in ("the archive /usr/share/picture.png", "the package database /opt/root"):
         assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
 

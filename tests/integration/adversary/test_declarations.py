@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from supply_chain.model.image import ImageRef
+from tests.integration.adversary.attacked import Adversary, Make
 from tests.support.command import cscm
-
-from .conftest import Adversary, Make
 
 pytestmark = pytest.mark.real
 

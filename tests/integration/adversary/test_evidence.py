@@ -13,9 +13,8 @@ from cscm_laptop.home import Home
 from supply_chain.evidence.statement import ENCRYPTION, SIGNATURE, SUMMARY, VULNERABILITIES, about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.adversary.attacked import PLACE, Adversary, statement
 from tests.support.command import cscm
-
-from .conftest import PLACE, Adversary, statement
 
 pytestmark = pytest.mark.real
 

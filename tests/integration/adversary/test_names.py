@@ -6,10 +6,9 @@ import docker
 import pytest
 
 from supply_chain.model.image import ImageRef
+from tests.integration.adversary.attacked import Make
 from tests.support.application import git
 from tests.support.command import ROOT, cscm
-
-from .conftest import Make
 
 pytestmark = pytest.mark.real
 

@@ -15,9 +15,8 @@ from cscm_laptop.prefect_server import prefect_environment
 from cscm_laptop.profile import load_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.adversary.attacked import PLACE, Adversary, Make
 from tests.support.command import ROOT, cscm
-
-from .conftest import PLACE, Adversary, Make
 
 pytestmark = pytest.mark.real
 

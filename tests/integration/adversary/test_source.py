@@ -15,11 +15,10 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.model.image import ImageRef
+from tests.integration.adversary.attacked import Adversary, Make, statement
 from tests.support.application import git
 from tests.support.buildkit import write_dockerfile
 from tests.support.command import cscm
-
-from .conftest import Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 

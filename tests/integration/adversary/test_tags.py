@@ -9,10 +9,9 @@ import pytest
 
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.model.image import ImageRef
+from tests.integration.adversary.attacked import PLACE, Adversary
 from tests.support.access import Prefect
 from tests.support.command import cscm
-
-from .conftest import PLACE, Adversary
 
 pytestmark = pytest.mark.real
 

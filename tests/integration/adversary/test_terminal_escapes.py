@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.integration.adversary.attacked import PLACE, Make
 from tests.support.access import Prefect
 from tests.support.command import cscm
-
-from .conftest import PLACE, Make
 
 pytestmark = pytest.mark.real
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from supply_chain.evidence.statement import SUMMARY
-from supply_chain.model.image import ImageRef
+from tests.integration.adversary.attacked import Adversary, Make
 from tests.support.command import cscm
-
-from .conftest import Adversary, Make, statement
 
 pytestmark = pytest.mark.real
 
@@ -51,14 +48,6 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
     assert first.result["gate"] == "release"
     assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
 
-    declaration = source / "supply-chain.yaml"
-    declaration.write_text(declaration.read_text() + "  unknown_distribution: true\n")
-    offered = cscm("build", str(source), "--json")
-    ran = cscm("curate", str(ImageRef.model_validate(offered.result["ref"])), "--json")
-
-    assert ran.status == 0, ran.stderr
-    curated = ImageRef.model_validate(ran.result["ref"])
-    verdicts = [statement(kind, bundle) for kind, bundle in adversary.bundles(curated) if kind == SUMMARY]
-    notes = [note for verdict in verdicts for note in verdict["cscm"]["notes"]]
+    notes = adversary.notes_after_acceptance(source, "  unknown_distribution: true\n")
     assert any(note.startswith("not judged, which its owner accepts: 1 package of debian 99") for note in notes), notes
     assert any(note.startswith("built with curated/base/python but not on it") for note in notes), notes

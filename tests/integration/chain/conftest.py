@@ -6,7 +6,6 @@ The command runs each application once for all tests.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -15,7 +14,7 @@ import pytest
 from cscm_laptop.laptop import LaptopState
 from supply_chain.model.tier import TierName
 from tests.support.access import Outsider
-from tests.support.command import Ran, cscm
+from tests.support.command import Chain, Ran, cscm
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +22,6 @@ def bases(bases: None) -> None:
     """The bases of every laptop, and the base of the example in Go."""
     made = cscm("bases", "go-build", timeout=900)
     assert made.status == 0, made.stderr
-
-
-Chain = Callable[[str], Ran]
 
 
 @pytest.fixture(scope="session")

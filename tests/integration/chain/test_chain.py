@@ -20,10 +20,8 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.evidence.statement import BUNDLE
 from supply_chain.model.tier import TierName
 from tests.support.access import Outsider, Prefect
-from tests.support.command import cscm
+from tests.support.command import Chain, cscm
 from tests.support.waiting import eventually
-
-from .conftest import Chain
 
 pytestmark = pytest.mark.real
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.chain.conftest import Chain
-from tests.support.command import cscm
+from tests.support.command import Chain, cscm
 from tests.support.waiting import eventually
 
 

@@ -1,68 +1,22 @@
 """Images that tests make without a registry, and an engine that is restored afterwards."""
 
-import hashlib
 import io
-import json
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.supply import Supply
 from supply_chain.model.container import ENVIRONMENT
-from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
-from supply_chain.policy.policies import DEPLOY
-from tests.support.facts import admitted, deploy_facts
+from tests.integration.containers.images import Declared, Image, archive
 from tests.support.place import free_port
 
 PROXY = "cscm-test/proxy:trixie"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def archive(path: Path, rootfs: bytes, config: dict[str, object]) -> str:
-    """Write an OCI archive of one layer; return its manifest's digest."""
-    blobs: dict[str, bytes] = {}
-
-    def blob(content: bytes, media: str) -> dict[str, object]:
-        digest = hashlib.sha256(content).hexdigest()
-        blobs[digest] = content
-        return {"mediaType": f"application/vnd.oci.image.{media}", "digest": f"sha256:{digest}", "size": len(content)}
-
-    layer = blob(rootfs, "layer.v1.tar")
-    described = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": blob(json.dumps(described).encode(), "config.v1+json"),
-        "layers": [layer],
-    }
-    top = blob(json.dumps(manifest).encode(), "manifest.v1+json")
-    index = {"schemaVersion": 2, "manifests": [top]}
-    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(index).encode()}
-    files |= {f"blobs/sha256/{digest}": content for digest, content in blobs.items()}
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return str(top["digest"])
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +36,6 @@ def rootfs(program: Path) -> bytes:
         data.type, data.mode, data.uid, data.gid = tarfile.DIRTYPE, 0o755, 10001, 10001
         tar.addfile(data)
     return buffer.getvalue()
-
-
-Image = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -138,9 +89,6 @@ def other_proxy(engine: DockerEngine, proxy: str) -> Iterator[str]:
     engine._client.images.remove(str(other.id), force=True)
 
 
-Declared = Callable[..., Service]
-
-
 @pytest.fixture
 def service() -> Declared:
     """A function that declares the subject; arguments override fields of its runtime."""
@@ -168,29 +116,6 @@ def environment(environment_name: str, port: int) -> Environment:
     """The test's own environment, which contains the subject."""
     placement = Placement(port=port, environment={"GREETING": "from here"})
     return Environment(name=environment_name, applications={"subject": placement})
-
-
-class Loaded:
-    """A supply for images that are already in the engine."""
-
-    def supply(self, ref: ImageRef) -> Digest:
-        return ref.digest
-
-
-def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
-    """Return the order to deploy an admitted image."""
-    ref = ImageRef(repository="curated/subject", digest=image)
-    verdict = admitted(deploy_facts(manifest, ref=ref), DEPLOY)
-    return Order(admitted=verdict, manifest=manifest, environment=environment, proxy=proxy, run_id="run-1")
-
-
-def carried_out(
-    engine: DockerEngine, wanted: Order, supply: Supply | None = None, wait: Callable[[float], None] = time.sleep
-) -> Deployment:
-    """Deploy an order, without a second check by the gate and without a signature."""
-    return deploy(
-        engine, wanted, supply or Loaded(), now=now, wait=wait, may_serve=lambda: None, recorded=lambda done: done
-    )
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from docker.errors import ImageNotFound
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.model.image import Digest
 from tests.contract.engine import MARK, Bench, EngineContract
-
-from .conftest import archive
+from tests.integration.containers.images import archive
 
 pytestmark = pytest.mark.real
 

@@ -17,9 +17,8 @@ from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.readiness import request, trouble_at
+from tests.integration.containers.images import Declared, Image, carried_out, order
 from tests.support.place import free_port
-
-from .conftest import Declared, Image, carried_out, order
 
 pytestmark = pytest.mark.real
 
@@ -359,8 +358,8 @@ def test_cancelled_proxy_change_returns_the_address(
                 handed.set()
                 raise Cancelled("The run was cancelled as the address changed hands.")
 
+    taken = order(image(), environment, service(), other_proxy)
     with pytest.raises(Cancelled):
-        taken = order(image(), environment, service(), other_proxy)
         carried_out(Handing(engine._client), taken)
 
     assert handed.is_set()

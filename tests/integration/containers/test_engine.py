@@ -24,8 +24,7 @@ from supply_chain.errors import (
     SupplyChainError,
 )
 from supply_chain.model.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
-
-from .conftest import Image, archive
+from tests.integration.containers.images import Image, archive
 
 pytestmark = pytest.mark.real
 

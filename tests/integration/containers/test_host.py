@@ -13,9 +13,8 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostObservation, read_host
+from tests.integration.containers.images import Declared, Image, carried_out, now, order
 from tests.support.waiting import eventually
-
-from .conftest import Declared, Image, carried_out, now, order
 
 pytestmark = pytest.mark.real
 

@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind
 from supply_chain.adapters.image.layers import _Image
-from tests.unit.conftest import tries
-
-from .layered import layered
+from tests.support.examples import tries
+from tests.support.layered import MIB, layered, packed
 
 pytestmark = pytest.mark.real
 
-MIB = 1024 * 1024
 ENGINES = {"dev", "proc", "sys", "etc", ".dockerenv"}
 """Entries that the engine adds to the root of a container."""
 names = st.sampled_from(["a", "b", "c", "\udcff"])
@@ -60,14 +58,6 @@ def members(draw: st.DrawFn) -> tuple[tarfile.TarInfo, bytes]:
 
 
 layers = st.lists(st.lists(members(), max_size=5), min_size=1, max_size=3)
-
-
-def packed(entries: list[tuple[tarfile.TarInfo, bytes]], form: int = tarfile.PAX_FORMAT) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
-        for member, content in entries:
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 Seen = dict[str, tuple[object, ...]]

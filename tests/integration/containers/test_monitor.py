@@ -10,8 +10,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation, monitor
 from supply_chain.model.container import ContainerSpec, Profile, profile
 from supply_chain.model.manifest import Service
-
-from .conftest import Declared, Image, carried_out, now, order
+from tests.integration.containers.images import Declared, Image, carried_out, now, order
 
 pytestmark = pytest.mark.real
 

@@ -18,9 +18,8 @@ from supply_chain.errors import Cancelled, ImageNotFound
 from supply_chain.evidence.checks import Outcome
 from supply_chain.model.container import RUN
 from supply_chain.model.manifest import Base, Runtime
-
-from .conftest import Declared, Image, now
-from .layered import layered
+from tests.integration.containers.images import Declared, Image, now
+from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 

@@ -97,17 +97,13 @@ def dockerfile(draw: st.DrawFn) -> bytes:
     return text.replace("\n", draw(st.sampled_from(["\n", "\n", "\r\n"]))).encode()
 
 
-READ = {"read": 0, "refused": 0}
-
-
 @settings(
     max_examples=40, derandomize=True, deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(content=dockerfile())
-@pytest.mark.timeout(1200)
-def test_reader_agrees_with_the_build_record_of_generated_dockerfile(buildkit: BuildKit, content: bytes) -> None:
-    """Stages, images, mounts and caches in BuildKit's record are those that the reader found."""
+def compare(buildkit: BuildKit, read: list[bool], content: bytes) -> None:
+    """Compare the reading of a Dockerfile with BuildKit's record; add to `read` whether neither refused it."""
     reading = buildkit.read(content)
     target = reading.targets.get("")
     images = target.images if target else ()
@@ -115,16 +111,16 @@ def test_reader_agrees_with_the_build_record_of_generated_dockerfile(buildkit: B
     result = buildkit.run(content, buildkit.policy(images))
 
     if reading.error or target is None or target.error:
-        READ["refused"] += 1
+        read.append(False)
         assert result.done.status != 0, (reading.error, target and target.error)
         return
     if result.done.status:
-        READ["refused"] += 1
+        read.append(False)
         assert "denied by policy" not in result.done.stderr, result.done.stderr[-2000:]
         return
     if not (target.sources or target.execs or target.others):
         return  # BuildKit keeps no record of an empty build
-    READ["read"] += 1
+    read.append(True)
     expected = Expected(target, dict.fromkeys(images, buildkit.image), {}, NAMESPACE)
     try:
         check_record("", result.record, expected)
@@ -132,6 +128,10 @@ def test_reader_agrees_with_the_build_record_of_generated_dockerfile(buildkit: B
         raise AssertionError(f"{error}\n{content.decode()}") from error
 
 
-def test_enough_generated_dockerfiles_are_built() -> None:
-    """It runs after the test above and shows that not all of its Dockerfiles were refused."""
-    assert READ["read"] > READ["refused"] / 2
+@pytest.mark.timeout(1200)
+def test_reader_agrees_with_the_build_record_of_generated_dockerfiles(buildkit: BuildKit) -> None:
+    """Stages, images, mounts and caches in BuildKit's record are those that the reader found, mostly not refused."""
+    read: list[bool] = []
+    compare(buildkit, read)
+
+    assert read.count(True) > read.count(False) / 2

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from .conftest import (
+from tests.support.emulator import (
     ACCOUNT,
     LOGIN,
     PULL,

@@ -27,12 +27,10 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.policies import DEPLOY, INTAKE, RELEASE
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
-from tests.integration.emulator.conftest import Emulator, artifact, put_blob, put_manifest, sha
-from tests.integration.emulator.test_matrix import Account, Role, account, pushed
+from tests.integration.emulator.roles import Account, Role, pushed
+from tests.support.emulator import Emulator, artifact, put_blob, put_manifest, sha
 from tests.support.facts import requirements
-from tests.unit.conftest import EcdsaSigner
-
-__all__ = ["account"]  # a fixture
+from tests.support.signer import EcdsaSigner
 
 ROLES = ("development", "curation", "execution")
 HOLDS_BLOCKS = ("evidence/lifecycle/shop", DIGESTS)

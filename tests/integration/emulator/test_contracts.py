@@ -15,8 +15,8 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.model.image import ImageRef
 from tests.contract import kms, queue, registry
-from tests.integration.emulator.conftest import Emulator, allow
 from tests.support.content import Content
+from tests.support.emulator import Emulator, allow
 
 pytestmark = pytest.mark.real
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import ACCOUNT, LOGIN, MANIFEST, Emulator, allow, document, put_blob, sha
+from tests.support.emulator import ACCOUNT, LOGIN, MANIFEST, Emulator, allow, document, put_blob, sha
 
 pytestmark = pytest.mark.real
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.emulator.conftest import ACCOUNT, LOGIN, PULL, Emulator, allow, at
+from tests.support.emulator import ACCOUNT, LOGIN, PULL, Emulator, allow, at
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/reader"
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.emulator import EMPTY, LOGIN, PULL, PUSH, Emulator, allow, artifact, at, put_blob, put_manifest, sha
 from tests.support.waiting import eventually
-
-from .conftest import EMPTY, LOGIN, PULL, PUSH, Emulator, allow, artifact, at, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 

@@ -23,8 +23,7 @@ from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-
-from .conftest import EMPTY, MANIFEST, Emulator, put_blob, put_manifest, sha
+from tests.support.emulator import EMPTY, MANIFEST, Emulator, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 

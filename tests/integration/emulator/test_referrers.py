@@ -6,7 +6,7 @@ import concurrent.futures
 
 import pytest
 
-from .conftest import EMPTY, MANIFEST, Emulator, artifact, put_blob, put_manifest, sha
+from tests.support.emulator import EMPTY, MANIFEST, Emulator, artifact, put_blob, put_manifest, sha
 
 pytestmark = pytest.mark.real
 

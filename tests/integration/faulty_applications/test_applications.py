@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.faulty_applications.subjects import Ended
 from tests.support.waiting import eventually
 
 from .cases import CASES, STATUS, Case, End
-from .conftest import Ended
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.integration.faulty_applications.subjects import SERVING, Ended, Make, Subject
+
 from .cases import CASES, STATUS, Case, allowed, failed
-from .conftest import SERVING, Ended, Make, Subject
 
 pytestmark = pytest.mark.real
 

@@ -12,8 +12,6 @@ import pytest
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.evidence.image_status import Act, image_status, read_image_status
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import summary
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.image import FleetImage
@@ -22,29 +20,21 @@ from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, find_b
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
-from supply_chain.lifecycle.rules import Rules
 from supply_chain.model.container import profile
-from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
-from supply_chain.model.tier import Gate, TierName
+from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus
+from supply_chain.model.tier import TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.policies import DEPLOY, RELEASE
+from supply_chain.policy.policies import DEPLOY
 from supply_chain.policy.reading import read_deploy_facts
-from tests.aws.cloud import Repository
-from tests.support.content import Content
-from tests.integration.lifecycle.conftest import Shop, named
+from tests.integration.lifecycle.shop import LATER, PLACES, RULES, Shop, held, named, released, verdict
 from tests.support.builders import manifest
+from tests.support.cloud import Repository
+from tests.support.content import Content
 from tests.support.facts import requirements
 from tests.support.waiting import eventually
 
-PLACES = ("production", "staging")
-
 pytestmark = pytest.mark.real
-LATER = timedelta(days=400)
-RULES = Rules.model_validate(
-    {"name": "nightly", "floor_days": 14, "keep": {"newest": 1}, "age_out": {"superseded_days": 90},
-     "limits": {"count": 100, "share": 1}}
-)  # fmt: skip
 
 
 def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
@@ -101,22 +91,6 @@ def test_image_without_statements_has_no_block_and_no_hold(shop: Shop) -> None:
     assert (found.block, found.hold) == (None, None)
 
 
-def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
-    """Sign a verdict of the release gate: admitted if there are no reasons."""
-    policy = RELEASE.digest
-    said = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
-    shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
-
-
-def released(shop: Shop, repository: Repository, image: Content) -> StoredManifest:
-    """Release the image as curation does: signature and verdict."""
-    stored = next(each for each in shop.ecr.images(repository.name) if each.digest == image.digest)
-    ref = named(repository, image)
-    shop.store(TierName.CURATION).attach(ref, SIGNATURE, {}, stored.pushed_at)
-    verdict(shop, ref, stored.pushed_at)
-    return stored
-
-
 def known(shop: Shop, repository: Repository, *images: Content) -> tuple[FleetImage, ...]:
     """Return released images as the inventory stores them, the newest last."""
     found = []
@@ -141,10 +115,6 @@ def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJour
         for repository in tonight.repositories
     ]
     return [entry for entries in done for entry in entries]
-
-
-def held(shop: Shop, repository: Repository) -> set[Digest]:
-    return {each.digest for each in shop.ecr.images(repository.name)}
 
 
 class Killed(Exception):

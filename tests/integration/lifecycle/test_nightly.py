@@ -21,8 +21,7 @@ from supply_chain.fleet.reconcile import refresh
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.tier import TierName
-from tests.integration.lifecycle.conftest import Shop, named
-from tests.integration.lifecycle.test_lifecycle import LATER, RULES, held, released
+from tests.integration.lifecycle.shop import LATER, RULES, Shop, held, named, released
 from tests.support.builders import built, manifest
 
 pytestmark = pytest.mark.real

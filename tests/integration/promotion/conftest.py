@@ -9,7 +9,7 @@ import pytest
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState
 from cscm_laptop.prefect_server import auth_string
-from tests.ui.conftest import Ui, eyes, logged_in, started
+from tests.support.ui import Ui, eyes, logged_in, started
 
 
 @pytest.fixture(scope="module")

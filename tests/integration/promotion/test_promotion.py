@@ -17,8 +17,8 @@ from tests.support.access import Prefect
 from tests.support.application import Application
 from tests.support.command import cscm
 from tests.support.place import placed
+from tests.support.ui import Ui
 from tests.support.waiting import eventually
-from tests.ui.conftest import Ui
 
 FIRST, SECOND, NAME = "promoted-first", "promoted-second", "promoted"
 PATIENCE = 120.0

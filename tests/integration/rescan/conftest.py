@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +14,7 @@ from cscm_laptop.vulndb import ensure_database
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.vulndb import grype_environment
-from supply_chain.fleet.exposure import RescanResult, Unjudged
-from supply_chain.fleet.image import FleetImage
-from tests.integration.rescan.once import FOUND, Asked
-from tests.support.command import ROOT
-from tests.support.waiting import eventually
+from tests.integration.rescan.rescans import Counted, Rescans
 
 
 @pytest.fixture(scope="session")
@@ -76,87 +66,11 @@ def fleet(home: Home, tmp_path: Path) -> Iterator[Fleet]:
         yield running
 
 
-@dataclass
-class Counted:
-    """Grype with a log of completed runs; `leave` limits how many runs can start."""
-
-    grype: Tool
-    directory: Path
-
-    @property
-    def program(self) -> Path:
-        path = self.directory / "grype"
-        if not path.exists():
-            path.write_text(
-                f'#!/bin/sh\ncase "$1" in sbom:*) ;; *) exec {self.grype.path} "$@";; esac\n'
-                f'for each in "" {self.directory}/leave/*; do rmdir "$each" 2>/dev/null && break; done ||'
-                f" [ ! -e {self.directory}/leave ] || exec sleep 600\n"
-                f'{self.grype.path} "$@"; status=$?\n'
-                f'sha256sum "${{1#sbom:}}" | cut -c1-64 >> {self.directory}/ran\nexit $status\n'
-            )
-            path.chmod(0o755)
-            (self.directory / "ran").touch()
-        return path
-
-    @contextmanager
-    def leave(self, number: int) -> Iterator[None]:
-        """Let only `number` runs start: each takes one directory, which no other run can take."""
-        leave = self.directory / "leave"
-        for each in range(number):
-            (leave / str(each)).mkdir(parents=True)
-        yield
-        shutil.rmtree(leave)
-
-    @property
-    def ran(self) -> list[str]:
-        """The SHA-256 of the SBOM of each completed run."""
-        self.program  # noqa: B018 - makes the file
-        return (self.directory / "ran").read_text().split()
-
-
 @pytest.fixture
 def counted(grype: Tool, tmp_path: Path) -> Counted:
     directory = tmp_path / "counted"
     directory.mkdir()
     return Counted(grype, directory)
-
-
-@dataclass
-class Rescans:
-    """Runs of the rescan, each in its own process."""
-
-    fleet: Fleet
-    counted: Counted
-    database: Path
-    work: Path
-
-    def _start(self, images: Sequence[FleetImage]) -> subprocess.Popen[bytes]:
-        asked = self.work / "asked.json"
-        asked.write_text(
-            Asked(
-                host=self.fleet.host, directory=self.fleet.directory, grype=self.counted.program,
-                version=self.counted.grype.version, database=self.database, results=self.work / "results",
-                images=tuple(images),
-            ).model_dump_json()
-        )  # fmt: skip
-        command = [sys.executable, "-m", "tests.integration.rescan.once", str(asked)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def run(self, images: Sequence[FleetImage]) -> list[RescanResult | Unjudged]:
-        """Run a rescan to its end and return its results."""
-        process = self._start(images)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err.decode()
-        return FOUND.validate_json(out)
-
-    def killed(self, images: Sequence[FleetImage], after: int) -> None:
-        """Start a rescan and kill it after a number of completed scans."""
-        with self.counted.leave(after):
-            process = self._start(images)
-            kept = self.work / "results"
-            eventually(lambda: len(list(kept.glob("*/*.json"))) >= after, 120)
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from supply_chain.model.image import digest_of
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
-from tests.integration.rescan.conftest import Rescans
+from tests.integration.rescan.rescans import Rescans
 
 pytestmark = pytest.mark.real
 

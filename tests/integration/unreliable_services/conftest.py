@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,16 +25,14 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.container import OWNER as OWNED
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.sandbox import NAME, PASSING, Troubled, place
 from tests.support.access import toolbox_in
 from tests.support.application import Application
-from tests.support.command import Ran, cscm
+from tests.support.command import cscm
 from tests.support.place import clear, free_port
 
-from .fault_proxy import Fault
 from .sandbox import OWNER, PLACE, Sandbox
 from .sandbox import sandbox as made
-
-NAME = "weathered"
 
 
 @pytest.fixture(scope="session")
@@ -60,11 +57,6 @@ def application(sandbox: Sandbox, program: Path, tmp_path_factory: pytest.TempPa
     return it
 
 
-def place(port: int) -> str:
-    """Return the environment's document."""
-    return f"name: {PLACE}\ndescription: Where the sandbox is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
-
-
 @pytest.fixture(scope="session")
 def first(sandbox: Sandbox, application: Application) -> ImageRef:
     """A revision that went through the whole chain and serves."""
@@ -79,25 +71,6 @@ def serving(first: ImageRef, application: Application) -> Iterator[None]:
     """Checks that the previous deployment serves after the test."""
     yield
     assert httpx.get(application.url).status_code == 200
-
-
-PASSING = (
-    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1, agent="python-httpx"),
-    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1, agent="python-httpx"),
-    Fault(r"(PATCH|PUT) /v2/dev/\w+/blobs/uploads/", times=1),
-    Fault(r"PUT /v2/dev/\w+/manifests/sha256", status=401, times=1),
-    Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),
-    Fault(r"POST Sign$", status=400, body=b'{"__type": "ThrottlingException", "message": "slowly"}', times=1),
-)
-"""Faults that pass if the client waits or repeats the request."""
-
-
-@dataclass(frozen=True)
-class Troubled:
-    """A run during which many requests fail once."""
-
-    ran: Ran
-    ref: ImageRef
 
 
 @pytest.fixture(scope="session")

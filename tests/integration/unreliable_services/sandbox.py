@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,10 @@ from cscm_laptop.profile import Ports, Profile
 from cscm_laptop.services import stop
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.session import AwsSession
+from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.fault_proxy import Fault
 from tests.support.access import Prefect, session_of
 from tests.support.command import ROOT, Ran, cscm
 from tests.support.place import free_ports
@@ -205,3 +209,39 @@ def _state(laptop: LaptopState, directory: Path, proxy: FaultProxy, relay: Relay
             "bases": {GONE: f"{proxy.host.replace('127.0.0.1', 'localhost')}/upstream/base@sha256:{'a' * 64}"},
         }
     )
+
+
+def subject_of(sandbox: Sandbox, registry: Registry, repository: str) -> ImageRef:
+    """Push an image without layers to a repository of its own."""
+    sandbox.repository(repository)
+    config = registry.push_blob(repository, b"{}")
+    empty = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": []})
+    return ImageRef(repository=repository, digest=registry.push_manifest(repository, manifest.encode(), MANIFEST))
+
+
+NAME = "weathered"
+
+
+def place(port: int) -> str:
+    """Return the environment's document."""
+    return f"name: {PLACE}\ndescription: Where the sandbox is broken.\napplications:\n  {NAME}:\n    port: {port}\n"
+
+
+PASSING = (
+    Fault(r"HEAD /v2/dev/\w+/blobs/", status=429, headers={"Retry-After": "1"}, times=1, agent="python-httpx"),
+    Fault(r"HEAD /v2/.*/manifests/", status=503, times=1, agent="python-httpx"),
+    Fault(r"(PATCH|PUT) /v2/dev/\w+/blobs/uploads/", times=1),
+    Fault(r"PUT /v2/dev/\w+/manifests/sha256", status=401, times=1),
+    Fault(r"POST DescribeRepositories", status=400, body=b'{"__type": "ExpiredTokenException"}', times=1),
+    Fault(r"POST Sign$", status=400, body=b'{"__type": "ThrottlingException", "message": "slowly"}', times=1),
+)
+"""Faults that pass if the client waits or repeats the request."""
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """A run during which many requests fail once."""
+
+    ran: Ran
+    ref: ImageRef

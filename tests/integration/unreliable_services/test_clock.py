@@ -17,11 +17,10 @@ from supply_chain.evidence.statement import TEST_RESULT
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, Interval
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.sandbox import NAME, subject_of
 from tests.support.application import Application
 
-from .conftest import NAME
 from .sandbox import Sandbox
-from .test_registry import subject_of
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 

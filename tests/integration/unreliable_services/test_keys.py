@@ -68,6 +68,7 @@ def forbidden(sandbox: Sandbox, key: str) -> Iterator[None]:
 
 Broken = Callable[[Sandbox, str], contextlib.AbstractContextManager[None]]
 CASES = [(disabled, KeyUnusable), (dying, KeyUnusable), (forbidden, AccessDenied)]
+IDS = ["disabled", "scheduled for deletion", "without rights"]
 
 
 def test_disabled_signing_key_stops_curation(sandbox: Sandbox, candidate: ImageRef) -> None:
@@ -81,7 +82,7 @@ def test_disabled_signing_key_stops_curation(sandbox: Sandbox, candidate: ImageR
     assert not sandbox.released(f"curated/{candidate.application}", candidate.digest)
 
 
-@pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
+@pytest.mark.parametrize(("broken", "error"), CASES, ids=IDS)
 def test_unusable_signing_key_signs_nothing(
     sandbox: Sandbox, cosign: Callable[[TierName], Cosign], broken: Broken, error: type[SupplyChainError]
 ) -> None:
@@ -93,17 +94,28 @@ def test_unusable_signing_key_signs_nothing(
     assert cosign(TierName.CURATION).sign(STATEMENT)
 
 
-@pytest.mark.parametrize(("broken", "error"), CASES, ids=["disabled", "scheduled for deletion", "without rights"])
+@pytest.mark.parametrize(("broken", "error"), CASES, ids=IDS)
 def test_unusable_content_key_encrypts_nothing(
     sandbox: Sandbox, kms: Callable[[TierName], Kms], broken: Broken, error: type[SupplyChainError]
 ) -> None:
     """A copy whose key cannot be unwrapped would be lost."""
     ours, key = kms(TierName.CURATION), "alias/cscm-content"
     with broken(sandbox, key), pytest.raises(error):
-        verify_content_key(ours, key)
         ours.wrap(key, b"secret", {})
 
     assert ours.wrap(key, b"secret", {})
+
+
+@pytest.mark.parametrize("broken", [disabled, dying])
+def test_verification_of_the_content_key_finds_unusable_one(
+    sandbox: Sandbox, kms: Callable[[TierName], Kms], broken: Broken
+) -> None:
+    """Curation verifies it before it copies the image."""
+    ours, key = kms(TierName.CURATION), "alias/cscm-content"
+    with broken(sandbox, key), pytest.raises(KeyUnusable, match="is not enabled"):
+        verify_content_key(ours, key)
+
+    assert verify_content_key(ours, key)
 
 
 def test_kms_outage_is_retryable(

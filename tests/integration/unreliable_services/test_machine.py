@@ -14,12 +14,11 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.sandbox import NAME, place, subject_of
 from tests.support.application import Application
 
-from .conftest import NAME, place
 from .fault_proxy import Fault
 from .sandbox import GONE, Sandbox
-from .test_registry import subject_of
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 

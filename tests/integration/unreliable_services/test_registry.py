@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 
 import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
-from supply_chain.adapters.registry.client import MANIFEST, Registry
+from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import LONGEST_WAIT
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
@@ -19,6 +18,7 @@ from supply_chain.errors import ImageDamaged, RegistryUnavailable
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.tier import TierName
+from tests.integration.unreliable_services.sandbox import subject_of
 from tests.support.application import Application
 
 from .fault_proxy import Fault
@@ -156,12 +156,3 @@ def test_expired_registry_token_is_replaced_once(sandbox: Sandbox, registry: Of,
         with sandbox.proxy.broken(fault) as asked:
             ours.referrers(candidate)
         assert [each.split()[1].startswith("/v2/") for each in asked] == [True, False, True], asked
-
-
-def subject_of(sandbox: Sandbox, registry: Registry, repository: str) -> ImageRef:
-    """Push an image without layers to a repository of its own."""
-    sandbox.repository(repository)
-    config = registry.push_blob(repository, b"{}")
-    empty = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": []})
-    return ImageRef(repository=repository, digest=registry.push_manifest(repository, manifest.encode(), MANIFEST))

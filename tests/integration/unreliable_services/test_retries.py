@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import PASSING, Troubled
+from tests.integration.unreliable_services.sandbox import PASSING, Troubled
 
 pytestmark = pytest.mark.real
 

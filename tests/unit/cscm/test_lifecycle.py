@@ -11,14 +11,7 @@ from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult, RunsFrom
 from supply_chain.lifecycle.plan import read_plan, write_plan
-from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
-from tests.support.stock import NOW, RULES, ref, stock
-from tests.unit.lifecycle.test_plan import newest
-
-
-def planned(count=100):
-    rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
-    return plan_of(stock(*newest(1)), rules, NOW)
+from tests.support.stock import NOW, planned, ref
 
 
 @pytest.fixture

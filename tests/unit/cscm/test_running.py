@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from cscm import lifecycle, running
 from cscm.main import main
 from supply_chain.lifecycle.plan import write_plan
-from tests.unit.cscm.test_lifecycle import planned
+from tests.support.stock import planned
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
 CALLS = {

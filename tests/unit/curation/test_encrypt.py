@@ -23,7 +23,7 @@ from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
 from tests.support.memory_kms import ACCOUNT, MemoryKms
 from tests.support.memory_registry import MemoryRepository
-from tests.unit.conftest import EcdsaSigner
+from tests.support.signer import EcdsaSigner
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ARN = f"{ACCOUNT}key/"

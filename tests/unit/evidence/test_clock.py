@@ -20,7 +20,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import DIGEST, NOON
-from tests.unit.conftest import World
+from tests.support.world import World
 
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
 AT = NOON.isoformat()

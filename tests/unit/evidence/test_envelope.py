@@ -13,7 +13,7 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.envelope import END, _Bundle, envelope_in, keys_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import EcdsaSigner
+from tests.support.signer import EcdsaSigner
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 STATEMENT = about(IMAGE, TEST_RESULT, {"result": "PASSED"})

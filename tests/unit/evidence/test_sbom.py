@@ -24,7 +24,7 @@ from supply_chain.evidence.statement import BUNDLE, SBOM, about
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tests.unit.conftest import digest_of
+from tests.support.signer import digest_of
 
 LATER = "2026-11-24T12:00:01+00:00"
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -228,9 +228,9 @@ def test_only_syft_format_is_read(world, make, signed):
     evidence = signed({**predicate, "references": [spdx, *predicate["references"]]})
 
     assert packages_in(evidence, world.registry.content) == {("deb", "openssl", "pkg:deb/openssl")}
+    twice = signed({**predicate, "references": 2 * predicate["references"]}, created=LATER)
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        twice = {**predicate, "references": 2 * predicate["references"]}
-        packages_in(signed(twice, created=LATER), world.registry.content)
+        packages_in(twice, world.registry.content)
 
 
 def test_sbom_error_is_cut_to_500_characters(world, make, signed):

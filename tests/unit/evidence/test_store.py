@@ -18,7 +18,8 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
 from tests.support.memory_registry import MemoryRegistry
-from tests.unit.conftest import EcdsaSigner, World
+from tests.support.signer import EcdsaSigner
+from tests.support.world import World
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

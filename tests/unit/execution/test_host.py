@@ -18,7 +18,7 @@ from supply_chain.execution.host import (
 from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
 from tests.support.memory_engine import MemoryEngine
-from tests.unit.execution.test_monitor import EXPECTED, NOON
+from tests.unit.execution.expected import EXPECTED, NOON
 
 AGENT, OTHER = ("sha256:" + digit * 64 for digit in "de")
 STRANGER, OWN, REVERSE_PROXY = "9" * 64, EXPECTED.container, EXPECTED.reverse_proxy

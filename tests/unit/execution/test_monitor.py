@@ -3,7 +3,6 @@
 import http.server
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import pytest
 
@@ -20,32 +19,12 @@ from supply_chain.model.container import (
     LocalImage,
     Published,
     Volume,
-    configuration_digest,
     container_name,
-    profile,
 )
 from supply_chain.model.image import short
-from supply_chain.model.manifest import Probe, Runtime
 from tests.support.memory_engine import MemoryEngine, Program
+from tests.unit.execution.expected import DIGEST, EXPECTED, HARDENED, NOON, OTHER, PROXY
 
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-DIGEST, OTHER, PROXY = ("sha256:" + digit * 64 for digit in "abc")
-HARDENED = profile(Runtime(writable=("/tmp",)))
-EXPECTED = Expected(
-    environment="staging",
-    application="hello",
-    digest=DIGEST,
-    container="1" * 64,
-    name="staging-hello-aaaaaaaaaaaa-1",
-    reverse_proxy="2" * 64,
-    proxy=PROXY,
-    address="127.0.0.1",
-    port=18080,
-    probe=Probe(port=8080),
-    settings={"GREETING": "hi"},
-    profile=HARDENED,
-    configuration=configuration_digest({"GREETING": "hi"}, HARDENED),
-)
 CONTAINER = Container(
     id="1" * 64,
     name=EXPECTED.name,

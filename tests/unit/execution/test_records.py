@@ -7,76 +7,16 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.records import read_expected, record
-from supply_chain.model.container import profile
+from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import TierName
-from tests.support.memory_ecr import MemoryEcr
+from tests.support.records import EXECUTION, FIRST, SECOND
 
-FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
-EXECUTION = TierName.EXECUTION
 PLACES = ("production", "staging")
 
 
 def image(number: int) -> ImageRef:
     return ImageRef(repository="curated/hello", digest=f"sha256:{number:064x}")
-
-
-class Registry(MemoryEcr):
-    """ECR and registry that record what is read. `ahead` maps a signing time to the lead of its signer's clock."""
-
-    def __init__(self, world):
-        super().__init__(world.registry)
-        self.asked, self.listed, self.ahead = [], [], {}
-
-    def repositories(self, prefix):
-        self.listed.append(prefix)
-        return super().repositories(prefix)
-
-    def manifest(self, ref):
-        self.asked.append(ref.repository)
-        return self.registry.manifest(ref)
-
-    def sign_at(self, signed):
-        """Push, from now on, one second after something was signed."""
-        self.registry.clock = lambda: signed + timedelta(seconds=1) - self.ahead.get(signed, timedelta())
-
-
-@pytest.fixture
-def registry(world):
-    return Registry(world)
-
-
-@pytest.fixture
-def deployed(world, make, registry):
-    """Return a function that records a deployment a number of seconds after noon."""
-
-    def run(ref=FIRST, after=0, signer=EXECUTION, **changes):
-        values = {
-            "environment": "staging",
-            "application": "hello",
-            "digest": ref.digest,
-            "container": "1" * 64,
-            "name": f"staging-hello-{after}",
-            "reverse_proxy": "2" * 64,
-            "proxy": "sha256:" + "f" * 64,
-            "address": "127.0.0.1",
-            "port": 8080,
-            "probe": Probe(port=8080),
-            "settings": {"GREETING": "hello"},
-            "profile": profile(make.manifest().runtime),
-            "configuration": "sha256:" + "e" * 64,
-            "changed": True,
-            "started_at": make.noon,
-        }
-        deployment, now = Deployment(**{**values, **changes}), make.noon + timedelta(seconds=after)
-        registry.sign_at(now)
-        return record(deployment, ref, world.store(signer), now)
-
-    return run
 
 
 @pytest.fixture

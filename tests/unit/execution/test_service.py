@@ -25,7 +25,7 @@ from supply_chain.policy.policies import DEPLOY
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
-from tests.unit.conftest import EcdsaSigner
+from tests.support.signer import EcdsaSigner
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")

@@ -4,8 +4,8 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
-from supply_chain.model.image import ImageRef, StorageStatus
-from tests.support.memory_ecr import MemoryEcr
+from supply_chain.model.image import ImageRef
+from tests.support.stock import holding
 
 
 def digest(number):
@@ -14,14 +14,6 @@ def digest(number):
 
 def ref(number, repository="curated/hello"):
     return ImageRef(repository=repository, digest=digest(number))
-
-
-def holding(*refs):
-    """Return a registry with these archived images."""
-    ecr = MemoryEcr()
-    for each in refs:
-        ecr.registry.add(each, status=StorageStatus.ARCHIVED)
-    return ecr
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
-from tests.support.stock import NOW, RULES, image, ref, stock
-from tests.unit.lifecycle.test_plan import newest
+from tests.support.stock import NOW, RULES, image, newest, ref, stock
 
 BASE = "curated/base/hello"
 

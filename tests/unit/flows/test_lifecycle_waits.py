@@ -14,8 +14,7 @@ from flows import lifecycle
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
-from tests.support.stock import NOW, RULES, stock
-from tests.unit.lifecycle.test_plan import newest
+from tests.support.stock import NOW, RULES, newest, stock
 
 STRICT = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 

@@ -14,7 +14,8 @@ from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.sbom import packages_in
 from supply_chain.evidence.statement import SBOM, TEST_RESULT, VerifiedStatement, about, read_statement
 from supply_chain.model.image import ImageRef
-from tests.unit.conftest import World, tries
+from tests.support.examples import tries
+from tests.support.world import World
 from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Admitted, Refused
+from tests.support.examples import tries
 from tests.support.pieces import EVERY, Judged, where
-from tests.unit.conftest import World, tries
+from tests.support.world import World
 from tests.unit.fuzz.changes import JSON, changed
 
 CONFIDENTIAL = {

@@ -20,7 +20,7 @@ from supply_chain.model.tier import TierName, curated_repository, development_re
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.text import plain_text, plain_text_lines
 from supply_chain.vulnerability.findings import Distribution
-from tests.unit.conftest import tries
+from tests.support.examples import tries
 
 component = st.from_regex(r"\A[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}\Z")
 names = st.lists(component, min_size=1, max_size=3).map("/".join).filter(lambda text: len(text) > 1)

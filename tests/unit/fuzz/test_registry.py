@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cscm_laptop.emulator.api import ApiError, page
 from cscm_laptop.emulator.images import detail, holders
-from tests.unit.conftest import tries
+from tests.support.examples import tries
 from tests.unit.fuzz.changes import JSON, changed
 
 DIGEST = "sha256:" + "a" * 64

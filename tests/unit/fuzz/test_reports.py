@@ -11,7 +11,8 @@ from supply_chain.errors import ScannerFailed
 from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
 from supply_chain.vulnerability.scanner import Sbom
 from tests.support.builders import NOON
-from tests.unit.conftest import Program, tries
+from tests.support.examples import tries
+from tests.support.program import Program
 from tests.unit.fuzz.changes import JSON, changed, recorded
 
 DATABASE = Database(kind="starter", built=NOON, digest="xxh64:0")

@@ -14,6 +14,7 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import is_base_repository
+from tests.support.examples import tries
 from tests.support.stock import (
     NOW,
     RULES,
@@ -24,13 +25,13 @@ from tests.support.stock import (
     digest,
     image,
     member,
+    newest,
     part,
     ref,
     stands,
     stock,
+    stocks,
 )
-from tests.unit.conftest import tries
-from tests.unit.lifecycle.test_plan import newest, stocks
 
 
 def carried_out(tonight, registry, present, block, journal):

@@ -15,6 +15,7 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import EvidenceSummary, find_in_use
 from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
+from tests.support.examples import tries
 from tests.support.stock import (
     NOW,
     RULES,
@@ -23,14 +24,15 @@ from tests.support.stock import (
     digest,
     image,
     member,
+    newest,
     part,
     ref,
     running,
     stands,
     stock,
+    stocks,
     stored,
 )
-from tests.unit.conftest import tries
 
 BASE = "curated/base/python"
 OLD = {"days": 400, "passed": True, "environments": ("staging",)}
@@ -42,11 +44,6 @@ def planned(*images, rules=RULES, **others):
         int(step.ref.digest[7:], 16): (step.action.value, step.rule)
         for step in plan_lifecycle(stock(*images, **others), rules, NOW).steps
     }
-
-
-def newest(*numbers):
-    """Return enough newer released images that no older one is kept as one of the newest."""
-    return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
 
 
 def test_plan_deletes_superseded_image_with_its_referrers():
@@ -683,58 +680,6 @@ def test_in_use_separates_deployments_of_applications():
         digest(1): ["staging"],
         digest(7): ["staging, as the reverse proxy of hello"],
     }
-
-
-@st.composite
-def stocks(draw):
-    """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
-    numbers = range(1, draw(st.integers(2, 9)))
-    days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
-    names = st.sampled_from(["curated/hello", "curated/shop", "curated/base/python"])
-    images = [
-        image(
-            n, draw(days), repository=draw(names), passed=draw(st.sampled_from([True, True, False, None])),
-            signed=draw(st.booleans()), tags=("t",) if draw(st.booleans()) else (),
-            pulled_at=ago(draw(days)) if draw(st.booleans()) else None,
-            status=draw(st.sampled_from(["ACTIVE", "ACTIVE", "ARCHIVED", "ACTIVATING"])),
-            exploited=draw(st.sampled_from([False, False, True])),
-            unreadable=draw(st.sampled_from(["", "", "", "damaged"])),
-            bases=tuple(draw(st.lists(st.sampled_from(numbers), max_size=2))),
-            running=(running(n, draw(days)),) if draw(st.integers(0, 5)) == 0 else (),
-        )
-        for n in numbers
-    ]  # fmt: skip
-    every = [*numbers, *range(100, 106), 999]
-    parts = [
-        part(
-            n, draw(days), repository=draw(names), subject=draw(st.sampled_from([None, *every])),
-            copy_of=draw(st.sampled_from([None, None, *numbers])),
-            children=tuple(draw(st.lists(st.sampled_from(every), max_size=2))),
-            guessed=draw(st.integers(0, 3)) == 0,
-        )
-        for n in range(100, 100 + draw(st.integers(0, 6)))
-    ]  # fmt: skip
-    parts += [
-        member(
-            each,
-            children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))),
-            guessed=draw(st.integers(0, 3)) == 0,
-        )
-        for each in images
-        if draw(st.integers(0, 3)) == 0
-    ]
-    deployments = draw(
-        st.lists(
-            st.builds(
-                deployed, st.sampled_from(numbers), days, st.sampled_from(["staging", "production"]),
-                st.sampled_from(["hello", "shop"]), st.sampled_from([None, *numbers]),
-            ), max_size=5,
-        )
-    )  # fmt: skip
-    ruled = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
-    return stock(
-        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(ruled)) for i in images}
-    )
 
 
 def touched(found):

@@ -17,11 +17,8 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Gate, TierName
-from tests.support.stock import NOW, RULES, ago, digest, image, ref, stands, stored
-from tests.unit.execution import test_records
-from tests.unit.lifecycle.test_plan import newest
-
-registry, deployed = test_records.registry, test_records.deployed
+from tests.support.records import FIRST, SECOND
+from tests.support.stock import NOW, RULES, ago, digest, image, newest, ref, stands, stored
 
 
 @pytest.fixture
@@ -198,7 +195,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
     read, registry, world, deployed, make, needed, decided_by, listed
 ):
     """The copy is what runs; the inventory lists it as an image that no gate admitted."""
-    plain, left = test_records.FIRST, stored(11, subject=test_records.FIRST.digest)
+    plain, left = FIRST, stored(11, subject=FIRST.digest)
     hold(registry, {"curated/hello": [stored(2), left]})
     record = record_of(make, (1, 2))
     record["copy"]["plain"] = plain.digest
@@ -241,7 +238,7 @@ def test_reading_copies_of_one_image_raises_if_record_unreadable(read, world, ma
 def test_deployments_include_every_signed_record(read, deployed):
     """Earlier records, all applications and reverse proxies are included."""
     deployed(after=2)
-    deployed(test_records.SECOND, after=1, environment="production")
+    deployed(SECOND, after=1, environment="production")
     other = ImageRef(repository="curated/shop", digest=digest(7))
     deployed(other, after=3, application="shop")
     deployed(after=9, signer=TierName.CURATION)
@@ -249,8 +246,8 @@ def test_deployments_include_every_signed_record(read, deployed):
     found = read.deployments(None)
 
     assert [(d.environment, d.application, d.digest) for d in found] == [
-        ("production", "hello", test_records.SECOND.digest),
-        ("staging", "hello", test_records.FIRST.digest),
+        ("production", "hello", SECOND.digest),
+        ("staging", "hello", FIRST.digest),
         ("staging", "shop", digest(7)),
     ]
     assert {(d.proxy, d.address) for d in found} == {("sha256:" + "f" * 64, "http://127.0.0.1:8080/")}
@@ -347,6 +344,6 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
 
     assert (whole.images, whole.read_at) == (images, NOW + timedelta(days=1))
     assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]
-    assert [d.digest for d in whole.deployments] == [test_records.FIRST.digest]
+    assert [d.digest for d in whole.deployments] == [FIRST.digest]
     assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
     assert [m.stored for m in whole.members] == [stored(1), stored(2)]

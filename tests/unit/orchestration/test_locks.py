@@ -221,10 +221,13 @@ async def test_next_run_lock_lets_one_run_work_and_one_wait(name):
 async def test_lock_reports_run_by_its_invocation(name):
     """The labels of the containers and images of a run have the same value."""
 
-    async def fails():
-        raise ValueError(locks.invocation())
+    class Failed(Exception):
+        pass
 
-    with pytest.raises(ValueError) as error:
+    async def fails():
+        raise Failed(locks.invocation())
+
+    with pytest.raises(Failed) as error:
         await takes(name, fails)
 
     async with run_lock(name) as before:

@@ -7,27 +7,7 @@ import pytest
 from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
 from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, discard, find_dead_message, replay
 from supply_chain.promotion.coalescing import AT_ONCE
-from tests.support.memory_queue import MemoryQueue
-from tests.unit.promotion.test_pushes import message
-
-
-class Enough(BaseException):
-    """Raised to end the bridge once its queue is empty."""
-
-
-@dataclass
-class Queue(MemoryQueue):
-    """A queue that is unavailable for `down` receives."""
-
-    down: int = 0
-
-    def receive(self, *, patient):
-        if self.down:
-            self.down -= 1
-            raise AwsUnavailable("AWS did not answer\ntry again")
-        if not self.held and patient:
-            raise Enough
-        return super().receive(patient=patient)
+from tests.support.pushes import Enough, Queue, message
 
 
 @dataclass

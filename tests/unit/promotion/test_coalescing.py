@@ -12,7 +12,7 @@ from supply_chain.errors import AwsUnavailable, EventNotTaken
 from supply_chain.promotion.bridge import Bridge
 from supply_chain.promotion.coalescing import AGAIN, AT_ONCE, FOLLOW, LOOK
 from tests.support.memory_queue import MemoryQueue
-from tests.unit.promotion.test_pushes import message
+from tests.support.pushes import message
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 VISIBLE = 30.0

@@ -6,7 +6,7 @@ from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
-from tests.unit.promotion.conftest import CURATION, DEV, POLICY, digest
+from tests.unit.promotion.chain import CURATION, DEV, POLICY, digest
 
 
 def test_missed_is_empty_without_signed_offer(chain):

@@ -1,40 +1,11 @@
 """read_push: an ECR event is a pushed image of dev/*, an attachment or unreadable."""
 
-import json
-
 import pytest
 
 from supply_chain.errors import EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import read_push
-
-DIGEST = "sha256:" + "a" * 64
-GONE = object()
-
-
-def message(envelope=None, **detail):
-    """Return the event of Amazon's user guide with changes; `GONE` leaves out a key."""
-    said = {
-        "result": "SUCCESS",
-        "repository-name": "dev/hello",
-        "image-digest": DIGEST,
-        "action-type": "PUSH",
-        "image-tag": "3f2a1c0",
-        **{key.replace("_", "-"): value for key, value in detail.items()},
-    }
-    whole = {
-        "version": "0",
-        "id": "13cde686-328b-6117-af20-0e5566167482",
-        "detail-type": "ECR Image Action",
-        "source": "aws.ecr",
-        "account": "123456789012",
-        "time": "2026-11-24T12:00:00Z",
-        "region": "us-west-2",
-        "resources": [],
-        "detail": {key: value for key, value in said.items() if value is not GONE},
-        **(envelope or {}),
-    }
-    return json.dumps({key: value for key, value in whole.items() if value is not GONE})
+from tests.support.pushes import DIGEST, GONE, message
 
 
 def test_push_event_names_image_by_digest():

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.model.tier import Gate
 from supply_chain.promotion.released import next_environment
-from tests.unit.promotion.conftest import CURATION
+from tests.unit.promotion.chain import CURATION
 
 
 def test_released_image_moves_through_declared_environments(chain):

@@ -11,7 +11,7 @@ from supply_chain.model.manifest import Probe
 from supply_chain.promotion.response import deployed_image, find_deployments, make_response
 from supply_chain.reports import alert_page, response_page
 from tests.support.builders import DIGEST, OTHER
-from tests.unit.promotion.test_soaking import DRIFT, look
+from tests.support.observations import DRIFT, look
 
 IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
 HOSTILE = "x` | <img src=x> \x1b[31m"

@@ -5,30 +5,11 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.evidence.soak import Soak
-from supply_chain.execution.monitor import Deviation, Observation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
 from tests.support.builders import DIGEST, NOON, OTHER
-
-FIVE = timedelta(minutes=5)
-DRIFT = Deviation(code="drift.files", fact="f", remedy="r")
-
-
-def look(minutes, **changes):
-    """Return a healthy observation a number of minutes after noon."""
-    values = {
-        "at": NOON + timedelta(minutes=minutes),
-        "environment": "staging",
-        "application": "hello",
-        "name": "staging-hello-1",
-        "container": "c1",
-        "wanted": DIGEST,
-        "running": DIGEST,
-        "healthy": True,
-        "started_at": NOON - FIVE,
-    }
-    return Observation(**{**values, **changes})
+from tests.support.observations import DRIFT, FIVE, look
 
 
 def after(*looks):

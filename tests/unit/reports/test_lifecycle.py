@@ -4,8 +4,7 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.reports import applied_rows, plan_lines, plan_rows
-from tests.support.stock import NOW, RULES, digest, image, part, ref, running, stands, stock
-from tests.unit.lifecycle.test_plan import newest
+from tests.support.stock import NOW, RULES, digest, image, newest, part, ref, running, stands, stock
 
 
 def planned(limits=None):

@@ -10,11 +10,11 @@ from supply_chain.errors import ImageNotFound
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short
 from tasks import inventory as tasks
+from tests.support import fleet as fleets
 from tests.support.memory_engine import MemoryEngine
-from tests.unit.fleet import conftest
 
 OTHER = "sha256:" + "b" * 64
-fleet = conftest.fleet
+fleet = fleets.fleet
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import lifecycle
-from tests.support.stock import NOW, RULES, Shelf, digest, image, ref, stock
-from tests.unit.lifecycle.test_plan import newest
+from tests.support.stock import NOW, RULES, Shelf, digest, image, newest, ref, stock
 
 TASKS = (
     lifecycle.plan,

@@ -13,7 +13,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostObservation
 from supply_chain.execution.monitor import Deviation, Observation
 from tasks import monitor
-from tests.unit.execution.test_monitor import DIGEST, NOON
+from tests.support.builders import DIGEST, NOON
 
 
 @pytest.fixture

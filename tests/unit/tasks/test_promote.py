@@ -18,7 +18,7 @@ from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
 from tests.support.builders import OTHER
-from tests.unit.promotion.test_soaking import look
+from tests.support.observations import look
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 

@@ -14,7 +14,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import soak as soaking
 from tests.support.builders import DIGEST, NOON
-from tests.unit.promotion.test_soaking import look
+from tests.support.observations import look
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 

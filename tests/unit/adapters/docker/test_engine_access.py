@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from supply_chain.adapters.docker.engine_reading import parse_access, parse_history
-from tests.unit.adapters.docker.test_engine import INSPECTED
+from tests.unit.adapters.docker.inspected import INSPECTED
 
 PLAIN = {"NetworkMode": "bridge", "IpcMode": "private", "MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": ["/proc/sys"]}
 

@@ -21,8 +21,8 @@ from supply_chain.adapters.git.repository import _without_credentials
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
 from tests.support.dockerignore import ignored
+from tests.support.examples import tries
 from tests.support.repositories import APPLICATION, commit, git, make_repository, write
-from tests.unit.conftest import tries
 
 
 def source(directory, revision=None):

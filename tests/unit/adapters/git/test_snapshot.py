@@ -17,8 +17,8 @@ from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import digest_of
 from tests.support.dockerignore import ignored
+from tests.support.examples import tries
 from tests.support.repositories import APPLICATION, DECLARATION, commit, git, make_repository, write
-from tests.unit.conftest import tries
 
 
 @contextlib.contextmanager

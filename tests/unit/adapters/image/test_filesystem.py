@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.image import filesystem
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, LayerInvalid, escape_path
-from tests.unit.conftest import tries
+from tests.support.examples import tries
 
 
 def entry(name, kind=tarfile.REGTYPE, to="", mode=0o755, **fields):

@@ -44,3 +44,14 @@ def layered(path: Path, layers: Sequence[bytes], config: dict[str, object] | Non
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
     return str(top["digest"])
+
+
+MIB = 1024 * 1024
+
+
+def packed(entries: list[tuple[tarfile.TarInfo, bytes]], form: int = tarfile.PAX_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
+        for member, content in entries:
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

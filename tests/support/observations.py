@@ -1,0 +1,27 @@
+"""Observations of a deployment, healthy and not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from supply_chain.execution.monitor import Deviation, Observation
+from tests.support.builders import DIGEST, NOON
+
+FIVE = timedelta(minutes=5)
+DRIFT = Deviation(code="drift.files", fact="f", remedy="r")
+
+
+def look(minutes, **changes):
+    """Return a healthy observation a number of minutes after noon."""
+    values = {
+        "at": NOON + timedelta(minutes=minutes),
+        "environment": "staging",
+        "application": "hello",
+        "name": "staging-hello-1",
+        "container": "c1",
+        "wanted": DIGEST,
+        "running": DIGEST,
+        "healthy": True,
+        "started_at": NOON - FIVE,
+    }
+    return Observation(**{**values, **changes})

@@ -1,0 +1,153 @@
+"""The images of one application in memory, on which promotion moves are planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SIGNATURE, SOAK, SUMMARY
+from supply_chain.evidence.summary import summary
+from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.records import record
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.verdict import execution_place, verdict_places
+from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.released import View, missed_deployments, plan_deployment
+from tests.support.pieces import Pieces
+
+DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
+PLACES = ("staging", "production")
+POLICY = "sha256:" + "9" * 64
+
+
+def digest(number):
+    return f"sha256:{number:064x}"
+
+
+@dataclass
+class Chain:
+    """The images of one application by number; the image that was pushed last has the highest number."""
+
+    pieces: Pieces
+    make: object
+    offered: list[int] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    archived: list[int] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    approval: str = "none"
+    asked: int | None = 60
+    placed: tuple[str, ...] = PLACES
+    others: tuple[str, ...] = ()
+    after: str | None = None
+
+    def dev(self, number):
+        return ImageRef(repository="dev/hello", digest=digest(number))
+
+    def curated(self, number):
+        return ImageRef(repository="curated/hello", digest=digest(number))
+
+    def offer(self, number, *, signed=True, **declared):
+        self.offered.append(number)
+        if signed:
+            self.pieces.attach(self.dev(number), DEV, PROVENANCE, self._provenance(number, declared))
+
+    def _provenance(self, number, declared):
+        what = {"environments": list(PLACES), **declared}
+        return self.make.provenance(built={"digest": digest(number)}, **what)
+
+    def judge(self, number, gate, *codes, hour=0):
+        """Sign a verdict; without reasons, it admits the image."""
+        ref = self.dev(number) if gate is Gate.INTAKE else self.curated(number)
+        where = verdict_places(ref, gate, admitted=not codes)[0]
+        signer = EXECUTION if gate is Gate.DEPLOY else CURATION
+        reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
+        at = self.make.noon + timedelta(hours=hour)
+        said = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
+        self.pieces.attach(where, signer, SUMMARY, said.predicate())
+
+    def release(self, number, hour=0, **declared):
+        self.released.append(number)
+        self.pieces.attach(self.curated(number), DEV, PROVENANCE, self._provenance(number, declared))
+        self.judge(number, Gate.INTAKE)
+        self.judge(number, Gate.RELEASE, hour=hour)
+        self.pieces.attach(self.curated(number), CURATION, SIGNATURE, {})
+
+    def deploy(self, number, environment="staging", container="1", hour=0):
+        self.running[environment] = number
+        known = Deployment(
+            environment=environment, application="hello", digest=digest(number), container=container, name="n",
+            reverse_proxy="2",
+            proxy=digest(0), address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={},
+            profile=profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
+            started_at=self.make.noon,
+        )  # fmt: skip
+        at = self.make.noon + timedelta(hours=hour)
+        record(known, self.curated(number), self.pieces.world.store(EXECUTION), at)
+
+    def soak(self, number, environment="staging", signer=EXECUTION, seconds=60, container="1"):
+        until = self.make.noon + timedelta(seconds=seconds)
+        said = Soak(environment=environment, digest=digest(number), container=container, since=self.make.noon,
+                    until=until, looks=2, asked=seconds)  # fmt: skip
+        self.pieces.attach(self._evidence(number), signer, SOAK, said.predicate())
+
+    def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION):
+        at = self.make.noon + timedelta(hours=hour)
+        said = Approval(environment=environment, digest=digest(number), decision=decision, by="Ada", reason="so",
+                        decided=at)  # fmt: skip
+        self.pieces.attach(self._evidence(number), signer, APPROVAL, said.predicate())
+
+    def _evidence(self, number):
+        return execution_place(self.curated(number))
+
+    # the registry and the documents of an operator
+
+    def newest_first(self, repository, *, archived=False):
+        if repository in self.others:
+            return (ImageRef(repository=repository, digest=digest(1)),)
+        numbers = self.offered if repository.startswith("dev/") else self.released
+        if not archived:
+            numbers = [number for number in numbers if number not in self.archived]
+        return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))
+
+    def repositories(self, prefix):
+        known = ("curated/hello", "dev/hello", *self.others)
+        return tuple(sorted(name for name in known if name.startswith(prefix)))
+
+    def read(self, name):
+        if name not in PLACES:
+            raise SettingInvalid(f"There is no environment {name!r}.\nThere are others.")
+        places = {"hello": {"port": 8080}} if name in self.placed else {}
+        approval = self.approval if name == "production" else "none"
+        after = self.after if name == "production" else None
+        return Environment(name=name, applications=places, approval=approval, soak=self.asked, after=after)
+
+    def current(self, application, environment):
+        assert application == "hello"
+        number = self.running.get(environment)
+        return None if number is None else self.curated(number)
+
+    # the functions under test
+
+    def to_curation(self, number):
+        return plan_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+
+    def newest(self, number):
+        return plan_newest_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+
+    def onward(self, number, after=None):
+        return plan_deployment(self.curated(number), after, self._view)
+
+    def missed(self, *, shallow=False):
+        found = missed_curations(self, self.pieces.world.store(CURATION), shallow=shallow)
+        return (*found, *missed_deployments(self._view))
+
+    @property
+    def _view(self):
+        return View(self, self.pieces.world.store(EXECUTION), self.read, self.current)
