@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
@@ -22,13 +24,15 @@ class TestEcr(EcrContract):
         adapter = Ecr(repository.ecr, "unused")
 
         def put(name: str, content: Content, *tags: str) -> ImageRef:
-            assert name == repository.name
-            repository.put(content, *tags)
+            dataclasses.replace(repository, name=name).put(content, *tags)
             return ImageRef(repository=name, digest=content.digest)
 
         def wait(ref: ImageRef) -> None:
             eventually(lambda: adapter.status(ref) is StorageStatus.ACTIVE, repository.cloud.patience)
 
-        yield Bench(adapter, repository.name, put, lambda ref: repository.pull(ref.digest).status_code == 200, wait)
+        def can_pull(ref: ImageRef) -> bool:
+            return repository.pull(ref.digest).status_code == 200
+
+        yield Bench(adapter, repository.name, put, can_pull, wait, httpx.HTTPStatusError)
         for name in adapter.repositories(f"{repository.name}/"):
             repository.ecr.delete_repository(repositoryName=name, force=True)

@@ -24,15 +24,23 @@ ACTIVE, ARCHIVED, ACTIVATING = StorageStatus.ACTIVE, StorageStatus.ARCHIVED, Sto
 
 
 class EcrPort(
-    apply.Registry, decisions.Storage, reading.Images, moves.Images, Repositories, RepositoryEncryption, Digests, Protocol
+    apply.Registry,
+    decisions.Storage,
+    reading.Images,
+    moves.Images,
+    Repositories,
+    RepositoryEncryption,
+    Digests,
+    Protocol,
 ):
     """All that the model asks of the administration of repositories."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """ECR with an empty repository. `put` pushes content to a repository under tags, or by its digest.
+    """ECR with an empty repository.
 
+    `put` pushes content to a repository under tags, or by its digest; it raises `refused` if the registry refuses that.
     `can_pull` says whether the registry answers with a manifest. `wait_until_active` waits for the end of a restore.
     """
 
@@ -41,6 +49,7 @@ class Bench:
     put: Callable[..., ImageRef]
     can_pull: Callable[[ImageRef], bool]
     wait_until_active: Callable[[ImageRef], object]
+    refused: type[Exception]
 
     def push(self, *tags: str) -> tuple[ImageRef, Content]:
         """Push an image that differs from all others."""
@@ -103,6 +112,17 @@ class EcrContract:
         assert bench.ecr.encryption(name) == ("AES256", None)
         assert bench.ecr.repositories(name) == (name,)
         assert bench.ecr.repositories(bench.repository) == (bench.repository, name)
+
+    def test_tag_in_immutable_repository_does_not_move(self, bench: Bench) -> None:
+        """A tag of a curated image can therefore be trusted."""
+        name = f"{bench.repository}/created"
+        bench.ecr.ensure_repository(name, immutable=True, key=None)
+        ref = bench.put(name, Content.image("first"), "one")
+
+        with pytest.raises(bench.refused):
+            bench.put(name, Content.image("second"), "one")
+
+        assert bench.ecr.newest_first(name) == (ref,)
 
     def test_lists_for_pulls_leave_out_archived_images(self, bench: Bench) -> None:
         """The newest push comes first; only images with an own tag are images for a pull."""

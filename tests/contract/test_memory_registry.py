@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supply_chain.errors import ImageDamaged
+from supply_chain.errors import ImageDamaged, RegistryFailed
 from supply_chain.model.image import ImageRef, digest_of
 from tests.contract import ecr, registry
 from tests.support.content import Content
@@ -33,7 +33,7 @@ class TestMemoryEcr(ecr.EcrContract):
         def wait(ref: ImageRef) -> None:
             memory.finish_restores()
 
-        return ecr.Bench(memory, "test/app", memory.registry.put, memory.registry.has, wait)
+        return ecr.Bench(memory, "test/app", memory.registry.put, memory.registry.has, wait, RegistryFailed)
 
 
 def test_damaged_content_is_an_error_wherever_it_is_read() -> None:

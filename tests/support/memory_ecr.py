@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from supply_chain.errors import AwsFailed, ImageNotFound
+from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ATTACHED, Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from tests.support.memory_registry import MemoryRegistry, MemoryRepository, children_of
 
@@ -103,7 +104,7 @@ class MemoryEcr:
         return [
             each.digest
             for each in known.listed()
-            if which(each) and ref.digest in children_of(known.contents.get(each.digest, b"{}"))
+            if each.media_type in INDEXES and which(each) and ref.digest in children_of(known.contents[each.digest])
         ]
 
     def _newest_first(self, repository: str) -> list[StoredManifest]:
@@ -121,4 +122,3 @@ class MemoryEcr:
             return self._repository(ref.repository).manifests[ref.digest]
         except KeyError:
             raise ImageNotFound(f"The registry has no {ref}.\nCheck the reference.") from None
-

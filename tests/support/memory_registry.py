@@ -29,7 +29,7 @@ class MemoryRepository:
 
     def listed(self) -> tuple[StoredManifest, ...]:
         """Return all manifests; another thread may push at the same time."""
-        return tuple(list(self.manifests.values()))
+        return tuple(self.manifests.values())
 
 
 @dataclass
@@ -187,9 +187,7 @@ class MemoryRegistry:
         """Return all manifests, of one repository or of all."""
         names = list(self.repositories) if repository is None else [repository]
         return tuple(
-            ImageRef(repository=name, digest=digest)
-            for name in names
-            for digest in self._repository(name).manifests
+            ImageRef(repository=name, digest=digest) for name in names for digest in self._repository(name).manifests
         )
 
     def artifact_type(self, ref: ImageRef) -> str | None:
@@ -251,7 +249,6 @@ class MemoryRegistry:
         """Return the time of the next push; no two are the same."""
         self.pushes += 1
         return self.clock() + timedelta(microseconds=self.pushes)
-
 
 
 def children_of(content: bytes) -> tuple[Digest, ...]:

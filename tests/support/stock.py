@@ -194,16 +194,6 @@ class Shelf:
         self.calls.append(call)
 
 
-class Memory(list):
-    """A journal that is lost with the test."""
-
-    def entries(self):
-        return tuple(self)
-
-    def add(self, entry):
-        self.append(entry)
-
-
 def newest(*numbers):
     """Return enough newer released images that no older one is kept as one of the newest."""
     return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]

@@ -36,7 +36,7 @@ def running(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) 
 class TestRegistry(registry.RegistryContract):
     @pytest.fixture
     def bench(self, running: Emulator) -> registry.Bench:
-        names = [running.repository(f"{uuid4().hex[:8]}/{each}").partition("/")[2] for each in ("app", "other")]
+        repository, other = [running.repository(f"{uuid4().hex[:8]}/{each}").partition("/")[2] for each in ("app", "other")]
         password = running.login()
         client = Registry(RegistryHttp(running.host, lambda: ("AWS", password), insecure=True))
 
@@ -48,7 +48,7 @@ class TestRegistry(registry.RegistryContract):
                 client.http.call("PUT", path, content=content.manifest, media_type=content.media_type)
             return ImageRef(repository=repository, digest=content.digest)
 
-        return registry.Bench(client, *names, put)
+        return registry.Bench(client, repository, other, put)
 
 
 class TestKms(kms.KmsContract):

@@ -38,7 +38,12 @@ class Bases:
     def resolve(self, name, declared=()):
         store = self.world.store(TierName.DEVELOPMENT)
         bases = CuratedBases(
-            self.world.ecr, store, "registry.test", self.instead, lambda at, platform: f"{at} {platform}".encode(), REGISTRIES
+            self.world.ecr,
+            store,
+            "registry.test",
+            self.instead,
+            lambda at, platform: f"{at} {platform}".encode(),
+            REGISTRIES,
         )
         return bases.resolve(normalize_reference(name), declared)
 

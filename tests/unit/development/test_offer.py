@@ -129,7 +129,9 @@ def test_offer_attaches_provenance_last(world, make, tested):
     with pytest.raises(RegistryUnavailable):
         offered(world, make, tested, Pusher())
 
-    found = world.store(TierName.DEVELOPMENT).verified(ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT)
+    found = world.store(TierName.DEVELOPMENT).verified(
+        ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT
+    )
     assert len(found) == len(required("service")) + 1
     assert PROVENANCE not in [e.predicate_type for e in found]
 

@@ -156,9 +156,7 @@ def test_unblock_under_one_name_unblocks_every_name(decide, stands, world, make)
     """A block is for the digest."""
     decide(Act.BLOCK)
     other = IMAGE.moved_to("curated/other")
-    sign_decision(
-        other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="x", now=make.noon
-    )
+    sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="x", now=make.noon)
 
     assert stands().block is None and stands(ref=other).block is None
 

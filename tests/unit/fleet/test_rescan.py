@@ -32,32 +32,9 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
+from tests.support.memory_results import MemoryResults
+from tests.support.memory_scanner import MemoryScanner
 from tests.support.pieces import CURATION, DEV, Pieces
-
-
-class Scanner:
-    """A fake scanner with fixed findings that records the SBOMs it scans."""
-
-    configuration = "plain"
-
-    def __init__(self, world, report):
-        self.world, self.report, self.scanned = world, report, []
-
-    def current(self):
-        return self.report.scanner_version, self.report.database
-
-    def scan(self, sbom):
-        self.scanned.append(sbom.digest)
-        changes = {"sbom": sbom.digest, "configuration": self.configuration, "scanned": self.world.now}
-        return self.report.model_copy(update=changes)
-
-
-class Memory(dict):
-    def put(self, key, report):
-        self[key.name] = report
-
-    def get(self, key):
-        return super().get(key.name)
 
 
 class NoGenerator:
@@ -67,6 +44,11 @@ class NoGenerator:
 
     def of_image(self, ref):
         raise AssertionError(ref)
+
+
+def scanner_with(world, report):
+    """Return a scanner that reports the same of every image, at the time of the world."""
+    return MemoryScanner(report, lambda: world.now)
 
 
 def rescan(*args, **kwargs):
@@ -98,8 +80,8 @@ def fleet(world, make):
 def bench(world, make):
     return RescanPorts(
         generator=NoGenerator(),
-        scanner=Scanner(world, make.report(make.finding("low"))),
-        results=Memory(),
+        scanner=scanner_with(world, make.report(make.finding("low"))),
+        results=MemoryResults(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
         repositories=world.ecr,
@@ -124,7 +106,7 @@ def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
     """Without the cache, the signed evidence gives the same result."""
     rescan(fleet, bench)
     before = world.registry.refs()
-    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=Memory()))]
+    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=MemoryResults()))]
 
     assert len(bench.scanner.scanned) == 2
     assert world.registry.refs() == before
@@ -135,14 +117,14 @@ def test_rescan_with_new_database_signs_only_changed_results(fleet, bench, world
     """An unchanged result is cached and not scanned again the next night."""
     rescan(fleet, bench)
     world.now += timedelta(days=1)
-    scanner = Scanner(world, make.report(make.finding("low"), database=_other(make)))
+    scanner = scanner_with(world, make.report(make.finding("low"), database=_other(make)))
     later = replace(bench, scanner=scanner)
     seen = [*rescan(fleet, later), *rescan(fleet, later)]
 
     assert len(scanner.scanned) == 2
     assert not any(each.signed for each in seen)
 
-    worse = Scanner(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
+    worse = scanner_with(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
     seen = rescan(fleet, replace(bench, scanner=worse))
     assert all(each.signed and each.change.is_reversal and each.worse and not each.better and each.due for each in seen)
 
@@ -164,7 +146,7 @@ def test_rescan_compares_with_the_last_full_report(fleet, bench, world, make):
     rescan(fleet, bench)
     told = world.now
     world.now += timedelta(days=1)
-    worse = Scanner(world, make.report(make.finding("critical"), database=_other(make)))
+    worse = scanner_with(world, make.report(make.finding("critical"), database=_other(make)))
     killed = {seen.ref: seen.news for seen in rescan(fleet, replace(bench, scanner=worse))}
 
     for seen in rescan(fleet, replace(bench, scanner=worse, last_full_report_time=told)):
@@ -181,7 +163,9 @@ def test_rolled_back_scanner_report_counts_again(fleet, bench, world, make):
 
     def passes(report):
         world.now += night
-        return [(each.passes, each.signed) for each in rescan(fleet, replace(bench, scanner=Scanner(world, report)))]
+        return [
+            (each.passes, each.signed) for each in rescan(fleet, replace(bench, scanner=scanner_with(world, report)))
+        ]
 
     assert passes(good) == [(True, True)] * 3
     assert passes(bad) == [(False, True)] * 3
@@ -193,9 +177,9 @@ def test_rescan_keeps_report_of_newer_database(fleet, bench, world, make):
     """A rescan with an older database signs nothing, and fails once that report is too old."""
     older = make.report(make.finding("low"))
     newer = make.report(make.finding("critical"), database=older.database.model_copy(update={"built": make.noon}))
-    rescan(fleet, replace(bench, scanner=Scanner(world, newer)))
+    rescan(fleet, replace(bench, scanner=scanner_with(world, newer)))
     world.now += timedelta(hours=2)
-    held = replace(bench, scanner=Scanner(world, older))
+    held = replace(bench, scanner=scanner_with(world, older))
 
     seen = rescan(fleet, held)
 
@@ -303,7 +287,7 @@ def test_rescan_reports_running_refused_image_every_night(fleet, bench, world, m
     """A refused image that runs nowhere is reported once."""
     running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
     images = [fleet[0].model_copy(update={"running": (running,)}), fleet[2]]
-    bad = replace(bench, scanner=Scanner(world, make.report(make.finding("critical", fixed_in=()))))
+    bad = replace(bench, scanner=scanner_with(world, make.report(make.finding("critical", fixed_in=()))))
     rescan(images, bad)
     world.now += timedelta(days=1)
 
