@@ -36,7 +36,9 @@ def running(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) 
 class TestRegistry(registry.RegistryContract):
     @pytest.fixture
     def bench(self, running: Emulator) -> registry.Bench:
-        repository, other = [running.repository(f"{uuid4().hex[:8]}/{each}").partition("/")[2] for each in ("app", "other")]
+        names = [f"{uuid4().hex[:8]}/{each}" for each in ("app", "other")]
+        for name in names:
+            running.repository(name)
         password = running.login()
         client = Registry(RegistryHttp(running.host, lambda: ("AWS", password), insecure=True))
 
@@ -48,7 +50,7 @@ class TestRegistry(registry.RegistryContract):
                 client.http.call("PUT", path, content=content.manifest, media_type=content.media_type)
             return ImageRef(repository=repository, digest=content.digest)
 
-        return registry.Bench(client, repository, other, put)
+        return registry.Bench(client, names[0], names[1], put)
 
 
 class TestKms(kms.KmsContract):
