@@ -188,6 +188,9 @@ class EcrContract:
         before = bench.ecr.status(ref)
         bench.ecr.archive(index)
         bench.ecr.archive(ref)
+        bench.ecr.restore(index)
+        bench.wait_until_active(index)
+        bench.ecr.archive(ref)
 
         assert (before, bench.ecr.status(ref)) == (ACTIVE, ARCHIVED)
 
