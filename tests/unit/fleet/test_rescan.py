@@ -32,15 +32,14 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
+from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_results import MemoryResults
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.pieces import CURATION, DEV, Pieces
 
 
-class NoGenerator:
+class NoGenerator(MemoryGenerator):
     """A generator that must not run, because every image here has its SBOM."""
-
-    generator = "syft 1.2.3"
 
     def of_image(self, ref):
         raise AssertionError(ref)
