@@ -1,7 +1,5 @@
 """The evidence that a good image carries at each boundary, one piece at a time."""
 
-from types import SimpleNamespace
-
 from supply_chain.evidence.checks import required
 from supply_chain.evidence.statement import (
     BUNDLE,
@@ -31,8 +29,6 @@ ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
 KEY = "arn:aws:kms:eu-west-1:1:key/s"
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
-REPOSITORIES = SimpleNamespace(ensure_repository=lambda *_, **__: None)
-"""All are there."""
 
 
 class Pieces:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 
 from supply_chain.errors import AwsUnavailable
 from supply_chain.promotion.bridge import Message
+from tests.support.memory_queue import MemoryQueue
 
 DIGEST = "sha256:" + "a" * 64
 GONE = object()
@@ -43,27 +43,15 @@ class Enough(BaseException):
 
 
 @dataclass
-class Queue:
-    """A queue of messages that is unavailable for `down` receives."""
+class Queue(MemoryQueue):
+    """A queue that is unavailable for `down` receives; a bridge that waits for its first message ends."""
 
-    held: list[Message] = field(default_factory=list)
     down: int = 0
-    numbers: count = field(default_factory=count)
 
-    def receive(self, *, patient):
+    def receive(self, *, patient: bool) -> tuple[Message, ...]:
         if self.down:
             self.down -= 1
             raise AwsUnavailable("AWS did not answer\ntry again")
         if not self.held and patient:
             raise Enough
-        return tuple(self.held)
-
-    def all(self):
-        return tuple(self.held)
-
-    def delete(self, message):
-        self.held.remove(message)
-
-    def send(self, body, reason=""):
-        number = next(self.numbers)
-        self.held.append(Message(id=f"message-id-{number}", receipt=f"r-{number}", body=body, reason=reason))
+        return super().receive(patient=patient)

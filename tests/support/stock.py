@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Running, Scan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
@@ -13,6 +12,7 @@ from supply_chain.lifecycle.snapshot import EvidenceSummary, Member, PastDeploym
 from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
+from tests.support.memory_ecr import MemoryEcr
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules(
@@ -194,16 +194,6 @@ class Shelf:
         self.calls.append(call)
 
 
-class Memory(list):
-    """A journal that is lost with the test."""
-
-    def entries(self):
-        return tuple(self)
-
-    def add(self, entry):
-        self.append(entry)
-
-
 def newest(*numbers):
     """Return enough newer released images that no older one is kept as one of the newest."""
     return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
@@ -266,16 +256,9 @@ def planned(count=100):
     return plan_of(stock(*newest(1)), rules, NOW)
 
 
-class Held:
-    """A fake registry that holds some images."""
-
-    def __init__(self, *refs):
-        self.refs = refs
-
-    def find_by_digest(self, begins, prefix):
-        return tuple(r for r in self.refs if r.digest.startswith(begins) and r.repository.startswith(prefix))
-
-    def status(self, ref):
-        if ref not in self.refs:
-            raise ImageNotFound(f"{ref} is not there.\nLook.")
-        return StorageStatus.ARCHIVED
+def holding(*refs):
+    """Return a registry with these archived images."""
+    ecr = MemoryEcr()
+    for each in refs:
+        ecr.registry.add(each, status=StorageStatus.ARCHIVED)
+    return ecr

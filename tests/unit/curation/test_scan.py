@@ -16,6 +16,7 @@ from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, Sboms
+from tests.support.memory_generator import MemoryGenerator
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
@@ -23,20 +24,15 @@ SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
 EXAMINED = Examination(conflicts=("a place",))
 
 
-class Tools:
+class Tools(MemoryGenerator):
     """A generator and a scanner that record their calls."""
 
-    def __init__(self, report, generator="syft 1.2.3", current=None):
-        self.report, self.asked, self.scanned, self.generator = report, [], [], generator
+    def __init__(self, report, examination, generator="syft 1.2.3", current=None):
+        super().__init__(
+            dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=generator)), examination
+        )
+        self.report, self.scanned = report, []
         self._current = current or (report.scanner_version, report.database) if isinstance(report, Report) else None
-
-    def examine(self, ref):
-        assert ref == REF
-        return self.examination
-
-    def of_image(self, ref):
-        self.asked.append(ref)
-        return dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=self.generator))
 
     configuration = ""
 
@@ -55,9 +51,7 @@ def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
     def run(report, now=make.noon, force=False, examination=EXAMINED, **tools):
-        tools = Tools(report, **tools)
-        curation = world.store(TierName.CURATION)
-        tools.examination = examination
+        tools, curation = Tools(report, examination, **tools), world.store(TierName.CURATION)
         made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, force=force)
         return made, tools
 
@@ -70,7 +64,7 @@ def test_image_is_scanned_by_digest_from_registry(scanned, make):
 
     (image, found), tools = scanned(report)
 
-    assert tools.asked == [REF]
+    assert tools.asked == tools.examined == [REF]
     assert found == report
     assert image.encrypted.stored.ref == REF
     assert tools.scanned == [SBOMS.record]
@@ -81,14 +75,15 @@ def test_sbom_is_attached_in_three_formats(scanned, world, make):
     (image, _), _ = scanned(make.report())
     (again, _), _ = scanned(make.report(), force=True)
 
-    held = {kind: content for _, kind, content, _ in world.registry.held["curated/hello"].values()}
-    assert {kind: gzip.decompress(held[kind]) for kind in FORMATS.values()} == {
+    digests = {each.artifact_type: each.digest for each in world.registry.referrers(REF)}
+    contents = {kind: world.registry.content(REF.with_digest(digests[kind])) for kind in FORMATS.values()}
+    assert {kind: gzip.decompress(content) for kind, content in contents.items()} == {
         FORMATS["syft"]: CONTENT,
         FORMATS["cyclonedx"]: b"cyclonedx",
         FORMATS["spdx"]: b"spdx",
     }
     assert image.sbom == again.sbom
-    assert world.registry.held["curated/hello"][image.sbom][1] == FORMATS["syft"]
+    assert digests[FORMATS["syft"]] == image.sbom
 
 
 def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
@@ -110,7 +105,7 @@ def test_failed_scan_leaves_nothing(scanned, world):
     """There is no SBOM without findings, and nothing is signed."""
     with pytest.raises(ScannerFailed):
         scanned(ScannerFailed("it broke\nmend it"))
-    assert world.registry.held == {}
+    assert world.registry.refs() == ()
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -118,7 +113,7 @@ def test_older_database_does_not_replace_report_of_newer_one(scanned, world, mak
     """The better report is used while it is valid."""
     good = make.report(make.finding("critical"), sbom=make.digest_of(CONTENT))
     scanned(good)
-    held = dict(world.registry.held["curated/hello"])
+    before = world.registry.refs()
     behind = make.report(database=good.database.model_copy(update={"built": make.noon - timedelta(days=9)}))
 
     later = make.noon + timedelta(days=0 if force else 8)
@@ -127,7 +122,7 @@ def test_older_database_does_not_replace_report_of_newer_one(scanned, world, mak
     (_, found), tools = scanned(behind)
 
     assert found == good and not tools.scanned
-    assert world.registry.held["curated/hello"] == held
+    assert world.registry.refs() == before
 
 
 def reports(world):
