@@ -1,10 +1,11 @@
-"""The event of a push, as ECR sends it."""
+"""Events of pushes as ECR sends them, and the queue that they wait in."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from supply_chain.errors import AwsUnavailable
 from supply_chain.promotion.bridge import Message
@@ -13,7 +14,7 @@ DIGEST = "sha256:" + "a" * 64
 GONE = object()
 
 
-def message(envelope=None, **detail):
+def message(envelope: dict[str, Any] | None = None, **detail: Any) -> str:
     """Return the event of Amazon's user guide with changes; `GONE` leaves out a key."""
     said = {
         "result": "SUCCESS",
@@ -48,9 +49,9 @@ class Queue:
 
     held: list[Message] = field(default_factory=list)
     down: int = 0
-    numbers: count = field(default_factory=count)
+    numbers: count[int] = field(default_factory=count)
 
-    def receive(self, *, patient):
+    def receive(self, *, patient: bool) -> tuple[Message, ...]:
         if self.down:
             self.down -= 1
             raise AwsUnavailable("AWS did not answer\ntry again")
@@ -58,12 +59,12 @@ class Queue:
             raise Enough
         return tuple(self.held)
 
-    def all(self):
+    def all(self) -> tuple[Message, ...]:
         return tuple(self.held)
 
-    def delete(self, message):
+    def delete(self, message: Message) -> None:
         self.held.remove(message)
 
-    def send(self, body, reason=""):
+    def send(self, body: str, reason: str = "") -> None:
         number = next(self.numbers)
         self.held.append(Message(id=f"message-id-{number}", receipt=f"r-{number}", body=body, reason=reason))

@@ -13,6 +13,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import read_intake_facts
 from tests.support.facts import admitted, intake_facts, provenance_of
+from tests.support.present import present
 
 CONFIG, LAYER = "sha256:" + "c" * 64, "sha256:" + "d" * 64
 MANIFEST = {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": LAYER, "size": 500}]}
@@ -117,7 +118,7 @@ def test_store_attaches_intake_verdict(kept, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert last_verdict([found], Gate.INTAKE, REF.digest).value.passed
+    assert present(last_verdict([found], Gate.INTAKE, REF.digest)).value.passed
 
 
 def test_stored_image_with_verdict_is_not_stored_again(kept, registry, world):

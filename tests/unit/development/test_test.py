@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.scanner import Sbom, Sboms
+from tests.support.scanning import NoGenerator
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -24,9 +26,7 @@ def fail():
     raise CheckNotMade("it could not\ntry again")
 
 
-class Inventory:
-    generator = "syft 1.2.3"
-
+class Inventory(NoGenerator):
     def __init__(self, packages):
         self.packages = packages
 
@@ -54,8 +54,12 @@ def dependencies(answer, packages=1):
     return Dependencies(Path("source"), Inventory(packages), Scanner(answer), days=7)
 
 
+def unchanged(result):
+    return result
+
+
 def planned(make, *checks, **tools):
-    return [Planned(each.check, tools or TOOLS, lambda each=each: each) for each in checks]
+    return [Planned(each.check, tools or TOOLS, partial(unchanged, each)) for each in checks]
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_checks_run_in_parallel(make, run):
         together.wait()
         return make.check(which)
 
-    plans = [Planned(which, TOOLS, lambda which=which: wait(which)) for which in (Check.TESTS, Check.PROBE)]
+    plans = [Planned(which, TOOLS, partial(wait, which)) for which in (Check.TESTS, Check.PROBE)]
 
     assert len(run(*plans).checks) == 3
 

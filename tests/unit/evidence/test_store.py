@@ -270,7 +270,12 @@ def test_read_fetches_only_requested_predicate_types(world, store, make, monkeyp
     wanted = store.attach(IMAGE, SUMMARY, {"result": "PASSED"}, make.noon)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     fetched, layer = [], world.registry.layer
-    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+
+    def fetch(ref):
+        fetched.append(ref.digest)
+        return layer(ref)
+
+    monkeypatch.setattr(world.registry, "layer", fetch)
 
     assert [e.digest for e in store.verified(IMAGE, DEV, SUMMARY)] == [wanted]
     assert fetched == [wanted]
@@ -366,7 +371,12 @@ def test_too_many_invalid_referrers_raise_for_one_image(world, store, make):
 def test_invalid_referrers_are_counted_after_every_500(world, store, monkeypatch):
     """A flood of referrers causes no more requests than that."""
     fetched, layer = [], world.registry.layer
-    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+
+    def fetch(ref):
+        fetched.append(ref.digest)
+        return layer(ref)
+
+    monkeypatch.setattr(world.registry, "layer", fetch)
     for number in range(1001):
         attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
 

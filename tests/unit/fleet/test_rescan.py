@@ -32,6 +32,7 @@ from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredMa
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
 from tests.support.pieces import CURATION, DEV, REPOSITORIES, Pieces
+from tests.support.scanning import MemoryReports, NoGenerator
 
 
 class Scanner:
@@ -49,23 +50,6 @@ class Scanner:
         self.scanned.append(sbom.digest)
         changes = {"sbom": sbom.digest, "configuration": self.configuration, "scanned": self.world.now}
         return self.report.model_copy(update=changes)
-
-
-class Memory(dict):
-    def put(self, key, report):
-        self[key.name] = report
-
-    def get(self, key):
-        return super().get(key.name)
-
-
-class NoGenerator:
-    """A generator that must not run, because every image here has its SBOM."""
-
-    generator = "syft 1.2.3"
-
-    def of_image(self, ref):
-        raise AssertionError(ref)
 
 
 def rescan(*args, **kwargs):
@@ -98,7 +82,7 @@ def bench(world, make):
     return RescanPorts(
         generator=NoGenerator(),
         scanner=Scanner(world, make.report(make.finding("low"))),
-        results=Memory(),
+        results=MemoryReports(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
         repositories=REPOSITORIES,
@@ -123,7 +107,7 @@ def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
     """Without the cache, the signed evidence gives the same result."""
     rescan(fleet, bench)
     before = sum(map(len, world.registry.held.values()))
-    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=Memory()))]
+    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=MemoryReports()))]
 
     assert len(bench.scanner.scanned) == 2
     assert sum(map(len, world.registry.held.values())) == before
@@ -220,6 +204,7 @@ def test_archived_base_is_judged_by_its_last_report(fleet, bench, world, make):
     rescan(fleet, bench)
 
     found = read_signed_result(fleet[0], bench)
+    assert found is not None
     assert not found.passes and [each.package for each in found.findings] == [make.finding("low").package]
     world.now += timedelta(minutes=1)
     bench.evidence.attach(fleet[0].ref, VULNERABILITIES, {"cscm": {"scanned": world.now.isoformat()}}, world.now)
@@ -250,6 +235,7 @@ def _other(make, digest="xxh64:1"):
 def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, world):
     """Current evidence decides, not the error that the inventory has stored."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
+    assert listed is not None
     world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
     lost = known("d", "4", pushed=world.now)
     world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)

@@ -46,6 +46,12 @@ class Registry:
             for d, status in self.there.get(repository, {}).items()
         )  # fmt: skip
 
+    def repositories(self, prefix):
+        raise AssertionError(prefix)
+
+    def pushed(self, repository):
+        raise AssertionError(repository)
+
     def manifest(self, where):
         return {"manifests": []}
 

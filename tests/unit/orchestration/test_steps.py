@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,13 @@ def gone(pid):
         return True
 
 
+def pair(a, *, b):
+    return a, b
+
+
 async def test_in_thread_passes_arguments_result_and_error():
     """The step behaves like a direct call."""
-    assert await in_thread(lambda a, *, b: (a, b), 1, b=2) == (1, 2)
+    assert await in_thread(pair, 1, b=2) == (1, 2)
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0)
 
@@ -133,4 +138,7 @@ class State:
 )
 async def test_only_temporary_errors_are_retried(result, again):
     """The error class decides."""
-    assert await is_retryable(None, None, State(result)) is again
+    unused: Any = None
+    state: Any = State(result)
+
+    assert await is_retryable(unused, unused, state) is again
