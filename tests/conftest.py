@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.engine")  # its assertions say what they saw, as those of any test
+pytest.register_assert_rewrite("tests.contract")  # its assertions say what they saw, as those of any test

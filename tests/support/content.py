@@ -52,6 +52,11 @@ class Content:
         return cls._of(config, CONFIG, (layer,), LAYER)
 
     @classmethod
+    def of_layers(cls, *layers: bytes, media_type: str = LAYER) -> Self:
+        """Return an image of these layers, with an empty configuration."""
+        return cls._of(b"{}", CONFIG, layers, media_type)
+
+    @classmethod
     def artifact(cls, subject: Content, kind: str, seed: str) -> Self:
         """Return a referrer of an image."""
         about = descriptor(subject.media_type, subject.manifest)

@@ -17,36 +17,11 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import ReconcileResult, refresh
 from supply_chain.model.container import profile
-from supply_chain.model.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from tests.support.pieces import CURATED, Piece, Pieces
 from tests.support.world import World
-
-
-class Registry:
-    """A fake ECR that lists the images which a test adds, and every referrer of the world."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.stored: dict[str, dict[Digest, StoredManifest]] = {}
-        self.listed: list[str] = []
-
-    def add(self, repository: str, digest: Digest, **changes: Any) -> None:
-        values: dict[str, Any] = {"digest": digest, "tags": ("v1",), "pushed_at": changes.pop("at"), "size": 1_500_000}
-        self.stored.setdefault(repository, {})[digest] = StoredManifest(**{**values, **changes})
-
-    def repositories(self, prefix: str) -> tuple[str, ...]:
-        return tuple(sorted(name for name in {*self.stored, *self.world.registry.held} if name.startswith(prefix)))
-
-    def images(self, repository: str) -> tuple[StoredManifest, ...]:
-        self.listed.append(repository)
-        attached = self.world.registry.held.get(repository, {})
-        referrers = [
-            StoredManifest(digest=digest, pushed_at=self.world.now, size=10, artifact_type=kind, subject=about)
-            for digest, (about, kind, _, _) in attached.items()
-        ]
-        return (*self.stored.get(repository, {}).values(), *referrers)
 
 
 class Fleet:
@@ -54,7 +29,7 @@ class Fleet:
 
     def __init__(self, world: World, make: SimpleNamespace, address: str) -> None:
         self.world, self.make, self.pieces = world, make, Pieces(world, make)
-        self.registry, self.inventory = Registry(world), open_inventory(address)
+        self.registry, self.inventory = world.ecr, open_inventory(address)
         self.store = world.store(TierName.EXECUTION)
 
     def curated(
@@ -66,7 +41,7 @@ class Fleet:
     ) -> ImageRef:
         """Add a good image with all its evidence, but for the pieces in `without`."""
         ref = ImageRef(repository=f"curated/{application}", digest=digest)
-        self.registry.add(ref.repository, digest, at=changes.pop("at", self.make.noon), **changes)
+        self.add(ref, pushed_at=changes.pop("at", self.make.noon), **changes)
         curation, verdict = TierName.CURATION, self.pieces.verdict
         own: dict[str, Piece] = {
             "inventory": (curation, SBOM, self.make.sbom(self.world.registry, ref, "openssl", "zlib1g")),
@@ -77,6 +52,14 @@ class Fleet:
             if name not in without:
                 self.say(ref, *piece)
         return ref
+
+    def add(self, ref: ImageRef, **facts: Any) -> None:
+        """List a manifest in the registry."""
+        self.world.registry.add(ref, **{"tags": ("v1",), "pushed_at": self.make.noon, "size": 1_500_000, **facts})
+
+    def remove(self, ref: ImageRef) -> None:
+        """Remove a manifest from the registry; its referrers stay."""
+        self.world.registry.remove(ref)
 
     def say(self, ref: ImageRef, signer: TierName, kind: str, predicate: dict[str, Any]) -> Digest:
         return self.pieces.attach(ref, signer, kind, predicate)

@@ -39,8 +39,6 @@ ELSEWHERE = ImageRef(repository="evidence/curation/hello", digest=DIGEST)
 KEY = "arn:aws:kms:eu-west-1:1:key/s"
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 LAYERS = {CURATED: ("sha256:" + "1" * 64, "sha256:" + "2" * 64), BASE: ("sha256:" + "1" * 64,)}
-REPOSITORIES = SimpleNamespace(ensure_repository=lambda *_, **__: None)
-"""All are there."""
 
 Piece = tuple[TierName, str, dict[str, Any]]
 """A signer, a predicate type and a predicate."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from typing import Any
 
 from supply_chain.errors import AwsUnavailable
 from supply_chain.promotion.bridge import Message
+from tests.support.memory_queue import MemoryQueue
 
 DIGEST = "sha256:" + "a" * 64
 GONE = object()
@@ -44,12 +44,10 @@ class Enough(BaseException):
 
 
 @dataclass
-class Queue:
-    """A queue of messages that is unavailable for `down` receives."""
+class Queue(MemoryQueue):
+    """A queue that is unavailable for `down` receives; a bridge that waits for its first message ends."""
 
-    held: list[Message] = field(default_factory=list)
     down: int = 0
-    numbers: count[int] = field(default_factory=count)
 
     def receive(self, *, patient: bool) -> tuple[Message, ...]:
         if self.down:
@@ -57,14 +55,4 @@ class Queue:
             raise AwsUnavailable("AWS did not answer\ntry again")
         if not self.held and patient:
             raise Enough
-        return tuple(self.held)
-
-    def all(self) -> tuple[Message, ...]:
-        return tuple(self.held)
-
-    def delete(self, message: Message) -> None:
-        self.held.remove(message)
-
-    def send(self, body: str, reason: str = "") -> None:
-        number = next(self.numbers)
-        self.held.append(Message(id=f"message-id-{number}", receipt=f"r-{number}", body=body, reason=reason))
+        return super().receive(patient=patient)

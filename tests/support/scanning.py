@@ -1,14 +1,12 @@
-"""Stand-ins of the SBOM generator, the scanner and the reports of earlier scans."""
+"""Stand-ins of the SBOM generator and the scanner where nothing is generated and scanned."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.findings import Database, Report
-from supply_chain.vulnerability.matching import Key
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 
@@ -37,16 +35,3 @@ class NoScanner:
 
     def scan(self, sbom: Sbom) -> Report:
         raise AssertionError(sbom)
-
-
-@dataclass
-class MemoryReports:
-    """The reports of earlier scans, by the name of their key."""
-
-    held: dict[str, Report] = field(default_factory=dict)
-
-    def put(self, key: Key, report: Report) -> None:
-        self.held[key.name] = report
-
-    def get(self, key: Key) -> Report | None:
-        return self.held.get(key.name)

@@ -8,10 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Running, Scan
-from supply_chain.lifecycle.apply import Entry
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.lifecycle.rules import Rules
@@ -19,6 +17,7 @@ from supply_chain.lifecycle.snapshot import EvidenceSummary, Member, PastDeploym
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
+from tests.support.memory_ecr import MemoryEcr
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules.model_validate(
@@ -233,16 +232,6 @@ class Shelf:
         self.calls.append(call)
 
 
-class Memory(list[Entry]):
-    """A journal that is lost with the test."""
-
-    def entries(self) -> tuple[Entry, ...]:
-        return tuple(self)
-
-    def add(self, entry: Entry) -> None:
-        self.append(entry)
-
-
 def newest(*numbers: int) -> list[FleetImage]:
     """Return enough newer released images that no older one is kept as one of the newest."""
     return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
@@ -306,16 +295,9 @@ def planned(count: int = 100) -> Plan:
     return plan_of(stock(*newest(1)), rules, NOW)
 
 
-class Held:
-    """A fake registry that holds some images."""
-
-    def __init__(self, *refs: ImageRef) -> None:
-        self.refs = refs
-
-    def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
-        return tuple(r for r in self.refs if r.digest.startswith(begins) and r.repository.startswith(prefix))
-
-    def status(self, ref: ImageRef) -> StorageStatus:
-        if ref not in self.refs:
-            raise ImageNotFound(f"{ref} is not there.\nLook.")
-        return StorageStatus.ARCHIVED
+def holding(*refs: ImageRef) -> MemoryEcr:
+    """Return a registry with these archived images."""
+    ecr = MemoryEcr()
+    for each in refs:
+        ecr.registry.add(each, status=StorageStatus.ARCHIVED)
+    return ecr

@@ -24,10 +24,11 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import FILE
 from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
 from tests.support.examples import tries
+from tests.support.memory_registry import MemoryRegistry
 from tests.support.prefect_server import at_work, machine, prefect_server, shared
 from tests.support.program import Program
 from tests.support.signer import EcdsaSigner, digest_of
-from tests.support.world import MemoryReferrers, World
+from tests.support.world import World
 
 __all__ = ["at_work", "machine", "prefect_server", "shared"]  # fixtures
 
@@ -59,7 +60,7 @@ def snapshot(directory: Path, **changes: Any) -> Snapshot:
 
 
 def sbom_reference(
-    registry: MemoryReferrers, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
+    registry: MemoryRegistry, subject: ImageRef, *packages: str, kind: str = "deb", at: datetime = NOON, **more: Any
 ) -> dict[str, Any]:
     """Attach an SBOM with these packages and the keys of `more`, and return the predicate that refers to it."""
     artifacts = [{"type": kind, "name": name.partition("@")[0], "purl": f"pkg:{kind}/{name}"} for name in packages]

@@ -7,13 +7,13 @@ from click.testing import CliRunner
 
 from cscm import events
 from cscm.main import main
-from tests.support.pushes import Queue
+from tests.support.memory_queue import MemoryQueue
 
 
 @pytest.fixture
 def dead(monkeypatch):
     """A dead-letter queue with two messages."""
-    held = Queue()
+    held = MemoryQueue()
     held.send("one", "it is no JSON")
     held.send("other", "it is no JSON")
     monkeypatch.setattr(events, "_settings", lambda: SimpleNamespace(dead_letters=lambda: held))
@@ -29,7 +29,7 @@ def test_events_discard_shows_and_deletes_named_message(dead, args, answer):
     """The other message stays."""
     done = discard("message-id-1", *args, answer=answer)
 
-    assert (done.exit_code, [each.body for each in dead.held]) == (0, ["one"])
+    assert (done.exit_code, [each.body for each in dead.messages]) == (0, ["one"])
     assert "it is no JSON" in done.stdout and "other" in done.stdout and "deleted: message-id-1" in done.stderr
 
 
@@ -38,4 +38,4 @@ def test_events_discard_deletes_nothing_without_confirmation(dead, message, answ
     """An empty or unknown ID deletes nothing either."""
     done = discard(message, answer=answer)
 
-    assert (done.exit_code, len(dead.held)) == (1, 2)
+    assert (done.exit_code, len(dead.messages)) == (1, 2)

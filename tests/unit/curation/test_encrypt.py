@@ -1,9 +1,8 @@
-"""encrypt, tested with test doubles for KMS, ECR, skopeo and the registry that record their input."""
+"""encrypt, on KMS, ECR and registry in memory, with a test double for skopeo that records its input."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.curation.encrypt import KeyState, encrypt
+from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable, RegistryUnavailable
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
@@ -21,51 +20,16 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
 from supply_chain.model.manifest import Base, Classification
 from supply_chain.model.tier import TierName
+from tests.support.memory_ecr import MemoryEcr
+from tests.support.memory_kms import ACCOUNT, MemoryKms
+from tests.support.memory_registry import MemoryRepository
 from tests.support.signer import EcdsaSigner
-from tests.support.world import MemoryReferrers
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ARN = "arn:aws:kms:eu-west-1:111122223333:key/"
+ARN = f"{ACCOUNT}key/"
 STORAGE, CONTENT = ARN + "storage", ARN + "content"
-ALIASES = {"alias/storage": STORAGE, "alias/content": CONTENT, "storage": STORAGE}
 PLAIN = "sha256:" + "a" * 64
 REPOSITORY = "curated/secret"
-
-
-@dataclass
-class Keys:
-    """KMS with two keys; the result of `wrap` is readable so that a test can inspect it."""
-
-    states: dict[str, KeyState] = field(
-        default_factory=lambda: {
-            arn: KeyState(arn=arn, enabled=True, customer_managed=True, rotates=True) for arn in (STORAGE, CONTENT)
-        }
-    )
-    may_wrap: bool = True
-
-    def set(self, arn: str, **changes: bool) -> None:
-        self.states[arn] = self.states[arn].model_copy(update=changes)
-
-    def state(self, key: str, *, rotation: bool = True) -> KeyState:
-        state = self.states[ALIASES.get(key, key)]
-        return state if rotation else state.model_copy(update={"rotates": None})
-
-    def wrap(self, key: str, secret: bytes, context: dict[str, str]) -> bytes:
-        if not self.may_wrap:
-            raise AccessDenied("no\nno")
-        return json.dumps([key, secret.decode(), context]).encode()
-
-    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        assert json.loads(wrapped)[::2] == [key, context]
-        return str(json.loads(wrapped)[1]).encode()
-
-
-@dataclass
-class Repositories:
-    answer: tuple[str, str | None] = ("KMS", STORAGE)
-
-    def encryption(self, repository: str) -> tuple[str, str | None]:
-        return self.answer if repository == REPOSITORY else ("AES256", None)
 
 
 @dataclass
@@ -96,9 +60,17 @@ class World:
     """Curation with its test doubles; `run` is the step."""
 
     def __init__(self) -> None:
-        self.keys, self.repositories, self.copies, self.attached = Keys(), Repositories(), Copies(), MemoryReferrers()
+        self.keys, self.ecr, self.copies = MemoryKms(), MemoryEcr(), Copies()
+        self.attached = self.ecr.registry
+        for name in ("storage", "content"):
+            self.keys.create(name)
+        self.encrypt_repository(STORAGE)
         self.signers: defaultdict[str, EcdsaSigner] = defaultdict(EcdsaSigner)
         self.image = ImageRef(repository=REPOSITORY, digest=PLAIN)
+
+    def encrypt_repository(self, key: str | None) -> None:
+        """Create the image's repository again, encrypted with this key."""
+        self.attached.repositories[REPOSITORY] = MemoryRepository(immutable=True, key=key)
 
     def evidence(self, key: str = "curation's") -> EvidenceStore:
         trusted = {TierName.CURATION: self.signers["curation's"].public}
@@ -114,7 +86,7 @@ class World:
             StoredImage(ref=self.image, tag="bbbbbbb-aaaaaaaaaaaa", source=source, blobs=2, size=1),
             Base(kind="base", name="secret", owner="team", classification=classification, check=("true",)),
             self.keys,
-            self.repositories,
+            self.ecr,
             self.copies,
             self.evidence(),
             **{"storage_key": "alias/storage", "content_key": "alias/content", "now": lambda: NOW, **settings},
@@ -164,14 +136,14 @@ def test_other_classifications_are_only_verified_at_rest(world: World, classific
 def test_second_encryption_changes_nothing(world: World, classification: Classification) -> None:
     """The result is the same and refers to its proof; there is no further copy or record."""
     first = world.run(classification)
-    before = deepcopy((world.copies.held, world.attached.held))
+    before = deepcopy((world.copies.held, world.attached.refs()))
 
     again = world.run(classification)
 
     (record,) = world.evidence().verified(world.image, TierName.CURATION)
     assert again.proven is not None and again.proven.evidence == (record.digest,)
     assert again == first.model_copy(update={"proven": again.proven})
-    assert (world.copies.held, world.attached.held) == before
+    assert (world.copies.held, world.attached.refs()) == before
 
 
 def test_fresh_encryption_writes_new_copy_and_record(world: World) -> None:
@@ -212,7 +184,7 @@ def test_copy_is_attested_before_it_is_written(world: World) -> None:
 def test_copy_under_replaced_content_key_is_not_reused(world: World) -> None:
     """Execution has a grant for the new key only."""
     first = world.run()
-    world.keys.states[ARN + "new"] = KeyState(arn=ARN + "new", enabled=True, customer_managed=True, rotates=True)
+    world.keys.create("new")
 
     assert world.run(content_key=ARN + "new").copy_digest != first.copy_digest
 
@@ -221,7 +193,7 @@ def test_copy_attested_by_other_signer_is_not_reused(world: World) -> None:
     """A writer of referrers must not make curation release a foreign copy."""
     image = world.run()
     (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
-    world.attached.held.clear()
+    world.encrypt_repository(STORAGE)
     world.evidence("somebody's").attach(world.image, ENCRYPTION, evidence.predicate, NOW)
 
     assert world.run().copy_digest != image.copy_digest
@@ -236,9 +208,11 @@ def test_unreadable_signed_record_stops_encryption(world: World) -> None:
 
 
 @pytest.mark.parametrize("answer", [("AES256", None), ("KMS", None), ("KMS_DSSE", STORAGE)])
-def test_repository_without_kms_key_is_refused(world: World, answer: tuple[str, str | None]) -> None:
+def test_repository_without_kms_key_is_refused(
+    world: World, answer: tuple[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The registry's own encryption, the AWS-managed key and other types are not the key of the tier."""
-    world.repositories.answer = answer
+    monkeypatch.setattr(world.ecr, "encryption", lambda _: answer)
 
     with pytest.raises(KeyUnusable, match=r"not with the tier's KMS key"):
         world.run()
@@ -247,18 +221,18 @@ def test_repository_without_kms_key_is_refused(world: World, answer: tuple[str, 
 @pytest.mark.parametrize("found", [CONTENT, ARN + "unknown", "alias/content"])
 def test_repository_under_other_key_is_refused(world: World, found: str) -> None:
     """The name of the other key does not matter, even if this role may not inspect it."""
-    world.repositories.answer = ("KMS", found)
+    world.encrypt_repository(found)
 
     with pytest.raises(KeyUnusable, match="another key"):
         world.run()
 
-    assert (world.copies.held, world.attached.held) == ({}, {})
+    assert (world.copies.held, world.attached.refs()) == ({}, ())
 
 
 @pytest.mark.parametrize("found", [STORAGE, "alias/storage", "storage"])
 def test_storage_key_is_recognized_by_arn_alias_and_id(world: World, found: str) -> None:
     """All three name the same key; the evidence has the ARN."""
-    world.repositories.answer = ("KMS", found)
+    world.encrypt_repository(found)
 
     assert world.run().key == STORAGE
 
@@ -274,12 +248,12 @@ def test_storage_key_is_recognized_by_arn_alias_and_id(world: World, found: str)
 )
 def test_unusable_storage_key_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
     """The error names the failed requirement, and nothing is attested."""
-    world.keys.set(STORAGE, **changes)
+    world.keys.change(STORAGE, **changes)
 
     with pytest.raises(KeyUnusable, match=says):
         world.run(Classification.INTERNAL)
 
-    assert world.attached.held == {}
+    assert world.attached.refs() == ()
 
 
 @pytest.mark.parametrize(
@@ -287,12 +261,12 @@ def test_unusable_storage_key_is_refused(world: World, changes: dict[str, bool],
 )
 def test_unusable_content_key_is_refused(world: World, changes: dict[str, bool], says: str) -> None:
     """A copy that nobody can decrypt is not written."""
-    world.keys.set(CONTENT, **changes)
+    world.keys.change(CONTENT, **changes)
 
     with pytest.raises(KeyUnusable, match=says):
         world.run()
 
-    assert (world.copies.held, world.attached.held) == ({}, {})
+    assert (world.copies.held, world.attached.refs()) == ({}, ())
 
 
 def test_confidential_image_requires_content_key(world: World) -> None:
@@ -300,14 +274,14 @@ def test_confidential_image_requires_content_key(world: World) -> None:
     with pytest.raises(KeyUnusable, match="content_key"):
         world.run(content_key=None)
 
-    assert world.attached.held == {}
+    assert world.attached.refs() == ()
 
 
 def test_no_copy_is_written_if_its_key_cannot_be_wrapped(world: World) -> None:
     """The key is wrapped first, because a copy without its key is useless."""
-    world.keys.may_wrap = False
+    world.keys.allowed.remove("wrap")
 
     with pytest.raises(AccessDenied):
         world.run()
 
-    assert (world.copies.held, world.attached.held) == ({}, {})
+    assert (world.copies.held, world.attached.refs()) == ({}, ())

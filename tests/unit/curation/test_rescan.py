@@ -16,7 +16,7 @@ from supply_chain.policy.policies import RELEASE
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
 from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.support.pieces import CURATED, REPOSITORIES, Pieces
+from tests.support.pieces import CURATED, Pieces
 from tests.support.present import present
 from tests.support.scanning import NoGenerator
 
@@ -54,7 +54,7 @@ def image(world, make):
         world.now = make.noon + later
         found = read_evidence(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
         given, ruled = report or present(found.last.report).value, read_base_decisions(bases, curation)
-        return conclude(found, given, curation, REPOSITORIES, layers, bases, ruled, lambda: world.now)
+        return conclude(found, given, curation, world.ecr, layers, bases, ruled, lambda: world.now)
 
     return rescan
 
@@ -273,7 +273,7 @@ def test_image_without_sbom_gets_one_and_first_verdict(world, make):
     """The SBOM is generated and signed as in `scan`."""
     curation, generator = world.store(TierName.CURATION), Generator()
     found = read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
-    concluded = conclude(found, make.report(), curation, REPOSITORIES, lambda ref: (), (), {}, lambda: world.now)
+    concluded = conclude(found, make.report(), curation, world.ecr, lambda ref: (), (), {}, lambda: world.now)
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')

@@ -1,6 +1,7 @@
 """store: the admitted image is copied and verified completely, with its evidence and the verdict."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -8,75 +9,54 @@ from supply_chain.curation.store import read_blobs, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.model.image import ImageRef, StoredImage
+from supply_chain.model.image import ImageRef, StoredImage, digest_of
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import read_intake_facts
+from tests.support.content import Content
 from tests.support.facts import admitted, intake_facts, provenance_of
 from tests.support.present import present
 
-CONFIG, LAYER = "sha256:" + "c" * 64, "sha256:" + "d" * 64
-MANIFEST = {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": LAYER, "size": 500}]}
-REF = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
+IMAGE = Content.image("hello")
+CONFIG, LAYER = map(digest_of, IMAGE.blobs)
+MANIFEST = json.loads(IMAGE.manifest)
+REF = ImageRef(repository="dev/hello", digest=IMAGE.digest)
 CURATED = REF.moved_to("curated/hello")
+TAG = f"3f2a1c0-{REF.short}"
 
 
-class Registry:
-    """The registry with `dev/hello` and `curated/hello`; the world holds the referrers."""
+class Copier:
+    """Copies an image; `damaged` is a blob that arrives with other content, `error` a failure."""
 
-    def __init__(self, world):
-        self.world, self.tags, self.copies, self.verified, self.made = world, {}, [], [], []
-        self.described, self.damaged, self.error, self.movable = MANIFEST, (), None, False
-
-    def ensure_repository(self, repository, *, immutable, key):
-        self.made.append((repository, immutable, key))
-
-    def immutable(self, repository):
-        return not self.movable
-
-    def digest_of(self, repository, tag):
-        return self.tags.get((repository, tag))
+    def __init__(self, registry):
+        self.registry, self.copies, self.damaged, self.error = registry, [], None, None
 
     def copy(self, source, repository, tag):
         if self.error:
             raise self.error
         self.copies.append((source, repository, tag))
-        self.tags[repository, tag] = source.digest
-
-    def manifest(self, ref):
-        assert ref.digest == REF.digest
-        return self.described
-
-    def verify_blob(self, repository, digest, size):
-        if digest in self.damaged:
-            raise ImageDamaged("not it\nlook")
-        self.verified.append((repository, digest, size))
-
-    def has(self, ref):
-        return ref.digest in self.world.registry.held.get(ref.repository, {})
-
-    def copy_referrer(self, referrer, repository):
-        held = self.world.registry.held
-        held.setdefault(repository, {})[referrer.digest] = held[referrer.repository][referrer.digest]
+        self.registry.put(repository, IMAGE, tag)
+        if self.damaged:
+            self.registry.damage(repository, self.damaged)
 
 
 @pytest.fixture
-def registry(world):
-    return Registry(world)
+def copier(world):
+    return Copier(world.registry)
 
 
 @pytest.fixture
-def kept(world, make, registry):
-    """Return a function that admits and stores the offered image."""
-    world.store(TierName.DEVELOPMENT).attach(REF, PROVENANCE, make.provenance(), make.noon)
+def kept(world, make, copier):
+    """Return a function that admits and stores the offered image, or other content."""
 
-    def run(**options):
-        evidence = world.store(TierName.CURATION)
+    def run(content=IMAGE, **options):
+        ref, evidence = world.registry.put(REF.repository, content), world.store(TierName.CURATION)
+        world.store(TierName.DEVELOPMENT).attach(ref, PROVENANCE, make.provenance(), make.noon)
         return store(
-            admitted(read_intake_facts(REF, evidence, (), None), INTAKE),
-            registry,
-            registry,
-            registry,
+            admitted(read_intake_facts(ref, evidence, (), None), INTAKE),
+            copier,
+            world.registry,
+            world.ecr,
             evidence,
             storage_key="alias/k",
             now=lambda: make.noon,
@@ -86,22 +66,27 @@ def kept(world, make, registry):
     return run
 
 
-def test_store_copies_digest_to_immutable_tag(kept, registry, make):
+def evidence_of(world):
+    """Return what is attached to the curated image."""
+    return world.registry.referrers(CURATED)
+
+
+def test_store_copies_digest_to_immutable_tag(kept, world, copier, make):
     """The repository is immutable and encrypted with the tier's key."""
     stored = kept()
 
     assert isinstance(stored, StoredImage)
-    assert (stored.ref, stored.tag, stored.source) == (CURATED, "3f2a1c0-aaaaaaaaaaaa", make.source())
-    assert registry.copies == [(REF, "curated/hello", "3f2a1c0-aaaaaaaaaaaa")]
-    assert registry.made == [("curated/hello", True, "alias/k")]
+    assert (stored.ref, stored.tag, stored.source) == (CURATED, TAG, make.source())
+    assert copier.copies == [(REF, "curated/hello", TAG)]
+    assert world.ecr.immutable("curated/hello")
+    assert world.ecr.encryption("curated/hello") == ("KMS", "alias/k")
 
 
-def test_store_reads_and_counts_every_blob(kept, registry):
+def test_store_counts_every_blob(kept):
     """The blobs are the configuration and the layers."""
     stored = kept()
 
-    assert sorted(registry.verified) == [("curated/hello", CONFIG, 10), ("curated/hello", LAYER, 500)]
-    assert (stored.blobs, stored.size) == (2, 510)
+    assert (stored.blobs, stored.size) == (2, sum(map(len, IMAGE.blobs)))
 
 
 def test_store_copies_evidence_of_development(kept, world):
@@ -121,67 +106,79 @@ def test_store_attaches_intake_verdict(kept, world):
     assert present(last_verdict([found], Gate.INTAKE, REF.digest)).value.passed
 
 
-def test_stored_image_with_verdict_is_not_stored_again(kept, registry, world):
-    """The verdict proves that every byte was verified."""
-    first, again = kept(), kept()
+def test_stored_image_with_verdict_is_not_stored_again(kept, copier, world):
+    """The verdict proves that every byte was verified, so they are not read again."""
+    first = kept()
+    world.registry.damage("curated/hello", LAYER)
+    again = kept()
 
     (verdict,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    assert (len(registry.copies), len(registry.verified)) == (1, 2)
+    assert len(copier.copies) == 1
     assert first.proven is None and again.proven.evidence == (verdict.digest,)
     assert again == first.model_copy(update={"proven": again.proven})
 
 
-def test_fresh_store_reads_every_byte_again(kept, registry):
+def test_fresh_store_reads_every_byte_again(kept, world):
     """The option ignores an existing verdict."""
     kept()
-    again = kept(force=True)
+    assert kept(force=True).proven is None
 
-    assert again.proven is None and len(registry.verified) == 4
+    world.registry.damage("curated/hello", LAYER)
+    with pytest.raises(ImageDamaged):
+        kept(force=True)
 
 
-def test_copied_image_without_verdict_is_verified(kept, registry):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_copied_image_without_verdict_is_verified(kept, copier, world, damaged):
     """An interrupted run leaves an image without a verdict."""
-    registry.tags["curated/hello", "3f2a1c0-aaaaaaaaaaaa"] = REF.digest
+    world.ecr.ensure_repository("curated/hello", immutable=True, key="alias/k")
+    world.registry.put("curated/hello", IMAGE, TAG)
+    if damaged:
+        world.registry.damage("curated/hello", LAYER)
 
-    assert kept().proven is None
-    assert len(registry.verified) == 2 and registry.copies == []
+    with pytest.raises(ImageDamaged) if damaged else nullcontext():
+        assert kept().proven is None
+    assert copier.copies == []
 
 
-def test_verdict_of_missing_image_is_no_proof(kept, registry):
+def test_verdict_of_missing_image_is_no_proof(kept, copier, world):
     """Evidence may outlive its image, so the image is copied and read again."""
     kept()
-    registry.tags.clear()
+    world.registry.remove(CURATED)
+    assert kept().proven is None and len(copier.copies) == 2
 
-    assert kept().proven is None
-    assert (len(registry.copies), len(registry.verified)) == (2, 4)
+    world.registry.remove(CURATED)
+    copier.damaged = LAYER
+    with pytest.raises(ImageDamaged):
+        kept()
 
 
 @pytest.mark.parametrize("blob", [CONFIG, LAYER])
-def test_damaged_blob_stops_store_before_verdict(kept, registry, world, blob):
+def test_damaged_blob_stops_store_before_verdict(kept, copier, world, blob):
     """A damaged image must not have a verdict that admits it."""
-    registry.damaged = (blob,)
+    copier.damaged = blob
 
     with pytest.raises(ImageDamaged):
         kept()
-    assert "curated/hello" not in world.registry.held
+    assert evidence_of(world) == ()
 
 
-def test_store_without_copy_permission_leaves_nothing(kept, registry, world):
+def test_store_without_copy_permission_leaves_nothing(kept, copier, world):
     """There is neither evidence nor verdict."""
-    registry.error = AccessDenied("no\nno")
+    copier.error = AccessDenied("no\nno")
 
     with pytest.raises(AccessDenied):
         kept()
-    assert "curated/hello" not in world.registry.held
+    assert evidence_of(world) == ()
 
 
-def test_store_refuses_repository_with_mutable_tags(kept, registry, world):
+def test_store_refuses_repository_with_mutable_tags(kept, copier, world):
     """Somebody created it before; the error has the command that fixes it."""
-    registry.movable = True
+    world.ecr.ensure_repository("curated/hello", immutable=False, key=None)
 
     with pytest.raises(SettingInvalid, match="put-image-tag-mutability --repository-name curated/hello"):
         kept()
-    assert registry.copies == [] and "curated/hello" not in world.registry.held
+    assert copier.copies == [] and evidence_of(world) == ()
 
 
 @pytest.mark.parametrize(
@@ -201,30 +198,29 @@ def test_store_refuses_repository_with_mutable_tags(kept, registry, world):
     ],
     ids=lambda manifest: json.dumps(manifest)[:50],
 )
-def test_invalid_manifest_counts_as_damaged(registry, manifest):
+def test_invalid_manifest_counts_as_damaged(world, manifest):
     """Development can push anything, for example an index or an incomplete manifest."""
-    registry.described = manifest
+    digest = world.registry.push_manifest("curated/hello", json.dumps(manifest).encode(), MANIFEST["mediaType"])
 
     with pytest.raises(ImageDamaged):
-        read_blobs(CURATED, registry)
+        read_blobs(CURATED.with_digest(digest), world.registry)
 
 
-def test_index_is_not_copied(kept, registry):
+def test_index_is_not_copied(kept, copier):
     """A copy would include the parts of the index, even archived ones."""
-    registry.described = {"manifests": []}
-
     with pytest.raises(ImageDamaged, match="dev/hello"):
-        kept()
-    assert registry.copies == []
+        kept(Content.index([IMAGE]))
+    assert copier.copies == []
 
 
-def test_tag_of_image_from_dirty_source_is_marked(world, make, registry):
+def test_tag_of_image_from_dirty_source_is_marked(world, make, copier):
     """The mark is for people."""
-    facts = intake_facts(ref=REF, provenance=provenance_of(source=make.source(dirty=True)))
+    ref = world.registry.put("dev/hello", IMAGE)
+    facts = intake_facts(ref=ref, provenance=provenance_of(source=make.source(dirty=True)))
 
     stored = store(
-        admitted(facts, INTAKE), registry, registry, registry, world.store(TierName.CURATION), storage_key="k",
+        admitted(facts, INTAKE), copier, world.registry, world.ecr, world.store(TierName.CURATION), storage_key="k",
         now=lambda: make.noon,
     )  # fmt: skip
 
-    assert stored.tag == "3f2a1c0-dirty-aaaaaaaaaaaa"
+    assert stored.tag == f"3f2a1c0-dirty-{REF.short}"

@@ -12,7 +12,6 @@ from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
-from tests.support.pieces import REPOSITORIES
 
 NEW = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 OLD = ImageRef(repository="curated/base/python", digest="sha256:" + "b" * 64)
@@ -23,10 +22,9 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.held, self.instead = [NEW, OLD], {}
-
-    def newest_first(self, repository):
-        return tuple(ref for ref in self.held if ref.repository == repository)
+        self.instead = {}
+        for ref in (OLD, NEW):
+            world.registry.add(ref, tags=("v",))
 
     def sign(self, ref, signer=TierName.CURATION):
         self.world.store(signer).attach(ref, SIGNATURE, {}, self.make.noon)
@@ -40,7 +38,12 @@ class Bases:
     def resolve(self, name, declared=()):
         store = self.world.store(TierName.DEVELOPMENT)
         bases = CuratedBases(
-            self, store, "registry.test", self.instead, lambda at, platform: f"{at} {platform}".encode(), REGISTRIES
+            self.world.ecr,
+            store,
+            "registry.test",
+            self.instead,
+            lambda at, platform: f"{at} {platform}".encode(),
+            REGISTRIES,
         )
         return bases.resolve(normalize_reference(name), declared)
 
@@ -94,11 +97,11 @@ def test_base_skips_image_built_on_blocked_image(bases, world, make):
         bases.sign(ref)
         bases.verdict(ref)
     sign_decision(
-        below, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", reason="exploited", now=make.noon
+        below, Act.BLOCK, world.store(TierName.LIFECYCLE), bases.world.ecr, by="ann", reason="exploited", now=make.noon
     )
 
     assert bases.resolve(BASE)[1].digest == OLD.digest
-    bases.held.remove(OLD)
+    world.registry.remove(OLD)
     with pytest.raises(BaseMissing, match=f"is built on {below}, which is blocked by ann"):
         bases.resolve(BASE)
 
@@ -109,10 +112,10 @@ def test_base_skips_blocked_images_and_error_explains_the_block(bases):
         bases.sign(ref)
         bases.verdict(ref)
     store = bases.world.store(TierName.LIFECYCLE)
-    sign_decision(NEW, Act.BLOCK, store, REPOSITORIES, by="ann", reason="it is bad", now=bases.make.noon)
+    sign_decision(NEW, Act.BLOCK, store, bases.world.ecr, by="ann", reason="it is bad", now=bases.make.noon)
     assert bases.resolve(BASE)[1].digest == OLD.digest
 
-    sign_decision(OLD, Act.BLOCK, store, REPOSITORIES, by="ann", reason="it too", now=bases.make.noon)
+    sign_decision(OLD, Act.BLOCK, store, bases.world.ecr, by="ann", reason="it too", now=bases.make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
         bases.resolve(BASE)
@@ -223,9 +226,9 @@ def test_curated_base_by_digest_resolves_in_own_registry(bases):
 
 def test_blocked_base_named_by_digest_is_refused_as_blocked(bases, world, make):
     """A blocked image is archived, so the registry no longer lists it."""
-    bases.held = []
+    world.ecr.archive(NEW)
     sign_decision(
-        NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), REPOSITORIES, by="ann", reason="a key in it", now=make.noon
+        NEW, Act.BLOCK, world.store(TierName.LIFECYCLE), bases.world.ecr, by="ann", reason="a key in it", now=make.noon
     )
 
     with pytest.raises(BaseMissing, match="is blocked by ann"):
@@ -239,10 +242,10 @@ def test_blocked_digest_is_refused_under_any_name(bases, world, make, name):
     blocked = ImageRef(repository=BASE, digest=UPSTREAM)
     lifecycle = world.store(TierName.LIFECYCLE)
     assert bases.resolve(name, (PYTHON,))
-    sign_decision(blocked, Act.BLOCK, lifecycle, REPOSITORIES, by="ann", reason="a key in it", now=make.noon)
+    sign_decision(blocked, Act.BLOCK, lifecycle, bases.world.ecr, by="ann", reason="a key in it", now=make.noon)
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann on .*: a key in it"):
         bases.resolve(name, (PYTHON,))
 
-    sign_decision(blocked, Act.UNBLOCK, lifecycle, REPOSITORIES, by="ann", reason="none", now=make.noon)
+    sign_decision(blocked, Act.UNBLOCK, lifecycle, bases.world.ecr, by="ann", reason="none", now=make.noon)
     assert bases.resolve(name, (PYTHON,))

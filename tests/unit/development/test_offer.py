@@ -1,7 +1,5 @@
 """offer: pushes the built image, and development signs its evidence."""
 
-import dataclasses
-
 import pytest
 
 from supply_chain.development.offer import offer
@@ -15,22 +13,22 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import read_intake_facts
+from tests.support.memory_registry import MemoryRegistry
 
 DIGEST = "sha256:" + "a" * 64
 
 
-class Registry:
+class Pusher:
+    """Pushes images under a digest, or fails."""
+
     def __init__(self, answer=DIGEST):
-        self.answer, self.pushed, self.made = answer, [], []
+        self.answer, self.pushed = answer, []
 
     def push(self, local, repository, tag):
         self.pushed.append((local, repository, tag))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
-
-    def ensure_repository(self, repository, *, immutable, key):
-        self.made.append((repository, immutable, key))
 
 
 @pytest.fixture
@@ -42,20 +40,21 @@ def tested(make):
     )
 
 
-def offered(world, make, tested, registry):
-    return offer(tested, make.manifest(), registry, registry, world.store(TierName.DEVELOPMENT), lambda: make.noon)
+def offered(world, make, tested, pusher):
+    world.registry.create_on_push = False
+    return offer(tested, make.manifest(), pusher, world.ecr, world.store(TierName.DEVELOPMENT), lambda: make.noon)
 
 
 def test_offer_pushes_image_and_attaches_all_evidence(world, make, tested):
     """The evidence is the provenance, every check result and the report on the source."""
-    registry = Registry()
+    pusher = Pusher()
 
-    candidate = offered(world, make, tested, registry)
+    candidate = offered(world, make, tested, pusher)
 
     assert candidate.ref == ImageRef(repository="dev/hello", digest=DIGEST)
     assert candidate.source == make.source()
-    assert registry.pushed == [("cscm.local/hello:run", "dev/hello", "3f2a1c0-aaaaaaaaaaaa")]
-    assert registry.made == [("dev/hello", False, None)]
+    assert pusher.pushed == [("cscm.local/hello:run", "dev/hello", "3f2a1c0-aaaaaaaaaaaa")]
+    assert not world.ecr.immutable("dev/hello") and world.ecr.encryption("dev/hello") == ("AES256", None)
     found = world.store(TierName.CURATION).verified(candidate.ref, TierName.DEVELOPMENT)
     assert {e.digest for e in found} == set(candidate.evidence)
     kinds = [e.predicate_type for e in found]
@@ -68,7 +67,7 @@ def test_offer_pushes_image_and_attaches_all_evidence(world, make, tested):
 
 def test_intake_gate_admits_offered_image(world, make, tested):
     """The gate can read what this step writes."""
-    candidate = offered(world, make, tested, Registry())
+    candidate = offered(world, make, tested, Pusher())
 
     facts = read_intake_facts(candidate.ref, world.store(TierName.CURATION), (), None)
 
@@ -80,30 +79,30 @@ def test_intake_gate_admits_offered_image(world, make, tested):
 def test_offer_fails_if_pushed_digest_differs(world, make, tested):
     """Another process may have pushed the same tag, so nothing is signed."""
     with pytest.raises(ImageDamaged):
-        offered(world, make, tested, Registry("sha256:" + "b" * 64))
-    assert world.registry.held == {}
+        offered(world, make, tested, Pusher("sha256:" + "b" * 64))
+    assert world.registry.refs() == ()
 
 
 def test_failed_push_leaves_no_evidence(world, make, tested):
     """Evidence for a missing image would be misleading."""
     with pytest.raises(RegistryUnavailable):
-        offered(world, make, tested, Registry(RegistryUnavailable("x\ny")))
-    assert world.registry.held == {}
+        offered(world, make, tested, Pusher(RegistryUnavailable("x\ny")))
+    assert world.registry.refs() == ()
 
 
 def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
     """The candidate refers to the existing proof."""
-    registry = Registry()
-    first = offered(world, make, tested, registry)
+    pusher = Pusher()
+    first = offered(world, make, tested, pusher)
     proof = Proof(evidence=first.evidence, since=make.noon)
     known = tested.model_copy(
         update={"built": make.built(proven=proof), "known": tuple(required("service")), "proven": proof}
     )
 
-    again = offered(world, make, known, registry)
+    again = offered(world, make, known, pusher)
 
-    assert len(registry.pushed) == 1
-    assert len(world.registry.held["dev/hello"]) == len(first.evidence)
+    assert len(pusher.pushed) == 1
+    assert len(world.registry.refs("dev/hello")) == len(first.evidence)
     assert (again.ref, again.proven, again.evidence) == (first.ref, proof, first.evidence)
 
 
@@ -112,36 +111,38 @@ def test_offer_signs_only_new_results(world, make, tested):
     proof = Proof(evidence=(make.other,), since=make.noon)
     static = tuple(check for check in required("service") if check is not Check.DEPENDENCIES)
     again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
-    registry = Registry()
+    pusher = Pusher()
+    world.ecr.ensure_repository("dev/hello", immutable=False, key=None)
 
-    candidate = offered(world, make, again, registry)
+    candidate = offered(world, make, again, pusher)
 
     found = world.store(TierName.CURATION).verified(candidate.ref, TierName.DEVELOPMENT)
-    assert registry.pushed == [] and candidate.proven is None
+    assert pusher.pushed == [] and candidate.proven is None
     assert sorted(e.predicate_type for e in found) == sorted([TEST_RESULT, VULNERABILITIES])
 
 
 def test_offer_attaches_provenance_last(world, make, tested):
     """An interrupted run leaves no provenance, so provenance means that all evidence is there."""
-    store = world.store(TierName.DEVELOPMENT)
-    ends = dataclasses.replace(store, referrers=EndsAfter(world.registry, len(required("service")) + 1))
+    world.registry = EndsAfter()
+    world.registry.left = len(required("service")) + 1
 
     with pytest.raises(RegistryUnavailable):
-        offer(tested, make.manifest(), Registry(), Registry(), ends, lambda: make.noon)
+        offered(world, make, tested, Pusher())
 
-    found = store.verified(ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT)
+    found = world.store(TierName.DEVELOPMENT).verified(
+        ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT
+    )
     assert len(found) == len(required("service")) + 1
     assert PROVENANCE not in [e.predicate_type for e in found]
 
 
-class EndsAfter:
+class EndsAfter(MemoryRegistry):
     """A registry that becomes unavailable after a number of attached referrers."""
 
-    def __init__(self, registry, left):
-        self.registry, self.left = registry, left
+    left = 0
 
     def attach(self, *args):
         if not self.left:
             raise RegistryUnavailable("gone\nwait")
         self.left -= 1
-        return self.registry.attach(*args)
+        return super().attach(*args)

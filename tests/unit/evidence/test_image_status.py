@@ -1,5 +1,6 @@
 """The image status comes from the newest statement of the lifecycle's key, and from no other signer."""
 
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -25,13 +26,6 @@ IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 PLACE = ImageRef(repository="evidence/lifecycle/hello", digest=IMAGE.digest)
 
 
-class Repositories(dict[str, tuple[bool, str | None]]):
-    """A fake registry that records the repositories it creates."""
-
-    def ensure_repository(self, repository, *, immutable, key):
-        self[repository] = (immutable, key)
-
-
 @pytest.fixture
 def say(world, make):
     """Return a function that signs a decision `at` seconds after noon, as `signer`, without any check."""
@@ -53,15 +47,11 @@ def stands(world):
 
 @pytest.fixture
 def decide(world, make):
-    """Return a function that signs a decision as the lifecycle does."""
+    """Return a function that signs a decision as the lifecycle does, and returns its digest."""
 
     def decided(act, at=0, by="ann", reason="CVE-2026-1", **of):
-        repositories = Repositories()
-        store = world.store(TierName.LIFECYCLE)
-        digest = sign_decision(
-            IMAGE, act, store, repositories, by=by, reason=reason, now=make.noon + timedelta(seconds=at), **of
-        )
-        return digest, repositories
+        when, store = make.noon + timedelta(seconds=at), world.store(TierName.LIFECYCLE)
+        return sign_decision(IMAGE, act, store, world.ecr, by=by, reason=reason, now=when, **of)
 
     return decided
 
@@ -72,12 +62,15 @@ def test_image_without_decision_has_empty_status(stands):
 
 
 @pytest.mark.parametrize(("act", "name"), [(Act.BLOCK, "block"), (Act.HOLD, "hold")])
-def test_signed_decision_sets_image_status_for_every_tier(decide, stands, make, act, name):
+def test_signed_decision_sets_image_status_for_every_tier(world, decide, stands, make, act, name):
     """It names person, reason and time, and its repository has immutable tags."""
-    digest, made = decide(act)
+    world.registry.create_on_push = False
 
-    both = {"evidence/lifecycle/digests": (True, None)} if act is Act.BLOCK else {}
-    assert digest and made == {"evidence/lifecycle/hello": (True, None), **both}
+    digest = decide(act)
+
+    both = ("evidence/lifecycle/digests",) if act is Act.BLOCK else ()
+    assert digest and world.ecr.repositories("") == (*both, "evidence/lifecycle/hello")
+    assert all(map(world.ecr.immutable, world.ecr.repositories("")))
     for tier in TierName:
         found = stands(tier)
         other = {"block": found.hold, "hold": found.block}[name]
@@ -96,12 +89,12 @@ def test_decision_of_a_rule_names_the_rule(decide, stands):
 
 def test_block_by_person_supersedes_block_by_rule(decide, stands):
     """The order of the two does not matter, until somebody unblocks the image."""
-    assert decide(Act.BLOCK, by="the rules nightly", of="block.refused")[0]
-    assert decide(Act.BLOCK, at=1, by="the rules nightly", of="block.refused")[0] is None
-    assert decide(Act.BLOCK, at=2, by="ann")[0] and decide(Act.BLOCK, at=3, by="bob")[0] is None
+    assert decide(Act.BLOCK, by="the rules nightly", of="block.refused")
+    assert decide(Act.BLOCK, at=1, by="the rules nightly", of="block.refused") is None
+    assert decide(Act.BLOCK, at=2, by="ann") and decide(Act.BLOCK, at=3, by="bob") is None
 
     assert (stands().block.by, stands().block.rule) == ("ann", "")
-    assert decide(Act.BLOCK, at=4, by="the rules nightly", of="block.refused")[0] is None
+    assert decide(Act.BLOCK, at=4, by="the rules nightly", of="block.refused") is None
     decide(Act.UNBLOCK, at=5, by="ann")
     decide(Act.BLOCK, at=6, by="the rules nightly", of="block.refused")
     assert (stands().block.by, stands().block.rule) == ("the rules nightly", "block.refused")
@@ -134,7 +127,7 @@ def test_repeated_hold_is_not_signed_again(decide):
     """A second hold changes nothing."""
     decide(Act.BLOCK, of="block.refused")
 
-    assert decide(Act.HOLD, at=1)[0] and decide(Act.HOLD, at=2)[0] is None
+    assert decide(Act.HOLD, at=1) and decide(Act.HOLD, at=2) is None
 
 
 def test_block_holds_for_digest_in_every_repository(decide, stands):
@@ -164,9 +157,7 @@ def test_unblock_under_one_name_unblocks_every_name(decide, stands, world, make)
     """A block is for the digest."""
     decide(Act.BLOCK)
     other = IMAGE.moved_to("curated/other")
-    sign_decision(
-        other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), Repositories(), by="ann", reason="x", now=make.noon
-    )
+    sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="x", now=make.noon)
 
     assert stands().block is None and stands(ref=other).block is None
 
@@ -177,7 +168,7 @@ def test_block_in_one_repository_is_completed_in_the_other(decide, say, stands, 
     if act is Act.UNBLOCK:
         decide(Act.BLOCK)
     say(act, at=1, change={"by": "bob"})
-    assert decide(act, at=2)[0] and decide(act, at=3)[0] is None
+    assert decide(act, at=2) and decide(act, at=3) is None
 
     by_digest = image_status(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
     assert (present(by_digest.block or by_digest.excuse)).by == "bob"
@@ -293,10 +284,10 @@ def test_decision_that_changes_nothing_is_not_signed(world, decide, before, act)
     """No repository is created either."""
     for at, each in enumerate(before):
         decide(each, at)
-    held = {name: dict(there) for name, there in world.registry.held.items()}
+    repositories = deepcopy(world.registry.repositories)
 
-    assert decide(act, 9, by="bob", reason="again") == (None, {})
-    assert world.registry.held == held
+    assert decide(act, 9, by="bob", reason="again") is None
+    assert world.registry.repositories == repositories
 
 
 def test_person_and_reason_need_one_character(decide, stands):
@@ -310,7 +301,7 @@ def test_image_can_be_blocked_again_after_unblock(decide, stands):
     """The new block has its own reason."""
     decide(Act.BLOCK)
     decide(Act.UNBLOCK, 1)
-    digest, _ = decide(Act.BLOCK, 2, reason="another")
+    digest = decide(Act.BLOCK, 2, reason="another")
 
     assert digest and stands().block.reason == "another"
 

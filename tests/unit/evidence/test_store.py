@@ -17,8 +17,9 @@ from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referre
 from supply_chain.model.image import Descriptor, ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
-from tests.support.signer import EcdsaSigner, digest_of
-from tests.support.world import MemoryReferrers, World
+from tests.support.memory_registry import MemoryRegistry
+from tests.support.signer import EcdsaSigner
+from tests.support.world import World
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -67,10 +68,11 @@ def test_statement_of_unknown_key_is_not_verified(world, store, make):
 def test_changed_payload_is_not_verified(world, store, make):
     """The signature of one statement does not serve another."""
     no = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
-    forged = json.loads(world.registry.held["dev/hello"][no][2])
+    forged = json.loads(world.registry.content(IMAGE.with_digest(no)))
     yes = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     forged["dsseEnvelope"]["payload"] = base64.b64encode(yes).decode()
-    world.registry.change("dev/hello", no, json.dumps(forged).encode())
+    world.registry.remove(IMAGE.with_digest(no))
+    attached(world, json.dumps(forged).encode())
 
     assert store.verified(IMAGE, DEV) == ()
 
@@ -90,7 +92,7 @@ def test_statement_about_other_image_is_left_out(world, store, make):
 def test_statement_attached_repeatedly_counts_once(world, store, make):
     """Repeated attachment changes nothing, under whatever type."""
     first = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
-    bundle = world.registry.held["dev/hello"][first][2]
+    bundle = world.registry.content(IMAGE.with_digest(first))
     spaced = json.dumps(json.loads(bundle), indent=1).encode()
     for n in range(9):
         attached(world, bundle, {**NOTES, CREATED: (make.noon + timedelta(days=n)).isoformat(), "n": str(n)})
@@ -181,15 +183,17 @@ def test_valid_referrers_give_no_note(world, store, make):
     assert store.read(IMAGE).notes() == ()
 
 
-class Odd(MemoryReferrers):
+class Odd(MemoryRegistry):
     """A registry in which some manifests or contents are no evidence, and some cannot be read."""
 
     def layer(self, referrer):
-        content = self.content(referrer)
+        layer = super().layer(referrer)
+        assert isinstance(layer, Descriptor)
+        content = super().bundle(referrer.repository, layer.digest)
+        assert isinstance(content, bytes)
         if content.startswith(b"no manifest"):
             return NotEvidence(why="no manifest of an artifact")
-        size = len(content) + content.startswith(b"lie") + (b"\n " in content)
-        return Descriptor(digest=digest_of(content), size=size)
+        return layer.model_copy(update={"size": layer.size + content.startswith(b"lie") + (b"\n " in content)})
 
     def bundle(self, repository, digest):
         content = super().bundle(repository, digest)
@@ -240,7 +244,7 @@ def test_bundles_of_other_signers_never_change_the_evidence(rubbish):
     world, stranger = World(Odd()), EcdsaSigner()
     store = world.store(DEV)
     digest = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, NOON)
-    genuine = world.registry.held["dev/hello"][digest][2]
+    genuine = world.registry.content(IMAGE.with_digest(digest))
     other = IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})
     made = {
         "stranger": stranger.sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})),
@@ -344,7 +348,7 @@ def test_attach_all_returns_digests_in_order(world, store, make):
 def test_store_raises_if_registry_does_not_answer(world, store):
     """No answer is not the same as no evidence."""
 
-    class Silent:
+    class Silent(MemoryRegistry):
         def referrers(self, subject):
             raise RegistryUnavailable("it is silent\nwait")
 

@@ -19,8 +19,9 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
 from tests.support.memory_engine import MemoryEngine
+from tests.support.memory_kms import ACCOUNT, MemoryKms
 
-KEY = "arn:aws:kms:eu-west-1:111122223333:key/content"
+KEY = f"{ACCOUNT}key/content"
 REF = ImageRef(repository="curated/secret", digest="sha256:" + "a" * 64)
 COPY = "sha256:" + "c" * 64
 OTHER = "sha256:" + "d" * 64
@@ -61,18 +62,6 @@ class Word:
         )
 
 
-@dataclass
-class Grant:
-    """KMS: unwraps what was wrapped for this image, for a role with the grant."""
-
-    granted: bool = True
-
-    def unwrap(self, key: str, wrapped: bytes, context: dict[str, str]) -> bytes:
-        if not self.granted:
-            raise AccessDenied("no\nno")
-        return b"private" if (key, wrapped, context) == (KEY, b"wrapped", {"image": REF.digest}) else b"nonsense"
-
-
 class Opener:
     """skopeo: the archive names the copy and the key that it was made with."""
 
@@ -99,7 +88,9 @@ class Takes:
 
 
 def decrypting(engine: Takes, *predicates: dict[str, Any], granted: bool = True) -> DecryptingSupply:
-    return DecryptingSupply(engine, Word(list(predicates)), Grant(granted), Opener())  # type: ignore[arg-type]
+    kms = MemoryKms(allowed={"unwrap"} if granted else set())
+    kms.wrapped[b"wrapped"] = (kms.create("content"), b"private", {"image": REF.digest})
+    return DecryptingSupply(engine, Word(list(predicates)), kms, Opener())  # type: ignore[arg-type]
 
 
 def test_confidential_image_is_decrypted_from_attested_copy() -> None:

@@ -103,7 +103,7 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
     """The signed evidence remains; what only the registry knows is empty."""
     ref = fleet.curated()
     fleet.deploy(ref)
-    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.remove(ref)
     fleet.refresh()
 
     (told,) = explain(ref.digest, fleet.inventory)
@@ -120,11 +120,11 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
 
 def test_explain_shows_missing_base_as_unknown(fleet, make):
     """The base is missing from the registry even if a host still runs it."""
-    fleet.curated(BASE, "base/python")
+    base = fleet.curated(BASE, "base/python")
     above = fleet.curated(without=("provenance",))
     material = Material(name="base/python:3", digest=BASE, curated=True)
     fleet.say(above, TierName.DEVELOPMENT, PROVENANCE, make.provenance(built={"materials": (material,)}))
-    del fleet.registry.stored["curated/base/python"]
+    fleet.remove(base)
     for application in ("base/python", "hello"):
         fleet.refresh(application)
     fleet.inventory.record_host(

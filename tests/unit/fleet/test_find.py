@@ -5,7 +5,7 @@ import pytest
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import ImageRef
-from tests.support.stock import Held
+from tests.support.stock import holding
 
 
 def digest(number):
@@ -18,7 +18,7 @@ def ref(number, repository="curated/hello"):
 
 @pytest.fixture
 def catalogue():
-    return Held(ref(1))
+    return holding(ref(1))
 
 
 @pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
@@ -56,11 +56,11 @@ def test_find_raises_for_missing_or_ambiguous_image(catalogue):
     with pytest.raises(ImageNotFound, match="No repository curated/… has"):
         find_stored(digest(77), catalogue)
 
-    twice = Held(ref(1), ref(1, "curated/shop"))
+    twice = holding(ref(1), ref(1, "curated/shop"))
     with pytest.raises(DeclarationInvalid, match="is in several repositories: curated/hello, curated/shop"):
         find_stored(digest(1), twice)
     with pytest.raises(DeclarationInvalid, match=r"is in several repositories: curated/hello@sha256:0.*@sha256:0"):
-        find_stored("0" * 12, Held(ref(1), ref(2)))
+        find_stored("0" * 12, holding(ref(1), ref(2)))
 
 
 @pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])

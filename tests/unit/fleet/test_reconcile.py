@@ -50,7 +50,7 @@ def test_refresh_does_not_read_unchanged_evidence_again(fleet):
     fleet.refresh()
     fleet.world.registry.layer = None  # reading evidence would fail
     pulled = fleet.make.noon + timedelta(days=1)
-    fleet.registry.add("curated/hello", CURATED.digest, at=fleet.make.noon, pulled_at=pulled)
+    fleet.add(CURATED, pulled_at=pulled)
 
     done = fleet.refresh()
 
@@ -89,14 +89,14 @@ def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch
     read = fleet.world.registry.content
 
     def content(referrer):
-        if "syft" in fleet.world.registry.held[referrer.repository][referrer.digest][1]:
+        if "syft" in fleet.world.registry.artifact_type(referrer):
             raise ImageNotFound("no SBOM\nsome time it was there")
         return read(referrer)
 
     monkeypatch.setattr(fleet.world.registry, "content", content)
     with pytest.raises(ImageNotFound):
         fleet.refresh()
-    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.remove(ref)
 
     fleet.refresh()
 
@@ -121,7 +121,7 @@ def test_refresh_removes_image_that_left_the_registry(fleet):
     fleet.curated()
     fleet.curated(OTHER)
     fleet.refresh()
-    del fleet.registry.stored["curated/hello"][OTHER]
+    fleet.remove(CURATED.with_digest(OTHER))
 
     done = fleet.refresh()
 
@@ -136,7 +136,7 @@ def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
     for ref, hours in ((older, 1), (last, 2)):
         fleet.deploy(ref, at=make.noon + timedelta(hours=hours), container=ref.digest[7:])
     fleet.refresh()
-    del fleet.registry.stored["curated/hello"][OTHER]
+    fleet.remove(CURATED.with_digest(OTHER))
 
     done, again = fleet.refresh(), fleet.refresh()
     assert (done.gone, done.images, done.read) == ((last,), 1, 0) and again.gone == ()
@@ -158,11 +158,12 @@ def test_missing_image_returns_with_its_history_when_pushed_again(fleet, make):
     fleet.deploy(ref)
     fleet.refresh()
     (before,) = fleet.images
-    stored = fleet.registry.stored["curated/hello"].pop(ref.digest)
+    manifests = fleet.world.registry.repositories["curated/hello"].manifests
+    stored = manifests.pop(ref.digest)
     fleet.refresh()
     assert fleet.images == []
 
-    fleet.registry.stored["curated/hello"][ref.digest] = stored
+    manifests[ref.digest] = stored
     fleet.refresh()
     assert fleet.images == [before]
 
@@ -173,7 +174,7 @@ def test_refresh_names_missing_image_with_unreadable_evidence(fleet, make):
     bundle = fleet.world.signers[EXECUTION].sign_bytes(b"no statement")
     filed = {"dev.sigstore.bundle.predicateType": DEPLOYMENT}
     fleet.world.registry.attach(ref.moved_to("evidence/execution/hello"), BUNDLE, bundle, filed)
-    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.remove(ref)
 
     for _ in range(2):
         done = fleet.refresh()
@@ -267,7 +268,7 @@ def test_refresh_does_not_count_referrers_and_copies_as_images(fleet):
         "copy": {"plain": ref.digest, "encrypted": OTHER, "wrapped_key": "AAAA", "key": "k", "context": {}},
     }
     fleet.say(ref, CURATION, ENCRYPTION, record)
-    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=("v1-encrypted",))
+    fleet.add(ref.with_digest(OTHER), tags=("v1-encrypted",))
     fleet.refresh()
 
     (image,) = fleet.images
@@ -283,9 +284,9 @@ def test_copy_of_missing_image_does_not_count_as_image(fleet, make):
         "copy": {"plain": ref.digest, "encrypted": OTHER, "wrapped_key": "AAAA", "key": "k", "context": {}},
     }
     fleet.say(ref, CURATION, ENCRYPTION, record)
-    fleet.registry.add("curated/hello", OTHER, at=make.noon, tags=("v1-encrypted",))
+    fleet.add(ref.with_digest(OTHER), tags=("v1-encrypted",))
     fleet.refresh()
-    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.remove(ref)
 
     done, again = fleet.refresh(), fleet.refresh()
 
@@ -298,9 +299,7 @@ def test_cosign_tag_attachment_does_not_count_as_image(fleet, make):
     ref = fleet.curated(tags=("v1", f"sha256-{'1' * 64}"))
     other = fleet.curated(OTHER, tags=("sha256-notes",))
     for number, name in enumerate(("", ".sig", ".att")):
-        fleet.registry.add(
-            "curated/hello", f"sha256:{number:064x}", at=make.noon, tags=(f"sha256-{ref.digest[7:]}{name}",)
-        )
+        fleet.add(ref.with_digest(f"sha256:{number:064x}"), tags=(f"sha256-{ref.digest[7:]}{name}",))
 
     assert [each.ref for each in list_all_images(fleet.registry, fleet.inventory)] == [ref, other]
     assert fleet.refresh().images == 2
@@ -313,8 +312,9 @@ def test_applications_include_those_whose_repository_is_gone(fleet):
     fleet.curated(OTHER, "base/python")
     for application in ("hello", "base/python"):
         fleet.refresh(application)
-    del fleet.registry.stored["curated/hello"]
-    fleet.world.registry.held.clear()
+    for name in fleet.registry.repositories(""):
+        if name != "curated/base/python":
+            del fleet.world.registry.repositories[name]
 
     assert list_applications(fleet.registry, fleet.inventory) == ("base/python", "hello")
     fleet.refresh()
@@ -340,10 +340,8 @@ def test_everything_lists_all_images_of_the_registry(fleet):
     """An image without an event or a tag is included, but copies and evidence are not."""
     ref = fleet.curated()
     fleet.refresh()
-    fleet.registry.add("curated/hello", OTHER, at=fleet.make.noon, tags=())
-    fleet.registry.add(
-        "curated/hello", "sha256:" + "c" * 64, at=fleet.make.noon, tags=("r-aaaaaaaaaaaa-encrypted-cccccccccccc",)
-    )
+    fleet.add(ref.with_digest(OTHER), tags=())
+    fleet.add(ref.with_digest("sha256:" + "c" * 64), tags=("r-aaaaaaaaaaaa-encrypted-cccccccccccc",))
 
     found = {image.ref.digest: image for image in list_all_images(fleet.registry, fleet.inventory)}
 

@@ -10,6 +10,7 @@ from supply_chain.errors import (
     DatabaseUnusable,
     DeclarationInvalid,
     EvidenceInvalid,
+    ImageDamaged,
     ImageNotFound,
     RegistryUnavailable,
 )
@@ -31,25 +32,15 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
-from tests.support.pieces import CURATION, DEV, REPOSITORIES, Pieces
-from tests.support.scanning import MemoryReports, NoGenerator
+from tests.support.memory_results import MemoryResults
+from tests.support.memory_scanner import MemoryScanner
+from tests.support.pieces import CURATION, DEV, Pieces
+from tests.support.scanning import NoGenerator
 
 
-class Scanner:
-    """A fake scanner with fixed findings that records the SBOMs it scans."""
-
-    configuration = "plain"
-
-    def __init__(self, world, report):
-        self.world, self.report, self.scanned = world, report, []
-
-    def current(self):
-        return self.report.scanner_version, self.report.database
-
-    def scan(self, sbom):
-        self.scanned.append(sbom.digest)
-        changes = {"sbom": sbom.digest, "configuration": self.configuration, "scanned": self.world.now}
-        return self.report.model_copy(update=changes)
+def scanner_with(world, report):
+    """Return a scanner that reports the same of every image, at the time of the world."""
+    return MemoryScanner(report, lambda: world.now)
 
 
 def rescan(*args, **kwargs):
@@ -81,11 +72,11 @@ def fleet(world, make):
 def bench(world, make):
     return RescanPorts(
         generator=NoGenerator(),
-        scanner=Scanner(world, make.report(make.finding("low"))),
-        results=MemoryReports(),
+        scanner=scanner_with(world, make.report(make.finding("low"))),
+        results=MemoryResults(),
         registry=world.registry,
         evidence=world.store(TierName.CURATION),
-        repositories=REPOSITORIES,
+        repositories=world.ecr,
         layers=lambda ref: (),
         bases=(),
         ruled={},
@@ -106,11 +97,11 @@ def test_rescan_judges_every_image_and_scans_each_sbom_once(fleet, bench):
 def test_second_rescan_scans_and_signs_nothing(fleet, bench, world):
     """Without the cache, the signed evidence gives the same result."""
     rescan(fleet, bench)
-    before = sum(map(len, world.registry.held.values()))
-    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=MemoryReports()))]
+    before = world.registry.refs()
+    seen = [*rescan(fleet, bench), *rescan(fleet, replace(bench, results=MemoryResults()))]
 
     assert len(bench.scanner.scanned) == 2
-    assert sum(map(len, world.registry.held.values())) == before
+    assert world.registry.refs() == before
     assert not any(each.signed or each.change or each.is_reportable for each in seen)
 
 
@@ -118,14 +109,14 @@ def test_rescan_with_new_database_signs_only_changed_results(fleet, bench, world
     """An unchanged result is cached and not scanned again the next night."""
     rescan(fleet, bench)
     world.now += timedelta(days=1)
-    scanner = Scanner(world, make.report(make.finding("low"), database=_other(make)))
+    scanner = scanner_with(world, make.report(make.finding("low"), database=_other(make)))
     later = replace(bench, scanner=scanner)
     seen = [*rescan(fleet, later), *rescan(fleet, later)]
 
     assert len(scanner.scanned) == 2
     assert not any(each.signed for each in seen)
 
-    worse = Scanner(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
+    worse = scanner_with(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
     seen = rescan(fleet, replace(bench, scanner=worse))
     assert all(each.signed and each.change.is_reversal and each.worse and not each.better and each.due for each in seen)
 
@@ -147,7 +138,7 @@ def test_rescan_compares_with_the_last_full_report(fleet, bench, world, make):
     rescan(fleet, bench)
     told = world.now
     world.now += timedelta(days=1)
-    worse = Scanner(world, make.report(make.finding("critical"), database=_other(make)))
+    worse = scanner_with(world, make.report(make.finding("critical"), database=_other(make)))
     killed = {seen.ref: seen.news for seen in rescan(fleet, replace(bench, scanner=worse))}
 
     for seen in rescan(fleet, replace(bench, scanner=worse, last_full_report_time=told)):
@@ -164,7 +155,9 @@ def test_rolled_back_scanner_report_counts_again(fleet, bench, world, make):
 
     def passes(report):
         world.now += night
-        return [(each.passes, each.signed) for each in rescan(fleet, replace(bench, scanner=Scanner(world, report)))]
+        return [
+            (each.passes, each.signed) for each in rescan(fleet, replace(bench, scanner=scanner_with(world, report)))
+        ]
 
     assert passes(good) == [(True, True)] * 3
     assert passes(bad) == [(False, True)] * 3
@@ -176,9 +169,9 @@ def test_rescan_keeps_report_of_newer_database(fleet, bench, world, make):
     """A rescan with an older database signs nothing, and fails once that report is too old."""
     older = make.report(make.finding("low"))
     newer = make.report(make.finding("critical"), database=older.database.model_copy(update={"built": make.noon}))
-    rescan(fleet, replace(bench, scanner=Scanner(world, newer)))
+    rescan(fleet, replace(bench, scanner=scanner_with(world, newer)))
     world.now += timedelta(hours=2)
-    held = replace(bench, scanner=Scanner(world, older))
+    held = replace(bench, scanner=scanner_with(world, older))
 
     seen = rescan(fleet, held)
 
@@ -236,7 +229,7 @@ def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, worl
     """Current evidence decides, not the error that the inventory has stored."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
     assert listed is not None
-    world.registry.change(fleet[2].ref.repository, listed.referrer, b"rubbish")
+    world.registry.damage(fleet[2].ref.repository, listed.referrer)
     lost = known("d", "4", pushed=world.now)
     world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
     world.store(TierName.CURATION).attach(lost.ref, SBOM, {"rubbish": 1}, world.now)
@@ -246,7 +239,8 @@ def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, worl
     seen = rescan([whole, *fleet[1:], lost], replace(bench, on_result=lambda ref, seen: told.append(seen)))
 
     named = {each.ref: each.code for each in seen if isinstance(each, Unjudged)}
-    assert named == dict.fromkeys((fleet[1].ref, fleet[2].ref, lost.ref), EvidenceInvalid.code)
+    invalid, damaged = EvidenceInvalid.code, ImageDamaged.code
+    assert named == {fleet[1].ref: invalid, fleet[2].ref: damaged, lost.ref: invalid}
     assert [each.ref for each in seen if isinstance(each, RescanResult)] == [whole.ref]
     assert len(told) == 4
 
@@ -287,7 +281,7 @@ def test_rescan_reports_running_refused_image_every_night(fleet, bench, world, m
     """A refused image that runs nowhere is reported once."""
     running = Running(environment="", application="a", container="c", name="n", address="", host="h", since=make.noon)
     images = [fleet[0].model_copy(update={"running": (running,)}), fleet[2]]
-    bad = replace(bench, scanner=Scanner(world, make.report(make.finding("critical", fixed_in=()))))
+    bad = replace(bench, scanner=scanner_with(world, make.report(make.finding("critical", fixed_in=()))))
     rescan(images, bad)
     world.now += timedelta(days=1)
 

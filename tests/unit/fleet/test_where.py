@@ -205,7 +205,7 @@ def test_where_finds_running_image_that_left_the_registry(fleet):
     """Its signed evidence remains, and somebody has to deploy another image."""
     ref = fleet.curated()
     fleet.deploy(ref)
-    del fleet.registry.stored["curated/hello"][ref.digest]
+    fleet.remove(ref)
     fleet.refresh()
 
     for asked, why in (("openssl", "lists openssl"), (ref.digest, "is that image")):
@@ -220,7 +220,7 @@ def test_where_finds_running_image_without_evidence_by_digest(fleet):
     """Its deployment record is in another repository, and it counts as an image without an SBOM."""
     ref = fleet.curated()
     fleet.deploy(ref)
-    del fleet.registry.stored["curated/hello"], fleet.world.registry.held["curated/hello"]
+    del fleet.world.registry.repositories["curated/hello"]
     fleet.refresh()
 
     assert list_exclusions(fleet.inventory, parse_question("openssl")) == "1 image without an SBOM"
@@ -230,7 +230,7 @@ def test_where_finds_running_image_without_evidence_by_digest(fleet):
 def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
     """Only the host shows that it still runs."""
     ref = fleet.curated(BASE, "base/proxy")
-    del fleet.registry.stored["curated/base/proxy"]
+    fleet.remove(ref)
     fleet.refresh("base/proxy")
     fleet.inventory.record_host(
         "laptop", [HostContainer(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon

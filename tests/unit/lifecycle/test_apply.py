@@ -17,11 +17,11 @@ from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import is_base_repository
 from tests.support.examples import tries
+from tests.support.memory_journal import MemoryJournal
 from tests.support.present import present
 from tests.support.stock import (
     NOW,
     RULES,
-    Memory,
     Shelf,
     ago,
     deployed,
@@ -52,7 +52,7 @@ class House:
     """A snapshot, its plan, and the registry in which the plan is applied."""
 
     def __init__(self, whole):
-        self.plan, self.shelf, self.journal = plan_lifecycle(whole, RULES, NOW), Shelf(whole), Memory()
+        self.plan, self.shelf, self.journal = plan_lifecycle(whole, RULES, NOW), Shelf(whole), MemoryJournal()
 
     def apply(self):
         return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
@@ -870,7 +870,7 @@ def test_apply_never_deletes_evidence_of_image_that_stays(house):
         steps = tuple(
             s.model_copy(update={"belongs_to": (digest(belongs),)}) for s in house.plan.steps if s.ref == ref(11)
         )
-        house.plan, house.journal = house.plan.model_copy(update={"steps": steps}), Memory()
+        house.plan, house.journal = house.plan.model_copy(update={"steps": steps}), MemoryJournal()
 
         house.apply()
 

@@ -20,64 +20,48 @@ from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
-from tests.support.stock import deployed, digest, ref, stored
+from tests.support.memory_ecr import MemoryEcr
+from tests.support.stock import deployed, digest, ref
 
 COPY = ref(2)
 WHERE = "evidence/lifecycle/hello"
 
 
-class Registry:
-    """A fake registry that archives and restores images, with its deployments."""
+class Registry(MemoryEcr):
+    """ECR with images by number, and what is around them; `errors` are raised where an image should be moved."""
 
     def __init__(self, world):
-        self.world, self.errors, self.made, self.signed, self.subjects = world, {}, {}, [], {}
-        self.tags, self.changes, self.unreadable = {}, {}, None
-        self.there = {"curated/hello": {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}}
+        super().__init__(world.registry)
+        self.errors, self.signed, self.unreadable = {}, [], None
+        self.around = RegistryReader(self, world.registry, world.store(TierName.LIFECYCLE))
+        self.hold("curated/hello", 1, 2, 3)
 
-    def ensure_repository(self, name, *, immutable, key):
-        self.made[name] = (immutable, key)
-
-    def images(self, repository):
-        return tuple(
-            stored(
-                int(d[7:], 16), status=status, subject=self.subjects.get(d), tags=self.tags.get(d, ("t",)),
-                **self.changes.get(d, {}),
-            )
-            for d, status in self.there.get(repository, {}).items()
-        )  # fmt: skip
-
-    def repositories(self, prefix):
-        raise AssertionError(prefix)
-
-    def pushed(self, repository):
-        raise AssertionError(repository)
-
-    def manifest(self, where):
-        return {"manifests": []}
-
-    def find_by_digest(self, begins, prefix):
-        return tuple(
-            ImageRef(repository=name, digest=begins)
-            for name, held in self.there.items() if name.startswith(prefix) and begins in held
-        )  # fmt: skip
-
-    def status(self, where):
-        return self.there[where.repository][where.digest]
+    def hold(self, repository, *numbers, **facts):
+        for number in numbers:
+            self.registry.add(ref(number, repository), {"manifests": []}, **{"tags": ("t",), **facts})
 
     def archive(self, where):
-        self._move(where, StorageStatus.ACTIVE, StorageStatus.ARCHIVED)
+        self._check(where, StorageStatus.ACTIVE)
+        super().archive(where)
 
     def restore(self, where):
-        self._move(where, StorageStatus.ARCHIVED, StorageStatus.ACTIVE)
+        self._check(where, StorageStatus.ARCHIVED)
+        return super().restore(where)
 
-    def _move(self, where, before, after):
+    def _check(self, where, status):
         if where.digest in self.errors:
             raise self.errors[where.digest]
-        assert self.there[where.repository][where.digest] is before, "moved for nothing"
-        self.there[where.repository][where.digest] = after
+        assert self.status(where) is status, "moved for nothing"
+
+    def closed(self):
+        return {(each.repository, each.digest) for each in self.registry.refs() if not self.registry.has(each)}
 
     def archived(self):
-        return {d for d, status in self.there["curated/hello"].items() if status is StorageStatus.ARCHIVED}
+        self.finish_restores()
+        return {digest for repository, digest in self.closed() if repository == "curated/hello"}
+
+    def immutable_repositories(self):
+        return {name for name in self.repositories("") if self.immutable(name)}
 
     def deployments(self, application):
         assert application is None
@@ -86,13 +70,13 @@ class Registry:
         return tuple(self.signed)
 
     def members(self, repository):
-        return RegistryReader(self, self, self.world.store(TierName.LIFECYCLE)).members(repository)
+        return self.around.members(repository)
 
     def indexes_of(self, where):
-        return getattr(self, "indexes", {}).get(where, ())
+        return self.around.indexes_of(where)
 
     def copies(self, where):
-        return RegistryReader(self, self, self.world.store(TierName.LIFECYCLE)).copies(where)
+        return self.around.copies(where)
 
 
 def fail():
@@ -145,7 +129,7 @@ def test_block_is_signed_and_image_archived(say, stands, registry):
     assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
     assert (stands().block.by, stands().block.reason) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
-    assert registry.made == {WHERE: (True, None), "evidence/lifecycle/digests": (True, None)}
+    assert registry.immutable_repositories() == {WHERE, "evidence/lifecycle/digests"}
     assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --reason …"
 
 
@@ -163,7 +147,7 @@ def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, he
 
 def test_block_of_uncurated_image_shows_complete_reference(say, registry):
     """The unblock command looks up a digest alone only in curated repositories."""
-    del registry.there["curated/hello"]
+    del registry.registry.repositories["curated/hello"]
 
     image = f"dev/hello@{digest(1)}"
     assert str(say(Act.BLOCK)) == f"block: {image}\n  to lift it: cscm unblock {image} --reason …"
@@ -199,33 +183,31 @@ def test_encrypted_copy_is_archived_and_restored_with_its_image(say, world, make
 
 def test_block_and_unblock_apply_to_digest_in_every_repository(say, registry, copied):
     """Anybody can push the digest under another application; other digests stay as they are."""
-    open_now = {digest(n): StorageStatus.ACTIVE for n in (1, 2, 3)}
-    registry.there |= {name: dict(open_now) for name in ("dev/hello", "dev/other", "curated/other", "other/hello")}
+    for name in ("dev/hello", "dev/other", "curated/other", "other/hello"):
+        registry.hold(name, 1, 2, 3)
     elsewhere = {(name, digest(n)) for name in ("dev/hello", "dev/other", "curated/other") for n in (1, 2)}
 
     ruled = say(Act.BLOCK)
 
     assert {(each.repository, each.digest) for each in ruled.elsewhere} == elsewhere
     assert f"  also under another name: dev/hello@{digest(1)}" in str(ruled)
-    closed = {
-        (name, each) for name, held in registry.there.items() for each, status in held.items()
-        if status is StorageStatus.ARCHIVED
-    }  # fmt: skip
-    assert closed == elsewhere | {("curated/hello", digest(1)), ("curated/hello", digest(2))}
+    assert registry.closed() == elsewhere | {("curated/hello", digest(1)), ("curated/hello", digest(2))}
     assert {(each.repository, each.digest) for each in say(Act.UNBLOCK, at=1).elsewhere} == elsewhere
-    assert all(held == open_now for held in registry.there.values())
+    registry.finish_restores()
+    assert registry.closed() == set()
 
 
 def test_block_raises_if_digest_stays_open_in_one_repository(say, registry, stands):
     """The other repositories are archived all the same."""
-    registry.there |= {name: {digest(7): StorageStatus.ACTIVE} for name in ("dev/a", "dev/hello")}
+    for name in ("dev/a", "dev/hello"):
+        registry.hold(name, 7)
     real = registry.status
     registry.status = lambda where: fail() if where.repository == "dev/a" else real(where)
 
     with pytest.raises(AwsFailed):
         say(Act.BLOCK, 7)
 
-    assert stands(7).block and registry.there["dev/hello"] == {digest(7): StorageStatus.ARCHIVED}
+    assert stands(7).block and registry.closed() == {("dev/hello", digest(7))}
 
 
 def test_block_of_copy_blocks_its_image(say, stands, copied):
@@ -238,7 +220,7 @@ def test_block_of_copy_blocks_its_image(say, stands, copied):
 
 def test_block_of_referrer_is_refused(say, stands, registry):
     """It would block nothing."""
-    registry.subjects = {digest(2): digest(1)}
+    registry.hold("curated/hello", 2, subject=digest(1))
 
     with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
         say(Act.BLOCK, 2)
@@ -247,7 +229,7 @@ def test_block_of_referrer_is_refused(say, stands, registry):
 
 def test_block_of_tag_attachment_is_refused(say, stands, registry):
     """Older cosign versions attach signatures by tag."""
-    registry.tags = {digest(2): (f"sha256-{digest(1)[7:]}.sig",)}
+    registry.hold("curated/hello", 2, tags=(f"sha256-{digest(1)[7:]}.sig",))
 
     with pytest.raises(DeclarationInvalid, match=f"curated/hello@{digest(1)}"):
         say(Act.BLOCK, 2)
@@ -282,7 +264,7 @@ def test_block_is_signed_despite_unreadable_encryption_record(say, stands, heard
 def test_repeated_block_archives_reopened_image(say, stands, registry, world):
     """A push reopened it, and the first statement remains."""
     say(Act.BLOCK)
-    registry.there["curated/hello"][digest(1)] = StorageStatus.ACTIVE
+    registry.hold("curated/hello", 1)
 
     again = say(Act.BLOCK, at=9, reason="another")
 
@@ -378,12 +360,11 @@ def test_unblock_restores_image_and_records_excuse(say, stands, registry):
 
 def test_unblock_names_archived_indexes_with_restore_command(say, registry):
     """An archived index cannot be read, so it is unknown which one the block archived."""
-    registry.changes = {digest(n): {"media_type": INDEXES[0]} for n in (2, 4)}
-    registry.there["dev/hello"] = {digest(n): StorageStatus.ACTIVE for n in (1, 2)}
-    for name in ("curated/hello", "dev/hello"):
-        registry.there[name][digest(2)] = StorageStatus.ARCHIVED
-    registry.there["curated/hello"] |= {digest(3): StorageStatus.ARCHIVED, digest(4): StorageStatus.ACTIVE}
-    registry.there["dev/another"] = {digest(2): StorageStatus.ARCHIVED}
+    registry.hold("dev/hello", 1)
+    for name in ("curated/hello", "dev/hello", "dev/another"):
+        registry.hold(name, 2, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
+    registry.hold("curated/hello", 3, status=StorageStatus.ARCHIVED)
+    registry.hold("curated/hello", 4, media_type=INDEXES[0])
     blocked = say(Act.BLOCK)
 
     unblocked = say(Act.UNBLOCK, at=1)
@@ -418,7 +399,7 @@ def test_decision_report_shows_how_to_undo_it(say):
 def test_hold_and_release_move_nothing(say, stands, registry, act):
     """A hold only affects deletion and archiving."""
     say(Act.HOLD)
-    registry.there["curated/hello"][digest(1)] = StorageStatus.ARCHIVED
+    registry.hold("curated/hello", 1, status=StorageStatus.ARCHIVED)
     ruled = say(act, at=1)
 
     assert (ruled.moved, registry.archived()) == ((), {digest(1)})
@@ -469,4 +450,4 @@ def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes,
     (said,) = read_decisions(found)
     assert (said.value.act, said.value.by, said.value.reason) == (act, "ann", "looked at it")
     assert image_status(found) == ImageStatus()
-    assert registry.made == {"evidence/lifecycle/plans": (True, None)}
+    assert registry.immutable_repositories() == {"evidence/lifecycle/plans"}

@@ -8,42 +8,42 @@ from supply_chain.errors import AwsFailed, RegistryFailed
 from supply_chain.evidence.image_status import Act, block_repository, image_status_repository, sign_decision
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.enforce import enforce_blocks
+from supply_chain.lifecycle.reading import RegistryReader
+from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
-from tests.support.stock import digest, ref, stored
+from tests.support.memory_ecr import MemoryEcr
+from tests.support.stock import digest, ref
 
 ACTIVE, ARCHIVED = StorageStatus.ACTIVE, StorageStatus.ARCHIVED
 BASE = ref(1, "curated/base/python")
 
 
-class Registry:
-    """A fake registry that archives images and lists the referrers of the lifecycle."""
+class Registry(MemoryEcr):
+    """ECR with images by number, and the encrypted copies of some; `broken` are images that cannot be archived."""
 
     def __init__(self, world):
-        self.world, self.there, self.copied, self.broken = world, {}, {}, {}
+        super().__init__(world.registry)
+        self.copied, self.broken = {}, {}
+        self.around = RegistryReader(self, world.registry, world.store(TierName.LIFECYCLE))
 
-    def ensure_repository(self, name, **_):
-        pass
+    def hold(self, repository, *numbers, status=ACTIVE, **facts):
+        for number in numbers:
+            self.registry.add(ref(number, repository), status=status, **facts)
 
-    def repositories(self, prefix):
-        names = {*self.there, *self.world.registry.held}
-        return tuple(sorted(name for name in names if name.startswith(prefix)))
-
-    def images(self, repository):
-        found = [stored(int(d[7:], 16), status=status) for d, status in self.there.get(repository, {}).items()]
-        referrers = self.world.registry.held.get(repository, {})
-        return (*found, *(stored(n, subject=each[0]) for n, each in enumerate(referrers.values())))
+    def index(self, repository, number, *children):
+        """Hold an index of other images."""
+        manifests = [{"digest": digest(each)} for each in children]
+        self.registry.add(ref(number, repository), {"manifests": manifests}, media_type=INDEXES[0])
 
     def archive(self, where):
         if where in self.broken:
             raise self.broken[where]
-        assert self.there[where.repository][where.digest] is ACTIVE, "archived for nothing"
-        if any(self.there[each.repository][each.digest] is ACTIVE for each in self.indexes_of(where)):
-            raise AwsFailed("an index lists it")
-        self.there[where.repository][where.digest] = ARCHIVED
+        assert self.status(where) is ACTIVE, "archived for nothing"
+        super().archive(where)
 
     def indexes_of(self, where):
-        return getattr(self, "indexes", {}).get(where, ())
+        return self.around.indexes_of(where)
 
     def copies(self, where):
         return self.copied.get(where, ())
@@ -73,20 +73,21 @@ def enforced(world, registry):
 def test_blocked_image_is_archived_in_every_repository(say, registry, enforced):
     """Everyone with push access can push it again, also under another application."""
     names = ("curated/base/python", "dev/base/python", "dev/other")
-    registry.there = {name: {digest(1): ACTIVE, digest(2): ACTIVE} for name in names}
-    registry.there["dev/archived"] = {digest(1): ARCHIVED}
+    for name in names:
+        registry.hold(name, 1, 2)
+    registry.hold("dev/archived", 1, status=ARCHIVED)
     say(Act.BLOCK, BASE)
 
     assert set(enforced().archived) == {ref(1, name) for name in names}
-    assert all(
-        held == {digest(1): ARCHIVED, digest(2): ACTIVE} for name, held in registry.there.items() if name in names
-    )
+    for name in names:
+        assert [registry.status(ref(number, name)) for number in (1, 2)] == [ARCHIVED, ACTIVE]
     assert enforced().archived == ()
 
 
 def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
     """The copy is archived even if the image already is."""
-    registry.there = {"curated/base/python": {digest(1): ARCHIVED, digest(2): ACTIVE}}
+    registry.hold("curated/base/python", 1, status=ARCHIVED)
+    registry.hold("curated/base/python", 2)
     registry.copied = {BASE: (ref(2, "curated/base/python"),)}
     say(Act.BLOCK, BASE)
 
@@ -95,9 +96,10 @@ def test_encrypted_copy_is_archived_with_its_image(say, registry, enforced):
 
 def test_index_of_blocked_image_is_archived_before_it(say, registry, enforced):
     """ECR archives no child of an active index, and indexes may be nested."""
-    registry.there = {"dev/a": {digest(n): ACTIVE for n in (1, 2, 3)}}
+    registry.hold("dev/a", 1)
+    registry.index("dev/a", 2, 1)
+    registry.index("dev/a", 3, 2)
     image, index, outer = (ref(n, "dev/a") for n in (1, 2, 3))
-    registry.indexes = {image: (index,), index: (outer,)}
     say(Act.BLOCK, BASE)
 
     assert enforced().archived == (outer, index, image)
@@ -106,7 +108,7 @@ def test_index_of_blocked_image_is_archived_before_it(say, registry, enforced):
 @pytest.mark.parametrize("acts", [(Act.BLOCK, Act.UNBLOCK), (Act.HOLD,)])
 def test_image_that_is_not_blocked_stays_active(say, registry, enforced, acts):
     """A hold or a lifted block does not archive it."""
-    registry.there = {"curated/base/python": {digest(1): ACTIVE}}
+    registry.hold("curated/base/python", 1)
     for at, act in enumerate(acts):
         say(act, BASE, at)
 
@@ -115,7 +117,8 @@ def test_image_that_is_not_blocked_stays_active(say, registry, enforced, acts):
 
 def test_block_without_digest_statement_applies_to_its_application(world, make, registry, enforced):
     """Earlier versions signed a block for one application only."""
-    registry.there = {"curated/base/python": {digest(1): ACTIVE}, "curated/other": {digest(1): ACTIVE}}
+    for name in ("curated/base/python", "curated/other"):
+        registry.hold(name, 1)
     said = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
     world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, said, make.noon)
 
@@ -124,7 +127,8 @@ def test_block_without_digest_statement_applies_to_its_application(world, make, 
 
 def test_image_that_cannot_be_archived_is_reported(say, registry, enforced):
     """The other images are archived all the same."""
-    registry.there = {name: {digest(1): ACTIVE} for name in ("dev/a", "dev/b", "dev/c")}
+    for name in ("dev/a", "dev/b", "dev/c"):
+        registry.hold(name, 1)
     registry.broken = {ref(1, "dev/b"): AwsFailed("an index lists it")}
     say(Act.BLOCK, BASE)
 
@@ -137,7 +141,7 @@ def test_image_that_cannot_be_archived_is_reported(say, registry, enforced):
 
 def test_image_with_unreadable_block_is_reported(world, make, registry, enforced):
     """It may be blocked."""
-    registry.there = {"dev/a": {digest(1): ACTIVE}}
+    registry.hold("dev/a", 1)
     world.store(TierName.LIFECYCLE).attach(block_repository(digest(1)), LIFECYCLE, {"act": 7}, make.noon)
 
     assert list(enforced().failed) == [f"dev/a@{digest(1)}"]
@@ -150,7 +154,7 @@ def test_registry_that_cannot_be_listed_raises(say, registry, enforced, monkeypa
         raise RegistryFailed("no answer")
 
     monkeypatch.setattr(registry, "images", images)
-    registry.there = {"dev/a": {}}
+    registry.hold("dev/a", 1)
 
     with pytest.raises(RegistryFailed):
         enforced()
@@ -158,7 +162,7 @@ def test_registry_that_cannot_be_listed_raises(say, registry, enforced, monkeypa
 
 def test_decisions_about_plans_are_ignored(world, make, registry, enforced):
     """Their repository contains plan digests, not image digests."""
-    registry.there = {"dev/a": {digest(1): ACTIVE}}
+    registry.hold("dev/a", 1)
     where = ImageRef(repository="evidence/lifecycle/plans", digest=digest(1))
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"act": 7}, make.noon)
 

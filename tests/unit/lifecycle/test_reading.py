@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import ClockWrong, ImageDamaged
+from supply_chain.errors import ClockWrong
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
@@ -25,21 +25,30 @@ from tests.support.stock import NOW, RULES, ago, digest, image, newest, ref, sta
 
 @pytest.fixture
 def read(world, registry, monkeypatch):
-    """Return the reader of the lifecycle; `there` is the listing of ECR, `content` what can be pulled."""
-    view = RegistryReader(registry, registry, world.store(TierName.LIFECYCLE))
-    registry.there, registry.content = {}, {}
-    records = registry.manifest
-    monkeypatch.setattr(registry, "images", lambda name: tuple(registry.there[name]), raising=False)
-    monkeypatch.setattr(registry, "manifest", lambda r: registry.content[r] if r in registry.content else records(r))
-    return view
+    """Return the reader of the lifecycle; ECR lists what `hold` adds, and no referrers."""
+    listed, repositories = registry.images, world.registry.repositories
+    monkeypatch.setattr(
+        registry,
+        "images",
+        lambda name: tuple(each for each in listed(name) if each.digest not in repositories[name].annotations),
+    )
+    return RegistryReader(registry, registry, world.store(TierName.LIFECYCLE))
+
+
+def hold(registry, listed, contents=None):
+    """Add manifests by repository, and the contents of some."""
+    for repository, manifests in listed.items():
+        for each in manifests:
+            where = ImageRef(repository=repository, digest=each.digest)
+            registry.registry.add(where, (contents or {}).get(where), **each.model_dump())
 
 
 def test_members_have_subjects_and_children_from_manifests(read, registry):
     """Children of an index that cannot be read are guessed: neither the index itself nor referrers are among them."""
     attached, index = stored(2, subject=digest(1)), stored(3, media_type=INDEXES[0])
     shelved = stored(4, media_type=INDEXES[0], status=StorageStatus.ARCHIVED)
-    registry.there["curated/hello"] = [stored(1), attached, index, shelved]
-    registry.content = {ref(3): {"manifests": [{"digest": digest(1)}, {"digest": digest(9)}]}}
+    children = {ref(3): {"manifests": [{"digest": digest(1)}, {"digest": digest(9)}]}}
+    hold(registry, {"curated/hello": [stored(1), attached, index, shelved]}, children)
 
     assert read.members("curated/hello") == (
         Member(ref=ref(1), stored=stored(1)),
@@ -56,9 +65,9 @@ def test_members_have_subjects_and_children_from_manifests(read, registry):
 def test_possible_children_of_unreadable_index_stay_with_it(read, registry, status, acts, rule):
     """An archived index cannot be pulled, so they stay with their evidence and are not archived."""
     index: dict[str, Any] = {"media_type": INDEXES[0], "status": StorageStatus(status)}
-    registry.there["curated/hello"] = [
+    hold(registry, {"curated/hello": [
         stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
-    ]  # fmt: skip
+    ]})  # fmt: skip
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
     whole = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
@@ -81,7 +90,7 @@ def tagged(number, *about, end=".sig", more=()):
 ])  # fmt: skip
 def test_member_has_subjects_from_cosign_tags(read, registry, manifest, subjects):
     """Older cosign versions attach by tag; a manifest with another tag is an image, and none is its own referrer."""
-    registry.there["curated/hello"] = [manifest]
+    hold(registry, {"curated/hello": [manifest]})
 
     assert [each.subjects for each in read.members("curated/hello")] == [tuple(map(digest, subjects))]
 
@@ -94,7 +103,7 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
     """The inventory lists it as an unadmitted image; one that is attached to two images keeps both."""
     one = stored(1, pulled_at=ago(pulled) if pulled else None)
     signature, shared = tagged(2, 1), tagged(3, 1, also, end=".sbom")
-    registry.there["curated/hello"] = [*(each.stored for each in newest()), one, signature, shared]
+    hold(registry, {"curated/hello": [*(each.stored for each in newest()), one, signature, shared]})
     unknown: dict[str, Any] = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
     known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
 
@@ -107,7 +116,7 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
 def test_archived_copy_is_identified_by_evidence(read, registry, world, make):
     """An archived manifest cannot be pulled."""
     shelved: dict[str, Any] = {"status": StorageStatus.ARCHIVED}
-    registry.there["curated/hello"] = [stored(1, **shelved), stored(2, **shelved)]
+    hold(registry, {"curated/hello": [stored(1, **shelved), stored(2, **shelved)]})
     record = record_of(make, (1, 2))
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
     world.store(TierName.DEVELOPMENT).attach(ref(2), ENCRYPTION, {**record, "verified": "x"}, make.noon)
@@ -136,7 +145,7 @@ DARK = [
 def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, world, make, record, code):
     """Manifests with a readable record are no possible copies, and other repositories are planned."""
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
-    registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]}
+    hold(registry, {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]})
     for number, said in ((1, record), (4, record_of(make, (4, 6)))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
     known = [image(n, **unsigned) for n in (2, 4)] + [image(5, repository="curated/shop", **unsigned)]
@@ -153,18 +162,11 @@ def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, wo
         }  # fmt: skip
 
 
-def test_damaged_index_keeps_its_possible_children(read, registry, monkeypatch):
+def test_damaged_index_keeps_its_possible_children(read, registry):
     """It is unknown what the index lists, and other repositories are planned."""
     index = stored(3, media_type=INDEXES[0])
-    registry.there = {"curated/hello": [stored(1), index], "curated/shop": [stored(5)]}
-    records = registry.manifest
-
-    def manifest(where):
-        if where == ref(3):
-            raise ImageDamaged("curated/hello is no manifest\nlook")
-        return records(where)
-
-    monkeypatch.setattr(registry, "manifest", manifest)
+    hold(registry, {"curated/hello": [stored(1), index], "curated/shop": [stored(5)]})
+    registry.registry.damage("curated/hello", digest(3))
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
     images = (image(1, **unsigned), image(3, **unsigned), image(5, repository="curated/shop", **unsigned))
 
@@ -176,7 +178,7 @@ def test_damaged_index_keeps_its_possible_children(read, registry, monkeypatch):
 
 def test_copy_has_no_copies(read, registry, world, make):
     """A record about a copy does not make another manifest its copy."""
-    registry.there = {"curated/hello": [stored(n) for n in (1, 2, 3)]}
+    hold(registry, {"curated/hello": [stored(n) for n in (1, 2, 3)]})
     for number, said in ((1, record_of(make, (1, 2))), (2, DARK[0][0])):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
 
@@ -196,8 +198,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
 ):
     """The copy is what runs; the inventory lists it as an image that no gate admitted."""
     plain, left = FIRST, stored(11, subject=FIRST.digest)
-    registry.there = {"curated/hello": [stored(2), left]}
-    registry.ensure_repository = lambda *_, **__: None
+    hold(registry, {"curated/hello": [stored(2), left]})
     record = record_of(make, (1, 2))
     record["copy"]["plain"] = plain.digest
     world.store(TierName.CURATION).attach(plain, ENCRYPTION, record, make.noon)
@@ -217,7 +218,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
 def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registry, world, make):
     """Its evidence stays too; an image with a record of its own is no copy."""
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
-    registry.there = {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]}
+    hold(registry, {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]})
     for number, said in ((1, DARK[1][0]), (3, record_of(make))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
 
@@ -260,7 +261,7 @@ def test_snapshot_contains_proxies_named_by_environments(read, registry):
     """The environment documents are read each time."""
     named = {"staging": digest(1), "production": digest(1), "test": digest(2), "other": None}
     places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
-    registry.there = {"curated/hello": [stored(1)]}
+    hold(registry, {"curated/hello": [stored(1)]})
 
     whole = replace(read, environments=lambda: places).read_snapshot((image(1),), NOW)
 
@@ -298,8 +299,7 @@ def test_evidence_summary_is_read_from_current_statements(read, world, make):
 
 def test_bases_are_read_from_provenance(read, registry, world, make):
     """The provenance is signed by the builder."""
-    registry.there = {"curated/hello": [stored(1), stored(2), stored(3)]}
-    registry.repositories = lambda prefix: tuple(registry.there)
+    hold(registry, {"curated/hello": [stored(1), stored(2), stored(3)]})
     for number, base in ((1, digest(71)), (2, digest(72))):
         material = Material(name="python", digest=base, curated=True)
         built = make.provenance(built={"materials": (material,)})
@@ -313,7 +313,7 @@ def test_bases_are_read_from_provenance(read, registry, world, make):
 ])  # fmt: skip
 def test_image_with_unreadable_status_is_marked_unreadable(read, registry, world, make, at, code):
     """It may be held; the other images are planned."""
-    registry.there = {"curated/hello": [stored(1), stored(2)]}
+    hold(registry, {"curated/hello": [stored(1), stored(2)]})
     where = ref(1, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(where, LIFECYCLE, {"at": at}, make.noon)
 
@@ -324,8 +324,7 @@ def test_image_with_unreadable_status_is_marked_unreadable(read, registry, world
 
 def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry, world, make):
     """It may be held, and an unreadable status is noted."""
-    registry.there = {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]}
-    registry.ensure_repository = lambda *_, **__: None
+    hold(registry, {"curated/hello": [stored(1), *(stored(10 + n, subject=digest(n)) for n in (1, 2, 3, 4))]})
     sign_decision(ref(2), Act.HOLD, read.evidence, registry, by="ann", reason="audit", now=make.noon)
     damaged = ref(3, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
@@ -338,9 +337,7 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
 
 def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed, make):
     """These are images, manifests, deployments and image statuses."""
-    registry.there = {"curated/hello": [stored(1)], "curated/shop": [stored(2)]}
-    registry.content = {ref(1): {}, ref(2, "curated/shop"): {}}
-    registry.ensure_repository = lambda *_, **__: None
+    hold(registry, {"curated/hello": [stored(1)], "curated/shop": [stored(2)]})
     sign_decision(ref(1), Act.HOLD, read.evidence, registry, by="ann", reason="audit", now=make.noon)
     deployed()
     images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))

@@ -128,10 +128,9 @@ def by_a_stranger_with_the_tiers_hint(pieces, place, piece):
 
 def with_another_payload(pieces, place, piece):
     signer, kind, predicate = piece
-    digest = pieces.attach(place, signer, kind, {"other": "words"})
-    bundle = json.loads(pieces.world.registry.held[place.repository][digest][2])
+    bundle = json.loads(pieces.world.signers[signer].sign(about(place, kind, {"other": "words"})))
     bundle["dsseEnvelope"]["payload"] = base64.b64encode(about(place, kind, predicate).bytes()).decode()
-    pieces.world.registry.change(place.repository, digest, json.dumps(bundle).encode())
+    pieces.world.registry.attach(place, BUNDLE, json.dumps(bundle).encode(), {PREDICATE: kind})
 
 
 def about_another_digest(pieces, place, piece):
@@ -152,9 +151,9 @@ def beside_another_digest(pieces, place, piece):
 
 
 def cut_short(pieces, place, piece):
-    digest = pieces.attach(place, *piece)
-    content = pieces.world.registry.held[place.repository][digest][2]
-    pieces.world.registry.change(place.repository, digest, content[:-20])
+    signer, kind, predicate = piece
+    bundle = pieces.world.signers[signer].sign(about(place, kind, predicate))
+    pieces.world.registry.attach(place, BUNDLE, bundle[:-20], {PREDICATE: kind})
 
 
 def of_another_type(pieces, place, piece):

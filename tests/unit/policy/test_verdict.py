@@ -68,7 +68,7 @@ def test_refusal_survives_deletion_beside_the_image(world, make, kept):
     kept()
     beside = kept((REASON,), at=60)
     store = world.store(TierName.EXECUTION)
-    del world.registry.held[CURATED.repository][beside]
+    world.registry.remove(CURATED.with_digest(beside))
 
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
 
@@ -82,7 +82,7 @@ def test_refusal_survives_deletion_beside_the_image(world, make, kept):
 def test_refusal_is_written_again_where_one_copy_is_missing(world, kept, lost):
     """A run may stop between the two writes; the next run completes them with the same predicate."""
     first = kept((REASON,))
-    world.registry.held[lost.repository].clear()
+    del world.registry.repositories[lost.repository]
 
     again = kept((REASON,), at=60)
 
@@ -230,7 +230,7 @@ def test_statement_of_other_type_does_not_count_as_verdict(world, make, kept):
     first = kept()
     store = world.store(TierName.CURATION)
     (verdict,) = store.verified(CURATED, TierName.CURATION)
-    world.registry.held[CURATED.repository].clear()
+    del world.registry.repositories[CURATED.repository]
     store.attach(CURATED, "x", verdict.predicate, make.noon)
 
     kept()
@@ -248,32 +248,23 @@ def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, kep
         kept()
 
 
-class Repositories:
-    """A fake registry that records the repositories it creates."""
-
-    def __init__(self):
-        self.made = []
-
-    def ensure_repository(self, repository, *, immutable, key):
-        self.made.append((repository, immutable, key))
-
-
 @pytest.mark.parametrize(("gate", "made"), [
-    (Gate.INTAKE, [("evidence/curation/hello", True, None)]),
-    (Gate.RELEASE, [("evidence/curation/hello", True, None)]),
-    (Gate.DEPLOY, [("evidence/execution/hello", True, None)]),
+    (Gate.INTAKE, "evidence/curation/hello"),
+    (Gate.RELEASE, "evidence/curation/hello"),
+    (Gate.DEPLOY, "evidence/execution/hello"),
 ])  # fmt: skip
 def test_decide_records_refusals_only(world, make, gate, made):
     """The step after an admission records it, together with its effect."""
     tier = TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION
     store, ref = world.store(tier), IMAGE if gate is Gate.INTAKE else CURATED
-    facts, asked = FACTS[gate](ref=ref), Repositories()
+    facts = FACTS[gate](ref=ref)
 
-    yes = decide(facts, policy(gate, rule()), asked, store, make.noon)
-    assert isinstance(yes, Admitted) and (asked.made, world.registry.held) == ([], {})
+    yes = decide(facts, policy(gate, rule()), world.ecr, store, make.noon)
+    assert isinstance(yes, Admitted) and world.registry.repositories == {}
 
-    no = decide(facts, policy(gate, rule(REASON)), asked, store, make.noon)
-    assert isinstance(no, Refused) and asked.made == made
+    no = decide(facts, policy(gate, rule(REASON)), world.ecr, store, make.noon)
+    assert isinstance(no, Refused)
+    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
     for place in verdict_places(ref, gate, admitted=False):
         (kept,) = store.verified(place, tier)
         assert not present(last_verdict([kept], gate, ref.digest)).value.passed

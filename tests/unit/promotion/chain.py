@@ -38,15 +38,14 @@ class Chain:
 
     pieces: Pieces
     make: SimpleNamespace
-    offered: list[int] = field(default_factory=list)
-    released: list[int] = field(default_factory=list)
-    archived: list[int] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
     asked: int | None = 60
     placed: tuple[str, ...] = PLACES
-    others: tuple[str, ...] = ()
     after: str | None = None
+
+    def __post_init__(self):
+        self.ecr = self.pieces.world.ecr
 
     def dev(self, number):
         return ImageRef(repository="dev/hello", digest=digest(number))
@@ -54,8 +53,12 @@ class Chain:
     def curated(self, number):
         return ImageRef(repository="curated/hello", digest=digest(number))
 
+    def push(self, ref, number=1):
+        """List an image in the registry."""
+        self.ecr.registry.add(ref, tags=("t",), pushed_at=self.make.noon + timedelta(minutes=number))
+
     def offer(self, number, *, signed=True, **declared):
-        self.offered.append(number)
+        self.push(self.dev(number), number)
         if signed:
             self.pieces.attach(self.dev(number), DEV, PROVENANCE, self._provenance(number, declared))
 
@@ -74,7 +77,7 @@ class Chain:
         self.pieces.attach(where, signer, SUMMARY, said.predicate())
 
     def release(self, number, hour=0, **declared):
-        self.released.append(number)
+        self.push(self.curated(number), number)
         self.pieces.attach(self.curated(number), DEV, PROVENANCE, self._provenance(number, declared))
         self.judge(number, Gate.INTAKE)
         self.judge(number, Gate.RELEASE, hour=hour)
@@ -107,19 +110,7 @@ class Chain:
     def _evidence(self, number):
         return execution_place(self.curated(number))
 
-    # the registry and the documents of an operator
-
-    def newest_first(self, repository, *, archived=False):
-        if repository in self.others:
-            return (ImageRef(repository=repository, digest=digest(1)),)
-        numbers = self.offered if repository.startswith("dev/") else self.released
-        if not archived:
-            numbers = [number for number in numbers if number not in self.archived]
-        return tuple(ImageRef(repository=repository, digest=digest(n)) for n in sorted(numbers, reverse=True))
-
-    def repositories(self, prefix):
-        known = ("curated/hello", "dev/hello", *self.others)
-        return tuple(sorted(name for name in known if name.startswith(prefix)))
+    # the documents of an operator
 
     def read(self, name):
         if name not in PLACES:
@@ -137,18 +128,18 @@ class Chain:
     # the functions under test
 
     def to_curation(self, number):
-        return plan_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+        return plan_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
 
     def newest(self, number):
-        return plan_newest_curation(self.dev(number), self, self.pieces.world.store(CURATION))
+        return plan_newest_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
 
     def onward(self, number, after=None):
         return plan_deployment(self.curated(number), after, self._view)
 
     def missed(self, *, shallow=False):
-        found = missed_curations(self, self.pieces.world.store(CURATION), shallow=shallow)
+        found = missed_curations(self.ecr, self.pieces.world.store(CURATION), shallow=shallow)
         return (*found, *missed_deployments(self._view))
 
     @property
     def _view(self):
-        return View(self, self.pieces.world.store(EXECUTION), self.read, self.current)
+        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.current)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import AwsUnavailable, EventNotTaken
-from supply_chain.promotion.bridge import Bridge, Message
+from supply_chain.promotion.bridge import Bridge
 from supply_chain.promotion.coalescing import AGAIN, AT_ONCE, FOLLOW, LOOK
+from tests.support.memory_queue import MemoryQueue
 from tests.support.pushes import message
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -31,18 +32,20 @@ class Simulation:
     now: float = 0.0
     pushed: dict[str, int] = field(default_factory=dict)  # application → number of its newest push
     decided: dict[str, int] = field(default_factory=dict)
-    hidden: dict[str, tuple[str, float]] = field(default_factory=dict)  # message → (body, hidden until)
     runs: list[tuple[str, float, float]] = field(default_factory=list)  # (application or "" for all, begins, ends)
     broken: list[bool] = field(default_factory=list)  # whether each of the next calls fails
     most: int = 0
+
+    def __post_init__(self):
+        self.queue = MemoryQueue(VISIBLE, self.clock)
 
     def push(self, application, copies):
         number = self.pushed.get(application, 0) + 1
         self.pushed[application] = number
         time = (NOON + timedelta(seconds=self.now, milliseconds=number)).isoformat()
         body = message({"time": time}, repository_name=f"dev/{application}", image_tag=f"t{number}")
-        for copy in range(copies):
-            self.hidden[f"{application} {number} {copy}"] = (body, 0.0)
+        for _ in range(copies):
+            self.queue.send(body)
 
     def clock(self):
         return self.now
@@ -55,13 +58,10 @@ class Simulation:
 
     def receive(self, *, patient):
         self._maybe_fail(AwsUnavailable("AWS is away\nwait"))
-        given = [(name, body) for name, (body, until) in self.hidden.items() if until <= self.now][:10]
-        for name, body in given:
-            self.hidden[name] = (body, self.now + VISIBLE)
-        return tuple(Message(id=name, receipt=name, body=body) for name, body in given)
+        return self.queue.receive(patient=patient)
 
     def delete(self, message):
-        self.hidden.pop(message.id, None)
+        self.queue.delete(message)
 
     def push_event(self, application):
         self.runs.append((application, self.now + self.late, self.now + self.late + self.lasts))
@@ -125,7 +125,7 @@ def test_newest_image_of_each_application_is_always_decided(steps, lasts, broken
         if number in restarts:
             bridge = bridge_of(simulation)
     begun = simulation.now
-    while simulation.hidden or bridge.waiting.waiting:
+    while simulation.queue.held or bridge.waiting.waiting:
         assert simulation.now - begun < 10 * VISIBLE, "a message is never deleted"
         carry(bridge, simulation)
         simulation.pass_time(0.5)
@@ -178,7 +178,7 @@ def test_thousand_pushes_give_few_runs_and_do_not_delay_others(applications):
         simulation.pass_time(0.5)
 
     assert waited <= 30
-    assert simulation.decided == simulation.pushed and not simulation.hidden
+    assert simulation.decided == simulation.pushed and not simulation.queue.held
     assert len(simulation.runs) <= 2 * AT_ONCE + 2 + (FOLLOW + 30) / LOOK
 
 

@@ -24,7 +24,7 @@ def test_missed_finds_images_without_event_at_every_stage(chain):
     chain.pieces.attach(chain.curated(1), DEV, PROVENANCE, chain._provenance(1, {}))
     chain.judge(1, Gate.RELEASE)
     chain.pieces.attach(chain.curated(1), CURATION, SIGNATURE, {})
-    chain.released.append(1)
+    chain.push(chain.curated(1))
     chain.soak(1)
 
     assert [(s.image, s.to, s.after) for s in chain.missed()] == [
@@ -51,13 +51,13 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
     """Otherwise a signer of development could stop all promotions; the invalid statement is reported."""
     chain.offer(3)
     chain.release(2)
-    chain.others = ("curated/aaa", "dev/aaa")
-    for name in chain.others:
-        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), DEV, PROVENANCE, bad)
-        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SIGNATURE, {})
-        said = summary(ImageRef(repository=name, digest=digest(1)), Gate.RELEASE, POLICY, reasons=(), notes=(),
-                       inputs=(), now=chain.make.noon)  # fmt: skip
-        chain.pieces.attach(ImageRef(repository=name, digest=digest(1)), CURATION, SUMMARY, said.predicate())
+    for name in ("curated/aaa", "dev/aaa"):
+        ref = ImageRef(repository=name, digest=digest(1))
+        chain.push(ref)
+        chain.pieces.attach(ref, DEV, PROVENANCE, bad)
+        chain.pieces.attach(ref, CURATION, SIGNATURE, {})
+        said = summary(ref, Gate.RELEASE, POLICY, reasons=(), notes=(), inputs=(), now=chain.make.noon)
+        chain.pieces.attach(ref, CURATION, SUMMARY, said.predicate())
 
     found = chain.missed()
 
@@ -69,6 +69,6 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
 
 def test_missed_is_empty_without_released_images(chain):
     """The same holds for an empty registry."""
-    chain.released.append(1)
+    chain.push(chain.curated(1))
 
     assert chain.missed() == ()

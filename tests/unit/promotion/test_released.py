@@ -194,7 +194,7 @@ def test_older_image_does_not_replace_blocked_newer_one(chain):
     chain.release(1)
     chain.release(2)
     chain.deploy(2)
-    chain.archived.append(2)
+    chain.ecr.archive(chain.curated(2))
 
     assert "runs there, and was curated after it" in chain.onward(1).reason
     assert chain.missed() == ()
@@ -206,7 +206,7 @@ def test_blocked_newer_image_that_never_ran_blocks_nothing(chain):
     """It runs nowhere, so there is nothing to replace."""
     chain.release(1)
     chain.release(2)
-    chain.archived.append(2)
+    chain.ecr.archive(chain.curated(2))
 
     assert chain.onward(1).to == "staging"
 
@@ -216,7 +216,7 @@ def test_image_must_be_judged_later_if_running_one_left_registry(chain):
     chain.release(1)
     chain.release(2)
     chain.deploy(2)
-    chain.released.remove(2)
+    chain.ecr.registry.remove(chain.curated(2))
 
     assert "it is unknown which is newer" in chain.onward(1).reason
     assert chain.missed() == ()
@@ -238,7 +238,7 @@ def test_newer_released_image_moves_first(chain):
 def test_newer_image_that_is_not_released_blocks_nothing(chain):
     """It was refused or is still in curation."""
     chain.release(1)
-    chain.released.append(2)
+    chain.push(chain.curated(2), 2)
 
     assert chain.onward(1).to == "staging"
 

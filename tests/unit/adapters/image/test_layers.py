@@ -26,8 +26,9 @@ from supply_chain.adapters.process.command import Cancellation, Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
 from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
-from supply_chain.model.image import ImageRef
+from tests.support.content import Content
 from tests.support.memory_engine import MemoryEngine
+from tests.support.memory_registry import MemoryRegistry
 from tests.support.present import present
 
 MIB = 1024**2
@@ -663,25 +664,10 @@ def test_long_and_undecodable_names_are_read(form):
     assert sorted(rights(buffer.getvalue())) == ["/" + "\\xff" * 120, "/" + "d/" * 60 + "su"]
 
 
-class Shelf:
-    """Fake of a registry with the layers of one image."""
-
-    def __init__(self, *unpacked, kind="tar"):
-        self.blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in unpacked}
-        self.kind = kind
-
-    def manifest(self, ref):
-        described = [
-            {"mediaType": f"{OCI}.layer.v1.{self.kind}", "digest": digest, "size": len(content)}
-            for digest, content in self.blobs.items()
-        ]
-        return {"config": {"digest": "sha256:" + "c" * 64, "size": 2}, "layers": described}
-
-    def download(self, repository, digest, target, size):
-        target.write_bytes(self.blobs[digest])
-
-
-REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+def shelf(*unpacked, kind="tar"):
+    """Return a registry with an image of these layers, and the image."""
+    registry = MemoryRegistry()
+    return registry, registry.put("curated/hello", Content.of_layers(*unpacked, media_type=f"{OCI}.layer.v1.{kind}"))
 
 
 def test_examine_image_reads_image_from_registry():
@@ -689,17 +675,17 @@ def test_examine_image_reads_image_from_registry():
     release = text("etc/os-release", b"ID=debian\nVERSION_ID=12\n")
     zipped = text("srv/picture.png", b"hsqs" + bytes(100))
 
-    found = examine_image(Shelf(layer(release), layer(zipped)), REF)
+    found = examine_image(*shelf(layer(release), layer(zipped)))
 
     assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
     assert found == present(read_contents(engine(layer(release), layer(zipped)), "image", MIB)).examination
 
 
-@pytest.mark.parametrize("shelf", [Shelf(b"rubbish" * 100), Shelf(layer(), kind="tar+encrypted")])
-def test_examine_image_fails_for_unreadable_layers(shelf):
+@pytest.mark.parametrize("held", [shelf(b"rubbish" * 100), shelf(layer(), kind="tar+encrypted")])
+def test_examine_image_fails_for_unreadable_layers(held):
     """An unreadable image must not pass as examined."""
     with pytest.raises(ScannerFailed, match="cannot be read"):
-        examine_image(shelf, REF)
+        examine_image(*held)
 
 
 def saved(tmp_path, *unpacked, **kwargs):
@@ -717,7 +703,7 @@ def test_reading_beyond_its_time_budget_fails(tmp_path, monkeypatch):
     with pytest.raises(CheckNotMade, match="minutes of processor time"):
         read_contents(engine(image), "image", MIB)
     with pytest.raises(ScannerFailed, match="minutes of processor time"):
-        examine_image(Shelf(image), REF)
+        examine_image(*shelf(image))
     with pytest.raises(TooLong):
         is_larger(archive, MIB)
 
@@ -775,7 +761,7 @@ def test_examine_image_fails_for_too_large_image(monkeypatch):
     """The part that is not read may contain anything."""
     monkeypatch.setattr(layers, "LARGEST_IMAGE", 1000)
     with pytest.raises(ScannerFailed):
-        examine_image(Shelf(layer(entry("a", size=2000))), REF)
+        examine_image(*shelf(layer(entry("a", size=2000))))
 
 
 def test_private_key_in_package_directory_is_ignored():
