@@ -41,7 +41,7 @@ test-sample: $(READY)
 test-real: $(READY)
 	@scripts/test-programs
 	$(BIN)/cscm up
-	$(BIN)/python -m pytest --durations=40 tests/integration tests/aws tests/ui
+	@scripts/test-real $(BIN)/python
 
 test-faults: $(READY)
 	$(BIN)/cscm up

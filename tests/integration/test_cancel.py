@@ -19,7 +19,7 @@ from docker.models.containers import Container
 
 from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from tests.support.access import Prefect
-from tests.support.application import git
+from tests.support.application import Application, git
 from tests.support.command import ROOT
 from tests.support.eyes import containers, processes
 from tests.support.waiting import eventually
@@ -120,7 +120,11 @@ def test_cancelled_build_ends_with_its_processes(
 
 
 def test_long_builds_of_one_repository_leave_a_slot_to_others(
-    operator: Operator, prefect: Prefect, application: Callable[..., Path], tmp_path: Path, other_repository: Path
+    operator: Operator,
+    prefect: Prefect,
+    application: Callable[..., Path],
+    tmp_path: Path,
+    small: Callable[[str], Path],
 ) -> None:
     """Pushes to two of its applications use one slot of the work queue; the second one waits without a slot."""
     git(tmp_path, "init", "--quiet")
@@ -130,7 +134,7 @@ def test_long_builds_of_one_repository_leave_a_slot_to_others(
     try:
         eventually(lambda: _states(operator, slow) == ["Running", "Waiting"], 60, lambda: _states(operator, slow))
 
-        other = prefect.start("chain/on-push", path=str(other_repository), by_event=True)
+        other = prefect.start("chain/on-push", path=str(small("quick-build")), by_event=True)
 
         assert prefect.ended(other)["state_name"] == "Frozen"  # it has been built; the tests freeze promotions
         assert _states(operator, slow) == ["Running", "Waiting"]
@@ -143,11 +147,16 @@ def test_long_builds_of_one_repository_leave_a_slot_to_others(
 
 
 @pytest.fixture
-def other_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of an example outside of every other repository."""
-    directory = tmp_path_factory.mktemp("other") / "careless"
-    shutil.copytree(ROOT / "examples/careless", directory, ignore=shutil.ignore_patterns("__pycache__"))
-    return directory
+def small(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that creates a small application in a repository of its own."""
+
+    def make(name: str) -> Path:
+        made = Application(name, tmp_path_factory.mktemp("small") / name)
+        made.write(program, "staging")
+        made.next_revision()
+        return made.path
+
+    return make
 
 
 def _states(operator: Operator, runs: list[str]) -> list[str]:
@@ -155,11 +164,11 @@ def _states(operator: Operator, runs: list[str]) -> list[str]:
 
 
 def test_cancelled_probe_leaves_no_container_or_network(
-    operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
+    operator: Operator, engine: docker.DockerClient, small: Callable[[str], Path]
 ) -> None:
     """The probe is cancelled while it waits for a port without listener."""
     name = "cancelled-probe"
-    path = application(name, {})
+    path = small(name)
     text = (path / "supply-chain.yaml").read_text()
     (path / "supply-chain.yaml").write_text(text.replace("port: 8080", "port: 8099"))
     run = operator.start(path)

@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.emulator_service import _wanted, emulator_root, root_key
 from cscm_laptop.engine import engine_url
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state, records, reset
@@ -58,6 +59,14 @@ class Laptop:
             (self.project / "flows" / file.name).symlink_to(file)
         (self.project / "flows" / "greet.py").write_text(FLOW)
         (self.project / "prefect.yaml").write_text(DEPLOYMENTS)
+
+    def share(self, other: Home) -> None:
+        """Use the tools and the emulator's Python environment of another home, which nothing here changes."""
+        shutil.copytree(other.tools, self.home.tools, copy_function=os.symlink)
+        self.home.emulator.mkdir()
+        for part in ("bin", "lib", "pyvenv.cfg"):
+            (self.home.emulator / part).symlink_to(other.emulator / part)
+        (self.home.emulator / "made-from").write_text(_wanted(self.home), encoding="ascii")
 
     def cscm(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -99,8 +108,9 @@ class Laptop:
 
 
 @pytest.fixture(scope="module")
-def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+def laptop(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     made = Laptop(tmp_path_factory.mktemp("laptop"))
+    made.share(home)
     try:
         made.cscm("up")
         yield made
@@ -181,24 +191,6 @@ def test_there_is_one_block_per_tier_with_its_role(laptop: Laptop) -> None:
     assert tiers == {str(tier): identity.role_arn for tier, identity in laptop.state.identities.items()}
 
 
-def test_tier_creates_repositories_only_below_its_prefixes(laptop: Laptop) -> None:
-    """IAM decides it."""
-    allowed = {
-        (tier, prefix)
-        for tier in TierName
-        for prefix in ("dev", "curated", *(f"evidence/{each}" for each in TierName))
-        if may(laptop.client(tier, "ecr").create_repository, repositoryName=f"{prefix}/{uuid.uuid4().hex}")
-    }
-
-    assert allowed == {
-        (TierName.DEVELOPMENT, "dev"),
-        (TierName.CURATION, "curated"),
-        (TierName.CURATION, "evidence/curation"),
-        (TierName.EXECUTION, "evidence/execution"),
-        (TierName.LIFECYCLE, "evidence/lifecycle"),
-    }
-
-
 def test_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
     """This holds for aliases and ARNs; root can sign with no key."""
     message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
@@ -211,14 +203,6 @@ def test_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
         for owner, identity in laptop.state.identities.items():
             for key in (identity.signing_alias, identity.signing_key_arn):
                 assert may(kms.sign, KeyId=key, **message) is (tier is owner)
-
-
-def test_only_execution_decrypts_what_curation_encrypted(laptop: Laptop) -> None:
-    """An encrypted image can therefore start only where execution deploys it."""
-    closed = laptop.client(TierName.CURATION, "kms").encrypt(KeyId="alias/cscm-content", Plaintext=b"key")
-    blob = {"CiphertextBlob": closed["CiphertextBlob"]}
-
-    assert [tier for tier in TierName if may(laptop.client(tier, "kms").decrypt, **blob)] == [TierName.EXECUTION]
 
 
 def test_storage_key_rotates(laptop: Laptop) -> None:
@@ -255,43 +239,51 @@ def test_account_survives_kill_9_of_the_emulator(laptop: Laptop) -> None:
     assert laptop.state == before
 
 
-def test_busy_port_is_reported_with_its_owner_and_setting(laptop: Laptop, tmp_path: Path) -> None:
-    """A person can act on the message alone."""
+@dataclass(frozen=True)
+class Restart:
+    """A laptop that was stopped, could not start on a busy port, and was started again."""
+
+    before: LaptopState
+    running: dict[str, bool]
+    """Whether each part ran between."""
+    alive: list[int]
+    """Processes of the parts that ran between."""
+    busy: subprocess.CompletedProcess[str]
+    again: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def restart(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Restart:
+    before, pids = laptop.state, laptop.pids()
+    laptop.cscm("down")
+    alive = [pid for pid in pids.values() if start_time(pid) is not None]
+    parts = json.loads(laptop.cscm("status", "--json").stdout)
+    running = {part["name"]: part["running"] for part in parts if part["name"] != "engine"}
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        profile = tmp_path / "profile.yaml"
+        profile = tmp_path_factory.mktemp("busy") / "profile.yaml"
         profile.write_text(
             f"ports: {{emulator: {other.getsockname()[1]}, prefect: {laptop.prefect}}}\ndatabase: starter\n"
         )
-        laptop.cscm("down")
-        done = laptop.cscm("up", check=False, CSCM_PROFILE=str(profile))
-    laptop.cscm("up")
-
-    assert done.returncode == 1
-    assert f"pid {os.getpid()}" in done.stderr
-    assert "ports.emulator" in done.stderr
-    assert "Traceback" not in done.stderr
+        busy = laptop.cscm("up", check=False, CSCM_PROFILE=str(profile))
+    return Restart(before, running, alive, busy, laptop.cscm("up"))
 
 
-def test_down_stops_all_parts_and_keeps_the_state(laptop: Laptop) -> None:
+def test_down_stops_all_parts_and_keeps_the_state(laptop: Laptop, restart: Restart) -> None:
     """The next `cscm up` uses the same account and registers nothing."""
-    before, pids = laptop.state, laptop.pids()
+    assert restart.alive == []
+    assert restart.running == {"emulator": False, "prefect": False, "warm": False, "worker": False, "bridge": False}
+    assert "registering" not in restart.again.stdout
+    assert laptop.state == restart.before
 
-    laptop.cscm("down")
 
-    assert [pid for pid in pids.values() if start_time(pid) is not None] == []
-    status = json.loads(laptop.cscm("status", "--json").stdout)
-    assert {part["name"]: part["running"] for part in status if part["name"] != "engine"} == {
-        "emulator": False,
-        "prefect": False,
-        "warm": False,
-        "worker": False,
-        "bridge": False,
-    }
-    done = laptop.cscm("up")
-    assert "registering" not in done.stdout
-    assert laptop.state == before
+def test_busy_port_is_reported_with_its_owner_and_setting(restart: Restart) -> None:
+    """A person can act on the message alone."""
+    assert restart.busy.returncode == 1
+    assert f"pid {os.getpid()}" in restart.busy.stderr
+    assert "ports.emulator" in restart.busy.stderr
+    assert "Traceback" not in restart.busy.stderr
 
 
 def test_reset_keeps_engine_resources_of_another_home(tmp_path: Path, laptop: Laptop) -> None:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.real
 
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
 FILES = {
-    "container_supply_chain-0.1.0-py3-none-any.whl": b"a wheel",
-    "container_supply_chain_laptop-0.1.0-py3-none-any.whl": b"another wheel",
+    "container_supply_chain-0.2.0-py3-none-any.whl": b"a wheel",
+    "container_supply_chain_laptop-0.2.0-py3-none-any.whl": b"another wheel",
     "sbom.syft.json": b"{}",
 }
 

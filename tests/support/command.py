@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -14,6 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from orchestration.prefork_server import select_settings
+from tests.support.prefork import Prefork
 
 ROOT = Path(__file__).parents[2]
 """The project's."""
@@ -62,12 +66,46 @@ def cscm(
     under: Sequence[str] = (),
     cwd: Path = ROOT,
 ) -> Ran:
-    """Run the command to its end; `under` are the words of a program that is to run it."""
+    """Run the command to its end; `under` are the words of a program that is to run it.
+
+    In each environment, the first command is a process of its own; later ones are forks of a process with its imports.
+    """
+    everything = {**os.environ, **(environment or {})}
+    by_fork = not under and args[0] in WITH_PREFECT and "--verbose" not in args
+    if by_fork and (prefork := _prefork(everything, environment or {})):
+        return Ran(*prefork.run(args, everything, cwd, timeout))
     done = subprocess.run(
-        [*under, str(CSCM), *args], cwd=cwd, env={**os.environ, **(environment or {})},
-        capture_output=True, text=True, timeout=timeout, check=False,
+        [*under, str(CSCM), *args], cwd=cwd, env=everything, capture_output=True, text=True, timeout=timeout,
+        check=False,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+WITH_PREFECT = (
+    "bases", "block", "build", "chain", "curate", "deploy", "explain", "freeze", "images", "inventory", "monitor",
+    "unblock", "unfreeze", "where",
+)  # fmt: skip
+"""Commands that import Prefect and the flows; what --verbose sets has to be set before."""
+_preforks: dict[tuple[tuple[str, str], ...], Prefork | None] = {}
+"""The process to fork for each environment; None after the first command in it."""
+_making = threading.Lock()
+
+
+def _prefork(everything: Mapping[str, str], own: Mapping[str, str]) -> Prefork | None:
+    """Return the process to fork in an environment, or None for the first command in it.
+
+    Environments differ in their settings and in what a caller adds to this process's environment.
+    """
+    key = tuple(sorted({**select_settings(everything), **own}.items()))
+    with _making:
+        if key not in _preforks:
+            _preforks[key] = None
+            return None
+        found = _preforks[key]
+        if found is None:
+            found = _preforks[key] = Prefork(everything, ROOT)
+            atexit.register(found.close)
+        return found
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -135,14 +136,20 @@ class Emulator:
             config=Config(proxies={}, retries={"total_max_attempts": 1}),
         )
 
+    def remove_repositories(self) -> None:
+        ecr = self.client("ecr")
+        for each in ecr.describe_repositories()["repositories"]:
+            ecr.delete_repository(repositoryName=each["repositoryName"], force=True)
+
     def repository(self, name: str, **settings: Any) -> str:
         return str(self.client("ecr").create_repository(repositoryName=name, **settings)["repository"]["repositoryArn"])
 
     def role(self, name: str, *statements: dict[str, Any]) -> dict[str, str]:
-        """Create a role and return its temporary credentials, as arguments of `client`."""
+        """Create or change a role and return its temporary credentials, as arguments of `client`."""
         trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
         iam = self.client("iam")
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))
+        with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(trust))
         iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=document(*statements))
         arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
         made = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]

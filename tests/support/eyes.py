@@ -18,6 +18,7 @@ from cscm_laptop.emulator_service import emulator_root, root_key
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from supply_chain.adapters.docker.engine import list_images
+from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.model.tier import TierName
@@ -71,6 +72,7 @@ class Eyes:
 
     def nothing_is_left(self, name: str) -> None:
         """No trace of a run in the engine, in Prefect or on this machine."""
+        eventually(lambda: not self.keys_in_memory(), 10, self.keys_in_memory)
         left = {
             "in the engine": self.left_in_the_engine(name),
             "concurrency slots": [limit for limit in self.slots() if limit.endswith(f" {name}")],
@@ -118,12 +120,13 @@ class Eyes:
     def verifies(self, image: str) -> None:
         """Plain cosign, with public keys alone, finds signature and statements."""
         outsider, keys = self._outsider(), {tier: self._key(tier) for tier in TierName}
-        signed = ("verify", "--annotations", "admitted-by=curation")
-        done = outsider.verify(*signed, key=keys[TierName.CURATION], image=image)
-        assert done.returncode == 0, done.stderr
-        for kind, tier in STATEMENTS.items():
-            done = outsider.verify("verify-attestation", "--type", kind, key=keys[tier], image=image)
-            assert done.returncode == 0, f"{kind}: {done.stderr}"
+        wanted: list[tuple[tuple[str, ...], TierName]] = [
+            (("verify", "--annotations", "admitted-by=curation"), TierName.CURATION),
+            *((("verify-attestation", "--type", kind), tier) for kind, tier in STATEMENTS.items()),
+        ]
+        done = map_concurrently(lambda each: outsider.verify(*each[0], key=keys[each[1]], image=image), wanted)
+        for (words, _), each in zip(wanted, done, strict=True):
+            assert each.returncode == 0, f"{words}: {each.stderr}"
 
     def valid(self, image: str) -> None:
         """Every byte of the image is what its digest says."""
@@ -196,7 +199,11 @@ class Eyes:
 
     def temporary(self) -> list[str]:
         """What the runs that are looked at left in temporary directories."""
-        return [str(p) for p in (*self.scratch.rglob("*"), *SHARED_MEMORY.glob("cscm-*"))]
+        return [str(path) for path in self.scratch.rglob("*")]
+
+    def keys_in_memory(self) -> list[str]:
+        """Private keys of runs; another session's may be there for a moment."""
+        return [str(path) for path in SHARED_MEMORY.glob("cscm-*")]
 
     def processes(self) -> list[str]:
         """Command lines of what the runs that are looked at started and that still runs."""

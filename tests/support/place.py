@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +15,10 @@ import yaml
 from supply_chain.model.container import ENVIRONMENT
 from tests.support.command import ROOT
 
-_PORTS = iter(random.sample(range(20_000, 30_000), 10_000))
-"""Each once: a document may name a port long before anything listens there. Below those of outgoing connections."""
+_FIRST, _LAST = map(int, os.environ.get("CSCM_TEST_PORTS", "20000-29999").split("-"))
+"""Two sessions that run at the same time have different ports. They are below those of outgoing connections."""
+_PORTS = iter(random.sample(range(_FIRST, _LAST + 1), _LAST + 1 - _FIRST))
+"""Each once: a document may name a port long before anything listens there."""
 
 
 def free_ports(count: int) -> list[int]:

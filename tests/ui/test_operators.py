@@ -34,11 +34,16 @@ def run(ui: Ui, flow: str, deployment: str, **parameters: Any) -> str:
     return str(run["id"])
 
 
-def test_daily_report_shows_waiting_failed_changed_and_found_items(ui: Ui, careless: str) -> None:
-    """The operator starts the day with one page, whose entries link to the runs."""
+@pytest.fixture(scope="module")
+def report(ui: Ui, careless: str) -> str:
+    """The run that made a daily report after a refused chain."""
     ui.ended(careless)
-    made = run(ui, "daily-report", "every-15-minutes")
-    ui.open(ui.artifact(made, "daily-report"))
+    return run(ui, "daily-report", "every-15-minutes")
+
+
+def test_daily_report_shows_waiting_failed_changed_and_found_items(ui: Ui, report: str) -> None:
+    """The operator starts the day with one page, whose entries link to the runs."""
+    ui.open(ui.artifact(report, "daily-report"))
 
     page = ui.shows("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found")
     assert "What ran" in page and "daily-report/every-15-minutes" in page
@@ -86,12 +91,10 @@ def test_saved_view_filters_the_list_of_runs(ui: Ui, view: View) -> None:
     assert view.name in box.inner_text()
 
 
-def test_daily_report_links_to_the_views(ui: Ui, careless: str) -> None:
+def test_daily_report_links_to_the_views(ui: Ui, report: str) -> None:
     """Prefect's second UI stores views in the browser only, so the links carry the filters."""
-    ui.ended(careless)
-    made = run(ui, "daily-report", "every-15-minutes")
     for view, shown, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):
-        ui.open(ui.artifact(made, "daily-report"))
+        ui.open(ui.artifact(report, "daily-report"))
         ui.shows("Look further")
         link = ui.page.get_by_role("link", name=view, exact=True).get_attribute("href")
         assert link

@@ -99,7 +99,7 @@ def test_ui_sends_no_request_to_other_hosts(ui: Ui) -> None:
     ui.page.on("requestfailed", failed)
     for path in ("dashboard", "blocks", "blocks/catalog", "settings"):
         ui.open(path)
-        ui.page.wait_for_timeout(2000)
+        ui.page.wait_for_timeout(1000)
     ui.page.remove_listener("requestfailed", failed)
 
     assert left == []

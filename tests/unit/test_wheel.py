@@ -20,7 +20,7 @@ from supply_chain.model.image import ImageRef
 
 ROOT = Path(__file__).parents[2]
 REF = ImageRef(repository="curated/cscm", digest="sha256:" + "a" * 64)
-WHEEL, LAPTOP = (f"{name}-0.1.0-py3-none-any.whl" for name in DISTRIBUTIONS)
+WHEEL, LAPTOP = (f"{name}-0.2.0-py3-none-any.whl" for name in DISTRIBUTIONS)
 LEAVE_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
 
 
@@ -41,7 +41,7 @@ def exported(tmp_path):
 
 def test_wheel_has_package_url():
     """It has the normalized name that pip uses."""
-    assert purl_of(WHEEL) == "pkg:pypi/container-supply-chain@0.1.0"
+    assert purl_of(WHEEL) == "pkg:pypi/container-supply-chain@0.2.0"
 
 
 def test_wheels_are_taken_from_release_directory(exported):
@@ -108,9 +108,9 @@ def test_extra_laptop_installs_the_laptop_of_the_same_version(wheels):
             for files in (one, two)
         )
 
-    assert 'Requires-Dist: container-supply-chain-laptop==0.1.0; extra == "laptop"' in project
-    assert "Requires-Dist: container-supply-chain==0.1.0\n" in laptop
-    assert version("container-supply-chain") == "0.1.0"
+    assert 'Requires-Dist: container-supply-chain-laptop==0.2.0; extra == "laptop"' in project
+    assert "Requires-Dist: container-supply-chain==0.2.0\n" in laptop
+    assert version("container-supply-chain") == "0.2.0"
 
 
 WITHOUT_LAPTOP = """

@@ -22,7 +22,7 @@ from supply_chain.development.separation import BuildLimits
 
 GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
 BEGIN = "FROM scratch\nCOPY step /\n"
-OWNER = "cscm-test-steps"
+OWNER = f"cscm-test-steps-{os.getpid()}"
 GIB, MIB = 1024**3, 1024**2
 LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, reserve=0)
 
@@ -89,8 +89,8 @@ class Steps:
 
     def remove(self) -> None:
         client = find_client(os.environ["PATH"])
-        for name in self.names:
-            subprocess.run([client, "rmi", name], check=False, capture_output=True)
+        if self.names:
+            subprocess.run([client, "rmi", *self.names], check=False, capture_output=True)
         remove_groups(OWNER)
 
 

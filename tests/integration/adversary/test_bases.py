@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,13 +38,37 @@ ENTRYPOINT ["/subject"]
 """
 
 
-@pytest.fixture
-def in_project() -> Iterator[Path]:
-    """A directory in the project's checkout: only this source may use names below base/."""
+@pytest.fixture(scope="module")
+def in_project(program: Path) -> Iterator[Path]:
+    """A base in the project's checkout: only this source may use names below base/."""
     made = ROOT / "tests/support/subject/bait"
     made.mkdir()
+    for file, content in BASE.items():
+        (made / file).write_text(content)
+    shutil.copy(program, made)
     yield made
     shutil.rmtree(made)
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A blocked base with the names of all its copies, and an image on it that was curated before."""
+
+    base: ImageRef
+    names: list[ImageRef]
+    offered: ImageRef
+    curated: ImageRef
+
+
+@pytest.fixture(scope="module")
+def blocked(bases: None, application: Make, adversary: Adversary, in_project: Path) -> Blocked:
+    base = reference("chain", str(in_project))
+    offered = reference("build", str(application("caught", {"Dockerfile": UPON})))
+    curated = reference("curate", str(offered))
+    names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
+    assert all(map(adversary.registry.has, names))
+    assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
+    return Blocked(base, names, offered, curated)
 
 
 def reference(*command: str) -> ImageRef:
@@ -63,46 +89,40 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
     adversary.attach(ref, PROVENANCE, signer.sign(about(ref, PROVENANCE, said)))
 
 
-def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(
-    bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
-) -> None:
+def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(blocked: Blocked, adversary: Adversary) -> None:
     """The deploy gate needs no rescan, and curation finds the base in the layers even if the provenance omits it."""
-    for file, content in BASE.items():
-        (in_project / file).write_text(content)
-    shutil.copy(program, in_project)
-    base = reference("chain", str(in_project))
-    offered = reference("build", str(application("caught", {"Dockerfile": UPON})))
-    curated = reference("curate", str(offered))
-    assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
-
-    at_2 = cscm("deploy", str(curated), "--environment", PLACE, "--json")
-    unnamed(offered, adversary)
-    at_curation = cscm("curate", str(offered), "--json")
+    unnamed(blocked.offered, adversary)
+    with ThreadPoolExecutor() as pool:
+        deployed = pool.submit(cscm, "deploy", str(blocked.curated), "--environment", PLACE, "--json")
+        curated = pool.submit(cscm, "curate", str(blocked.offered), "--json")
+        at_2, at_curation = deployed.result(), curated.result()
 
     assert "base.blocked" in at_2.reasons()
     assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "release"
-    assert cscm("unblock", str(base), "--by", "ann", "--reason", "it was none").status == 0
-    assert cscm("curate", str(offered), "--json").status == 0
 
 
 def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
-    bases: None, application: Make, adversary: Adversary, in_project: Path, program: Path
+    blocked: Blocked, application: Make, adversary: Adversary
 ) -> None:
-    """Its digest in `dev/` is blocked too; unblocking restores every name."""
-    for file, content in {**BASE, "revision": "under every name\n"}.items():
-        (in_project / file).write_text(content)
-    shutil.copy(program, in_project)
-    base = reference("chain", str(in_project))
-    names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
-    assert all(map(adversary.registry.has, names))
-    assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
+    """Its digest in `dev/` is blocked too."""
+    assert [str(each) for each in blocked.names if adversary.registry.has(each)] == []
+    host = adversary.registry.http.host
+    named = [UPON.replace(f"FROM curated/{BAIT}", f"FROM {host}/{name}") for name in blocked.names]
+    sources = [
+        application("caught", {"Dockerfile": text, "revision": f"{number}\n"}) for number, text in enumerate(named, 2)
+    ]
 
-    assert [str(each) for each in names if adversary.registry.has(each)] == []
-    for number, name in enumerate(names):
-        named = UPON.replace(f"FROM curated/{BAIT}", f"FROM {adversary.registry.http.host}/{name}")
-        ran = cscm("build", str(application("caught", {"Dockerfile": named, "revision": f"{number}\n"})), "--json")
-        why = "blocked by ann" if name == base else "an image of this chain that is not a base"
-        assert ran.status != 0 and why in ran.stderr, (name, ran.stderr)
+    with ThreadPoolExecutor(3) as pool:
+        ran = list(pool.map(lambda source: cscm("build", str(source), "--json"), sources))
 
-    assert cscm("unblock", str(base), "--by", "ann", "--reason", "it was none").status == 0
-    eventually(lambda: all(map(adversary.registry.has, names)), 30)
+    for name, each in zip(blocked.names, ran, strict=True):
+        why = "blocked by ann" if name == blocked.base else "an image of this chain that is not a base"
+        assert each.status != 0 and why in each.stderr, (name, each.stderr)
+
+
+def test_unblocked_base_is_restored_by_every_name_and_admitted(blocked: Blocked, adversary: Adversary) -> None:
+    """It comes last, because the tests above need the block."""
+    assert cscm("unblock", str(blocked.base), "--by", "ann", "--reason", "it was none").status == 0
+
+    eventually(lambda: all(map(adversary.registry.has, blocked.names)), 30)
+    assert cscm("curate", str(blocked.offered), "--json").status == 0

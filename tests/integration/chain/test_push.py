@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.access import Prefect
-from tests.support.application import git
-from tests.support.command import ROOT, cscm
+from tests.support.application import Application, git
+from tests.support.command import cscm
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
+NAME = "pushed"
 LAST = {"sort": "START_TIME_DESC", "limit": 20}
 
 
 def test_push_starts_a_chain_of_the_pushed_revision(
-    bases: None, unfrozen: None, tmp_path: Path, prefect: Prefect
+    bases: None, unfrozen: None, program: Path, tmp_path: Path, prefect: Prefect
 ) -> None:
-    """Later changes of the working copy are not built."""
-    work, remote = tmp_path / "careless", tmp_path / "remote.git"
-    shutil.copytree(ROOT / "examples/careless", work)
+    """Later changes of the working copy are not built. The tests of the pushed revision fail, so its chain is short."""
+    work, remote = tmp_path / NAME, tmp_path / "remote.git"
+    application = Application(NAME, work)
+    application.write(program, "staging")
+    declaration = work / "supply-chain.yaml"
+    declaration.write_text(declaration.read_text().replace("status-0", "crash"))
+    git(work, "checkout", "--quiet", "-B", "main")
+    revision = application.next_revision()
     git(tmp_path, "init", "--bare", "--quiet", str(remote))
-    git(work, "init", "--quiet", "--initial-branch=main")
-    git(work, "add", ".")
-    git(work, "commit", "--quiet", "--message=first")
     git(work, "remote", "add", "origin", str(remote))
     assert cscm("hook", "install", str(work)).status == 0
-    revision = git(work, "rev-parse", "HEAD")
-    (work / "supply-chain.yaml").write_text("rubbish: true\n")
+    declaration.write_text("rubbish: true\n")
 
     git(work, "push", "--quiet", "origin", "main")
     run = _finished(prefect, revision)
 
-    assert run["name"] == f"chain careless {revision[:7]}"
+    assert run["name"] == f"chain {NAME} {revision[:7]}"
     assert run["state_name"] == "Refused", run["state"]["message"]
     assert git(remote, "rev-parse", "main") == revision
 

@@ -87,6 +87,19 @@ def test_probe_names_each_fault(
 
 
 @pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [("forks", "It was not ready within 2 s"), ("logs-secrets", "looks like a secret: AWS Access Key")],
+)
+def test_probe_ends_a_fork_bomb_and_finds_a_printed_secret(
+    engine: DockerEngine, image: Image, service: Declared, fault: str, sentence: str
+) -> None:
+    """Both have the usual memory, so that it is not what ends them."""
+    result = probe(engine, image(fault), service(), now, "run-1", SEARCH, ROOM)
+
+    assert any(sentence in said for said in result.failed), result.failed
+
+
+@pytest.mark.parametrize(
     ("fault", "declared"),
     [
         ("second-port", {"ports": [7070]}),

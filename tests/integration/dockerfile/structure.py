@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +88,37 @@ def _key(option: str) -> str:
 
 def _is_option(option: str) -> bool:
     return _key(option) in ("type", "from", "id", "sharing", "ro", "readonly", "rw", "readwrite", *TARGETS)
+
+
+WORDS = re.compile(r"[\w.\-]+(?:/[\w.\-]+)*")
+"""A name or a path."""
+
+
+def forms(facts: dict[str, Any]) -> frozenset[str]:
+    """Return the distinct forms of the directives and instructions, without their names and paths.
+
+    Two Dockerfiles with the same forms ask the same of a reader.
+    """
+    stages = {stage[0].lower() for stage in facts["stages"] if stage[0]}
+    found = {f"# {name}" for name in facts["directives"]}
+    for fact in facts["instructions"]:
+        flags = sorted(_flag_form(flag, stages) for flag in written_flags(fact[2]))
+        words = fact[4] if len(fact) > 4 else []
+        if fact[0] in ("FROM", "ARG"):
+            words = ["stage" if word.lower() in stages else WORDS.sub("w", word) for word in words]
+        found.add(" ".join([fact[0], str(min(fact[1], LINES)), *flags, fact[3], *map(str, words)]))
+    return frozenset(found)
+
+
+def _flag_form(flag: str, stages: set[str]) -> str:
+    name, _, value = flag.partition("=")
+    if name == "--mount":
+        options = (each if _key(each) in ("type", "sharing") else _key(each) for each in value.split(","))
+        return f"{name}={','.join(options)}"
+    if name == "--from":
+        value = "stage" if value.lower() in stages else "number" if value.isdigit() else WORDS.sub("w", value)
+        return f"{name}={value}"
+    return f"{name}={'$' if '$' in value else ''}"
 
 
 def _continued(text: str, lines: int, escape: str, form: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -28,6 +30,21 @@ from tests.support.emulator import (
 )
 
 pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def shared(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    started = Emulator(python, crane, tmp_path_factory.mktemp("authorise"))
+    started.start()
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def emulator(shared: Emulator) -> Iterator[Emulator]:
+    """One emulator for all tests here; each finds it without repositories."""
+    yield shared
+    shared.remove_repositories()
 
 
 CALLS = (

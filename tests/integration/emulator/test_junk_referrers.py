@@ -27,7 +27,7 @@ from tests.support.emulator import EMPTY, MANIFEST, Emulator, put_blob, put_mani
 
 pytestmark = pytest.mark.real
 
-MANY = 2000
+MANY = 1000
 
 
 def clock() -> datetime:

@@ -52,6 +52,7 @@ describe curated/hello                      yes          yes          yes       
 describe evidence/execution/hello           -            -            yes          -            yes
 create dev/new                              yes          -            -            -            -
 create curated/new                          -            yes          -            -            -
+create evidence/development/new             -            -            -            -            -
 create evidence/curation/new                -            yes          -            -            -
 create evidence/execution/new               -            -            yes          -            -
 create evidence/lifecycle/new               -            -            -            -            yes

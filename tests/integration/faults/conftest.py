@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 from cscm_laptop.home import Home
 from tests.support.application import Application
+from tests.support.command import PATIENCE
 from tests.support.eyes import Eyes
 from tests.support.place import placed
+from tests.support.waiting import eventually
 
-from .kills import STEPS, Victim
+from .kills import STEPS, KilledRun, Victim
 
-NAMES = ("interrupted", "beside")
+NAMES = ("interrupted", "beside", "killed-in-build", "killed-in-test")
+"""The last two have no run after the killed one."""
 PLACE = "interrupted"
 
 
@@ -45,6 +49,28 @@ def application(
         return made[name]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def killed(application: Callable[[str], Application], eyes: Eyes) -> tuple[KilledRun, ...]:
+    """Two runs that were killed: one in its build, the other in its tests."""
+    return tuple(_kill(application(f"killed-in-{step}"), eyes, step) for step in ("build", "test"))
+
+
+def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
+    """Start a run of a new revision and kill it during a step."""
+    app.next_revision()
+    run = app.chain()
+
+    def under_way() -> bool:
+        return any(" build " in each for each in eyes.processes()) if step == "build" else "build" in run.steps
+
+    eventually(lambda: run.over or under_way(), PATIENCE, run.told)
+    assert not run.over, run.told()
+    assert step not in run.steps, run.told()
+    run.kill()
+    run.end()
+    return KilledRun(app.name, run.started, time.time())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

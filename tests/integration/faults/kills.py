@@ -93,3 +93,12 @@ def up() -> None:
     """Run `cscm up`, as a person does who finds something stopped."""
     ran = cscm("up", timeout=PATIENCE)
     assert ran.status == 0, ran.stdout + ran.stderr
+
+
+@dataclass(frozen=True)
+class KilledRun:
+    """A run of an application that was killed; `started` and `ended` are times in seconds since the epoch."""
+
+    name: str
+    started: float
+    ended: float

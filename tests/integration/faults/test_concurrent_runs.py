@@ -21,16 +21,22 @@ def results(*runs: Run) -> list[dict[str, Any]]:
     return [ran.result for ran in found]
 
 
-def test_two_runs_of_one_revision_do_its_work_once(application: Callable[[str], Application], eyes: Eyes) -> None:
-    """The later run reuses the proven steps of the earlier one."""
-    app = application("interrupted")
-    revision = app.next_revision()
+def test_runs_of_one_application_share_its_work_and_another_runs_in_parallel(
+    application: Callable[[str], Application], eyes: Eyes
+) -> None:
+    """The later run of a revision reuses the proven steps of the earlier one; another application's steps overlap."""
+    apps = [application("interrupted"), application("beside")]
+    revisions = [app.next_revision() for app in apps]
 
-    first, second = results(app.chain(), app.chain())
+    runs = [apps[0].chain(), apps[0].chain(), apps[1].chain()]
+    first, second, other = results(*runs)
 
     assert (first["digest"], first["container"]) == (second["digest"], second["container"])
     assert sorted([first["changed"], second["changed"]]) == [False, True]
-    eyes.all_is_well(app.name, app.url, revision, first)
+    parallel = [runs[0] if first["changed"] else runs[1], runs[2]]
+    assert max(run.times[0] for run in parallel) < min(run.times[-1] for run in parallel)
+    for app, revision, deployment in zip(apps, revisions, (first, other), strict=True):
+        eyes.all_is_well(app.name, app.url, revision, deployment)
 
 
 def test_two_runs_of_two_revisions_leave_the_last_deployment(
@@ -47,16 +53,3 @@ def test_two_runs_of_two_revisions_leave_the_last_deployment(
     running = eyes.running(app.name).id
     last = next(number for number, each in enumerate(both) if each["container"] == running)
     eyes.all_is_well(app.name, app.url, revisions[last], both[last])
-
-
-def test_two_applications_run_in_parallel(application: Callable[[str], Application], eyes: Eyes) -> None:
-    """Their steps overlap in time."""
-    apps = [application("interrupted"), application("beside")]
-    revisions = [app.next_revision() for app in apps]
-
-    runs = [app.chain() for app in apps]
-    deployed = results(*runs)
-
-    assert max(run.times[0] for run in runs) < min(run.times[-1] for run in runs)
-    for app, revision, deployment in zip(apps, revisions, deployed, strict=True):
-        eyes.all_is_well(app.name, app.url, revision, deployment)

@@ -123,39 +123,29 @@ CASES = (
         "no-package-database", "sbom.incomplete", "of the base: ",
         change=((f"FROM scratch\n{LAST}", f"{PYTHON}{FORGETS}{LAST}"),), stored=True,
     ),
-    refused("no-package-at-all", "sbom.empty", "the SBOM lists no package", program="nameless", stored=True),
     allowed("orphans", "orphans"),
     # Dockerfiles
     failed("no-dockerfile", "declaration.invalid", "build.dockerfile", dockerfile=None),
     failed("no-such-instruction", "build.failed", "FORM", dockerfile=b"FORM scratch AS test\n"),
     failed("no-such-base", "base.missing", "curated/base/none", **stage("FROM scratch\n", "FROM curated/base/none\n")),
     failed("no-test-stage", "declaration.invalid", "has no stage test", **stage(" AS test", "")),
-    failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')),
-    # Tests
-    refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")),
-    refused("test-hangs", "tests.failed", "did not end within 5 s", **tests("/subject", "hang")),
+    # The tests and the application: the other faults are those of `tests/integration/containers/test_probe.py`
     refused("test-tests-nothing", "tests.empty", "examined nothing", **tests("/subject", "tests-nothing")),
-    # The application
     refused("never-listens", "probe.failed", "no answer from port 8080", starts=("hang",), **SOON),
-    refused("listens-elsewhere", "probe.failed", "no answer from port 8080", starts=("wrong-port",), **SOON),
-    refused("ignores-sigterm", "probe.failed", "did not stop within 1 s", starts=("ignores-sigterm",)),
-    refused("forks", "probe.failed", "It was not ready within 2 s", starts=("forks",), **SOON),
-    refused("needs-root", "probe.failed", "it ended with status 1", starts=("needs-root",)),
-    refused(
-        "writes-to-its-root", "probe.failed", "It writes where nobody declared it to: /data/state",
-        starts=("writes",), **stage(LAST, f"{LAST}COPY --chown=10001:10001 revision /data/\n"),
-    ),
-    refused(
-        "eats-memory", "probe.failed", "32 MiB of memory",
-        starts=("eats-memory",), declares={"runtime": {"memory": "32MiB"}},
-    ),
-    refused("logs-secrets", "probe.failed", "looks like a secret: AWS Access Key", starts=("logs-secrets",)),
     # The image
     refused("setuid", "content.failed", "/subject (setuid)", **stage(LAST, f"COPY --chmod=4755 {LAST[5:]}")),
     refused("of-another-machine", "content.failed probe.failed tests.failed", "/subject (AArch64)", program="arm"),
-    refused(
-        "declared-for-another", "content.failed", "/subject (x86-64)",
-        declares={"build": {"platform": "linux/arm64"}},
-    ),
     failed("too-large", "build.limit", "more than the 2.0 MiB", declares={"build": {"max_size": "2MiB"}}),
 )  # fmt: skip
+
+GOOD = allowed("good")
+WHILE_SERVING: tuple[tuple[Case, list[int]], ...] = (
+    (failed("a-step-fails", "build.failed", "exit code: 3", **stage(LAST, f'{LAST}RUN ["/subject", "crash"]\n')), []),
+    (refused("test-fails", "tests.failed", "it ended with status 3", **tests("/subject", "crash")), []),
+    (refused("no-package-at-all", "sbom.empty", "the SBOM lists no package", program="nameless", stored=True), [0]),
+    (failed("ill-in-place", "deployment.failed", "it ended with status 6", starts=("ill-in-place",)), [1]),
+)  # fmt: skip
+"""Faults in the build, at the intake gate, at the release gate and in the deployment, with their signatures.
+
+The last one passes every gate and fails only where it is deployed.
+"""

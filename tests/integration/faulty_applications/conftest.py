@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from cscm_laptop.home import Home
-from tests.integration.faulty_applications.subjects import INFORMATION, PLACE, SERVING, Ended, Make, Subject
+from tests.integration.faulty_applications.subjects import INFORMATION, PLACE, SERVING, Ended, Make, Served, Subject
 from tests.support.application import Application, compiled, git
 from tests.support.eyes import Eyes
 from tests.support.place import placed
 
-from .cases import CASES, Case, End
+from .cases import CASES, GOOD, WHILE_SERVING, Case, End
 
 AT_ONCE = 3
 
@@ -77,8 +77,27 @@ def _parameters(item: pytest.Function) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def served(make: Make, pool: ThreadPoolExecutor) -> Future[tuple[Served, ...]]:
+    """The chains of one application: a good revision, those with the faults of `WHILE_SERVING`, and a good one."""
+
+    def run(case: Case) -> Served:
+        subject.become(case)
+        ran, eyes = subject.ended(), subject.eyes
+        container = eyes.running(SERVING)
+        assert container.status == "running"
+        answers = eyes.answers(subject.app.url)
+        return Served(ran, ran.states(), ran.signatures(), ran.left(), str(container.id), answers)
+
+    subject = make(SERVING)
+    cases = (GOOD, *(case for case, _ in WHILE_SERVING), GOOD)
+    return pool.submit(lambda: tuple(map(run, cases)))
+
+
+@pytest.fixture(scope="session")
 def runs(request: pytest.FixtureRequest, make: Make, pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
     """The chain of each case that this session tests, by name."""
+    if any("served" in item.fixturenames for item in request.session.items if isinstance(item, pytest.Function)):
+        request.getfixturevalue("served")  # it takes longest, so it starts first
 
     def run(subject: Subject, case: Case) -> Ended:
         subject.become(case)

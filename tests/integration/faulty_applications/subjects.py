@@ -116,3 +116,16 @@ class Ended:
 
 
 Make = Callable[[str], Subject]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A chain of an application that runs, and what was observed right after it."""
+
+    ran: Ended
+    states: list[str]
+    signatures: list[int]
+    left: dict[str, list[str]]
+    running: str
+    """The container of the application."""
+    answers: bool

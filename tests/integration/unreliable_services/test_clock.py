@@ -75,15 +75,17 @@ def test_aws_call_with_a_wrong_clock_raises_clock_wrong(
         ours.wrap("alias/cscm-content", b"secret", {})
 
 
-@pytest.mark.parametrize("off", ["+1h", "-1h"])
 def test_chain_on_a_machine_with_a_wrong_clock_fails_with_clock_wrong(
-    sandbox: Sandbox, application: Application, off: str
+    sandbox: Sandbox, application: Application
 ) -> None:
-    """All of its programs see the wrong clock; it ends at the first call to AWS and offers nothing."""
+    """All of its programs see the wrong clock; it ends at the first call to AWS and offers nothing.
+
+    The test above has clocks that are behind, too.
+    """
     application.next_revision()
     before = sandbox.manifests(f"dev/{NAME}")
 
-    ran = sandbox.cscm("chain", str(application.path), environment=wrong_clock(off))
+    ran = sandbox.cscm("chain", str(application.path), environment=wrong_clock("+1h"))
 
     assert ran.status == 1
     assert "[clock.wrong]" in ran.error and "Set this machine's clock" in ran.error, ran.error

@@ -32,14 +32,6 @@ def other(application: Application, directory: Path, base: str) -> Path:
     return path
 
 
-def test_base_that_is_not_curated_is_missing(sandbox: Sandbox, application: Application, tmp_path: Path) -> None:
-    """It is not looked for elsewhere."""
-    ran = sandbox.cscm("chain", str(other(application, tmp_path, "curated/base/nothing")))
-
-    assert ran.status == 1
-    assert "[base.missing]" in ran.error and "cscm bases" in ran.error, ran.error
-
-
 def test_deleted_upstream_base_is_missing(sandbox: Sandbox, application: Application, tmp_path: Path) -> None:
     """The run ends before anything is built on it."""
     with sandbox.proxy.broken(Fault("/v2/upstream/", status=404, body=b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')):
