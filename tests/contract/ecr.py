@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.curation.encrypt import RepositoryEncryption
-from supply_chain.curation.store import Repositories
+from supply_chain.curation.store import CuratedRepositories
 from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.fleet.find import Digests
 from supply_chain.lifecycle import apply, decisions, reading
@@ -28,7 +28,7 @@ class EcrPort(
     decisions.Storage,
     reading.Images,
     moves.Images,
-    Repositories,
+    CuratedRepositories,
     RepositoryEncryption,
     Digests,
     Protocol,
@@ -187,6 +187,9 @@ class EcrContract:
             bench.ecr.archive(ref)
         before = bench.ecr.status(ref)
         bench.ecr.archive(index)
+        bench.ecr.archive(ref)
+        bench.ecr.restore(index)
+        bench.wait_until_active(index)
         bench.ecr.archive(ref)
 
         assert (before, bench.ecr.status(ref)) == (ACTIVE, ARCHIVED)

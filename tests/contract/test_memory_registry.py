@@ -41,10 +41,11 @@ def test_damaged_content_is_an_error_wherever_it_is_read() -> None:
     memory = MemoryRegistry()
     image = memory.put("dev/app", Content.image("one"))
     referrer = image.with_digest(memory.attach(image, "x/y", b"content", {}))
-    memory.damage(image.repository, image.digest)
-    memory.damage(image.repository, digest_of(b"content"))
 
-    with pytest.raises(ImageDamaged):
-        memory.manifest(image)
+    memory.damage(image.repository, digest_of(b"content"))
     with pytest.raises(ImageDamaged):
         memory.content(referrer)
+    for damaged, read in ((image, memory.manifest), (referrer, memory.layer)):
+        memory.damage(damaged.repository, damaged.digest)
+        with pytest.raises(ImageDamaged):
+            read(damaged)

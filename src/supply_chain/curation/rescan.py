@@ -23,7 +23,7 @@ from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.sbom import Listed, last_listed
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
@@ -32,7 +32,7 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.policies import RELEASE
 from supply_chain.policy.reading import Layers, find_all_bases, find_bases_in_layers, read_release_facts
-from supply_chain.policy.verdict import Repositories, is_conclusion, record, record_refusal
+from supply_chain.policy.verdict import is_conclusion, record, record_refusal
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import SbomGenerator

@@ -10,7 +10,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.model.tier import Gate, TierName, curated_repository
@@ -51,11 +51,8 @@ class CuratedRegistry(Protocol):
         """Return whether the repository has this manifest."""
 
 
-class Repositories(Protocol):
+class CuratedRepositories(Repositories, Protocol):
     """Creates repositories and reads their settings."""
-
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
 
     def immutable(self, repository: str) -> bool:
         """Return whether no tag in the repository can move."""
@@ -65,7 +62,7 @@ def store(
     admitted: Admitted[IntakeFacts],
     copier: Copier,
     registry: CuratedRegistry,
-    repositories: Repositories,
+    repositories: CuratedRepositories,
     evidence: EvidenceStore,
     *,
     storage_key: str,
@@ -111,7 +108,7 @@ def store(
     )
 
 
-def _ensure_immutable(repository: str, repositories: Repositories, storage_key: str) -> None:
+def _ensure_immutable(repository: str, repositories: CuratedRepositories, storage_key: str) -> None:
     repositories.ensure_repository(repository, immutable=True, key=storage_key)
     if not repositories.immutable(repository):
         raise SettingInvalid(

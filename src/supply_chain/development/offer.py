@@ -12,7 +12,7 @@ from supply_chain.errors import ImageDamaged
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import Candidate, Digest, ImageRef
 from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import development_repository
@@ -23,13 +23,6 @@ class Pusher(Protocol):
 
     def push(self, local: str, repository: str, tag: str) -> Digest:
         """Push an image, and return the digest that the registry gives for the tag afterwards."""
-
-
-class Repositories(Protocol):
-    """Creates repositories."""
-
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
 
 
 def offer(

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from pydantic import AwareDatetime, Field
 
@@ -22,7 +21,7 @@ from supply_chain.evidence.approval import Words
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import LIFECYCLE, Predicate, VerifiedStatement
-from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading
+from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
 
@@ -82,13 +81,6 @@ class ImageStatus(Model):
         """Return whether a decision would change nothing."""
         stands = self.block if act in (Act.BLOCK, Act.UNBLOCK) else self.hold
         return (stands is not None) is (act in UNDOES)
-
-
-class Repositories(Protocol):
-    """A registry in which repositories can be created."""
-
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create the repository unless it exists."""
 
 
 def image_status_repository(ref: ImageRef) -> ImageRef:

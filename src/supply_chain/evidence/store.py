@@ -68,6 +68,13 @@ class Referrers(Protocol):
         """Return the content of a layer, with its digest verified."""
 
 
+class Repositories(Protocol):
+    """A registry in which repositories can be created."""
+
+    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
+        """Create a repository unless it exists; `immutable` is about its tags, `key` is its KMS key, if any."""
+
+
 class Signer(Protocol):
     """What the store needs from a signing tool."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from supply_chain.concurrency import run_both
 from supply_chain.errors import DeploymentFailed
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.execution.deploy import Deployment, Order, deploy
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import record
@@ -23,7 +23,7 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import DEPLOY
 from supply_chain.policy.reading import read_deploy_facts
-from supply_chain.policy.verdict import Repositories, execution_place
+from supply_chain.policy.verdict import execution_place
 from supply_chain.policy.verdict import record as record_verdict
 
 PROXY = f"{BASES}/proxy"

@@ -13,7 +13,7 @@ from supply_chain.concurrency import iterate_concurrently, map_concurrently
 from supply_chain.curation.rescan import BaseDecisions, Conclusion, ImageEvidence, Registry, conclude, read_evidence
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import VULNERABILITIES
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.fleet.exposure import (
     Fixes,
     RescanResult,
@@ -29,7 +29,6 @@ from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.reading import Layers
-from supply_chain.policy.verdict import Repositories
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, match, processors
 from supply_chain.vulnerability.reports import last_report, outdated_error

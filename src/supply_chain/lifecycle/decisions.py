@@ -11,10 +11,10 @@ from typing import Protocol
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
-from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, Repositories, sign_decision
+from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, sign_decision
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, group_deployments
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
 from supply_chain.model.tier import (

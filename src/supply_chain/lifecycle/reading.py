@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import UNREADABLE, ImageNotFound
@@ -15,7 +15,7 @@ from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.records import read_history
+from supply_chain.execution.records import Manifests, read_history
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reading import read_image
 from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member, PastDeployment, RepositorySnapshot
@@ -34,13 +34,6 @@ class Images(Protocol):
 
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         """Return the digest and push time of every manifest that can be pulled, last push first."""
-
-
-class Manifests(Protocol):
-    """A reader of manifests that can be pulled."""
-
-    def manifest(self, ref: ImageRef) -> dict[str, Any]:
-        """Return a manifest as parsed JSON."""
 
 
 @dataclass(frozen=True)

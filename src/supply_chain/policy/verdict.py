@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import chain
-from typing import Protocol
 
 from supply_chain.errors import GateOvertaken
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts, verifier
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
@@ -44,13 +43,6 @@ def refusals_place(ref: ImageRef) -> ImageRef:
 def execution_place(ref: ImageRef) -> ImageRef:
     """Return the place of all that execution signs about an image: verdicts, deployments, soaks and approvals."""
     return ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
-
-
-class Repositories(Protocol):
-    """A registry in which repositories can be created."""
-
-    def ensure_repository(self, repository: str, *, immutable: bool, key: str | None) -> None:
-        """Create the repository unless it exists."""
 
 
 def decide(

@@ -6,7 +6,6 @@ import pytest
 
 from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
-from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
@@ -15,26 +14,11 @@ from supply_chain.policy.gate import Policy, evaluate
 from supply_chain.policy.policies import RELEASE
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
-from supply_chain.vulnerability.scanner import Sbom, Sboms
+from tests.support.memory_generator import MemoryGenerator
 from tests.support.pieces import CURATED, Pieces
 from tests.support.present import present
-from tests.support.scanning import NoGenerator
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
-
-
-class Generator(NoGenerator):
-    """Generates an SBOM and records the images."""
-
-    def __init__(self, generator="syft 1.2.3"):
-        self.asked, self.generator = [], generator
-
-    def of_image(self, ref):
-        self.asked.append(ref)
-        return Sboms(Sbom(b'{"artifacts": []}', 0, self.generator), b"cyclonedx", b"spdx")
-
-    def examine(self, ref):
-        return Examination()
 
 
 @pytest.fixture
@@ -52,7 +36,7 @@ def image(world, make):
 
     def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
-        found = read_evidence(CURATED, Generator(), world.registry, curation, lambda: world.now, told)
+        found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, told)
         given, ruled = report or present(found.last.report).value, read_base_decisions(bases, curation)
         return conclude(found, given, curation, world.ecr, layers, bases, ruled, lambda: world.now)
 
@@ -169,7 +153,7 @@ def test_new_report_is_compared_with_last_reported_one(image, world, make, told,
 
     curation = world.store(TierName.CURATION)
     kept = read_evidence(
-        CURATED, Generator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told)
+        CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told)
     )
 
     assert len(present(kept.last_reported.report).value.findings) == found
@@ -271,7 +255,7 @@ def test_verdict_of_other_policy_is_given_again(image, monkeypatch, world, make)
 
 def test_image_without_sbom_gets_one_and_first_verdict(world, make):
     """The SBOM is generated and signed as in `scan`."""
-    curation, generator = world.store(TierName.CURATION), Generator()
+    curation, generator = world.store(TierName.CURATION), MemoryGenerator()
     found = read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
     concluded = conclude(found, make.report(), curation, world.ecr, lambda ref: (), (), {}, lambda: world.now)
 
@@ -287,12 +271,12 @@ def test_sbom_that_cannot_be_read_back_is_an_error(world, monkeypatch):
     monkeypatch.setattr(world.registry, "referrers", lambda subject: ())
 
     with pytest.raises(EvidenceInvalid, match="cannot be read back"):
-        read_evidence(CURATED, Generator(), world.registry, curation, lambda: world.now)
+        read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now)
 
 
 def test_image_that_was_not_examined_is_examined_by_rescan(world, make):
     """The gate refuses such an image, and no new curation is needed."""
-    curation, generator = world.store(TierName.CURATION), Generator()
+    curation, generator = world.store(TierName.CURATION), MemoryGenerator()
     pieces = Pieces(world, make)
     before = {**make.sbom(world.registry, CURATED, "openssl"), "examination": None}
     pieces.attach(CURATED, TierName.CURATION, SBOM, before)

@@ -16,8 +16,8 @@ from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, Sboms
+from tests.support.memory_generator import MemoryGenerator
 from tests.support.present import present
-from tests.support.scanning import NoGenerator
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
@@ -25,21 +25,15 @@ SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
 EXAMINED = Examination(conflicts=("a place",))
 
 
-class Tools(NoGenerator):
+class Tools(MemoryGenerator):
     """A generator and a scanner that record their calls."""
 
-    def __init__(self, report, generator="syft 1.2.3", current=None):
-        self.report, self.asked, self.scanned, self.generator = report, [], [], generator
-        self.examination = EXAMINED
+    def __init__(self, report, examination, generator="syft 1.2.3", current=None):
+        super().__init__(
+            dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=generator)), examination
+        )
+        self.report, self.scanned = report, []
         self._current = current or (report.scanner_version, report.database) if isinstance(report, Report) else None
-
-    def examine(self, ref):
-        assert ref == REF
-        return self.examination
-
-    def of_image(self, ref):
-        self.asked.append(ref)
-        return dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=self.generator))
 
     configuration = ""
 
@@ -58,9 +52,7 @@ def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
     def run(report, now=make.noon, force=False, examination=EXAMINED, **settings):
-        tools = Tools(report, **settings)
-        curation = world.store(TierName.CURATION)
-        tools.examination = examination
+        tools, curation = Tools(report, examination, **settings), world.store(TierName.CURATION)
         made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, force=force)
         return made, tools
 
@@ -73,7 +65,7 @@ def test_image_is_scanned_by_digest_from_registry(scanned, make):
 
     (image, found), tools = scanned(report)
 
-    assert tools.asked == [REF]
+    assert tools.asked == tools.examined == [REF]
     assert found == report
     assert image.encrypted.stored.ref == REF
     assert tools.scanned == [SBOMS.record]

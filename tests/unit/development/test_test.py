@@ -15,7 +15,7 @@ from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.support.scanning import NoGenerator
+from tests.support.memory_generator import MemoryGenerator
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -24,14 +24,6 @@ TOOLS = {"tool": "1"}
 
 def fail():
     raise CheckNotMade("it could not\ntry again")
-
-
-class Inventory(NoGenerator):
-    def __init__(self, packages):
-        self.packages = packages
-
-    def of_directory(self, directory):
-        return Sboms(Sbom(b"{}", self.packages, self.generator), b"", b"")
 
 
 class Scanner:
@@ -51,7 +43,8 @@ class Scanner:
 
 
 def dependencies(answer, packages=1):
-    return Dependencies(Path("source"), Inventory(packages), Scanner(answer), days=7)
+    generator = MemoryGenerator(Sboms(Sbom(b"{}", packages, "syft 1.2.3"), b"", b""))
+    return Dependencies(Path("source"), generator, Scanner(answer), days=7)
 
 
 def unchanged(result):

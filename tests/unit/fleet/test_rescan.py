@@ -32,10 +32,17 @@ from supply_chain.fleet.rescan import rescan as part_by_part
 from supply_chain.model.image import ImageRef, Material, StorageStatus, StoredManifest
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.matching import match
+from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_results import MemoryResults
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.pieces import CURATION, DEV, Pieces
-from tests.support.scanning import NoGenerator
+
+
+class NoGenerator(MemoryGenerator):
+    """A generator that must not run, because every image here has its SBOM."""
+
+    def of_image(self, ref):
+        raise AssertionError(ref)
 
 
 def scanner_with(world, report):
