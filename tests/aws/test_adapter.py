@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.model.image import ImageRef, StorageStatus
-from tests.contract.ecr import Bench, EcrContract
+from tests.contract.ecr import EcrContract, Harness
 from tests.support.cloud import Repository
 from tests.support.content import Content
 from tests.support.waiting import eventually
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 
 class TestEcr(EcrContract):
     @pytest.fixture
-    def bench(self, repository: Repository) -> Iterator[Bench]:
+    def harness(self, repository: Repository) -> Iterator[Harness]:
         adapter = Ecr(repository.ecr, "unused")
 
         def put(name: str, content: Content, *tags: str) -> ImageRef:
@@ -33,6 +33,6 @@ class TestEcr(EcrContract):
         def can_pull(ref: ImageRef) -> bool:
             return repository.pull(ref.digest).status_code == 200
 
-        yield Bench(adapter, repository.name, put, can_pull, wait, httpx.HTTPStatusError)
+        yield Harness(adapter, repository.name, put, can_pull, wait, httpx.HTTPStatusError)
         for name in adapter.repositories(f"{repository.name}/"):
             repository.ecr.delete_repository(repositoryName=name, force=True)

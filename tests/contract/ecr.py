@@ -37,7 +37,7 @@ class EcrPort(
 
 
 @dataclass(frozen=True)
-class Bench:
+class Harness:
     """ECR with an empty repository.
 
     `put` pushes content to a repository under tags, or by its digest; it raises `refused` if the registry refuses that.
@@ -66,16 +66,18 @@ class Bench:
 
 
 class EcrContract:
-    """The tests. A subclass has a fixture `bench`."""
+    """The tests. A subclass has a fixture `harness`."""
 
-    def test_images_lists_images_indexes_and_referrers_with_their_facts(self, bench: Bench) -> None:
+    def test_images_lists_images_indexes_and_referrers_with_their_facts(self, harness: Harness) -> None:
         """Archived images are listed too, with the time when they were archived."""
-        (image, content), (blocked, _) = bench.push("one", "two"), bench.push("three")
-        index = bench.index(content, tag="all")
-        evidence = bench.put(bench.repository, Content.artifact(content, "application/vnd.example.sbom", uuid4().hex))
-        bench.ecr.archive(blocked)
+        (image, content), (blocked, _) = harness.push("one", "two"), harness.push("three")
+        index = harness.index(content, tag="all")
+        evidence = harness.put(
+            harness.repository, Content.artifact(content, "application/vnd.example.sbom", uuid4().hex)
+        )
+        harness.ecr.archive(blocked)
 
-        facts = {each.digest: each for each in bench.ecr.images(bench.repository)}
+        facts = {each.digest: each for each in harness.ecr.images(harness.repository)}
 
         assert set(facts) == {each.digest for each in (image, blocked, index, evidence)}
         assert [facts[each.digest].media_type for each in (image, index, evidence)] == [MANIFEST, INDEX, MANIFEST]
@@ -86,148 +88,150 @@ class EcrContract:
         assert two.status is ARCHIVED and two.archived_at is not None
         assert two.archived_at >= two.pushed_at - timedelta(minutes=1)
 
-    def test_missing_repository_or_image_is_an_error_except_in_lists(self, bench: Bench) -> None:
+    def test_missing_repository_or_image_is_an_error_except_in_lists(self, harness: Harness) -> None:
         """A digest may be blocked before it is curated, so a list of nothing is an answer."""
-        absent = ImageRef(repository=f"{bench.repository}/absent", digest=ABSENT)
+        absent = ImageRef(repository=f"{harness.repository}/absent", digest=ABSENT)
 
-        for name in (absent, absent.moved_to(bench.repository)):
-            for call in (bench.ecr.status, bench.ecr.archive, bench.ecr.restore):
+        for name in (absent, absent.moved_to(harness.repository)):
+            for call in (harness.ecr.status, harness.ecr.archive, harness.ecr.restore):
                 with pytest.raises(ImageNotFound):
                     call(name)
         with pytest.raises(ImageNotFound):
-            bench.ecr.immutable(absent.repository)
+            harness.ecr.immutable(absent.repository)
         with pytest.raises(ImageNotFound):
-            bench.ecr.delete(absent.repository, [ABSENT])
-        lists = (bench.ecr.images, bench.ecr.pushed, bench.ecr.newest_first)
+            harness.ecr.delete(absent.repository, [ABSENT])
+        lists = (harness.ecr.images, harness.ecr.pushed, harness.ecr.newest_first)
         assert [list(each(absent.repository)) for each in lists] == [[], [], []]
 
-    def test_repository_is_created_once_with_its_settings(self, bench: Bench) -> None:
+    def test_repository_is_created_once_with_its_settings(self, harness: Harness) -> None:
         """An existing repository keeps its settings, so they have to be checked."""
-        name = f"{bench.repository}/created"
+        name = f"{harness.repository}/created"
 
-        bench.ecr.ensure_repository(name, immutable=True, key=None)
-        bench.ecr.ensure_repository(name, immutable=False, key=None)
+        harness.ecr.ensure_repository(name, immutable=True, key=None)
+        harness.ecr.ensure_repository(name, immutable=False, key=None)
 
-        assert bench.ecr.immutable(name)
-        assert bench.ecr.encryption(name) == ("AES256", None)
-        assert bench.ecr.repositories(name) == (name,)
-        assert bench.ecr.repositories(bench.repository) == (bench.repository, name)
+        assert harness.ecr.immutable(name)
+        assert harness.ecr.encryption(name) == ("AES256", None)
+        assert harness.ecr.repositories(name) == (name,)
+        assert harness.ecr.repositories(harness.repository) == (harness.repository, name)
 
-    def test_tag_in_immutable_repository_does_not_move(self, bench: Bench) -> None:
+    def test_tag_in_immutable_repository_does_not_move(self, harness: Harness) -> None:
         """A tag of a curated image can therefore be trusted."""
-        name = f"{bench.repository}/created"
-        bench.ecr.ensure_repository(name, immutable=True, key=None)
-        ref = bench.put(name, Content.image("first"), "one")
+        name = f"{harness.repository}/created"
+        harness.ecr.ensure_repository(name, immutable=True, key=None)
+        ref = harness.put(name, Content.image("first"), "one")
 
-        with pytest.raises(bench.refused):
-            bench.put(name, Content.image("second"), "one")
+        with pytest.raises(harness.refused):
+            harness.put(name, Content.image("second"), "one")
 
-        assert bench.ecr.newest_first(name) == (ref,)
+        assert harness.ecr.newest_first(name) == (ref,)
 
-    def test_lists_for_pulls_leave_out_archived_images(self, bench: Bench) -> None:
+    def test_lists_for_pulls_leave_out_archived_images(self, harness: Harness) -> None:
         """The newest push comes first; only images with an own tag are images for a pull."""
-        (first, content), (second, _) = bench.push("one"), bench.push("two")
-        untagged, _ = bench.push()
-        attached = bench.put(bench.repository, Content.artifact(content, "x/y", uuid4().hex), f"sha256-{ABSENT[7:]}")
-        bench.ecr.archive(second)
+        (first, content), (second, _) = harness.push("one"), harness.push("two")
+        untagged, _ = harness.push()
+        attached = harness.put(
+            harness.repository, Content.artifact(content, "x/y", uuid4().hex), f"sha256-{ABSENT[7:]}"
+        )
+        harness.ecr.archive(second)
 
-        assert bench.ecr.newest_first(bench.repository) == (first,)
-        assert set(bench.ecr.newest_first(bench.repository, archived=True)) == {second, first}
-        assert {digest for digest, _ in bench.ecr.pushed(bench.repository)} == {
+        assert harness.ecr.newest_first(harness.repository) == (first,)
+        assert set(harness.ecr.newest_first(harness.repository, archived=True)) == {second, first}
+        assert {digest for digest, _ in harness.ecr.pushed(harness.repository)} == {
             each.digest for each in (attached, untagged, first)
         }
-        times = [at for _, at in bench.ecr.pushed(bench.repository)]
+        times = [at for _, at in harness.ecr.pushed(harness.repository)]
         assert times == sorted(times, reverse=True)
 
-    def test_digest_is_found_by_its_beginning(self, bench: Bench) -> None:
+    def test_digest_is_found_by_its_beginning(self, harness: Harness) -> None:
         """Archived images are found too."""
-        ref, _ = bench.push("one")
-        bench.ecr.archive(ref)
+        ref, _ = harness.push("one")
+        harness.ecr.archive(ref)
 
         for begins in (ref.digest, ref.digest[:20]):
-            assert bench.ecr.find_by_digest(begins, bench.repository) == (ref,)
-        assert bench.ecr.find_by_digest(ABSENT, bench.repository) == ()
-        assert bench.ecr.find_by_digest(ref.digest, f"{bench.repository}/below") == ()
+            assert harness.ecr.find_by_digest(begins, harness.repository) == (ref,)
+        assert harness.ecr.find_by_digest(ABSENT, harness.repository) == ()
+        assert harness.ecr.find_by_digest(ref.digest, f"{harness.repository}/below") == ()
 
-    def test_archived_image_cannot_be_pulled_until_it_is_restored(self, bench: Bench) -> None:
+    def test_archived_image_cannot_be_pulled_until_it_is_restored(self, harness: Harness) -> None:
         """An interrupted run repeats both calls."""
-        ref, _ = bench.push("one")
+        ref, _ = harness.push("one")
 
         for _ in range(2):
-            bench.ecr.archive(ref)
-        archived = bench.ecr.status(ref), bench.can_pull(ref)
-        restoring = [bench.ecr.restore(ref) for _ in range(2)]
-        bench.wait_until_active(ref)
+            harness.ecr.archive(ref)
+        archived = harness.ecr.status(ref), harness.can_pull(ref)
+        restoring = [harness.ecr.restore(ref) for _ in range(2)]
+        harness.wait_until_active(ref)
 
         assert archived == (ARCHIVED, False)
         assert restoring[0] is ACTIVATING and ARCHIVED not in restoring
-        assert bench.ecr.restore(ref) is ACTIVE and bench.can_pull(ref)
-        (stored,) = bench.ecr.images(bench.repository)
+        assert harness.ecr.restore(ref) is ACTIVE and harness.can_pull(ref)
+        (stored,) = harness.ecr.images(harness.repository)
         assert stored.restored_at is not None and stored.tags == ("one",)
 
-    def test_archiving_during_restore_archives_or_raises(self, bench: Bench) -> None:
+    def test_archiving_during_restore_archives_or_raises(self, harness: Harness) -> None:
         """The caller must never take an image that is being restored for an archived one."""
-        ref, _ = bench.push("one")
-        bench.ecr.archive(ref)
-        bench.ecr.restore(ref)
+        ref, _ = harness.push("one")
+        harness.ecr.archive(ref)
+        harness.ecr.restore(ref)
 
         try:
-            bench.ecr.archive(ref)
+            harness.ecr.archive(ref)
         except AwsFailed:
-            assert bench.ecr.status(ref) is not ARCHIVED
+            assert harness.ecr.status(ref) is not ARCHIVED
         else:
-            assert bench.ecr.status(ref) is ARCHIVED
+            assert harness.ecr.status(ref) is ARCHIVED
 
-    def test_image_that_an_index_lists_is_archived_after_the_index(self, bench: Bench) -> None:
+    def test_image_that_an_index_lists_is_archived_after_the_index(self, harness: Harness) -> None:
         """An index would otherwise keep a blocked image available."""
-        ref, content = bench.push("one")
-        index = bench.index(content, tag="all")
+        ref, content = harness.push("one")
+        index = harness.index(content, tag="all")
 
         with pytest.raises(AwsFailed):
-            bench.ecr.archive(ref)
-        before = bench.ecr.status(ref)
-        bench.ecr.archive(index)
-        bench.ecr.archive(ref)
-        bench.ecr.restore(index)
-        bench.wait_until_active(index)
-        bench.ecr.archive(ref)
+            harness.ecr.archive(ref)
+        before = harness.ecr.status(ref)
+        harness.ecr.archive(index)
+        harness.ecr.archive(ref)
+        harness.ecr.restore(index)
+        harness.wait_until_active(index)
+        harness.ecr.archive(ref)
 
-        assert (before, bench.ecr.status(ref)) == (ACTIVE, ARCHIVED)
+        assert (before, harness.ecr.status(ref)) == (ACTIVE, ARCHIVED)
 
-    def test_push_of_archived_image_restores_it(self, bench: Bench) -> None:
+    def test_push_of_archived_image_restores_it(self, harness: Harness) -> None:
         """Whoever may push can do this, so blocks are enforced again and again."""
-        ref, content = bench.push("one")
-        bench.ecr.archive(ref)
+        ref, content = harness.push("one")
+        harness.ecr.archive(ref)
 
-        bench.put(bench.repository, content, "again")
+        harness.put(harness.repository, content, "again")
 
-        assert bench.ecr.status(ref) is ACTIVE and bench.can_pull(ref)
-        assert bench.tags() == {ref.digest: ("again", "one")}
+        assert harness.ecr.status(ref) is ACTIVE and harness.can_pull(ref)
+        assert harness.tags() == {ref.digest: ("again", "one")}
 
-    def test_referrers_stay_when_their_subject_is_archived_or_deleted(self, bench: Bench) -> None:
+    def test_referrers_stay_when_their_subject_is_archived_or_deleted(self, harness: Harness) -> None:
         """Evidence is read from them."""
-        ref, content = bench.push("one")
-        evidence = bench.put(bench.repository, Content.artifact(content, "x/y", uuid4().hex))
+        ref, content = harness.push("one")
+        evidence = harness.put(harness.repository, Content.artifact(content, "x/y", uuid4().hex))
 
-        bench.ecr.archive(ref)
-        bench.ecr.delete(bench.repository, [ref.digest])
+        harness.ecr.archive(ref)
+        harness.ecr.delete(harness.repository, [ref.digest])
 
-        (left,) = bench.ecr.images(bench.repository)
+        (left,) = harness.ecr.images(harness.repository)
         assert (left.digest, left.subject) == (evidence.digest, ref.digest)
-        assert bench.can_pull(evidence)
+        assert harness.can_pull(evidence)
 
-    def test_delete_reports_the_outcome_of_each_image(self, bench: Bench) -> None:
+    def test_delete_reports_the_outcome_of_each_image(self, harness: Harness) -> None:
         """An image that an index lists stays until the index is deleted."""
-        (child, content), (other, _) = bench.push("one", "two"), bench.push("three")
-        index = bench.index(content, tag="all")
+        (child, content), (other, _) = harness.push("one", "two"), harness.push("three")
+        index = harness.index(content, tag="all")
         digests = [child.digest, other.digest, ABSENT, other.digest]
 
-        deleted = bench.ecr.delete(bench.repository, digests)
+        deleted = harness.ecr.delete(harness.repository, digests)
 
         assert [(each.name, each.code) for each in deleted] == [
             (child.digest, "ImageReferencedByManifestList"), (other.digest, None), (ABSENT, "ImageNotFound"),
         ]  # fmt: skip
-        assert bench.tags() == {child.digest: ("one", "two"), index.digest: ("all",)}
-        bench.ecr.delete(bench.repository, [index.digest])
-        assert [each.code for each in bench.ecr.delete(bench.repository, [child.digest])] == [None]
-        assert bench.tags() == {}
+        assert harness.tags() == {child.digest: ("one", "two"), index.digest: ("all",)}
+        harness.ecr.delete(harness.repository, [index.digest])
+        assert [each.code for each in harness.ecr.delete(harness.repository, [child.digest])] == [None]
+        assert harness.tags() == {}

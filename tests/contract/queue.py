@@ -17,7 +17,7 @@ class QueuePort(bridge.Queue, bridge.DeadLetters, Protocol):
 
 
 @dataclass(frozen=True)
-class Bench:
+class Harness:
     """An empty queue. `wait` waits until received messages are visible again."""
 
     queue: QueuePort
@@ -42,72 +42,72 @@ def bodies(messages: Sequence[Message]) -> list[str]:
 
 
 class QueueContract:
-    """The tests. A subclass has a fixture `bench`."""
+    """The tests. A subclass has a fixture `harness`."""
 
-    def test_message_is_received_as_it_was_sent(self, bench: Bench) -> None:
+    def test_message_is_received_as_it_was_sent(self, harness: Harness) -> None:
         """The reason of a dead letter comes with it; a queue that moves a message itself gives none."""
-        bench.queue.send("one", "it is no JSON")
-        bench.queue.send("two")
+        harness.queue.send("one", "it is no JSON")
+        harness.queue.send("two")
 
-        found = {each.body: each for each in bench.receive(2).values()}
+        found = {each.body: each for each in harness.receive(2).values()}
 
         assert (found["one"].reason, found["two"].reason) == ("it is no JSON", UNTOLD)
         assert found["one"].sent is not None and found["one"].id != found["two"].id
 
-    def test_at_most_ten_messages_are_received_at_once(self, bench: Bench) -> None:
+    def test_at_most_ten_messages_are_received_at_once(self, harness: Harness) -> None:
         """Each is received once, as long as it is invisible."""
         for number in range(25):
-            bench.queue.send(f"{number:02}")
+            harness.queue.send(f"{number:02}")
 
-        batch = bench.queue.receive(patient=True)
-        rest = bench.receive(25 - len(batch))
+        batch = harness.queue.receive(patient=True)
+        rest = harness.receive(25 - len(batch))
 
         assert len(batch) <= 10
         assert sorted(bodies([*batch, *rest.values()])) == [f"{number:02}" for number in range(25)]
-        assert bench.queue.receive(patient=False) == ()
+        assert harness.queue.receive(patient=False) == ()
 
-    def test_message_is_delivered_again_until_it_is_deleted(self, bench: Bench) -> None:
+    def test_message_is_delivered_again_until_it_is_deleted(self, harness: Harness) -> None:
         """It has the same id and another receipt."""
-        bench.queue.send("one")
-        ((name, first),) = bench.receive(1).items()
-        bench.wait()
-        again = bench.receive(1)[name]
-        bench.queue.delete(again)
-        bench.wait()
+        harness.queue.send("one")
+        ((name, first),) = harness.receive(1).items()
+        harness.wait()
+        again = harness.receive(1)[name]
+        harness.queue.delete(again)
+        harness.wait()
 
         assert again.body == "one" and again.receipt != first.receipt
-        assert bench.queue.receive(patient=False) == ()
-        assert bench.queue.all() == ()
+        assert harness.queue.receive(patient=False) == ()
+        assert harness.queue.all() == ()
 
-    def test_deleting_twice_succeeds(self, bench: Bench) -> None:
+    def test_deleting_twice_succeeds(self, harness: Harness) -> None:
         """The bridge may delete a message whose deletion it did not see."""
-        bench.queue.send("one")
-        bench.queue.send("two")
-        found = {each.body: each for each in bench.receive(2).values()}
+        harness.queue.send("one")
+        harness.queue.send("two")
+        found = {each.body: each for each in harness.receive(2).values()}
 
         for _ in range(2):
-            bench.queue.delete(found["one"])
-        bench.wait()
+            harness.queue.delete(found["one"])
+        harness.wait()
 
-        assert bench.bodies() == ["two"]
+        assert harness.bodies() == ["two"]
 
-    def test_all_lists_every_message_oldest_first_and_leaves_it(self, bench: Bench) -> None:
+    def test_all_lists_every_message_oldest_first_and_leaves_it(self, harness: Harness) -> None:
         """There may be more than one answer can hold."""
         for number in range(12):
-            bench.queue.send(f"{number:02}")
+            harness.queue.send(f"{number:02}")
 
-        found = bench.queue.all()
+        found = harness.queue.all()
 
         assert sorted(bodies(found)) == [f"{number:02}" for number in range(12)]
         assert [each.sent for each in found] == sorted(each.sent for each in found if each.sent)
-        bench.queue.delete(found[0])
-        assert bench.bodies() == sorted(bodies(found[1:]))
+        harness.queue.delete(found[0])
+        assert harness.bodies() == sorted(bodies(found[1:]))
 
     @pytest.mark.parametrize("body", ["not json", "é €", "x" * 200_000], ids=["text", "unicode", "large"])
-    def test_body_is_any_text(self, bench: Bench, body: str) -> None:
+    def test_body_is_any_text(self, harness: Harness, body: str) -> None:
         """A message that nobody can read has to reach the dead-letter queue unchanged."""
-        bench.queue.send(body, "a reason")
+        harness.queue.send(body, "a reason")
 
-        ((_, found),) = bench.receive(1).items()
+        ((_, found),) = harness.receive(1).items()
 
         assert found.body == body

@@ -28,7 +28,7 @@ class RegistryPort(Attacher, Referrers, CuratedRegistry, layers.Registry, Protoc
 
 
 @dataclass(frozen=True)
-class Bench:
+class Harness:
     """A registry with two empty repositories; `put` pushes content to a repository under tags, or by its digest."""
 
     registry: RegistryPort
@@ -47,140 +47,140 @@ class Bench:
 
 
 class RegistryContract:
-    """The tests. A subclass has a fixture `bench`."""
+    """The tests. A subclass has a fixture `harness`."""
 
-    def test_tag_resolves_to_the_digest_of_its_last_push(self, bench: Bench) -> None:
+    def test_tag_resolves_to_the_digest_of_its_last_push(self, harness: Harness) -> None:
         """A tag or repository that does not exist has none; the image before stays readable by its digest."""
-        first, _ = bench.push("one")
-        second, _ = bench.push("one", "two")
+        first, _ = harness.push("one")
+        second, _ = harness.push("one", "two")
 
-        tags = [bench.registry.digest_of(bench.repository, tag) for tag in ("one", "two", "three")]
+        tags = [harness.registry.digest_of(harness.repository, tag) for tag in ("one", "two", "three")]
 
         assert tags == [second.digest, second.digest, None]
-        assert bench.registry.digest_of(f"{bench.repository}/absent", "one") is None
-        assert bench.registry.has(first)
+        assert harness.registry.digest_of(f"{harness.repository}/absent", "one") is None
+        assert harness.registry.has(first)
 
-    def test_manifest_is_found_in_its_own_repository_only(self, bench: Bench) -> None:
+    def test_manifest_is_found_in_its_own_repository_only(self, harness: Harness) -> None:
         """An image in another repository does not count as present."""
-        ref, content = bench.push()
+        ref, content = harness.push()
 
-        assert bench.registry.has(ref)
-        assert bench.registry.manifest(ref)["layers"][0]["digest"] == digest_of(content.blobs[1])
-        for absent in (ref.moved_to(bench.other), ref.with_digest(ABSENT), ref.moved_to(f"{bench.other}/absent")):
-            assert not bench.registry.has(absent)
+        assert harness.registry.has(ref)
+        assert harness.registry.manifest(ref)["layers"][0]["digest"] == digest_of(content.blobs[1])
+        for absent in (ref.moved_to(harness.other), ref.with_digest(ABSENT), ref.moved_to(f"{harness.other}/absent")):
+            assert not harness.registry.has(absent)
             with pytest.raises(ImageNotFound):
-                bench.registry.manifest(absent)
+                harness.registry.manifest(absent)
 
-    def test_blob_is_verified_against_its_size(self, bench: Bench, tmp_path: Path) -> None:
+    def test_blob_is_verified_against_its_size(self, harness: Harness, tmp_path: Path) -> None:
         """A manifest names both; a missing blob is another error than a damaged one."""
-        ref, content = bench.push()
+        ref, content = harness.push()
         layer, target = content.blobs[1], tmp_path / "layer"
         digest = digest_of(layer)
 
-        bench.registry.verify_blob(ref.repository, digest, len(layer))
-        bench.registry.download(ref.repository, digest, target, len(layer))
+        harness.registry.verify_blob(ref.repository, digest, len(layer))
+        harness.registry.download(ref.repository, digest, target, len(layer))
 
         assert target.read_bytes() == layer
         for size in (len(layer) - 1, len(layer) + 1):
             with pytest.raises(ImageDamaged):
-                bench.registry.verify_blob(ref.repository, digest, size)
+                harness.registry.verify_blob(ref.repository, digest, size)
             with pytest.raises(ImageDamaged):
-                bench.registry.download(ref.repository, digest, target, size)
+                harness.registry.download(ref.repository, digest, target, size)
         with pytest.raises(ImageNotFound):
-            bench.registry.verify_blob(ref.repository, ABSENT, 1)
+            harness.registry.verify_blob(ref.repository, ABSENT, 1)
 
-    def test_attached_content_is_listed_and_read(self, bench: Bench) -> None:
+    def test_attached_content_is_listed_and_read(self, harness: Harness) -> None:
         """Type and annotations are listed; the layer has digest and size."""
-        ref, _ = bench.push()
+        ref, _ = harness.push()
 
-        referrer = bench.attach(ref, b"the content", a="1")
+        referrer = harness.attach(ref, b"the content", a="1")
 
-        assert bench.registry.referrers(ref) == (
+        assert harness.registry.referrers(ref) == (
             Referrer(digest=referrer.digest, artifact_type=KIND, annotations={"a": "1"}),
         )
-        assert bench.registry.content(referrer) == b"the content"
-        layer = bench.registry.layer(referrer)
+        assert harness.registry.content(referrer) == b"the content"
+        layer = harness.registry.layer(referrer)
         assert not isinstance(layer, NotEvidence)
         assert (layer.digest, layer.size) == (digest_of(b"the content"), 11)
-        assert bench.registry.bundle(ref.repository, layer.digest) == b"the content"
+        assert harness.registry.bundle(ref.repository, layer.digest) == b"the content"
 
-    def test_referrers_belong_to_one_digest_in_one_repository(self, bench: Bench) -> None:
+    def test_referrers_belong_to_one_digest_in_one_repository(self, harness: Harness) -> None:
         """The subject need not exist; a repository that does not exist has none."""
-        subject = ImageRef(repository=bench.repository, digest=digest_of(uuid4().bytes))
+        subject = ImageRef(repository=harness.repository, digest=digest_of(uuid4().bytes))
 
-        referrers = {bench.attach(subject, content).digest for content in (b"one", b"two")}
+        referrers = {harness.attach(subject, content).digest for content in (b"one", b"two")}
 
-        assert {each.digest for each in bench.registry.referrers(subject)} == referrers
-        for other in (subject.moved_to(bench.other), subject.with_digest(ABSENT), subject.moved_to("absent/there")):
-            assert bench.registry.referrers(other) == ()
+        assert {each.digest for each in harness.registry.referrers(subject)} == referrers
+        for other in (subject.moved_to(harness.other), subject.with_digest(ABSENT), subject.moved_to("absent/there")):
+            assert harness.registry.referrers(other) == ()
 
-    def test_same_content_attached_again_is_one_referrer(self, bench: Bench) -> None:
+    def test_same_content_attached_again_is_one_referrer(self, harness: Harness) -> None:
         """A repeated step adds nothing; other annotations make another referrer."""
-        ref, _ = bench.push()
+        ref, _ = harness.push()
 
-        first, again, other = bench.attach(ref, a="1"), bench.attach(ref, a="1"), bench.attach(ref, a="2")
+        first, again, other = harness.attach(ref, a="1"), harness.attach(ref, a="1"), harness.attach(ref, a="2")
 
         assert first == again != other
-        assert len(bench.registry.referrers(ref)) == 2
+        assert len(harness.registry.referrers(ref)) == 2
 
-    def test_media_type_of_attached_content_can_differ_from_artifact_type(self, bench: Bench) -> None:
+    def test_media_type_of_attached_content_can_differ_from_artifact_type(self, harness: Harness) -> None:
         """An SBOM is compressed; without a media type it has the artifact's."""
-        ref, _ = bench.push()
+        ref, _ = harness.push()
 
-        plain = bench.registry.attach(ref, KIND, b"one", {})
-        packed = bench.registry.attach(ref, KIND, b"two", {}, f"{KIND}+gzip")
+        plain = harness.registry.attach(ref, KIND, b"one", {})
+        packed = harness.registry.attach(ref, KIND, b"two", {}, f"{KIND}+gzip")
 
-        manifests = [bench.registry.manifest(ref.with_digest(digest)) for digest in (plain, packed)]
+        manifests = [harness.registry.manifest(ref.with_digest(digest)) for digest in (plain, packed)]
         assert [each["layers"][0]["mediaType"] for each in manifests] == [KIND, f"{KIND}+gzip"]
         assert {each["subject"]["digest"] for each in manifests} == {ref.digest}
 
-    def test_content_that_is_too_large_to_read_is_not_attached(self, bench: Bench) -> None:
+    def test_content_that_is_too_large_to_read_is_not_attached(self, harness: Harness) -> None:
         """Evidence that nobody can read would stop every later gate."""
-        ref, _ = bench.push()
+        ref, _ = harness.push()
 
         with pytest.raises(RegistryFailed):
-            bench.attach(ref, b"x" * (SMALL + 1))
+            harness.attach(ref, b"x" * (SMALL + 1))
 
-        assert bench.registry.referrers(ref) == ()
+        assert harness.registry.referrers(ref) == ()
 
-    def test_attaching_to_missing_repository_fails(self, bench: Bench) -> None:
+    def test_attaching_to_missing_repository_fails(self, harness: Harness) -> None:
         """A step creates its repositories itself, with their settings."""
-        missing = ImageRef(repository=f"{bench.repository}/absent", digest=ABSENT)
+        missing = ImageRef(repository=f"{harness.repository}/absent", digest=ABSENT)
 
         with pytest.raises(ImageNotFound):
-            bench.attach(missing)
+            harness.attach(missing)
 
-        assert bench.registry.referrers(missing) == ()
+        assert harness.registry.referrers(missing) == ()
 
-    def test_referrer_of_other_layout_is_not_evidence(self, bench: Bench) -> None:
+    def test_referrer_of_other_layout_is_not_evidence(self, harness: Harness) -> None:
         """Anybody can attach an image or an index; where evidence is expected, that is an error."""
-        ref, content = bench.push()
-        image, index = ref, bench.put(bench.repository, Content.index([content]), "all")
+        ref, content = harness.push()
+        image, index = ref, harness.put(harness.repository, Content.index([content]), "all")
 
-        found = [bench.registry.layer(each) for each in (image, index)]
+        found = [harness.registry.layer(each) for each in (image, index)]
 
         assert [isinstance(each, NotEvidence) for each in found] == [True, True]
         for each in (image, index):
             with pytest.raises(ImageDamaged):
-                bench.registry.content(each)
+                harness.registry.content(each)
 
-    def test_missing_evidence_differs_from_missing_content(self, bench: Bench) -> None:
+    def test_missing_evidence_differs_from_missing_content(self, harness: Harness) -> None:
         """A referrer that is gone is an error, and a layer that never came is no evidence."""
-        ref, _ = bench.push()
+        ref, _ = harness.push()
 
-        assert isinstance(bench.registry.bundle(ref.repository, ABSENT), NotEvidence)
-        for read in (bench.registry.layer, bench.registry.content):
+        assert isinstance(harness.registry.bundle(ref.repository, ABSENT), NotEvidence)
+        for read in (harness.registry.layer, harness.registry.content):
             with pytest.raises(ImageNotFound):
                 read(ref.with_digest(ABSENT))
 
-    def test_copied_referrer_keeps_its_digest(self, bench: Bench) -> None:
+    def test_copied_referrer_keeps_its_digest(self, harness: Harness) -> None:
         """The same bytes have the same signatures; copying again changes nothing."""
-        ref, _ = bench.push()
-        referrer = bench.attach(ref, b"signed", a="1")
+        ref, _ = harness.push()
+        referrer = harness.attach(ref, b"signed", a="1")
 
         for _ in range(2):
-            bench.registry.copy_referrer(referrer, bench.other)
+            harness.registry.copy_referrer(referrer, harness.other)
 
-        copied = bench.registry.referrers(ref.moved_to(bench.other))
-        assert copied == bench.registry.referrers(ref)
-        assert bench.registry.content(referrer.moved_to(bench.other)) == b"signed"
+        copied = harness.registry.referrers(ref.moved_to(harness.other))
+        assert copied == harness.registry.referrers(ref)
+        assert harness.registry.content(referrer.moved_to(harness.other)) == b"signed"

@@ -1,4 +1,4 @@
-"""What is kept in files, and what replaces it in memory, keep the same contracts."""
+"""The report cache and the journal in files, and those in memory, have the same contracts."""
 
 from __future__ import annotations
 

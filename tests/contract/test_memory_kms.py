@@ -6,13 +6,13 @@ from itertools import count
 
 import pytest
 
-from tests.contract.kms import Bench, KmsContract
+from tests.contract.kms import Harness, KmsContract
 from tests.support.memory_kms import MemoryKms
 
 
 class TestMemoryKms(KmsContract):
     @pytest.fixture
-    def bench(self) -> Bench:
+    def harness(self) -> Harness:
         kms, numbers = MemoryKms(), count()
 
         def create(rotated: bool) -> tuple[str, str]:
@@ -20,4 +20,4 @@ class TestMemoryKms(KmsContract):
             return kms.create(name, rotates=rotated), f"alias/{name}"
 
         denied = MemoryKms(kms.keys, set(), kms.wrapped)
-        return Bench(kms, create, lambda arn: kms.change(arn, enabled=False), denied)
+        return Harness(kms, create, lambda arn: kms.change(arn, enabled=False), denied)

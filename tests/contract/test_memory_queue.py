@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.queue import Bench, QueueContract
+from tests.contract.queue import Harness, QueueContract
 from tests.support.memory_queue import MemoryQueue
 
 
 class TestMemoryQueue(QueueContract):
     @pytest.fixture
-    def bench(self) -> Bench:
+    def harness(self) -> Harness:
         now = [0.0]
 
         def wait() -> None:
             now[0] += 60
 
-        return Bench(MemoryQueue(clock=lambda: now[0]), wait)
+        return Harness(MemoryQueue(clock=lambda: now[0]), wait)

@@ -23,17 +23,17 @@ def memory() -> MemoryEcr:
 
 class TestMemoryRegistry(registry.RegistryContract):
     @pytest.fixture
-    def bench(self, memory: MemoryEcr) -> registry.Bench:
-        return registry.Bench(memory.registry, "test/app", "other/app", memory.registry.put)
+    def harness(self, memory: MemoryEcr) -> registry.Harness:
+        return registry.Harness(memory.registry, "test/app", "other/app", memory.registry.put)
 
 
 class TestMemoryEcr(ecr.EcrContract):
     @pytest.fixture
-    def bench(self, memory: MemoryEcr) -> ecr.Bench:
+    def harness(self, memory: MemoryEcr) -> ecr.Harness:
         def wait(ref: ImageRef) -> None:
             memory.finish_restores()
 
-        return ecr.Bench(memory, "test/app", memory.registry.put, memory.registry.has, wait, RegistryFailed)
+        return ecr.Harness(memory, "test/app", memory.registry.put, memory.registry.has, wait, RegistryFailed)
 
 
 def test_damaged_content_is_an_error_wherever_it_is_read() -> None:

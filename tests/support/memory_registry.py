@@ -225,8 +225,8 @@ class MemoryRegistry:
                 continue
             if to.immutable:
                 raise RegistryFailed(f"A tag of {tags} exists in {repository}, whose tags are immutable.\nUse another.")
-            kept = tuple(tag for tag in other.tags if tag not in tags)
-            to.manifests[other.digest] = other.model_copy(update={"tags": kept})
+            left = tuple(tag for tag in other.tags if tag not in tags)
+            to.manifests[other.digest] = other.model_copy(update={"tags": left})
 
     def _describe(self, to: MemoryRepository, content: bytes, media_type: str) -> StoredManifest:
         """Describe a manifest as ECR does. Its size is that of its blobs, and of an index that of its largest image."""

@@ -35,7 +35,7 @@ def running(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) 
 
 class TestRegistry(registry.RegistryContract):
     @pytest.fixture
-    def bench(self, running: Emulator) -> registry.Bench:
+    def harness(self, running: Emulator) -> registry.Harness:
         names = [f"{uuid4().hex[:8]}/{each}" for each in ("app", "other")]
         for name in names:
             running.repository(name)
@@ -50,12 +50,12 @@ class TestRegistry(registry.RegistryContract):
                 client.http.call("PUT", path, content=content.manifest, media_type=content.media_type)
             return ImageRef(repository=repository, digest=content.digest)
 
-        return registry.Bench(client, names[0], names[1], put)
+        return registry.Harness(client, names[0], names[1], put)
 
 
 class TestKms(kms.KmsContract):
     @pytest.fixture
-    def bench(self, running: Emulator) -> kms.Bench:
+    def harness(self, running: Emulator) -> kms.Harness:
         client = running.client("kms")
         nobody = running.role(f"nobody-{uuid4().hex[:8]}", allow("*", "sts:GetCallerIdentity"))
 
@@ -67,14 +67,14 @@ class TestKms(kms.KmsContract):
             return key["Arn"], alias
 
         denied = Kms(running.client("kms", **nobody))
-        return kms.Bench(Kms(client), create, lambda arn: client.disable_key(KeyId=arn), denied)
+        return kms.Harness(Kms(client), create, lambda arn: client.disable_key(KeyId=arn), denied)
 
 
 class TestQueue(queue.QueueContract):
     @pytest.fixture
-    def bench(self, running: Emulator) -> Iterator[queue.Bench]:
+    def harness(self, running: Emulator) -> Iterator[queue.Harness]:
         client = running.client("sqs")
         attributes = {"VisibilityTimeout": str(HIDDEN)}
         url = client.create_queue(QueueName=f"test-{uuid4().hex[:8]}", Attributes=attributes)["QueueUrl"]
-        yield queue.Bench(SqsQueue(client, url, wait=1), lambda: sleep(HIDDEN + 0.5))
+        yield queue.Harness(SqsQueue(client, url, wait=1), lambda: sleep(HIDDEN + 0.5))
         client.delete_queue(QueueUrl=url)
