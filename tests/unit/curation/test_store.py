@@ -51,7 +51,8 @@ def kept(world, make, copier):
 
     def run(content=IMAGE, **options):
         ref, evidence = world.registry.put(REF.repository, content), world.store(TierName.CURATION)
-        world.store(TierName.DEVELOPMENT).attach(ref, PROVENANCE, make.provenance(), make.noon)
+        if not world.registry.referrers(ref):
+            world.store(TierName.DEVELOPMENT).attach(ref, PROVENANCE, make.provenance(), make.noon)
         return store(
             admitted(read_intake_facts(ref, evidence, (), None), INTAKE),
             copier,
