@@ -1,19 +1,22 @@
 """The engine in memory keeps the contract of the port, so tests that use it are valid for the real engine."""
 
+from __future__ import annotations
+
 from uuid import uuid4
 
 import pytest
 
+from supply_chain.model.image import Digest
 from tests.contract.engine import Bench, EngineContract
 from tests.support.memory_engine import MemoryEngine
 
 
 class TestMemoryEngine(EngineContract):
     @pytest.fixture
-    def bench(self):
+    def bench(self) -> Bench:
         engine = MemoryEngine()
 
-        def image(*names):
+        def image(*names: str) -> Digest:
             labels = {"test": uuid4().hex}
             return engine.add(*names, environment={"GREETING": "hello"}, command=("/subject", "hang"), labels=labels)
 

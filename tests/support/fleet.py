@@ -1,6 +1,12 @@
 """The images of an application in an in-memory registry, and an inventory in a file."""
 
-from datetime import timedelta
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -8,28 +14,36 @@ from supply_chain.adapters.database import open_inventory
 from supply_chain.evidence.statement import BUNDLE, SBOM, SUMMARY
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
-from supply_chain.fleet.reconcile import refresh
+from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.reconcile import ReconcileResult, refresh
 from supply_chain.model.container import profile
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
-from tests.support.pieces import CURATED, Pieces
+from tests.support.pieces import CURATED, Piece, Pieces
+from tests.support.world import World
 
 
 class Fleet:
     """A registry, its evidence and an inventory of it."""
 
-    def __init__(self, world, make, address):
+    def __init__(self, world: World, make: SimpleNamespace, address: str) -> None:
         self.world, self.make, self.pieces = world, make, Pieces(world, make)
         self.registry, self.inventory = world.ecr, open_inventory(address)
         self.store = world.store(TierName.EXECUTION)
 
-    def curated(self, digest=CURATED.digest, application="hello", without=(), **changes):
+    def curated(
+        self,
+        digest: Digest = CURATED.digest,
+        application: str = "hello",
+        without: Collection[str] = (),
+        **changes: Any,
+    ) -> ImageRef:
         """Add a good image with all its evidence, but for the pieces in `without`."""
         ref = ImageRef(repository=f"curated/{application}", digest=digest)
         self.add(ref, pushed_at=changes.pop("at", self.make.noon), **changes)
         curation, verdict = TierName.CURATION, self.pieces.verdict
-        own = {
+        own: dict[str, Piece] = {
             "inventory": (curation, SBOM, self.make.sbom(self.world.registry, ref, "openssl", "zlib1g")),
             "verdict of the intake gate": (curation, SUMMARY, verdict(Gate.INTAKE, ref)),
             "verdict of curation": (curation, SUMMARY, verdict(Gate.RELEASE, ref)),
@@ -39,18 +53,20 @@ class Fleet:
                 self.say(ref, *piece)
         return ref
 
-    def add(self, ref, **facts):
+    def add(self, ref: ImageRef, **facts: Any) -> None:
         """List a manifest in the registry."""
         self.world.registry.add(ref, **{"tags": ("v1",), "pushed_at": self.make.noon, "size": 1_500_000, **facts})
 
-    def remove(self, ref):
+    def remove(self, ref: ImageRef) -> None:
         """Remove a manifest from the registry; its referrers stay."""
         self.world.registry.remove(ref)
 
-    def say(self, ref, signer, kind, predicate):
+    def say(self, ref: ImageRef, signer: TierName, kind: str, predicate: dict[str, Any]) -> Digest:
         return self.pieces.attach(ref, signer, kind, predicate)
 
-    def deploy(self, ref, environment="staging", at=None, container="c" * 64):
+    def deploy(
+        self, ref: ImageRef, environment: str = "staging", at: datetime | None = None, container: str = "c" * 64
+    ) -> None:
         ready = Deployment(
             environment=environment, application=ref.application, digest=ref.digest, container=container,
             name=f"{environment}-{ref.application}", reverse_proxy="f" * 64, proxy=ref.digest,
@@ -60,19 +76,19 @@ class Fleet:
         )  # fmt: skip
         record(ready, ref, self.store, at or self.make.noon + timedelta(hours=1))
 
-    def refresh(self, application="hello"):
+    def refresh(self, application: str = "hello") -> ReconcileResult:
         return refresh(application, self.registry, self.store, self.inventory, lambda _: "laptop")
 
-    def spoil(self, ref):
+    def spoil(self, ref: ImageRef) -> None:
         """Attach a statement to the image that curation signed and nobody can read."""
         bundle = self.world.signers[TierName.CURATION].sign_bytes(b"no statement")
         self.world.registry.attach(ref, BUNDLE, bundle, {"dev.sigstore.bundle.predicateType": "x"})
 
     @property
-    def images(self):
+    def images(self) -> list[FleetImage]:
         return list(self.inventory.images())
 
 
 @pytest.fixture
-def fleet(world, make, tmp_path):
+def fleet(world: World, make: SimpleNamespace, tmp_path: Path) -> Fleet:
     return Fleet(world, make, f"sqlite:///{tmp_path}/inventory.db")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from supply_chain.execution.monitor import Deviation, Observation
 from tests.support.builders import DIGEST, NOON
@@ -11,9 +12,9 @@ FIVE = timedelta(minutes=5)
 DRIFT = Deviation(code="drift.files", fact="f", remedy="r")
 
 
-def look(minutes, **changes):
+def look(minutes: float, **changes: Any) -> Observation:
     """Return a healthy observation a number of minutes after noon."""
-    values = {
+    values: dict[str, Any] = {
         "at": NOON + timedelta(minutes=minutes),
         "environment": "staging",
         "application": "hello",

@@ -1,9 +1,10 @@
-"""The event of a push, as ECR sends it."""
+"""Events of pushes as ECR sends them, and the queue that they wait in."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from supply_chain.errors import AwsUnavailable
 from supply_chain.promotion.bridge import Message
@@ -13,7 +14,7 @@ DIGEST = "sha256:" + "a" * 64
 GONE = object()
 
 
-def message(envelope=None, **detail):
+def message(envelope: dict[str, Any] | None = None, **detail: Any) -> str:
     """Return the event of Amazon's user guide with changes; `GONE` leaves out a key."""
     said = {
         "result": "SUCCESS",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
+from tests.support.world import World
 
 FIRST = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 SECOND = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
@@ -22,36 +26,36 @@ EXECUTION = TierName.EXECUTION
 class Registry(MemoryEcr):
     """ECR and registry that record what is read. `ahead` maps a signing time to the lead of its signer's clock."""
 
-    def __init__(self, world):
+    def __init__(self, world: World) -> None:
         super().__init__(world.registry)
         self.asked: list[str] = []
         self.listed: list[str] = []
         self.ahead: dict[datetime, timedelta] = {}
 
-    def repositories(self, prefix):
+    def repositories(self, prefix: str) -> tuple[str, ...]:
         self.listed.append(prefix)
         return super().repositories(prefix)
 
-    def manifest(self, ref):
+    def manifest(self, ref: ImageRef) -> dict[str, Any]:
         self.asked.append(ref.repository)
         return self.registry.manifest(ref)
 
-    def push_after(self, signed):
+    def push_after(self, signed: datetime) -> None:
         """Push, from now on, one second after something was signed."""
         self.registry.clock = lambda: signed + timedelta(seconds=1) - self.ahead.get(signed, timedelta())
 
 
 @pytest.fixture
-def registry(world):
+def registry(world: World) -> Registry:
     return Registry(world)
 
 
 @pytest.fixture
-def deployed(world, make, registry):
+def deployed(world: World, make: SimpleNamespace, registry: Registry) -> Callable[..., Deployment]:
     """Return a function that records a deployment a number of seconds after noon."""
 
-    def run(ref=FIRST, after=0, signer=EXECUTION, **changes):
-        values = {
+    def run(ref: ImageRef = FIRST, after: float = 0, signer: TierName = EXECUTION, **changes: Any) -> Deployment:
+        values: dict[str, Any] = {
             "environment": "staging",
             "application": "hello",
             "digest": ref.digest,

@@ -1,45 +1,52 @@
 """Builders of what a plan looks at, and a registry in memory that a plan is carried out on."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Running, Scan
+from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.lifecycle.snapshot import EvidenceSummary, Member, PastDeployment, RepositorySnapshot
-from supply_chain.model.image import ImageRef, Removal, StorageStatus, StoredManifest
+from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
 from supply_chain.vulnerability.findings import Database, Finding
 from tests.support.memory_ecr import MemoryEcr
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-RULES = Rules(
-    name="nightly",
-    floor_days=14,
-    keep={"newest": 2, "pushed_days": 20, "pulled_days": 20, "rollback": 1},
-    age_out={"untagged_days": 30, "superseded_days": 90, "unsigned_days": 30, "refused_days": 30},
-    archive={"retention_days": 200, "not_pulled_days": 60},
-    limits={"count": 100, "share": 1},
+RULES = Rules.model_validate(
+    {
+        "name": "nightly",
+        "floor_days": 14,
+        "keep": {"newest": 2, "pushed_days": 20, "pulled_days": 20, "rollback": 1},
+        "age_out": {"untagged_days": 30, "superseded_days": 90, "unsigned_days": 30, "refused_days": 30},
+        "archive": {"retention_days": 200, "not_pulled_days": 60},
+        "limits": {"count": 100, "share": 1},
+    }
 )
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 POLICY = "sha256:" + "9" * 64
 
 
-def digest(name):
+def digest(name: str | int) -> Digest:
     return f"sha256:{name:0>64}" if isinstance(name, str) else f"sha256:{name:064x}"
 
 
-def ago(days):
+def ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-def ref(number, repository="curated/hello"):
+def ref(number: str | int, repository: str = "curated/hello") -> ImageRef:
     return ImageRef(repository=repository, digest=digest(number))
 
 
-def stored(number, days=400, **changes):
+def stored(number: str | int, days: float = 400, **changes: Any) -> StoredManifest:
     return StoredManifest(
         **{
             "digest": digest(number),
@@ -52,8 +59,17 @@ def stored(number, days=400, **changes):
     )
 
 
-def image(number, days=400, *, repository="curated/hello", passed=True, verdict_days=None, exploited=False,
-          bases=(), **changes):  # fmt: skip
+def image(
+    number: int,
+    days: float = 400,
+    *,
+    repository: str = "curated/hello",
+    passed: bool | None = True,
+    verdict_days: float | None = None,
+    exploited: bool = False,
+    bases: Iterable[str | int] = (),
+    **changes: Any,
+) -> FleetImage:
     """An ordinary released image; `changes` are of the manifest where it has such a field, else of the image."""
     of_manifest = {k: changes.pop(k) for k in list(changes) if k in StoredManifest.model_fields}
     at = ago(days if verdict_days is None else verdict_days)
@@ -72,13 +88,22 @@ def image(number, days=400, *, repository="curated/hello", passed=True, verdict_
     })  # fmt: skip
 
 
-def member(of, **changes):
+def member(of: FleetImage, **changes: Any) -> Member:
     """The manifest of an image."""
     return Member(**{"ref": of.ref, "stored": of.stored, "subjects": of.stored.subjects, **changes})
 
 
-def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=None, children=(), guessed=False,
-         **changes):  # fmt: skip
+def part(
+    number: int,
+    days: float = 400,
+    *,
+    repository: str = "curated/hello",
+    subject: str | int | None = None,
+    copy_of: str | int | None = None,
+    children: Iterable[str | int] = (),
+    guessed: bool = False,
+    **changes: Any,
+) -> Member:
     """A manifest that the inventory does not know: a referrer, a copy, a child, an index."""
     return Member(
         ref=ref(number, repository),
@@ -90,20 +115,22 @@ def part(number, days=400, *, repository="curated/hello", subject=None, copy_of=
     )
 
 
-def deployed(number, days, environment="staging", application="hello", proxy=None):
+def deployed(
+    number: int, days: float, environment: str = "staging", application: str = "hello", proxy: int | None = None
+) -> PastDeployment:
     return PastDeployment(
         environment=environment, application=application, digest=digest(number), at=ago(days),
         proxy=None if proxy is None else digest(proxy),
     )  # fmt: skip
 
 
-def running(number, days, environment="staging"):
+def running(number: int, days: float, environment: str = "staging") -> Running:
     return Running(
         environment=environment, application="hello", container="c", name="n", address="a", host="h", since=ago(days)
     )
 
 
-def stands(**acts):
+def stands(**acts: str) -> ImageStatus:
     """`block="why"`, `hold="why"`, `excuse="why"`; and the `rule` by which."""
     act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}, acts.pop("rule", "")
     return ImageStatus(
@@ -111,14 +138,21 @@ def stands(**acts):
     )
 
 
-def stock(*images, parts=(), deployments=(), proxies=None, standings=None):
+def stock(
+    *images: FleetImage,
+    parts: Iterable[Member] = (),
+    deployments: Iterable[PastDeployment] = (),
+    proxies: Mapping[Digest, tuple[str, ...]] | None = None,
+    standings: Mapping[ImageRef, ImageStatus] | None = None,
+) -> RepositorySnapshot:
+    parts = tuple(parts)
     known = {each.ref for each in parts}
     members = [member(each) for each in images if each.ref not in known]
     return RepositorySnapshot(
         images=images,
         members=(*members, *parts),
         deployments=tuple(deployments),
-        proxies=proxies or {},
+        proxies=dict(proxies or {}),
         standings={str(where): each for where, each in (standings or {}).items()},
         read_at=NOW,
     )
@@ -127,41 +161,45 @@ def stock(*images, parts=(), deployments=(), proxies=None, standings=None):
 class Shelf:
     """A registry in memory that does as ECR does, what was signed, and how often it was asked for what."""
 
-    def __init__(self, of):
+    def __init__(self, of: RepositorySnapshot) -> None:
         self.held = {each.ref: each for each in of.members}
         self.signed, self.stand = list(of.deployments), dict(of.standings)
         self.known = of.images
         self.named = of.proxies
-        self.says, self.new_on = {each.ref: EvidenceSummary.of(each) for each in of.images}, set()
-        self.calls, self.refuses, self.broken, self.seen = [], {}, {}, []
-        self.dies_after = None
-        self.watch = lambda: None
+        self.says = {each.ref: EvidenceSummary.of(each) for each in of.images}
+        self.new_on: set[Digest] = set()
+        self.calls: list[tuple[str, ImageRef]] = []
+        self.refuses: dict[ImageRef, str] = {}
+        self.broken: dict[ImageRef, Exception] = {}
+        self.seen: list[ImageRef] = []
+        self.dies_after: int | None = None
+        self.watch: Callable[[], object] = lambda: None
 
-    def members(self, repository):
+    def members(self, repository: str) -> tuple[Member, ...]:
         return tuple(each for where, each in self.held.items() if where.repository == repository)
 
-    def deployments(self, application):
+    def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         return tuple(each for each in self.signed if application in (None, each.application))
 
-    def proxies(self):
+    def proxies(self) -> dict[Digest, tuple[str, ...]]:
         return self.named
 
-    def status_of(self, where):
+    def status_of(self, where: ImageRef) -> ImageStatus:
         return self.stand.get(str(where), ImageStatus())
 
-    def evidenced(self, where, stored):
+    def evidenced(self, where: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         assert self.held[where].stored == stored
         return self.says[where]
 
-    def bases(self):
+    def bases(self) -> frozenset[Digest]:
         there = [each for each in self.known if each.ref in self.held]
         return frozenset({*self.new_on, *(base.digest for each in there for base in each.bases)})
 
-    def block(self, where, rule, why):
+    def block(self, where: ImageRef, rule: str, why: str) -> None:
         self._call(("block", where))
         self.stand[str(where)] = stands(block=why, rule=rule)
 
-    def archive(self, where):
+    def archive(self, where: ImageRef) -> None:
         if where in self.broken:
             raise self.broken[where]
         self._call(("archive", where))
@@ -170,7 +208,7 @@ class Shelf:
             update={"stored": held.stored.model_copy(update={"status": StorageStatus.ARCHIVED})}
         )
 
-    def delete(self, repository, digests):
+    def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
         assert 0 < len(digests) <= 100
         said = []
         for each in digests:
@@ -184,23 +222,23 @@ class Shelf:
                 self._call(("delete", where))
                 del self.held[where]
                 self.watch()
-            said.append(Removal(name=each, code=code, reason=code and "because"))
+            said.append(Removal(name=each, code=code, reason="because" if code else None))
         return tuple(said)
 
-    def _call(self, call):
+    def _call(self, call: tuple[str, ImageRef]) -> None:
         if self.dies_after is not None and len(self.calls) >= self.dies_after:
             raise KeyboardInterrupt
         assert call not in self.calls, "done twice"
         self.calls.append(call)
 
 
-def newest(*numbers):
+def newest(*numbers: int) -> list[FleetImage]:
     """Return enough newer released images that no older one is kept as one of the newest."""
     return [image(900 + n, days=300 - n) for n in range(RULES.keep.newest)] + [image(n) for n in numbers]
 
 
 @st.composite
-def stocks(draw):
+def stocks(draw: st.DrawFn) -> RepositorySnapshot:
     """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
     numbers = range(1, draw(st.integers(2, 9)))
     days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
@@ -251,12 +289,13 @@ def stocks(draw):
     )
 
 
-def planned(count=100):
+def planned(count: int = 100) -> Plan:
+    """Return the plan that deletes one superseded image, under a limit of `count` images."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
     return plan_of(stock(*newest(1)), rules, NOW)
 
 
-def holding(*refs):
+def holding(*refs: ImageRef) -> MemoryEcr:
     """Return a registry with these archived images."""
     ecr = MemoryEcr()
     for each in refs:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
@@ -66,6 +67,7 @@ def test_one_by_one_starts_no_more_than_requested():
     found = iterate_concurrently(work, iter(range(100)), 2)
     assert begun == [], "nothing before somebody asks"
     assert [next(found) for _ in range(5)] == [0, 10, 20, 30, 40]
+    assert isinstance(found, Generator)
     found.close()
     assert len(begun) <= 7
     assert list(iterate_concurrently(work, range(20), 3)) == list(range(0, 200, 10))

@@ -113,7 +113,9 @@ def test_severity_code_is_documented_under_full_name(severity: str, what: str) -
 
 def test_every_error_class_documents_meaning_and_remedy() -> None:
     """The second paragraph is the remedy."""
-    without = [error.__name__ for error in reference.every_error() if "\n\n" not in inspect.cleandoc(error.__doc__)]
+    without = [
+        error.__name__ for error in reference.every_error() if "\n\n" not in inspect.cleandoc(error.__doc__ or "")
+    ]
 
     assert without == []
 
@@ -224,7 +226,7 @@ def test_dead_message_json_matches_documented_shape(monkeypatch: pytest.MonkeyPa
 
 def test_every_registered_block_type_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names are those in Prefect's catalog."""
-    registered = []
+    registered: list[Any] = []
     monkeypatch.setattr(Block, "register_type_and_schema", classmethod(registered.append))
     monkeypatch.setattr(Block, "save", lambda *_, **__: None)
     register.register_types()
@@ -303,7 +305,8 @@ def test_site_builds_strictly_and_loads_nothing_from_other_hosts(
     from mkdocs.config import load_config  # noqa: PLC0415
 
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
-    monkeypatch.setattr(config.hooks["scripts/diagrams.py"], "read_script", lambda: b"mermaid")  # no download
+    hooks: Any = config.hooks
+    monkeypatch.setattr(hooks["scripts/diagrams.py"], "read_script", lambda: b"mermaid")  # no download
     build(config)
     pages = [page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")]
     scripts = [script.read_text(encoding="utf-8") for script in tmp_path.rglob("*.js")]

@@ -12,6 +12,10 @@ from supply_chain.reports.daily import NO_SLOT
 class Silent(Api):
     """An API that does not answer."""
 
+    def __init__(self):
+        super().__init__(0, "")
+        self.asked = threading.Semaphore(0)
+
     def ask(self, path, body=None, method="POST"):
         self.asked.release()
         raise PartFailed("no answer\nlook")
@@ -19,8 +23,7 @@ class Silent(Api):
 
 def test_unanswered_request_counts_with_full_timeout():
     """Otherwise the report would cover only successful requests."""
-    api = Silent(0, "")
-    api.asked = threading.Semaphore(0)
+    api = Silent()
 
     with api.probed():
         assert api.asked.acquire(timeout=20) and api.asked.acquire(timeout=20)

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from prefect import Flow, Task
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.worker import EventsWorker
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
@@ -129,7 +130,7 @@ def test_push_trigger_matches_event_of_hook(monkeypatch: pytest.MonkeyPatch) -> 
     """Event, resource and payload are those of `post_pushed`."""
     posted: dict[str, Any] = {}
     monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
-    monkeypatch.setattr(events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
+    monkeypatch.setattr(EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
     source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main")
     (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
 
@@ -392,7 +393,8 @@ def test_tracked_files_do_not_contain_path_of_checkout() -> None:
 
 def imported_modules(path: Path) -> set[str]:
     """Return the modules of `tests` that a file imports, also from a package or by a relative name."""
-    package, found = ".".join(path.relative_to(ROOT).parent.parts), set()
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(each.name for each in node.names)

@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from supply_chain.errors import DiskFull
 from supply_chain.scratch import scratch, sweep
+from tests.support.present import present
 
 MAKES = """
 import sys
@@ -27,7 +29,7 @@ def process(place):
     made = subprocess.Popen(
         [sys.executable, "-c", MAKES, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    return made, made.stdout.readline().strip()
+    return made, present(made.stdout).readline().strip()
 
 
 def test_scratch_directory_is_private_and_removed_afterwards(tmp_path):
@@ -85,7 +87,7 @@ def test_directory_swept_before_it_is_locked_is_created_again(tmp_path, monkeypa
             Path(path).rmdir()
         return opened(path, flags, *args, **kwargs)
 
-    swept = []
+    swept: list[Any] = []
     monkeypatch.setattr("supply_chain.scratch.os.open", sweeps_first)
     with scratch("work", tmp_path) as directory:
         assert directory.is_dir() and swept and str(directory) not in swept

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cscm import hook as hooks
-from cscm.hook import install, parse_pushes
+from cscm.hook import install
 from cscm.main import main
+from supply_chain.adapters.git.hooks import parse_pushes
 
 OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
 

@@ -1,6 +1,7 @@
 """`cscm lifecycle`, `block`, `unblock`, `hold` and `release`: their parameters, output and questions."""
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,22 +17,25 @@ from tests.support.stock import NOW, planned, ref
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return a function that calls `cscm` with a stubbed flow and without Prefect."""
+    """Return what calls `cscm` with a stubbed flow and without Prefect; `asked` are the flow's parameters."""
 
-    def running(*args, result=None, answer=None):
-        running.asked = None
+    class Running:
+        asked: Any = None
 
-        async def flow(**parameters):
-            running.asked = parameters
-            return result
+        def __call__(self, *args, result=None, answer=None):
+            self.asked = None
 
-        monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
-        for name in ("flows.lifecycle.plan_only", "flows.lifecycle.apply_only",
-                     *(f"flows.image_decisions.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
-            monkeypatch.setattr(name, flow)
-        return CliRunner().invoke(main, args, input=answer)
+            async def flow(**parameters):
+                self.asked = parameters
+                return result
 
-    return running
+            monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
+            for name in ("flows.lifecycle.plan_only", "flows.lifecycle.apply_only",
+                         *(f"flows.image_decisions.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
+                monkeypatch.setattr(name, flow)
+            return CliRunner().invoke(main, args, input=answer)
+
+    return Running()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_lifecycle_apply_with_yes_passes_path_name_and_digest(run, written):
 def test_lifecycle_apply_over_limit_requires_reason(run, written):
     """The reason is signed with the approval."""
     done = run("lifecycle", "apply", written(0), "--yes")
-    assert done.exit_code == 2 and run.asked is None
+    assert (done.exit_code, run.asked) == (2, None)
     assert "it changes 1 image; the limit without approval is 0: add --reason" in done.output
 
     run(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,22 +51,25 @@ DRIFTED = SEEN.model_copy(update={"deviations": (Deviation(code="c.d", fact="cha
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return a function that calls `cscm` with stubbed flows and without Prefect."""
+    """Return what calls `cscm` with stubbed flows and without Prefect; `parameters` are those of the last flow."""
 
-    def running(*args, result=None):
-        async def flow(**parameters):
-            running.parameters = parameters
-            if isinstance(result, BaseException):
-                raise result
-            return result
+    class Running:
+        parameters: dict[str, Any]
 
-        monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
-        for name in ("chain", "build", "curate", "deploy", "monitor"):
-            monkeypatch.setattr(f"flows.{name}.{name}", flow)
-        return CliRunner().invoke(main, args)
+        def __call__(self, *args, result=None):
+            async def flow(**parameters):
+                self.parameters = parameters
+                if isinstance(result, BaseException):
+                    raise result
+                return result
+
+            monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
+            for name in ("chain", "build", "curate", "deploy", "monitor"):
+                monkeypatch.setattr(f"flows.{name}.{name}", flow)
+            return CliRunner().invoke(main, args)
 
     before = list(logging.getLogger(STEPS).handlers)
-    yield running
+    yield Running()
     logging.getLogger(STEPS).handlers = before
 
 

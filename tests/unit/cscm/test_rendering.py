@@ -12,8 +12,11 @@ from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
+from supply_chain.model.container import profile
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
+from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.promotion.moves import no_move
+from tests.support.builders import NOON, source
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -21,18 +24,34 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        (Candidate.model_construct(ref=REF), str(REF)),
-        (CuratedImage.model_construct(ref=REF), str(REF)),
+        (Candidate(ref=REF, source=source()), str(REF)),
+        (CuratedImage(ref=REF, tag="t", source=source(), environments=()), str(REF)),
         (REF, str(REF)),
         (no_move(REF, "done"), str(no_move(REF, "done"))),
         (
-            Deployment.model_construct(
-                application="hello", digest=REF.digest, address="::1", port=8080, probe=SimpleNamespace(path="/healthz")
+            Deployment(
+                environment="staging",
+                application="hello",
+                digest=REF.digest,
+                container="c" * 64,
+                name="n",
+                reverse_proxy="f" * 64,
+                proxy=REF.digest,
+                address="::1",
+                port=8080,
+                probe=Probe(port=8080, path="/healthz"),
+                settings={},
+                profile=profile(Runtime()),
+                configuration=REF.digest,
+                changed=True,
+                started_at=NOON,
             ),
             f"hello {REF.digest} answers at http://[::1]:8080/healthz",
         ),
         (
-            Approval.model_construct(decision="denied", by="ann", environment="production", digest=REF.digest),
+            Approval(
+                environment="production", digest=REF.digest, decision="denied", by="ann", reason="so", decided=NOON
+            ),
             f"denied by ann for production: {REF.digest}",
         ),
         ((REF, REF), f"{REF}\n{REF}"),

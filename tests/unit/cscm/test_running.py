@@ -8,11 +8,12 @@ import click
 import pytest
 from click.testing import CliRunner
 from prefect import flow, flow_engine, task
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 
 from cscm import lifecycle, running
 from cscm.main import main
 from supply_chain.lifecycle.plan import write_plan
+from tests.support.present import present
 from tests.support.stock import planned
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
@@ -86,22 +87,22 @@ def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypat
 
     @task
     async def step():
-        found.append(TaskRunContext.get().task_run.tags)
+        found.append(set(present(TaskRunContext.get()).task_run.tags))
 
     @flow
     async def within():
-        found.append(set(FlowRunContext.get().flow_run.tags))
+        found.append(set(present(present(FlowRunContext.get()).flow_run).tags))
         await step()
 
     @flow
     async def whole():
-        found.append(set(FlowRunContext.get().flow_run.tags))
+        found.append(set(present(present(FlowRunContext.get()).flow_run).tags))
         await within()
 
     monkeypatch.setattr(running, "use_prefect", lambda **_: None)
-    monkeypatch.setattr(flow_engine, "TagsContext", flow_engine.TagsContext)  # restored afterwards
+    monkeypatch.setattr(flow_engine, "TagsContext", TagsContext)  # restored afterwards
     monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(whole=whole))
 
     running.result_of("trial:whole", True)
 
-    assert [set(tags) for tags in found] == [{"cscm"}, {"cscm"}, set()]
+    assert found == [{"cscm"}, {"cscm"}, set()]

@@ -64,7 +64,7 @@ def engine(tmp_path):
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     """Return a function that puts a `docker` program on PATH, after earlier ones."""
-    places = []
+    places: list[str] = []
 
     def put():
         place = tmp_path / f"bin{len(places)}"

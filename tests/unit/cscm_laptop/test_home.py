@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cscm_laptop.home import Home, write_private
+from cscm_laptop.home import Home
 from orchestration import project as module
 from orchestration.project import MARKER
 from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.scratch import write_private
 
 
 @pytest.fixture

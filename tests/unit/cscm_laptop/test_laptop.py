@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cscm.main import main
-from cscm_laptop import laptop
+from cscm_laptop import firewall, laptop, prefect_server
 from cscm_laptop.engine import Engine
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import STATE, LaptopState, down, frozen, load_state, register_changed, reset
@@ -75,7 +75,7 @@ def state(tmp_path):
 
 def test_blocks_are_registered_only_after_a_change(home, state):
     """The second `cscm up` does not even import Prefect."""
-    seen = []
+    seen: list[LaptopState] = []
     for offered in (state, state, state.model_copy(update={"storage_key": "arn:other"})):
         register_changed(offered, home, print, seen.append)
     (home.project / "blocks" / "tier.py").write_text("new code")
@@ -92,7 +92,7 @@ def test_failed_block_registration_is_repeated(home, state):
 
     with pytest.raises(PartFailed):
         register_changed(state, home, print, fails)
-    seen = []
+    seen: list[LaptopState] = []
     register_changed(state, home, print, seen.append)
 
     assert seen == [state]
@@ -125,7 +125,8 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
     """Its limit keeps a flood of events from blocking other runs."""
     definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
     (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
-    wanted, sent, said = laptop.prefect_server.deployments_fingerprint(home.project), [], []
+    wanted, sent = prefect_server.deployments_fingerprint(home.project), []
+    said: list[str] = []
     (home.state / "prefect").mkdir()
     write_private(home.state / "prefect" / "deployments.json", json.dumps({"made": wanted}))
 
@@ -136,7 +137,7 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
         found = {"/work_pools/filter": [pool], "/work_pools/laptop/queues/filter": [{**queue, "priority": 1}]}
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
-    monkeypatch.setattr(laptop.prefect_server, "prefect_api", lambda *_: ask)
+    monkeypatch.setattr(prefect_server, "prefect_api", lambda *_: ask)
     laptop._deployments(Profile(), home, said.append)
 
     assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
@@ -216,7 +217,7 @@ def test_reset_of_lost_home_removes_its_rules_and_groups_as_root(monkeypatch, us
     done = []
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
-    monkeypatch.setattr(laptop.firewall, "remove_rules", lambda owner: done.append(f"rules of {owner}"))
+    monkeypatch.setattr(firewall, "remove_rules", lambda owner: done.append(f"rules of {owner}"))
     monkeypatch.setattr(laptop, "remove_groups", lambda owner: done.append(f"groups of {owner}"))
 
     result = CliRunner().invoke(main, ["reset", "--yes", "--left-by", "lost"])

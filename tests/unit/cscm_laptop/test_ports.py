@@ -9,6 +9,7 @@ import pytest
 
 from cscm_laptop.ports import answers, asked, is_listening, listener, request
 from supply_chain.errors import PartFailed
+from tests.support.present import present
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,7 +44,7 @@ def free():
 def test_listener_is_found_with_its_pid(server, free):
     """The PID lets a person inspect the process."""
     assert is_listening(server)
-    assert f"(pid {os.getpid()})" in listener(server)
+    assert f"(pid {os.getpid()})" in present(listener(server))
     assert not is_listening(free)
     assert listener(free) is None
 

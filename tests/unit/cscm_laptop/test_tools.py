@@ -253,7 +253,7 @@ def test_go_install_names_required_go_version(
         (tmp_path / "go").chmod(0o755)
 
     with pytest.raises(ToolMissing, match=rf"{told}(.|\n)*Go 1\.21 or later"):
-        install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, str)
+        install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, print)
 
 
 def test_program_of_another_version_is_not_installed(

@@ -16,6 +16,7 @@ from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.pieces import CURATED, Pieces
+from tests.support.present import present
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
@@ -36,7 +37,7 @@ def image(world, make):
     def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
         found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, told)
-        given, ruled = report or found.last.report.value, read_base_decisions(bases, curation)
+        given, ruled = report or present(found.last.report).value, read_base_decisions(bases, curation)
         return conclude(found, given, curation, world.ecr, layers, bases, ruled, lambda: world.now)
 
     return rescan
@@ -155,8 +156,8 @@ def test_new_report_is_compared_with_last_reported_one(image, world, make, told,
         CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told)
     )
 
-    assert len(kept.last_reported.report.value.findings) == found
-    assert len(kept.last.report.value.findings) == 2
+    assert len(present(kept.last_reported.report).value.findings) == found
+    assert len(present(kept.last.report).value.findings) == 2
 
 
 def test_block_and_unblock_of_base_change_verdict(image, world, make):
@@ -260,7 +261,7 @@ def test_image_without_sbom_gets_one_and_first_verdict(world, make):
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')
-    assert (concluded.signed, concluded.change.before, concluded.passes) == (True, None, False)
+    assert (concluded.signed, present(concluded.change).before, concluded.passes) == (True, None, False)
     assert found.limits.scan_days == 7
 
 

@@ -17,6 +17,7 @@ from supply_chain.vulnerability.findings import Database, Report
 from supply_chain.vulnerability.reports import last_report
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.support.memory_generator import MemoryGenerator
+from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
@@ -50,8 +51,8 @@ class Tools(MemoryGenerator):
 def scanned(world, make):
     image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
 
-    def run(report, now=make.noon, force=False, examination=EXAMINED, **tools):
-        tools, curation = Tools(report, examination, **tools), world.store(TierName.CURATION)
+    def run(report, now=make.noon, force=False, examination=EXAMINED, **settings):
+        tools, curation = Tools(report, examination, **settings), world.store(TierName.CURATION)
         made = scan(image, tools, tools, world.registry, curation, lambda: now, days=7, force=force)
         return made, tools
 
@@ -93,7 +94,7 @@ def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
 
     found = {e.predicate_type: e for e in world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)}
     assert set(found) == {SBOM, VULNERABILITIES}
-    assert last_report(found.values()).value == report
+    assert present(last_report(found.values())).value == report
     syft, *others = found[SBOM].predicate["references"]
     assert (syft["name"], syft["annotations"]["referrer"]) == ("syft", image.sbom)
     assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(CONTENT)
@@ -203,4 +204,4 @@ def test_image_without_current_examination_gets_new_sbom(scanned, world, make, e
 
     assert tools.asked == [REF]
     evidence = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION, SBOM)
-    assert last_listed(evidence).examination == EXAMINED
+    assert present(last_listed(evidence)).examination == EXAMINED

@@ -10,6 +10,7 @@ from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, Sto
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.policies import RELEASE
 from tests.support.facts import admitted, release_facts
+from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -70,7 +71,7 @@ def test_release_verdict_is_attached_to_image(signed, world):
 
     (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert last_verdict([found], Gate.RELEASE, REF.digest).value.passed
+    assert present(last_verdict([found], Gate.RELEASE, REF.digest)).value.passed
 
 
 def test_signed_image_is_verified_and_not_signed_again(signed):

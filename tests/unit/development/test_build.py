@@ -108,7 +108,7 @@ class World:
 
 
 @pytest.fixture
-def project(tmp_path, make, world):
+def project(tmp_path, make, world, monkeypatch):
     """Return a function that builds an application from a Dockerfile and returns the image and the recorded calls."""
     numbers = itertools.count(1)
     store = world.store(TierName.DEVELOPMENT)
@@ -126,9 +126,10 @@ def project(tmp_path, make, world):
     ):
         world = World()
         world.more = more
-        world.known = versions or world.known
+        if versions:
+            monkeypatch.setattr(World, "known", versions)
         if fail:
-            world.build = fail
+            monkeypatch.setattr(world, "build", fail)
         place = tmp_path / str(next(numbers))
         declared = manifest or make.manifest()
         snapshot = make.snapshot(

@@ -122,8 +122,12 @@ def test_probe_ignores_files_that_the_engine_changes():
     """Files that change with a read-only root too were not written by the program."""
     found, image = Findings(), LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
     engines = (Change(kind="added", path="/etc/hostname"),)
-    own = (*engines, Change(kind="added", path="/tmp/x"), Change(kind="changed", path="/srv"))
-    own += (Change(kind="added", path="/srv/log"),)
+    own = (
+        *engines,
+        Change(kind="added", path="/tmp/x"),
+        Change(kind="changed", path="/srv"),
+        Change(kind="added", path="/srv/log"),
+    )
 
     probing._judge_writes(found, run(changes=engines), run(changes=own), image, MANIFEST)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import subprocess
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,7 +161,7 @@ def test_matcher_gets_ignore_file_and_paths_relative_to_context():
 def test_ignore_file_of_dockerfile_precedes_that_of_context():
     """BuildKit reads it first, even if it is empty."""
     for own in ("x\n", ""):
-        asked = []
+        asked: list[Any] = []
         source = tree(**{".dockerignore": "y\n", "Dockerfile.dockerignore": own})
         selection = select(source, lambda ignore, paths, asked=asked: asked.append(ignore) or ())
         assert set(asked) <= {own.encode()}
@@ -219,7 +220,7 @@ def test_accepted_link_resolves_inside_the_context(tmp_path_factory, links):
     assert all((root / path).resolve().is_relative_to(root) for path in targets)
 
 
-class Lookups(dict):
+class Lookups(dict[str, str]):
     """Links that count the characters of the paths that are looked up in them."""
 
     characters = 0

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,12 @@ def dependencies(answer, packages=1):
     return Dependencies(Path("source"), generator, Scanner(answer), days=7)
 
 
+def unchanged(result):
+    return result
+
+
 def planned(make, *checks, **tools):
-    return [Planned(each.check, tools or TOOLS, lambda each=each: each) for each in checks]
+    return [Planned(each.check, tools or TOOLS, partial(unchanged, each)) for each in checks]
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def test_checks_run_in_parallel(make, run):
         together.wait()
         return make.check(which)
 
-    plans = [Planned(which, TOOLS, lambda which=which: wait(which)) for which in (Check.TESTS, Check.PROBE)]
+    plans = [Planned(which, TOOLS, partial(wait, which)) for which in (Check.TESTS, Check.PROBE)]
 
     assert len(run(*plans).checks) == 3
 

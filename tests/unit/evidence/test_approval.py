@@ -10,6 +10,7 @@ from supply_chain.evidence.approval import Approval, last_approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.support.builders import DIGEST, NOON, OTHER
+from tests.support.present import present
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
@@ -93,10 +94,11 @@ def test_new_decision_gets_later_time_than_earlier_one():
     before = evidence(approval(hour=3), approval(hour=9, environment="staging"))
 
     said = to_sign(approval("denied"), before, sent=False)
+    assert said is not None
 
     assert NOON + timedelta(hours=3) < said.decided < NOON + timedelta(hours=4)
     assert to_sign(approval(), [], sent=False) == approval()
-    assert to_sign(approval(), evidence(approval()), sent=False).decided > NOON
+    assert present(to_sign(approval(), evidence(approval()), sent=False)).decided > NOON
 
 
 def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
@@ -104,7 +106,9 @@ def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
     no = evidence(approval("denied", 1, by="Bob"))
 
     assert to_sign(approval(), no, sent=True) == approval()
-    assert to_sign(approval("denied"), evidence(approval(hour=1)), sent=True).decided > NOON + timedelta(hours=1)
+    assert present(to_sign(approval("denied"), evidence(approval(hour=1)), sent=True)).decided > NOON + timedelta(
+        hours=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,7 @@ def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
     no = approval("denied", minutes / 60, by="Bob")
 
     said = to_sign(approval(), evidence(no), sent=True)
+    assert said is not None
 
     assert said.decided <= NOON and decided(no, said) == decided_last
     assert to_sign(approval(), evidence(no, said), sent=True) is None

@@ -1,6 +1,7 @@
 """The time of a statement, and statements with a time in the future."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.support.world import World
 
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
 AT = NOON.isoformat()
-STATEMENTS = {
+STATEMENTS: dict[str, dict[str, Any]] = {
     PROVENANCE: {"runDetails": {"metadata": {"finishedOn": AT}}},
     TEST_RESULT: {"cscm": {"interval": {"finished": AT}}},
     VULNERABILITIES: {"cscm": {"scanned": AT}},

@@ -13,6 +13,7 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.envelope import END, _Bundle, envelope_in, keys_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.model.image import ImageRef
+from tests.support.present import present
 from tests.support.signer import EcdsaSigner
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -35,6 +36,7 @@ def changed(**values):
 def test_envelope_returns_payload_and_verifies_only_with_its_key():
     """Payload and payload type are returned unchanged."""
     envelope = envelope_in(MINE.sign(STATEMENT))
+    assert envelope is not None
 
     assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
     assert envelope.signed_by(keys_of(MINE.public, "development")[0])
@@ -56,7 +58,7 @@ def test_envelope_returns_payload_and_verifies_only_with_its_key():
 )
 def test_changed_envelope_does_not_verify(values):
     """The signature covers payload and payload type."""
-    assert not envelope_in(changed(**values)).signed_by(keys_of(MINE.public, "development")[0])
+    assert not present(envelope_in(changed(**values))).signed_by(keys_of(MINE.public, "development")[0])
 
 
 @pytest.mark.parametrize(

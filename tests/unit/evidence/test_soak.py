@@ -9,6 +9,7 @@ from supply_chain.evidence.soak import Soak, last_soak, longest_soak
 from supply_chain.evidence.statement import SOAK, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.support.builders import DIGEST, NOON, OTHER
+from tests.support.present import present
 
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
@@ -67,7 +68,7 @@ def test_last_soak_is_the_newest_in_any_order():
     """The time decides, not the order of reading."""
     many = [soak(until=NOON + timedelta(hours=hours)) for hours in (2, 4, 1, 3)]
 
-    assert last_soak(map(evidence, many), "staging", DIGEST, "c").value == many[1]
+    assert present(last_soak(map(evidence, many), "staging", DIGEST, "c")).value == many[1]
 
 
 def test_longest_soak_counts_for_any_container():
@@ -75,7 +76,7 @@ def test_longest_soak_counts_for_any_container():
     long = soak(until=NOON + timedelta(hours=3), container="c2")
     later = soak(since=NOON + timedelta(hours=4), until=NOON + timedelta(hours=5))
 
-    assert longest_soak(map(evidence, (later, long, soak())), "staging", DIGEST).value == long
+    assert present(longest_soak(map(evidence, (later, long, soak())), "staging", DIGEST)).value == long
 
 
 @pytest.mark.parametrize("other", [{"environment": "acceptance"}, {"digest": OTHER}])

@@ -14,7 +14,7 @@ from supply_chain.evidence import store as evidence_store
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import Descriptor, ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
 from tests.support.memory_registry import MemoryRegistry
@@ -188,7 +188,9 @@ class Odd(MemoryRegistry):
 
     def layer(self, referrer):
         layer = super().layer(referrer)
+        assert isinstance(layer, Descriptor)
         content = super().bundle(referrer.repository, layer.digest)
+        assert isinstance(content, bytes)
         if content.startswith(b"no manifest"):
             return NotEvidence(why="no manifest of an artifact")
         return layer.model_copy(update={"size": layer.size + content.startswith(b"lie") + (b"\n " in content)})
@@ -272,7 +274,12 @@ def test_read_fetches_only_requested_predicate_types(world, store, make, monkeyp
     wanted = store.attach(IMAGE, SUMMARY, {"result": "PASSED"}, make.noon)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     fetched, layer = [], world.registry.layer
-    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+
+    def fetch(ref):
+        fetched.append(ref.digest)
+        return layer(ref)
+
+    monkeypatch.setattr(world.registry, "layer", fetch)
 
     assert [e.digest for e in store.verified(IMAGE, DEV, SUMMARY)] == [wanted]
     assert fetched == [wanted]
@@ -368,7 +375,12 @@ def test_too_many_invalid_referrers_raise_for_one_image(world, store, make):
 def test_invalid_referrers_are_counted_after_every_500(world, store, monkeypatch):
     """A flood of referrers causes no more requests than that."""
     fetched, layer = [], world.registry.layer
-    monkeypatch.setattr(world.registry, "layer", lambda ref: fetched.append(ref.digest) or layer(ref))
+
+    def fetch(ref):
+        fetched.append(ref.digest)
+        return layer(ref)
+
+    monkeypatch.setattr(world.registry, "layer", fetch)
     for number in range(1001):
         attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
 

@@ -1,6 +1,7 @@
 """deploy: the order of its steps; its effects on containers are tested with the real engine."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_refused_before_switch_keeps_previous_container(stage):
 @pytest.mark.parametrize("without", ["may_serve", "recorded"])
 def test_deploy_requires_may_serve_and_recorded_steps(stage, without):
     """No caller can skip the last check or the record."""
-    steps = {"may_serve": lambda: None, "recorded": lambda deployment: deployment}
+    steps: dict[str, Any] = {"may_serve": lambda: None, "recorded": lambda deployment: deployment}
 
     with pytest.raises(TypeError, match=without):
         deploy(stage.engine, stage.order, SUPPLY, now=lambda: stage.make.noon,

@@ -2,13 +2,16 @@
 
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.reverse_proxy import ReverseProxy, parse_target, render
+from tests.support.memory_engine import MemoryEngine
 
 PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
 def reverse_proxy(image=PROXY, application="hello", **place) -> ReverseProxy:
     environment = Environment(name="staging", applications={application: Placement(**{"port": 18080, **place})})
-    return ReverseProxy(engine=None, environment=environment, application=application, image=image, run_id="run")
+    return ReverseProxy(
+        engine=MemoryEngine(), environment=environment, application=application, image=image, run_id="run"
+    )
 
 
 def test_configuration_routes_to_container_and_reports_its_name():

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,18 +15,20 @@ from supply_chain.evidence.image_status import Act, LifecycleDecision, image_sta
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.execution import service
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deploy import Deployment, Order
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.service import PROXY, DeployPorts, take_into_service
 from supply_chain.model.container import profile
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.policies import DEPLOY
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
+from tests.support.present import present
 from tests.support.signer import EcdsaSigner
+from tests.support.world import World
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")
@@ -36,10 +39,10 @@ NEWEST, PINNED = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 class Around:
     """The world of a deployment, which records the calls in their order."""
 
-    world: object
-    make: object
-    asked: list = field(default_factory=list)
-    orders: list = field(default_factory=list)
+    world: World
+    make: SimpleNamespace
+    asked: list[str] = field(default_factory=list)
+    orders: list[tuple[Order, Digest]] = field(default_factory=list)
     may_record: bool = True
     no_proxy: bool = False
     meanwhile: Callable[[], object] = lambda: None
@@ -85,7 +88,7 @@ class Brought:
     """A supply that records how it supplied an image."""
 
     how: str
-    asked: list
+    asked: list[str]
 
     def supply(self, ref):
         self.asked.append(f"{self.how} {ref.repository}")
@@ -150,7 +153,7 @@ def test_image_refused_during_deployment_does_not_serve(around, world, make, sig
 
     found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]
-    assert not last_verdict(found, Gate.DEPLOY, REF.digest).value.passed, "what was signed before is a yes"
+    assert not present(last_verdict(found, Gate.DEPLOY, REF.digest)).value.passed, "what was signed before is a yes"
 
 
 def test_deployment_stops_if_reverse_proxy_is_blocked_meanwhile(around, world):

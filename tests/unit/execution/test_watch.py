@@ -7,8 +7,13 @@ import time
 from supply_chain.execution.watch import Watch
 
 
+class Server(http.server.ThreadingHTTPServer):
+    well = True
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        assert isinstance(self.server, Server)
         self.send_response(200 if self.server.well else 503)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -19,8 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def watched(outage: float) -> Watch:
     """Watch a server that is healthy except for `outage` seconds in the middle."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.well = True
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         with Watch("127.0.0.1", server.server_port, "/") as watch:

@@ -204,6 +204,7 @@ def test_archived_base_is_judged_by_its_last_report(fleet, bench, world, make):
     rescan(fleet, bench)
 
     found = read_signed_result(fleet[0], bench)
+    assert found is not None
     assert not found.passes and [each.package for each in found.findings] == [make.finding("low").package]
     world.now += timedelta(minutes=1)
     bench.evidence.attach(fleet[0].ref, VULNERABILITIES, {"cscm": {"scanned": world.now.isoformat()}}, world.now)
@@ -234,6 +235,7 @@ def _other(make, digest="xxh64:1"):
 def test_rescan_names_unreadable_images_and_judges_the_others(fleet, bench, world):
     """Current evidence decides, not the error that the inventory has stored."""
     listed = last_listed(bench.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
+    assert listed is not None
     world.registry.damage(fleet[2].ref.repository, listed.referrer)
     lost = known("d", "4", pushed=world.now)
     world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)

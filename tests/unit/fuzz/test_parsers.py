@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_image_reference_survives_a_round_trip(name: str, digest: str) -> None:
 
 @pytest.mark.parametrize(("kind", "form"), [(Digest, DIGEST), (Repository, rf"{COMPONENT}(?:/{COMPONENT})*")])
 @given(data=st.data())
-def test_digest_and_repository_match_their_pattern_completely(kind: object, form: str, data: st.DataObject) -> None:
+def test_digest_and_repository_match_their_pattern_completely(kind: Any, form: str, data: st.DataObject) -> None:
     """A final line break, digits of another script and upper case are refused."""
     near = digests | names | st.from_regex(form)
     near = near | near.map(str.upper) | near.map(lambda each: f"{each}\n")

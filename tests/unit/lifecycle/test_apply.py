@@ -1,5 +1,7 @@
 """Applying a plan: it does what the plan says and nothing else, despite concurrent changes and interruptions."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +14,11 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, find_ba
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import EvidenceSummary
-from supply_chain.model.image import StorageStatus
+from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import is_base_repository
 from tests.support.examples import tries
 from tests.support.memory_journal import MemoryJournal
+from tests.support.present import present
 from tests.support.stock import (
     NOW,
     RULES,
@@ -36,7 +39,8 @@ from tests.support.stock import (
 
 def carried_out(tonight, registry, present, block, journal):
     """Apply a complete plan, one repository after the other."""
-    needed, done, bases = find_needed(tonight, present), [], None
+    needed, bases = find_needed(tonight, present), None
+    done: list[Entry] = []
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
             bases = find_bases_in_use(tonight, present)
@@ -346,7 +350,7 @@ def test_apply_requires_no_more_usable_images_than_the_plan():
     one = House(stock(image(900, 300), image(901, 299, status="ARCHIVED"), image(1)))
 
     assert three.outcomes() == {1: "done"}
-    assert one.plan.step(ref(1)).rule == "keep.newest"
+    assert present(one.plan.step(ref(1))).rule == "keep.newest"
 
 
 def test_apply_counts_unblocked_images_as_usable():
@@ -354,7 +358,7 @@ def test_apply_counts_unblocked_images_as_usable():
     numbers = [900 + n for n in range(RULES.keep.newest)]
     excused = {ref(number): stands(excuse="no way to it") for number in numbers}
     house = House(stock(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
-    assert house.plan.step(ref(1)).action is Action.AGE_OUT
+    assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     for number in numbers:
         house.shelf.stand[str(ref(number))] = stands(block="it is one")
 
@@ -363,7 +367,7 @@ def test_apply_counts_unblocked_images_as_usable():
 
 def test_apply_counts_usable_images_for_each_environment():
     """An image that another environment can use does not count."""
-    where = {"environments": ("production",)}
+    where: dict[str, Any] = {"environments": ("production",)}
     house = House(stock(*newest(1), image(3, **where), *(image(n, 300 - n, **where) for n in (10, 11, 12))))
     house.shelf.stand[str(ref(11))] = stands(block="bad")
 
@@ -398,7 +402,7 @@ def test_apply_deletes_evidence_of_missing_image_nobody_needs():
 @pytest.mark.parametrize(("number", "outcome"), [(1, "skipped"), (2, "done"), (3, "skipped")])
 def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
     """A blocked base is blocked all the same."""
-    on = {"repository": "curated/base/hello"}
+    on: dict[str, Any] = {"repository": "curated/base/hello"}
     images = [
         *(image(900 + n, 300 - n, **on) for n in range(RULES.keep.newest)),
         image(1, **on), image(2, 50, exploited=True, **on), image(3, 400, signed=False, **on),
@@ -451,7 +455,7 @@ def test_apply_keeps_image_deployed_while_it_runs():
 def test_apply_keeps_proxy_used_during_other_deletions(meanwhile, monkeypatch):
     """A deployment does not wait for the plan, so each batch is checked."""
     monkeypatch.setattr(removing, "AT_ONCE", 1)
-    repo = {"repository": PROXY, "environments": ()}
+    repo: dict[str, Any] = {"repository": PROXY, "environments": ()}
     old = [image(n, 500 - n, **repo) for n in (1, 2, 3)]
     house = House(stock(*old, *(image(n, 300 - n, **repo) for n in (10, 11))))
     assert {s.ref for s in house.plan.changes} == {each.ref for each in old}
@@ -470,7 +474,7 @@ def test_apply_keeps_proxy_used_during_other_deletions(meanwhile, monkeypatch):
 
 def test_apply_keeps_proxy_named_by_environment_meanwhile():
     """It stays even before the first deployment there."""
-    repo = {"repository": PROXY, "environments": ()}
+    repo: dict[str, Any] = {"repository": PROXY, "environments": ()}
     house = House(stock(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
 
@@ -512,7 +516,7 @@ def test_apply_keeps_index_whose_child_lost_its_tag():
     house = House(whole)
     house.change(ref(2), tags=())
 
-    assert house.plan.step(ref(1)).action is Action.AGE_OUT
+    assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     assert house.outcomes() == {1: "skipped"}
     assert House(whole).outcomes() == {1: "done"}
 
@@ -547,7 +551,7 @@ def test_apply_does_not_archive_image_whose_copy_was_pulled():
     """Only the copy of a confidential application is ever pulled."""
     cold = (image(3, 400, signed=False), part(13, copy_of=3))
     house = House(stock(*newest(), cold[0], parts=cold[1:], deployments=[deployed(3, 399), *LATER]))
-    assert house.plan.step(ref(3)).action is Action.ARCHIVE
+    assert present(house.plan.step(ref(3))).action is Action.ARCHIVE
 
     house.change(ref(13), pulled_at=ago(0))
 
@@ -767,7 +771,7 @@ def test_apply_continues_with_other_repositories_after_denied_call(house):
     assert set(house.outcomes().values()) == {"done"}
 
 
-def test_apply_continues_after_unreadable_repository():
+def test_apply_continues_after_unreadable_repository(monkeypatch):
     """Every step of that repository fails, and the others are done."""
     house = House(stock(*newest(1), image(70, 50, repository="curated/zzz", exploited=True)))
     read = house.shelf.members
@@ -777,9 +781,9 @@ def test_apply_continues_after_unreadable_repository():
             raise AccessDenied("the role may not\nask")
         return read(repository)
 
-    house.shelf.members = members
-    assert house.outcomes() == {1: "failed", 70: "done"}
-    house.shelf.members = read
+    with monkeypatch.context() as patch:
+        patch.setattr(house.shelf, "members", members)
+        assert house.outcomes() == {1: "failed", 70: "done"}
     assert house.outcomes() == {1: "done", 70: "done"}
 
 
@@ -975,7 +979,7 @@ def test_apply_never_leaves_orphans_between_deletions(whole):
     # no manifest can contain its own digest
     circles = {m.ref for m in whole.members if m.ref.digest in (*m.subjects, *m.children)}
     house.shelf.watch = lambda: seen.append(orphans() - before - circles)
-    seen = []
+    seen: list[set[ImageRef]] = []
     house.apply()
 
     going = {s.ref for s in house.plan.steps if s.action is Action.AGE_OUT}

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from supply_chain.lifecycle.snapshot import EvidenceSummary, find_in_use
 from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
 from tests.support.examples import tries
+from tests.support.present import present
 from tests.support.stock import (
     NOW,
     RULES,
@@ -122,7 +124,7 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
     ]
     found = plan_lifecycle(stock(*newest(), *seen), RULES, NOW)
 
-    guards = [found.step(each.ref).guards for each in seen]
+    guards = [present(found.step(each.ref)).guards for each in seen]
     assert guards == [
         ("it runs: staging, as the reverse proxy of hello",), ("it runs: staging",),
         ("a rollback may need it: staging",),
@@ -134,8 +136,8 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
 @pytest.mark.parametrize(("days", "rule"), [(1, "keep.floor"), (15, "keep.pushed"), (21, "")])
 def test_plan_treats_restored_image_as_just_pushed(deployments, of, days, rule):
     """It is neither deleted nor archived again the next night."""
-    changes = {"restored_at": ago(days)}
-    whole = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
+    changes: dict[str, Any] = {"restored_at": ago(days)}
+    whole: dict[str, Any] = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
 
     found = planned(*newest(), image(1, **({} if whole else changes)), deployments=deployments, **whole)
 
@@ -145,7 +147,7 @@ def test_plan_treats_restored_image_as_just_pushed(deployments, of, days, rule):
 def test_plan_counts_pull_of_encrypted_copy_for_its_image():
     """Only the copy of a confidential application is pulled; the later pull counts."""
     for image_pulled, copy_pulled in ((None, 1), (300, 1), (1, 300)):
-        own = {} if image_pulled is None else {"pulled_at": ago(image_pulled)}
+        own: dict[str, Any] = {} if image_pulled is None else {"pulled_at": ago(image_pulled)}
         found = planned(*newest(), image(1, **own), parts=[part(11, copy_of=1, pulled_at=ago(copy_pulled))])
 
         assert (found[1], found[11]) == (("keep", "keep.pulled"), ("keep", "keep.belongs"))
@@ -172,18 +174,18 @@ def test_plan_deletes_refused_image_days_after_first_refusal(said, rule):
 
 def test_plan_keeps_reverse_proxy_named_by_environment():
     """The next deployment there uses it, so it is not blocked either."""
-    repo = {"repository": "curated/base/proxy", "environments": ()}
+    repo: dict[str, Any] = {"repository": "curated/base/proxy", "environments": ()}
     proxies = [image(1, **repo), image(2, exploited=True, **repo), image(3, **repo)]
     newer = [image(n, 300 - n, **repo) for n in (10, 11)]
     named = {digest(1): ("staging",), digest(2): ("production",)}
 
     whole = stock(*proxies, *newer, proxies=named)
 
-    assert [plan_lifecycle(whole, RULES, NOW).step(each.ref).rule for each in proxies] == [
+    assert [present(plan_lifecycle(whole, RULES, NOW).step(each.ref)).rule for each in proxies] == [
         "keep.in-use", "keep.in-use", "age-out.superseded",
     ]  # fmt: skip
     assert (
-        plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref).reason
+        present(plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref)).reason
         == "it runs: staging, as the proxy that the environment names"
     )
     assert stock(*proxies, *newer).digest != whole.digest
@@ -250,7 +252,7 @@ def test_plan_heeds_holds_and_blocks():
 
 def test_plan_deletes_image_blocked_by_rule_if_another_rule_asks():
     """An image that a person blocked is never deleted."""
-    no = {"status": "ARCHIVED", "signed": False, "passed": False}
+    no: dict[str, Any] = {"status": "ARCHIVED", "signed": False, "passed": False}
     standings = {ref(1): stands(block="refused", rule="block.refused"), ref(2): stands(block="bad")}
 
     found = planned(*newest(), image(1, **no), image(2, **no), standings=standings)
@@ -284,7 +286,7 @@ def test_plan_keeps_base_of_image_that_stays():
 @pytest.mark.parametrize("exploited", [True, False])
 def test_plan_keeps_base_while_anything_is_built_on_it(exploited):
     """The rule also holds for a base of a base, and for one that is blocked."""
-    of_bases = {"repository": BASE, "environments": ()}
+    of_bases: dict[str, Any] = {"repository": BASE, "environments": ()}
     bases = [image(50, **of_bases), *(image(n, 100 + n, **of_bases) for n in (60, 61, 62))]
     bases.append(image(51, bases=(50,), exploited=exploited, **of_bases))
 
@@ -427,7 +429,7 @@ def test_plan_archives_copy_of_image_that_is_already_archived():
     assert said[11] == said[14] == ("archive", "block.stands")
     assert said[12] == ("archive", "archive.owed")
     assert said[13] == said[20] == ("keep", "keep.belongs")
-    assert found.step(ref(11)).reason == f"it is a part of curated/hello@{ref(1).short}"
+    assert present(found.step(ref(11))).reason == f"it is a part of curated/hello@{ref(1).short}"
     assert [s.ref for s in found.changes] == [ref(11), ref(12), ref(14)]
     assert found.over == ()
 
@@ -477,7 +479,11 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
 
     found = plan_lifecycle(whole, RULES, NOW)
 
-    assert [found.step(ref(n)).rule for n in (1, 2, 99)] == ["age-out.orphaned", "age-out.orphaned", "keep.gone"]
+    assert [present(found.step(ref(n))).rule for n in (1, 2, 99)] == [
+        "age-out.orphaned",
+        "age-out.orphaned",
+        "keep.gone",
+    ]
 
 
 @pytest.mark.parametrize(("others", "why"), [
@@ -500,18 +506,18 @@ def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
 
     found = plan_lifecycle(whole, RULES, NOW)
 
-    step = found.step(ref(1))
+    step = present(found.step(ref(1)))
     if why:
         assert (step.action, step.rule, step.guards) == (Action.KEEP, "keep.orphaned", (step.reason,))
         assert step.reason.startswith(f"curated/hello@{ref(99).short}, which is gone, {why}")
-        assert found.step(ref(2)).rule == "keep.belongs"
+        assert present(found.step(ref(2))).rule == "keep.belongs"
     else:
-        assert (step.rule, found.step(ref(2)).rule) == ("age-out.orphaned", "age-out.orphaned")
+        assert (step.rule, present(found.step(ref(2))).rule) == ("age-out.orphaned", "age-out.orphaned")
 
 
 def test_plan_never_deletes_from_evidence_repository():
     """The input of the plan does not matter."""
-    where = {"repository": "evidence/execution/hello"}
+    where: dict[str, Any] = {"repository": "evidence/execution/hello"}
     found = planned(*newest(), image(1, **where), parts=[part(2, subject=77, **where)])
 
     assert (found[1][1], found[2][1]) == ("keep.evidence", "keep.evidence")
@@ -524,10 +530,10 @@ def test_plan_does_not_count_missing_images_as_newest():
 
     found = plan_lifecycle(whole, RULES, NOW)
 
-    assert [found.step(ref(n)).rule for n in (1, 2, 900, 901)] == [
+    assert [present(found.step(ref(n))).rule for n in (1, 2, 900, 901)] == [
         "keep.newest", "keep.newest", "keep.gone", "keep.gone",
     ]  # fmt: skip
-    assert [found.step(ref(n)).counted for n in (1, 2, 900, 901)] == [True, True, False, False]
+    assert [present(found.step(ref(n))).counted for n in (1, 2, 900, 901)] == [True, True, False, False]
 
 
 def test_plan_does_not_touch_image_missing_in_registry():
@@ -535,8 +541,8 @@ def test_plan_does_not_touch_image_missing_in_registry():
     there, gone = image(1), image(2, tags=())
     found = plan_lifecycle(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
 
-    assert found.step(ref(2)).rule == "keep.gone"
-    assert found.step(ref(1)).rule == "keep.newest"
+    assert present(found.step(ref(2))).rule == "keep.gone"
+    assert present(found.step(ref(1))).rule == "keep.newest"
 
 
 def test_plan_changes_nothing_in_repository_without_images():
@@ -594,7 +600,7 @@ def test_plan_step_shows_its_basis_and_guards():
     parts = [part(11, subject=1, size=5)]
     whole = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
     found = plan_lifecycle(whole, RULES, NOW)
-    step, follower, runs = found.step(ref(1)), found.step(ref(11)), found.step(ref(2))
+    step, follower, runs = present(found.step(ref(1))), present(found.step(ref(11))), present(found.step(ref(2)))
 
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
     assert (step.size, step.depends, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
@@ -741,7 +747,7 @@ def test_plan_only_keeps_or_blocks_blocked_image(whole):
     """The plan never deletes it; an image that was reopened is archived again."""
     found = plan_lifecycle(whole, RULES, NOW)
     for each in whole.images:
-        step = found.step(each.ref)
+        step = present(found.step(each.ref))
         if whole.standings[str(each.ref)].block and not step.belongs_to:
             assert step.action in (Action.KEEP, Action.BLOCK)
 

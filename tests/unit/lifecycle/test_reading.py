@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from supply_chain.lifecycle.rules import Action
 from supply_chain.lifecycle.snapshot import INDEXES, EvidenceSummary, Member
 from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Gate, TierName
+from tests.support.present import present
 from tests.support.records import FIRST, SECOND
 from tests.support.stock import NOW, RULES, ago, digest, image, newest, ref, stands, stored
 
@@ -62,11 +64,11 @@ def test_members_have_subjects_and_children_from_manifests(read, registry):
 ])  # fmt: skip
 def test_possible_children_of_unreadable_index_stay_with_it(read, registry, status, acts, rule):
     """An archived index cannot be pulled, so they stay with their evidence and are not archived."""
-    index = {"media_type": INDEXES[0], "status": StorageStatus(status)}
+    index: dict[str, Any] = {"media_type": INDEXES[0], "status": StorageStatus(status)}
     hold(registry, {"curated/hello": [
         stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
     ]})  # fmt: skip
-    unsigned = {"signed": False, "passed": None}
+    unsigned: dict[str, Any] = {"signed": False, "passed": None}
     whole = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
     found = plan_lifecycle(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
@@ -102,18 +104,18 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
     one = stored(1, pulled_at=ago(pulled) if pulled else None)
     signature, shared = tagged(2, 1), tagged(3, 1, also, end=".sbom")
     hold(registry, {"curated/hello": [*(each.stored for each in newest()), one, signature, shared]})
-    unknown = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
+    unknown: dict[str, Any] = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
     known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
 
     found = plan_lifecycle(read.read_snapshot(known, NOW), RULES, NOW)
 
-    assert [found.step(ref(n)).rule for n in (1, 2, 3)] == list(rules)
+    assert [present(found.step(ref(n))).rule for n in (1, 2, 3)] == list(rules)
     assert found.over == ()
 
 
 def test_archived_copy_is_identified_by_evidence(read, registry, world, make):
     """An archived manifest cannot be pulled."""
-    shelved = {"status": StorageStatus.ARCHIVED}
+    shelved: dict[str, Any] = {"status": StorageStatus.ARCHIVED}
     hold(registry, {"curated/hello": [stored(1, **shelved), stored(2, **shelved)]})
     record = record_of(make, (1, 2))
     world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
@@ -142,7 +144,7 @@ DARK = [
 @pytest.mark.parametrize(("record", "code"), DARK)
 def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, world, make, record, code):
     """Manifests with a readable record are no possible copies, and other repositories are planned."""
-    unsigned = {"signed": False, "passed": None}
+    unsigned: dict[str, Any] = {"signed": False, "passed": None}
     hold(registry, {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]})
     for number, said in ((1, record), (4, record_of(make, (4, 6)))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
@@ -165,7 +167,7 @@ def test_damaged_index_keeps_its_possible_children(read, registry):
     index = stored(3, media_type=INDEXES[0])
     hold(registry, {"curated/hello": [stored(1), index], "curated/shop": [stored(5)]})
     registry.registry.damage("curated/hello", digest(3))
-    unsigned = {"signed": False, "passed": None}
+    unsigned: dict[str, Any] = {"signed": False, "passed": None}
     images = (image(1, **unsigned), image(3, **unsigned), image(5, repository="curated/shop", **unsigned))
 
     found = plan_lifecycle(read.read_snapshot(images, NOW), RULES, NOW)
@@ -209,13 +211,13 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
 
     found = plan_lifecycle(read.read_snapshot((*images, gone) if listed else images, NOW), RULES, NOW)
 
-    assert [found.step(ref(n)).rule for n in (2, 11)] == [decided_by, decided_by]
-    assert found.step(ref(2)).evidenced is None
+    assert [present(found.step(ref(n))).rule for n in (2, 11)] == [decided_by, decided_by]
+    assert present(found.step(ref(2))).evidenced is None
 
 
 def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registry, world, make):
     """Its evidence stays too; an image with a record of its own is no copy."""
-    unsigned = {"signed": False, "passed": None}
+    unsigned: dict[str, Any] = {"signed": False, "passed": None}
     hold(registry, {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]})
     for number, said in ((1, DARK[1][0]), (3, record_of(make))):
         world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)

@@ -22,7 +22,7 @@ MAKERS = {
 
 def test_state_is_made_only_by_what_verified_it():
     """Another maker could pass an image to a step that it is not ready for."""
-    found = {name: set() for name in MAKERS}
+    found: dict[str, set[str]] = {name: set() for name in MAKERS}
     for directory in ("src", "flows", "tasks", "blocks"):
         for path in (ROOT / directory).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

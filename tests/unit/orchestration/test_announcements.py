@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from orchestration.announcements import WAITING, Announcer, announce, make_event
 from supply_chain.errors import EventNotTaken, EventUnreadable
@@ -15,13 +16,15 @@ from tests.support.builders import DIGEST, NOON
 PUSHED = Pushed(event="13cd", at=NOON, image=ImageRef(repository="dev/hello", digest=DIGEST), tag="3f2a1c0")
 
 
-class Client:
-    """Stands in for Prefect's client and answers in place of the server."""
+class Client(SyncPrefectClient):
+    """Prefect's client, which answers in place of the server."""
 
     def __init__(self, answer):
+        super().__init__("http://prefect/api")
         self.answer, self.asked = answer, []
 
-    def request(self, method, path, json):
+    def request(self, method, path, params=None, path_params=None, **kwargs):
+        json = kwargs["json"]
         self.asked.append((method, path, json))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -70,8 +73,8 @@ def test_announce_raises_other_error_if_prefect_rejects_event(answer):
 class Server(Client):
     """A client that answers with a count of runs."""
 
-    def request(self, method, path, json):
-        super().request(method, path, json)
+    def request(self, method, path, params=None, path_params=None, **kwargs):
+        super().request(method, path, **kwargs)
         return httpx.Response(200, json=3, request=httpx.Request(method, f"http://prefect{path}"))
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from orchestration import events, source
@@ -68,9 +69,7 @@ def test_posted_event_is_sent_before_return(monkeypatch, post, name, about, payl
     done = []
     monkeypatch.setattr(source, "now", lambda: NOON)
     monkeypatch.setattr(events, "emit_event", lambda **event: done.append(event))
-    monkeypatch.setattr(
-        events.EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: done.append("all are sent"))
-    )
+    monkeypatch.setattr(EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: done.append("all are sent")))
 
     post()
 

@@ -1,6 +1,7 @@
 """A flow run uses the code that the project's prefect.yaml declares, whatever the server says."""
 
 import os
+import runpy
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from prefect import flow_engine
+from prefect.client.schemas.objects import FlowRun
 
 from orchestration import flow_run
 from orchestration.flow_run import HARMLESS, ForeignRun, declared_entrypoint, give_way
@@ -89,7 +92,7 @@ def test_every_deployment_is_refused_without_declarations(tmp_path):
 async def test_run_without_deployment_is_refused():
     """Its command would come from the server alone."""
     with pytest.raises(ForeignRun, match="it has no deployment"):
-        await flow_run.load_declared_flow(SimpleNamespace(deployment_id=None))
+        await flow_run.load_declared_flow(FlowRun(flow_id=uuid4()))
 
 
 TEMPLATE = {
@@ -107,7 +110,7 @@ async def test_worker_uses_its_own_command_environment_and_directory(project, mo
     """The work pool's template and job variables cannot change them."""
     monkeypatch.setenv("OF_THE_WORKER", "here")
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
-    run = SimpleNamespace(id=uuid4(), name="a-run", deployment_id=None)
+    run = FlowRun(flow_id=uuid4(), name="a-run")
     job_class = worker_class("python -m own", project).job_configuration
 
     job = await job_class.from_template_and_values(TEMPLATE, {"command": "id", "env": {"LD_PRELOAD": "/tmp/x"}})
@@ -125,8 +128,8 @@ def test_flow_run_tags_its_subflows(monkeypatch):
     """Without the tags, the server would leave them Running if the run is killed."""
     seen = []
     for name in ("load_flow_from_flow_run", "TagsContext"):
-        monkeypatch.setattr(flow_run.flow_engine, name, None)
-    monkeypatch.setattr(flow_run.runpy, "run_module", lambda *_, **__: seen.append(flow_run.flow_engine.TagsContext))
+        monkeypatch.setattr(flow_engine, name, None)
+    monkeypatch.setattr(runpy, "run_module", lambda *_, **__: seen.append(vars(flow_engine)["TagsContext"]))
 
     flow_run.main()
 

@@ -11,6 +11,7 @@ from prefect.settings import get_current_settings
 
 from orchestration import locks
 from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
+from orchestration.steps import invocation
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ async def test_lock_reports_run_by_its_invocation(name):
         pass
 
     async def fails():
-        raise Failed(locks.invocation())
+        raise Failed(invocation())
 
     with pytest.raises(Failed) as error:
         await takes(name, fails)
@@ -251,7 +252,12 @@ async def test_abandoned_locks_does_not_count_as_waiting_run(name, run, monkeypa
     async with next_run_lock(f"{name} other"):
         pass
     opened, real = [], locks._open
-    monkeypatch.setattr(locks, "_open", lambda path: (opened.append(path.name), real(path))[1])
+
+    def opens(path):
+        opened.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(locks, "_open", opens)
 
     assert abandoned_locks() == (name,)
     assert opened == [name, f"{name} other"]

@@ -1,6 +1,7 @@
 """Prefork server: a forked run behaves like any other, and runs start without the server too."""
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -176,7 +177,7 @@ def test_fingerprint_changes_with_code(monkeypatch, tmp_path):
     room = tmp_path / "supply_chain"
     room.mkdir()
     (room / "a.py").write_text("1")
-    monkeypatch.setattr(warm.importlib, "import_module", lambda _: type("Room", (), {"__path__": [str(room)]}))
+    monkeypatch.setattr(importlib, "import_module", lambda _: type("Room", (), {"__path__": [str(room)]}))
     before = warm.fingerprint()
 
     (room / "b.py").write_text("1")

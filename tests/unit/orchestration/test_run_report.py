@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect.exceptions import PrefectException
@@ -173,7 +174,8 @@ async def told_of(number):
     )
     told = []
     async with report_run("hello") as story:
-        story._log = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
+        log: Any = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
+        story._log = log
         story.decided(verdict)
         await story.step("gate", result(1))
     return told

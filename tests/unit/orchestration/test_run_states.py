@@ -1,5 +1,7 @@
 """A refusal completes a run, in a state of its own name."""
 
+from prefect import State
+
 from orchestration.run_states import complete_refused
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
@@ -15,9 +17,16 @@ def verdict(*codes):
     )
 
 
+def state_of(verdict):
+    """Return the state that Prefect gives to a flow run with this result."""
+    state: object = complete_refused(verdict)
+    assert isinstance(state, State)
+    return state
+
+
 def test_refused_run_is_completed_with_name_refused():
     """A refusal is a result, so there is no alert and no retry."""
-    state = complete_refused(verdict("scan.high", "tests.failed", "scan.high"))
+    state = state_of(verdict("scan.high", "tests.failed", "scan.high"))
 
     assert (state.is_completed(), state.is_failed(), state.name) == (True, False, "Refused")
     assert state.message == "refused at the intake gate: scan.high, tests.failed"
@@ -27,11 +36,11 @@ async def test_verdict_is_result_of_refused_run():
     """The calling flow can see the refusal."""
     said = verdict("scan.high")
 
-    assert await complete_refused(said).aresult() == said
+    assert await state_of(said).aresult() == said
 
 
 def test_state_message_with_many_reasons_is_shortened():
     """Prefect limits the length; the verdict has every reason."""
-    state = complete_refused(verdict(*[f"scan.reason-{n}" for n in range(500)]))
+    state = state_of(verdict(*[f"scan.reason-{n}" for n in range(500)]))
 
     assert len(state.message) <= 900

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 import sys
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -175,9 +176,9 @@ def test_admission_notes_uncurated_base_and_uncommitted_changes(gate, changes, w
 @pytest.mark.parametrize("gate", Gate)
 def test_admission_notes_report_of_starter_database(gate, kind):
     """The starter database knows few vulnerabilities; at the intake gate it judges the source."""
-    field = "source_report" if gate is Gate.INTAKE else "report"
+    changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": report(kind=kind)}
 
-    verdict = evaluate(FACTS[gate](**{field: report(kind=kind)}), POLICIES[gate])
+    verdict = evaluate(FACTS[gate](**changes), POLICIES[gate])
 
     assert ["starter database" in note for note in verdict.notes] == ([True] if kind == "starter" else [])
 

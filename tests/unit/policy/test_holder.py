@@ -6,7 +6,7 @@ from supply_chain.evidence.statement import PROVENANCE, SIGNATURE
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import Holder
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import find_holder, read_intake_facts
 from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
@@ -45,6 +45,7 @@ def test_intake_gate_refuses_name_first_used_by_another_source(pieces, owner, pa
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
     verdict = evaluate(facts, INTAKE)
 
+    assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
@@ -68,7 +69,9 @@ def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
 
-    assert [reason.code for reason in evaluate(facts, INTAKE).reasons] == ["name.taken"]
+    verdict = evaluate(facts, INTAKE)
+    assert isinstance(verdict, Refused)
+    assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
 
 def test_intake_gate_admits_new_owner_named_in_register(pieces):

@@ -25,6 +25,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material
+from supply_chain.model.manifest import Service
 from supply_chain.model.tier import Gate
 from supply_chain.policy import rules
 from supply_chain.policy.facts import RequiredSoak
@@ -54,6 +55,7 @@ from tests.support.pieces import (
     names,
     where,
 )
+from tests.support.present import present
 
 
 @pytest.fixture
@@ -279,7 +281,7 @@ def test_intake_facts_contain_what_provenance_records(pieces, make):
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), None)
 
-    assert facts.provenance.uncurated == ("docker.io/python",)
+    assert present(facts.provenance).uncurated == ("docker.io/python",)
     assert facts.source == make.source(dirty=True)
     assert [each.digest for each in facts.evidence] == [digest]
 
@@ -299,6 +301,7 @@ def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make)
 
     facts = read_deploy_facts(CURATED, requirements(), store, make.noon, bases=())
 
+    assert isinstance(facts.manifest, Service)
     assert (facts.source, facts.manifest.environments) == (make.source(), ("staging", "production"))
     assert (unknown.source, unknown.manifest) == (None, None)
 
@@ -469,6 +472,7 @@ def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, sign
     with pytest.raises(ImageDamaged) if signed else nullcontext():
         found = read_release_facts(CURATED, store, damaged, (strange, BASE))
         verdict = evaluate(found, RELEASE)
+        assert isinstance(verdict, Refused)
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
 
@@ -613,7 +617,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
 
     facts = read_deploy_facts(CURATED, place, store, make.noon, bases=())
 
-    assert facts.soak.seconds == found
+    assert present(facts.soak).seconds == found
     assert facts.soak in [Soak.model_validate(each.predicate) for each in facts.evidence]
 
 

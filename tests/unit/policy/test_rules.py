@@ -2,6 +2,7 @@
 
 import inspect
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_required_checks_present_refuses_base_with_missing_check(make, which):
 @pytest.mark.parametrize("unknown", ["provenance", "holder"])
 def test_name_belongs_to_source_passes_if_builder_or_holder_is_unknown(unknown):
     """Another rule refuses missing provenance; a name without a holder goes to the first admitted source."""
-    known = {"holder": Holder(owner="somebody else")}
+    known: dict[str, Any] = {"holder": Holder(owner="somebody else")}
 
     assert codes(rules.name_belongs_to_source, intake_facts(**known)) == ["name.taken"]
     assert codes(rules.name_belongs_to_source, intake_facts(**{**known, unknown: None})) == []
@@ -391,6 +392,7 @@ def test_deploy_gate_requires_soak():
     """The rule also holds for a deployment by hand."""
     refused = evaluate(deploy_facts(environment=LATER), DEPLOY)
 
+    assert isinstance(refused, Refused)
     assert "soak.missing" in [reason.code for reason in refused.reasons]
 
 
@@ -413,7 +415,9 @@ def test_distribution_supported_refuses_unknown_distribution(make, distribution,
     accepted = deploy_facts(report=said.report, manifest=accepting)
     policy = DEPLOY
 
-    (reason,) = evaluate(said, policy).reasons
+    refused = evaluate(said, policy)
+    assert isinstance(refused, Refused)
+    (reason,) = refused.reasons
     assert reason.code == "scan.distribution-unknown"
     assert told in reason.fact
     (note,) = evaluate(accepted, policy).notes

@@ -22,6 +22,7 @@ from tests.support.facts import (
     rule,
 )
 from tests.support.facts import OFFERED as IMAGE
+from tests.support.present import present
 
 ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
 REASON = Reason(code="a.b", fact="f", remedy="r")
@@ -39,7 +40,7 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
     (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    verdict = last_verdict([found], Gate.INTAKE, IMAGE.digest).value
+    verdict = present(last_verdict([found], Gate.INTAKE, IMAGE.digest)).value
     assert verdict.passed is not bool(reasons)
     assert verdict.resource_uri == str(IMAGE)
     assert f"sha256:{verdict.policy.digest['sha256']}" == asked.digest
@@ -71,10 +72,10 @@ def test_refusal_survives_deletion_beside_the_image(world, make, kept):
 
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
 
-    assert not last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed
+    assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
     kept(at=120)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed, "a later yes counts"
+    assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
 
 
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
@@ -174,7 +175,7 @@ def test_admission_superseded_by_refusal_is_not_recorded(kept, world):
     with pytest.raises(GateOvertaken):
         kept(at=2, known=False)
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    assert not last_verdict(found, Gate.RELEASE, CURATED.digest).value.passed
+    assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
     kept(at=3)
     kept(at=3, more_rules=(rule(),), known=False)
     kept((REASON,), at=4, known=False)
@@ -198,7 +199,7 @@ def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, kept, w
 
     store = world.store(TierName.EXECUTION)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert last_verdict(found, Gate.INTAKE, CURATED.digest).value.passed is (words[-1] == "y")
+    assert present(last_verdict(found, Gate.INTAKE, CURATED.digest)).value.passed is (words[-1] == "y")
 
 
 @pytest.mark.parametrize("back", [1, 60, 299])
@@ -208,7 +209,7 @@ def test_verdict_after_clock_set_back_is_the_newest(world, make, kept, back):
     kept((REASON,), at=240 - back)
 
     (yes, no) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    last = last_verdict([yes, no], Gate.RELEASE, CURATED.digest)
+    last = present(last_verdict([yes, no], Gate.RELEASE, CURATED.digest))
     assert not last.value.passed
     assert last.at == make.noon + timedelta(seconds=240, microseconds=1)
 
@@ -266,4 +267,4 @@ def test_decide_records_refusals_only(world, make, gate, made):
     assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
     for place in verdict_places(ref, gate, admitted=False):
         (kept,) = store.verified(place, tier)
-        assert not last_verdict([kept], gate, ref.digest).value.passed
+        assert not present(last_verdict([kept], gate, ref.digest)).value.passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import SimpleNamespace
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
@@ -36,7 +37,7 @@ class Chain:
     """The images of one application by number; the image that was pushed last has the highest number."""
 
     pieces: Pieces
-    make: object
+    make: SimpleNamespace
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
     asked: int | None = 60

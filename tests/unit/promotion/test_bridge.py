@@ -1,6 +1,7 @@
 """The event bridge: it loses no push, is not blocked by one message, and keeps unreadable messages with the reason."""
 
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 
@@ -15,8 +16,8 @@ class Prefect:
     """Takes events after refusing `refuses` of them; `busy` promotions started by events are unfinished."""
 
     refuses: int = 0
-    taken: list = field(default_factory=list)
-    looks: list = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    looks: list[tuple[int, int]] = field(default_factory=list)
     busy: int = 0
 
     def unfinished(self):
@@ -38,22 +39,24 @@ class Prefect:
             raise EventNotTaken("Prefect did not accept it\ntry again")
 
 
+def ignore(seconds: float) -> None:
+    """Wait no time."""
+
+
 @pytest.fixture
 def carry():
     """Return a function that runs the bridge over messages until its queue is empty, and returns the final state."""
 
     def run(*bodies, refuses=0, down=0, busy=0):
-        queue, dead, prefect, waits, alive = Queue(down=down), Queue(), Prefect(refuses, busy=busy), [], []
+        queue, dead, prefect = Queue(down=down), Queue(), Prefect(refuses, busy=busy)
+        waits: list[float] = []
+        alive: list[bool] = []
+        clock = count(1)
         for body in bodies:
             queue.send(body)
 
-        def clock():
-            clock.now += 1
-            return clock.now
-
-        clock.now = 0
         with pytest.raises(Enough):
-            Bridge(queue, dead, prefect, waits.append, clock).run(lambda: alive.append(True))
+            Bridge(queue, dead, prefect, waits.append, lambda: float(next(clock))).run(lambda: alive.append(True))
         return queue, dead, prefect, [each for each in waits if each != PACE], alive
 
     return run
@@ -130,9 +133,12 @@ def test_flood_of_unreadable_messages_does_not_delay_push(carry):
     for body in (*["no json"] * 90, message(), *["no json"] * 90):
         held.send(body)
     seen = []
-    announcer = Prefect()
-    announcer.push = lambda pushed: seen.append(len(held.messages))
-    Bridge(held, Queue(), announcer, seen.append).carry()
+
+    class Announcer(Prefect):
+        def push(self, pushed):
+            seen.append(len(held.messages))
+
+    Bridge(held, Queue(), Announcer(), ignore).carry()
     assert seen == [181]
 
 
@@ -145,7 +151,7 @@ def test_redelivered_announced_message_is_deleted_without_new_event():
 
     queue, prefect = Busy(), Prefect()
     queue.send(message())
-    bridge = Bridge(queue, Queue(), prefect, [].append)
+    bridge = Bridge(queue, Queue(), prefect, ignore)
     for _ in range(2):
         with pytest.raises(AwsUnavailable):
             bridge.carry()
@@ -175,7 +181,7 @@ def test_message_refused_by_dead_letter_queue_blocks_nothing(takes, dead_bodies,
     dead.takes = takes
     queue.send("not json")
     queue.send(message())
-    bridge = Bridge(queue, dead, prefect, [].append)
+    bridge = Bridge(queue, dead, prefect, ignore)
 
     bridge.carry()
 
@@ -188,7 +194,7 @@ def test_unavailable_dead_letter_queue_loses_no_message():
     queue, dead = Queue(), Picky()
     dead.error = AwsUnavailable
     queue.send("not json")
-    bridge = Bridge(queue, dead, Prefect(), [].append)
+    bridge = Bridge(queue, dead, Prefect(), ignore)
 
     with pytest.raises(AwsUnavailable):
         bridge.carry()
@@ -203,7 +209,7 @@ def test_bridge_removes_as_many_messages_as_it_receives(body):
     queue = Queue()
     for _ in range(600):
         queue.send(body)
-    bridge = Bridge(queue, Queue(), Prefect(), [].append)
+    bridge = Bridge(queue, Queue(), Prefect(), ignore)
 
     for left in (400, 200, 0):
         bridge.carry()

@@ -30,10 +30,10 @@ class Simulation:
     lasts: float = 60.0
     late: float = 2.0
     now: float = 0.0
-    pushed: dict = field(default_factory=dict)  # application → number of its newest push
-    decided: dict = field(default_factory=dict)
-    runs: list = field(default_factory=list)  # (application or "" for all, begins, ends)
-    broken: list = field(default_factory=list)  # whether each of the next calls fails
+    pushed: dict[str, int] = field(default_factory=dict)  # application → number of its newest push
+    decided: dict[str, int] = field(default_factory=dict)
+    runs: list[tuple[str, float, float]] = field(default_factory=list)  # (application or "" for all, begins, ends)
+    broken: list[bool] = field(default_factory=list)  # whether each of the next calls fails
     most: int = 0
 
     def __post_init__(self):

@@ -10,6 +10,7 @@ from supply_chain.model.tier import TierName
 from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.observations import DRIFT, FIVE, look
+from tests.support.present import present
 
 
 def after(*looks):
@@ -36,22 +37,24 @@ def test_soak_restarts_if_container_started_later(earlier, looks):
     seen = look(5)
     remembered = after(look(0)).model_copy(update={"since": seen.started_at - earlier})
 
-    assert continue_soak(remembered, seen).looks == looks
+    assert present(continue_soak(remembered, seen)).looks == looks
 
 
 def test_finished_soak_is_reported_once():
     """It is not signed again at the next observation."""
     watch = after(look(0), look(10)).model_copy(update={"reported": 60})
 
-    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 60) is None
-    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 16 * 60) is None
+    longer = present(continue_soak(watch, look(15)))
+    assert find_complete_soak(longer, "staging", 60) is None
+    assert find_complete_soak(longer, "staging", 16 * 60) is None
 
 
 def test_soak_is_reported_again_for_longer_setting():
     """It is reported when the longer time is over."""
     watch = after(look(0), look(10)).model_copy(update={"reported": 60})
 
-    assert find_complete_soak(continue_soak(watch, look(15)), "staging", 15 * 60).asked == 15 * 60
+    longer = present(continue_soak(watch, look(15)))
+    assert present(find_complete_soak(longer, "staging", 15 * 60)).asked == 15 * 60
 
 
 def test_environment_without_soak_never_finishes_soak():

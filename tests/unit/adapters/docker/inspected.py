@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 DIGEST = "sha256:" + "ab" * 32
-INSPECTED = {
+INSPECTED: dict[str, Any] = {
     "Id": "c" * 64,
     "Name": "/staging-hello-1",
     "Image": DIGEST,

@@ -173,7 +173,11 @@ def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
     (tmp_path / "memory").write_text("no directory")
     done = CommandResult(0, "", "", 1.0)
 
-    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
+    def build():
+        time.sleep(0.1)
+        return done
+
+    assert guarded(LIMITS, (tmp_path,), build) is done
     assert not prepare_group("0123", "", LIMITS).limited
     assert "could not be set" in caplog.text
 
@@ -210,7 +214,11 @@ def test_guard_returns_result_of_build_within_limits(group, tmp_path):
     """A build within its limits is not disturbed."""
     done = CommandResult(0, "", "", 1.0)
 
-    assert guarded(LIMITS, (tmp_path,), lambda: (time.sleep(0.1), done)[1]) is done
+    def build():
+        time.sleep(0.1)
+        return done
+
+    assert guarded(LIMITS, (tmp_path,), build) is done
 
 
 def test_written_bytes_counts_upper_layer_and_writable_cache_mounts(tmp_path):

@@ -1,6 +1,7 @@
 """Tests of reading BuildKit's provenance in both SLSA versions, as real engines wrote it."""
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ MATERIALS = [
     {"uri": "https://files.test/a", "digest": {"sha1": "0"}},
 ]
 REQUEST = {"frontend": "dockerfile.v0", "args": {"build-arg:X": "1"}}
-V02 = {
+V02: dict[str, Any] = {
     "buildType": "https://mobyproject.org/buildkit@v1",
     "materials": MATERIALS,
     "invocation": {"configSource": {"entryPoint": "Dockerfile"}, "parameters": REQUEST},

@@ -7,6 +7,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import docker
 import docker.errors
@@ -40,6 +41,7 @@ from supply_chain.errors import (
 )
 from supply_chain.model.container import Change, ContainerSpec, Listener, Profile, profile
 from supply_chain.model.manifest import Runtime
+from tests.support.present import present
 from tests.unit.adapters.docker.inspected import DIGEST, INSPECTED
 
 
@@ -94,6 +96,11 @@ def test_translated_maps_engine_error_to_own_exception(doing, error, expected):
     assert type(translate_error(error, doing)) is expected
 
 
+def engine_of(client: Any) -> DockerEngine:
+    """Return the engine behind a stand-in of the SDK's client."""
+    return DockerEngine(client)
+
+
 class Creating:
     """Fake of an SDK client that records the options of a new container."""
 
@@ -110,7 +117,7 @@ def test_create_limits_file_size_if_requested(largest, ulimits):
     """The kernel enforces the limit; without a request the default of the engine applies."""
     client = Creating()
 
-    DockerEngine(client).create(
+    engine_of(client).create(
         ContainerSpec(image=DIGEST, name="n", labels={}, profile=profile(Runtime()), largest_file=largest)
     )
 
@@ -122,7 +129,7 @@ def test_translated_handles_every_error_class_of_the_sdk():
     classes = [c for _, c in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(c, DockerException)]
     assert len(classes) > 10
     for each in classes:
-        error = each.__new__(each)
+        error: Any = each.__new__(each)
         error.response, error.explanation = None, "trouble"
         told = translate_error(error, "work")
         assert isinstance(told, SupplyChainError)
@@ -138,7 +145,7 @@ def test_container_from_reads_inspected_container():
     assert found.command == ("/app", "serve")
     assert found.out_of_memory
     assert found.restarts == 2
-    assert found.started_at.microsecond == 500000
+    assert present(found.started_at).microsecond == 500000
     assert found.finished_at is None
     assert found.published[0].port == 18080
     assert found.profile.capabilities == ("CHOWN",)
@@ -249,14 +256,14 @@ def test_listeners_of_refuses_container_without_process(tmp_path):
 @pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])
 def test_listed_retries_if_an_image_disappears(gone: int) -> None:
     """Another run may remove an image, and the engine then fails the whole list."""
-    engine = Listing(gone)
+    engine: Any = Listing(gone)
     assert list_images(engine, "hello") == [{"Id": DIGEST}]
     assert engine.asked == ["hello"] * (gone + 1)
 
 
 def test_listed_raises_after_the_last_attempt() -> None:
     """The number of attempts is bounded."""
-    engine = Listing(LISTINGS)
+    engine: Any = Listing(LISTINGS)
     with pytest.raises(docker.errors.NotFound):
         list_images(engine)
     assert engine.asked == [None] * LISTINGS
@@ -266,7 +273,7 @@ def test_create_disables_health_check_of_image():
     """Its execs would hide those of others and push them out of the events that the engine keeps."""
     client = Creating()
 
-    DockerEngine(client).create(
+    engine_of(client).create(
         ContainerSpec(image=DIGEST, name="hello", labels={}, profile=Profile(user="1:1", memory=1, pids=1))
     )
 

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -56,7 +57,8 @@ def server(tmp_path, monkeypatch):
     """Serve `answers` (path to status, headers, body, or to a function that writes to the connection) by HTTPS;
     files.test counts as a public host."""
     certificate(tmp_path)
-    answers, asked = {}, []
+    answers: dict[str, Any] = {}
+    asked: list[tuple[str | None, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -187,7 +189,7 @@ def test_fetch_does_not_reveal_checksum_of_other_content(server, tmp_path):
     assert hashlib.sha256(b"other").hexdigest() not in str(error.value)
 
 
-def in_pieces(start, piece, end, then=lambda: None):
+def in_pieces(start, piece, end, *, then=lambda: None):
     """Return an answer that sends something every 0.05 seconds and is complete after three seconds."""
 
     def answer(file):

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -554,7 +555,7 @@ def test_damaged_repository_raises_or_yields_original_content(tmp_path_factory, 
             pass
 
 
-_SAMPLES: dict = {}
+_SAMPLES: dict[str, Any] = {}
 
 
 def _sample(factory):

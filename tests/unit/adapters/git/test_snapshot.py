@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.git import snapshot as adapter
+from supply_chain.adapters.git.repository import open_repository
 from supply_chain.adapters.git.snapshot import OLDEST, read_manifest_at, take_snapshot, verify_snapshot
 from supply_chain.development import snapshot as rules
 from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
@@ -767,7 +768,7 @@ def test_origin_is_the_copied_directory_even_if_path_is_replaced(hello, tmp_path
     other = tmp_path / "project"
     other.mkdir()
     moved = hello.with_name("moved")
-    opened = adapter.open_repository
+    opened = open_repository
 
     def swapped(root, budget):
         hello.rename(moved)

@@ -8,6 +8,7 @@ import lzma
 import random
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -17,7 +18,7 @@ from supply_chain.adapters.image.file_content import ContentStore, read_file
 
 KEY = b"aws_access_key_id = AKIA" + b"QWERTYUIOPASDFGH"
 NOISE = random.Random(1).randbytes(200_000)
-PACK = {
+PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.image.distribution import examine, parse_assignments
-from supply_chain.adapters.image.file_content import HEAD, ContentStore, read_file
+from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
 
 RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
@@ -20,7 +20,8 @@ OWN = "/var/lib/dpkg/status"
 
 
 def examined(files, links=None, conflicts=()):
-    made, keeper = Filesystem(), ContentStore(io.BytesIO())
+    made: Filesystem[FileContent] = Filesystem()
+    keeper = ContentStore(io.BytesIO())
     members = []
     for path, text in files.items():
         member = tarfile.TarInfo(path.lstrip("/"))

@@ -33,7 +33,7 @@ def directory(name, **fields):
 
 
 def laid(*layers):
-    files = Filesystem()
+    files: Filesystem[str] = Filesystem()
     for layer in layers:
         files.lay(iter(layer), lambda member: member.name)
     return files

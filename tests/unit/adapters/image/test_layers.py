@@ -7,6 +7,7 @@ import json
 import sys
 import tarfile
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
 from tests.support.content import Content
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_registry import MemoryRegistry
+from tests.support.present import present
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"
@@ -99,7 +101,7 @@ def engine(*unpacked, kind="gzip", config=None, changed=None):
 
 
 def rights(*unpacked, **kwargs):
-    return dict(read_contents(engine(*unpacked, **kwargs), "image", MIB).more_rights)
+    return dict(present(read_contents(engine(*unpacked, **kwargs), "image", MIB)).more_rights)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +161,8 @@ def test_file_restored_by_later_layer_is_present():
 @pytest.mark.parametrize("kind", ["gzip", "docker", "tar", "tar+zstd"])
 def test_layers_are_read_in_every_stored_form(kind):
     """Layers may be compressed or not, with media types of OCI or of Docker."""
-    pack = {"docker": gzip.compress, "tar+zstd": zstandard.compress}.get(kind, bytes)
-    stored = [pack(layer(SU))]
+    packs: dict[str, Callable[[bytes], bytes]] = {"docker": gzip.compress, "tar+zstd": zstandard.compress}
+    stored = [packs.get(kind, bytes)(layer(SU))]
 
     assert list(rights(*stored, kind=kind)) == ["/bin/su"]
 
@@ -177,6 +179,7 @@ def test_layers_are_read_in_every_stored_form(kind):
 def test_contents_name_platform_and_manifest_digest(config, platform):
     """The platform is read from the configuration of the image."""
     found = read_contents(engine(layer(), config=config), "image", MIB)
+    assert found is not None
 
     assert found.platform == platform
     assert found.digest.startswith("sha256:")
@@ -185,6 +188,7 @@ def test_contents_name_platform_and_manifest_digest(config, platform):
 def test_size_is_the_sum_of_all_unpacked_layers():
     """Files that a later layer hides count as well."""
     found = read_contents(engine(layer(entry("a", size=1000)), layer(entry("a", size=3000))), "image", MIB)
+    assert found is not None
 
     assert 4000 <= found.size <= 4000 + 2 * 512
 
@@ -208,8 +212,8 @@ def test_read_contents_returns_none_for_too_large_image(unpacked):
 def test_is_larger_measures_all_unpacked_layers(tmp_path, kind, most, larger):
     """Each member counts with its header, and the content is not inspected."""
     unpacked = [layer(entry("a", size=1000)), layer(entry("a", size=3000))]
-    pack = {"gzip": bytes, "docker": gzip.compress, "tar": bytes, "tar+zstd": zstandard.compress}[kind]
-    (content,) = engine(*map(pack, unpacked), kind=kind).archives.values()
+    packs: dict[str, Callable[[bytes], bytes]] = {"docker": gzip.compress, "tar+zstd": zstandard.compress}
+    (content,) = engine(*map(packs.get(kind, bytes), unpacked), kind=kind).archives.values()
     (tmp_path / "image.tar").write_bytes(content)
 
     assert is_larger(tmp_path / "image.tar", most) is larger
@@ -298,6 +302,7 @@ def test_any_layer_content_is_read_or_raises_check_not_made(content, wrapped):
 
 def foreign(*unpacked, **kwargs):
     found = read_contents(engine(*unpacked, **kwargs), "image", MIB)
+    assert found is not None
     return found.programs, dict(found.foreign)
 
 
@@ -376,6 +381,7 @@ def test_program_hidden_by_later_layer_is_not_listed(above):
 def test_program_may_be_foreign_and_have_more_rights():
     """Both findings are reported."""
     found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
+    assert found is not None
 
     assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
 
@@ -393,8 +399,8 @@ def test_secret_is_found_in_every_layer():
     made = engine(layer(hidden, known), layer(entry("opt/.wh.hidden")))
     digest = hashlib.sha256(known[1]).hexdigest()
 
-    everything = read_contents(made, "image", MIB).secrets
-    others = read_contents(made, "image", MIB, lambda sha256, _: sha256 == digest).secrets
+    everything = present(read_contents(made, "image", MIB)).secrets
+    others = present(read_contents(made, "image", MIB, lambda sha256, _: sha256 == digest)).secrets
 
     assert everything == ("/opt/hidden:2: GitHub token", "/opt/known:2: GitHub token")
     assert others == ("/opt/hidden:2: GitHub token",)
@@ -406,7 +412,9 @@ def test_secret_is_found_if_searched_file_replaces_it():
     digest = hashlib.sha256(copied[1]).hexdigest()
 
     for unpacked in ((written, copied), (copied, written)):
-        found = read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda sha256, _: sha256 == digest).secrets
+        found = present(
+            read_contents(engine(*map(layer, unpacked)), "image", MIB, lambda sha256, _: sha256 == digest)
+        ).secrets
         assert found == ("/opt/settings:1: GitHub token",)
 
 
@@ -424,6 +432,7 @@ def test_context_secret_is_omitted_only_if_check_secrets_read_it(tmp_path, conte
     (tmp_path / "dump").write_bytes(content)
 
     read = read_contents(engine(layer(text("opt/dump", content))), "image", 10 * MIB, SearchedFiles(tmp_path))
+    assert read is not None
 
     assert read.secrets == found
 
@@ -440,7 +449,7 @@ def test_secret_is_reported_with_normalised_path(name, path):
     """A path that merely begins like the directory of a package is not exempt."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
 
-    found = read_contents(engine(layer(text(name, key))), "image", MIB).secrets
+    found = present(read_contents(engine(layer(text(name, key))), "image", MIB)).secrets
 
     assert found == (f"{path}:1: private key",)
 
@@ -449,7 +458,9 @@ def test_secret_in_image_configuration_is_found():
     """Examples are environment variables and build arguments in the history."""
     config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": f"ARG T={TOKEN.decode()}"}]}
 
-    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+    assert present(read_contents(engine(layer(), config=config), "image", MIB)).secrets == (
+        "configuration:1: GitHub token",
+    )
 
 
 ESCAPED = "".join(f"\\u{letter:04x}" for letter in TOKEN)
@@ -464,7 +475,9 @@ def test_secret_in_configuration_is_found_in_any_json_notation(written):
     """JSON has escapes and permits duplicate names in an object."""
     config = f'{{"os": "linux", "architecture": "amd64", {written}}}'
 
-    assert read_contents(engine(layer(), config=config), "image", MIB).secrets == ("configuration:1: GitHub token",)
+    assert present(read_contents(engine(layer(), config=config), "image", MIB)).secrets == (
+        "configuration:1: GitHub token",
+    )
 
 
 def test_secret_in_file_name_is_found():
@@ -472,7 +485,7 @@ def test_secret_in_file_name_is_found():
     token = TOKEN.decode()
     names = [text("a", b""), entry(f"opt/{token}.txt"), entry("link", kind=tarfile.SYMTYPE, to=token)]
 
-    found = read_contents(engine(layer(*names), layer(entry(f"opt/.wh.{token}.txt"))), "image", MIB).secrets
+    found = present(read_contents(engine(layer(*names), layer(entry(f"opt/.wh.{token}.txt"))), "image", MIB)).secrets
 
     assert found == (
         "names in layer 1:2: GitHub token",
@@ -503,6 +516,7 @@ UNMARKED = {
 def test_text_in_any_unicode_encoding_is_searched(written):
     """Known formats of secrets are found, and the text is kept for the search for passwords."""
     found = read_contents(engine(layer(text("opt/a.reg", written))), "image", MIB)
+    assert found is not None
 
     assert found.secrets == ("/opt/a.reg:2: GitHub token",)
     assert found.texts == {"/opt/a.reg": written}
@@ -537,7 +551,7 @@ def test_every_context_file_is_searched_by_at_least_one_check(tmp_path, monkeypa
     image = engine(layer(*(text(f"opt/{name}", content) for name, content in FILES.items())))
 
     own = find_secrets(DETECT, tmp_path, lambda: datetime.now(UTC)).failed
-    other = read_contents(image, "image", 10 * MIB, SearchedFiles(tmp_path)).secrets
+    other = present(read_contents(image, "image", 10 * MIB, SearchedFiles(tmp_path))).secrets
 
     assert b"\0" not in FILES["compressed without zero bytes"]
     found = [each.removeprefix("/opt/").partition(":")[0] for each in (*own, *other) if "github token" in each.lower()]
@@ -563,6 +577,7 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
 
     reported = hashlib.sha256(word + b"\n").hexdigest()
     found = read_contents(made, "image", MIB, lambda sha256, _: sha256 == reported)
+    assert found is not None
 
     assert dict(found.texts) == {"/opt/app.conf": word}
 
@@ -576,6 +591,7 @@ def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, 
     content = word + b"\n" * path.endswith(".sh")
 
     found = read_contents(engine(layer(text(path, content))), "image", MIB, SearchedFiles(tmp_path))
+    assert found is not None
 
     assert list(found.texts) == [f"/{path}"] * searched
 
@@ -585,7 +601,7 @@ def test_variables_and_labels_of_the_image_are_kept_for_password_search():
     own = {"Env": ["PATH=/bin", f"DB_PASSWORD={'Zq8vT3m'}\nLw9"], "Labels": {"api_key": "hunter2", "b": "y"}}
     config = {"os": "linux", "architecture": "amd64", "config": own}
 
-    found = read_contents(engine(layer(), config=config), "image", MIB).texts
+    found = present(read_contents(engine(layer(), config=config), "image", MIB)).texts
     assert found == {"configuration": b"PATH=/bin\nDB_PASSWORD=Zq8vT3m Lw9\napi_key=hunter2\nb=y"}
     assert SecretSearch(DETECT).in_files(found) == (
         "configuration:2: Secret Keyword",
@@ -593,7 +609,7 @@ def test_variables_and_labels_of_the_image_are_kept_for_password_search():
     )
 
     for harmless in ({}, {"Env": None, "Labels": None}, {"Env": ["LEVEL=1"]}):
-        assert not read_contents(engine(layer(), config={**config, "config": harmless}), "image", MIB).texts
+        assert not present(read_contents(engine(layer(), config={**config, "config": harmless}), "image", MIB)).texts
 
 
 def test_unsearched_texts_are_reported(monkeypatch):
@@ -611,6 +627,7 @@ def test_unsearched_texts_are_reported(monkeypatch):
     known = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
 
     found = read_contents(made, "image", MIB, lambda sha256, _: sha256 in known)
+    assert found is not None
 
     assert sorted(found.texts) == ["/a/one", "/a/three"]
     assert found.unsearched == ("/a/two", "/b/large")
@@ -621,6 +638,7 @@ def test_files_with_equal_printable_names_hide_no_text():
     word = b"password = hunter2"
 
     found = read_contents(engine(layer(text("a\udcff", word), text("a\\xff", word + b"3"))), "image", MIB)
+    assert found is not None
 
     assert (list(found.texts), found.unsearched) == (["/a\\xff"], ("/a\\xff",))
 
@@ -660,7 +678,7 @@ def test_examine_image_reads_image_from_registry():
     found = examine_image(*shelf(layer(release), layer(zipped)))
 
     assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
-    assert found == read_contents(engine(layer(release), layer(zipped)), "image", MIB).examination
+    assert found == present(read_contents(engine(layer(release), layer(zipped)), "image", MIB)).examination
 
 
 @pytest.mark.parametrize("held", [shelf(b"rubbish" * 100), shelf(layer(), kind="tar+encrypted")])
@@ -729,8 +747,14 @@ def test_cancelled_run_inspects_no_texts():
     """There may be as many texts as files."""
     word = b"password = hunter2"
 
-    with Cancellation().nested() as scope, pytest.raises(Cancelled):
-        read_contents(engine(layer(text("a", word), text("b", word))), "image", MIB, lambda *_: scope.cancel() or False)
+    with Cancellation().nested() as scope:
+
+        def searches(*_):
+            scope.cancel()
+            return False
+
+        with pytest.raises(Cancelled):
+            read_contents(engine(layer(text("a", word), text("b", word))), "image", MIB, searches)
 
 
 def test_examine_image_fails_for_too_large_image(monkeypatch):
@@ -748,7 +772,7 @@ def test_private_key_in_package_directory_is_ignored():
         "app/vendor/key.pem", "app/node_modules/key.pem", "root/.m2/key.pem", "root/go/pkg/key.pem",
     )  # fmt: skip
 
-    found = read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB).secrets
+    found = present(read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB)).secrets
 
     assert [each for each in found if "private key" in each] == [
         "/app/node_modules/key.pem:1: private key",

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -317,7 +319,7 @@ def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
             said.append("ended")
             raise
 
-    def waits(futures, *, real=command.wait):
+    def waits(futures, *, real=wait):
         if len(futures) == 2:
             return real(futures)
         started.wait(10)
@@ -431,7 +433,7 @@ def test_run_logs_command_and_output_unless_quiet(caplog):
 def test_log_is_limited_for_a_flood_of_lines(caplog):
     """The log holds the first lines and a note that more followed; the callback receives all lines."""
     caplog.set_level(logging.INFO)
-    heard = []
+    heard: list[Any] = []
 
     run(
         [sys.executable, "-c", "import sys; sys.stderr.write('x\\n' * 20000)"],
@@ -457,7 +459,7 @@ def test_log_replaces_control_characters(caplog):
 
 def test_on_line_receives_complete_lines_in_order():
     """This includes a last line without a line end and a line longer than one chunk."""
-    told = []
+    told: list[str] = []
     script = (
         "import sys; w = sys.stdout.write; [w(f'{n}\\n') for n in range(50000)]; w('\\n' + 'x' * 200000 + '\\nend')"
     )
@@ -524,7 +526,7 @@ def test_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
 def test_exception_in_watch_ends_command_and_its_children(tmp_path, monkeypatch):
     """A command that has ended is not watched any more."""
     monkeypatch.setattr(command, "WATCH", 0.05)
-    note, looks = tmp_path / "pid", []
+    note, looks, late = tmp_path / "pid", [], []
 
     def watch():
         looks.append(1)
@@ -536,8 +538,8 @@ def test_exception_in_watch_ends_command_and_its_children(tmp_path, monkeypatch)
     assert looks and gone(pid_in(note))
     with pytest.raises(ToolTimedOut):
         SH.run("-c", "sleep 60", timeout=0.2, watch=lambda: None)
-    assert SH.run("-c", "exit 0", timeout=60, watch=lambda: looks.append("late")).status == 0
-    assert "late" not in looks
+    assert SH.run("-c", "exit 0", timeout=60, watch=lambda: late.append(1)).status == 0
+    assert not late
 
 
 def test_slow_watch_takes_little_of_the_running_time(monkeypatch):

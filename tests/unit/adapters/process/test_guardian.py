@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from supply_chain.adapters.process.guardian import Guardian
+from tests.support.present import present
 
 PARENT = """
 import sys, threading
@@ -63,7 +64,7 @@ def test_guardian_leaves_group_that_is_no_longer_guarded():
         pass
     left = group()
     with mine.guarding(left.pid):
-        mine._process.stdin.close()  # as at the end of this process
+        present(present(mine._process).stdin).close()  # as at the end of this process
         left.wait(20)
 
         mine._process = None
@@ -76,10 +77,10 @@ def test_guardian_that_was_killed_is_replaced():
     """The new guardian knows all groups that the old one guarded."""
     mine, first, second = Guardian(), group(), group()
     with mine.guarding(first.pid):
-        os.kill(mine._process.pid, signal.SIGKILL)
-        os.waitpid(mine._process.pid, 0)
+        os.kill(present(mine._process).pid, signal.SIGKILL)
+        os.waitpid(present(mine._process).pid, 0)
         with mine.guarding(second.pid):
-            mine._process.stdin.close()
+            present(present(mine._process).stdin).close()
             first.wait(20)
             second.wait(20)
             mine._process = None

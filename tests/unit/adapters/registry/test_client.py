@@ -53,7 +53,7 @@ class Server:
         if match := re.fullmatch(r"(.+)/blobs/uploads/(.*)", path):
             return self.upload(request, *match.groups())
         if match := re.fullmatch(r"(.+)/blobs/(.+)", path):
-            found = self.blobs.get(match.groups())
+            found = self.blobs.get((match[1], match[2]))
             return httpx.Response(200, content=found) if found is not None else httpx.Response(404)
         if match := re.fullmatch(r"(.+)/referrers/(.+)", path):
             return self.referrers(request, *match.groups())

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FIRST = Database(kind="starter", built=NOON, digest="xxh64:1")
 SECOND = FIRST.model_copy(update={"digest": "xxh64:2"})
 SBOM = Sbom(b'{"artifacts": []}', 7, "syft 1.2.3")
-REPORT = {
+REPORT: dict[str, Any] = {
     "matches": [
         {
             "vulnerability": {"id": "CVE-2026-0001", "severity": "High", "fix": {"versions": [], "state": "not-fixed"}},
@@ -169,7 +170,12 @@ def test_report_says_whether_database_knows_the_distribution(grype):
     """The lookup includes the codename; grype itself finds nothing for an unknown distribution and does not say so."""
     asked = []
     sbom = Sbom(b'{"artifacts": [], "distro": {"id": "debian", "versionCodename": "bookworm"}}', 7, "syft 1.2.3")
-    scanner, _ = grype(stdout=json.dumps(REPORT), knows=lambda distribution: bool(asked.append(distribution)))
+
+    def knows(distribution):
+        asked.append(distribution)
+        return False
+
+    scanner, _ = grype(stdout=json.dumps(REPORT), knows=knows)
 
     found = scanner.scan(sbom).distribution
 

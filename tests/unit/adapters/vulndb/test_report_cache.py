@@ -5,6 +5,7 @@ import pytest
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.errors import SettingInvalid
 from supply_chain.vulnerability.matching import Key
+from tests.support.present import present
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def report(make):
 @pytest.fixture
 def kept(tmp_path, report):
     results = ReportCache(tmp_path / "results")
-    results.put(Key.of_report(report), report)
+    results.put(present(Key.of_report(report)), report)
     return results
 
 
@@ -27,6 +28,7 @@ def file_in(kept):
 def test_cache_returns_report_only_for_its_key(kept, report):
     """The directory is accessible only for its owner."""
     key = Key.of_report(report)
+    assert key is not None
 
     assert kept.get(key) == report
     assert kept.get(key.model_copy(update={"version": "2"})) is None
@@ -37,7 +39,9 @@ def test_cache_ignores_report_under_the_name_of_another(kept, report, make):
     """A clean report copied over another one must have no effect."""
     other = report.model_copy(update={"sbom": "sha256:" + "c" * 64})
     kept.put(Key.of_report(other), other)
-    first, second = (next(kept.directory.glob(f"*/{Key.of_report(each).name}.json")) for each in (report, other))
+    first, second = (
+        next(kept.directory.glob(f"*/{present(Key.of_report(each)).name}.json")) for each in (report, other)
+    )
     first.write_bytes(second.read_bytes())
 
     assert kept.get(Key.of_report(report)) is None and kept.get(Key.of_report(other)) == other

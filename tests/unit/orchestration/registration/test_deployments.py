@@ -96,7 +96,7 @@ def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, kn
     script.write_text(f"#!/bin/sh\necho $OF_THE_SERVER no pool >&2; echo $* > asked; exit {status}\n")
     script.chmod(0o755)
     server = Server([{"id": "1", "name": "chain"}], [{"name": name, "flow_id": "1"} for name in known])
-    said = []
+    said: list[str] = []
 
     if fails:
         with pytest.raises(PartFailed, match=f"(?s){fails}"):
@@ -109,7 +109,7 @@ def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, kn
 
 def test_deploy_without_prefect_yaml_does_not_call_prefect(tmp_path):
     """Another project may register the deployments."""
-    said = []
+    said: list[str] = []
 
     deploy(tmp_path, [str(Path(sys.executable).with_name("missing"))], {}, Server([], []), said.append)
 

@@ -4,10 +4,11 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect import flow
+from prefect import State, flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
@@ -15,6 +16,7 @@ from orchestration import registration
 from orchestration.registration import ensure_abandoned, ensure_queues
 from orchestration.registration.abandoned_runs import abandoned_run_automations
 from supply_chain.errors import PartFailed, SettingInvalid
+from tests.support.present import present
 
 DECLARED = """
 definitions:
@@ -175,31 +177,33 @@ async def test_late_heartbeat_of_suspended_run_does_not_crash_it(ask, short_leas
         beat(late)
         killed = await client.create_flow_run(nothing, state=Running(), tags=["cscm"])
         beat(killed)
-        name, end = "", time.monotonic() + 120
+        name: str | None = None
+        end = time.monotonic() + 120
         while name != "Crashed" and time.monotonic() < end:
             await asyncio.sleep(2)
-            name = (await client.read_flow_run(killed.id)).state.name
+            name = present((await client.read_flow_run(killed.id)).state).name
 
         assert name == "Crashed"
-        assert (await client.read_flow_run(late.id)).state.name == state.name
+        assert present((await client.read_flow_run(late.id)).state).name == state.name
 
 
 async def test_abandoned_runs_become_crashed_and_no_others(ask, short_lease, beat):
     """A run killed while running and one taken but never started crash; runs of other teams never do."""
     async with get_client() as client:
-        states = (Running(), Pending(), Running(), Running())
+        states: list[State[Any]] = [Running(), Pending(), Running(), Running()]
         killed, taken, ended, alive = [
             await client.create_flow_run(nothing, state=state, tags=["cscm", "chain"]) for state in states
         ]
-        others = [await client.create_flow_run(nothing, state=state, tags=["b"]) for state in (Running(), Pending())]
+        others = [await client.create_flow_run(nothing, state=state, tags=["b"]) for state in states[:2]]
         for run in (*others, killed, ended, alive):
             beat(run)
         await client.set_flow_run_state(ended.id, Completed(name="Refused"))
-        names, end = [], time.monotonic() + 120
+        names: list[str | None] = []
+        end = time.monotonic() + 120
         while names[:2] != ["Crashed", "Crashed"] and time.monotonic() < end:
             await asyncio.sleep(2)
             beat(alive)
             runs = (killed, taken, ended, alive, *others)
-            names = [(await client.read_flow_run(run.id)).state.name for run in runs]
+            names = [present((await client.read_flow_run(run.id)).state).name for run in runs]
 
     assert names == ["Crashed", "Crashed", "Refused", "Running", "Running", "Pending"]
