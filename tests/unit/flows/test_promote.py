@@ -163,19 +163,19 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
 @pytest.mark.parametrize(("signed", "age", "leaves"), [(False, 20, True), (False, 61, False), (True, 20, False)])
 async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, signed, age, leaves):
     """Unsigned images of one team would otherwise take every slot of the queue for pushes."""
-    ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
+    ref, calls = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
     async def waits(_ref, _ports, seconds):
-        seen.append(seconds)
+        calls.append(seconds)
         return signed
 
     async def leave(why):
-        seen.append(why)
+        calls.append(why)
         return Pause(state=Scheduled())
 
     @asynccontextmanager
     async def lock(*_):
-        seen.append("lock")
+        calls.append("lock")
         yield
 
     for name, stand_in in (
@@ -188,8 +188,8 @@ async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, 
     with pytest.raises(Pause) if leaves else nullcontext():
         await promote(str(ref), return_state=True)
 
-    assert seen[0] == SOON
-    assert ("lock" in seen) is not leaves
+    assert calls[0] == SOON
+    assert ("lock" in calls) is not leaves
 
 
 @pytest.fixture

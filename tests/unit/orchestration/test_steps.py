@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -50,9 +51,13 @@ def gone(pid):
         return True
 
 
+def pair(a, *, b):
+    return a, b
+
+
 async def test_in_thread_passes_arguments_result_and_error():
     """The step behaves like a direct call."""
-    assert await in_thread(lambda a, *, b: (a, b), 1, b=2) == (1, 2)
+    assert await in_thread(pair, 1, b=2) == (1, 2)
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0)
 
@@ -136,7 +141,10 @@ class State:
 )
 async def test_only_temporary_errors_are_retried(result, again):
     """The error class decides."""
-    assert await is_retryable(None, None, State(result)) is again
+    unused: Any = None
+    state: Any = State(result)
+
+    assert await is_retryable(unused, unused, state) is again
 
 
 @step("add", run_name="add {b}", tags=["sums"])
@@ -153,7 +161,7 @@ async def wait_step(a):
     return a[0]
 
 
-class Large(list):
+class Large(list[int]):
     """A value that takes long to search."""
 
     def __iter__(self):
@@ -177,4 +185,5 @@ def test_step_is_task_with_retries_and_without_cache():
     assert (add_step.name, add_step.tags, add_step.retries, add_step.cache_policy) == ("add", {"sums"}, 3, NO_CACHE)
     assert (wait_step.task_run_name, wait_step.retries, wait_step.cache_policy) == ("wait", 0, NO_CACHE)
     assert add_step.retry_condition_fn is is_retryable
-    assert step("keep", cache_policy=RUN_ID, persist_result=True)(add_step.fn).cache_policy == RUN_ID
+    cached: Any = step("keep", cache_policy=RUN_ID, persist_result=True)(add_step.fn)
+    assert cached.cache_policy == RUN_ID
