@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from prefect.variables import Variable
 
-from flows import promote as flows
+from blocks import Tier, Workbench
 from flows.promote import promote
 from flows.reconcile import reconcile
 from orchestration import promotion_freeze
@@ -37,7 +37,7 @@ async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
     async def forbidden(*_):
         raise AssertionError("a frozen promotion went on")
 
-    for block in (flows.Tier, flows.Workbench):
+    for block in (Tier, Workbench):
         monkeypatch.setattr(block, "aload", forbidden)
     await set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
 
