@@ -1,0 +1,56 @@
+"""The ports of a tier: each tool gets the tier's own registry, credentials and key."""
+
+from pathlib import Path
+
+import pytest
+
+from blocks import Tier, Workbench
+from blocks.curation_ports import CurationPorts
+from supply_chain.adapters.process.command import Tool
+from supply_chain.model.tier import TierName
+
+REGISTRY = "localhost:4566"
+
+
+@pytest.fixture
+def ports(monkeypatch):
+    """Return the ports of a tier whose registry uses plain HTTP."""
+    tier = Tier.model_construct(
+        tier="curation", registry=REGISTRY, insecure_registry=True, signing_key="alias/curation",
+        trusted_keys={"development": "PEM"},
+    )  # fmt: skip
+    for name in ("session", "ecr"):
+        monkeypatch.setattr(Tier, name, type("Access", (), {"docker_config": None, "environment": dict})())
+    monkeypatch.setattr(Tier, "http", None)
+    monkeypatch.setattr(Workbench, "tool", lambda _, name: Tool(name, Path("/bin") / name, "1"))
+    return CurationPorts(tier, Workbench.model_construct())
+
+
+def test_tools_use_registry_of_tier(ports):
+    """Another registry would have other images under the same names."""
+    tools = {name: getattr(ports, name) for name in ("cosign", "crane", "syft", "skopeo")}
+
+    assert {name: each.tool.name for name, each in tools.items()} == {name: name for name in tools}
+    assert {(each.host, each.insecure) for each in tools.values()} == {(REGISTRY, True)}
+
+
+def test_evidence_is_signed_with_key_of_tier(ports):
+    """Others trust each tier's key for what is that tier's own."""
+    assert (ports.evidence.tier, ports.evidence.trusted) == (TierName.CURATION, {TierName.DEVELOPMENT: "PEM"})
+    assert ports.evidence.signer.key == "awskms:///alias/curation"
+    assert ports.evidence is ports.evidence
+
+
+async def test_ports_load_only_the_block_of_their_tier(monkeypatch):
+    """A worker of one tier needs no credentials of the others."""
+    loaded = []
+
+    async def load(name):
+        loaded.append(name)
+
+    for block in (Tier, Workbench):
+        monkeypatch.setattr(block, "aload", load)
+
+    await CurationPorts.aload()
+
+    assert loaded == ["curation", "workbench"]
