@@ -78,8 +78,8 @@ def layers_of(registry: Registry, evidence: EvidenceStore, cache: ContentCache) 
 def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, cache: ContentCache) -> bytes | None:
     """Return the manifest in the signed SBOM, cached because an SBOM is large; None if curation signed no SBOM."""
     where = f"manifest in the SBOM of {ref}"
-    if known := cache.get(where):
-        return known[0]
+    if cached := cache.get(where):
+        return cached[0]
     sbom = sbom_in(evidence.verified(ref, TierName.CURATION, SBOM), evidence.referrers.content)
     if sbom is None:
         return None

@@ -96,9 +96,9 @@ class ContainerHost(Setting):
     @property
     def storage(self) -> tuple[Path, ...]:
         """Directories where the engine keeps its images, or may keep them; empty for an engine on another machine."""
-        there = Path(self.machine.storage)
-        here = self.url.startswith("unix://") and there.is_dir()
-        return tuple(each for each in (there, CONTAINERD) if each.is_dir()) if here else ()
+        directory = Path(self.machine.storage)
+        here = self.url.startswith("unix://") and directory.is_dir()
+        return tuple(each for each in (directory, CONTAINERD) if each.is_dir()) if here else ()
 
     @property
     def url(self) -> str:

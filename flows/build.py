@@ -36,35 +36,35 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
     ports = await DevelopmentPorts.aload()
     async with snapshot_of(Path(path), revision, ports.workbench.find_excluded) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
-        async with report_run(manifest.name) as story, run_lock(lock_name("build", manifest.name)) as before:
-            story.add(application=manifest.name, owner=manifest.owner, source=source)
-            story.publish_under(None)
+        async with report_run(manifest.name) as reporter, run_lock(lock_name("build", manifest.name)) as before:
+            reporter.add(application=manifest.name, owner=manifest.owner, source=source)
+            reporter.publish_under(None)
             refusal, _ = await asyncio.gather(
-                story.step("name", check_name_step(snapshot, ports), _name_result),
+                reporter.step("name", check_name_step(snapshot, ports), _name_result),
                 in_thread(ports.remove_traces, manifest.name, before),
             )
             if refusal:
-                story.decided(refusal)
+                reporter.decided(refusal)
                 return complete_refused(refusal)
-            story.publish_under(manifest.name)
+            reporter.publish_under(manifest.name)
             try:
-                built = await story.step(
+                built = await reporter.step(
                     "build",
                     build_step(snapshot, ports, force),
                     lambda b: f"image {short(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}",
                 )
-                story.add(
+                reporter.add(
                     materials=built.materials, digest=built.digest, repository=development_repository(manifest.name)
                 )
-                tested = await story.step(
+                tested = await reporter.step(
                     "test",
                     test_step(built, snapshot, ports),
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
-                story.add(checks=tested.checks)
+                reporter.add(checks=tested.checks)
                 await in_thread(verify_snapshot, snapshot)
                 async with alongside(ports.remove_tests, built):
-                    return await story.step(
+                    return await reporter.step(
                         "offer",
                         offer_step(tested, manifest, ports),
                         lambda c: f"{c.ref.repository}@{c.ref.short}",

@@ -33,42 +33,42 @@ async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
     """
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
-    async with report_run(ref.application) as story, run_lock(lock_name("curate", ref.application)):
-        verdict, facts = await story.gate("intake gate", intake_gate_step(ref, ports))
-        story.add(digest=ref.digest, repository=ref.repository, checks=facts.checks, source=facts.source)
-        story.add(source_report=facts.source_report)
+    async with report_run(ref.application) as reporter, run_lock(lock_name("curate", ref.application)):
+        verdict, facts = await reporter.gate("intake gate", intake_gate_step(ref, ports))
+        reporter.add(digest=ref.digest, repository=ref.repository, checks=facts.checks, source=facts.source)
+        reporter.add(source_report=facts.source_report)
         if isinstance(verdict, Refused):
             return complete_refused(verdict)
-        return await _release(verdict, ports, story, force)
+        return await _release(verdict, ports, reporter, force)
 
 
 async def _release(
-    verdict: Admitted[IntakeFacts], ports: CurationPorts, story: RunReporter, force: bool
+    verdict: Admitted[IntakeFacts], ports: CurationPorts, reporter: RunReporter, force: bool
 ) -> CuratedImage | Refused:
     manifest = verdict.provenance.manifest
-    story.add(owner=manifest.owner)
-    stored = await story.step(
+    reporter.add(owner=manifest.owner)
+    stored = await reporter.step(
         "store",
         store_step(verdict, ports, force),
         lambda s: f"{s.ref.repository}:{s.tag}",
     )
-    story.add(repository=stored.ref.repository)
-    encrypted = await story.step(
+    reporter.add(repository=stored.ref.repository)
+    encrypted = await reporter.step(
         "encrypt",
         encrypt_step(stored, manifest, ports, force),
         lambda e: f"at rest with KMS key {e.key.rpartition('/')[2]}",
     )
-    scanned, report = await story.step(
+    scanned, report = await reporter.step(
         "scan",
         scan_step(encrypted, manifest, ports, force),
         lambda s: findings_summary(s[1]),
         proven=lambda s: s[0].proven,
     )
-    story.add(report=report)
-    last, _ = await story.gate("release gate", release_gate_step(scanned, ports))
+    reporter.add(report=report)
+    last, _ = await reporter.gate("release gate", release_gate_step(scanned, ports))
     if isinstance(last, Refused):
         return complete_refused(last)
-    return await story.step(
+    return await reporter.step(
         "sign",
         sign_step(scanned, last, ports, force),
         lambda c: "verified with the public key",

@@ -37,23 +37,23 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
     place = ports.workbench.environment(environment)
     host: ContainerHost = await ContainerHost.aload(place.host)
     ref = await in_thread(find, image, CURATED, ports.repositories)
-    async with report_run(ref.application) as story, run_lock(lock_name(DEPLOY, place.name, ref.application)):
-        return await _deploy(ref, place, host, ports, story, force)
+    async with report_run(ref.application) as reporter, run_lock(lock_name(DEPLOY, place.name, ref.application)):
+        return await _deploy(ref, place, host, ports, reporter, force)
 
 
 async def _deploy(
-    ref: ImageRef, place: Environment, host: ContainerHost, ports: ExecutionPorts, story: RunReporter, force: bool
+    ref: ImageRef, place: Environment, host: ContainerHost, ports: ExecutionPorts, reporter: RunReporter, force: bool
 ) -> Deployment | Refused:
-    story.add(digest=ref.digest, repository=ref.repository)
-    verdict, facts = await story.gate("deploy gate", deploy_gate_step(ref, place, ports))
+    reporter.add(digest=ref.digest, repository=ref.repository)
+    verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, place, ports))
     if isinstance(verdict, Refused):
         return complete_refused(verdict)
-    story.add(source=facts.source, report=facts.report, checks=facts.checks)
-    deployment = await story.step("deploy", deploy_step(verdict, place, host, ports, force), _how)
-    story.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
-    story.add_address(place.name, deployment.url)
+    reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
+    deployment = await reporter.step("deploy", deploy_step(verdict, place, host, ports, force), _how)
+    reporter.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
+    reporter.add_address(place.name, deployment.url)
     async with alongside(ports.remove_replaced, ref, host):
-        await story.step("monitor", monitor_step(place.name, ports, ref.application), _seen)
+        await reporter.step("monitor", monitor_step(place.name, ports, ref.application), _seen)
     return deployment
 
 

@@ -63,14 +63,14 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         return found
     if found.over:
         about = f"{found}. {'; '.join(found.over)}."
-        said = await asuspend_flow_run(
+        answer = await asuspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=about),
             timeout=PATIENCE,
             key=f"approval-{found.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
-        await sign_approval_step(found.digest, said.approve, said.by, said.reason, ports)
-        if not said.approve:
-            return complete_as("Rejected", f"rejected by {said.by}: {said.reason}", found)
+        await sign_approval_step(found.digest, answer.approve, answer.by, answer.reason, ports)
+        if not answer.approve:
+            return complete_as("Rejected", f"rejected by {answer.by}: {answer.reason}", found)
     found.hold_to(ports.workbench.rules(rules))  # the rules may have changed while the run waited
     return await _apply(found, ports)
 

@@ -129,11 +129,11 @@ async def _deploy(ref: ImageRef, wanted: Move, ports: ExecutionPorts) -> Deploym
 
 async def _sign_answers(image: str) -> None:
     """Sign a person's answer in this run's form, with the time at which it was sent, whatever move is due now."""
-    for answer, said in (await read_answers()).items():
+    for key, approval in (await read_answers()).items():
         ports = await ExecutionPorts.aload()
         ref = await in_thread(find, image, CURATED, ports.repositories)
-        await sign_decision_step(ref.with_digest(said.digest), said, ports, sent=True)
-        await forget_answer(answer)
+        await sign_decision_step(ref.with_digest(approval.digest), approval, ports, sent=True)
+        await forget_answer(key)
 
 
 def _unneeded(move: Move) -> Move:
@@ -157,7 +157,7 @@ async def approve(image: str, environment: str, by: Words, reason: Words, deny: 
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
     ref = await in_thread(find_stored, image, ports.repositories)
-    said = Approval(
+    approval = Approval(
         environment=place.name,
         digest=ref.digest,
         decision="denied" if deny else "approved",
@@ -165,13 +165,13 @@ async def approve(image: str, environment: str, by: Words, reason: Words, deny: 
         reason=reason,
         decided=now(),
     )
-    await sign_decision_step(ref, said, ports)
-    for note in _approval_notes(said, place, ref) if said.approved else ():
+    await sign_decision_step(ref, approval, ports)
+    for note in _approval_notes(approval, place, ref) if approval.approved else ():
         log.info("%s", plain_text(f"note: {note}"))
-    return said
+    return approval
 
 
-def _approval_notes(said: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
+def _approval_notes(approval: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
     """Yield the reasons why an approval does not count, or not yet."""
     if not place.asks:
         yield f"{place.name} requires no approval: there, an approval only overrides an earlier denial"

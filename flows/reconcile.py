@@ -54,12 +54,12 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Promotio
     if freeze := await active_freeze():
         return complete_frozen(freeze)
     ports = await PORTS[tier].aload()
-    rows, found, seen = [], [], set()
+    rows, found, visited = [], [], set()
     for only_shallow in _passes(tier, shallow=shallow):  # start first what is found quickly
         for move in await find_missed_step(ports, shallow=only_shallow):
-            if (key := (str(move.image), move.to, move.after)) in seen:
+            if (key := (str(move.image), move.to, move.after)) in visited:
                 continue
-            seen.add(key)
+            visited.add(key)
             found.append(move)
             active = not move.unreadable and await is_active(move)
             run = move.reason if move.unreadable else "runs already" if active else await start_promotion(move)

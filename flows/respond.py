@@ -61,8 +61,8 @@ async def alert(about: str, what: str, remedy: str) -> None:
     await notify(plain_text(f"{what}: {about}"), page, workbench.notify)
 
 
-def _fact(said: Any) -> str:
+def _fact(value: Any) -> str:
     """Return a deviation or a reason as one line."""
-    if isinstance(said, dict):
-        return plain_text(f"{said.get('code', '')}: {said.get('fact', '')}")[:500]
-    return plain_text(said)[:500]
+    if isinstance(value, dict):
+        return plain_text(f"{value.get('code', '')}: {value.get('fact', '')}")[:500]
+    return plain_text(value)[:500]

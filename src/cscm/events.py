@@ -39,10 +39,10 @@ def bridge(alive: Path | None) -> None:
 
     from orchestration.announcements import Announcer  # noqa: PLC0415
 
-    told = logging.StreamHandler()
-    told.setFormatter(logging.Formatter(FORMAT))
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(FORMAT))
     log = logging.getLogger("supply_chain.bridge")
-    log.addHandler(told)
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False  # no run owns these messages
     with get_client(sync_client=True) as client:
@@ -156,8 +156,8 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
 
 
 def _json_of(messages: Sequence[Message]) -> str:
-    kept = {"id", "sent", "reason", "body"}
-    return json.dumps([each.model_dump(mode="json", include=kept) for each in messages], indent=2)
+    fields = {"id", "sent", "reason", "body"}
+    return json.dumps([each.model_dump(mode="json", include=fields) for each in messages], indent=2)
 
 
 def _tell(message: Message, body: str) -> None:

@@ -36,13 +36,13 @@ def images(application: str | None, as_json: bool) -> None:
     Example:
       cscm images hello
     """
-    kept = _inventory()
-    if application and application not in kept.applications():
+    inventory = _inventory()
+    if application and application not in inventory.applications():
         raise ImageNotFound(
             f"The inventory has no image of an application {application!r}.\n"
             "`cscm images` lists all; `cscm inventory` reads the registry again."
         )
-    found = chain(kept.list_removed(application), kept.images(application))
+    found = chain(inventory.list_removed(application), inventory.images(application))
     if as_json:  # print one by one, because there may be many
         before = "["
         for image in found:
@@ -52,7 +52,7 @@ def images(application: str | None, as_json: bool) -> None:
         return
     rows = [reports.image_row(image) for image in found]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    click.echo(reports.freshness_line(kept.last_reconciled()), err=True)
+    click.echo(reports.freshness_line(inventory.last_reconciled()), err=True)
 
 
 @click.command()
@@ -68,15 +68,15 @@ def where(question: str, as_json: bool) -> None:
       cscm where CVE-2026-1234
       cscm where zlib1g@1:1.2.13
     """
-    asked, kept = parse_question(question), _inventory()
-    found = places_of(asked, kept)
+    asked, inventory = parse_question(question), _inventory()
+    found = places_of(asked, inventory)
     if as_json:
         click.echo(json_of(found))
     else:
         _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "match"))
     running = sum(1 for each in found if each.running)
     click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, {running} of them running", err=True)
-    click.echo(reports.freshness_line(kept.last_reconciled(), list_exclusions(kept, asked)), err=True)
+    click.echo(reports.freshness_line(inventory.last_reconciled(), list_exclusions(inventory, asked)), err=True)
 
 
 @click.command()

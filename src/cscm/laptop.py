@@ -60,14 +60,14 @@ def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
     return register
 
 
-def _tell_of(database: Any, told: Path) -> None:
+def _tell_of(database: Any, file: Path) -> None:
     """Post an event if the vulnerability database changed since the last call; there is none for the first database."""
-    before = told.read_text(encoding="ascii") if told.exists() else database.digest
+    before = file.read_text(encoding="ascii") if file.exists() else database.digest
     if database.digest != before:
         from orchestration.database_events import post_updated  # noqa: PLC0415
 
         post_updated(database.facts)
-    write_private(told, database.digest)
+    write_private(file, database.digest)
 
 
 @click.command()

@@ -32,8 +32,8 @@ Example:
 
 
 def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
-    there = find_project().glob("deployments/lifecycle/*.yaml")
-    return sorted(p.stem for p in there if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
+    files = find_project().glob("deployments/lifecycle/*.yaml")
+    return sorted(p.stem for p in files if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
 
 
 @click.group()

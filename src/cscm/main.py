@@ -268,9 +268,9 @@ def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> 
       cscm bases python python-build
     """
     project = find_project()
-    there = _bases_there(project)
-    if unknown := [name for name in names if name not in there]:
-        raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(there)}")
+    existing = _bases_there(project)
+    if unknown := [name for name in names if name not in existing]:
+        raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(existing)}")
     run("flows.bases:bases", as_json, verbose, names=list(names or BASES), project=str(project), force=force)
 
 

@@ -34,10 +34,10 @@ class Words(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text without surrounding blanks."""
-        said = value.strip()
-        if not 0 < len(said) <= MOST_WORDS:
+        text = value.strip()
+        if not 0 < len(text) <= MOST_WORDS:
             self.fail(f"write at least 1 and at most {MOST_WORDS} characters", param, ctx)
-        return said
+        return text
 
 
 class Image(click.ParamType[str]):

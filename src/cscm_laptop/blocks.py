@@ -26,7 +26,7 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
         registry=state.registry,
         insecure_registry=state.endpoint_url.startswith("http://"),
         signing_key=identity.signing_alias,
-        trusted_keys={each.value: known.public_key for each, known in state.identities.items()},
+        trusted_keys={each.value: key_owner.public_key for each, key_owner in state.identities.items()},
         storage_key=state.storage_key if name is TierName.CURATION else None,
         content_key=state.content_key if name in (TierName.CURATION, TierName.EXECUTION) else None,
     )
@@ -34,8 +34,8 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
 
 def bridge_of(state: LaptopState) -> Bridge:
     """Return the block of the bridge, with its own identity and its queues."""
-    known = state.bridge
-    return Bridge(aws=_credentials(state, known), role_arn=known.role_arn, pushed=known.queue, dead=known.dead)
+    bridge = state.bridge
+    return Bridge(aws=_credentials(state, bridge), role_arn=bridge.role_arn, pushed=bridge.queue, dead=bridge.dead)
 
 
 def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:

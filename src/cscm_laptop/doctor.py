@@ -160,14 +160,14 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     refused = _get(port, "/api/admin/version", None)[0] == 401
     yield check("prefect auth", "asked for" if refused else "open", "asked for", refused, again)
     status, settings = _get(port, "/api/admin/settings", auth)
-    known = status == 200 and isinstance(settings, dict)
-    yield check("prefect login", "accepted" if known else f"status {status}", "accepted", known, again)
-    wrong = wrong_batches(settings) if known else sorted(prefect_server.BATCHES)
+    accepted = status == 200 and isinstance(settings, dict)
+    yield check("prefect login", "accepted" if accepted else f"status {status}", "accepted", accepted, again)
+    wrong = wrong_batches(settings) if accepted else sorted(prefect_server.BATCHES)
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
-    if known:
+    if accepted:
         lost = declared_deployments(home.project) - registered_deployments(prefect_server.prefect_api(home, profile))
-        said = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
-        yield check("deployments", said, "all registered", not lost, UP)
+        found = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
+        yield check("deployments", found, "all registered", not lost, UP)
 
 
 def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:

@@ -80,9 +80,9 @@ def ask(url: str) -> Facts:
 def _why(url: str, error: Exception) -> str:
     """Return why no engine answers, and the remedy: an installed engine only has to be started."""
     socket = Path(url.removeprefix("unix://"))
-    said = "there is no such socket" if url.startswith("unix://") and not socket.exists() else error
+    reason = "there is no such socket" if url.startswith("unix://") and not socket.exists() else error
     started = "Docker Engine is installed: start it (as root: `cscm up`, or `systemctl start docker`)."
-    return f": {said}.\n{started if url == DEFAULT_URL and find_daemon() else REMEDY}"
+    return f": {reason}.\n{started if url == DEFAULT_URL and find_daemon() else REMEDY}"
 
 
 def find_daemon() -> str | None:

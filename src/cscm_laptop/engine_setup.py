@@ -67,8 +67,8 @@ def debian_release(os_release: Path) -> str | None:
         lines = os_release.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
-    known = dict(line.split("=", 1) for line in lines if "=" in line)
-    return known.get("VERSION_CODENAME", "").strip('"') if known.get("ID", "").strip('"') == "debian" else None
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    return fields.get("VERSION_CODENAME", "").strip('"') if fields.get("ID", "").strip('"') == "debian" else None
 
 
 def add_release(apt: Path, release: str, newer: str) -> None:

@@ -132,7 +132,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
 def _free_ports(profile: Profile, home: Home) -> None:
     """Raise `PortBusy` with every port that another program holds; called before anything is made."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    if taken := [said for service in services if (said := service.port_taken())]:
+    if taken := [message for service in services if (message := service.port_taken())]:
         raise PortBusy("\n".join(taken))
 
 

@@ -21,9 +21,9 @@ def lacks() -> list[str]:
 def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
     """Return what a user lacks to map other user ids: newuidmap(1), or a range in subuid(5) or subgid(5)."""
     missing = [] if shutil.which("newuidmap") else ["newuidmap"]
-    known = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
+    entries = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
     return missing + [
-        f"range in {file}" for file, lines in known if not any(line.startswith(f"{name}:") for line in lines)
+        f"range in {file}" for file, lines in entries if not any(line.startswith(f"{name}:") for line in lines)
     ]
 
 
@@ -40,8 +40,8 @@ def lacking() -> tuple[str, str] | None:
 def require() -> None:
     """Raise `ToolMissing` if no base can be made on this machine, before minutes are spent on other parts."""
     if found := lacking():
-        said, remedy = found
+        lack, remedy = found
         raise ToolMissing(
             "The base images are made with mmdebstrap, which without root needs user namespaces, and there is "
-            f"{said}.\nDo this {remedy}. Then run this again."
+            f"{lack}.\nDo this {remedy}. Then run this again."
         )

@@ -244,10 +244,10 @@ def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.e
 
     `NO_PROXY` also names this machine.
     """
-    kept = {key: value for key, value in environ.items() if not key.startswith(OURS_ALONE)}
+    inherited = {key: value for key, value in environ.items() if not key.startswith(OURS_ALONE)}
     for name in ("NO_PROXY", "no_proxy"):
-        kept[name] = ",".join(filter(None, [environ.get(name), HOST, "localhost"]))
-    return {**kept, **more}
+        inherited[name] = ",".join(filter(None, [environ.get(name), HOST, "localhost"]))
+    return {**inherited, **more}
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -61,14 +61,14 @@ async def read_answers() -> dict[str, Approval]:
         for each in await client.filter_flow_run_input(UUID(flow_run.id), "suspended-approval-", 200, set()):
             about = ANSWERED.fullmatch(each.key)
             try:
-                said = Decision.model_validate(each.decoded_value) if about else None
+                decision = Decision.model_validate(each.decoded_value) if about else None
             except ValidationError as error:
                 get_run_logger().warning("An answer is not valid, so the form is shown again: %s", plain_text(error))
                 await client.delete_flow_run_input(UUID(flow_run.id), each.key)
                 continue
-            if about and said:
+            if about and decision:
                 sent = min(each.created or now(), now())  # the server's clock may be ahead: sign no future time
-                found[each.key] = _make_approval(said, about[2], f"sha256:{about[1]}", sent)
+                found[each.key] = _make_approval(decision, about[2], f"sha256:{about[1]}", sent)
     return found
 
 
@@ -78,12 +78,12 @@ async def forget_answer(answer: str) -> None:
         await client.delete_flow_run_input(UUID(flow_run.id), answer)
 
 
-def _make_approval(said: Decision, environment: str, digest: str, sent: datetime) -> Approval:
+def _make_approval(decision: Decision, environment: str, digest: str, sent: datetime) -> Approval:
     return Approval(
         environment=environment,
         digest=digest,
-        decision="approved" if said.approve else "denied",
-        by=said.by,
-        reason=said.reason,
+        decision="approved" if decision.approve else "denied",
+        by=decision.by,
+        reason=decision.reason,
         decided=sent,
     )

@@ -105,14 +105,14 @@ async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         for holder in before:
             if holder.lease:
                 await client.release_concurrency_slots_with_lease(lease_id=holder.lease)
-        known = tuple(Holder(run=holder.run) for holder in before)[-REMEMBERED:]
+        earlier = tuple(Holder(run=holder.run) for holder in before)[-REMEMBERED:]
         mine = Holder(run=invocation())
-        _write(file, (*known, mine))
+        _write(file, (*earlier, mine))
         await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
         left = max(ANSWER, until - time.monotonic())
         async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
-            _write(file, (*known, mine.model_copy(update={"lease": _last_lease()})))
-            yield tuple(holder.run for holder in known)
+            _write(file, (*earlier, mine.model_copy(update={"lease": _last_lease()})))
+            yield tuple(holder.run for holder in earlier)
         _write(file, ())
 
 

@@ -26,12 +26,12 @@ async def notify(subject: str, body: str, block: str, *, once: str | None = None
     A message with the same `once` is not sent again within a day.
     """
     name, key = _place(once or "")
-    told = await _told(name) if once else {}
-    if key in told:
+    sent = await _told(name) if once else {}
+    if key in sent:
         return
     await cast(NotificationBlock, await Block.aload(block)).notify(body, subject)
     if once:
-        newest = sorted(told.items(), key=lambda each: each[1])[1 - MOST :]
+        newest = sorted(sent.items(), key=lambda each: each[1])[1 - MOST :]
         await Variable.aset(name, {**dict(newest), key: int(now().timestamp())}, overwrite=True)
 
 
@@ -46,8 +46,8 @@ async def _told(name: str) -> dict[str, int]:
 
     Two concurrent calls may overwrite each other's record; a message is then sent again.
     """
-    kept = await Variable.aget(name)
+    stored = await Variable.aget(name)
     since = (now() - AGAIN).timestamp()
-    if not isinstance(kept, dict):
+    if not isinstance(stored, dict):
         return {}
-    return {what: at for what, at in kept.items() if isinstance(at, int) and at > since}
+    return {what: at for what, at in stored.items() if isinstance(at, int) and at > since}

@@ -31,13 +31,13 @@ def main(path: str) -> int:
         socket.send_fds(connection, [len(asked).to_bytes(4, "big")], [1, 2])
         connection.sendall(asked)
         lines = connection.makefile("r", encoding="ascii")
-        said = lines.readline().split()
+        answer = lines.readline().split()
         connection.settimeout(None)
     except OSError:
-        said = []
-    if len(said) != 2 or said[0] != "pid":
+        answer = []
+    if len(answer) != 2 or answer[0] != "pid":
         os.execv(COLD[0], COLD)  # noqa: S606 # nosec B606 - no shell is wanted
-    run = int(said[1])
+    run = int(answer[1])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: _forward_signal(run, number))
     status = int((lines.readline().split() or ["", "1"])[1])  # without an answer, the run did not end well

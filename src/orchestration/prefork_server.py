@@ -114,8 +114,8 @@ def _receive_request(connection: socket.socket) -> tuple[dict[str, str], str, li
             raise ValueError("it went away")
         content += part
     connection.settimeout(None)
-    said = json.loads(content)
-    return said["environment"], said["directory"], list(outputs)
+    request = json.loads(content)
+    return request["environment"], request["directory"], list(outputs)
 
 
 def _run(connection: socket.socket, environment: dict[str, str], directory: str, outputs: list[int]) -> int:

@@ -14,11 +14,11 @@ async def active_freeze() -> PromotionFreeze | None:
 
     Promotions wait in that case too.
     """
-    said = await Variable.aget(VARIABLE)
-    if said is None:
+    value = await Variable.aget(VARIABLE)
+    if value is None:
         return None
     try:
-        return PromotionFreeze.model_validate(said)
+        return PromotionFreeze.model_validate(value)
     except ValidationError as error:
         raise SettingInvalid(
             f"The variable {VARIABLE} exists but is not a valid promotion freeze: {error.errors()[0]['msg']}\n"

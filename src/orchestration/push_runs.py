@@ -66,14 +66,14 @@ def _is_later(run: FlowRun, this: FlowRun, path: str, ref: str, pushed: str) -> 
     if run.created is None or this.created is None or run.created <= this.created:
         return False
     given = run.parameters
-    theirs, mine = _parse_time(given.get("pushed")), _parse_time(pushed)
-    return (given.get("path"), given.get("ref")) == (path, ref) and bool(theirs and mine and theirs > mine)
+    other, mine = _parse_time(given.get("pushed")), _parse_time(pushed)
+    return (given.get("path"), given.get("ref")) == (path, ref) and bool(other and mine and other > mine)
 
 
-def _parse_time(said: object) -> datetime | None:
+def _parse_time(value: object) -> datetime | None:
     """Return the time of a push as its event states it; None if that is no time, so that no run replaces another."""
     try:
-        return datetime.fromisoformat(str(said)).astimezone()
+        return datetime.fromisoformat(str(value)).astimezone()
     except (ValueError, OverflowError):
         return None
 

@@ -43,9 +43,9 @@ class RunReporter:
         self._run, self._log = flow_run.id, get_run_logger()
         self._addresses: dict[str, str] = {}
 
-    def add(self, **known: Any) -> None:
+    def add(self, **fields: Any) -> None:
         """Replace fields of the report."""
-        self.report = reports.RunReport.model_validate({**dict(self.report), **known})
+        self.report = reports.RunReport.model_validate({**dict(self.report), **fields})
 
     def publish_under(self, name: str | None) -> None:
         """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
@@ -77,22 +77,22 @@ class RunReporter:
         `say` describes the result; for a step that was `proven` earlier, its evidence is named too.
         """
         started = time.monotonic()
-        said, done = "cancelled", False
+        text, done = "cancelled", False
         try:
             result = await work
             proof = proven(result)
-            said, done = ": ".join(each for each in (proof and proof.describe(now()), say(result)) if each), True
+            text, done = ": ".join(each for each in (proof and proof.describe(now()), say(result)) if each), True
             return result
         except Exception as error:
-            said = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
+            text = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
-            step = reports.Step(name=name, seconds=time.monotonic() - started, said=said, done=done)
+            step = reports.Step(name=name, seconds=time.monotonic() - started, said=text, done=done)
             self.add(steps=(*self.report.steps, step))
-            short = said if done else said.partition(" — ")[0]  # the log shows the complete error next
+            short = text if done else text.partition(" — ")[0]  # the log shows the complete error next
             log.info("%s: %s (%.1f s) %s", plain_text(self.report.application), name, step.seconds, plain_text(short))
             if flow_run.id != self._run:  # a tier within a chain: write it to the chain's log too
-                self._log.info("%s (%.1f s) %s", name, step.seconds, plain_text(said))
+                self._log.info("%s (%.1f s) %s", name, step.seconds, plain_text(text))
 
     async def publish(self) -> None:
         """Write the report as artifacts of this run, unless it has no steps; each key keeps its history."""
@@ -106,8 +106,8 @@ class RunReporter:
         )
         if self.report.report:
             rows = reports.findings_table(self.report.report)
-            said = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
-            await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=said)
+            description = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
+            await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=description)
         for environment, address in self._addresses.items():
             await acreate_link_artifact(
                 key=artifact_key("running", environment, name),

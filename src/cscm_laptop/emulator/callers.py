@@ -32,8 +32,8 @@ def root_key(path: Path) -> tuple[str, str]:
         key = {"access_key_id": made, "secret_access_key": secrets.token_urlsafe(30)}
         write_durably(path, json.dumps(key).encode())
     try:
-        kept = json.loads(path.read_bytes())
-        return str(kept["access_key_id"]), str(kept["secret_access_key"])
+        stored = json.loads(path.read_bytes())
+        return str(stored["access_key_id"]), str(stored["secret_access_key"])
     except (ValueError, KeyError, TypeError):
         raise PartFailed(
             f"{path}, the key of the account's root, is damaged.\nRemove it, and a new one is made."

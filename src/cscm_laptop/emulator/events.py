@@ -24,8 +24,8 @@ def tell(record: Record, action: str, **more: str) -> None:
         "artifact-media-type": artifact_type(record),
         **{name.replace("_", "-"): value for name, value in more.items()},
     }
-    known = {name: value for name, value in detail.items() if value is not None}
-    entry = {"Source": "aws.ecr", "DetailType": f"ECR {kind} Action", "Detail": json.dumps(known), "Resources": []}
+    present = {name: value for name, value in detail.items() if value is not None}
+    entry = {"Source": "aws.ecr", "DetailType": f"ECR {kind} Action", "Detail": json.dumps(present), "Resources": []}
     upstream.publish_event(entry)
 
 

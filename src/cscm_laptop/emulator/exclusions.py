@@ -43,8 +43,8 @@ def deregister(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def listed(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return one page of the excluded principals."""
-    shown, more = page(excluded, lambda arn: (arn,), data, usual=100, most=1000)
-    return {"pullTimeUpdateExclusions": shown, **more}
+    arns, more = page(excluded, lambda arn: (arn,), data, usual=100, most=1000)
+    return {"pullTimeUpdateExclusions": arns, **more}
 
 
 def _principal(data: Mapping[str, Any]) -> str:

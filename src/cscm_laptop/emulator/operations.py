@@ -163,8 +163,8 @@ class Operations:
         types = within(filters["artifactTypes"], "filter.artifactTypes", 5) if filters.get("artifactTypes") else ()
         found = [each for each in records(name) if subject(each) == about and wanted in (ANY, status(each))]
         typed = [each for each in map(referrer, found) if not types or each.get("artifactType") in types]
-        shown, more = page(typed, lambda each: (each["digest"],), data, usual=20, most=50)
-        return {"referrers": shown, **more}
+        referrers, more = page(typed, lambda each: (each["digest"],), data, usual=20, most=50)
+        return {"referrers": referrers, **more}
 
     def batch_delete_image(self, data: Data) -> dict[str, Any]:
         """Delete tags and images."""
@@ -196,30 +196,30 @@ class Operations:
             ids = within(data["imageIds"], "imageIds", 100)
             asked = {(found := image_of(name, each))["imageDigest"]: found for each in ids}
             more: dict[str, str] = {}
-            shown = [each for each in asked.values() if chosen(each, filters, otherwise=ANY)]
+            images = [each for each in asked.values() if chosen(each, filters, otherwise=ANY)]
         else:
             listed = [each for each in everything if chosen(each, filters, otherwise=ACTIVE)]
-            shown, more = page(listed, lambda each: (each["imageDigest"],), data, usual=100, most=1000)
-        return {"imageDetails": [detail(each, everything) for each in shown], **more}
+            images, more = page(listed, lambda each: (each["imageDigest"],), data, usual=100, most=1000)
+        return {"imageDetails": [detail(each, everything) for each in images], **more}
 
     def list_images(self, data: Data) -> dict[str, Any]:
         """List digests and tags, one entry for each tag; only active images, unless the filter asks for others."""
         name, filters = repository_of(data), image_filters(data)
         listed = [each for each in records(name) if chosen(each, filters, otherwise=ACTIVE)]
         ids = [identity for record in listed for identity in identities(record)]
-        shown, more = page(ids, lambda i: (i["imageDigest"], i.get("imageTag", "")), data, usual=100, most=1000)
-        return {"imageIds": shown, **more}
+        images, more = page(ids, lambda i: (i["imageDigest"], i.get("imageTag", "")), data, usual=100, most=1000)
+        return {"imageIds": images, **more}
 
     def describe_repositories(self, data: Data) -> dict[str, Any]:
         """Describe the named repositories, or a page of all."""
         one_by_one(data, "repositoryNames")
         more: dict[str, str] = {}
         if names := data.get("repositoryNames"):
-            shown = [upstream.repositories[existing(each)] for each in within(names, "repositoryNames", 100)]
+            repositories = [upstream.repositories[existing(each)] for each in within(names, "repositoryNames", 100)]
         else:
             everything = upstream.repositories.values()
-            shown, more = page(everything, lambda each: (each["repositoryName"],), data, usual=100, most=1000)
-        return {"repositories": [shape(each) for each in shown], **more}
+            repositories, more = page(everything, lambda each: (each["repositoryName"],), data, usual=100, most=1000)
+        return {"repositories": [shape(each) for each in repositories], **more}
 
     def create_repository(self, data: Data) -> dict[str, Any]:
         """Create a repository."""
@@ -242,8 +242,8 @@ class Operations:
         digest = upstream.image_digest(text)
         if data.get("imageDigest", digest) != digest:
             raise ApiError("ImageDigestDoesNotMatchException", f"The manifest's digest is {digest}")
-        known = next((each for each in records(name) if each["imageDigest"] == digest), None)
-        if known and status(known) == ACTIVE and (not tag or tag in known["imageTags"]):
+        before = next((each for each in records(name) if each["imageDigest"] == digest), None)
+        if before and status(before) == ACTIVE and (not tag or tag in before["imageTags"]):
             raise ApiError(
                 "ImageAlreadyExistsException", f"Image with digest '{digest}' and tag '{tag}' already exists"
             )
@@ -251,8 +251,8 @@ class Operations:
             raise ApiError("ImageTagAlreadyExistsException", f"The tag '{tag}' exists and cannot be overwritten")
         kind = parsed(text).get("mediaType")
         typed = {"imageManifestMediaType": kind, **data} if kind else dict(data)
-        if not (known and tag in known["imageTags"]):
+        if not (before and tag in before["imageTags"]):
             theirs(upstream.put_image(typed))
-        self._catalogue.pushed(name, digest, tag, new=known is None)
+        self._catalogue.pushed(name, digest, tag, new=before is None)
         record = named(records(name), {"imageDigest": digest})
         return {"image": image(record, {"imageDigest": digest, **({"imageTag": tag} if tag else {})})}

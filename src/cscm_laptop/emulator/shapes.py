@@ -40,10 +40,10 @@ def image_of(name: str, identity: Identity) -> Record:
     except Unfound as unfound:
         if unfound.code != "ImageNotFound":
             raise ApiError(INVALID, str(unfound)) from unfound
-        known = f"imageDigest:'{identity.get('imageDigest')}', imageTag:'{identity.get('imageTag')}'"
+        wanted = f"imageDigest:'{identity.get('imageDigest')}', imageTag:'{identity.get('imageTag')}'"
         raise ApiError(
             "ImageNotFoundException",
-            f"The image with imageId {{{known}}} does not exist within the repository with name '{name}' "
+            f"The image with imageId {{{wanted}}} does not exist within the repository with name '{name}' "
             f"in the registry with id '{upstream.get_account_id()}'",
         ) from unfound
 

@@ -126,9 +126,9 @@ def _tidy() -> None:
             if not upstream.repositories.contains_scoped(*scope):
                 store.pop_scoped(*scope)
     for scope, records in upstream.images.all_items():
-        known = upstream.manifests.get_scoped(*scope, {})
-        kept = {r["imageDigest"]: known.get(r["imageDigest"]) or r["imageManifest"].encode() for r in records}
-        upstream.manifests.set_scoped(*scope, kept)
+        manifests = upstream.manifests.get_scoped(*scope, {})
+        listed = {r["imageDigest"]: manifests.get(r["imageDigest"]) or r["imageManifest"].encode() for r in records}
+        upstream.manifests.set_scoped(*scope, listed)
 
 
 def _without_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _download_part(http: httpx.Client, url: str, part: Path, progress: Progress)
 
 def _write(response: httpx.Response, part: Path, start: int, progress: Progress) -> None:
     length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
-    whole = start + length if length is not None else None
+    total = start + length if length is not None else None
     scope, reported = cancellation(), time.monotonic()
     with part.open("ab" if start else "wb") as file:
         for block in response.iter_raw():
@@ -158,11 +158,11 @@ def _write(response: httpx.Response, part: Path, start: int, progress: Progress)
                 raise Cancelled("The download was ended because the run was cancelled.")
             if time.monotonic() - reported > REPORT_EVERY:
                 reported = time.monotonic()
-                progress(_format_progress(file.tell(), whole))
+                progress(_format_progress(file.tell(), total))
         file.flush()
         os.fsync(file.fileno())
-    if whole is not None and _size(part) != whole:
-        raise httpx.ReadError(f"{_size(part)} bytes came of {whole}")
+    if total is not None and _size(part) != total:
+        raise httpx.ReadError(f"{_size(part)} bytes came of {total}")
 
 
 def _store_validator(response: httpx.Response, validator: Path) -> None:
@@ -186,9 +186,9 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _format_progress(have: int, whole: int | None) -> str:
-    if whole:
-        return f"{100 * have // whole}% of {whole / 1e6:.0f} MB"
+def _format_progress(have: int, total: int | None) -> str:
+    if total:
+        return f"{100 * have // total}% of {total / 1e6:.0f} MB"
     return f"{have / 1e6:.0f} MB"
 
 

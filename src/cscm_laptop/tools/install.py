@@ -83,8 +83,10 @@ def _find_go(pin: GoPin | SourcePin) -> str:
     Raises `ToolMissing` if there is none, or if its version is below `GO_MINIMUM`.
     """
     go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{GO_PLACE}")
-    said = run([go, "version"], name="go", timeout=30, environment={"GOTOOLCHAIN": "local"}, quiet=True) if go else None
-    version = re.search(r"go(\d+)\.(\d+)", said.stdout) if said else None
+    result = (
+        run([go, "version"], name="go", timeout=30, environment={"GOTOOLCHAIN": "local"}, quiet=True) if go else None
+    )
+    version = re.search(r"go(\d+)\.(\d+)", result.stdout) if result else None
     if go and version and (int(version[1]), int(version[2])) >= GO_MINIMUM:
         return go
     found = f"{go} is {version[0] if version else 'of an unknown version'}" if go else "Go is not on PATH"

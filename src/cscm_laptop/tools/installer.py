@@ -121,10 +121,10 @@ class Installer(Toolbox):
         Raises `ToolFailed` if the version is not the pinned one.
         """
         program.chmod(0o755)
-        said = read_version(name, pin, program)
-        if said != pin.version:
+        found = read_version(name, pin, program)
+        if found != pin.version:
             raise ToolFailed(
-                f"{name} was to be {pin.version} but says it is {said or 'nothing that can be read'}.\n"
+                f"{name} was to be {pin.version} but says it is {found or 'nothing that can be read'}.\n"
                 "Correct its entry in the pin file, or report this to its project."
             )
         place = self._place(name, pin, origin)

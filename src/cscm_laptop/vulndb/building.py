@@ -94,8 +94,8 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
 
 def _reason(error: SupplyChainError) -> str:
     """Return the last line of grype's message, without colours, time and level."""
-    said = re.sub(r"\x1b\[\d*m", "", str(error.args[0])).rpartition("\n")[0].splitlines()
-    return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", said[-1])[:300]
+    lines = re.sub(r"\x1b\[\d*m", "", str(error.args[0])).rpartition("\n")[0].splitlines()
+    return re.sub(r"^\[\d+\]\s+[A-Z]+\s+", "", lines[-1])[:300]
 
 
 def _build_starter(grype: Tool, directory: Path, feed: Path, progress: Progress) -> Database:

@@ -57,10 +57,10 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
 
 def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct these automations; return the names of those that were created or changed."""
-    there = {each["name"]: each for each in fetch_all("automations", ask)}
+    existing = {each["name"]: each for each in fetch_all("automations", ask)}
     changed = []
     for body in abandoned_run_automations():
-        found = there.get(body["name"])
+        found = existing.get(body["name"])
         if found is None:
             ask("POST", "/automations/", body)
         elif not is_up_to_date(found, body):

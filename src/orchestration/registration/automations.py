@@ -80,15 +80,15 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
     """
     wanted = read_automations(project / DIRECTORY)
     found = fetch_all("automations", ask)
-    known = {each["name"]: each for each in found}
+    existing = {each["name"]: each for each in found}
     action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
     changed = []
     for each in wanted:
         body = as_prefect(each, action)
-        if each.name not in known:
+        if each.name not in existing:
             ask("POST", "/automations/", body)
-        elif not is_up_to_date(known[each.name], body):
-            ask("PUT", f"/automations/{known[each.name]['id']}", body)
+        elif not is_up_to_date(existing[each.name], body):
+            ask("PUT", f"/automations/{existing[each.name]['id']}", body)
         else:
             continue
         changed.append(each.name)
@@ -99,9 +99,9 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
     """Return the automation in the form of Prefect's API; `action` is the action that notifies."""
     trigger, message = automation.trigger, automation.notify
     if action["type"] == "run-deployment":
-        told: dict[str, Any] = {"parameters": message.model_dump()}
+        parameters: dict[str, Any] = {"parameters": message.model_dump()}
     else:
-        told = {
+        parameters = {
             "subject": f"{message.what}: {message.about}",
             "body": f"{message.what}: {message.about}\n\n{message.remedy}",
         }
@@ -119,7 +119,7 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
             "for_each": [trigger.for_each],
             "within": trigger.within,
         },
-        "actions": [{**action, **told}],
+        "actions": [{**action, **parameters}],
     }
 
 
@@ -131,12 +131,12 @@ def is_up_to_date(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """
     trigger, asked_for = found["trigger"], wanted["trigger"]
     same = all(_normalize(trigger.get(key)) == _normalize(value) for key, value in asked_for.items() if key != "within")
-    (action,), (told,) = found["actions"] or [{}], wanted["actions"]
+    (action,), (wanted_action,) = found["actions"] or [{}], wanted["actions"]
     return (
         same
         and float(trigger.get("within") or 0) == asked_for["within"]
         and found["description"] == wanted["description"]
-        and all(action.get(key) == value for key, value in told.items())
+        and all(action.get(key) == value for key, value in wanted_action.items())
     )
 
 

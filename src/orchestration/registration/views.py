@@ -48,11 +48,11 @@ class View(Model):
             "tag": list(self.tags),
             "range": {"type": "span", "seconds": -3600 * self.hours},
         }
-        shown = {key: value for key, value in values.items() if value}
+        present = {key: value for key, value in values.items() if value}
         rest = {"object": "flowRun", "type": "", "operation": ""}
         return {
             "name": self.name,
-            "filters": [{"property": key, "value": value, **rest} for key, value in shown.items()],
+            "filters": [{"property": key, "value": value, **rest} for key, value in present.items()],
         }
 
 
@@ -76,8 +76,8 @@ def read_views(project: Path) -> tuple[View, ...]:
 def ensure_views(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the server's views from the document; return the names of those created or changed."""
     found = fetch_all("saved_searches", ask)
-    known = {each["name"]: each["filters"] for each in found}
-    changed = [view for view in read_views(project) if known.get(view.name) != view.as_prefect()["filters"]]
+    existing = {each["name"]: each["filters"] for each in found}
+    changed = [view for view in read_views(project) if existing.get(view.name) != view.as_prefect()["filters"]]
     for view in changed:
         ask("PUT", "/saved_searches/", view.as_prefect())
     return tuple(view.name for view in changed)

@@ -84,9 +84,9 @@ def _ensure(name: str, limit: int | None, pool: Pool, ask: PrefectApi) -> tuple[
     if limit != pool.limit:
         ask("PATCH", path, {"concurrency_limit": pool.limit})
         changed.append(name)
-    there = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
+    existing = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
     for queue in pool.queues:
-        found, wanted = there.get(queue.name), queue.as_prefect()
+        found, wanted = existing.get(queue.name), queue.as_prefect()
         if found is None:
             ask("POST", f"{path}/queues", {"name": queue.name, **wanted})
         elif any(found[key] != value for key, value in wanted.items()):

@@ -50,8 +50,8 @@ def python_range(window: Window) -> dict[str, Any]:
 
     If an end is not a Python version (a date, a hash), the range has grype's type for unknown versions.
     """
-    known = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
-    version: dict[str, Any] = {"type": "python" if known else "Unknown"}
+    valid = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
+    version: dict[str, Any] = {"type": "python" if valid else "Unknown"}
     if window != ALL:
         version["constraint"] = constraint(window)
     fix = {"version": window.fixed, "state": "fixed"} if window.fixed else {"state": "not-fixed"}

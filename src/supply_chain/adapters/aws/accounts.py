@@ -287,15 +287,15 @@ def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -
 
 def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> AccessKey:
     """Return the user's only access key: the one in `keys_file` if AWS knows it, else a new one (others deleted)."""
-    kept = read_keys(keys_file)
-    known = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
-    if who in kept and kept[who].access_key_id in known:
-        return kept[who]
-    for lost in known:
+    stored = read_keys(keys_file)
+    existing = [key["AccessKeyId"] for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+    if who in stored and stored[who].access_key_id in existing:
+        return stored[who]
+    for lost in existing:
         iam.delete_access_key(UserName=user, AccessKeyId=lost)
     made = iam.create_access_key(UserName=user)["AccessKey"]
     key = AccessKey(access_key_id=made["AccessKeyId"], secret_access_key=made["SecretAccessKey"])
-    write_private(keys_file, Keys.dump_json({**kept, who: key}, indent=2).decode())
+    write_private(keys_file, Keys.dump_json({**stored, who: key}, indent=2).decode())
     return key
 
 

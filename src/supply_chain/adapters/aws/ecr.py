@@ -100,9 +100,9 @@ class Ecr(EcrImages):
 
     def _repository(self, repository: str) -> dict[str, Any]:
         with translate_errors(f"look at the repository {repository}"), translate_missing(repository):
-            (described,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
-        known: dict[str, Any] = described
-        return known
+            (found,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
+        description: dict[str, Any] = found
+        return description
 
     def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:
         """Return the images below `prefix` whose digests start with `begins`, archived or not; this is not a pull."""

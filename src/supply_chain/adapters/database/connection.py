@@ -46,9 +46,9 @@ def connect(address: str) -> Engine:
     return engine
 
 
-def _parse_address(told: str) -> SettingInvalid:
+def _parse_address(address: str) -> SettingInvalid:
     return SettingInvalid(
-        f"{told!r} is not the address of an inventory.\n"
+        f"{address!r} is not the address of an inventory.\n"
         "Write sqlite:////absolute/path or postgresql+psycopg://user@host/database in the block `inventory`."
     )
 

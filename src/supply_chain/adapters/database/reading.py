@@ -64,13 +64,15 @@ def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[FleetImage]
     running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
     others = _read_other_containers(connection, {row.digest for row in rows})
     for row in rows:
-        known = json.loads(row.document) | {"gone": row.gone}
-        if known["scan"]:
-            known["scan"]["findings"] = findings.get(row.id, [])
+        document = json.loads(row.document) | {"gone": row.gone}
+        if document["scan"]:
+            document["scan"]["findings"] = findings.get(row.id, [])
         recorded = running.get(row.id, [])
         own = {each["container"] for each in recorded}
         more = [each for each in others.get(row.digest, ()) if each["container"] not in own]
-        yield FleetImage.model_validate({**known, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])})
+        yield FleetImage.model_validate(
+            {**document, "running": [*recorded, *more], "deployed": replaced.get(row.id, [])}
+        )
 
 
 def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[FleetImage, ...]:
@@ -106,10 +108,10 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
     running: Deployments = {}
     replaced: Deployments = {}
     documents = {row.id: json.loads(row.document) for row in rows}
-    shown = _read_observations(connection, [documents[number]["container"] for number in last.values()])
+    observations = _read_observations(connection, [documents[number]["container"] for number in last.values()])
     for row in rows:
         is_last = last[row.application, row.environment] == row.id
-        document = {**documents[row.id], **(shown.get(documents[row.id]["container"], {}) if is_last else {})}
+        document = {**documents[row.id], **(observations.get(documents[row.id]["container"], {}) if is_last else {})}
         (running if is_last else replaced).setdefault(row.image, []).append(document)
     return running, replaced
 
@@ -126,19 +128,19 @@ def _read_other_containers(connection: Connection, digests: Iterable[str]) -> di
     A container gets the environment and application of the deployment whose reverse proxy it is. Both are empty if no
     record says that it should run.
     """
-    shown = connection.execute(
+    containers = connection.execute(
         select(t.seen).where(t.seen.c.digest.in_(list(digests))).order_by(t.seen.c.host, t.seen.c.container)
     ).all()
     reverse_proxies = connection.execute(
         select(t.deployments.c.reverse_proxy, t.deployments.c.environment, t.images.c.application)
         .join(t.images, t.images.c.id == t.deployments.c.image)
-        .where(t.deployments.c.reverse_proxy.in_([row.container for row in shown]))
+        .where(t.deployments.c.reverse_proxy.in_([row.container for row in containers]))
     )
     of = {
         row.reverse_proxy: {"environment": row.environment, "application": row.application} for row in reverse_proxies
     }
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in shown:
+    for row in containers:
         found.setdefault(row.digest, []).append(
             {
                 "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,

@@ -30,8 +30,8 @@ def migrate(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         config = configuration(connection)
         head = ScriptDirectory.from_config(config).get_current_head()
-        known = MigrationContext.configure(connection, opts={"version_table": VERSION}).get_current_revision()
-        if known != head:
+        current = MigrationContext.configure(connection, opts={"version_table": VERSION}).get_current_revision()
+        if current != head:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             command.upgrade(config, "head")

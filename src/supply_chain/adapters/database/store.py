@@ -44,14 +44,14 @@ class SqlInventory:
         """Update what the registry lists about a repository's images; everything else about them stays."""
         now = {each.digest: each for each in manifests}
         with self._write_transaction("store what the registry lists") as connection:
-            kept = connection.execute(
+            rows = connection.execute(
                 select(t.images.c.id, t.images.c.digest, t.images.c.document).where(t.images.c.repository == repository)
             ).all()
-            for row in kept:
+            for row in rows:
                 if stored := now.get(row.digest):
-                    known, listed = json.loads(row.document), stored.model_dump(mode="json")
-                    if listed != known["stored"]:
-                        new = {"document": json.dumps({**known, "stored": listed}), "archived": is_archived(stored)}
+                    document, listed = json.loads(row.document), stored.model_dump(mode="json")
+                    if listed != document["stored"]:
+                        new = {"document": json.dumps({**document, "stored": listed}), "archived": is_archived(stored)}
                         connection.execute(update(t.images).where(t.images.c.id == row.id).values(new))
 
     def update_hosts(self, application: str, host_of: Callable[[str], str]) -> None:
@@ -59,9 +59,9 @@ class SqlInventory:
         of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
         with self._write_transaction("store the environments") as connection:
             for row in connection.execute(of.where(t.images.c.application == application)).all():
-                known, host = json.loads(row.document), host_of(row.environment)
-                if host != known["host"]:
-                    document = json.dumps({**known, "host": host})
+                before, host = json.loads(row.document), host_of(row.environment)
+                if host != before["host"]:
+                    document = json.dumps({**before, "host": host})
                     changed = update(t.deployments).where(t.deployments.c.id == row.id)
                     connection.execute(changed.values(document=document))
 
@@ -70,11 +70,11 @@ class SqlInventory:
         with self._write_transaction("forget images") as connection:
             forget(connection, list(refs))
 
-    def record_host(self, host: str, seen: Sequence[HostContainer], at: datetime) -> None:
+    def record_host(self, host: str, containers: Sequence[HostContainer], at: datetime) -> None:
         """Store the containers that a host reported at a time, in place of those it reported before."""
         with self._write_transaction("store what a host runs") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host == host))
-            rows = [{"host": host, "at": format_time(at), **each.model_dump()} for each in seen]
+            rows = [{"host": host, "at": format_time(at), **each.model_dump()} for each in containers]
             insert_all(connection, t.seen, rows)
 
     def mark_stale(self, application: str | None = None) -> None:
@@ -119,8 +119,8 @@ class SqlInventory:
     def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
         with self._read_transaction("list images") as connection:
-            there = list_refs(connection, _belongs_to(application) & ~t.images.c.gone)
-        for part in split_batches(there, AT_ONCE):
+            refs = list_refs(connection, _belongs_to(application) & ~t.images.c.gone)
+        for part in split_batches(refs, AT_ONCE):
             with self._read_transaction("read images") as connection:
                 images = tuple(read(connection, part))
             yield from (each for each in images if not each.gone)

@@ -73,19 +73,19 @@ def is_archived(stored: StoredManifest) -> bool:
 def _put_findings(connection: Connection, image: int, findings: Sequence[Finding]) -> None:
     documents = [finding.model_dump_json() for finding in findings]
     keys = [_key(document) for document in documents]
-    known = _ids(connection, t.findings, keys)
-    new = {key: each for key, each in zip(keys, findings, strict=True) if key not in known}
+    ids = _ids(connection, t.findings, keys)
+    new = {key: each for key, each in zip(keys, findings, strict=True) if key not in ids}
     _insert_new(
         connection, t.findings, [{"key": key, "document": f.model_dump_json()} for key, f in sorted(new.items())]
     )
-    known |= _ids(connection, t.findings, list(new))
+    ids |= _ids(connection, t.findings, list(new))
     names = [
-        {"finding": known[key], "name": name}
+        {"finding": ids[key], "name": name}
         for key, each in new.items()
         for name in sorted({clean_name(name.upper()) for name in (each.id, *each.aliases)})
     ]
     _insert_new(connection, t.finding_names, names)
-    rows = [{"image": image, "position": place, "finding": known[key]} for place, key in enumerate(keys)]
+    rows = [{"image": image, "position": place, "finding": ids[key]} for place, key in enumerate(keys)]
     insert_all(connection, t.found_in, rows)
 
 
@@ -104,17 +104,17 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
     if connection.execute(select(t.listed_in.c.sbom).where(t.listed_in.c.sbom == sbom).limit(1)).scalar():
         return  # equal digest, equal SBOM: its packages are stored already
     rows = {_key(json.dumps(each)): each for each in packages}
-    known = _ids(connection, t.packages, list(rows))
-    new = {key: each for key, each in sorted(rows.items()) if key not in known}
+    ids = _ids(connection, t.packages, list(rows))
+    new = {key: each for key, each in sorted(rows.items()) if key not in ids}
     _insert_new(connection, t.packages, [_package_row(key, name, purl) for key, (_, name, purl) in new.items()])
-    known |= _ids(connection, t.packages, list(new))
+    ids |= _ids(connection, t.packages, list(new))
     names = [
-        {"package": known[key], "position": place, "name": clean_name(name), "version": clean_name(version)}
+        {"package": ids[key], "position": place, "name": clean_name(name), "version": clean_name(version)}
         for key, each in new.items()
         for place, (name, version) in enumerate(sorted(list_package_names(each)))
     ]
     _insert_new(connection, t.package_names, names)
-    _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in known.values()])
+    _insert_new(connection, t.listed_in, [{"sbom": sbom, "package": number} for number in ids.values()])
 
 
 def clean_name(text: str) -> str:

@@ -140,11 +140,11 @@ class Buildx:
             done = docker.run("push", remote, timeout=900, check=False)
             docker.run("rmi", "--no-prune", remote, timeout=60, check=False, quiet=True)
         if done.status != 0:
-            said = (done.stderr or done.stdout)[-1000:].strip()
-            if tool_errors.is_engine_lost(said):
-                raise _engine_error(f"The image could not be pushed to {repository}", said)
-            kind = AccessDenied if tool_errors.is_denied(said) else RegistryUnavailable
-            raise kind(f"The image could not be pushed to {repository}: {said}\nNothing was offered; run it again.")
+            message = (done.stderr or done.stdout)[-1000:].strip()
+            if tool_errors.is_engine_lost(message):
+                raise _engine_error(f"The image could not be pushed to {repository}", message)
+            kind = AccessDenied if tool_errors.is_denied(message) else RegistryUnavailable
+            raise kind(f"The image could not be pushed to {repository}: {message}\nNothing was offered; run it again.")
         digest = self.registry.digest_of(repository, tag)
         if digest is None:
             raise RegistryFailed(f"{remote} is not there after its push.\nLook at the registry's log.")
@@ -218,35 +218,35 @@ BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
 
 
-def _build_error(order: BuildOrder, said: str, words: str = "") -> SupplyChainError:
+def _build_error(order: BuildOrder, message: str, words: str = "") -> SupplyChainError:
     """Return the error that explains why there is no image: the engine, a base, or the build itself.
 
     `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.
     """
-    what = f"The build of {order.target or 'the image'} failed: {said}\n"
-    if tool_errors.is_engine_lost(said):
-        return _engine_error(f"The build of {order.target or 'the image'} ended", said)
-    if order.target and f'target stage "{order.target}" could not be found' in said:
+    what = f"The build of {order.target or 'the image'} failed: {message}\n"
+    if tool_errors.is_engine_lost(message):
+        return _engine_error(f"The build of {order.target or 'the image'} ended", message)
+    if order.target and f'target stage "{order.target}" could not be found' in message:
         return DeclarationInvalid(
             f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
             "stage of the tests that name, or name it in test.stage."
         )
-    if DENIED in said:
+    if DENIED in message:
         return DockerfileRefused(
             f"{what}BuildKit was not allowed to take that in. Declare it in build.fetch, or remove it."
         )
-    if BASE in said and "not found" in said:
+    if BASE in message and "not found" in message:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
-    if BASE in said and tool_errors.is_transient(said):
+    if BASE in message and tool_errors.is_transient(message):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     if words:
         what += f"The step last said: {words}\n"
     return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 
 
-def _engine_error(what: str, said: str) -> EngineUnavailable:
+def _engine_error(what: str, message: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f"{what}, as the engine stopped answering: {said}\nStart it (`cscm up` on a laptop), and run the step again."
+        f"{what}, as the engine stopped answering: {message}\nStart it (`cscm up` on a laptop), and run the step again."
     )
 
 

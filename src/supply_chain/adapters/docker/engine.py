@@ -525,15 +525,15 @@ BUSY = ("address already in use", "port is already allocated")
 
 def translate_error(error: Exception, doing: str) -> SupplyChainError:
     """Return the error of this project for an error of the SDK."""
-    said = str(getattr(error, "explanation", None) or error)
-    what = f"The engine could not {doing}: {said}"
+    message = str(getattr(error, "explanation", None) or error)
+    what = f"The engine could not {doing}: {message}"
     # the rest of the message comes from the image
-    if "unable to start container process" in said or "no command specified" in said.lower():
+    if "unable to start container process" in message or "no command specified" in message.lower():
         return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
-    if tool_errors.is_disk_full(said):
+    if tool_errors.is_disk_full(message):
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
-        return _engine_error(error, said.lower(), what)
+        return _engine_error(error, message.lower(), what)
     if isinstance(error, RequestException) or type(error) is DockerException:
         return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
     return EngineFailed(f"{what}\nThe engine's own log says more.")

@@ -219,7 +219,7 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
     """
     net = proc / str(container.pid) / "net"
     try:
-        known = (net / "fib_trie").read_text()
+        addresses = (net / "fib_trie").read_text()
         lines = (net / "tcp").read_text().splitlines()[1:]
         lines += (net / "tcp6").read_text().splitlines()[1:] if (net / "tcp6").exists() else []
     except OSError as error:
@@ -227,7 +227,7 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
             f"The listening ports of {container.name} cannot be read: {error}\n"
             "The container has to run, and its engine on this machine, not in a virtual one."
         ) from error
-    if not any(re.search(rf"\b{re.escape(a)}\b", known) for a in container.networks.values() if a):
+    if not any(re.search(rf"\b{re.escape(a)}\b", addresses) for a in container.networks.values() if a):
         raise CheckNotMade(
             f"Process {container.pid} is not {container.name} on this machine.\n"
             "Run development where its engine runs, not in another machine or namespace."

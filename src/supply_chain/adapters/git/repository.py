@@ -363,9 +363,9 @@ def _check_format(common: int, name: str) -> None:
         with contextlib.suppress(KeyError):
             value = config.get((b"extensions",), key)
             if value.lower() != wanted:
-                shown = value.decode("utf-8", "replace")
+                text = value.decode("utf-8", "replace")
                 raise SourceInvalid(
-                    f"The git repository {name} is kept in a form that is not read (extensions.{key.decode()} {shown})."
+                    f"The git repository {name} is kept in a form that is not read (extensions.{key.decode()} {text})."
                     "\nBuild from a clone with SHA-1 objects and references in files."
                 )
 

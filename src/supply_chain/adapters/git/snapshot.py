@@ -92,9 +92,9 @@ def _state(path: Path) -> tuple[Mode | None, Digest | None]:
         return Mode.LINK, digest_of(os.fsencode(os.readlink(str(path))))  # noqa: PTH115 - not normalized
     if not stat.S_ISREG(mode):
         return None, None
-    kept = next((each for each in (Mode.FILE, Mode.EXECUTABLE) if each.permissions == stat.S_IMODE(mode)), None)
+    fitting = next((each for each in (Mode.FILE, Mode.EXECUTABLE) if each.permissions == stat.S_IMODE(mode)), None)
     with path.open("rb") as file:
-        return kept, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return fitting, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _take_with_manifest(

@@ -98,11 +98,11 @@ def _find_contradictions(
             yield Contradiction(
                 path=path, fact=f"it names {_format_distribution(*_name_and_version(parse_assignments(other)))}"
             )
-    for path, names, told in _release_files(files, keeper):
+    for path, names, stated in _release_files(files, keeper):
         if not family & set(names):
             yield Contradiction(path=path, fact=f"it is of {' or '.join(names)}")
-        elif name in names and told and version and not _same_version(told, version):
-            yield Contradiction(path=path, fact=f"it names the version {told}")
+        elif name in names and stated and version and not _same_version(stated, version):
+            yield Contradiction(path=path, fact=f"it names the version {stated}")
     for manager in managers:
         if name and not family & set(FAMILIES[manager]):
             yield Contradiction(path=OWN[manager][0], fact=f"it holds {manager}'s records")
@@ -131,9 +131,9 @@ def _release_files(files: Files, keeper: ContentStore) -> Iterator[tuple[str, tu
         if (text := _text(files, keeper, path)) is not None:
             yield path, names, next(iter(re.findall(r"\d+(?:\.\d+)*", text)), "")
     if (text := _text(files, keeper, "/etc/lsb-release")) is not None:
-        said = parse_assignments(text)
-        if name := said.get("DISTRIB_ID", "").lower():
-            yield "/etc/lsb-release", (name,), said.get("DISTRIB_RELEASE", "")
+        fields = parse_assignments(text)
+        if name := fields.get("DISTRIB_ID", "").lower():
+            yield "/etc/lsb-release", (name,), fields.get("DISTRIB_RELEASE", "")
 
 
 def _same_version(found: str, version: str) -> bool:

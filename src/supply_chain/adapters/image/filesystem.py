@@ -186,19 +186,19 @@ def _merge(lower: Node[T], layer: Node[T]) -> None:
     while waiting:
         below, above = waiting.pop()
         for name, node in above.children.items():
-            there = below.children.get(name)
+            existing = below.children.get(name)
             if node.hides:
                 below.children.pop(name, None)
             elif node.kind is not Kind.DIRECTORY:
                 below.children[name] = node
             else:
-                if there is None or there.kind is not Kind.DIRECTORY:
-                    there = below.children[name] = Node(Kind.DIRECTORY)
+                if existing is None or existing.kind is not Kind.DIRECTORY:
+                    existing = below.children[name] = Node(Kind.DIRECTORY)
                 elif node.opaque:
-                    there.children = {}
+                    existing.children = {}
                 if not node.implicit:
-                    there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
-                waiting.append((there, node))
+                    existing.mode, existing.uid, existing.gid = node.mode, node.uid, node.gid
+                waiting.append((existing, node))
 
 
 class _Layer(Generic[T]):
@@ -245,7 +245,7 @@ class _Layer(Generic[T]):
                 self._below.conflict(f"{escape_path(path)} is a directory that its own layer replaces")
 
     def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
-        there = parent.children.get(name)
+        existing = parent.children.get(name)
         if member.islnk():
             target = self._link_target(member.linkname)
             if target is None:
@@ -254,12 +254,12 @@ class _Layer(Generic[T]):
                     "does not hold"
                 )
                 target = self._below_target(member.linkname)
-            if target is None or target.kind is Kind.DIRECTORY or target is there:
+            if target is None or target.kind is Kind.DIRECTORY or target is existing:
                 self._below.conflict(f"{escape_path(member.name)} is a hard link to no file")
                 return
             parent.children[name] = node = target
-        elif member.isdir() and there is not None and there.kind is Kind.DIRECTORY:
-            node, node.implicit = there, False
+        elif member.isdir() and existing is not None and existing.kind is Kind.DIRECTORY:
+            node, node.implicit = existing, False
         else:
             kind = KINDS.get(member.type)
             if kind is None:
@@ -279,10 +279,10 @@ class _Layer(Generic[T]):
             self._below.conflict(f"{escape_path(member.name)} hides everything below, which overlayfs does not do")
 
     def _whiteout(self, parent: Node[T], name: str, member: tarfile.TarInfo) -> None:
-        there = parent.children.get(name)
+        existing = parent.children.get(name)
         if name in ("", ".", ".."):
             raise LayerInvalid(f"it has a whiteout of {name!r}")
-        if there is not None and not there.hides:
+        if existing is not None and not existing.hides:
             self._below.conflict(f"{escape_path(member.name)} hides what its own layer holds")
         elif not self._first:
             parent.children[name] = Node(Kind.DEVICE, hides=True)

@@ -58,20 +58,20 @@ IsSearched = Callable[[str, str | None], bool]
 
 
 def read_contents(
-    engine: Engine, image: str, most: int, known: IsSearched = lambda _sha256, _path: False
+    engine: Engine, image: str, most: int, is_searched: IsSearched = lambda _sha256, _path: False
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
-    Raises `CheckNotMade` if the image cannot be read. Secrets in files that are `known` are left out; it is called only
-    for files with a possible secret.
+    Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
+    out; it is called only for files with a possible secret.
     """
     with scratch("content") as work:
         path = work / "image.tar"
         if not engine.save(image, path, most + SLACK):
             return None
         try:
-            with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as kept:
-                return _contents(archive, most, ContentStore(kept), known)
+            with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
+                return _contents(archive, most, ContentStore(file), is_searched)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -85,7 +85,7 @@ class _TooLarge(Exception):
     """The image has more bytes than allowed."""
 
 
-def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: IsSearched) -> Contents:
+def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, is_searched: IsSearched) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
@@ -93,7 +93,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: 
     for layer in manifest["layers"]:
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
-    texts, unsearched = _collect_texts(image, known)
+    texts, unsearched = _collect_texts(image, is_searched)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -101,7 +101,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, known: 
         more_rights=_find_more_rights(image.files),
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
-        secrets=_find_secrets(image, described, known),
+        secrets=_find_secrets(image, described, is_searched),
         examination=examine(image.files, keeper),
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
@@ -296,7 +296,7 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
     )
 
 
-def _find_secrets(image: _Image, config: bytes, known: IsSearched) -> tuple[str, ...]:
+def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
@@ -306,7 +306,7 @@ def _find_secrets(image: _Image, config: bytes, known: IsSearched) -> tuple[str,
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.found
-        if not known(digest, None) and not (kind == PEM and _is_example(path))
+        if not is_searched(digest, None) and not (kind == PEM and _is_example(path))
     }
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
@@ -355,7 +355,7 @@ def _is_example(path: str) -> bool:
     return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
 
 
-def _collect_texts(image: _Image, known: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
     Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
@@ -367,7 +367,7 @@ def _collect_texts(image: _Image, known: IsSearched) -> tuple[dict[str, bytes], 
         if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = image.keeper.read(node.content)
-        if (content is not None and not _mentions_secret(content)) or known(node.content.sha256.hex(), path):
+        if (content is not None and not _mentions_secret(content)) or is_searched(node.content.sha256.hex(), path):
             continue
         name = escape_path(path)
         if content is None or len(content) > left or name in texts:
@@ -473,8 +473,8 @@ def examine_image(registry: Registry, ref: ImageRef) -> Examination:
     manifest = registry.manifest(ref)
     with scratch("examine") as work:
         try:
-            with (work / "files").open("w+b") as kept:
-                keeper = ContentStore(kept)
+            with (work / "files").open("w+b") as file:
+                keeper = ContentStore(file)
                 image = _Image(LARGEST_IMAGE, keeper, secrets=False)
                 for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
                     path = work / "layer"

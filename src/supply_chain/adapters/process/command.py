@@ -259,9 +259,9 @@ class Tool:
             watch=watch,
         )
         if check and done.status != 0:
-            said = (done.stderr or done.stdout)[-2000:].strip()
+            output = (done.stderr or done.stdout)[-2000:].strip()
             raise ToolFailed(
-                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {said}\n{WHOLE_OUTPUT}."
+                f"{self.name} {args[0] if args else ''} ended with status {done.status}: {output}\n{WHOLE_OUTPUT}."
             )
         return done
 
@@ -289,10 +289,12 @@ def run(
     scope = cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
-    kept, over = (_BoundedBuffer(keep // 2), _BoundedBuffer(keep // 2)), threading.Event()
+    buffers, over = (_BoundedBuffer(keep // 2), _BoundedBuffer(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
-        for talk in _stream_readers(process, kept, _line_logger(not quiet, on_line), _line_logger(False, on_line), over)
+        for talk in _stream_readers(
+            process, buffers, _line_logger(not quiet, on_line), _line_logger(False, on_line), over
+        )
     ]
     with _watch_end(process) as end, guardian.guarding(process.pid), scope.watching(process):
         if memory is not None:
@@ -300,7 +302,7 @@ def run(
         status = _wait_for_end(process, partial(_wait_for, end, name, timeout, watch), talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
-    done = CommandResult(status, kept[0].text(), kept[1].text(), time.monotonic() - started)
+    done = CommandResult(status, buffers[0].text(), buffers[1].text(), time.monotonic() - started)
     if full := status and next((line for line in _output_lines(done) if tool_errors.is_disk_full(line)), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
@@ -425,10 +427,10 @@ def _wait_for_end(
                 talk.join()
 
 
-Tell = Callable[[str], None] | None
+OnLine = Callable[[str], None] | None
 
 
-def _line_logger(loud: bool, on_line: Tell) -> Tell:
+def _line_logger(loud: bool, on_line: OnLine) -> OnLine:
     """Return the function that is called with every line that is not empty: it logs up to `LINES` lines if `loud`."""
     if not loud:
         return on_line
@@ -449,16 +451,16 @@ def _line_logger(loud: bool, on_line: Tell) -> Tell:
 
 def _stream_readers(
     process: subprocess.Popen[bytes],
-    kept: tuple[_BoundedBuffer, _BoundedBuffer],
-    tell_stderr: Tell,
-    tell_stdout: Tell,
+    buffers: tuple[_BoundedBuffer, _BoundedBuffer],
+    on_stderr: OnLine,
+    on_stdout: OnLine,
     over: threading.Event,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield, for each stream of a command, the function that reads it and its arguments."""
     if process.stdout:
-        yield _drain, process.stdout, kept[0], tell_stdout, over
+        yield _drain, process.stdout, buffers[0], on_stdout, over
     if process.stderr:
-        yield _drain, process.stderr, kept[1], tell_stderr, over
+        yield _drain, process.stderr, buffers[1], on_stderr, over
 
 
 def _readable(descriptor: int, seconds: float) -> bool:
@@ -468,7 +470,7 @@ def _readable(descriptor: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _drain(stream: IO[bytes], kept: _BoundedBuffer, tell: Tell, over: threading.Event) -> None:
+def _drain(stream: IO[bytes], buffer: _BoundedBuffer, on_line: OnLine, over: threading.Event) -> None:
     """Read a command's stream to its end; once the command is over, read only what is left in the pipe."""
     rest, left = b"", PIPE // CHUNK
     with stream:
@@ -482,19 +484,19 @@ def _drain(stream: IO[bytes], kept: _BoundedBuffer, tell: Tell, over: threading.
             if not data:
                 break
             left -= over.is_set()
-            kept.add(data)
-            if tell:
-                rest = _lines(rest + data, tell)
-    if tell and rest:
-        _lines(rest + b"\n", tell)
+            buffer.add(data)
+            if on_line:
+                rest = _lines(rest + data, on_line)
+    if on_line and rest:
+        _lines(rest + b"\n", on_line)
 
 
-def _lines(data: bytes, tell: Callable[[str], None]) -> bytes:
-    """Pass every complete line to `tell`; return the beginning of the last line, which is at most a chunk long."""
+def _lines(data: bytes, on_line: Callable[[str], None]) -> bytes:
+    """Pass every complete line to `on_line`; return the beginning of the last line, which is at most a chunk long."""
     *lines, rest = data.split(b"\n")
     if len(rest) > CHUNK:
         lines, rest = [*lines, rest], b""
     for line in lines:
         if text := line.decode("utf-8", "replace").rstrip():
-            tell(text)
+            on_line(text)
     return rest

@@ -29,31 +29,31 @@ _ENGINE_LOST = re.compile(
 )
 
 
-def is_transient(said: str) -> bool:
+def is_transient(output: str) -> bool:
     """Return whether a registry or AWS did not answer, or failed in a way that may pass."""
-    return bool(_PASSING.search(_NAMES.sub(" ", said)))
+    return bool(_PASSING.search(_NAMES.sub(" ", output)))
 
 
-def is_denied(said: str) -> bool:
+def is_denied(output: str) -> bool:
     """Return whether the role lacks a permission or the credentials were not accepted."""
-    return bool(_DENIED.search(_NAMES.sub(" ", said)))
+    return bool(_DENIED.search(_NAMES.sub(" ", output)))
 
 
-def is_not_found(said: str) -> bool:
+def is_not_found(output: str) -> bool:
     """Return whether the registry does not have the requested object."""
-    return bool(_ABSENT.search(_NAMES.sub(" ", said)))
+    return bool(_ABSENT.search(_NAMES.sub(" ", output)))
 
 
-def is_clock_skew(said: str) -> bool:
+def is_clock_skew(output: str) -> bool:
     """Return whether AWS rejected the request's time because this machine's clock is wrong."""
-    return bool(_SKEWED.search(_NAMES.sub(" ", said)))
+    return bool(_SKEWED.search(_NAMES.sub(" ", output)))
 
 
-def is_disk_full(said: str) -> bool:
+def is_disk_full(output: str) -> bool:
     """Return whether a disk is full."""
-    return bool(_FULL.search(_NAMES.sub(" ", said)))
+    return bool(_FULL.search(_NAMES.sub(" ", output)))
 
 
-def is_engine_lost(said: str) -> bool:
+def is_engine_lost(output: str) -> bool:
     """Return whether the connection to the engine was lost."""
-    return bool(_ENGINE_LOST.search(said))
+    return bool(_ENGINE_LOST.search(output))

@@ -101,8 +101,8 @@ class Registry:
 
     def _read_verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
         """Return content and media type at the path of a digest, from the cache or verified against the digest."""
-        if known := self._read_cached(path, digest):
-            return known
+        if cached := self._read_cached(path, digest):
+            return cached
         answer = read(path)
         _check_digest(answer.content, digest, what)
         media_type = answer.headers.get("Content-Type", MANIFEST)
@@ -110,8 +110,8 @@ class Registry:
         return answer.content, media_type
 
     def _read_cached(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
-        known = self.memory.get(path)
-        return known if known and digest_of(known[0]) == digest else None
+        cached = self.memory.get(path)
+        return cached if cached and digest_of(cached[0]) == digest else None
 
     def _read_cached_manifest(self, path: str) -> Answer:
         return self.http.call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
@@ -137,15 +137,15 @@ class Registry:
 
         Reading stops at the first piece beyond `size`. Raises `ImageDamaged` if size or digest differs.
         """
-        sha, seen = hashlib.sha256(), 0
+        sha, received = hashlib.sha256(), 0
         for chunk in self.http.chunks(f"{repository}/blobs/{digest}", f"a blob of {repository}"):
             sha.update(chunk)
-            seen += take(chunk)
-            if seen > size:
+            received += take(chunk)
+            if received > size:
                 break
-        if f"sha256:{sha.hexdigest()}" != digest or seen != size:
+        if f"sha256:{sha.hexdigest()}" != digest or received != size:
             raise ImageDamaged(
-                f"{repository} answers {digest} with {seen} bytes that are not it ({size} expected).\n"
+                f"{repository} answers {digest} with {received} bytes that are not it ({size} expected).\n"
                 "Do not use the image. Push it again from its source and look at the registry's storage."
             )
 
@@ -155,15 +155,15 @@ class Registry:
         A repository that does not exist has none. A registry without this endpoint raises an error.
         """
         found: list[Referrer] = []
-        seen: set[str] = set()
+        visited: set[str] = set()
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
             answer = self.http.call("GET", path, accept=INDEX, missing="NAME_UNKNOWN", most=LARGEST_PAGE)
             if answer.status == 404:
                 return ()
             found += parse_referrers(answer.content, subject)
-            seen.add(str(answer.response.url))
-            path = self.http.next_page(answer, seen)
+            visited.add(str(answer.response.url))
+            path = self.http.next_page(answer, visited)
         return tuple(found)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
@@ -183,8 +183,8 @@ class Registry:
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """Return the content of such a layer, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
-        if known := self._read_cached(path, digest):
-            return known[0]
+        if cached := self._read_cached(path, digest):
+            return cached[0]
         try:
             answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
         except BodyTooLarge:
@@ -283,10 +283,10 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise ImageDamaged(f"{ref} is not a manifest.\nFind out who pushed it; it is not used.")
-    said = value.get("mediaType", media_type)
-    if media_type and said != media_type.partition(";")[0].strip():
+    stated = value.get("mediaType", media_type)
+    if media_type and stated != media_type.partition(";")[0].strip():
         raise ImageDamaged(
-            f"{ref} calls itself {said!r} and is served as {media_type!r}: clients would read it differently.\n"
+            f"{ref} calls itself {stated!r} and is served as {media_type!r}: clients would read it differently.\n"
             "Do not use it. Find out who pushed it."
         )
     return value

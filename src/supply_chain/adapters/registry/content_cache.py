@@ -25,10 +25,10 @@ class ContentCache:
 
     def get(self, path: str) -> tuple[bytes, str] | None:
         """Return the cached content and media type; None if there is none."""
-        kept = self._files.read(*_cache_key(path))
-        if kept is None:
+        cached = self._files.read(*_cache_key(path))
+        if cached is None:
             return None
-        media_type, _, content = kept.partition(b"\n")
+        media_type, _, content = cached.partition(b"\n")
         return content, media_type.decode(errors="replace")
 
     def put(self, path: str, content: bytes, media_type: str) -> None:

@@ -84,7 +84,7 @@ class RegistryHttp:
         headers = {key: value for key, value in {"Accept": accept, "Content-Type": media_type}.items() if value}
         for attempt in range(TRIES):
             try:
-                with self._request(method, path, headers, content) as (answer, said):
+                with self._request(method, path, headers, content) as (answer, message):
                     if answer.status_code < 300:
                         return Answer(answer, b"" if method == "HEAD" else _read_body(answer, most, path))
             except RegistryUnavailable as error:
@@ -93,9 +93,9 @@ class RegistryHttp:
                 log.info("%s %s is asked for again: %s", method, path, plain_text(str(error.__cause__)))
             else:
                 break
-        if answer.status_code == 404 and missing is not None and missing in said:
-            return Answer(answer, said.encode())
-        raise _status_error(answer, said, f"{method} {path}")
+        if answer.status_code == 404 and missing is not None and missing in message:
+            return Answer(answer, message.encode())
+        raise _status_error(answer, message, f"{method} {path}")
 
     @contextmanager
     def _request(
@@ -113,40 +113,42 @@ class RegistryHttp:
                 for attempt in range(TRIES):
                     asked = self._client.stream(method, path, headers=headers, content=content, auth=self.credentials())
                     answer = stack.enter_context(asked)
-                    said = _beginning(answer) if answer.status_code >= 300 else ""
-                    expired = not renewed and (answer.status_code == 401 or EXPIRED in said.lower())
+                    message = _beginning(answer) if answer.status_code >= 300 else ""
+                    expired = not renewed and (answer.status_code == 401 or EXPIRED in message.lower())
                     seconds = 0.0 if expired else _retry_delay(answer, method, attempt)
                     if seconds is None or attempt + 1 == TRIES:
                         break
                     stack.close()
-                    self._wait_before_retry(f"{method} {path}", answer.status_code, said, seconds)
+                    self._wait_before_retry(f"{method} {path}", answer.status_code, message, seconds)
                     if expired:
                         self.renew()
                         renewed = True
-                yield answer, said
+                yield answer, message
         except httpx.HTTPError as error:
             raise _unavailable_error(self.host, error) from error
 
-    def _wait_before_retry(self, what: str, status: int, said: str, seconds: float) -> None:
-        log.info("the registry answered %d (%s): %s; retried in %.1f s", status, what, plain_text(said[:200]), seconds)
+    def _wait_before_retry(self, what: str, status: int, message: str, seconds: float) -> None:
+        log.info(
+            "the registry answered %d (%s): %s; retried in %.1f s", status, what, plain_text(message[:200]), seconds
+        )
         if seconds:
             self.wait(seconds)
 
     def chunks(self, path: str, what: str) -> Iterator[bytes]:
         """Yield the content at a path in pieces; it may have any size. `what` names it in an error."""
-        with self._request("GET", path) as (answer, said):
+        with self._request("GET", path) as (answer, message):
             if answer.status_code != 200:
-                raise _status_error(answer, said, what)
+                raise _status_error(answer, message, what)
             yield from answer.iter_bytes(CHUNK)
 
-    def next_page(self, answer: Answer, seen: Container[str]) -> str | None:
+    def next_page(self, answer: Answer, visited: Container[str]) -> str | None:
         """Return the address of the next page; raise `RegistryFailed` if it is at another host or was read already."""
         link = answer.response.links.get("next", {}).get("url")
         if not link:
             return None
         address = answer.response.url.join(link)
         base = self._client.base_url
-        if (address.scheme, address.netloc) != (base.scheme, base.netloc) or str(address) in seen:
+        if (address.scheme, address.netloc) != (base.scheme, base.netloc) or str(address) in visited:
             raise RegistryFailed(
                 f"{self.host} names {address} as its next page.\n"
                 "A list that leads to another host or in a circle is not read."
@@ -207,19 +209,19 @@ def _retry_delay(answer: httpx.Response, method: str, attempt: int) -> float | N
 
 def _retry_after(answer: httpx.Response) -> float | None:
     """Return the seconds that an answer asks to wait (RFC 9110, "Retry-After": a number of seconds or a date)."""
-    said = answer.headers.get("Retry-After", "").strip()
-    if said.isascii() and said.isdigit():
-        return float(said)
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
 
 
 def _beginning(answer: httpx.Response) -> str:
     """Return up to 500 characters from the beginning of a failure's body."""
-    said = next(answer.iter_bytes(CHUNK), b"")
-    return said.decode("utf-8", "replace")[:500]
+    content = next(answer.iter_bytes(CHUNK), b"")
+    return content.decode("utf-8", "replace")[:500]
 
 
 def _unavailable_error(host: str, error: Exception) -> RegistryUnavailable:
@@ -228,20 +230,21 @@ def _unavailable_error(host: str, error: Exception) -> RegistryUnavailable:
     )
 
 
-def _status_error(answer: httpx.Response, said: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
+def _status_error(answer: httpx.Response, message: str, what: str) -> RegistryFailed | AccessDenied | ImageNotFound:
     if answer.status_code in (401, 403):
         return AccessDenied(
-            f"The registry does not let this tier's role do this ({what}): {said}\n"
+            f"The registry does not let this tier's role do this ({what}): {message}\n"
             "Each tier may read and write only what its policy in deployments/iam allows."
         )
     if answer.status_code == 404:
         return ImageNotFound(
-            f"The registry has no such thing ({what}): {said}\nCheck the reference; `cscm status` shows the registry."
+            f"The registry has no such thing ({what}): {message}\n"
+            "Check the reference; `cscm status` shows the registry."
         )
     if answer.status_code == 429 or answer.status_code >= 500:
         later = _retry_after(answer)
         asks = f" and asks to come back in {later:.0f} s" if later else ""
         return RegistryUnavailable(
-            f"The registry answered {answer.status_code}{asks} ({what}): {said}\nThe step is retried."
+            f"The registry answered {answer.status_code}{asks} ({what}): {message}\nThe step is retried."
         )
-    return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {said}\nNothing was changed.")
+    return RegistryFailed(f"The registry answered {answer.status_code} ({what}): {message}\nNothing was changed.")

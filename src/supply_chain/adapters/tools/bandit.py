@@ -149,8 +149,8 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
 
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
     """Return a sentence for each file that bandit's reports do not mention: bandit skips some files silently."""
-    told = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
-    return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in told)
+    mentioned = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
+    return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in mentioned)
 
 
 def _report(tool: Tool, directory: Path, files: list[str]) -> Report:

@@ -121,32 +121,32 @@ class Cosign:
     def _check_result(self, done: CommandResult) -> None:
         if done.status == 0:
             return
-        said = done.stderr[-1500:].strip()
-        if tool_errors.is_clock_skew(said):
+        message = done.stderr[-1500:].strip()
+        if tool_errors.is_clock_skew(message):
             raise ClockWrong(
-                f"AWS does not take what was signed with {self.key}: {said}\n"
+                f"AWS does not take what was signed with {self.key}: {message}\n"
                 "Set this machine's clock, and run the step again. Nothing was signed."
             )
-        if tool_errors.is_denied(said):
+        if tool_errors.is_denied(message):
             raise AccessDenied(
-                f"This tier's role may not sign with {self.key}: {said}\n"
+                f"This tier's role may not sign with {self.key}: {message}\n"
                 "Give each tier the role and the key of its own; `cscm doctor` shows both."
             )
-        if any(word in said for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
+        if any(word in message for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
             raise KeyUnusable(
-                f"{self.key} cannot sign: {said}\nEnable the key, or name the right one in the tier's block."
+                f"{self.key} cannot sign: {message}\nEnable the key, or name the right one in the tier's block."
             )
-        if tool_errors.is_transient(said):
-            raise _unavailable_error(f"Nothing could be signed with {self.key}", said)
+        if tool_errors.is_transient(message):
+            raise _unavailable_error(f"Nothing could be signed with {self.key}", message)
         raise SignatureFailed(
-            f"cosign ended with status {done.status}: {said}\nNothing was signed. Run the step again."
+            f"cosign ended with status {done.status}: {message}\nNothing was signed. Run the step again."
         )
 
 
-def _unavailable_error(what: str, said: str) -> SupplyChainError:
-    if "KMS" in said:
-        return AwsUnavailable(f"{what}, as KMS did not answer: {said}\nThe step is retried.")
-    return RegistryUnavailable(f"{what}, as the registry did not answer: {said}\nThe step is retried.")
+def _unavailable_error(what: str, message: str) -> SupplyChainError:
+    if "KMS" in message:
+        return AwsUnavailable(f"{what}, as KMS did not answer: {message}\nThe step is retried.")
+    return RegistryUnavailable(f"{what}, as the registry did not answer: {message}\nThe step is retried.")
 
 
 @contextlib.contextmanager

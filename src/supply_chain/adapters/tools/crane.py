@@ -42,14 +42,14 @@ class Crane:
             )  # fmt: skip
         if done.status == 0:
             return
-        said = done.stderr[-1000:].strip()
-        if tool_errors.is_denied(said):
+        message = done.stderr[-1000:].strip()
+        if tool_errors.is_denied(message):
             raise AccessDenied(
-                f"This tier's role may not {doing}: {said}\n"
+                f"This tier's role may not {doing}: {message}\n"
                 "Each tier may read and write only what its policy in deployments/iam allows."
             )
-        kind = RegistryUnavailable if tool_errors.is_transient(said) else RegistryFailed
-        raise kind(f"It could not {doing}: {said}\nNothing was done with it; run the step again.")
+        kind = RegistryUnavailable if tool_errors.is_transient(message) else RegistryFailed
+        raise kind(f"It could not {doing}: {message}\nNothing was done with it; run the step again.")
 
 
 def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
@@ -58,13 +58,15 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
     Raises `BaseMissing`, or `RegistryUnavailable` if that registry does not answer.
     """
     done = crane.run("config", "--platform", platform, address, timeout=60, check=False, quiet=True)
-    said = done.stderr[-1000:].strip()
+    message = done.stderr[-1000:].strip()
     if done.status == 0 and is_document(done.stdout):
         return done.stdout.encode()
     remedy = "Use a curated base, or declare an image by digest that this machine can reach."
-    if done.status != 0 and tool_errors.is_transient(said) and not tool_errors.is_not_found(said):
-        raise RegistryUnavailable(f"The registry of the base {address} did not answer: {said}\nBuild again. {remedy}")
-    raise BaseMissing(f"The base {address} cannot be read: {said or done.stdout[:80]}\n{remedy}")
+    if done.status != 0 and tool_errors.is_transient(message) and not tool_errors.is_not_found(message):
+        raise RegistryUnavailable(
+            f"The registry of the base {address} did not answer: {message}\nBuild again. {remedy}"
+        )
+    raise BaseMissing(f"The base {address} cannot be read: {message or done.stdout[:80]}\n{remedy}")
 
 
 def is_document(text: str) -> bool:

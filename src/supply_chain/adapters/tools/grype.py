@@ -131,13 +131,13 @@ class Grype:
         return parse_report(text, database=database, packages=sbom.packages, sbom=digest, scanned=self.now())
 
     def _scan_error(self, status: int, stderr: str) -> ScannerFailed | DatabaseUnusable:
-        said = stderr[-2000:].strip()
-        if any(word in said for word in DATABASE_WORDS):
+        message = stderr[-2000:].strip()
+        if any(word in message for word in DATABASE_WORDS):
             return DatabaseUnusable(
-                f"grype cannot use its database: {said}\nRun `cscm up`; it makes a database that fits, and keeps it."
+                f"grype cannot use its database: {message}\nRun `cscm up`; it makes a database that fits, and keeps it."
             )
         return ScannerFailed(
-            f"{self.tool.name} ended with status {status} without a report: {said}\n"
+            f"{self.tool.name} ended with status {status} without a report: {message}\n"
             "Look at its message; then scan again."
         )
 

@@ -28,11 +28,11 @@ class Versions:
         """Return the program's version, or None if it reports none that can be read."""
         state = program.stat()
         key = f"{program}:{state.st_mtime_ns}:{state.st_size}:{pin.version_pattern}"
-        known = self._read()
-        if key not in known:
-            known[key] = read_version(name, pin, program)
-            self._store(key, known[key])
-        return known[key]
+        versions = self._read()
+        if key not in versions:
+            versions[key] = read_version(name, pin, program)
+            self._store(key, versions[key])
+        return versions[key]
 
     def _read(self) -> dict[str, str | None]:
         """Return what is stored; treat a file that cannot be read as empty, because it can be created again."""
@@ -58,5 +58,5 @@ def read_version(name: str, pin: Pin, program: Path) -> str | None:
         done = run([str(program), *pin.version_args], name=name, timeout=VERSION_TIMEOUT, quiet=True)
     except (ToolMissing, ToolTimedOut):  # the file exists, but this machine cannot run it
         return None
-    said = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
-    return said.group(1) if said and done.status == 0 else None
+    found = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
+    return found.group(1) if found and done.status == 0 else None

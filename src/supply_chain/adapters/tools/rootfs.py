@@ -253,5 +253,5 @@ class Rootfs:
 def _sums(text: str) -> str:
     """Return the checksums of the files that are included, under their merged paths."""
     lines = (line.split(None, 1) for line in text.splitlines() if line.strip())
-    kept = ((digest, merge_path(path)) for digest, path in lines if not UNWANTED.match(merge_path(path)))
-    return "".join(f"{digest}  {path}\n" for digest, path in kept)
+    included = ((digest, merge_path(path)) for digest, path in lines if not UNWANTED.match(merge_path(path)))
+    return "".join(f"{digest}  {path}\n" for digest, path in included)

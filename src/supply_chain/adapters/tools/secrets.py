@@ -118,7 +118,7 @@ def find_secrets(
                     excused[copy] = file
                 _add_known_forms(file, text, found, declared)
             _merge_places(declared, _search_copies(tool, work, excused, NO_COMMENTS))
-        declared = {place: seen for place, seen in declared.items() if place not in found}
+        declared = {place: kinds for place, kinds in declared.items() if place not in found}
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
@@ -285,8 +285,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        seen = {kind for kinds in parse_places(report).values() for kind in kinds}
-        return _distinct(seen | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
+        found = {kind for place_kinds in parse_places(report).values() for kind in place_kinds}
+        return _distinct(found | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.

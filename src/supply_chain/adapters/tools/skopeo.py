@@ -247,19 +247,19 @@ def _check_pushed(expected: Digest, answered: str, image: ImageRef) -> None:
 def _check_result(done: CommandResult, doing: str) -> None:
     if done.status == 0:
         return
-    said = done.stderr[-1500:].strip()
-    what = f"skopeo could not {doing}: {said}\n"
-    if any(words in said for words in NO_KEY):
+    message = done.stderr[-1500:].strip()
+    what = f"skopeo could not {doing}: {message}\n"
+    if any(words in message for words in NO_KEY):
         raise KeyUnusable(
             f"{what}The key does not open this copy. Run `cscm curate` again; it writes a copy with a key of its own."
         )
-    if tool_errors.is_not_found(said):
+    if tool_errors.is_not_found(message):
         raise ImageNotFound(f"{what}Check the reference.")
-    if tool_errors.is_denied(said):
+    if tool_errors.is_denied(message):
         raise AccessDenied(f"{what}Each tier may read and write only what its policy in deployments/iam allows.")
-    if tool_errors.is_transient(said):
+    if tool_errors.is_transient(message):
         raise RegistryUnavailable(f"{what}The step is retried.")
-    raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {said}\n{WHOLE_OUTPUT}.")
+    raise ToolFailed(f"skopeo could not {doing} (status {done.status}): {message}\n{WHOLE_OUTPUT}.")
 
 
 @contextlib.contextmanager

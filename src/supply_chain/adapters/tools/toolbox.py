@@ -85,19 +85,19 @@ class Toolbox:
 
     def _find_candidate(self, name: str, pin: Pin) -> _Candidate | None:
         """Return the first candidate whose version fits, else the first candidate; None if there is none."""
-        seen = []
+        candidates = []
         for path, origin in self._candidates(name, pin):
             found = _Candidate(path, self._versions.version_of(name, pin, path), origin)
             if found.version is not None and pin.fits(found.version):
                 return found
-            seen.append(found)
-        return seen[0] if seen else None
+            candidates.append(found)
+        return candidates[0] if candidates else None
 
     def _candidates(self, name: str, pin: Pin) -> Iterator[tuple[Path, Origin]]:
         if isinstance(pin, WheelPin):
-            beside = Path(sysconfig.get_path("scripts")) / name
-            if os.access(beside, os.X_OK):
-                yield beside, "wheel"
+            script = Path(sysconfig.get_path("scripts")) / name
+            if os.access(script, os.X_OK):
+                yield script, "wheel"
         if isinstance(pin, SourcePin):  # only a program built from exactly these sources
             own = self._place(name, pin, "source") / name
             if own.exists():

@@ -141,7 +141,7 @@ def _has_rows(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
     Grype selects the rows of this minor version; if there are none, those without a minor version; else all rows.
     """
     for fitting in ([minor], [""], {found for found, _ in rows}):
-        if chosen := [known for found, known in rows if found in fitting]:
+        if chosen := [has_data for found, has_data in rows if found in fitting]:
             return any(chosen)
     return False
 
@@ -169,12 +169,12 @@ def _read_import(directory: Path) -> dict[str, str]:
     file = directory / MODEL / "import.json"
     try:
         found: dict[str, str] = json.loads(file.read_bytes())
-        known = found["digest"].startswith("xxh64:")
+        valid = found["digest"].startswith("xxh64:")
     except FileNotFoundError as error:
         raise unusable_error(directory, "there is none") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unusable_error(directory, f"{file.name}: {error}") from error
-    if not known:
+    if not valid:
         raise unusable_error(directory, "its digest is not one of grype's")
     return found
 

@@ -37,10 +37,10 @@ class ReportCache:
         if content is None:
             return None
         try:
-            kept = _CachedReport.model_validate_json(content)
+            cached = _CachedReport.model_validate_json(content)
         except ValidationError:
             return None
-        return kept.report if kept.key == key and Key.of_report(kept.report) == key else None
+        return cached.report if cached.key == key and Key.of_report(cached.report) == key else None
 
     def put(self, key: Key, report: Report) -> None:
         """Store a report; raise `SettingInvalid` if others have access to the directory.
