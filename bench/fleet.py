@@ -175,7 +175,7 @@ class Fleet:
             "repositories": Ecr(self.ecr, self.registry.http.host),
             "layers": lambda ref: (),
             "bases": (),
-            "ruled": {},
+            "base_decisions": {},
             "production": frozenset({"production"}),
             "now": self.now,
         }

@@ -48,7 +48,7 @@ class CurationPorts(TierPorts):
             repositories=self.repositories,
             layers=layers_of(registry, evidence, workbench.content_cache),
             bases=bases,
-            ruled=read_base_decisions(bases, evidence),
+            base_decisions=read_base_decisions(bases, evidence),
             production=frozenset(place.name for place in workbench.environments() if place.production),
             now=now,
         )

@@ -142,12 +142,12 @@ class Workbench(Setting):
     @property
     def report_cache(self) -> ReportCache:
         """Cache of the scan reports that this machine made."""
-        return ReportCache(self._kept / "reports")
+        return ReportCache(self._cache_directory / "reports")
 
     @property
     def content_cache(self) -> ContentCache:
         """Cache of the content that this machine read from the registry by digest."""
-        return ContentCache(self._kept / "content")
+        return ContentCache(self._cache_directory / "content")
 
     def forget_stale(self, database: Database) -> None:
         """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
@@ -155,7 +155,7 @@ class Workbench(Setting):
         self.content_cache.forget_unused()
 
     @property
-    def _kept(self) -> Path:
+    def _cache_directory(self) -> Path:
         return Path(self.results) if self.results else Path(self.database).with_name("results")
 
     @property

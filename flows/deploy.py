@@ -53,11 +53,11 @@ async def _deploy(
     reporter.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
     reporter.add_address(place.name, deployment.url)
     async with alongside(ports.remove_replaced, ref, host):
-        await reporter.step("monitor", monitor_step(place.name, ports, ref.application), _seen)
+        await reporter.step("monitor", monitor_step(place.name, ports, ref.application), _describe_observations)
     return deployment
 
 
-def _seen(observed: tuple[Observation, ...]) -> str:
+def _describe_observations(observed: tuple[Observation, ...]) -> str:
     deviations = sum(len(each.deviations) for each in observed)
     return f"{pluralize(len(observed), 'container')} observed, {pluralize(deviations, 'deviation')}"
 

@@ -48,7 +48,7 @@ async def collect_step(until: datetime, hours: int, project: Path) -> DailyRepor
         paused = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(WAITING))))
         runs, waiting = await _runs(client, night), await _runs(client, paused)
         names = await _deployments(client, [*runs, *waiting])
-        told = await _events(client, since, until)
+        events = await _events(client, since, until)
         latest = await client.read_latest_artifacts(
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
         )
@@ -58,7 +58,7 @@ async def collect_step(until: datetime, hours: int, project: Path) -> DailyRepor
         until=until,
         runs=tuple(_run(each, names) for each in runs),
         waiting=tuple(_run(each, names) for each in waiting),
-        changes=changes(told),
+        changes=changes(events),
         views={view.name: view.query for view in await in_thread(read_views, project)},
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
@@ -110,8 +110,8 @@ async def _events(client: PrefectClient, since: datetime, until: datetime) -> li
 def _detail(payload: Mapping[str, Any]) -> str:
     """Return the reason in an event's payload, in one line."""
     reasons = [each["code"] for each in payload.get("reasons", ()) if isinstance(each, dict) and "code" in each]
-    said = [str(payload[key]) for key in DETAILS if payload.get(key)]
-    return ", ".join((*said, *dict.fromkeys(reasons)))
+    texts = [str(payload[key]) for key in DETAILS if payload.get(key)]
+    return ", ".join((*texts, *dict.fromkeys(reasons)))
 
 
 def _run(run: FlowRun, deployments: Mapping[UUID, str]) -> Run:

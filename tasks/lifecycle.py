@@ -69,7 +69,7 @@ def apply_step(
             now=now(),
             of=of,
             only_sign=True,
-            tell=_emit,
+            on_result=_emit,
         )
 
     journal = ports.journal(plan)
@@ -85,7 +85,7 @@ def sign_approval_step(plan: Digest, yes: bool, by: str, reason: str, ports: Lif
 @step("decide", run_name="{act} {ref.application}")
 def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecyclePorts) -> DecisionResult:
     """Sign a person's decision about an image, and carry out its immediate consequences."""
-    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), tell=_emit)
+    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), on_result=_emit)
 
 
 @step("enforce blocks")

@@ -48,19 +48,19 @@ async def monitor_step(
         wanted = [each for each in expected if each.environment == place.name]
         observed += await in_thread(monitor, host.engine(), wanted, [place], now, application)
     looked = await _hosts(expected, places) if environment is None and application is None else {}
-    for seen in looked.values():
-        observed = [*add_entries(observed, seen.entered), *seen.observations]
+    for host_observation in looked.values():
+        observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     deploying |= await _under_way()  # also deployments that began or ended meanwhile: the records were read before
-    said = tuple(observed) if application else drop_deploying(observed, deploying)
-    for observation in said:
+    reported = tuple(observed) if application else drop_deploying(observed, deploying)
+    for observation in reported:
         _emit(observation)
     for place in places:
-        await _soak([each for each in said if each.environment == place.name], place, ports)
-    table = [row for each in said for row in observation_rows(each)]
+        await _soak([each for each in reported if each.environment == place.name], place, ports)
+    table = [row for each in reported for row in observation_rows(each)]
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
     await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
-    return said
+    return reported
 
 
 async def _soak(observations: Iterable[Observation], place: Environment, ports: ExecutionPorts) -> None:
@@ -87,14 +87,14 @@ async def _sign_soak(application: str, soak: Soak, ports: ExecutionPorts) -> Non
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name."""
-    seen = {}
+    found = {}
     for name in sorted({place.host for place in places}):
-        there = [place for place in places if place.host == name]
-        wanted = [each for each in expected if each.environment in {place.name for place in there}]
+        here = [place for place in places if place.host == name]
+        wanted = [each for each in expected if each.environment in {place.name for place in here}]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
-        seen[name] = await in_thread(read_host, host.engine(), name, wanted, there, after, now)
-    return seen
+        found[name] = await in_thread(read_host, host.engine(), name, wanted, here, after, now)
+    return found
 
 
 async def _remember(
@@ -106,9 +106,9 @@ async def _remember(
     deployment is recorded.
     """
     unsettled = {place.host for place in places if any(environment == place.name for environment, _ in deploying)}
-    for host, seen in looked.items():
+    for host, observation in looked.items():
         if host not in unsettled:
-            await Variable.aset(_variable(host), str(seen.last), overwrite=True)
+            await Variable.aset(_variable(host), str(observation.last), overwrite=True)
 
 
 def _variable(host: str) -> str:

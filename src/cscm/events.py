@@ -102,7 +102,7 @@ def dead(as_json: bool) -> None:
     elif not found:
         click.echo("nothing to report")
     for each in () if as_json else found:
-        _tell(each, each.body[:400])
+        _print_message(each, each.body[:400])
 
 
 @events.command(name="replay")
@@ -148,7 +148,7 @@ def discarded(message: str, yes: bool, as_json: bool) -> None:
     if as_json:
         click.echo(_json_of([chosen]))
     else:
-        _tell(chosen, chosen.body)
+        _print_message(chosen, chosen.body)
     if not yes:
         click.confirm("Delete it?", abort=True, err=True)
     discard(dead, chosen)
@@ -160,7 +160,7 @@ def _json_of(messages: Sequence[Message]) -> str:
     return json.dumps([each.model_dump(mode="json", include=fields) for each in messages], indent=2)
 
 
-def _tell(message: Message, body: str) -> None:
+def _print_message(message: Message, body: str) -> None:
     click.echo(plain_text(f"{message.id}  {_when(message)}  {message.reason}"))
     click.echo(plain_text(f"    {body}"))
 

@@ -55,12 +55,12 @@ def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
         from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
-        _tell_of(state.database, home.state / "database-told")
+        _announce_update(state.database, home.state / "database-told")
 
     return register
 
 
-def _tell_of(database: Any, file: Path) -> None:
+def _announce_update(database: Any, file: Path) -> None:
     """Post an event if the vulnerability database changed since the last call; there is none for the first database."""
     before = file.read_text(encoding="ascii") if file.exists() else database.digest
     if database.digest != before:

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from cscm.options import Image, NewFile, Words, as_json, by
-from cscm.running import result_of, run, tell, verbose
+from cscm.running import print_result, result_of, run, verbose
 from orchestration.project import find_project
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
 from supply_chain.reports import plan_lines
 from supply_chain.text import plain_text_lines
 
-RULINGS = {
+DECISIONS = {
     "block": "Block IMAGE: from now on, every gate refuses it and nobody can pull it.",
     "unblock": "Lift a block of IMAGE: the gates judge it again, and within minutes it can be pulled.",
     "hold": "Hold IMAGE: the lifecycle removes and archives nothing of it.",
@@ -31,7 +31,7 @@ Example:
 """
 
 
-def _rules_there(_context: Any, _parameter: Any, typed: str) -> list[str]:
+def _list_rules(_context: Any, _parameter: Any, typed: str) -> list[str]:
     files = find_project().glob("deployments/lifecycle/*.yaml")
     return sorted(p.stem for p in files if p.stem.startswith(typed) and not p.stem.endswith(TESTS))
 
@@ -49,7 +49,7 @@ def lifecycle() -> None:
 
 @lifecycle.command()
 @click.option("-o", "--output", type=NewFile(), help="The file for the plan.")
-@click.option("--rules", default="nightly", show_default=True, shell_complete=_rules_there,
+@click.option("--rules", default="nightly", show_default=True, shell_complete=_list_rules,
               help="The rules, a document in deployments/lifecycle.")  # fmt: skip
 @as_json
 @verbose
@@ -63,7 +63,7 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
     found: Plan = result_of("flows.lifecycle:plan_only", verbose, rules=rules)
     if output:
         write_plan(found, output)
-    tell(found, as_json)
+    print_result(found, as_json)
 
 
 @lifecycle.command()
@@ -92,7 +92,7 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
     run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, reason=reason, digest=found.digest)
 
 
-def _ruling(name: str, about: str) -> click.Command:
+def _make_command(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
     @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
@@ -105,4 +105,4 @@ def _ruling(name: str, about: str) -> click.Command:
     return command
 
 
-COMMANDS = (lifecycle, *(_ruling(name, about) for name, about in RULINGS.items()))
+COMMANDS = (lifecycle, *(_make_command(name, about) for name, about in DECISIONS.items()))

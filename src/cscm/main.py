@@ -79,11 +79,11 @@ for command in (
 main.add_command(hook.hook)
 
 
-def _environments_there() -> list[str]:
+def _list_environments() -> list[str]:
     return sorted(path.stem for path in find_project().glob("deployments/environments/*.yaml"))
 
 
-def _bases_there(project: Path) -> list[str]:
+def _list_bases(project: Path) -> list[str]:
     return sorted(path.parent.name for path in project.glob(f"bases/*/{FILE}"))
 
 
@@ -92,7 +92,7 @@ def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[s
     return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
 
 
-environments = _offered(_environments_there)
+environments = _offered(_list_environments)
 force = click.option("--force", is_flag=True, help="Repeat every step, also those that are proven.")
 
 
@@ -255,7 +255,7 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Build a base again even if it is released.")
-@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _bases_there(find_project())))
+@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _list_bases(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:
@@ -268,7 +268,7 @@ def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> 
       cscm bases python python-build
     """
     project = find_project()
-    existing = _bases_there(project)
+    existing = _list_bases(project)
     if unknown := [name for name in names if name not in existing]:
         raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(existing)}")
     run("flows.bases:bases", as_json, verbose, names=list(names or BASES), project=str(project), force=force)

@@ -38,7 +38,7 @@ class _Terminal(logging.Handler):
 
 def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
     """Run a flow, named as in prefect.yaml (`flows.chain:chain`), and print its result."""
-    tell(result_of(flow, verbose, **parameters), as_json)
+    print_result(result_of(flow, verbose, **parameters), as_json)
 
 
 def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
@@ -75,7 +75,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
         ) from error
 
 
-def tell(result: Any, as_json: bool) -> None:
+def print_result(result: Any, as_json: bool) -> None:
     """Print the result of a flow; if it is a refusal, exit with the status `REFUSED`."""
     from cscm.rendering import render  # noqa: PLC0415 - together with Prefect, after its environment is set
     from supply_chain.policy.outcome import Refused  # noqa: PLC0415

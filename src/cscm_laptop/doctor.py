@@ -84,7 +84,7 @@ def _engine() -> Iterable[Check]:
     try:
         found = ask(url)
     except EngineUnavailable as error:
-        yield check("docker engine", "does not answer", wanted, False, _told(error))
+        yield check("docker engine", "does not answer", wanted, False, _message(error))
     else:
         upgrade = "upgrade Docker Engine: https://docs.docker.com/engine/install/"
         yield check("docker engine", found.version, wanted, version_of(found.version) >= WANTED, upgrade)
@@ -93,7 +93,7 @@ def _engine() -> Iterable[Check]:
     try:
         client = find_client(os.environ.get("PATH", os.defpath))
     except EngineUnsuitable as error:
-        yield check("docker client", "none", "any", False, _told(error))
+        yield check("docker client", "none", "any", False, _message(error))
     else:
         yield check("docker client", str(client), "any", True, "")
 
@@ -108,13 +108,13 @@ def _builds(home: Home) -> Iterable[Check]:
         unlimited = f"none, but for the size of a file: only {who} may set them"
         yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
         return
-    yield _kept_apart(network, apart, home.owner)
+    yield _build_network(network, apart, home.owner)
     limited = is_cgroup_writable()
     found = each if limited else "none, but for the size of a file: the control groups are read-only"
     yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
 
 
-def _kept_apart(name: str, wanted: str, owner: str) -> Check:
+def _build_network(name: str, wanted: str, owner: str) -> Check:
     if firewall.has_ipv6():
         remedy = "give the engine's default bridge no IPv6 addresses (`ipv6` in /etc/docker/daemon.json)"
         return check(name, "open to: whatever has an IPv6 address", wanted, False, remedy)
@@ -203,7 +203,7 @@ def _database(home: Home) -> Check:
     try:
         database = read_database(home.database)
     except DatabaseUnusable as error:
-        return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({_told(error)})")
+        return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({_message(error)})")
     age = (datetime.now(UTC) - database.built).days
     found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
     fresh = database.kind == "starter" or age < OLD
@@ -233,6 +233,6 @@ def _room(places: dict[str, Path]) -> Iterable[Check]:
         )
 
 
-def _told(error: SupplyChainError) -> str:
+def _message(error: SupplyChainError) -> str:
     """Return an error's message in one line, without its code."""
     return " ".join(str(error.args[0]).split())

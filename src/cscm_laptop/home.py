@@ -91,7 +91,7 @@ class Home:
     @property
     def owner(self) -> str:
         """Name that labels this home's containers and distinguishes them from those of other homes; made once."""
-        return kept(self.state / "owner", lambda: secrets.token_hex(6))
+        return ensure_text(self.state / "owner", lambda: secrets.token_hex(6))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,7 +111,7 @@ class Home:
             os.close(handle)
 
 
-def kept(path: Path, make: Callable[[], str]) -> str:
+def ensure_text(path: Path, make: Callable[[], str]) -> str:
     """Return the text in the file; if there is none, write what `make` returns, readable by this user alone."""
     with contextlib.suppress(FileNotFoundError):
         if found := path.read_text(encoding="ascii").strip():

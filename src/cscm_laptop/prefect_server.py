@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cscm_laptop import patient
-from cscm_laptop.home import Home, kept
+from cscm_laptop.home import Home, ensure_text
 from cscm_laptop.ports import HOST, answers, asked, is_served
 from cscm_laptop.profile import Profile, load_profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
@@ -52,7 +52,7 @@ BATCHES = {
 
 def auth_string(home: Home) -> str:
     """Return the `user:password` of this laptop's Prefect API and UI; made once."""
-    return kept(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
+    return ensure_text(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
 
 
 def api_url(profile: Profile) -> str:
@@ -111,7 +111,7 @@ def _nobody(home: Home) -> Path:
     authorities that the machine trusts.
     """
     file = home.state / "prefect-nobody.pem"
-    kept(file, _certificate_of_nobody)
+    ensure_text(file, _certificate_of_nobody)
     return file
 
 

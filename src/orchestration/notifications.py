@@ -14,7 +14,7 @@ from orchestration.clock import now
 
 AGAIN = timedelta(days=1)
 """Time after which the same message may be sent again."""
-TOLD = "told_lately"
+SENT = "told_lately"
 """Prefix of the variables that record what was sent; there are 256, because each holds at most 5000 characters."""
 MOST = 160
 """Number of messages that one variable records; each takes 30 characters, including its time."""
@@ -26,7 +26,7 @@ async def notify(subject: str, body: str, block: str, *, once: str | None = None
     A message with the same `once` is not sent again within a day.
     """
     name, key = _place(once or "")
-    sent = await _told(name) if once else {}
+    sent = await _read_sent(name) if once else {}
     if key in sent:
         return
     await cast(NotificationBlock, await Block.aload(block)).notify(body, subject)
@@ -38,10 +38,10 @@ async def notify(subject: str, body: str, block: str, *, once: str | None = None
 def _place(what: str) -> tuple[str, str]:
     """Return the name of the variable that records a message, and the message's key in it."""
     digest = hashlib.sha256(what.encode()).hexdigest()
-    return f"{TOLD}_{digest[:2]}", digest[:16]
+    return f"{SENT}_{digest[:2]}", digest[:16]
 
 
-async def _told(name: str) -> dict[str, int]:
+async def _read_sent(name: str) -> dict[str, int]:
     """Return what was sent within the last day, with the times (seconds since the epoch).
 
     Two concurrent calls may overwrite each other's record; a message is then sent again.

@@ -71,17 +71,17 @@ def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe,
     The engine has to run on this machine.
     """
     started = time.monotonic()
-    said = f"it has no address on {network}"
+    trouble = f"it has no address on {network}"
     while True:
         now = engine.inspect(container)
         if not now.running:
             return Answer(False, time.monotonic() - started, describe_end(now))
         if address := now.networks.get(network):
-            said = trouble_at(address, probe.port, probe.path)
-        if not said:
+            trouble = trouble_at(address, probe.port, probe.path)
+        if not trouble:
             return Answer(True, time.monotonic() - started)
         if time.monotonic() - started > probe.start_timeout:
-            return Answer(False, time.monotonic() - started, said)
+            return Answer(False, time.monotonic() - started, trouble)
         wait(POLL)
 
 

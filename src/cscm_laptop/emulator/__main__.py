@@ -118,7 +118,7 @@ def assembled(state: Path) -> tuple[Any, Any]:
     blobs = Blobs(state)
     parts = restore(state, blobs)
     crown(*root_key(state / "root-key.json"))
-    tokens = Tokens.kept_in(state / "registry-token.key")
+    tokens = Tokens.stored_in(state / "registry-token.key")
     issue_tokens(tokens)
     catalogue = Catalogue(parts)
     install(catalogue)

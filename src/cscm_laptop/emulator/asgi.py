@@ -42,7 +42,7 @@ async def chunks(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def whole(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int) -> bytes:
     """Return the complete body of the request; raise `TooLarge` above `limit` bytes, or `Disconnected`."""
     body = bytearray()
     async for chunk in chunks(receive):

@@ -81,7 +81,7 @@ class Upload:
 
     def __init__(self, identity: str, path: Path, blobs: Blobs) -> None:
         self.identity, self.size, self.at = identity, 0, time.monotonic()
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self._path, self._blobs = path, blobs
         self._hash = hashlib.sha256()
         self._file: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
@@ -120,6 +120,6 @@ class Upload:
 def give_up(uploads: dict[K, Upload]) -> None:
     """Discard the uploads that received no data for `IDLE` seconds and that no request works on."""
     for key, upload in list(uploads.items()):
-        if time.monotonic() - upload.at > IDLE and not upload.turn.locked():
+        if time.monotonic() - upload.at > IDLE and not upload.lock.locked():
             upload.discard()
             del uploads[key]

@@ -56,7 +56,7 @@ class Part:
 
     def __init__(self, path: Path, snapshot: Callable[[], bytes], write: Write = write_durably) -> None:
         self._path, self._snapshot, self._write = path, snapshot, write
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._changes = 0
         self._saved = 0
         self._last = b""
@@ -73,7 +73,7 @@ class Part:
             await asyncio.shield(asyncio.ensure_future(self._save(wanted)))
 
     async def _save(self, wanted: int) -> None:
-        async with self._turn:
+        async with self._lock:
             if self._saved >= wanted:
                 return
             covered, data = self._changes, self._snapshot()

@@ -9,7 +9,7 @@ from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.images import Record, artifact_type, subject
 
 
-def tell(record: Record, action: str, **more: str) -> None:
+def publish(record: Record, action: str, **more: str) -> None:
     """Publish the event of a successful action on the default bus; it is in its targets' queues when this returns.
 
     The event of a referrer is an `ECR Referrer Action`, that of any other image an `ECR Image Action`.
@@ -31,21 +31,21 @@ def tell(record: Record, action: str, **more: str) -> None:
 
 def pushed(record: Record, tag: str | None) -> None:
     """Publish that a manifest was pushed; AWS sends an empty tag if it has none."""
-    tell(record, "PUSH", image_tag=tag or "")
+    publish(record, "PUSH", image_tag=tag or "")
 
 
 def deleted(record: Record, tag: str | None) -> None:
     """Publish that a tag, or an image without tags, was deleted."""
-    tell(record, "DELETE", **({"image_tag": tag} if tag else {}))
+    publish(record, "DELETE", **({"image_tag": tag} if tag else {}))
 
 
 def archived(record: Record) -> None:
     """Publish that an image was archived."""
-    tell(record, "UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
+    publish(record, "UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
 
 
 def restored(record: Record) -> None:
     """Publish that an image was restored from the archive."""
     at = datetime.fromtimestamp(record["lastActivatedAt"], UTC).isoformat(timespec="milliseconds")
     last = at.replace("+00:00", "Z")
-    tell(record, "UPDATE_STORAGE_CLASS", target_storage_class="STANDARD", last_activated_at=last)
+    publish(record, "UPDATE_STORAGE_CLASS", target_storage_class="STANDARD", last_activated_at=last)

@@ -16,8 +16,8 @@ from cscm_laptop.emulator.asgi import (
     answer,
     headers_of,
     query_of,
+    read_body,
     replaying,
-    whole,
 )
 from cscm_laptop.emulator.authorise import calling
 from cscm_laptop.emulator.callers import signer
@@ -69,7 +69,7 @@ class Front:
         headers = headers_of(scope)
         service = upstream.detect_service(scope["method"], scope["path"], headers, query_of(scope))
         try:
-            body = await whole(receive, LIMIT)
+            body = await read_body(receive, LIMIT)
         except Disconnected:
             return
         except TooLarge:

@@ -34,6 +34,7 @@ from cscm_laptop.emulator.shapes import (
     STATUSES,
     Answer,
     Data,
+    content_of,
     existing,
     failure,
     image,
@@ -42,7 +43,6 @@ from cscm_laptop.emulator.shapes import (
     referrer,
     repository_of,
     shape,
-    theirs,
     whose,
 )
 from cscm_laptop.emulator.upstream import Handler
@@ -224,7 +224,7 @@ class Operations:
     def create_repository(self, data: Data) -> dict[str, Any]:
         """Create a repository."""
         tags = setting(data)
-        made = theirs(upstream.create_repository(data))
+        made = content_of(upstream.create_repository(data))
         repository = upstream.repositories[made["repository"]["repositoryName"]]
         repository.update(tags)
         return {"repository": shape(repository)}
@@ -252,7 +252,7 @@ class Operations:
         kind = parsed(text).get("mediaType")
         typed = {"imageManifestMediaType": kind, **data} if kind else dict(data)
         if not (before and tag in before["imageTags"]):
-            theirs(upstream.put_image(typed))
+            content_of(upstream.put_image(typed))
         self._catalogue.pushed(name, digest, tag, new=before is None)
         record = named(records(name), {"imageDigest": digest})
         return {"image": image(record, {"imageDigest": digest, **({"imageTag": tag} if tag else {})})}

@@ -22,8 +22,8 @@ from cscm_laptop.emulator.asgi import (
     answer,
     headers_of,
     query_of,
+    read_body,
     replaying,
-    whole,
 )
 from cscm_laptop.emulator.authorise import Gate, oci_error
 from cscm_laptop.emulator.blobs import DIGEST, Blobs
@@ -176,7 +176,7 @@ class Registry:
 
     async def _put_manifest(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
         try:
-            body = await whole(receive, LIMIT)
+            body = await read_body(receive, LIMIT)
             manifest = checked(
                 body,
                 route.reference,

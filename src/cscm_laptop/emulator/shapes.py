@@ -82,7 +82,7 @@ def whose(name: str) -> dict[str, str]:
     return {"registryId": upstream.get_account_id(), "repositoryName": name}
 
 
-def theirs(answer: Answer) -> dict[str, Any]:
+def content_of(answer: Answer) -> dict[str, Any]:
     """Return the content of ministack's answer; raise `ApiError` if it is an error."""
     content: dict[str, Any] = json.loads(answer[2])
     if answer[0] != 200:

@@ -27,7 +27,7 @@ class Tokens:
         self._key = key
 
     @classmethod
-    def kept_in(cls, path: Path) -> Tokens:
+    def stored_in(cls, path: Path) -> Tokens:
         """Return an instance with the key in the file, which is made at the first start."""
         if not path.exists():
             write_durably(path, secrets.token_bytes(32))

@@ -84,7 +84,7 @@ class BlobEndpoints:
         if upload is None:
             await self._unknown(name, identity, send)
             return
-        async with upload.turn:
+        async with upload.lock:
             if content_range and content_range.partition("-")[0].strip() != str(upload.size):
                 await answer(send, 416, self._progress(name, upload))
                 return
@@ -100,7 +100,7 @@ class BlobEndpoints:
         if not DIGEST.fullmatch(digest):
             await answer(send, 400, JSON, oci_error("DIGEST_INVALID", f"{digest!r} is not a sha256 digest"))
             return
-        async with upload.turn:
+        async with upload.lock:
             await self._take(name, upload, receive)
             self.uploads.pop(self._key(name, identity), None)
             try:
@@ -116,7 +116,7 @@ class BlobEndpoints:
         if upload is None:
             await self._unknown(name, identity, send)
             return
-        async with upload.turn:
+        async with upload.lock:
             upload.discard()
         await answer(send, 204, {})
 

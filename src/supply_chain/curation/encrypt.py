@@ -89,7 +89,7 @@ def encrypt(
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
     own = () if force else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
-    known = encryption_records(own)
+    attested = encryption_records(own)
 
     def attest(copy: EncryptedCopy | None) -> Proof | None:
         record = EncryptionRecord(
@@ -101,15 +101,15 @@ def encrypt(
             encrypted_copy=copy,
             verified=now(),
         )
-        if known and known[-1].value.has_same_content(record):
-            return proof([known[-1].evidence])
+        if attested and attested[-1].value.has_same_content(record):
+            return proof([attested[-1].evidence])
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), record.verified)
         return None
 
     if manifest.classification is not Classification.CONFIDENTIAL:
         return EncryptedImage(stored=stored, key=key, proven=attest(None))
     content = verify_content_key(keys, content_key)
-    copy = existing_copy(stored.ref, known, content, encryptor)
+    copy = existing_copy(stored.ref, attested, content, encryptor)
     if copy is None:
         written = new_copy(stored, content, keys, encryptor, attest)
         return EncryptedImage(stored=stored, key=key, copy_digest=written)
@@ -172,13 +172,13 @@ def _check_key(key: KeyState, role: str) -> None:
 
 
 def existing_copy(
-    image: ImageRef, known: Sequence[SignedValue[EncryptionRecord]], content_key: str, encryptor: Encryptor
+    image: ImageRef, attested: Sequence[SignedValue[EncryptionRecord]], content_key: str, encryptor: Encryptor
 ) -> EncryptedCopy | None:
     """Return the newest attested copy of this image under this content key that the registry still has.
 
     Returns None if there is none.
     """
-    for copy in (record.value.encrypted_copy for record in reversed(known)):
+    for copy in (record.value.encrypted_copy for record in reversed(attested)):
         if copy is None or (copy.plain, copy.key, copy.context) != (
             image.digest,
             content_key,

@@ -63,7 +63,7 @@ class ImageEvidence:
     """Every verdict of the release gate, the oldest first."""
     verified: frozenset[Digest]
     """Digests of all evidence of the image that is verified now, except curation's own conclusions from it."""
-    ruled: frozenset[Digest]
+    decisions: frozenset[Digest]
     """Digests of the statements that block or unblock the image."""
     blocked: bool
 
@@ -158,20 +158,20 @@ def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | 
         return None
     judged, report = verdicts(own, Gate.RELEASE, ref.digest), last_report(own)
     last = next(reversed(judged), None)
-    known = next(
+    reported_verdict = next(
         (each for each in reversed(judged) if reported is None or each.at <= reported), next(iter(judged), None)
     )
-    said = read_image_status(ref, evidence).evidence
+    statements = read_image_status(ref, evidence).evidence
     return ImageEvidence(
         ref=ref,
         built=last_provenance(development),
         listed=listed,
         last=SignedResult(report, last),
-        last_reported=SignedResult(_find_report(known, report, own), known),
+        last_reported=SignedResult(_find_report(reported_verdict, report, own), reported_verdict),
         judged=judged,
         verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
-        ruled=_block_digests(said),
-        blocked=image_status(said).block is not None,
+        decisions=_block_digests(statements),
+        blocked=image_status(statements).block is not None,
     )
 
 
@@ -216,7 +216,7 @@ def read_base_decisions(bases: Iterable[ImageRef], evidence: EvidenceStore) -> B
             return None
 
     found = zip(asked, map_concurrently(read_about, asked), strict=True)
-    return {base: said for base, said in found if said is None or said}
+    return {base: decisions for base, decisions in found if decisions is None or decisions}
 
 
 def conclude(
@@ -226,15 +226,15 @@ def conclude(
     repositories: Repositories,
     layers: Layers,
     bases: Sequence[ImageRef],
-    ruled: BaseDecisions,
+    base_decisions: BaseDecisions,
     now: Callable[[], datetime],
 ) -> Conclusion:
     """Sign what is new about an image, and judge the image again if its last verdict is out of date.
 
     `report` may be the one that is already signed. A report with the same findings is not signed again before the
-    signed one has to be renewed. `bases` are all curated bases, and `ruled` is the result of `read_base_decisions`. A
-    blocked image is not judged: every gate refuses it until somebody unblocks it, and a signed refusal would remain
-    after that.
+    signed one has to be renewed. `bases` are all curated bases, and `base_decisions` is the result of
+    `read_base_decisions`. A blocked image is not judged: every gate refuses it until somebody unblocks it, and a signed
+    refusal would remain after that.
     """
     signed = image.last.report is None or _needs_signature(image, image.last.report.value, report, now())
     if signed:
@@ -244,7 +244,7 @@ def conclude(
     if (
         image.last.verdict
         and not signed
-        and _is_up_to_date(image.last.verdict, image, _find_base_decisions(image, ruled, layers, evidence))
+        and _is_up_to_date(image.last.verdict, image, _find_base_decisions(image, base_decisions, layers, evidence))
     ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
@@ -267,14 +267,16 @@ def _needs_signature(image: ImageEvidence, signed: Report, report: Report, now: 
 
 
 def _find_base_decisions(
-    image: ImageEvidence, ruled: BaseDecisions, layers: Layers, evidence: EvidenceStore
+    image: ImageEvidence, base_decisions: BaseDecisions, layers: Layers, evidence: EvidenceStore
 ) -> tuple[frozenset[Digest] | None, ...]:
     """Return the blocks and unblocks of the bases of an image, by digest; None for those that cannot be read.
 
     The bases are those that its build names and those that its layers show.
     """
-    below = find_bases_in_layers(image.ref, tuple(ruled), layers, evidence)[0] if ruled else ()
-    return tuple(said for base, said in ruled.items() if base in below or base.digest in image.materials)
+    below = find_bases_in_layers(image.ref, tuple(base_decisions), layers, evidence)[0] if base_decisions else ()
+    return tuple(
+        decisions for base, decisions in base_decisions.items() if base in below or base.digest in image.materials
+    )
 
 
 def _is_up_to_date(
@@ -288,17 +290,17 @@ def _is_up_to_date(
     inputs = _inputs(verdict)
     return (
         verdict.value.policy.digest == digest_set(RELEASE.digest)
-        and _inputs(verdict, beside=f"{image.ref.repository}@") == image.verified
-        and all(each is not None and each <= inputs for each in (image.ruled, *of_bases))
+        and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
+        and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))
     )
 
 
-def _inputs(verdict: SignedValue[Summary], beside: str = "") -> frozenset[Digest]:
+def _inputs(verdict: SignedValue[Summary], prefix: str = "") -> frozenset[Digest]:
     """Return the digests of the statements that a verdict rests on.
 
-    `beside` selects those whose address begins with it.
+    `prefix` selects those whose address begins with it.
     """
-    named = (each for each in verdict.value.input_attestations if each.uri.startswith(beside))
+    named = (each for each in verdict.value.input_attestations if each.uri.startswith(prefix))
     return frozenset(f"sha256:{each.digest.get('sha256')}" for each in named)
 
 

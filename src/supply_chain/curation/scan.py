@@ -63,14 +63,14 @@ def scan(
     database that knows more than the scanner's.
     """
     ref = image.stored.ref
-    known = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    listed = None if force else last_listed(known)
+    attested = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
+    listed = None if force else last_listed(attested)
     before = listed.read(evidence.referrers.content) if listed and listed.examination else None
     if before is None or before.generator != generator.generator:
-        require_no_better(known, scanner)
+        require_no_better(attested, scanner)
         return _make_scan(image, generator, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
-    current = current_report(known, scanner, now(), days=days, sbom=sbom.digest)
+    current = current_report(attested, scanner, now(), days=days, sbom=sbom.digest)
     if current:
         proven = proof([before.evidence, current.evidence])
         reported = current.evidence.digest

@@ -84,12 +84,12 @@ def store(
     ref = facts.ref.moved_to(curated_repository(facts.ref.application))
     tag = f"{source.short}-{ref.short}"
     _ensure_immutable(ref.repository, repositories, storage_key)
-    there = registry.digest_of(ref.repository, tag) == ref.digest
-    if not there:
+    is_stored = registry.digest_of(ref.repository, tag) == ref.digest
+    if not is_stored:
         read_blobs(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(facts.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
-    proven = proof([before.evidence]) if before and there and not force else None
+    proven = proof([before.evidence]) if before and is_stored and not force else None
     blobs = read_blobs(ref, registry)
     if proven is None:
         map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
@@ -121,8 +121,8 @@ def _ensure_immutable(repository: str, repositories: CuratedRepositories, storag
 def _find_missing(facts: IntakeFacts, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
     """Return the digests of development's evidence that is not attached to `ref` yet."""
     evidence = [each.digest for each in facts.evidence if each.signer is TierName.DEVELOPMENT]
-    there = map_concurrently(lambda digest: registry.has(ref.with_digest(digest)), evidence)
-    return [digest for digest, has in zip(evidence, there, strict=True) if not has]
+    present = map_concurrently(lambda digest: registry.has(ref.with_digest(digest)), evidence)
+    return [digest for digest, has in zip(evidence, present, strict=True) if not has]
 
 
 def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ...]:

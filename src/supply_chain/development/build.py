@@ -159,15 +159,17 @@ def build(snapshot: Snapshot, ports: BuildPorts, run: str, *, force: bool = Fals
         versions={**ports.builder.versions(), "reader": ports.reader.version, "cscm": ports.version},
         hosted=ports.hosted,
     )
-    known = None if force else find_offered(inputs, manifest, ports)
-    digest = known.ref.digest if known else _build_images(snapshot, inputs, plan, content, ports, key, run, force=force)
+    offered = None if force else find_offered(inputs, manifest, ports)
+    digest = (
+        offered.ref.digest if offered else _build_images(snapshot, inputs, plan, content, ports, key, run, force=force)
+    )
     return BuiltImage(
         **dict(inputs),
         digest=digest,
         started=started,
         finished=ports.now(),
         invocation=run,
-        proven=known.proven if known else None,
+        proven=offered.proven if offered else None,
     )
 
 

@@ -14,7 +14,7 @@ from supply_chain.model.image import Digest, Interval
 from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
 
-SHOWN = 20
+MOST_LISTED = 20
 CONTENT_VERSION = "7"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
@@ -71,20 +71,20 @@ def check_content(
         _compare_declared(contents, manifest) if contents else ([], [size_message(manifest.build.max_size)])
     )
     warned: list[str] = []
-    seen: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     if contents:
         secrets = sorted({*contents.secrets, *search(contents.texts)})
         failed += [f"{each}, in the image and in no file that the check secrets read" for each in secrets]
         warned += _warn_unsearched(contents.unsearched)
         warned += _warn_unjudged(contents.examination, manifest)
-        seen = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
-        seen["examination"] = contents.examination.model_dump(mode="json")
+        details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
+        details["examination"] = contents.examination.model_dump(mode="json")
     return CheckResult(
         check=Check.CONTENT,
         passed=tuple(passed),
         warned=tuple(warned),
         failed=tuple(failed),
-        details={**seen, "max_bytes": manifest.build.max_size},
+        details={**details, "max_bytes": manifest.build.max_size},
         tools=dict(tools),
         interval=Interval(started=started, finished=now()),
     )
@@ -117,7 +117,7 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
         (
             not conflicts,
             "",
-            "Its layers give different files in different engines: " + "; ".join(conflicts[:SHOWN]) + ".",
+            "Its layers give different files in different engines: " + "; ".join(conflicts[:MOST_LISTED]) + ".",
         ),
     )
     passed = [good for holds, good, _ in expectations if holds and good]
@@ -128,7 +128,7 @@ def _warn_unsearched(paths: tuple[str, ...]) -> list[str]:
     if not paths:
         return []
     what = f"{pluralize(len(paths), 'text')} in it too large to be searched for what is called a password or token"
-    return [f"{what}: {', '.join(truncate_lines(SHOWN, paths))}"]
+    return [f"{what}: {', '.join(truncate_lines(MOST_LISTED, paths))}"]
 
 
 def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[str]:
@@ -143,12 +143,12 @@ def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[s
         *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),
         *(f"{each.path}: an archive ({each.format}), in which no scanner looks" for each in left.archives),
     )
-    more = len(found) - SHOWN + examination.unlisted
-    return [*found[:SHOWN], *([f"{more} more that no scanner judges"] if more > 0 else [])]
+    more = len(found) - MOST_LISTED + examination.unlisted
+    return [*found[:MOST_LISTED], *([f"{more} more that no scanner judges"] if more > 0 else [])]
 
 
 def _format_files(files: Mapping[str, str]) -> str:
-    return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:SHOWN])
+    return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:MOST_LISTED])
 
 
 def size_message(most: int) -> str:

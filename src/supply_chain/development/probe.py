@@ -20,7 +20,7 @@ from supply_chain.development.reports import LARGEST_REPORT
 from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
 from supply_chain.errors import CheckNotMade, EngineFailed, ProgramNotStarted
-from supply_chain.evidence.checks import NOT_SHOWN, TESTED, Check, CheckResult
+from supply_chain.evidence.checks import TESTED, TESTS_UNPROVEN, Check, CheckResult
 from supply_chain.model.container import (
     DIGEST,
     Change,
@@ -72,7 +72,7 @@ SEARCHED = 64 * 1024
 """Number of characters at the end of a stream that are searched for secrets."""
 LEFT_OUT = ["left out, as it seems to hold a secret"]
 """Replaces output that seems to hold a secret, because many people read evidence and it is stored."""
-PATHS_SHOWN = 20
+MOST_PATHS = 20
 
 
 @dataclass
@@ -238,16 +238,16 @@ class _Command:
             }
         )
         how = describe_end(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
-        shown, kinds = " ".join(self.command), search.kinds(_joined_output(logs))
+        command, kinds = " ".join(self.command), search.kinds(_joined_output(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
-            found.failed.append(f"`{shown}` failed: {how}.{'' if kinds else _last_line(logs)}")
+            found.failed.append(f"`{command}` failed: {how}.{'' if kinds else _last_line(logs)}")
         elif self.check is not Check.TESTS:
-            found.passed.append(f"`{shown}` ended with status 0 after {seconds:.1f} s")
+            found.passed.append(f"`{command}` ended with status 0 after {seconds:.1f} s")
         else:
             tested = judge_tests(self.command, f"{logs.stdout}\n{logs.stderr}", self.report, report, before)
-            _add_test_findings(found, shown, seconds, tested)
+            _add_test_findings(found, command, seconds, tested)
         if kinds:
-            found.warned.append(f"`{shown}` prints what looks like a secret: {', '.join(kinds)}.")
+            found.warned.append(f"`{command}` prints what looks like a secret: {', '.join(kinds)}.")
             found.details["output"] = LEFT_OUT
         return found
 
@@ -281,10 +281,10 @@ def _add_test_findings(found: Findings, command: str, seconds: float, tested: Te
     if tested.failed:
         found.failed.append(f"`{command}` ended with status 0, and {tested.failed}.")
     elif not tested.nothing:
-        counted_tests = f", {tested.ran} tests by {tested.by}" if tested.shown else ""
+        counted_tests = f", {tested.ran} tests by {tested.by}" if tested.proven else ""
         found.passed.append(f"`{command}` ended with status 0 after {seconds:.1f} s{counted_tests}")
-        if not tested.shown:
-            found.warned.append(f"It is not shown that anything was tested: {tested.why} ({NOT_SHOWN}).")
+        if not tested.proven:
+            found.warned.append(f"It is not shown that anything was tested: {tested.why} ({TESTS_UNPROVEN}).")
 
 
 def _spec(
@@ -373,10 +373,10 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         again = ""
         listeners: tuple[Listener, ...] = ()
         processes: tuple[Process, ...] = ()
-        seen = engine.inspect(name)
-        if seen.running:
+        state = engine.inspect(name)
+        if state.running:
             listeners, processes = engine.listeners(name), engine.processes(name)
-            again = trouble_at(seen.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
+            again = trouble_at(state.networks[spec.network], wanted.port, wanted.path) if answer.ready else ""
         clock = time.monotonic()
         engine.signal(name, "SIGTERM")
         end = wait_until_ended(engine, name, wanted.stop_timeout, wait)
@@ -431,10 +431,10 @@ def _judge_ports(found: Findings, run: Run, manifest: Service) -> None:
         "listening_read_from": "the kernel's socket table of the container's network namespace",
     }
     others, silent = sorted(reachable - set(declared)), sorted(set(declared) - reachable)
-    shown = ", ".join(map(str, declared))
+    ports = ", ".join(map(str, declared))
     found.expect(
         not others,
-        f"listens on port{'' if len(declared) == 1 else 's'} {shown} and no other",
+        f"listens on port{'' if len(declared) == 1 else 's'} {ports} and no other",
         f"It listens on ports nobody declared (runtime.ports): {', '.join(map(str, others))}.",
     )
     if silent:
@@ -485,12 +485,12 @@ def _judge_writes(found: Findings, strict: Run, loose: Run, local: LocalImage, m
     engines = {(change.kind, change.path) for change in strict.changes}
     own = [c for c in find_outside(loose.changes, writable) if (c.kind, c.path) not in engines]
     paths = sorted({change.path for change in own})
-    found.details["writes_outside"] = paths[:PATHS_SHOWN]
-    shown = ", ".join(_drop_parents(paths)[:PATHS_SHOWN])
+    found.details["writes_outside"] = paths[:MOST_PATHS]
+    listed = ", ".join(_drop_parents(paths)[:MOST_PATHS])
     found.expect(
         not paths,
         "writes nowhere but where it is declared to",
-        f"It writes where nobody declared it to: {shown}.",
+        f"It writes where nobody declared it to: {listed}.",
     )
     volumes = [path for path in local.volumes if path not in writable]
     if volumes:

@@ -16,7 +16,7 @@ FRONTEND = "dockerfile.v0"
 """BuildKit's own frontend, which is part of the engine."""
 FRONTEND_ARGUMENTS = ("source", "cmdline")
 """Arguments of a build whose frontend is an image (BuildKit's gateway)."""
-SHOWN = 5
+MOST_DIFFERENCES = 5
 
 
 class RecordedMaterial(ReaderModel):
@@ -53,7 +53,7 @@ def check_record(name: str, record: BuildRecord, expected: Expected) -> None:
     if differences:
         raise BuildMaterialsDiffer(
             f"BuildKit's record of {name or 'the image'} differs from the reading of the Dockerfile:\n- "
-            + "\n- ".join(truncate_lines(SHOWN, differences))
+            + "\n- ".join(truncate_lines(MOST_DIFFERENCES, differences))
             + "\nThe image is not used. Write the Dockerfile more plainly, and report this with its text."
         )
 

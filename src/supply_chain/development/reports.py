@@ -77,16 +77,16 @@ def read_tap(text: str) -> Counts | None:
     plan = re.search(r"^1\.\.(\d{1,9})", text, re.MULTILINE)
     if plan is None:
         return None
-    ran = failed = told = 0
+    ran = failed = reported = 0
     for line in re.finditer(r"^(not )?ok\b(.*)$", text, re.MULTILINE):
         directive = re.search(r"#\s*(skip|todo)", line[2], re.IGNORECASE)
-        told += 1
+        reported += 1
         if directive and directive[1].lower() == "skip":
             continue
         ran += 1
         failed += bool(line[1]) and directive is None
-    if told != int(plan[1]):
-        raise ReportInvalid(f"it plans {int(plan[1])} tests and tells of {told}")
+    if reported != int(plan[1]):
+        raise ReportInvalid(f"it plans {int(plan[1])} tests and tells of {reported}")
     return Counts(ran, failed)
 
 

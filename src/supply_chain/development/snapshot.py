@@ -294,8 +294,8 @@ def check(nodes: Sequence[Node], checkpoint: Checkpoint = _no_limit) -> None:
 def check_name(name: str) -> None:
     """Refuse a name that is not UTF-8, or that has characters which are not printed as they are."""
     if has_control(name):
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise SourceInvalid(f"{ascii(shown)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
+        escaped = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise SourceInvalid(f"{ascii(escaped)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
 
 
 def has_control(text: str) -> bool:
@@ -310,14 +310,14 @@ def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = _no_limit) -
 
     Follows Unicode 15, section 3.13, "canonical caseless match".
     """
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for path in paths:
         checkpoint()
         end = len(path)
         while end > 0:
             part = path[:end]
             key = _caseless(part)
-            other = seen.setdefault(key, part)
+            other = names.setdefault(key, part)
             if other != part:
                 raise SourceInvalid(
                     f"{ascii(other)[1:-1]} and {ascii(part)[1:-1]} are one name where case or Unicode normalization "

@@ -66,22 +66,22 @@ def test(
     A failed check is evidence; a check that could not be made raises its error. `evidence` is what development signed
     about this image before: a check that passed with the same tools is not made again.
     """
-    known = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
+    passed = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
     before = _find_current_report(dependencies, evidence, now())
     if before:
-        known[Check.DEPENDENCIES] = before[1]
+        passed[Check.DEPENDENCIES] = before[1]
     makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
     if before is None:
         makers.append(lambda: scan_dependencies(dependencies, now))
-    makers += [plan.make for plan in planned if plan.check not in known]
+    makers += [plan.make for plan in planned if plan.check not in passed]
     made, reports = _split_reports(map_concurrently(lambda make: make(), makers))
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
-        checks=tuple(sorted([*map(_bounded, made), *(each.value for each in known.values())], key=lambda c: c.check)),
+        checks=tuple(sorted([*map(_bounded, made), *(each.value for each in passed.values())], key=lambda c: c.check)),
         dependencies=report,
-        known=tuple(known),
-        proven=None if made else proof(sorted((each.evidence for each in known.values()), key=lambda e: e.digest)),
+        known=tuple(passed),
+        proven=None if made else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
     )
 
 

@@ -12,9 +12,9 @@ from supply_chain.development.runners import detect_runner, has_no_tests
 
 @dataclass(frozen=True)
 class Tested:
-    """The conclusion about a test run. `shown` is true if a report that counts says that `ran` tests ran."""
+    """The conclusion about a test run. `proven` is true if a report that counts says that `ran` tests ran."""
 
-    shown: bool
+    proven: bool
     by: str = ""
     ran: int = 0
     nothing: bool = False
@@ -27,7 +27,7 @@ class Tested:
     @property
     def details(self) -> dict[str, Any]:
         """Values for the details of the check's result."""
-        return {"shown": self.shown, "by": self.by, "ran": self.ran}
+        return {"shown": self.proven, "by": self.by, "ran": self.ran}
 
 
 def judge_tests(

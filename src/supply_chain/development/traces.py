@@ -36,5 +36,5 @@ def forget_image(engine: Engine, name: str) -> None:
 
 
 def _names(engine: Engine, repository: str) -> tuple[str, ...]:
-    known = engine.names(repository).values()
-    return tuple(name for names in known for name in names if name.startswith(f"{repository}:"))
+    images = engine.names(repository).values()
+    return tuple(name for names in images for name in names if name.startswith(f"{repository}:"))

@@ -64,14 +64,14 @@ def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: 
     decision that was signed meanwhile, and no denial shortly before it whose order is uncertain because clocks differ
     (`SKEW`).
     """
-    known = [each.value for each in _about(evidence, decision.environment, decision.digest)]
+    signed = [each.value for each in _about(evidence, decision.environment, decision.digest)]
     if sent and decision.approved:
-        doubtful = (each for each in known if not each.approved and each.decided > decision.decided - SKEW)
-        said = _of(min([decision.decided, *(each.decided - INSTANT for each in doubtful)]), decision)
-        return None if said in known else said
-    if sent and any(each.has_same_content(decision) and each.decided >= decision.decided for each in known):
+        doubtful = (each for each in signed if not each.approved and each.decided > decision.decided - SKEW)
+        approval = _of(min([decision.decided, *(each.decided - INSTANT for each in doubtful)]), decision)
+        return None if approval in signed else approval
+    if sent and any(each.has_same_content(decision) and each.decided >= decision.decided for each in signed):
         return None
-    return _of(max([decision.decided, *(each.decided + INSTANT for each in known)]), decision)
+    return _of(max([decision.decided, *(each.decided + INSTANT for each in signed)]), decision)
 
 
 def _of(at: datetime, decision: Approval) -> Approval:
@@ -79,5 +79,5 @@ def _of(at: datetime, decision: Approval) -> Approval:
 
 
 def _about(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> list[SignedValue[Approval]]:
-    known = read_statements(evidence, APPROVAL, Approval.model_validate)
-    return [each for each in known if (each.value.environment, each.value.digest) == (environment, digest)]
+    decisions = read_statements(evidence, APPROVAL, Approval.model_validate)
+    return [each for each in decisions if (each.value.environment, each.value.digest) == (environment, digest)]

@@ -50,7 +50,7 @@ class About:
 
 TESTED = "tested"
 """The detail of the check `tests` with the number of tests that ran and what shows it."""
-NOT_SHOWN = "tests.not-shown"
+TESTS_UNPROVEN = "tests.not-shown"
 """The code for a test run without proof that it tested anything."""
 
 EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")

@@ -47,21 +47,21 @@ TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 def signed_time(statement: Statement) -> datetime | None:
     """Return when a statement was made if the time has the format that we write (RFC 3339), otherwise None."""
-    said = _said(statement)
+    value = _read_time(statement)
     with contextlib.suppress(ValueError):
-        at = datetime.fromisoformat(said) if isinstance(said, str) else None
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
         return at if at and at.tzinfo else None
     return None
 
 
-def _said(statement: Statement) -> Any:
-    said: Any = statement.predicate
+def _read_time(statement: Statement) -> Any:
+    value: Any = statement.predicate
     try:
         for key in WHERE[statement.predicate_type]:
-            said = said[key]
+            value = value[key]
     except (KeyError, TypeError):
         return None
-    return said
+    return value
 
 
 def made_at(statement: Statement) -> datetime | None:
@@ -69,10 +69,10 @@ def made_at(statement: Statement) -> datetime | None:
 
     Errors in the rest of the statement are left to the code that reads it.
     """
-    said = _said(statement)
+    value = _read_time(statement)
     for read in (TIME.validate_python, datetime.fromisoformat):
         with contextlib.suppress(ValidationError, ValueError, TypeError):
-            at: datetime = read(said)
+            at: datetime = read(value)
             return at if at.tzinfo else None
     return None
 

@@ -102,8 +102,8 @@ def read_image_status(ref: ImageRef, store: EvidenceStore) -> Reading:
     own, by_digest = run_both(
         lambda: _read(image_status_repository(ref), store), lambda: read_blocks(ref.digest, store)
     )
-    known = [each.statement.predicate for each in own.evidence]
-    more = (each for each in by_digest.evidence if each.statement.predicate not in known)
+    predicates = [each.statement.predicate for each in own.evidence]
+    more = (each for each in by_digest.evidence if each.statement.predicate not in predicates)
     return Reading(own.subject, (*own.evidence, *more), (*own.left_out, *by_digest.left_out))
 
 
@@ -130,10 +130,10 @@ def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     The newest of block and unblock counts, and the newest of hold and unhold. Of two with the same time, the block or
     the hold counts. If both a rule and a person blocked the image, the person's block counts.
     """
-    known = read_decisions(evidence)
-    last, held = _last(known, Act.BLOCK), _last(known, Act.HOLD)
+    decisions = read_decisions(evidence)
+    last, held = _last(decisions, Act.BLOCK), _last(decisions, Act.HOLD)
     return ImageStatus(
-        block=_block(known) if last and last.act is Act.BLOCK else None,
+        block=_block(decisions) if last and last.act is Act.BLOCK else None,
         hold=held if held and held.act is Act.HOLD else None,
         excuse=last if last and last.act is Act.UNBLOCK else None,
     )
@@ -145,16 +145,16 @@ def read_decisions(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[L
     return read_statements(own, LIFECYCLE, LifecycleDecision.model_validate)
 
 
-def _last(known: Iterable[SignedValue[LifecycleDecision]], act: Act) -> LifecycleDecision | None:
-    about = [each for each in known if each.value.act in (act, UNDOES[act])]
+def _last(decisions: Iterable[SignedValue[LifecycleDecision]], act: Act) -> LifecycleDecision | None:
+    about = [each for each in decisions if each.value.act in (act, UNDOES[act])]
     last = max(about, key=lambda each: (each.at, each.value.act is act), default=None)
     return last.value if last else None
 
 
-def _block(known: Sequence[SignedValue[LifecycleDecision]]) -> LifecycleDecision:
+def _block(decisions: Sequence[SignedValue[LifecycleDecision]]) -> LifecycleDecision:
     """Return the last block since the last unblock, one by a person if there is any."""
-    lifted = max((each.at for each in known if each.value.act is Act.UNBLOCK), default=BEFORE_ALL)
-    blocks = [each.value for each in known if each.value.act is Act.BLOCK and each.at >= lifted]
+    lifted = max((each.at for each in decisions if each.value.act is Act.UNBLOCK), default=BEFORE_ALL)
+    blocks = [each.value for each in decisions if each.value.act is Act.BLOCK and each.at >= lifted]
     return max(blocks, key=lambda each: (not each.rule, each.at))
 
 
@@ -188,12 +188,12 @@ def sign_decision(
         first = stands.block or stands.excuse
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
-    ruling = LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref))
-    return _sign(ruling, places, store, repositories, now)
+    decision = LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref))
+    return _sign(decision, places, store, repositories, now)
 
 
 def _sign(
-    ruling: LifecycleDecision,
+    decision: LifecycleDecision,
     places: Iterable[ImageRef],
     store: EvidenceStore,
     repositories: Repositories,
@@ -203,5 +203,5 @@ def _sign(
     signed = None
     for place in places:
         repositories.ensure_repository(place.repository, immutable=True, key=None)
-        signed = store.attach(place, LIFECYCLE, ruling.predicate(), now)
+        signed = store.attach(place, LIFECYCLE, decision.predicate(), now)
     return signed

@@ -68,8 +68,8 @@ class Dependency(Foreign):
         return f"sha256:{self.digest.get('sha256', '')}"
 
     @model_serializer(mode="wrap")
-    def _what_there_is(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in whole(self).items() if value}
+    def _what_there_is(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value}
 
 
 class Definition(Foreign):
@@ -186,9 +186,9 @@ def is_of(evidence: VerifiedStatement, inputs: BuildInputs, manifest: Service | 
     if evidence.predicate_type != PROVENANCE:
         return False
     details = evidence.predicate.get("runDetails")
-    said = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
+    stated = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
     wanted = definition(inputs, manifest), _builder(inputs)
-    return said == tuple(each.model_dump(mode="json", by_alias=True) for each in wanted)
+    return stated == tuple(each.model_dump(mode="json", by_alias=True) for each in wanted)
 
 
 def last_provenance(evidence: Iterable[VerifiedStatement]) -> Provenance | None:

@@ -57,5 +57,5 @@ def longest_soak(evidence: Iterable[VerifiedStatement], environment: str, digest
 
 
 def _about(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> list[SignedValue[Soak]]:
-    known = read_statements(evidence, SOAK, Soak.model_validate)
-    return [each for each in known if (each.value.environment, each.value.digest) == (environment, digest)]
+    soaks = read_statements(evidence, SOAK, Soak.model_validate)
+    return [each for each in soaks if (each.value.environment, each.value.digest) == (environment, digest)]

@@ -251,16 +251,16 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     """Return the reading, with each statement of a tier once, however often it is attached."""
     evidence: list[VerifiedStatement] = []
     left_out: list[NotEvidence] = []
-    known: set[tuple[tuple[TierName, ...], bytes]] = set()
+    identities: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
         if signed is STRANGE and subject.repository.startswith(EVIDENCE):
             raise _of_nobody(subject.with_digest(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
-        elif (said := (signed.signers, signed.statement.bytes())) in known:
+        elif (identity := (signed.signers, signed.statement.bytes())) in identities:
             left_out.append(NotEvidence(why="attached more than once"))
         else:
-            known.add(said)
+            identities.add(identity)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
     return Reading(subject, tuple(evidence), tuple(left_out))
 

@@ -257,7 +257,7 @@ def _create(
 
     Raises `ImageDamaged`, before the start, if the engine made it from another image.
     """
-    known = labels(
+    container_labels = labels(
         "application",
         order.manifest.name,
         order.digest,
@@ -275,14 +275,14 @@ def _create(
         ContainerSpec(
             image=reference,
             name=name,
-            labels=known,
+            labels=container_labels,
             profile=order.profile,
             environment=order.settings,
             network=network,
         )
     )
     new = engine.inspect(made)
-    if new.image != known[DIGEST]:
+    if new.image != container_labels[DIGEST]:
         raise ImageDamaged(
             f"The engine made {name} from {new.image}, and {order.admitted.facts.ref} was admitted.\n"
             "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."

@@ -147,9 +147,9 @@ def read_environment(directory: Path, name: str) -> Environment:
 
     Raises `SettingInvalid`, with the names that exist, if there is no such document, or if it contains another name.
     """
-    known = sorted(path.stem for path in directory.glob("*.yaml"))
-    if name not in known:
-        raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+    names = sorted(path.stem for path in directory.glob("*.yaml"))
+    if name not in names:
+        raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(names) or 'none'}.")
     environment = read_document(directory / f"{name}.yaml", Environment)
     if environment.name != name:
         raise SettingInvalid(f"deployments/environments/{name}.yaml has the name {environment.name!r}.\nUse one name.")
@@ -158,9 +158,9 @@ def read_environment(directory: Path, name: str) -> Environment:
 
 def _earlier_environments(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
     """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
-    seen: set[str] = set()
-    while (after := environment.after) and after not in seen:
-        seen.add(after)
+    visited: set[str] = set()
+    while (after := environment.after) and after not in visited:
+        visited.add(after)
         environment = named[after]
         yield environment
 

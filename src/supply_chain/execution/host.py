@@ -202,8 +202,8 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
 
 def redact_values(command: str) -> str:
     """Return the beginning of a command, without assigned values."""
-    shown = SECRET.sub(r"\1=…", command)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
+    redacted = SECRET.sub(r"\1=…", command)
+    return redacted if len(redacted) <= LONGEST else f"{redacted[:LONGEST]}…"
 
 
 def add_entries(

@@ -35,7 +35,7 @@ from supply_chain.model.image import Model, short
 from supply_chain.readiness import trouble_at
 from supply_chain.text import truncate_lines
 
-SHOWN = 10
+MOST_LISTED = 10
 """Largest number of paths and names in a fact."""
 
 EVERYWHERE = (Change(kind="changed", path="/"),)
@@ -98,12 +98,12 @@ def monitor(
     Raises `EngineUnavailable`; then nothing is known, in particular not that all is well.
     """
     observed = [_make_observation(each, read_state(engine, each), now()) for each in expected]
-    known = {each.container for each in expected} | {each.reverse_proxy for each in expected}
+    recorded = {each.container for each in expected} | {each.reverse_proxy for each in expected}
     for environment in environments:
         observed += [
             _foreign_observation(environment.name, container, now())
             for container in find_containers(engine, environment)
-            if container.id not in known and application in (None, container.labels.get(APPLICATION))
+            if container.id not in recorded and application in (None, container.labels.get(APPLICATION))
         ]
     return tuple(observed)
 
@@ -145,15 +145,15 @@ def find_containers(engine: Engine, environment: Environment) -> tuple[Container
     return tuple(found.values())
 
 
-def compare(expected: Expected, seen: DeploymentState) -> tuple[Deviation, ...]:
+def compare(expected: Expected, state: DeploymentState) -> tuple[Deviation, ...]:
     """Return all differences between what was observed and what should be. Pure."""
     return (
-        *_compare_presence(expected, seen.container),
-        *(_compare_identity(expected, seen.container, seen.image) if seen.container else ()),
-        *(_compare_profile(expected.profile, seen.container.profile) if seen.container else ()),
-        *_compare_files(expected, seen.changes),
-        *_compare_proxy(expected, seen.reverse_proxy),
-        *_compare_health(expected, seen),
+        *_compare_presence(expected, state.container),
+        *(_compare_identity(expected, state.container, state.image) if state.container else ()),
+        *(_compare_profile(expected.profile, state.container.profile) if state.container else ()),
+        *_compare_files(expected, state.changes),
+        *_compare_proxy(expected, state.reverse_proxy),
+        *_compare_health(expected, state),
     )
 
 
@@ -236,7 +236,7 @@ def _format_value(value: object) -> str:
 def _compare_files(expected: Expected, changes: Sequence[Change]) -> Iterable[Deviation]:
     own = find_outside(changes, expected.profile.writable)
     if own:
-        paths = truncate_lines(SHOWN, [f"{change.path} ({change.kind})" for change in own])
+        paths = truncate_lines(MOST_LISTED, [f"{change.path} ({change.kind})" for change in own])
         yield Deviation(
             code="drift.files",
             fact=f"{expected.name} has files that are not its image's: {', '.join(paths)}",
@@ -263,17 +263,17 @@ def _compare_proxy(expected: Expected, reverse_proxy: Container | None) -> Itera
     )
 
 
-def _compare_health(expected: Expected, seen: DeploymentState) -> Iterable[Deviation]:
-    if seen.trouble:
+def _compare_health(expected: Expected, state: DeploymentState) -> Iterable[Deviation]:
+    if state.trouble:
         yield Deviation(
             code="drift.unhealthy",
-            fact=f"{expected.url} is not healthy: {seen.trouble}",
+            fact=f"{expected.url} is not healthy: {state.trouble}",
             remedy="Read the logs of the application and of its reverse proxy.",
         )
 
 
-def _make_observation(expected: Expected, seen: DeploymentState, at: datetime) -> Observation:
-    container = seen.container
+def _make_observation(expected: Expected, state: DeploymentState, at: datetime) -> Observation:
+    container = state.container
     observation = Observation(
         at=at,
         environment=expected.environment,
@@ -282,8 +282,8 @@ def _make_observation(expected: Expected, seen: DeploymentState, at: datetime) -
         container=expected.container,
         address=expected.url,
         wanted=expected.digest,
-        healthy=not seen.trouble,
-        deviations=compare(expected, seen),
+        healthy=not state.trouble,
+        deviations=compare(expected, state),
     )
     return observation.model_copy(update=_state(container)) if container else observation
 

@@ -49,8 +49,8 @@ class DeploymentRecord(Model):
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate as it is signed; its time is written as `datetime.isoformat` does."""
-        told = self.model_dump(mode="json", by_alias=True)
-        return {**told, "deployedAt": self.deployed_at.isoformat()}
+        content = self.model_dump(mode="json", by_alias=True)
+        return {**content, "deployedAt": self.deployed_at.isoformat()}
 
 
 def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: datetime) -> Deployment:
@@ -59,17 +59,17 @@ def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: 
     The repository must exist. If nothing changed since the last record, that one is named as the proof instead.
     """
     where = execution_place(ref)
-    known = None if deployment.changed else _find_last_record(where, deployment, evidence)
-    if known:
-        return deployment.model_copy(update={"proven": proof([known])})
+    last = None if deployment.changed else _find_last_record(where, deployment, evidence)
+    if last:
+        return deployment.model_copy(update={"proven": proof([last])})
     evidence.attach(where, DEPLOYMENT, DeploymentRecord(deployed_at=now, deployment=deployment).predicate(), now)
     return deployment
 
 
 def _find_last_record(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> VerifiedStatement | None:
     """Return the last record of this environment, if it describes the current container and state."""
-    known = read_records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
-    here = [each for each in known if each.value.environment == deployment.environment]
+    records = read_records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
+    here = [each for each in records if each.value.environment == deployment.environment]
     return here[-1].evidence if here and here[-1].value == deployment.expected else None
 
 
@@ -92,8 +92,8 @@ def read_history(
     repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str | None = None
 ) -> tuple[SignedValue[Expected], ...]:
     """Return every signed deployment, the oldest first, of one application or of all."""
-    there = _record_repositories(repositories, application)
-    subjects = [subject for name in there for subject, _ in _read_subjects(name, repositories, manifests)]
+    names = _record_repositories(repositories, application)
+    subjects = [subject for name in names for subject, _ in _read_subjects(name, repositories, manifests)]
     read = map_concurrently(
         lambda subject: read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects
     )
@@ -144,12 +144,12 @@ def _read_subjects(
     repository: str, repositories: Repositories, manifests: Manifests
 ) -> Iterator[tuple[ImageRef, datetime]]:
     """Yield the digests that deployment records in a repository are about, with their last push, the last first."""
-    seen: set[Digest] = set()
+    found: set[Digest] = set()
     for digest, pushed in repositories.pushed(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
         about = (manifest.get("subject") or {}).get("digest")
-        if about and about not in seen and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
-            seen.add(about)
+        if about and about not in found and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
+            found.add(about)
             yield ImageRef(repository=repository, digest=about), pushed
 
 

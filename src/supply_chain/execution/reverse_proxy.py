@@ -171,8 +171,8 @@ class ReverseProxy:
     def serves(self) -> str:
         """Return the server to which a running proxy forwards requests; an empty string if there is none."""
         for reverse_proxy in self.list_all():
-            if self._at_address(reverse_proxy) and (said := self._read_identity(reverse_proxy)):
-                return said.partition(" ")[0]
+            if self._at_address(reverse_proxy) and (identity := self._read_identity(reverse_proxy)):
+                return identity.partition(" ")[0]
         return ""
 
     def fits(self) -> Container | None:
@@ -191,12 +191,12 @@ class ReverseProxy:
         with contextlib.ExitStack() as undo:
             fitting, server, place = self.fits(), server_name(target), self.place
             reverse_proxy = fitting or self._create(undo)
-            told = (
+            revision = (
                 self._reconfigure(reverse_proxy, server, port, undo)
                 if fitting
                 else self._start(reverse_proxy, server, port)
             )
-            self._wait_until(reverse_proxy, lambda: self._explain_not_switched(reverse_proxy, told), wait)
+            self._wait_until(reverse_proxy, lambda: self._explain_not_switched(reverse_proxy, revision), wait)
             if not fitting:
                 self._wait_until(reverse_proxy, lambda: self._find_trouble(reverse_proxy, path), wait)
                 self._take_over(reverse_proxy, undo)
@@ -218,12 +218,12 @@ class ReverseProxy:
 
     def remove_all_but(self, reverse_proxy: str) -> None:
         """Remove the other proxies with their configurations, and configurations without a proxy."""
-        kept = self.engine.inspect(reverse_proxy).name
+        retained = self.engine.inspect(reverse_proxy).name
         for other in self.list_all():
             if other.id != reverse_proxy:
                 self.engine.remove(other.id)
         for volume in self.engine.volumes(self._labels):
-            if volume != kept:
+            if volume != retained:
                 self.engine.remove_volume(volume)
 
     def _reconfigure(self, reverse_proxy: Container, server: str, port: int, undo: contextlib.ExitStack) -> _Revision:
@@ -233,23 +233,23 @@ class ReverseProxy:
         return self._reload(reverse_proxy, server, port)
 
     def _reload(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
-        told = self._configure(reverse_proxy, server, port)
+        revision = self._configure(reverse_proxy, server, port)
         self.engine.signal(reverse_proxy.id, "SIGUSR2")
-        return told
+        return revision
 
     def _switch_back(self, reverse_proxy: Container, server: str, port: int) -> None:
         """Serve the previous server again, and release the other one before it is removed."""
-        told = self._reload(reverse_proxy, server, port)
+        revision = self._reload(reverse_proxy, server, port)
         deadline = time.monotonic() + SWITCH_TIMEOUT
-        while self._explain_not_switched(reverse_proxy, told) and time.monotonic() < deadline:
+        while self._explain_not_switched(reverse_proxy, revision) and time.monotonic() < deadline:
             time.sleep(POLL)  # not `wait`: the undo is completed even if the run is cancelled
         self.finish(reverse_proxy.id, time.sleep)
 
     def _start(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
         """Write the configuration of a new proxy, and start it."""
-        told = self._configure(reverse_proxy, server, port)
+        revision = self._configure(reverse_proxy, server, port)
         self.engine.start(reverse_proxy.id)
-        return told
+        return revision
 
     def _take_over(self, reverse_proxy: Container, undo: contextlib.ExitStack) -> None:
         """Move the address to a proxy that is ready; `undo` moves it back to the previous one."""
@@ -262,7 +262,7 @@ class ReverseProxy:
         self.engine.attach(edge, reverse_proxy.id)
 
     def _create(self, undo: contextlib.ExitStack) -> Container:
-        known = labels(
+        proxy_labels = labels(
             "reverse-proxy",
             self.application,
             self.image,
@@ -272,14 +272,14 @@ class ReverseProxy:
         )
         name = f"{self.environment.name}-{slug(self.application)}-proxy-{uuid4().hex[:6]}"
         undo.callback(self.engine.remove_volume, name)
-        self.engine.create_volume(name, known)
+        self.engine.create_volume(name, proxy_labels)
         undo.callback(self.engine.remove, name)
         self.engine.create_network(self.environment.edge, self.environment.labels, internal=False)
         made = self.engine.create(
             ContainerSpec(
                 image=self.image,
                 name=name,
-                labels=known,
+                labels=proxy_labels,
                 profile=PROFILE,
                 network=self.environment.network,
                 published=(self.published,),
@@ -322,18 +322,18 @@ class ReverseProxy:
         finally:
             connection.close()
 
-    def _explain_not_switched(self, reverse_proxy: Container, told: _Revision) -> str:
+    def _explain_not_switched(self, reverse_proxy: Container, wanted: _Revision) -> str:
         """Return why the proxy does not serve its new configuration yet; an empty string if it does.
 
         Sends the reload signal again every `NUDGE` seconds.
         """
-        said = self._read_identity(reverse_proxy)
-        if said.endswith(f" {told.revision}"):
+        identity = self._read_identity(reverse_proxy)
+        if identity.endswith(f" {wanted.revision}"):
             return ""
-        if time.monotonic() - told.at > NUDGE:
+        if time.monotonic() - wanted.at > NUDGE:
             self.engine.signal(reverse_proxy.id, "SIGUSR2")
-            told.at = time.monotonic()
-        return f"it serves {said or 'nothing'}"
+            wanted.at = time.monotonic()
+        return f"it serves {identity or 'nothing'}"
 
     def _wait_until(self, reverse_proxy: Container, trouble: Callable[[], str], wait: Wait) -> None:
         """Wait until `trouble` returns an empty string.
@@ -341,10 +341,10 @@ class ReverseProxy:
         Raises `DeploymentFailed` after `SWITCH_TIMEOUT` seconds, or as soon as the proxy has ended or was restarted.
         """
         deadline = time.monotonic() + SWITCH_TIMEOUT
-        while said := trouble():
+        while reason := trouble():
             now = self.engine.inspect(reverse_proxy.id)
             if now.over or now.restarts > reverse_proxy.restarts or time.monotonic() > deadline:
-                how = said if now.running else describe_end(now)
+                how = reason if now.running else describe_end(now)
                 last = " | ".join(self.engine.logs(reverse_proxy.id).tail(5)[-1000:].splitlines())
                 raise DeploymentFailed(
                     f"the reverse proxy of {self.application} in {self.environment.name} does not serve it: {how}"

@@ -125,8 +125,8 @@ def remove_unneeded(connect: Callable[[], Engine], host: str, repositories: Iter
     """
     with _warn_on_failure("what deployments brought"):
         engine = connect()
-        there = engine.containers()
-        needed = {c.image for c in there} | {c.labels[PREVIOUS] for c in there if PREVIOUS in c.labels}
+        containers = engine.containers()
+        needed = {c.image for c in containers} | {c.labels[PREVIOUS] for c in containers if PREVIOUS in c.labels}
         for repository in repositories:
             _remove_unneeded(engine, f"{host}/{repository}", needed, lambda pulled: f"@{pulled}")
             _remove_unneeded(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{short(loaded)}")

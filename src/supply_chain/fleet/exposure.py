@@ -79,7 +79,7 @@ class AffectedApplication(Model):
     rebuild: tuple[str, ...] = Field(default=(), description="bases that have a newer image with fewer findings")
 
 
-TOLD = 500
+MOST_REPORTED = 500
 """Number of images that a rescan reports one by one, most exposed first; others are reported by application only."""
 
 
@@ -98,7 +98,7 @@ class RescanReport(Model):
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with known exploited findings")
-    reported: tuple[RescanResult, ...] = Field(description=f"the {TOLD} most exposed images with results")
+    reported: tuple[RescanResult, ...] = Field(description=f"the {MOST_REPORTED} most exposed images with results")
     more: int = Field(default=0, description="further images with results")
     concerned: tuple[AffectedApplication, ...] = Field(
         default=(), description="their applications, the most exposed first"
@@ -141,31 +141,31 @@ def find_due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
-def sort_by_exposure(seen: Iterable[RescanResult]) -> tuple[RescanResult, ...]:
+def sort_by_exposure(results: Iterable[RescanResult]) -> tuple[RescanResult, ...]:
     """Sort images by exposure, most exposed first.
 
     The order is: exploited in production, exploited and running, in production, running, refused, number of findings
     that got worse or are due.
     """
-    return tuple(sorted(seen, key=_exposure))
+    return tuple(sorted(results, key=_exposure))
 
 
-def _exposure(seen: RescanResult) -> tuple[bool, bool, bool, bool, bool, int, str]:
+def _exposure(result: RescanResult) -> tuple[bool, bool, bool, bool, bool, int, str]:
     return (
-        not (seen.exploited and seen.in_production),
-        not (seen.exploited and seen.running),
-        not seen.in_production,
-        not seen.running,
-        seen.passes,
-        -len(seen.worse) - len(seen.due),
-        str(seen.ref),
+        not (result.exploited and result.in_production),
+        not (result.exploited and result.running),
+        not result.in_production,
+        not result.running,
+        result.passes,
+        -len(result.worse) - len(result.due),
+        str(result.ref),
     )
 
 
-def group_by_application(seen: Iterable[RescanResult]) -> tuple[AffectedApplication, ...]:
+def group_by_application(results: Iterable[RescanResult]) -> tuple[AffectedApplication, ...]:
     """Return the applications of these images, in the order in which their first images appear."""
     found: dict[tuple[str, str], list[RescanResult]] = {}
-    for each in seen:
+    for each in results:
         found.setdefault((each.owner, each.ref.application), []).append(each)
     return tuple(_summarise(owner, application, images) for (owner, application), images in found.items())
 

@@ -62,7 +62,7 @@ class Inventory(Protocol):
     def count_by_starter(self) -> int:
         """Return the number of images whose last scan used the starter database, which covers only some packages."""
 
-    def record_host(self, host: str, seen: Sequence[HostContainer], at: datetime) -> None:
+    def record_host(self, host: str, containers: Sequence[HostContainer], at: datetime) -> None:
         """Replace what is recorded of a host by what it shows at this time."""
 
     def retain_hosts(self, hosts: Collection[str]) -> None:

@@ -95,8 +95,8 @@ def read_listing(application: str, registry: Registry) -> Listing:
             if each.subject:
                 referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
     own = held[curated_repository(application)]
-    told = (*own, *held[evidence_repository(TierName.EXECUTION, application)])
-    gone = {each.subject for each in told if each.subject} - {each.digest for each in own}
+    related = (*own, *held[evidence_repository(TierName.EXECUTION, application)])
+    gone = {each.subject for each in related if each.subject} - {each.digest for each in own}
     return Listing(
         application,
         tuple(filter(is_image, own)),
@@ -124,8 +124,8 @@ def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_o
     except (ImageNotFound, *UNREADABLE) as error:
         if isinstance(error, ImageNotFound) and stored.digest not in listed.gone:
             raise  # removed while it was read; for an image in `find_fixes` the SBOM may be missing, too
-        mark, told = "", _read_remaining(ref, store, host_of)
-        image = FleetImage(ref=ref, stored=stored, unreadable=str(error), **told)
+        mark, remaining = "", _read_remaining(ref, store, host_of)
+        image = FleetImage(ref=ref, stored=stored, unreadable=str(error), **remaining)
     return Entry(image.model_copy(update={"gone": stored.digest in listed.gone}), packages, mark)
 
 
@@ -146,12 +146,12 @@ def _read_remaining(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str]
 
     Without them, an older image would count as the one that runs, and a copy as an image.
     """
-    told: dict[str, Any] = {}
+    remaining: dict[str, Any] = {}
     with suppress(*UNREADABLE):
-        told["copies"] = _list_copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
+        remaining["copies"] = _list_copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
     with suppress(*UNREADABLE):
-        told["deployed"] = _list_deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
-    return told
+        remaining["deployed"] = _list_deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
+    return remaining
 
 
 def read_image(
@@ -197,8 +197,8 @@ def _read_declared(built: Provenance | None) -> dict[str, Any]:
 
 
 def _list_verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> Iterator[Judgement]:
-    known = {each.at: each for each in verdicts(evidence, gate, digest)}  # curation stores a refusal twice
-    for each in known.values():
+    by_time = {each.at: each for each in verdicts(evidence, gate, digest)}  # curation stores a refusal twice
+    for each in by_time.values():
         yield Judgement(
             gate=gate,
             environment=each.value.cscm.environment,
@@ -211,14 +211,14 @@ def _list_verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Di
 
 
 def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
-    known = tuple(evidence)
-    execution = [each for each in known if each.signer is TierName.EXECUTION]
-    ruled = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in read_decisions(known)}
+    statements = tuple(evidence)
+    execution = [each for each in statements if each.signer is TierName.EXECUTION]
+    lifecycle = {each.evidence.digest: f"{each.value.act}: {each.value}" for each in read_decisions(statements)}
     decided = {
         each.evidence.digest: str(each.value) for each in read_statements(execution, APPROVAL, Approval.model_validate)
     }
     soaked = {each.evidence.digest: str(each.value) for each in read_statements(execution, SOAK, Soak.model_validate)}
-    told = {**ruled, **decided, **soaked}
+    texts = {**lifecycle, **decided, **soaked}
     notes = (
         Note(
             digest=each.digest,
@@ -226,9 +226,9 @@ def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
             predicate_type=each.predicate_type,
             signer=each.signer,
             at=made_at(each.statement) or each.attached,
-            said=told.get(each.digest, ""),
+            said=texts.get(each.digest, ""),
         )
-        for each in known
+        for each in statements
     )
     return tuple(sorted(notes, key=lambda note: (note.at or BEFORE_ALL, note.digest)))
 

@@ -40,8 +40,8 @@ class ReconcileResult(Model):
 
 def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Return every application that has images in the registry or in the inventory, sorted."""
-    there = {application_of(repository) for repository in registry.repositories(CURATED)}
-    return tuple(sorted(there | set(inventory.applications())))
+    listed = {application_of(repository) for repository in registry.repositories(CURATED)}
+    return tuple(sorted(listed | set(inventory.applications())))
 
 
 def list_all_images(registry: Registry, inventory: Inventory) -> Iterator[FleetImage]:
@@ -50,14 +50,14 @@ def list_all_images(registry: Registry, inventory: Inventory) -> Iterator[FleetI
     Encrypted copies that the inventory does not know are recognised, and left out, by the tag that curation gives them.
     """
     for repository in registry.repositories(CURATED):
-        known: dict[Digest, FleetImage] = {}
+        recorded: dict[Digest, FleetImage] = {}
         copies: set[Digest] = set()
         for image in inventory.images(application_of(repository)):
-            known[image.ref.digest] = image.bare()
+            recorded[image.ref.digest] = image.bare()
             copies |= set(image.copies)
         for stored in registry.images(repository):
-            if there := known.get(stored.digest):
-                yield there.model_copy(update={"stored": stored})
+            if entry := recorded.get(stored.digest):
+                yield entry.model_copy(update={"stored": stored})
             elif is_image(stored) and stored.digest not in copies and not _is_copy(stored):
                 yield FleetImage(ref=ImageRef(repository=repository, digest=stored.digest), stored=stored)
 
@@ -84,7 +84,7 @@ def refresh(
     now, before = read_listing(application, registry), inventory.read_marks(application)
     stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
     entries = read_entries(now, _find_changed(now, {**stored, **went}, before), store, host_of)
-    known = went.keys() - {each.image.ref for each in entries}
+    unchanged = went.keys() - {each.image.ref for each in entries}
     inventory.put(entries)
     inventory.update_listing(now.repository, now.images)
     inventory.update_hosts(application, host_of)
@@ -93,7 +93,7 @@ def refresh(
         application=application,
         images=len(now.images),
         read=sum(not each.image.gone for each in entries),
-        gone=tuple(sorted(before.keys() - stored.keys() - known, key=str)),
+        gone=tuple(sorted(before.keys() - stored.keys() - unchanged, key=str)),
         unreadable={str(e.image.ref): e.image.unreadable for e in entries if e.image.unreadable},
     )
 
@@ -153,7 +153,7 @@ def observe_hosts(
             wanted[each.host].append(each)
     found: list[HostContainer] = []
     for name, engine in hosts.items():
-        seen: Sequence[HostContainer] = observe_host(engine(), wanted[name])
-        inventory.record_host(name, seen, now())
-        found += seen
+        containers: Sequence[HostContainer] = observe_host(engine(), wanted[name])
+        inventory.record_host(name, containers, now())
+        found += containers
     return tuple(found)

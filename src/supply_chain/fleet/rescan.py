@@ -54,7 +54,7 @@ class RescanPorts:
     repositories: Repositories
     layers: Layers
     bases: Sequence[ImageRef]
-    ruled: BaseDecisions
+    base_decisions: BaseDecisions
     """The statements that blocked or unblocked a base."""
     production: frozenset[str]
     """The environments that users reach."""
@@ -62,7 +62,7 @@ class RescanPorts:
     last_full_report_time: datetime | None = None
     """Time of the last rescan that reported on all images; this rescan reports changes since then."""
     matching: Callable[[Sequence[MatchRequest], Scanner, Results], Matched] = match
-    on_result: Callable[[ImageRef, RescanResult | Unjudged | None], object] = field(default=lambda ref, seen: None)
+    on_result: Callable[[ImageRef, RescanResult | Unjudged | None], object] = field(default=lambda ref, result: None)
     """Called with each image once it is done, from any thread; with None if it carries none of the wanted packages."""
 
 
@@ -94,8 +94,8 @@ def find_fixed(images: Iterable[FleetImage], judged: Iterable[RescanResult], por
     """Return what newer bases fix. A shelved base is included, as images may still be built on it."""
     found = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
-    seen = (read_signed_result(each, ports) if each.shelved else found.get(each.ref) for each in bases)
-    return find_fixes([each for each in seen if each])
+    results = (read_signed_result(each, ports) if each.shelved else found.get(each.ref) for each in bases)
+    return find_fixes([each for each in results if each])
 
 
 def read_signed_result(image: FleetImage, ports: RescanPorts) -> RescanResult | None:
@@ -129,20 +129,20 @@ def rescan(
     all images (`OF_ALL`) is raised. While one part is matched, the evidence of the next is read. At most two parts are
     in memory at a time. Nothing is done before the first result is requested.
     """
-    turn = threading.Lock()
-    found = iterate_concurrently(lambda part: _rescan_part(part, ports, only, fixed or {}, turn), _split(images), 2)
+    lock = threading.Lock()
+    found = iterate_concurrently(lambda part: _rescan_part(part, ports, only, fixed or {}, lock), _split(images), 2)
     return chain.from_iterable(found)
 
 
 def _rescan_part(
-    images: Sequence[FleetImage], ports: RescanPorts, only: Collection[str], fixed: Fixes, turn: threading.Lock
+    images: Sequence[FleetImage], ports: RescanPorts, only: Collection[str], fixed: Fixes, lock: threading.Lock
 ) -> tuple[RescanResult | Unjudged, ...]:
     """Rescan one part; a lock lets one part match at a time, as matching uses every processor."""
     looked = map_concurrently(lambda image: _read_evidence(image, ports, only), images)
-    kept = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, ImageEvidence)]
-    with turn:
-        matched = ports.matching(list(_find_wanted([each for _, each in kept], ports)), ports.scanner, ports.results)
-    concluded = map_concurrently(lambda pair: _conclude_image(*pair, matched, ports, fixed), kept)
+    pairs = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, ImageEvidence)]
+    with lock:
+        matched = ports.matching(list(_find_wanted([each for _, each in pairs], ports)), ports.scanner, ports.results)
+    concluded = map_concurrently(lambda pair: _conclude_image(*pair, matched, ports, fixed), pairs)
     failed = [each for each in looked if isinstance(each, Unjudged)]
     for each in failed:
         ports.on_result(each.ref, each)
@@ -216,39 +216,42 @@ def _read_sbom(image: ImageEvidence, registry: Registry) -> Sbom:
 
 
 def _conclude_image(
-    image: FleetImage, kept: ImageEvidence, matched: Matched, ports: RescanPorts, fixed: Fixes
+    image: FleetImage, evidence: ImageEvidence, matched: Matched, ports: RescanPorts, fixed: Fixes
 ) -> RescanResult | Unjudged:
-    known = matched.get(kept.listed.content)
-    before = kept.last.report.value if kept.last.report else None
-    report = before if known is None else known
+    found = matched.get(evidence.listed.content)
+    before = evidence.last.report.value if evidence.last.report else None
+    report = before if found is None else found
     try:
         if isinstance(report, SupplyChainError):
             raise report
         assert report is not None  # an image without a signed report was in the list for matching
         concluded = conclude(
-            kept, report, ports.evidence, ports.repositories, ports.layers, ports.bases, ports.ruled, ports.now
-        )
+            evidence, report, ports.evidence, ports.repositories, ports.layers, ports.bases, ports.base_decisions,
+            ports.now,
+        )  # fmt: skip
     except SupplyChainError as error:
-        seen: RescanResult | Unjudged = _unjudged(image.ref, error)
+        result: RescanResult | Unjudged = _unjudged(image.ref, error)
     else:
-        seen = _make_result(image, kept, report, concluded, fixed, ports.production)
-    ports.on_result(image.ref, seen)
-    return seen
+        result = _make_result(image, evidence, report, concluded, fixed, ports.production)
+    ports.on_result(image.ref, result)
+    return result
 
 
 def _make_result(
     image: FleetImage,
-    kept: ImageEvidence,
+    evidence: ImageEvidence,
     report: Report,
     concluded: Conclusion,
     fixed: Fixes,
     production: frozenset[str],
 ) -> RescanResult:
-    worse, better = compare_reports(kept.last_reported.report.value if kept.last_reported.report else None, report)
+    worse, better = compare_reports(
+        evidence.last_reported.report.value if evidence.last_reported.report else None, report
+    )
     running = {each.environment for each in image.running}
     return RescanResult(
         ref=image.ref,
-        owner=kept.built.manifest.owner if kept.built else image.owner,
+        owner=evidence.built.manifest.owner if evidence.built else image.owner,
         running=tuple(sorted(running)),
         in_production=not running.isdisjoint(production),
         passes=concluded.passes,
@@ -258,7 +261,7 @@ def _make_result(
         exploited=tuple(f for f in report.findings if f.known_exploited),
         worse=worse,
         better=better,
-        due=find_due(report, kept.limits),
-        rebuild=propose_rebuilds(report.findings, kept.materials, fixed),
+        due=find_due(report, evidence.limits),
+        rebuild=propose_rebuilds(report.findings, evidence.materials, fixed),
         findings=report.findings if is_base(image) else (),
     )

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from supply_chain.fleet.exposure import (
-    TOLD,
+    MOST_REPORTED,
     RescanReport,
     RescanResult,
     Unjudged,
@@ -56,30 +56,30 @@ class Tally:
         archived = sum(each.shelved for each in images)
         return cls(len(images) - archived, f"grype {version}", database, begun, only, archived=archived)
 
-    def add(self, ref: ImageRef, seen: RescanResult | Unjudged | None) -> None:
+    def add(self, ref: ImageRef, result: RescanResult | Unjudged | None) -> None:
         """Record the result of an image, also a repeated one; None if it carries none of the wanted packages."""
         with self._lock:
-            self.without += seen is None and ref not in self._done
+            self.without += result is None and ref not in self._done
             self._done.add(ref)
             self.found.pop(ref, None)
-            if isinstance(seen, Unjudged):
-                self.found[ref] = seen
-            elif seen is not None and (seen.is_reportable or is_base_repository(ref.repository)):
-                self.found[ref] = self._share_findings(seen)
-            if isinstance(seen, RescanResult) and seen.signed:
+            if isinstance(result, Unjudged):
+                self.found[ref] = result
+            elif result is not None and (result.is_reportable or is_base_repository(ref.repository)):
+                self.found[ref] = self._share_findings(result)
+            if isinstance(result, RescanResult) and result.signed:
                 self._signed.add(ref)
 
-    def _share_findings(self, seen: RescanResult) -> RescanResult:
+    def _share_findings(self, result: RescanResult) -> RescanResult:
         """Return the result with its findings replaced by equal objects of other images."""
         once = self._findings.setdefault
-        return seen.model_copy(
-            update={name: tuple(once(each, each) for each in getattr(seen, name)) for name in FINDINGS}
+        return result.model_copy(
+            update={name: tuple(once(each, each) for each in getattr(result, name)) for name in FINDINGS}
         )
 
     def list_retryable(self, images: Iterable[FleetImage]) -> list[FleetImage]:
         """Return the images that could not be judged and may be judged later."""
         found = self.found
-        return [i for i in images if isinstance(seen := found.get(i.ref), Unjudged) and seen.retryable]
+        return [i for i in images if isinstance(result := found.get(i.ref), Unjudged) and result.retryable]
 
     @property
     def done(self) -> int:
@@ -123,8 +123,8 @@ class Tally:
             signed=len(self._signed),
             changed=sum(each.change is not None for each in self.results),
             exploited=sum(bool(each.exploited) for each in self.results),
-            reported=tuple(each.model_copy(update={"findings": ()}) for each in telling[:TOLD]),
-            more=len(telling[TOLD:]),
+            reported=tuple(each.model_copy(update={"findings": ()}) for each in telling[:MOST_REPORTED]),
+            more=len(telling[MOST_REPORTED:]),
             concerned=group_by_application(telling),
             unjudged=tuple(each for each in self.found.values() if isinstance(each, Unjudged)),
         )

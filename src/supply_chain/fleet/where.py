@@ -113,7 +113,7 @@ def _exclusions(inventory: Inventory, question: Question) -> Iterator[str]:
         yield "there is no base of that name"
 
 
-def find_invalid_names(said: Iterable[str]) -> tuple[str, ...]:
+def find_invalid_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not package names."""
 
     def is_package(each: str) -> bool:
@@ -122,7 +122,7 @@ def find_invalid_names(said: Iterable[str]) -> tuple[str, ...]:
         except DeclarationInvalid:
             return False
 
-    return tuple(each for each in said if not is_package(each))
+    return tuple(each for each in names if not is_package(each))
 
 
 def require_advisory(name: str, packages: Collection[str]) -> None:

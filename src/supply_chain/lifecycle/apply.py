@@ -126,21 +126,21 @@ def find_bases_in_use(plan: Plan, present: Present) -> frozenset[Digest]:
 
 def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, journal: PlanJournal) -> tuple[Entry, ...]:
     """Return the entries of a repository in which an error interrupted the plan; steps without one count as failed."""
-    known, code, said = (
+    completed, code, text = (
         {each.ref: each for each in completed_entries(plan, repository, journal)},
         error.code,
         join_lines(error),
     )
     return tuple(
-        known.get(step.ref) or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, said=said)
+        completed.get(step.ref) or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, said=text)
         for step in plan.steps_in(repository)
     )
 
 
 def completed_entries(plan: Plan, repository: str, journal: PlanJournal) -> tuple[Entry, ...]:
     """Return the entries of the steps in a repository that were tried so far."""
-    known = {each.ref: each for each in journal.entries()}
-    return tuple(known[step.ref] for step in plan.steps_in(repository) if step.ref in known)
+    entries = {each.ref: each for each in journal.entries()}
+    return tuple(entries[step.ref] for step in plan.steps_in(repository) if step.ref in entries)
 
 
 def apply(
@@ -169,11 +169,11 @@ def apply(
     """
     if repository not in plan.repositories:
         return ()
-    known = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
+    recorded = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
     steps = plan.steps_in(repository)
-    settled = {ref for ref, entry in known.items() if not _was_removed(entry)}
+    settled = {ref for ref, entry in recorded.items() if not _was_removed(entry)}
     preconditions = Preconditions(repository, steps, plan, present, needed, bases, settled)
-    entries = {step.ref.digest: known[step.ref] for step in steps if step.ref in known}
+    entries = {step.ref.digest: recorded[step.ref] for step in steps if step.ref in recorded}
     _Application(repository, steps, registry, preconditions, block, journal, entries).do()
     return tuple(sorted(entries.values(), key=lambda each: str(each.ref)))
 
@@ -205,7 +205,7 @@ class _Application:
         """Do the remaining steps; afterwards each step has an entry."""
         left = [step for step in self.steps if step.ref.digest not in self.entries]
         try:
-            there = self.preconditions.existing
+            existing = self.preconditions.existing
         except SupplyChainError as error:
             for step in left:
                 self._record_failure(step, error)
@@ -214,7 +214,7 @@ class _Application:
             if (
                 step.ref.digest in self.entries
                 and _was_removed(self.entries[step.ref.digest])
-                and step.ref.digest in there
+                and step.ref.digest in existing
             ):
                 self._record(step, Outcome.SKIPPED, "it was pushed again after it was removed")
         for step in left:
@@ -227,8 +227,8 @@ class _Application:
         self._remove(going)
         self._archive_ready(closing)  # also parts of removed images
 
-    def _record(self, step: Step, outcome: Outcome, said: str, code: str = "") -> None:
-        entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=said)
+    def _record(self, step: Step, outcome: Outcome, text: str, code: str = "") -> None:
+        entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=text)
         self.journal.add(entry)
         self.entries[step.ref.digest] = entry
 
@@ -278,8 +278,10 @@ class _Application:
 
     def _staying(self, digests: Collection[Digest]) -> set[Digest]:
         """Return which manifests stay as far as known: those with such an outcome, and those not to be removed."""
-        there, going, entries = self.preconditions.existing, self.preconditions.removed, self.entries
-        return {d for d in digests if (not _was_removed(entries[d]) if d in entries else d in there and d not in going)}
+        existing, going, entries = self.preconditions.existing, self.preconditions.removed, self.entries
+        return {
+            d for d in digests if (not _was_removed(entries[d]) if d in entries else d in existing and d not in going)
+        }
 
     def _archive_ready(self, steps: Sequence[Step]) -> None:
         """Archive what can be archived, each followed by its parts; parts of images still to be removed wait."""
@@ -344,10 +346,10 @@ class _Application:
                 for removal in removals:
                     self._record_removal(waiting.pop(removal.name), removal)
 
-    def _record_dependent(self, step: Step, others: Sequence[Entry], said: str) -> None:
+    def _record_dependent(self, step: Step, others: Sequence[Entry], text: str) -> None:
         """Record a step that depends on others that are not done: as failed if one of those failed, else as skipped."""
         code = next((each.code for each in others if each.outcome is Outcome.FAILED), "")
-        self._record(step, Outcome.FAILED if code else Outcome.SKIPPED, said, code)
+        self._record(step, Outcome.FAILED if code else Outcome.SKIPPED, text, code)
 
     def _record_removal(self, step: Step, removal: Removal) -> None:
         if removal.code is None or removal.code == GONE:

@@ -163,14 +163,14 @@ def decide(
     now: datetime,
     of: str = "",
     only_sign: bool = False,
-    tell: Callable[[DecisionResult], object] = lambda _: None,
+    on_result: Callable[[DecisionResult], object] = lambda _: None,
 ) -> DecisionResult:
     """Sign a decision by a person, or by the rule `of`, about a curated image and carry it out, as far as needed.
 
     A block and its lifting apply to the digest under every name: all of these images are archived or restored. The
     decision is signed first, so that every gate refuses the image even if archiving fails. After that, each part is
-    tried even if another fails, `tell` receives the result, and the first error is raised. Repeating the call does what
-    was left undone.
+    tried even if another fails, `on_result` receives the result, and the first error is raised. Repeating the call does
+    what was left undone.
 
     If the deployments that run from the image cannot be read, the result says so; the error is raised only if it is
     retryable. With `only_sign` nothing is archived or restored, because the caller does that, and this retryable error
@@ -186,16 +186,16 @@ def decide(
     elsewhere = tuple(_move_other_names(ref, act, ports, failed)) if moves else ()
     indexes = tuple(_find_archived_indexes({ref, *elsewhere}, ports, failed)) if moves and act is Act.UNBLOCK else ()
     running, unread = _find_running_or_reason(ref.digest, ports, failed, only_sign) if act is Act.BLOCK else ((), "")
-    ruled = DecisionResult(
+    result = DecisionResult(
         ref=ref, act=act, by=by, reason=reason, at=now, changed=changed, curated=only_sign or ref.digest in listed,
         moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
     )  # fmt: skip
-    tell(ruled)
+    on_result(result)
     for other in failed[1:]:
         failed[0].add_note(f"This failed too: {other}")
     if failed:
         raise failed[0]
-    return ruled
+    return result
 
 
 def _resolve_image(ref: ImageRef, stored: StoredManifest | None, ports: DecisionPorts) -> ImageRef:
@@ -258,10 +258,10 @@ def _collect_errors(failed: list[Exception]) -> Iterator[None]:
 def _move_with_copies(ref: ImageRef, act: Act, ports: DecisionPorts, failed: list[Exception]) -> Iterator[Digest]:
     """Archive or restore the image and then its encrypted copies, as far as they exist."""
     with _collect_errors(failed):
-        there = {each.digest: each.status for each in ports.storage.images(ref.repository)}
+        statuses = {each.digest: each.status for each in ports.storage.images(ref.repository)}
         for each in _with_copies(ref, ports):
-            archived = there.get(each.digest) is StorageStatus.ARCHIVED
-            if each.digest in there and archived is (act is Act.UNBLOCK):
+            archived = statuses.get(each.digest) is StorageStatus.ARCHIVED
+            if each.digest in statuses and archived is (act is Act.UNBLOCK):
                 with _collect_errors(failed):
                     yield from (moved.digest for moved in _move(each, act, ports))
 
@@ -351,5 +351,5 @@ def approve_plan(
 ) -> Digest:
     """Sign a decision about a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
-    ruling = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, reason=reason, at=now)
-    return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, ruling.predicate(), now)
+    decision = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, reason=reason, at=now)
+    return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, decision.predicate(), now)

@@ -18,7 +18,7 @@ from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, Sto
 from supply_chain.model.tier import CURATED, EVIDENCE, OFFERED, TierName
 from supply_chain.text import pluralize
 
-RULINGS = f"{EVIDENCE}{TierName.LIFECYCLE}/"
+DECISIONS = f"{EVIDENCE}{TierName.LIFECYCLE}/"
 """Prefix of the repositories that hold lifecycle decisions."""
 
 
@@ -72,13 +72,13 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
     An image that cannot be archived, or whose status cannot be read, is reported, and the others are still archived.
     Raises the registry's errors if it cannot list its contents.
     """
-    ruled = _list_decided_digests(registry)
+    decided = _list_decided_digests(registry)
     names = [name for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)]
     listed = dict(zip(names, map_concurrently(registry.images, names), strict=True))
     held = _Contents({name: {each.digest: each.status for each in found} for name, found in listed.items()})
     archived: list[ImageRef] = []
     failed: dict[str, str] = {}
-    for ref in _find_named(ruled, held):
+    for ref in _find_named(decided, held):
         try:
             for each in _find_pullable_parts(ref, held, evidence, around):
                 archived += archive_image(each, registry, around)
@@ -90,7 +90,7 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
 def _list_decided_digests(registry: Registry) -> dict[Digest, set[str]]:
     """Return the digests with lifecycle decisions, and the repositories that hold these decisions."""
     found: dict[Digest, set[str]] = defaultdict(set)
-    for repository in registry.repositories(RULINGS):
+    for repository in registry.repositories(DECISIONS):
         if repository != PLANS:
             for each in registry.images(repository):
                 for subject in each.subjects:
@@ -98,12 +98,12 @@ def _list_decided_digests(registry: Registry) -> dict[Digest, set[str]]:
     return found
 
 
-def _find_named(ruled: dict[Digest, set[str]], held: _Contents) -> Iterator[ImageRef]:
+def _find_named(decided: dict[Digest, set[str]], held: _Contents) -> Iterator[ImageRef]:
     """Yield the images with such a digest under each name, if the decision is about that name or about all names."""
     for repository, statuses in held.statuses.items():
-        for digest in statuses.keys() & ruled.keys():
+        for digest in statuses.keys() & decided.keys():
             ref = ImageRef(repository=repository, digest=digest)
-            if ruled[digest] & {DIGESTS, f"{RULINGS}{ref.application}"}:
+            if decided[digest] & {DIGESTS, f"{DECISIONS}{ref.application}"}:
                 yield ref
 
 

@@ -131,9 +131,9 @@ class Plan(Model):
             if action is not Action.KEEP
         ]
         freed = sum(step.size for step in self.steps if step.action is Action.AGE_OUT)
-        kept = [step for step in self.steps if not step.touches]
-        images = sum(not step.attached for step in kept)
-        others = f", and {pluralize(len(kept) - images, 'manifest')} with them" if len(kept) > images else ""
+        staying = [step for step in self.steps if not step.touches]
+        images = sum(not step.attached for step in staying)
+        others = f", and {pluralize(len(staying) - images, 'manifest')} with them" if len(staying) > images else ""
         return f"{', '.join(counts)} ({freed / 1e6:.1f} MB); {pluralize(images, 'image')} to keep{others}"
 
 
@@ -174,11 +174,11 @@ def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
     total = sum(step.touches and not step.belongs_to for step in steps)
     if total > rules.limits.count:
         yield f"it changes {pluralize(total, 'image')}; the limit without approval is {rules.limits.count}"
-    there: dict[str, list[Step]] = defaultdict(list)
+    evidenced: dict[str, list[Step]] = defaultdict(list)
     for step in steps:
         if step.evidenced:
-            there[step.ref.repository].append(step)
-    for repository, images in sorted(there.items()):
+            evidenced[step.ref.repository].append(step)
+    for repository, images in sorted(evidenced.items()):
         number = sum(step.touches for step in images)
         share = number / len(images)
         if number and share > rules.limits.share:

@@ -81,13 +81,13 @@ class _PlanInputs:
     @cached_property
     def deployment_sources(self) -> tuple[tuple[PastDeployment, ...], ...]:
         """The deployments by signed records and those by the inventory, apart, so that neither hides the other."""
-        seen = tuple(
+        recorded = tuple(
             PastDeployment(environment=r.environment, application=r.application, digest=image.ref.digest, at=r.since)
             for image in self.snapshot.images
             for r in (*image.deployed, *image.running)
             if r.environment and r.application == image.application  # other containers on a host replace no deployment
         )
-        return self.snapshot.deployments, seen
+        return self.snapshot.deployments, recorded
 
     @cached_property
     def used(self) -> tuple[dict[Digest, list[str]], dict[Digest, list[str]]]:
@@ -161,17 +161,17 @@ class _PlanInputs:
     @cached_property
     def counted(self) -> frozenset[ImageRef]:
         """Every image that can be used somewhere."""
-        return frozenset(image.ref for there in self.released.values() for image in there)
+        return frozenset(image.ref for images in self.released.values() for image in images)
 
     @cached_property
     def ranks(self) -> dict[tuple[str, str], dict[ImageRef, int]]:
         """Repository and environment → image that can be used there → its number; 1 is the newest."""
-        return {place: {image.ref: n for n, image in enumerate(there, 1)} for place, there in self.released.items()}
+        return {place: {image.ref: n for n, image in enumerate(images, 1)} for place, images in self.released.items()}
 
     @cached_property
     def times(self) -> dict[tuple[str, str], list[datetime]]:
         """Repository and environment → the push times of the images that can be used there, earliest first."""
-        return {place: sorted(image.stored.pushed_at for image in there) for place, there in self.released.items()}
+        return {place: sorted(image.stored.pushed_at for image in images) for place, images in self.released.items()}
 
     @cached_property
     def facts(self) -> dict[ImageRef, Facts]:
@@ -180,7 +180,7 @@ class _PlanInputs:
 
     def _facts(self, image: FleetImage) -> Facts:
         stands, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
-        said, says = EvidenceSummary.of(image), last_verdict_since(image)
+        summary, says = EvidenceSummary.of(image), last_verdict_since(image)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
         ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
         newer = [
@@ -194,15 +194,15 @@ class _PlanInputs:
             pulled_days=None if pulled is None else self._days(pulled),
             tagged=bool(stored.tags),
             status=stored.status,
-            signed=said.signed,
-            verdict=said.verdict,
+            signed=summary.signed,
+            verdict=summary.verdict,
             verdict_days=0 if says is None else self._days(says),
             rank=min(ranks, default=None),
             superseded_days=self._days(min(newer)) if newer else None,
             runs=tuple(sorted(set(self.used[0].get(digest, ())))),
             rollback=tuple(sorted(set(self.used[1].get(digest, ())))),
             ran_days=self._days(self.ran[digest]) if digest in self.ran else None,
-            exploited=said.exploited,
+            exploited=summary.exploited,
             held=str(stands.hold or ""),
             blocked=str(stands.block or ""),
             blocked_by_rule=bool(stands.block and stands.block.rule),
@@ -264,34 +264,34 @@ class _PlanInputs:
 
     def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        digest, told, stands = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
+        digest, subject, stands = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
         if digest in self.used[0]:
-            yield f"{told} runs: {', '.join(sorted(set(self.used[0][digest])))}"
+            yield f"{subject} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:
-            yield f"{told} may be needed for a rollback: {', '.join(sorted(set(self.used[1][digest])))}"
+            yield f"{subject} may be needed for a rollback: {', '.join(sorted(set(self.used[1][digest])))}"
         if digest in self.ran and self._days(self.ran[digest]) <= self.rules.archive.retention_days:
-            yield f"{told} ran and is kept for audits"
+            yield f"{subject} ran and is kept for audits"
         if stands.hold:
-            yield f"{told} is held {stands.hold}"
+            yield f"{subject} is held {stands.hold}"
         if stands.block:
-            yield f"{told} is blocked {stands.block}"
+            yield f"{subject} is blocked {stands.block}"
         if why := self.snapshot.untold.get(str(gone)):
-            yield f"{told} cannot be read: {why}"
+            yield f"{subject} cannot be read: {why}"
 
     def _find_needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
         """Return the decisions to keep manifests that would be removed or archived but must stay."""
         gone = {ref for ref, each in found.items() if each.action is Action.AGE_OUT}
-        kept: dict[ImageRef, Decision] = {}
+        needed: dict[ImageRef, Decision] = {}
         for ref in gone:
             staying = [o for o in self.owners.get(ref, ()) if o not in gone]
             held = [m for m in self.belongings.get(ref, ()) if m not in gone and self._would_be_orphaned(m, ref, gone)]
             if staying:
                 rule = "belongs" if self._find_followed(ref) else "needed"
-                kept[ref] = _keep(rule, f"it belongs to {_format_ref(staying[0])}, which stays")
+                needed[ref] = _keep(rule, f"it belongs to {_format_ref(staying[0])}, which stays")
             elif held:
-                kept[ref] = _keep("needed", f"{_format_ref(held[0])} belongs to it and stays")
+                needed[ref] = _keep("needed", f"{_format_ref(held[0])} belongs to it and stays")
             elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in gone]:
-                kept[ref] = _keep("needed", f"it links {_format_ref(copies[0])}, which stays, to its image")
+                needed[ref] = _keep("needed", f"it links {_format_ref(copies[0])}, which stays, to its image")
         bases = {
             base.digest: ref
             for ref in sorted(self.own, key=str)
@@ -307,13 +307,13 @@ class _PlanInputs:
             None,
         )
         for ref, each in found.items():
-            if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in kept:
+            if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in needed:
                 continue
             if ref.digest in bases:
-                kept[ref] = _keep("needed-base", f"{_format_ref(bases[ref.digest])} is built on it, and stays")
+                needed[ref] = _keep("needed-base", f"{_format_ref(bases[ref.digest])} is built on it, and stays")
             elif dark and is_base_repository(ref.repository) and not self._find_followed(ref):
-                kept[ref] = _keep("needed-base", f"the base of {_format_ref(dark)}, which stays, is unknown")
-        return kept
+                needed[ref] = _keep("needed-base", f"the base of {_format_ref(dark)}, which stays, is unknown")
+        return needed
 
     def _find_identified_copies(self, ref: ImageRef) -> list[ImageRef]:
         """Return the encrypted copies, of an existing image or one that is gone, that this referrer identifies."""

@@ -100,8 +100,8 @@ class Preconditions:
                 for environment in step.places:
                     stays[environment].append(step)
         usable, newest = cache(self._is_usable), self.plan.newest
-        left = {place: len(tuple(islice(filter(usable, there), newest))) for place, there in stays.items()}
-        return frozenset(place for place, there in stays.items() if left[place] < min(newest, len(there)))
+        left = {place: len(tuple(islice(filter(usable, steps), newest))) for place, steps in stays.items()}
+        return frozenset(place for place, steps in stays.items() if left[place] < min(newest, len(steps)))
 
     def _is_usable(self, step: Step) -> bool:
         member = self.existing.get(step.ref.digest)

@@ -62,18 +62,24 @@ class RegistryReader:
         images = [member.ref for member in read if not member.subjects]
         gone = _missing_subjects(read)
         asked = (*images, *gone)
-        said = dict(zip(asked, map_concurrently(self._encryption, asked), strict=True))
-        copies = {copy.digest: ref.digest for ref, each in said.items() for copy in _list_copies(ref, each.records)}
-        dark = {ref: each.unreadable for ref, each in said.items() if each.unreadable and ref.digest not in copies}
+        encryption = dict(zip(asked, map_concurrently(self._encryption, asked), strict=True))
+        copies = {
+            copy.digest: ref.digest for ref, each in encryption.items() for copy in _list_copies(ref, each.records)
+        }
+        dark = {
+            ref: each.unreadable for ref, each in encryption.items() if each.unreadable and ref.digest not in copies
+        }
         dark |= {member.ref: why for member, why in found if why}
         # curation signs a record for every image and for no copy
-        perhaps = tuple(ref.digest for ref in images if said[ref] == _Encryption() and ref.digest not in copies)
-        told = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
+        perhaps = tuple(ref.digest for ref in images if encryption[ref] == _Encryption() and ref.digest not in copies)
+        members = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
         darkened = {
             *dark,
-            *(m.ref for m in told if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(gone)),
+            *(m.ref for m in members if {m.ref.with_digest(each) for each in m.subjects} & dark.keys() & set(gone)),
         }
-        return tuple(_with_possible_children(m, perhaps) if m.guessed or m.ref in darkened else m for m in told), dark
+        return tuple(
+            _with_possible_children(m, perhaps) if m.guessed or m.ref in darkened else m for m in members
+        ), dark
 
     def _member(self, repository: str, stored: StoredManifest) -> tuple[Member, str]:
         """Return a manifest, and why its children cannot be read if it is a damaged index."""
@@ -148,14 +154,14 @@ class RegistryReader:
 
     def bases(self) -> frozenset[Digest]:
         """Return the bases that the existing images are built on, by their builders' provenance."""
-        there = [
+        images = [
             ImageRef(repository=repository, digest=stored.digest)
             for repository in self.images.repositories(CURATED)
             for stored in self.images.images(repository)
             if stored.subject is None
         ]
         evidence = replace(self.evidence, wide=1)  # many images are read in parallel, one referrer of each at a time
-        read = map_concurrently(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), there)
+        read = map_concurrently(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), images)
         built = (last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.materials)
 
@@ -167,7 +173,7 @@ class RegistryReader:
         """
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
         found = [self._members(repository) for repository in repositories]
-        members = tuple(member for there, _ in found for member in there)
+        members = tuple(member for own, _ in found for member in own)
         dark = {ref: why for _, untold in found for ref, why in untold.items()}
         listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
@@ -205,8 +211,10 @@ class _Encryption:
 
 def _missing_subjects(members: Iterable[Member]) -> list[ImageRef]:
     """Return the subjects that are missing although referrers to them exist."""
-    there = {member.ref: member for member in members}
-    return sorted({ref.with_digest(each) for ref, m in there.items() for each in m.subjects} - there.keys(), key=str)
+    existing = {member.ref: member for member in members}
+    return sorted(
+        {ref.with_digest(each) for ref, m in existing.items() for each in m.subjects} - existing.keys(), key=str
+    )
 
 
 def _list_copies(ref: ImageRef, records: Iterable[EncryptionRecord]) -> tuple[ImageRef, ...]:

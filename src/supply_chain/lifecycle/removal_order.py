@@ -13,21 +13,21 @@ AT_ONCE = 100
 """Maximum number of manifests in one call (ECR API, BatchDeleteImage)."""
 
 
-def removal_order(going: Collection[Digest], there: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
+def removal_order(going: Collection[Digest], existing: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
     """Return what must be removed before each manifest: referrers, encrypted copies, and indexes that list it.
 
     An encrypted copy is also removed before the referrers of its image, because only they say what it is a copy of.
     """
     found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
     copies: dict[Digest, set[Digest]] = defaultdict(set)
-    for digest, member in there.items():
+    for digest, member in existing.items():
         if member.copy_of:
             copies[member.copy_of].add(digest)
     for digest in going:
-        if digest in there:
-            for subject in there[digest].subjects:
+        if digest in existing:
+            for subject in existing[digest].subjects:
                 found[digest] |= copies[subject] - {digest}
-    for digest, member in there.items():
+    for digest, member in existing.items():
         for owner in member.of:
             if owner in found:
                 found[owner].add(digest)

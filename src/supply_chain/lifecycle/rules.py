@@ -250,8 +250,8 @@ def _age_out_decisions(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
     }
     for name, (applies, since, most, reason) in reasons.items():
         if applies and most is not None and since > most:
-            told = f"{reason}, {pluralize(int(since), 'day')} ago or longer; the limit is {pluralize(most, 'day')}"
-            yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=told)
+            text = f"{reason}, {pluralize(int(since), 'day')} ago or longer; the limit is {pluralize(most, 'day')}"
+            yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=text)
 
 
 def _is_owed(facts: Facts, archive: Archive) -> bool:
@@ -260,10 +260,10 @@ def _is_owed(facts: Facts, archive: Archive) -> bool:
 
 def _archive_instead(decision: Decision, facts: Facts) -> Decision:
     """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
-    told = "it ran and is kept for audits"
+    reason = "it ran and is kept for audits"
     if facts.status is StorageStatus.ARCHIVED:
-        return _keep("owed", f"{told}; {decision.reason}")
-    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{told}; {decision.reason}")
+        return _keep("owed", f"{reason}; {decision.reason}")
+    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{reason}; {decision.reason}")
 
 
 def _archive_unused(facts: Facts, archive: Archive) -> Iterator[Decision]:
@@ -295,9 +295,9 @@ def read_rules(directory: Path, name: str) -> Rules:
 
     Raises `SettingInvalid` if there are no rules of this name, and `DeclarationInvalid` if a test fails.
     """
-    known = sorted(path.stem for path in directory.glob("*.yaml") if not path.stem.endswith(TESTS))
-    if name not in known:
-        raise SettingInvalid(f"There are no lifecycle rules {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+    names = sorted(path.stem for path in directory.glob("*.yaml") if not path.stem.endswith(TESTS))
+    if name not in names:
+        raise SettingInvalid(f"There are no lifecycle rules {name!r}.\nThere are: {', '.join(names) or 'none'}.")
     rules = read_document(directory / f"{name}.yaml", Rules)
     if rules.name != name:
         raise SettingInvalid(f"deployments/lifecycle/{name}.yaml has the name {rules.name!r}.\nUse one name.")

@@ -49,21 +49,21 @@ class Member(Model):
 
 def map_owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what each manifest belongs to, among the existing ones: subjects, indexes, and the original of a copy."""
-    there = {member.ref for member in members}
+    existing = {member.ref for member in members}
     found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
     for member in members:
         for digest, owner in member.belonging:
-            if digest != owner and member.ref.with_digest(owner) in there:
+            if digest != owner and member.ref.with_digest(owner) in existing:
                 found[member.ref.with_digest(digest)].add(member.ref.with_digest(owner))
     return {ref: tuple(sorted(found[ref], key=str)) for ref in sorted(found, key=str)}
 
 
 def map_belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what belongs to each manifest, among the existing ones."""
-    there = {member.ref for member in members}
+    existing = {member.ref for member in members}
     found: dict[ImageRef, list[ImageRef]] = defaultdict(list)
     for ref, of in map_owners(members).items():
-        for owner in of if ref in there else ():
+        for owner in of if ref in existing else ():
             found[owner].append(ref)
     return {ref: tuple(refs) for ref, refs in found.items()}
 
@@ -84,8 +84,8 @@ def _verdict(last: Judgement | None) -> Verdict:
 
 def last_verdict_since(image: FleetImage) -> datetime | None:
     """Return since when the release gate has given its last verdict unchanged; rescans repeat it every few days."""
-    said = sorted((j for j in image.judgements if j.gate is Gate.RELEASE), key=lambda j: (j.at, not j.passed))
-    row = takewhile(lambda each: _verdict(each) == _verdict(said[-1]), reversed(said))
+    verdicts = sorted((j for j in image.judgements if j.gate is Gate.RELEASE), key=lambda j: (j.at, not j.passed))
+    row = takewhile(lambda each: _verdict(each) == _verdict(verdicts[-1]), reversed(verdicts))
     return min((each.at for each in row), default=None)
 
 
@@ -162,12 +162,12 @@ class RepositorySnapshot(Model):
     @property
     def digest(self) -> Digest:
         """The digest that identifies these facts, in whatever order they were read."""
-        told = [
+        parts = [
             *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
             json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
             json.dumps([self.untold, self.proxies], sort_keys=True),
         ]
-        return digest_of(chr(10).join(told).encode())
+        return digest_of(chr(10).join(parts).encode())
 
     @property
     def databases(self) -> tuple[str, ...]:

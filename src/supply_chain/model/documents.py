@@ -19,9 +19,9 @@ MANY = 20_000
 """Maximum number of values and keys in a document: more than a person writes, and few enough to read quickly."""
 NUMBER = 64
 """Maximum length in characters of a scalar that is not a string."""
-TOLD = 20
+MOST_MISTAKES = 20
 """Maximum number of mistakes that are reported for one document."""
-SHOWN = 80
+LONGEST_KEY = 80
 """Maximum length in characters of a key in a message."""
 WORD = "tag:yaml.org,2002:str"
 
@@ -56,13 +56,13 @@ class _StrictLoader(yaml.SafeLoader):
             raise _no_value(node) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key_node, _ in node.value:
             if key_node.tag != WORD:
                 raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key_node.start_mark)
-            if key_node.value in seen:
+            if key_node.value in keys:
                 raise yaml.MarkedYAMLError(problem=f"{_cut(key_node.value)!r} twice", problem_mark=key_node.start_mark)
-            seen.add(key_node.value)
+            keys.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -113,11 +113,11 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
         return adapter.validate_python(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        placed = [(_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in found[:TOLD]]
+        placed = [(_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in found[:MOST_MISTAKES]]
         placed.sort(key=lambda each: [int(number) for number in each[0].split(":")[1:]])
         lines = [f"{name}{place}{mistake}" for place, mistake in placed]
-        if len(found) > TOLD:
-            lines.append(f"{name}: and {len(found) - TOLD} mistakes more")
+        if len(found) > MOST_MISTAKES:
+            lines.append(f"{name}: and {len(found) - MOST_MISTAKES} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it contains the values
 
 
@@ -126,8 +126,8 @@ def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
     if error["type"] != "extra_forbidden":
         return error["msg"]
     schema = adapter.json_schema()
-    known = {key for part in (schema, *schema.get("$defs", {}).values()) for key in part.get("properties", {})}
-    like = get_close_matches(str(error["loc"][-1]), sorted(known), 1)
+    keys = {key for part in (schema, *schema.get("$defs", {}).values()) for key in part.get("properties", {})}
+    like = get_close_matches(str(error["loc"][-1]), sorted(keys), 1)
     return f"unknown key{f'; did you mean {like[0]}?' if like else ''}"
 
 
@@ -144,7 +144,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def _cut(key: str) -> str:
-    return key if len(key) <= SHOWN else f"{key[:SHOWN]}…"
+    return key if len(key) <= LONGEST_KEY else f"{key[:LONGEST_KEY]}…"
 
 
 def _place(node: Any, loc: tuple[int | str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from supply_chain.evidence.checks import NOT_SHOWN, Check
+from supply_chain.evidence.checks import TESTS_UNPROVEN, Check
 from supply_chain.policy.facts import CuratedFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.rules import unaccepted, unjudged_packages
 from supply_chain.vulnerability.findings import Report
@@ -87,4 +87,4 @@ def unproven_tests(facts: ImageFacts) -> Iterator[str]:
     """Tell that there is a result of the check of tests, but no report of a test runner shows that tests ran."""
     tested = any(each.check is Check.TESTS for each in facts.checks)
     if tested and not any(each.shows_tests for each in facts.checks):
-        yield f"it is not shown that anything was tested ({NOT_SHOWN})"
+        yield f"it is not shown that anything was tested ({TESTS_UNPROVEN})"

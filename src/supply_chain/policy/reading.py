@@ -121,8 +121,8 @@ def _base_statements(
     That is these bases, the bases that they are built on, and every other material, by its digest under any name.
     """
     all_bases = find_all_bases(suspects, bases, store)
-    known = {base.digest for base in all_bases}
-    others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in known]
+    digests = {base.digest for base in all_bases}
+    others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in digests]
     reads: list[tuple[str, Callable[[], Reading]]] = [
         *((str(base), partial(read_image_status, base, store)) for base in all_bases),
         *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
@@ -132,7 +132,7 @@ def _base_statements(
 
 def _blocked_bases(statements: Mapping[str, tuple[VerifiedStatement, ...]]) -> dict[str, LifecycleDecision]:
     """Return those that are blocked, each with its block."""
-    return {base: block for base, said in statements.items() if (block := image_status(said).block)}
+    return {base: block for base, evidence in statements.items() if (block := image_status(evidence).block)}
 
 
 def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore) -> tuple[ImageRef, ...]:
@@ -200,9 +200,9 @@ def _copied_bases(
     Bases whose packages are all in the image's SBOM are left out.
     """
     names = dict(built.materials) if built else {}
-    known, there = {base.digest: base for base in bases}, {base.digest for base in below}
-    used = {base.digest for base in _named_bases(built, bases)} - there
-    listed = {digest for digest in used & known.keys() if _system_packages(known[digest], store) <= packages}
+    by_digest, below_digests = {base.digest: base for base in bases}, {base.digest for base in below}
+    used = {base.digest for base in _named_bases(built, bases)} - below_digests
+    listed = {digest for digest in used & by_digest.keys() if _system_packages(by_digest[digest], store) <= packages}
     return tuple(sorted(names[digest] for digest in used - listed))
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from supply_chain.evidence.checks import CHECKS, NOT_SHOWN, required
+from supply_chain.evidence.checks import CHECKS, TESTS_UNPROVEN, required
 from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
 from supply_chain.evidence.sbom import system_packages
 from supply_chain.model.manifest import Limits, Service
@@ -27,10 +27,10 @@ IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 
 def image_not_blocked(facts: ImageFacts) -> Iterator[Reason]:
     """Refuse if the image is blocked, whatever other evidence there is."""
-    if ruling := facts.status.block:
+    if block := facts.status.block:
         yield Reason(
             code=IMAGE_BLOCKED,
-            fact=f"it was blocked {ruling}",
+            fact=f"it was blocked {block}",
             remedy="build a new image without the reason of the block, or lift the block with `cscm unblock`",
         )
 
@@ -40,10 +40,10 @@ def base_images_not_blocked(facts: CuratedFacts) -> Iterator[Reason]:
 
     The bases of those bases count too.
     """
-    for base, ruling in facts.blocked_bases.items():
+    for base, block in facts.blocked_bases.items():
         yield Reason(
             code=BASE_BLOCKED,
-            fact=f"{base}, which it is built on or with, was blocked {ruling}",
+            fact=f"{base}, which it is built on or with, was blocked {block}",
             remedy="build it again on a base that is not blocked, or lift the block with `cscm unblock`",
         )
 
@@ -371,13 +371,13 @@ def signature_present(facts: DeployFacts) -> Iterator[Reason]:
 def earlier_verdicts_passed(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse unless the last signed verdicts of the intake gate and the release gate admit this digest."""
     for gate in (Gate.INTAKE, Gate.RELEASE):
-        said = facts.verdicts.get(gate)
-        if said is None or not said.passed:
+        verdict = facts.verdicts.get(gate)
+        if verdict is None or not verdict.passed:
             yield Reason(
-                code=f"verdict.{gate}.{'missing' if said is None else 'refused'}",
+                code=f"verdict.{gate}.{'missing' if verdict is None else 'refused'}",
                 fact=f"there is no signed verdict of the {gate} gate about this digest"
-                if said is None
-                else f"the last signed verdict of the {gate} gate, of {said.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
+                if verdict is None
+                else f"the last signed verdict of the {gate} gate, of {verdict.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
                 "refuses this digest",
                 remedy=f"run `cscm curate {facts.ref.digest}`; its gates attach their verdicts to the image",
             )
@@ -405,7 +405,7 @@ def tests_reported(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse if the environment requires proof of tests and no test runner's report shows that tests ran."""
     if facts.environment.test_report and not any(each.shows_tests for each in facts.checks):
         yield Reason(
-            code=NOT_SHOWN,
+            code=TESTS_UNPROVEN,
             fact=f"{facts.environment.name} requires a test runner's report that shows tests, and there is none",
             remedy="name a test runner as test.command, or let it write the report test.report; then build again",
         )
@@ -425,10 +425,10 @@ def approval_given(facts: DeployFacts) -> Iterator[Reason]:
                 remedy="answer the promotion, which asks for approval after the soak, or run `cscm approve`",
             )
     elif not facts.approval.approved:
-        said = facts.approval
+        last = facts.approval
         yield Reason(
             code="approval.denied",
-            fact=f"{said.by} denied it for {said.environment} on {said.decided:%Y-%m-%d %H:%M %Z}: {said.reason}",
+            fact=f"{last.by} denied it for {last.environment} on {last.decided:%Y-%m-%d %H:%M %Z}: {last.reason}",
             remedy="offer an image that resolves the reason; a later approval (`cscm approve`) overrides the denial",
         )
 

@@ -27,12 +27,12 @@ def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageR
     curation is attached in curation's repository for evidence, because the lifecycle can remove what is attached to an
     image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too.
     """
-    beside = ref.moved_to(curated_repository(ref.application))
+    at_image = ref.moved_to(curated_repository(ref.application))
     if gate is Gate.DEPLOY:
         return (execution_place(ref),)
     if admitted:
-        return (beside,)
-    return (refusals_place(ref),) if gate is Gate.INTAKE else (beside, refusals_place(ref))
+        return (at_image,)
+    return (refusals_place(ref),) if gate is Gate.INTAKE else (at_image, refusals_place(ref))
 
 
 def refusals_place(ref: ImageRef) -> ImageRef:
@@ -81,7 +81,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
-    said = summary(
+    current = summary(
         facts.ref,
         verdict.gate,
         verdict.policy,
@@ -92,15 +92,17 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
     )
-    words = last.evidence.predicate if last is not None and last.value.has_same_content(said) else said.predicate()
+    words = (
+        last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()
+    )
 
-    def kept(place: ImageRef) -> Digest:  # an interrupted run may have left places out
-        known = verdicts(before[place], verdict.gate, facts.ref.digest)
-        there = (each.evidence.digest for each in known if each.evidence.predicate == words)
-        return next(there, None) or store.attach(place, SUMMARY, words, now)
+    def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
+        attached = verdicts(before[place], verdict.gate, facts.ref.digest)
+        same = (each.evidence.digest for each in attached if each.evidence.predicate == words)
+        return next(same, None) or store.attach(place, SUMMARY, words, now)
 
     where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
-    return [kept(place) for place in reversed(where)][-1]
+    return [ensure_attached(place) for place in reversed(where)][-1]
 
 
 def _overtaken(facts: ImageFacts, last: SignedValue[Summary]) -> bool:
@@ -108,9 +110,9 @@ def _overtaken(facts: ImageFacts, last: SignedValue[Summary]) -> bool:
 
     Only the facts of the release gate contain that gate's own verdicts.
     """
-    known = {each.digest for each in facts.evidence}
+    digests = {each.digest for each in facts.evidence}
     ours = last.value.verifier.id == verifier(Gate.RELEASE)
-    return ours and not last.value.passed and last.evidence.digest not in known
+    return ours and not last.value.passed and last.evidence.digest not in digests
 
 
 def is_conclusion(evidence: VerifiedStatement, judge: TierName) -> bool:

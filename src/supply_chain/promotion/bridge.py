@@ -142,12 +142,12 @@ class Bridge:
 
     def _receive(self, *, patient: bool) -> Iterator[Message]:
         """Yield messages until the queue returns nothing new, at most `ROUNDS` times; `patient` waits for the first."""
-        seen: set[str] = set()
+        received: set[str] = set()
         for number in range(ROUNDS):
             batch = self.queue.receive(patient=patient and number == 0)
-            if all(message.id in seen for message in batch):
+            if all(message.id in received for message in batch):
                 break
-            seen |= {message.id for message in batch}
+            received |= {message.id for message in batch}
             yield from batch
 
     def _sort(self, message: Message) -> None:

@@ -34,7 +34,7 @@ from supply_chain.promotion.moves import Images, Move, codes_of, no_move, report
 from supply_chain.promotion.soaking import Soaking
 from supply_chain.text import first_line, join_lines
 
-SAID_BY_EXECUTION = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
+EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old"}
 """Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
 meanwhile."""
@@ -70,7 +70,7 @@ def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
     to = next_environment(manifest.environments, after)
     if to is None:
         return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
-    own = execution_statements(ref, view.store, *SAID_BY_EXECUTION)
+    own = execution_statements(ref, view.store, *EXECUTION_STATEMENTS)
     if why := next(_list_objections(ref, after, to, own, view), ""):
         return no_move(ref, why)
     asks = view.read(to).asks and last_approval(own, to, ref.digest) is None
@@ -93,13 +93,13 @@ def missed_deployments(view: View) -> tuple[Move, ...]:
     return reportable_moves(found)
 
 
-def require_healthy(move: Move, there: ImageRef | None, soaking: Soaking | None) -> Move:
+def require_healthy(move: Move, deployed: ImageRef | None, soaking: Soaking | None) -> Move:
     """Return the move, or none if the image soaked, still runs, and was unhealthy at the last look.
 
-    `there` is the image that should run in the environment that the move starts from, `soaking` is the state stored for
-    it.
+    `deployed` is the image that should run in the environment that the move starts from, `soaking` is the state stored
+    for it.
     """
-    if there is None or there.digest != move.image.digest or (soaking and soaking.digest == there.digest):
+    if deployed is None or deployed.digest != move.image.digest or (soaking and soaking.digest == deployed.digest):
         return move
     return no_move(move.image, f"it was not healthy in {move.after} at the last observation")
 
@@ -108,8 +108,8 @@ def next_environment(environments: Sequence[str], after: str | None) -> str | No
     """Return the first declared environment, or the one after `after`; None if there is none."""
     if after is None:
         return next(iter(environments), None)
-    known = list(environments)
-    return next(iter(known[known.index(after) + 1 :]), None) if after in known else None
+    names = list(environments)
+    return next(iter(names[names.index(after) + 1 :]), None) if after in names else None
 
 
 def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]]:
@@ -117,8 +117,8 @@ def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]
     for ref in filter(view.releases, view.images.newest_first(repository)):
         built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
-        running = [(there, place) for place in places[:-1] if (there := view.current(ref.application, place))]
-        return [(ref, None), *((there.moved_to(repository), place) for there, place in running)]
+        running = [(deployed, place) for place in places[:-1] if (deployed := view.current(ref.application, place))]
+        return [(ref, None), *((deployed.moved_to(repository), place) for deployed, place in running)]
     return []
 
 
@@ -177,9 +177,9 @@ def _explain_soak(
     return ""
 
 
-def _explain_newer(ref: ImageRef, there: ImageRef | None, after: str | None, view: View) -> str:
+def _explain_newer(ref: ImageRef, deployed: ImageRef | None, after: str | None, view: View) -> str:
     """Return why an image is too old: a newer one runs there, or is released and comes first."""
-    if there and there.digest != ref.digest and (why := _explain_not_newer(ref, there, view)):
+    if deployed and deployed.digest != ref.digest and (why := _explain_not_newer(ref, deployed, view)):
         return why
     for newer in view.images.newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
@@ -189,21 +189,21 @@ def _explain_newer(ref: ImageRef, there: ImageRef | None, after: str | None, vie
     return ""
 
 
-def _explain_not_newer(ref: ImageRef, there: ImageRef, view: View) -> str:
+def _explain_not_newer(ref: ImageRef, deployed: ImageRef, view: View) -> str:
     """Return why an image is not newer than the one deployed there, even if that is blocked and archived by now.
 
     Empty if it is newer. If the deployed image is no longer in the registry, an image counts as newer if it was judged
     after that deployment.
     """
-    known = [each.digest for each in view.images.newest_first(ref.repository, archived=True)]
-    if there.digest in known:
-        newer = ref.digest in known[: known.index(there.digest)]
-        return "" if newer else f"{there.short} runs there, and was curated after it"
+    digests = [each.digest for each in view.images.newest_first(ref.repository, archived=True)]
+    if deployed.digest in digests:
+        newer = ref.digest in digests[: digests.index(deployed.digest)]
+        return "" if newer else f"{deployed.short} runs there, and was curated after it"
     judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    deployed = read_records(execution_statements(there, view.store, DEPLOYMENT))
-    if judged and deployed and judged[0].at > deployed[0].at + SKEW:
+    records = read_records(execution_statements(deployed, view.store, DEPLOYMENT))
+    if judged and records and judged[0].at > records[0].at + SKEW:
         return ""
-    return f"{there.short} runs there and is no longer in the registry, so it is unknown which is newer"
+    return f"{deployed.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
 def _is_local(verdict: Summary) -> bool:

@@ -102,7 +102,7 @@ def make_response(
     `expected` are the deployments that should run from the image (`find_deployments`), `observed` are monitor's
     observations of them. `owners` gives the owners of the image and of the images of these deployments.
     """
-    seen = {each.container: each for each in observed}
+    observations = {each.container: each for each in observed}
     running = tuple(
         Affected(
             environment=each.environment,
@@ -111,7 +111,7 @@ def make_response(
             owner=owners.get(deployed_image(each), UNKNOWN),
             address=each.url,
             container=each.name,
-            seen=_describe_observation(seen.get(each.container)),
+            seen=_describe_observation(observations.get(each.container)),
         )
         for each in expected
     )

@@ -37,24 +37,24 @@ class Soaking(Model):
     """The required duration of the soak that was signed, in seconds; 0 if none was."""
 
 
-def continue_soak(before: Soaking | None, seen: Observation) -> Soaking | None:
+def continue_soak(before: Soaking | None, look: Observation) -> Soaking | None:
     """Return the state after another look; None if the application was not healthy, so that the next look starts again.
 
     Anyone who can log in to Prefect can change the stored state, so a soak never counts from before the container's
     start.
     """
-    if not seen.healthy or seen.deviations or seen.restarts or not seen.wanted or seen.running != seen.wanted:
+    if not look.healthy or look.deviations or look.restarts or not look.wanted or look.running != look.wanted:
         return None
     same = (
         before is not None
-        and (before.digest, before.container, before.started_at) == (seen.wanted, seen.container, seen.started_at)
-        and before.last <= seen.at <= before.last + GAP
-        and (seen.started_at is None or before.since >= seen.started_at - SKEW)
+        and (before.digest, before.container, before.started_at) == (look.wanted, look.container, look.started_at)
+        and before.last <= look.at <= before.last + GAP
+        and (look.started_at is None or before.since >= look.started_at - SKEW)
     )
     if before is not None and same:
-        return before.model_copy(update={"last": seen.at, "looks": before.looks + 1})
+        return before.model_copy(update={"last": look.at, "looks": before.looks + 1})
     return Soaking(
-        digest=seen.wanted, container=seen.container, started_at=seen.started_at, since=seen.at, last=seen.at, looks=1
+        digest=look.wanted, container=look.container, started_at=look.started_at, since=look.at, last=look.at, looks=1
     )
 
 
@@ -79,8 +79,8 @@ def find_complete_soak(soaking: Soaking, environment: str, seconds: int | None) 
 def sign_soak(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
     """Sign a complete soak; return False if a soak of the same container that is long enough is already signed."""
     where = execution_place(ref)
-    known = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
-    if known is not None and known.value.seconds >= over.asked:
+    last = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
+    if last is not None and last.value.seconds >= over.asked:
         return False
     evidence.attach(where, SOAK, over.predicate(), over.until)
     return True

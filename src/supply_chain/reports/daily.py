@@ -108,8 +108,8 @@ class DailyReport(Model):
     @property
     def notable(self) -> tuple[Run, ...]:
         """Runs whose final state needs attention, such as Refused, Drifted or Unreadable."""
-        known = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
-        return tuple(run for run in self.runs if run.state not in known)
+        ordinary = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
+        return tuple(run for run in self.runs if run.state not in ordinary)
 
     @property
     def headline(self) -> str:
@@ -120,8 +120,8 @@ class DailyReport(Model):
             (len(self.late), "did not start"),
             (self.dead_letters or 0, "could not be read"),
         ]
-        said = ", ".join(f"{number} {what}" for number, what in parts if number)
-        return said[:1].upper() + said[1:] if said else "Nothing waits for you, and nothing failed"
+        text = ", ".join(f"{number} {what}" for number, what in parts if number)
+        return text[:1].upper() + text[1:] if text else "Nothing waits for you, and nothing failed"
 
 
 def remedy(message: str) -> str:
@@ -268,8 +268,8 @@ def _format_rest(runs: Sequence[Run]) -> str:
 
 def _format_message(message: str) -> str:
     """Return the message of a run with shortened digests, so that a table is no wider than its page."""
-    said = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
-    return escape(plain_text(said)[:300])
+    text = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
+    return escape(plain_text(text)[:300])
 
 
 def _format_image(about: str) -> str:
@@ -283,5 +283,5 @@ def _format_time(at: datetime) -> str:
 
 def changes(events: Iterable[Change]) -> tuple[Change, ...]:
     """Return the events that report a change, last first, without duplicates."""
-    seen = {(c.event, c.about, c.detail): c for c in sorted(events, key=lambda c: c.at) if c.event in CHANGES}
-    return tuple(sorted(seen.values(), key=lambda c: c.at, reverse=True))
+    distinct = {(c.event, c.about, c.detail): c for c in sorted(events, key=lambda c: c.at) if c.event in CHANGES}
+    return tuple(sorted(distinct.values(), key=lambda c: c.at, reverse=True))

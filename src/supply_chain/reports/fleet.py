@@ -41,25 +41,25 @@ def image_row(image: FleetImage) -> dict[str, str]:
 
 
 def _format_state(image: FleetImage) -> str:
-    kept = ", gone from the registry" if image.gone else ""
+    storage = ", gone from the registry" if image.gone else ""
     if image.unreadable:
-        return f"unreadable: {plain_text(image.unreadable.splitlines()[0])}{kept}"
-    kept += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
+        return f"unreadable: {plain_text(image.unreadable.splitlines()[0])}{storage}"
+    storage += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
-        return plain_text(f"blocked {image.blocked}{kept}")
+        return plain_text(f"blocked {image.blocked}{storage}")
     gates = (Gate.INTAKE, Gate.RELEASE)  # the deploy gate's verdicts concern one environment
     refused = [each for gate in gates if (each := image.last(gate)) and not each.passed]
     state = "refused" if refused else "released" if image.released else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     held = ", held" if image.held else ""
-    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + kept)
+    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + storage)
 
 
 def _format_stored(image: FleetImage) -> dict[str, str]:
     """Render what the registry says of an image; dashes if it is gone."""
     stored = image.stored
-    said = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
-    return dict.fromkeys(said, "—") if image.gone else said
+    cells = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
+    return dict.fromkeys(cells, "—") if image.gone else cells
 
 
 def _format_places(running: Sequence[Running]) -> str:
@@ -95,9 +95,9 @@ Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
 """A title, the column heads, the rows, and the text if there are no rows."""
 
 
-def _explanation_sections(told: Explanation) -> list[Section]:
+def _explanation_sections(found: Explanation) -> list[Section]:
     """Return the sections of the page about an image."""
-    image = told.image
+    image = found.image
     facts = [
         ("digest", image.ref.digest),
         ("owner", image.owner or "—"),
@@ -121,12 +121,12 @@ def _explanation_sections(told: Explanation) -> list[Section]:
         for each in image.running
     ]
     reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
-    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in told.timeline]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in found.timeline]
     below = [
         (base.name, base.digest, "released" if base.released else "not released" if base.known else "no longer there")
-        for base in told.built_from
+        for base in found.built_from
     ]
-    above = [(ref.application, ref.digest) for ref in told.built_on_it]
+    above = [(ref.application, ref.digest) for ref in found.built_on_it]
     return [
         ("", ("", ""), facts, ""),
         ("Runs", ("environment", "container", "address", "health", "since"), runs, "Nowhere."),
@@ -137,18 +137,18 @@ def _explanation_sections(told: Explanation) -> list[Section]:
     ]
 
 
-def explanation(told: Explanation) -> str:
+def explanation(found: Explanation) -> str:
     """Render the page about an image: what it is, where it runs, its history, and what is built on it."""
-    parts = [f"# {escape(told.image.ref.repository)}@{told.image.ref.short}"]
-    for title, head, rows, none in _explanation_sections(told):
+    parts = [f"# {escape(found.image.ref.repository)}@{found.image.ref.short}"]
+    for title, head, rows, none in _explanation_sections(found):
         parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
     return "\n\n".join(parts) + "\n"
 
 
-def explanation_lines(told: Explanation) -> str:
+def explanation_lines(found: Explanation) -> str:
     """Render the same for a terminal."""
-    lines = [f"{told.image.ref.repository}@{told.image.ref.short}"]
-    for title, _, rows, none in _explanation_sections(told):
+    lines = [f"{found.image.ref.repository}@{found.image.ref.short}"]
+    for title, _, rows, none in _explanation_sections(found):
         lines += ["", title] if title else []
         cells = [[plain_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

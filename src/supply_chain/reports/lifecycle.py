@@ -36,8 +36,10 @@ def plan_lines(plan: Plan) -> str:
         f"{step.action.value}: {step.ref} ({', '.join(step.tags) or 'no tag'}): {step.reason} [{step.rule}]"
         for step in plan.changes
     ]
-    kept = Counter(step.rule for step in plan.steps if not step.touches and not step.attached)
-    rules = ", ".join(f"{number} by {rule}" for rule, number in sorted(kept.items(), key=lambda each: (-each[1], each)))
+    numbers = Counter(step.rule for step in plan.steps if not step.touches and not step.attached)
+    rules = ", ".join(
+        f"{number} by {rule}" for rule, number in sorted(numbers.items(), key=lambda each: (-each[1], each))
+    )
     over = [f"needs approval: {each}" for each in plan.over]
     return "\n".join([*lines, *([f"keep: {rules}"] if rules else []), *over, str(plan)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supply_chain.fleet.exposure import TOLD, RescanReport, RescanResult
+from supply_chain.fleet.exposure import MOST_REPORTED, RescanReport, RescanResult
 from supply_chain.model.image import short
 from supply_chain.reports.text import escape, overflow_row, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
@@ -29,8 +29,9 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    told = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
-    rows = [{title: row.get(title, "") for title in TITLES} for row in told]  # Prefect takes columns from the first row
+    found = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
+    # Prefect takes columns from the first row
+    rows = [{title: row.get(title, "") for title in TITLES} for row in found]
     return [*rows, *overflow_row(rows, rescanned.more)] or [
         {
             "image": "nothing to report",
@@ -56,28 +57,28 @@ def _format_places(running: Sequence[str]) -> str:
     return plain_text(", ".join(each or "unrecorded" for each in running)) or "—"
 
 
-def _result_row(seen: RescanResult) -> dict[str, str]:
+def _result_row(result: RescanResult) -> dict[str, str]:
     return {
-        "image": plain_text(f"{seen.ref.application} {seen.ref.short}"),
-        "runs in": _format_places(seen.running),
-        "exploited": _format_findings(seen.exploited),
-        "verdict": _format_verdict(seen),
-        "worse": _format_findings(seen.worse),
-        "better": _format_findings(seen.better),
-        "due": _format_findings(seen.due),
+        "image": plain_text(f"{result.ref.application} {result.ref.short}"),
+        "runs in": _format_places(result.running),
+        "exploited": _format_findings(result.exploited),
+        "verdict": _format_verdict(result),
+        "worse": _format_findings(result.worse),
+        "better": _format_findings(result.better),
+        "due": _format_findings(result.due),
         "rebuild on": plain_text(
-            "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in seen.rebuild)
+            "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in result.rebuild)
         ),
-        "owner": plain_text(seen.owner),
-        "digest": seen.ref.digest,
+        "owner": plain_text(result.owner),
+        "digest": result.ref.digest,
     }
 
 
-def _format_verdict(seen: RescanResult) -> str:
-    now = "passes" if seen.passes else "refused"
-    if seen.change is None:
+def _format_verdict(result: RescanResult) -> str:
+    now = "passes" if result.passes else "refused"
+    if result.change is None:
         return now
-    before = {None: "none", True: "passed", False: "refused"}[seen.change.before]
+    before = {None: "none", True: "passed", False: "refused"}[result.change.before]
     return f"{now}; before: {before}"
 
 
@@ -106,19 +107,19 @@ def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:
 def rescan_summary(rescanned: RescanReport) -> str:
     """Summarise a rescan in one sentence."""
     carrying = plain_text(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
-    said = [
+    parts = [
         f"{pluralize(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
         f"{pluralize(rescanned.changed, 'verdict')} changed",
         f"{pluralize(rescanned.exploited, 'image')} with known exploited findings",
         f"{pluralize(rescanned.signed, 'report')} signed",
     ]
     if rescanned.archived and rescanned.only:
-        said.append(f"{pluralize(rescanned.archived, 'archived image')} not rescanned")
+        parts.append(f"{pluralize(rescanned.archived, 'archived image')} not rescanned")
     if rescanned.unjudged:
-        said.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
+        parts.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
     if rescanned.left:
-        said.insert(0, f"broke off: {_format_left(rescanned)}")
-    return _explain_none(rescanned) or "; ".join(said)
+        parts.insert(0, f"broke off: {_format_left(rescanned)}")
+    return _explain_none(rescanned) or "; ".join(parts)
 
 
 def rescan_message(rescanned: RescanReport) -> str:
@@ -130,7 +131,7 @@ def rescan_message(rescanned: RescanReport) -> str:
         )
         for each in rescanned.concerned
     ]
-    return "\n".join([rescan_summary(rescanned), *truncate_lines(TOLD, lines)])
+    return "\n".join([rescan_summary(rescanned), *truncate_lines(MOST_REPORTED, lines)])
 
 
 def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str:

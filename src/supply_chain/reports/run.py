@@ -81,9 +81,9 @@ def summary(run: RunReport) -> str:
 def _facts(run: RunReport) -> str:
     rows = [("owner", run.owner)] if run.owner else []
     if run.source:
-        known = run.source.revision != "none"
-        revision = run.source.revision if known else "none: the source is not in git"
-        dirty = " with uncommitted changes" if known and run.source.dirty else ""
+        in_git = run.source.revision != "none"
+        revision = run.source.revision if in_git else "none: the source is not in git"
+        dirty = " with uncommitted changes" if in_git and run.source.dirty else ""
         rows += [("source", run.source.repository), ("revision", f"{revision}{dirty}")]
     if run.digest:
         rows += [("image", run.repository or ""), ("digest", run.digest)]

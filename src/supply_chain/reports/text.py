@@ -53,9 +53,9 @@ def artifact_key(*words: str) -> str:
     Prefect accepts lower-case letters, digits and dashes. A key with other characters, or a long one, ends with a part
     of its digest.
     """
-    whole = "-".join(words)
-    key = NO_KEY.sub("-", whole.lower())[:LONGEST_KEY].strip("-")
-    return key if key == whole else f"{key}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+    joined = "-".join(words)
+    key = NO_KEY.sub("-", joined.lower())[:LONGEST_KEY].strip("-")
+    return key if key == joined else f"{key}-{hashlib.sha256(joined.encode()).hexdigest()[:6]}"
 
 
 def megabytes(size: int) -> str:

@@ -31,7 +31,7 @@ def run(monkeypatch):
 
             monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
             for name in ("flows.lifecycle.plan_only", "flows.lifecycle.apply_only",
-                         *(f"flows.image_decisions.{act}" for act in lifecycle.RULINGS)):  # fmt: skip
+                         *(f"flows.image_decisions.{act}" for act in lifecycle.DECISIONS)):  # fmt: skip
                 monkeypatch.setattr(name, flow)
             return CliRunner().invoke(main, args, input=answer)
 
@@ -159,8 +159,8 @@ def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_
         (there / f"{name}.yaml").touch()
     monkeypatch.setattr(lifecycle, "find_project", lambda: tmp_path)
 
-    assert lifecycle._rules_there(None, None, "") == ["nightly", "weekly"]
-    assert lifecycle._rules_there(None, None, "w") == ["weekly"]
+    assert lifecycle._list_rules(None, None, "") == ["nightly", "weekly"]
+    assert lifecycle._list_rules(None, None, "w") == ["weekly"]
 
 
 @pytest.mark.parametrize(

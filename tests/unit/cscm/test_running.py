@@ -29,7 +29,7 @@ CALLS = {
     "bases": "python --force",
     "lifecycle plan": "--rules nightly",
     "lifecycle apply": "{plan} --yes --by ann --reason x",
-    **dict.fromkeys(lifecycle.RULINGS, f"{IMAGE} --reason x --by ann"),
+    **dict.fromkeys(lifecycle.DECISIONS, f"{IMAGE} --reason x --by ann"),
 }
 
 

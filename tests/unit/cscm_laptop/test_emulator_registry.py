@@ -58,9 +58,9 @@ def test_registry_offers_only_endpoints_with_actions() -> None:
 
 def test_token_identifies_caller_until_it_expires(tmp_path: Path) -> None:
     """The key is stored, so a token stays valid after a restart."""
-    token = Tokens.kept_in(tmp_path / "key").issue(CALLER, expires=100)
+    token = Tokens.stored_in(tmp_path / "key").issue(CALLER, expires=100)
 
-    again = Tokens.kept_in(tmp_path / "key")
+    again = Tokens.stored_in(tmp_path / "key")
 
     assert again.read(token, now=99) == CALLER
     assert again.read(token, now=100) is None
@@ -68,7 +68,7 @@ def test_token_identifies_caller_until_it_expires(tmp_path: Path) -> None:
 
 def test_forged_token_is_refused(tmp_path: Path) -> None:
     """It may have another key, another caller or invalid text."""
-    tokens = Tokens.kept_in(tmp_path / "key")
+    tokens = Tokens.stored_in(tmp_path / "key")
     body, _, seal = tokens.issue(CALLER, expires=100).partition(".")
     forged = base64.urlsafe_b64encode(json.dumps({"caller": {"Arn": "root"}, "expires": 100}).encode()).decode()
     other = Tokens(b"other").issue(CALLER, expires=100)

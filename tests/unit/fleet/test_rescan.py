@@ -86,7 +86,7 @@ def bench(world, make):
         repositories=world.ecr,
         layers=lambda ref: (),
         bases=(),
-        ruled={},
+        base_decisions={},
         production=frozenset({"production"}),
         now=lambda: world.now,
     )
@@ -222,7 +222,7 @@ def test_status_change_of_base_judges_images_built_with_it_again(fleet, bench, w
     block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
     said = world.store(TierName.LIFECYCLE).attach(image_status_repository(base), LIFECYCLE, block, world.now)
 
-    seen = rescan(fleet, replace(bench, ruled={base: frozenset({said})}))
+    seen = rescan(fleet, replace(bench, base_decisions={base: frozenset({said})}))
 
     assert [each.passes for each in seen] == [False, True, True]
     assert [each.code for each in seen[0].news.reasons] == ["base.blocked"]

@@ -62,7 +62,7 @@ def test_tally_does_not_wait_for_archived_image_that_runs_nowhere(make):
 
 def test_tally_lists_most_exposed_images_and_counts_all(tally, make, monkeypatch):
     """A page of tens of thousands of rows is useless."""
-    monkeypatch.setattr("supply_chain.fleet.tally.TOLD", 2)
+    monkeypatch.setattr("supply_chain.fleet.tally.MOST_REPORTED", 2)
     for number in range(5):
         running = ("staging",) if number == 3 else ()
         tally.add(

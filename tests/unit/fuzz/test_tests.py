@@ -44,5 +44,5 @@ def test_output_shows_tests_only_for_known_runner(command: list[str], output: st
     """The printed text alone proves nothing."""
     found = judge_tests(command, output, None, None, None)
 
-    assert not found.shown or detect_runner(command) is not None
+    assert not found.proven or detect_runner(command) is not None
     assert found.nothing == has_no_tests(output) or detect_runner(command) is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.model.documents import LIMIT, MANY, TOLD, parse_document, read_document
+from supply_chain.model.documents import LIMIT, MANY, MOST_MISTAKES, parse_document, read_document
 from supply_chain.model.manifest import MANIFEST
 
 
@@ -202,7 +202,7 @@ def test_slow_document_is_refused_at_once_with_short_error(text):
     with pytest.raises(DeclarationInvalid) as caught:
         parse_document(text, MANIFEST, "file.yaml")
 
-    assert len(str(caught.value)) < 200 * TOLD
+    assert len(str(caught.value)) < 200 * MOST_MISTAKES
 
 
 def test_document_value_count_is_limited():
@@ -215,8 +215,8 @@ def test_document_value_count_is_limited():
 
 def test_document_reports_first_mistakes_and_counts_rest():
     """The others are reported after these are corrected."""
-    said = complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD + 5)))
+    said = complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(MOST_MISTAKES + 5)))
 
-    assert "k0: " in said and f"k{TOLD - 1}: " in said and f"k{TOLD}: " not in said
+    assert "k0: " in said and f"k{MOST_MISTAKES - 1}: " in said and f"k{MOST_MISTAKES}: " not in said
     assert "and 5 mistakes more" in said
-    assert "mistakes more" not in complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(TOLD)))
+    assert "mistakes more" not in complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(MOST_MISTAKES)))

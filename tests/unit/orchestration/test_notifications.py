@@ -27,7 +27,7 @@ async def told(machine, monkeypatch, make):
 
     monkeypatch.setattr(Block, "aload", load)
     monkeypatch.setattr(module, "now", lambda: clock[0])
-    monkeypatch.setattr(module, "TOLD", f"told_{uuid4().hex}")  # the server is shared
+    monkeypatch.setattr(module, "SENT", f"told_{uuid4().hex}")  # the server is shared
     return SimpleNamespace(heard=heard, clock=clock, block="kind/name")
 
 

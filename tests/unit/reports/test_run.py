@@ -389,7 +389,7 @@ def test_rescan_report_marks_unrecorded_containers(make):
 
 def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):
     """Nothing is omitted without notice."""
-    monkeypatch.setattr("supply_chain.reports.rescan.TOLD", 2)
+    monkeypatch.setattr("supply_chain.reports.rescan.MOST_REPORTED", 2)
     many = rescanned(make, concerned=group_by_application(a_seen(make, owner=f"team {number}") for number in range(5)))
 
     assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]

@@ -44,7 +44,7 @@ RULE = "cscm-pushed"
 DEAD = "cscm-pushed-dead"
 TRIES = "5"
 """Number of times SQS delivers a message before it moves the message to the dead-letter queue."""
-KEPT = str(14 * 24 * 3600)
+RETENTION = str(14 * 24 * 3600)
 """Seconds for which SQS keeps a message: SQS's maximum."""
 PROPAGATION = 60.0
 """Seconds that AWS may take to accept a new user as a principal."""
@@ -187,7 +187,7 @@ def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], ke
 
 def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[str, str]:
     """Ensure an encrypted queue with these attributes and the longest retention; return its URL and ARN."""
-    wanted = {"MessageRetentionPeriod": KEPT, "SqsManagedSseEnabled": "true", **attributes}
+    wanted = {"MessageRetentionPeriod": RETENTION, "SqsManagedSseEnabled": "true", **attributes}
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist:

@@ -54,17 +54,17 @@ class MemoryCache:
     """A cache that lives as long as the process; `room` is the number of bytes that are left."""
 
     room: int = REMEMBERED
-    known: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    entries: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def get(self, path: str) -> tuple[bytes, str] | None:
         """Return the cached content and media type of a path; None if there is none."""
-        return self.known.get(path)
+        return self.entries.get(path)
 
     def put(self, path: str, content: bytes, media_type: str) -> None:
         """Cache the content of a path, if there is room."""
         if len(content) <= self.room:
             self.room -= len(content)
-            self.known[path] = content, media_type
+            self.entries[path] = content, media_type
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class PinnedDatabase:
     directory: Path
     found: Database
     stat: tuple[int, ...]
-    _known: dict[Distribution, bool] = field(default_factory=dict)
+    _has_data: dict[Distribution, bool] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,9 +51,9 @@ class PinnedDatabase:
 
     def knows(self, distribution: Distribution) -> bool:
         """Return whether the database has data about a distribution; each distribution is looked up once."""
-        if distribution not in self._known:
-            self._known[distribution] = has_distribution(self.directory, distribution)
-        return self._known[distribution]
+        if distribution not in self._has_data:
+            self._has_data[distribution] = has_distribution(self.directory, distribution)
+        return self._has_data[distribution]
 
 
 @contextlib.contextmanager
