@@ -65,9 +65,9 @@ def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
     def under_way() -> bool:
         return any(" build " in each for each in eyes.processes()) if step == "build" else "build" in run.steps
 
-    eventually(lambda: run.over or under_way(), PATIENCE, run.told)
-    assert not run.over, run.told()
-    assert step not in run.steps, run.told()
+    eventually(lambda: run.over or under_way(), PATIENCE, run.last_lines)
+    assert not run.over, run.last_lines()
+    assert step not in run.steps, run.last_lines()
     run.kill()
     run.end()
     return KilledRun(app.name, run.started, time.time())
