@@ -104,7 +104,9 @@ class MemoryEcr:
         return [
             each.digest
             for each in repository.listed()
-            if each.media_type in INDEXES and which(each) and ref.digest in children_of(repository.contents[each.digest])
+            if each.media_type in INDEXES
+            and which(each)
+            and ref.digest in children_of(repository.contents[each.digest])
         ]
 
     def _newest_first(self, repository: str) -> list[StoredManifest]:

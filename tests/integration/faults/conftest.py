@@ -75,19 +75,21 @@ def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a table of the faults and their results."""
-    told: dict[tuple[str, str], str] = {}
+    results: dict[tuple[str, str], str] = {}
     seeds = set()
     for outcome, word in (("passed", "held"), ("failed", "BROKEN")):
         for report in terminalreporter.getreports(outcome):
-            known = dict(report.user_properties)
-            if "victim" in known and report.when == "call":
-                seeds.add(known["seed"])
-                told[str(known["step"]), str(known["victim"])] = f"{known.get('ended', '')} {word}".strip()
-    if not told:
+            properties = dict(report.user_properties)
+            if "victim" in properties and report.when == "call":
+                seeds.add(properties["seed"])
+                results[str(properties["step"]), str(properties["victim"])] = (
+                    f"{properties.get('ended', '')} {word}".strip()
+                )
+    if not results:
         return
     terminalreporter.write_sep("=", f"kills, CSCM_SEED={', '.join(map(str, seeds))}")
     terminalreporter.write_line("".join(f"{head:<24}" for head in ("step", *Victim)))
     for step in STEPS:
-        cells = [told.get((step, victim), "") for victim in Victim]
+        cells = [results.get((step, victim), "") for victim in Victim]
         if any(cells):
             terminalreporter.write_line("".join(f"{cell:<24}" for cell in (step, *cells)).rstrip())
