@@ -86,10 +86,10 @@ def chain(path: Path, *options: str) -> Run:
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))
             time.sleep(0.05)
-        said, told = process.communicate()
+        result, log = process.communicate()
     if process.returncode:
-        raise SystemExit(f"cscm chain {path} ended with {process.returncode}:\n{told}{said}")
-    steps = {m["name"]: float(m["seconds"]) for m in map(STEP.match, told.splitlines()) if m}
+        raise SystemExit(f"cscm chain {path} ended with {process.returncode}:\n{log}{result}")
+    steps = {m["name"]: float(m["seconds"]) for m in map(STEP.match, log.splitlines()) if m}
     return Run(time.monotonic() - started, _flow_seconds(), steps, peak)
 
 
@@ -209,11 +209,11 @@ def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
             )
             for path in paths
         ]
-        told = [process.communicate()[1] for process in running]
+        logs = [process.communicate()[1] for process in running]
         seconds = time.monotonic() - started
     if any(process.returncode for process in running):
-        raise SystemExit("a chain did not end well:\n" + "\n".join(told))
-    return seconds, [{m["name"]: float(m["seconds"]) for m in map(STEP.match, t.splitlines()) if m} for t in told]
+        raise SystemExit("a chain did not end well:\n" + "\n".join(logs))
+    return seconds, [{m["name"]: float(m["seconds"]) for m in map(STEP.match, t.splitlines()) if m} for t in logs]
 
 
 def large(mib: int) -> Run:
@@ -279,7 +279,7 @@ def page(
     """
     return (
         "\n".join(
-            [*_head(load, len(cold)), *_whole(cold, plain, again, big), *_steps(cold, plain, again), *_many(*many)]
+            [*_head(load, len(cold)), *_goals(cold, plain, again, big), *_steps(cold, plain, again), *_many(*many)]
         )
         + "\n"
     )
@@ -298,7 +298,7 @@ def _head(load: float, rounds: int) -> list[str]:
     ]
 
 
-def _whole(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, Run]) -> list[str]:
+def _goals(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, Run]) -> list[str]:
     """Return the table of goals and whether each is met."""
     flow, tools = median([r.flow for r in cold]), median([r.flow for r in plain])
     ratio = median([c.flow / p.flow for c, p in zip(cold, plain, strict=True)])
@@ -355,8 +355,8 @@ def _many(seconds: float, each: list[dict[str, float]]) -> list[str]:
     ]
 
 
-def _held(value: float, goal: float, told: str = "") -> str:
-    return f"≤ {told or goal}: {'met' if value <= goal else 'missed'}"
+def _held(value: float, goal: float, limit: str = "") -> str:
+    return f"≤ {limit or goal}: {'met' if value <= goal else 'missed'}"
 
 
 def _memory_row(what: str, mib: float) -> str:

@@ -48,7 +48,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Harness:
     """A running laptop."""
 
     home: Home
@@ -57,7 +57,7 @@ class Bench:
     laptop: LaptopState
 
     @classmethod
-    def here(cls) -> Bench:
+    def here(cls) -> Harness:
         """Return the laptop of this project."""
         home = Home.find()
         port = load_profile(home.project).ports.prefect
@@ -169,14 +169,14 @@ def _held(value: float) -> str:
 
 def main(rounds: int) -> None:
     """Measure, and write the section."""
-    bench, load = Bench.here(), os.getloadavg()[0]
-    image = bench.judged()
-    bench.round(image)
+    harness, load = Harness.here(), os.getloadavg()[0]
+    image = harness.judged()
+    harness.round(image)
     warm, cold = [], []
     for number in range(rounds):
-        warm += [bench.round(image) for _ in range(2)]
-        with bench.cold():
-            cold.append(bench.round(image))
+        warm += [harness.round(image) for _ in range(2)]
+        with harness.cold():
+            cold.append(harness.round(image))
         print(f"{number + 1}/{rounds}: {warm[-2:]} {cold[-1]}", flush=True)
     write_section("events", section(warm, cold, load))
 

@@ -63,7 +63,7 @@ class LocalSigner:
     private: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def kept(cls, path: Path) -> LocalSigner:
+    def with_key_in(cls, path: Path) -> LocalSigner:
         """Return a signer with the key in the file; make the key if there is none."""
         if not path.exists():
             made = ec.generate_private_key(ec.SECP256R1())
@@ -126,14 +126,14 @@ class Fleet:
     host: str
     directory: Path
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    kept: Path | None = None
+    cache: Path | None = None
     """Where content is cached for the next night; None for no cache."""
 
     @cached_property
     def registry(self) -> Registry:
         """The registry's HTTP API."""
         registry = Registry(RegistryHttp(self.host, self._credentials, insecure=True))
-        return replace(registry, memory=ContentCache(self.kept)) if self.kept else registry
+        return replace(registry, memory=ContentCache(self.cache)) if self.cache else registry
 
     @cached_property
     def _credentials(self) -> Callable[[], tuple[str, str]]:
@@ -162,9 +162,9 @@ class Fleet:
     @cached_property
     def signers(self) -> dict[TierName, LocalSigner]:
         """The signers of all tiers."""
-        return {name: LocalSigner.kept(self.directory / f"{name}.pem") for name in TierName}
+        return {name: LocalSigner.with_key_in(self.directory / f"{name}.pem") for name in TierName}
 
-    def bench(self, scanner: Grype, results: Path, **changes: Any) -> RescanPorts:
+    def rescan_ports(self, scanner: Grype, results: Path, **changes: Any) -> RescanPorts:
         """Return the dependencies of a rescan of this fleet."""
         values: dict[str, Any] = {
             "generator": NoGenerator(),

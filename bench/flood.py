@@ -49,7 +49,7 @@ SIGNED_LAST = "signed-last"
 
 
 @contextmanager
-def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+def in_background(work: Callable[[threading.Event], None]) -> Iterator[None]:
     """Run `work` in a thread until the block ends, which sets its event; an error of `work` is then raised."""
     over = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -103,7 +103,7 @@ class Api:
                 else:
                     self.seconds.append(time.monotonic() - begun)
 
-        with beside(probe):
+        with in_background(probe):
             yield
 
     def runs(self, since: datetime) -> list[dict[str, Any]]:
@@ -133,7 +133,7 @@ class Result:
 
 
 @dataclass
-class Bench:
+class Harness:
     """A running laptop, and the flood of one arm on it."""
 
     api: Api
@@ -143,7 +143,7 @@ class Bench:
     scheduled: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def here(cls) -> Bench:
+    def here(cls) -> Harness:
         """Return a benchmark on the laptop of this project."""
         home = Home.find()
         profile = load_profile(home.project)
@@ -177,7 +177,7 @@ class Bench:
         """Flood, wait until everything is done, and return the measurements."""
         since, begun = datetime.now(UTC), time.monotonic()
         result = Result(name, "", load=getloadavg()[0])
-        with self.api.probed(), beside(self.meanwhile):
+        with self.api.probed(), in_background(self.meanwhile):
             result.flood = flood()
             while time.monotonic() - begun < HONEST[-1] + 10 or not self.is_done(since):
                 if time.monotonic() - begun > PATIENCE:
@@ -284,17 +284,17 @@ def _late(expected: str, at: str) -> float:
 
 def measure(arm: str, junk: int) -> Result:
     """Measure one arm, and remove what it left."""
-    bench = Bench.here()
+    harness = Harness.here()
     prepare: dict[str, Callable[[], Callable[[], str]]] = {
-        "pushes": lambda: bench.pushes(1),
-        "applications": lambda: bench.pushes(100),
-        "referrers": lambda: bench.referrers(junk),
-        "malformed": bench.malformed,
+        "pushes": lambda: harness.pushes(1),
+        "applications": lambda: harness.pushes(100),
+        "referrers": lambda: harness.referrers(junk),
+        "malformed": harness.malformed,
     }
     try:
-        return bench.arm(arm, prepare[arm]())
+        return harness.arm(arm, prepare[arm]())
     finally:
-        bench.pusher.remove()
+        harness.pusher.remove()
 
 
 def section(results: Sequence[Result]) -> str:

@@ -176,8 +176,8 @@ def event(ref: ImageRef) -> str:
         "action-type": "PUSH",
         "image-tag": f"t{ref.digest[-12:]}",
     }
-    known = {"id": str(uuid4()), "source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail}
-    return json.dumps({**known, "time": datetime.now(UTC).isoformat()})
+    envelope = {"id": str(uuid4()), "source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail}
+    return json.dumps({**envelope, "time": datetime.now(UTC).isoformat()})
 
 
 @contextmanager

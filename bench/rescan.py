@@ -82,7 +82,7 @@ class Measured:
 
 def real(syft: Tool, work: Path) -> list[bytes]:
     """Return SBOMs that each cover an eighth of this machine's Debian and this environment's Python packages."""
-    site = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    installed = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     found = []
     stanzas = Path("/var/lib/dpkg/status").read_text().split("\n\n")
     for part in range(PARTS):
@@ -91,7 +91,7 @@ def real(syft: Tool, work: Path) -> list[bytes]:
         (root / "var/lib/dpkg").mkdir(parents=True)
         shutil.copy2("/etc/os-release", root / "etc/os-release")
         (root / "var/lib/dpkg/status").write_text("\n\n".join(stanzas[part::PARTS]) + "\n")
-        for each in sorted(site.glob("*.dist-info"))[part::PARTS]:
+        for each in sorted(installed.glob("*.dist-info"))[part::PARTS]:
             (root / each.name).mkdir()
             for name in ("METADATA", "RECORD"):
                 if (each / name).exists():
@@ -125,13 +125,13 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
         raise SystemExit("the loop did not scan everything")
 
 
-def night(images: Sequence[FleetImage], bench: RescanPorts) -> Tally:
+def night(images: Sequence[FleetImage], ports: RescanPorts) -> Tally:
     """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
-    tally = Tally(len(images), "grype", bench.scanner.current()[1], now())
+    tally = Tally(len(images), "grype", ports.scanner.current()[1], now())
     for chunk in chunks(images):
-        for seen in rescan(chunk, replace(bench, on_result=tally.add)):
-            if isinstance(seen, Unjudged):
-                raise SystemExit(f"{seen.ref}: {seen.message}")
+        for result in rescan(chunk, replace(ports, on_result=tally.add)):
+            if isinstance(result, Unjudged):
+                raise SystemExit(f"{result.ref}: {result.message}")
     return tally
 
 
@@ -201,20 +201,22 @@ def _rounds(
 ) -> None:
     with pin_database(grype, work / "database") as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
-        bench = Fleet(fleet.host, fleet.directory, kept=work / "content-first").bench(scanner, work / "results-first")
+        ports = Fleet(fleet.host, fleet.directory, cache=work / "content-first").rescan_ports(
+            scanner, work / "results-first"
+        )
         tenth, rest = images[: len(images) // 10], images[len(images) // 10 :]
-        arms.memory[len(tenth)] = _peak(lambda: night(tenth, bench))
-        arms.memory[len(rest)] = _peak(lambda: arms.first.append(timed(lambda: night(rest, bench))))
+        arms.memory[len(tenth)] = _peak(lambda: night(tenth, ports))
+        arms.memory[len(rest)] = _peak(lambda: arms.first.append(timed(lambda: night(rest, ports))))
         print(f"MiB, by images: {arms.memory}")
         for number in range(rounds + 1 if rounds else 0):
             out = work / f"out-{number}"
             new, results = called_otherwise(scanner, number), work / f"results-{number}"
-            kept = work / f"content-{number}"
+            cache = work / f"content-{number}"
 
             def once() -> Tally:
                 """Rescan with a new fleet object, which, like a new process, has only the content cache."""
-                other = Fleet(fleet.host, fleet.directory, kept=kept)  # noqa: B023
-                return night(images, other.bench(new, results))  # noqa: B023
+                other = Fleet(fleet.host, fleet.directory, cache=cache)  # noqa: B023
+                return night(images, other.rescan_ports(new, results))  # noqa: B023
 
             took = {
                 "loop": timed(lambda: loop(grype, held.environment, files, out / "plain")),  # noqa: B023
@@ -238,7 +240,7 @@ def section(count: int, arms: Measured, size: int) -> str:
     def ratio(arm: list[float]) -> float:
         return statistics.median([plain / mine for plain, mine in zip(arms.loop, arm, strict=True)])
 
-    whole, alone = ratio(arms.night), ratio(arms.matching)
+    full, alone = ratio(arms.night), ratio(arms.matching)
     return "\n".join(
         [
             "## The nightly rescan",
@@ -255,8 +257,8 @@ def section(count: int, arms: Measured, size: int) -> str:
             f"plain loop of grype, {WIDE} at a time | {rate(arms.loop)} | 1 |",
             f"the loop with the rescan's GOGC and GOMAXPROCS | {rate(arms.tuned)} | {ratio(arms.tuned):.2f} |",
             f"matching alone | {rate(arms.matching)} | {alone:.2f} | ≥ {GOAL}: {_met(alone)}",
-            f"a night with a new database and an empty cache | {rate(arms.night)} | {whole:.2f} | "
-            f"≥ {GOAL}: {_met(whole)}",
+            f"a night with a new database and an empty cache | {rate(arms.night)} | {full:.2f} | "
+            f"≥ {GOAL}: {_met(full)}",
             f"the second night, nothing changed | {rate(arms.second)} | {ratio(arms.second):.2f} |",
             f"the first, which signs a report and a verdict for each | {(count - count // 10) / arms.first[0]:.1f} | |",
             "",

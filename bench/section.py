@@ -18,11 +18,11 @@ def write_section(mark: str, text: str, page: Path = PAGE) -> None:
     """Replace a section of the page, or append it if the page does not have it."""
     before = page.read_text()
     marked = f"<!-- {mark} -->\n{text.rstrip()}\n<!-- end of {mark} -->\n"
-    known = sections(before).get(mark)
-    page.write_text(before.replace(known, marked) if known else f"{before.rstrip()}\n\n{marked}")
+    existing = sections(before).get(mark)
+    page.write_text(before.replace(existing, marked) if existing else f"{before.rstrip()}\n\n{marked}")
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
     """Write a new page, followed by the marked sections that it had."""
-    kept = sections(page.read_text()).values() if page.exists() else ()
-    page.write_text("\n".join([text, *kept]))
+    existing = sections(page.read_text()).values() if page.exists() else ()
+    page.write_text("\n".join([text, *existing]))

@@ -35,10 +35,10 @@ SOURCES = {
 
 def on_post_build(config: MkDocsConfig) -> None:
     """Write Mermaid's script into the built site, and point the theme's bundle to it."""
-    site = Path(config.site_dir)
-    (bundle,) = site.glob("assets/javascripts/bundle.*.min.js")
+    directory = Path(config.site_dir)
+    (bundle,) = directory.glob("assets/javascripts/bundle.*.min.js")
     bundle.write_text(replace_sources(bundle.read_text(encoding="utf-8")), encoding="utf-8")
-    (site / SCRIPT).write_bytes(read_script())
+    (directory / SCRIPT).write_bytes(read_script())
 
 
 def replace_sources(bundle: str) -> str:

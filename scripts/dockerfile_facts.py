@@ -34,15 +34,15 @@ ADDRESS = re.compile(r"=.*(?:://|\s|\n).*", re.DOTALL)
 def main(reader: str, *directories: str) -> None:
     """Write the facts of all repositories."""
     tool = BuildKitReader(Tool("dockerfile-reader", Path(reader), "1.0.0"))
-    seen: set[str] = set()
+    recorded: set[str] = set()
     found = []
     for directory in directories:
-        found += list(of_repository(Path(directory), tool, seen))
+        found += list(of_repository(Path(directory), tool, recorded))
     TARGET.write_text(json.dumps(found, separators=(",", ":")).replace('},{"repo"', '},\n{"repo"') + "\n")
     print(f"{len(found)} Dockerfiles of {len({each['repo'] for each in found})} repositories")
 
 
-def of_repository(directory: Path, reader: BuildKitReader, seen: set[str]) -> Iterator[dict[str, Any]]:
+def of_repository(directory: Path, reader: BuildKitReader, recorded: set[str]) -> Iterator[dict[str, Any]]:
     """Yield the facts of at most `MOST` Dockerfiles of a repository, spread over it."""
     name = next(part for part in reversed(directory.parts) if "+" in part).replace("+", "/")
     commit = git(directory, "rev-parse", "HEAD").decode().strip()
@@ -53,12 +53,12 @@ def of_repository(directory: Path, reader: BuildKitReader, seen: set[str]) -> It
     for path in [*paths[::step], *paths]:
         content = git(directory, "show", f"HEAD:{path}")
         digest = hashlib.sha256(content).hexdigest()
-        if taken == MOST or digest in seen or not content.strip() or len(content) > 256 * 1024:
+        if taken == MOST or digest in recorded or not content.strip() or len(content) > 256 * 1024:
             continue
         reading = reader.read(content, (), "linux/amd64", {}, "facts", {})
         if reading.error or len(reading.instructions) > 150:
             continue
-        seen.add(digest)
+        recorded.add(digest)
         taken += 1
         yield {"repo": name, "path": path, "commit": commit, "sha256": digest, **facts(reading)}
 

@@ -91,8 +91,8 @@ def moment(value: str | datetime | None) -> datetime | None:
 def vector(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> str | None:
     """Return the record's own CVSS vector, else the worst one that is known for one of its CVEs."""
     own = [severity["score"] for severity in record.get("severity", [])]
-    known = [vectors[alias] for alias in record.get("aliases", []) if alias in vectors]
-    return own[0] if own else max(known)[1] if known else None
+    candidates = [vectors[alias] for alias in record.get("aliases", []) if alias in vectors]
+    return own[0] if own else max(candidates)[1] if candidates else None
 
 
 def common(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> dict[str, Any]:

@@ -45,12 +45,12 @@ def pytest_configure() -> None:
     session, prefix = boto3.Session(), os.environ.get("CSCM_AWS_PREFIX", "")
     lacking = [
         what
-        for what, there in (
+        for what, value in (
             ("credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)", session.get_credentials()),
             ("a region (AWS_REGION or AWS_DEFAULT_REGION)", session.region_name or os.environ.get("AWS_REGION")),
             ("CSCM_AWS_PREFIX, such as cscm-test- (lower case, ends in a hyphen)", PREFIX.fullmatch(prefix)),
         )
-        if not there
+        if not value
     ]
     if lacking:
         raise pytest.UsageError(

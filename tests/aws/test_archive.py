@@ -100,7 +100,7 @@ def test_referrers_of_archived_image_stay_readable(repository: Repository) -> No
 def test_archived_referrer_is_listed_only_by_status_filter(repository: Repository) -> None:
     """AWS: "If no filter is specified, only artifacts with ACTIVE status are returned"."""
     image = repository.push("one")
-    kept, archived = repository.attach(image), repository.attach(image)
+    active, archived = repository.attach(image), repository.attach(image)
     repository.store(archived, "ARCHIVE")
 
     def listed(status: str) -> set[str]:
@@ -110,9 +110,9 @@ def test_archived_referrer_is_listed_only_by_status_filter(repository: Repositor
         return {each["digest"] for each in answer["referrers"]}
 
     usual = repository.ecr.list_image_referrers(repositoryName=repository.name, subjectId=image.id)["referrers"]
-    assert {each["digest"] for each in usual} == listed("ACTIVE") == {kept.digest}
+    assert {each["digest"] for each in usual} == listed("ACTIVE") == {active.digest}
     assert listed("ARCHIVED") == {archived.digest}
-    assert listed("ANY") == {kept.digest, archived.digest}
+    assert listed("ANY") == {active.digest, archived.digest}
 
 
 def test_archived_image_can_be_deleted(repository: Repository) -> None:

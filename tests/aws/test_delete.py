@@ -17,11 +17,11 @@ def test_delete_by_tag_removes_image_with_its_last_tag(repository: Repository) -
 
     first = repository.delete({"imageTag": "one"})
     between = repository.described(image)["imageTags"]
-    there = repository.pull("two").status_code, repository.pull("one").status_code
+    pulled = repository.pull("two").status_code, repository.pull("one").status_code
     last = repository.delete({"imageTag": "two"})
 
     assert first == ([{"imageDigest": image.digest, "imageTag": "one"}], [])
-    assert (between, there) == (["two"], (200, 404))
+    assert (between, pulled) == (["two"], (200, 404))
     assert last == ([{"imageDigest": image.digest, "imageTag": "two"}], [])
     assert repository.listed(imageStatus="ANY") == set()
     assert repository.pull(image.digest).status_code == 404
@@ -54,12 +54,12 @@ def test_delete_refuses_image_that_an_index_references(repository: Repository) -
     index = repository.index(child, other, tag="all")
 
     refused = repository.delete(child.id), repository.delete({"imageTag": "amd64"}), repository.delete(other.id)
-    kept = repository.pull("amd64").status_code, repository.listed()
+    remaining = repository.pull("amd64").status_code, repository.listed()
     repository.delete(index.id)
     deleted, failed = repository.delete(child.id, other.id)
 
     assert [codes for _, codes in refused] == [["ImageReferencedByManifestList"]] * 3
-    assert kept == (200, {child.digest, other.digest, index.digest})
+    assert remaining == (200, {child.digest, other.digest, index.digest})
     assert ({each["imageDigest"] for each in deleted}, failed) == ({child.digest, other.digest}, [])
 
 

@@ -19,7 +19,7 @@ DELIVERY = 120.0
 """Seconds; AWS delivers "in near real time", best effort."""
 
 
-class Told:
+class Events:
     """The events that the queue received for one repository."""
 
     def __init__(self, sqs: Any, url: str) -> None:
@@ -41,7 +41,7 @@ class Told:
 
 
 @pytest.fixture
-def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
+def events(cloud: Cloud, repository: Repository) -> Iterator[Events]:
     """A rule for the repository's events and a queue that receives them."""
     sqs, events, name = cloud.client("sqs"), cloud.client("events"), cloud.name("events").replace("/", "-")
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -52,18 +52,18 @@ def told(cloud: Cloud, repository: Repository) -> Iterator[Told]:
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy_of(arn, rule)})
         events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
         time.sleep(cloud.settling)
-        yield Told(sqs, url)
+        yield Events(sqs, url)
     finally:
         events.remove_targets(Rule=name, Ids=["queue"])
         events.delete_rule(Name=name)
         sqs.delete_queue(QueueUrl=url)
 
 
-def test_push_event_names_digest_tag_and_media_types(repository: Repository, told: Told) -> None:
+def test_push_event_names_digest_tag_and_media_types(repository: Repository, events: Events) -> None:
     """A consumer can find the pushed image from the event alone."""
     image = repository.push("one")
 
-    event = told.of("PUSH", image_tag="one")
+    event = events.of("PUSH", image_tag="one")
 
     assert (event["source"], event["detail-type"], event["resources"]) == ("aws.ecr", "ECR Image Action", [])
     assert event["detail"] == {
@@ -77,33 +77,33 @@ def test_push_event_names_digest_tag_and_media_types(repository: Repository, tol
     }
 
 
-def test_push_event_of_untagged_image_has_no_tag(repository: Repository, told: Told) -> None:
+def test_push_event_of_untagged_image_has_no_tag(repository: Repository, events: Events) -> None:
     """An empty tag counts as none."""
     image = repository.push()
 
-    assert not told.of("PUSH", image_digest=image.digest)["detail"].get("image-tag")
+    assert not events.of("PUSH", image_digest=image.digest)["detail"].get("image-tag")
 
 
-def test_delete_event_names_digest_and_tag(repository: Repository, told: Told) -> None:
+def test_delete_event_names_digest_and_tag(repository: Repository, events: Events) -> None:
     """Consumers remove what they derived from the image."""
     image = repository.push("one")
 
     repository.delete(image.id)
 
-    event = told.of("DELETE", image_digest=image.digest)
+    event = events.of("DELETE", image_digest=image.digest)
     assert (event["detail-type"], event["detail"]["result"]) == ("ECR Image Action", "SUCCESS")
     assert event["detail"]["image-tag"] == "one"
 
 
-def test_archive_and_restore_send_storage_class_events(repository: Repository, told: Told) -> None:
+def test_archive_and_restore_send_storage_class_events(repository: Repository, events: Events) -> None:
     """The restore event is sent when the restore ends, not when it is requested."""
     image = repository.push("one")
 
     repository.store(image, "ARCHIVE")
-    archived = told.of("UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
+    archived = events.of("UPDATE_STORAGE_CLASS", target_storage_class="ARCHIVE")
     repository.store(image, "STANDARD")
     eventually(lambda: repository.described(image)["imageStatus"] == "ACTIVE", repository.cloud.patience)
-    restored = told.of("UPDATE_STORAGE_CLASS", target_storage_class="STANDARD")
+    restored = events.of("UPDATE_STORAGE_CLASS", target_storage_class="STANDARD")
 
     for event in (archived, restored):
         assert (event["detail-type"], event["detail"]["image-digest"]) == ("ECR Image Action", image.digest)
@@ -111,12 +111,12 @@ def test_archive_and_restore_send_storage_class_events(repository: Repository, t
     assert restored["detail"]["last-activated-at"].startswith("20")
 
 
-def test_archived_referrer_event_has_type_referrer_action(repository: Repository, told: Told) -> None:
+def test_archived_referrer_event_has_type_referrer_action(repository: Repository, events: Events) -> None:
     """AWS: "The detail-type is ECR Referrer Action to distinguish it from regular image actions"."""
     evidence = repository.attach(repository.push("one"), "application/vnd.example.sbom")
 
     repository.store(evidence, "ARCHIVE")
 
-    event = told.of("UPDATE_STORAGE_CLASS", image_digest=evidence.digest)
+    event = events.of("UPDATE_STORAGE_CLASS", image_digest=evidence.digest)
     assert event["detail-type"] == "ECR Referrer Action"
     assert event["detail"]["artifact-media-type"] == "application/vnd.example.sbom"

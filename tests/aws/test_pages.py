@@ -16,20 +16,20 @@ pytestmark = pytest.mark.real
 def test_pagination_lists_each_image_once_during_pushes(repository: Repository) -> None:
     """Each page begins where the previous one ended."""
     before = {repository.push(f"t{number}").digest for number in range(5)}
-    seen: list[str] = []
+    listed: list[str] = []
     more: dict[str, str] = {}
     while True:
         page = repository.ecr.describe_images(repositoryName=repository.name, maxResults=2, **more)
         assert len(page["imageDetails"]) <= 2
-        seen += [each["imageDigest"] for each in page["imageDetails"]]
+        listed += [each["imageDigest"] for each in page["imageDetails"]]
         if "nextToken" not in page:
             break
         more = {"nextToken": page["nextToken"]}
-        if len(seen) < 5:
-            repository.push(f"later{len(seen)}")
+        if len(listed) < 5:
+            repository.push(f"later{len(listed)}")
 
-    assert before <= set(seen)
-    assert len(seen) == len(set(seen))
+    assert before <= set(listed)
+    assert len(listed) == len(set(listed))
 
 
 def test_list_images_has_one_entry_per_tag(repository: Repository) -> None:
@@ -74,19 +74,19 @@ def test_referrer_pages_have_at_most_50_entries(repository: Repository) -> None:
     """boto3 has no paginator for referrers, so the adapter follows the tokens itself."""
     image = repository.push("one")
     attached = {repository.attach(image).digest for _ in range(3)}
-    seen: list[str] = []
+    listed: list[str] = []
     more: dict[str, Any] = {}
-    while not seen or more:
+    while not listed or more:
         page = repository.ecr.list_image_referrers(
             repositoryName=repository.name, subjectId=image.id, maxResults=2, **more
         )
         assert len(page["referrers"]) <= 2
-        seen += [each["digest"] for each in page["referrers"]]
+        listed += [each["digest"] for each in page["referrers"]]
         more = {"nextToken": page["nextToken"]} if page.get("nextToken") else {}
     with pytest.raises(ClientError) as refused:
         repository.ecr.list_image_referrers(repositoryName=repository.name, subjectId=image.id, maxResults=51)
 
-    assert (set(seen), len(seen)) == (attached, 3)
+    assert (set(listed), len(listed)) == (attached, 3)
     assert refused.value.response["Error"]["Code"] in ("InvalidParameterException", "ValidationException")
 
 

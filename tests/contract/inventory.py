@@ -77,18 +77,18 @@ class InventoryContract:
             gate=Gate.RELEASE, passed=False, at=NOON, policy=digest(5), evidence=digest(6),
             reasons=(Reason(code="scan.exploited", fact="it is", remedy="update"),),
         )  # fmt: skip
-        whole = entry(
+        complete = entry(
             1, packages=frozenset({ZLIB}), kind="service", owner="web", environments=("staging",), signed=True,
             scan=scan(finding("CVE-2"), finding("CVE-1", aliases=("GHSA-x",))), judgements=(judgement,),
             bases=(BuiltOn(digest=digest(50), name="base/python"),), copies=(digest(51),),
             deployed=(deployment("staging"),), unreadable="",
         )  # fmt: skip
-        inventory.put([whole])
+        inventory.put([complete])
 
         assert list(inventory.images()) == [
-            whole.image.model_copy(update={"deployed": (), "running": (deployment("staging"),)})
+            complete.image.model_copy(update={"deployed": (), "running": (deployment("staging"),)})
         ]
-        assert inventory.read_marks("hello") == {whole.image.ref: "mark 1"}
+        assert inventory.read_marks("hello") == {complete.image.ref: "mark 1"}
         assert inventory.applications() == ("hello",)
 
     def test_put_replaces_the_whole_image(self, inventory: SqlInventory) -> None:
@@ -125,14 +125,14 @@ class InventoryContract:
 
     def test_answer_is_consistent_during_concurrent_updates(self, inventory: SqlInventory, address: str) -> None:
         """An image that is put again meanwhile is found with all of its data."""
-        whole = entry(
+        complete = entry(
             1, packages=frozenset({ZLIB}), scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),),
             deployed=(deployment("staging"),),
         )  # fmt: skip
-        inventory.put([whole, entry(2)])
+        inventory.put([complete, entry(2)])
         before, _ = inventory.images()
         another = open_inventory(address)
-        event.listen(inventory.engine, "after_cursor_execute", lambda *_: another.put([whole, entry(2)]))
+        event.listen(inventory.engine, "after_cursor_execute", lambda *_: another.put([complete, entry(2)]))
 
         assert [image for image in inventory.images() if image.ref == before.ref] == [before]
         assert (
@@ -166,12 +166,12 @@ class InventoryContract:
 
     def test_forgotten_image_is_not_found(self, inventory: SqlInventory) -> None:
         """Other images stay."""
-        kept, gone = entry(1, scan=scan(finding("CVE-1"))), entry(2, scan=scan(finding("CVE-1")))
-        inventory.put([kept, gone])
+        other, gone = entry(1, scan=scan(finding("CVE-1"))), entry(2, scan=scan(finding("CVE-1")))
+        inventory.put([other, gone])
         inventory.forget([gone.image.ref])
 
         assert refs(inventory.find_affected("CVE-1")) == ["hello 1"]
-        assert list(inventory.read_marks("hello")) == [kept.image.ref]
+        assert list(inventory.read_marks("hello")) == [other.image.ref]
 
     def test_later_deployment_replaces_earlier_one(self, inventory: SqlInventory) -> None:
         """It does so in its environment and for its application; a rollback runs again."""
@@ -284,8 +284,8 @@ class InventoryContract:
             ("bind-libs", "9.16-1"): "bind-libs 9.16-1",
             ("akismet", "5.0"): "akismet",
         }
-        found = {each: [(refs([image]), told) for image, told in inventory.find_carrying(*each)] for each in asked}
-        assert found == {each: [(["hello 1"], (told,))] for each, told in asked.items()}
+        found = {each: [(refs([image]), named) for image, named in inventory.find_carrying(*each)] for each in asked}
+        assert found == {each: [(["hello 1"], (named,))] for each, named in asked.items()}
         assert inventory.find_carrying("stdlib", "1.22") == ()
 
     def test_hostile_package_names_are_stored_as_plain_text(self, inventory: SqlInventory) -> None:
@@ -418,11 +418,11 @@ class InventoryContract:
 
     def test_deleted_image_that_runs_is_in_answers_and_counts(self, inventory: SqlInventory) -> None:
         """New vulnerabilities are no longer found in it, so it counts as unscanned."""
-        known: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "packages": frozenset({ZLIB}), "scan": scan(finding("CVE-1")),
             "bases": (BuiltOn(digest=digest(50), name="b"),),
         }  # fmt: skip
-        inventory.put([entry(1, gone=True, deployed=(deployment("staging"),), **known), entry(2, "other", gone=True)])
+        inventory.put([entry(1, gone=True, deployed=(deployment("staging"),), **facts), entry(2, "other", gone=True)])
 
         def answers() -> list[Any]:
             return [

@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.model.image import Digest
-from tests.contract.engine import Bench, EngineContract
+from tests.contract.engine import EngineContract, Harness
 from tests.support.memory_engine import MemoryEngine
 
 
 class TestMemoryEngine(EngineContract):
     @pytest.fixture
-    def bench(self) -> Bench:
+    def harness(self) -> Harness:
         engine = MemoryEngine()
 
         def image(*names: str) -> Digest:
             labels = {"test": uuid4().hex}
             return engine.add(*names, environment={"GREETING": "hello"}, command=("/subject", "hang"), labels=labels)
 
-        return Bench(engine, engine.owned, image, mark=f"t{uuid4().hex[:8]}", port=8080)
+        return Harness(engine, engine.owned, image, mark=f"t{uuid4().hex[:8]}", port=8080)

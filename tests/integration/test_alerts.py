@@ -24,7 +24,7 @@ LOST = 240.0
 """Seconds until the server reports a lost worker: three heartbeats of 30 s each, and a margin."""
 
 
-def told(prefect: Prefect, what: str, about: str) -> list[dict[str, Any]]:
+def completed_alerts(prefect: Prefect, what: str, about: str) -> list[dict[str, Any]]:
     """Return the completed alerts of a kind about something."""
     found = prefect.ask(
         "flow_runs/filter", {"flows": {"name": {"any_": ["alert"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 50}
@@ -68,8 +68,8 @@ def test_late_run_and_lost_worker_raise_alerts(prefect: Prefect, pool: str) -> N
         f"deployments/{deployment['id']}/create_flow_run", {"name": f"late {pool}", "state": {"type": "SCHEDULED"}}
     )
 
-    eventually(lambda: told(prefect, "a run did not start", run["name"]), 90)
-    eventually(lambda: told(prefect, "a work pool has no worker", pool), LOST)
+    eventually(lambda: completed_alerts(prefect, "a run did not start", run["name"]), 90)
+    eventually(lambda: completed_alerts(prefect, "a work pool has no worker", pool), LOST)
     prefect.delete(f"deployments/{deployment['id']}")
 
 

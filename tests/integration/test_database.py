@@ -92,7 +92,7 @@ def debian(directory: Path, version: str, codename: str, *packages: tuple[str, s
 
 def test_same_feed_gives_the_same_digest(grype: Tool, directory: Path, tmp_path: Path) -> None:
     """The digest in a verdict identifies the data, not the time of compilation."""
-    digests = {ensure_database(grype, tmp_path / str(turn), starter_only=True).digest for turn in range(3)}
+    digests = {ensure_database(grype, tmp_path / str(number), starter_only=True).digest for number in range(3)}
 
     assert digests == {read_database(directory).digest}
     assert digests == {DIGESTS.get(sqlite3.sqlite_version, *digests)}
@@ -263,14 +263,16 @@ def test_old_official_database_gives_no_report(grype: Tool, mirror: tuple[str, D
 
 def test_starter_database_is_compiled_if_no_mirror_answers(grype: Tool, tmp_path: Path) -> None:
     """The chain works without a network, and the output says which database is used."""
-    said: list[str] = []
+    messages: list[str] = []
 
     database = ensure_database(
-        grype.with_environment(GRYPE_DB_UPDATE_URL="http://127.0.0.1:9"), tmp_path / "database", progress=said.append
+        grype.with_environment(GRYPE_DB_UPDATE_URL="http://127.0.0.1:9"),
+        tmp_path / "database",
+        progress=messages.append,
     )
 
     assert database.kind == "starter"
-    assert any("no official vulnerability database" in line for line in said)
+    assert any("no official vulnerability database" in line for line in messages)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +289,7 @@ def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("release", "known"),
+    ("release", "recognised"),
     [
         ({}, True),
         ({"versionCodename": ""}, True),
@@ -308,7 +310,7 @@ def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     ids=str,
 )
 def test_report_says_if_the_distribution_is_unknown(
-    grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, known: bool
+    grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, recognised: bool
 ) -> None:
     """A changed os-release must not hide findings without notice."""
     database = read_database(directory)
@@ -325,5 +327,5 @@ def test_report_says_if_the_distribution_is_unknown(
     report = scanner.scan(Sbom(content, len(sbom["artifacts"]), "syft"))
 
     assert report.distribution is not None
-    assert report.distribution.known is known, report.distribution
-    assert bool(report.findings) is known
+    assert report.distribution.known is recognised, report.distribution
+    assert bool(report.findings) is recognised

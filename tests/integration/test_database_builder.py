@@ -67,9 +67,9 @@ def ours(feed: Feed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def theirs(feed: Feed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(feed: Feed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database that grype's builder makes."""
-    directory = tmp_path_factory.mktemp("theirs")
+    directory = tmp_path_factory.mktemp("built")
     workspaces = list(write_workspaces(feed, directory))
     builder = build_builder(directory / "source")
     done = run([str(builder), str(directory / "database"), *map(str, workspaces)], name="builder", timeout=300)
@@ -275,10 +275,10 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("query", [VULNERABILITIES, AFFECTED, *OTHERS.values()])
-def test_starter_database_equals_the_one_of_grypes_builder(ours: Path, theirs: Path, query: str) -> None:
+def test_starter_database_equals_the_one_of_grypes_builder(ours: Path, built: Path, query: str) -> None:
     """Grype finds the same with either database."""
-    here, there = content(ours, query), content(theirs, query)
+    actual, expected = content(ours, query), content(built, query)
 
-    assert here
-    assert sorted(here - there)[:5] == []
-    assert sorted(there - here)[:5] == []
+    assert actual
+    assert sorted(actual - expected)[:5] == []
+    assert sorted(expected - actual)[:5] == []

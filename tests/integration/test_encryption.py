@@ -278,8 +278,8 @@ def test_encryption_record_names_both_digests_and_both_keys(chain: Chain, stored
     image = stored()
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
 
-    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
-    record = said.value
+    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = statement.value
 
     assert (record.repository, record.type, record.key) == (image.ref.repository, "KMS", chain.accounts.storage_key)
     assert encrypted.key == chain.accounts.storage_key
@@ -323,8 +323,8 @@ def test_internal_image_gets_no_encrypted_copy(chain: Chain, stored: Store) -> N
 
     encrypted = chain.encrypt(image, Classification.INTERNAL)
 
-    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
-    record = said.value
+    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = statement.value
     assert (encrypted.copy_digest, record.encrypted_copy) == (None, None)
     execution = chain.execution
     supply = PullSupply(DockerEngine.connect(), execution.host, execution.ecr.credentials)
@@ -373,8 +373,8 @@ def test_wrapped_key_cannot_be_used_for_another_image(chain: Chain, stored: Stor
     """The encryption context binds each key to its image."""
     image, other = stored(), stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
-    (said,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
-    record = said.value
+    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    record = statement.value
     assert record.encrypted_copy is not None
 
     with pytest.raises(KeyUnusable):

@@ -78,7 +78,7 @@ class TestPostgres(InventoryContract):
         ).connect() as connection:
             connection.execute(text(f"DROP DATABASE {at.database} WITH (FORCE)"))
 
-        with pytest.raises(InventoryUnavailable) as told:
+        with pytest.raises(InventoryUnavailable) as raised:
             inventory.applications()
-        assert told.value.retryable
-        assert isinstance(told.value, SupplyChainError)
+        assert raised.value.retryable
+        assert isinstance(raised.value, SupplyChainError)

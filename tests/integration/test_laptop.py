@@ -173,8 +173,8 @@ def test_worker_runs_a_deployment(laptop: Laptop) -> None:
     state = None
     while state not in ("COMPLETED", "FAILED", "CRASHED") and time.monotonic() < end:
         time.sleep(0.3)
-        _, seen = request("GET", laptop.prefect, f"/api/flow_runs/{made['id']}", auth=laptop.login)
-        state = seen["state"]["type"]
+        _, run = request("GET", laptop.prefect, f"/api/flow_runs/{made['id']}", auth=laptop.login)
+        state = run["state"]["type"]
 
     assert state == "COMPLETED"
 

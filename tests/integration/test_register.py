@@ -74,8 +74,8 @@ def test_register_creates_everything_once(server: Server) -> None:
     assert f"registered on {server.url}" in first.stdout and "automations: " in first.stdout
     assert "automations: " not in second.stdout and "views: " not in second.stdout
     flows = {each["id"]: each["name"] for each in server.ask("flows/filter", {})}
-    known = {f"{flows[each['flow_id']]}/{each['name']}" for each in server.ask("deployments/filter", {})}
-    assert known == declared_deployments(ROOT)
+    registered = {f"{flows[each['flow_id']]}/{each['name']}" for each in server.ask("deployments/filter", {})}
+    assert registered == declared_deployments(ROOT)
     automations = {each.name for each in read_automations(ROOT / "deployments/automations")}
     assert automations <= {each["name"] for each in server.ask("automations/filter", {})}
     assert {each.name for each in read_views(ROOT)} == {

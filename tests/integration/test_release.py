@@ -41,8 +41,8 @@ def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
 def verified(release: Path, name: str) -> bool:
     """Verify a file with the command in the documentation."""
     page = (ROOT / "docs" / "how-to" / "verify.md").read_text()
-    (told,) = re.findall(r"^cosign verify-blob-attestation(?:.*\\\n)*.*$", page, re.MULTILINE)
-    program, *options = shlex.split(told.replace("\\\n", " "))
+    (command,) = re.findall(r"^cosign verify-blob-attestation(?:.*\\\n)*.*$", page, re.MULTILINE)
+    program, *options = shlex.split(command.replace("\\\n", " "))
     done = subprocess.run(
         [release / program, *options[:-1], name],
         cwd=release,

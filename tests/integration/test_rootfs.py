@@ -76,7 +76,7 @@ def test_check_of_the_python_base_passes_as_its_user(image: str) -> None:
     """It needs certificates, time zones and SQLite, on a read-only root without privileges."""
     manifest = read_manifest(BASES / "python")
     assert isinstance(manifest, Base)
-    said = docker.from_env().containers.run(
+    output = docker.from_env().containers.run(
         image,
         [*manifest.check[:2], f"{manifest.check[2]}\nimport os; print(os.getuid(), os.path.expanduser('~'))"],
         user="10001:10001",
@@ -86,4 +86,4 @@ def test_check_of_the_python_base_passes_as_its_user(image: str) -> None:
         remove=True,
     )
 
-    assert said.decode().split() == ["10001", "/home/app"]
+    assert output.decode().split() == ["10001", "/home/app"]

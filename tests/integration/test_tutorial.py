@@ -42,8 +42,8 @@ def run(commands: list[str], directory: Path) -> list[str]:
     """Return what one shell prints for each block, with standard error."""
     mark = "--- the block ends here ---"
     # an image from an earlier run of this test would already be proven
-    told = f"Greets whoever asks, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S}."
-    script = "".join(f"{block}\necho '{mark}'\n" for block in commands).replace("Greets whoever asks.", told)
+    greeting = f"Greets whoever asks, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S}."
+    script = "".join(f"{block}\necho '{mark}'\n" for block in commands).replace("Greets whoever asks.", greeting)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash"], input=script, cwd=directory, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE,
@@ -54,20 +54,20 @@ def run(commands: list[str], directory: Path) -> list[str]:
 
 def test_tutorial_commands_print_what_the_tutorial_shows(frozen_again: None, tmp_path: Path) -> None:
     """It leads from a file to a refusal and then to a signed image, and lifts the freeze at its end."""
-    told = steps()
+    blocks = steps()
     clone = tmp_path / "container-supply-chain"
     clone.mkdir()
 
     started = time.monotonic()
-    printed = run([commands for commands, _ in told], clone)
+    printed = run([commands for commands, _ in blocks], clone)
     seconds = time.monotonic() - started
 
-    assert len(printed) == len(told)
-    for (commands, shown), output in zip(told, printed, strict=True):
+    assert len(printed) == len(blocks)
+    for (commands, expected), output in zip(blocks, printed, strict=True):
         lines = iter([same(line) for line in output.splitlines()])
         missing = [
-            line for line in shown if same(line) not in lines
+            line for line in expected if same(line) not in lines
         ]  # the order matters: a line that was passed is not searched again
         assert missing == [], f"{commands}\nprinted\n{output}"
-    assert sum(len(shown) for _, shown in told) > 15
+    assert sum(len(expected) for _, expected in blocks) > 15
     print(f"{seconds:.0f} s")

@@ -63,8 +63,8 @@ def main() -> int:
     survived = _survivors(tried, executing, options.jobs)
     review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
     reviewed = [each for each in review.survivors if not options.files or each.file in chosen]
-    there, names = ({mutant.name for mutant in each} for each in (mutants, tried))
-    wrong = objections(reviewed, there, names, survived)
+    present, names = ({mutant.name for mutant in each} for each in (mutants, tried))
+    wrong = objections(reviewed, present, names, survived)
     for each in wrong:
         print(each)
     print(

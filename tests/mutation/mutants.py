@@ -43,12 +43,12 @@ class Mutant:
 def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
     """Every mutant of a module that is another program than the module, each once."""
     original = (root / file).read_text()
-    known, names = {ast.dump(ast.parse(original))}, set[Name]()
+    existing, names = {ast.dump(ast.parse(original))}, set[Name]()
     for function, text in _changed(original):
         meaning = ast.dump(ast.parse(text))
-        if meaning in known:
+        if meaning in existing:
             continue
-        known.add(meaning)
+        existing.add(meaning)
         line, becomes = _difference(original, text)
         nth = next(n for n in range(1, len(names) + 2) if Name(file, function, line, becomes, n) not in names)
         names.add(name := Name(file, function, line, becomes, nth))

@@ -32,14 +32,14 @@ class Review(Model):
     survivors: tuple[Reviewed, ...]
 
 
-def objections(reviewed: Iterable[Reviewed], there: set[Name], tried: set[Name], survived: set[Name]) -> list[str]:
+def objections(reviewed: Iterable[Reviewed], present: set[Name], tried: set[Name], survived: set[Name]) -> list[str]:
     """What is wrong, a sentence each: survivors without a reason, and reasons without a survivor.
 
-    Of the mutants that are `there`, those that were `tried` may have survived.
+    Of the mutants that are `present`, those that were `tried` may have survived.
     """
     listed = [each.name for each in reviewed]
     twice = [f"reviewed twice: {name}" for name in sorted(set(listed), key=str) if listed.count(name) > 1]
     new = [f"no test notices: {name}" for name in sorted(survived - set(listed), key=str)]
-    gone = [f"reviewed, and there is no such mutant: {name}" for name in listed if name not in there]
+    gone = [f"reviewed, and there is no such mutant: {name}" for name in listed if name not in present]
     noticed = [f"reviewed, and a test notices it: {name}" for name in listed if name in tried - survived]
     return [*new, *twice, *gone, *noticed]

@@ -61,8 +61,8 @@ def built(**changes: Any) -> BuiltImage:
 
 def check(which: Check, *, at: datetime = NOON, **changes: Any) -> CheckResult:
     interval = Interval(started=at - timedelta(seconds=1), finished=at)
-    said = {"passed", "failed", "warned"} & changes.keys()
-    values: dict[str, Any] = {} if said else {"passed": ("it is well",)}
+    outcomes = {"passed", "failed", "warned"} & changes.keys()
+    values: dict[str, Any] = {} if outcomes else {"passed": ("it is well",)}
     if which is Check.TESTS:
         values["details"] = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
     return CheckResult(check=which, interval=interval, **{**values, **changes})

@@ -125,7 +125,7 @@ class Run:
             words, cwd=ROOT, env={**os.environ, **self.environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self._said = ""
+        self._output = ""
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._follow, self._read)]
         for reader in self._readers:
             reader.start()
@@ -140,7 +140,7 @@ class Run:
     def _read(self) -> None:
         assert self.process.stdout
         with self.process.stdout as stream:
-            self._said = stream.read()
+            self._output = stream.read()
 
     @property
     def steps(self) -> dict[str, float]:
@@ -161,9 +161,9 @@ class Run:
         status = self.process.wait(seconds)
         for reader in self._readers:
             reader.join(10)
-        return Ran(status, self._said, "\n".join(self.lines))
+        return Ran(status, self._output, "\n".join(self.lines))
 
-    def told(self) -> str:
+    def last_lines(self) -> str:
         return "\n".join(self.lines[-30:])
 
 

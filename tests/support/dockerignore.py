@@ -18,12 +18,12 @@ WILD = re.compile(r"[*?\[\]\\]")
 def ignored(ignore: bytes, paths: Sequence[str]) -> frozenset[str]:
     """See `development.snapshot.IgnoreMatcher`."""
     patterns = _patterns(ignore)
-    seen: dict[str, tuple[bool, tuple[bool, ...]]] = {"": (False, (False,) * len(patterns))}
+    verdicts: dict[str, tuple[bool, tuple[bool, ...]]] = {"": (False, (False,) * len(patterns))}
 
     def judge(path: str) -> tuple[bool, tuple[bool, ...]]:
-        if path not in seen:
-            seen[path] = _ignored(path, patterns, judge(posixpath.dirname(path))[1])
-        return seen[path]
+        if path not in verdicts:
+            verdicts[path] = _ignored(path, patterns, judge(posixpath.dirname(path))[1])
+        return verdicts[path]
 
     return frozenset(path for path in paths if judge(path)[0])
 
@@ -34,10 +34,10 @@ ANYTHING, DIRECTORIES, WITHIN = re.compile(".*"), re.compile("(.*/)?"), re.compi
 
 @dataclass(frozen=True)
 class _Pattern:
-    """A line of `.dockerignore`; `kept` for one that begins with an exclamation mark."""
+    """A line of `.dockerignore`; `included` for one that begins with an exclamation mark."""
 
     parts: tuple[re.Pattern[str], ...]
-    kept: bool
+    included: bool
 
     def matches(self, path: str) -> bool:
         """As one expression of all parts would, in time that grows with the pattern's length, as the builder's Go."""
@@ -77,13 +77,13 @@ def _patterns(content: bytes) -> list[_Pattern]:
 
 
 def _pattern(line: str) -> _Pattern:
-    kept = line.startswith("!")
+    included = line.startswith("!")
     text = posixpath.normpath(posixpath.normpath(line.removeprefix("!").strip()).lstrip("/").strip())
-    if not kept and text.startswith("!"):
-        kept, text = True, text[1:]
+    if not included and text.startswith("!"):
+        included, text = True, text[1:]
     if text.startswith("**") and not text.startswith("**/") and not WILD.search(text[2:]):
-        return _Pattern((ANYTHING, re.compile(re.escape(text[2:]))), kept)
-    return _Pattern(tuple(_part(token) for token in TOKEN.finditer(text)), kept)
+        return _Pattern((ANYTHING, re.compile(re.escape(text[2:]))), included)
+    return _Pattern(tuple(_part(token) for token in TOKEN.finditer(text)), included)
 
 
 def _part(token: re.Match[str]) -> re.Pattern[str]:
@@ -103,8 +103,8 @@ def _ignored(path: str, patterns: Sequence[_Pattern], above: Sequence[bool]) -> 
     """
     ignored, matches = False, []
     for pattern, inherited in zip(patterns, above, strict=True):
-        matched = inherited or (pattern.kept is ignored and pattern.matches(path))
+        matched = inherited or (pattern.included is ignored and pattern.matches(path))
         if matched:
-            ignored = not pattern.kept
+            ignored = not pattern.included
         matches.append(matched)
     return ignored, tuple(matches)

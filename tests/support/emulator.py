@@ -119,8 +119,8 @@ class Emulator:
     @property
     def root(self) -> dict[str, str]:
         """The access key of root, as arguments of `client`."""
-        kept = json.loads((self.state / "root-key.json").read_text())
-        return {"key": kept["access_key_id"], "secret": kept["secret_access_key"]}
+        stored = json.loads((self.state / "root-key.json").read_text())
+        return {"key": stored["access_key_id"], "secret": stored["secret_access_key"]}
 
     def client(self, service: str, key: str = "", secret: str = "", token: str | None = None) -> Any:
         """Return a client with these credentials, or with those of root if there are none."""

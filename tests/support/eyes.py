@@ -57,7 +57,7 @@ class Eyes:
         for repository in (f"dev/{name}", f"curated/{name}"):
             tags = {tag: to for tag, to in self.tagged(repository).items() if tag.startswith(revision[:7])}
             assert tags == {f"{revision[:7]}-{digest.removeprefix('sha256:')[:12]}": digest}
-            self.whole(repository)
+            self.check_content(repository)
             self.valid(f"{repository}@{digest}")
         self.verifies(f"curated/{name}@{digest}")
         attached = self.attached(f"curated/{name}", digest)
@@ -100,7 +100,7 @@ class Eyes:
         pages = self.ecr().get_paginator("list_images").paginate(repositoryName=repository)
         return {i["imageTag"]: i["imageDigest"] for page in pages for i in page["imageIds"] if "imageTag" in i}
 
-    def whole(self, repository: str) -> None:
+    def check_content(self, repository: str) -> None:
         """Every manifest of the repository can be read, and all that it names is there."""
         pages = self.ecr().get_paginator("list_images").paginate(repositoryName=repository)
         digests = {each["imageDigest"] for page in pages for each in page["imageIds"]}
@@ -192,8 +192,8 @@ class Eyes:
         """What the monitor says of the application."""
         ran = cscm("monitor", "--environment", self.environment, "--json", timeout=120)
         assert ran.status == 0, ran.stderr
-        (said,) = [each for each in ran.result if each["application"] == application]
-        return dict(said)
+        (observation,) = [each for each in ran.result if each["application"] == application]
+        return dict(observation)
 
     # This machine
 

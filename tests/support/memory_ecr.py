@@ -100,11 +100,13 @@ class MemoryEcr:
 
     def _indexes(self, ref: ImageRef, which: Callable[[StoredManifest], bool] = lambda _: True) -> list[Digest]:
         """Return the indexes in its repository that list an image."""
-        known = self._repository(ref.repository)
+        repository = self._repository(ref.repository)
         return [
             each.digest
-            for each in known.listed()
-            if each.media_type in INDEXES and which(each) and ref.digest in children_of(known.contents[each.digest])
+            for each in repository.listed()
+            if each.media_type in INDEXES
+            and which(each)
+            and ref.digest in children_of(repository.contents[each.digest])
         ]
 
     def _newest_first(self, repository: str) -> list[StoredManifest]:

@@ -95,8 +95,8 @@ class MemoryEngine:
         """Put an image into the engine's store, as loading or pulling it would; its digest."""
         content = archive if archive is not None else uuid4().bytes
         digest = str(image.get("digest") or f"sha256:{hashlib.sha256(content).hexdigest()}")
-        known = {"digest": digest, "environment": {}, "command": ("/app",), "volumes": (), "labels": {}}
-        self.images[digest] = LocalImage.model_validate({**known, **image})
+        defaults = {"digest": digest, "environment": {}, "command": ("/app",), "volumes": (), "labels": {}}
+        self.images[digest] = LocalImage.model_validate({**defaults, **image})
         self.archives[digest] = content
         self.tags |= dict.fromkeys(names, digest)
         if program:
@@ -105,8 +105,8 @@ class MemoryEngine:
 
     def container(self, name: str, image: Digest = "", **spec: object) -> Container:
         """A new container of a spec that says no more than it has to; of an image of its own where none is named."""
-        known = {"image": image or self.add(), "name": name, "labels": {}, "profile": profile(Runtime())}
-        return self.held[self.create(ContainerSpec.model_validate({**known, **spec}))]
+        defaults = {"image": image or self.add(), "name": name, "labels": {}, "profile": profile(Runtime())}
+        return self.held[self.create(ContainerSpec.model_validate({**defaults, **spec}))]
 
     def versions(self) -> Mapping[str, str]:
         return {"engine": "1"}
@@ -128,8 +128,8 @@ class MemoryEngine:
 
     def load(self, archive: Path) -> LocalImage:
         content = archive.read_bytes()
-        for digest, known in self.archives.items():
-            if known == content:
+        for digest, stored in self.archives.items():
+            if stored == content:
                 return self.images[digest]
         raise EngineFailed(f"{archive.name} holds 0 images.\nAn archive of one image is wanted.")
 
@@ -139,8 +139,8 @@ class MemoryEngine:
         return len(content) <= most
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
-        there = {self.tags[name] for name in self.tags if _repository(name) == repository}
-        return {digest: self._names(digest) for digest in self.images if digest in there}
+        named = {self.tags[name] for name in self.tags if _repository(name) == repository}
+        return {digest: self._names(digest) for digest in self.images if digest in named}
 
     def forget(self, name: str) -> None:
         digest = self.tags.get(name)
@@ -215,16 +215,16 @@ class MemoryEngine:
         return tuple(self._access(each) for each in self.held.values())
 
     def _access(self, container: Container) -> HostAccess:
-        known = {"name": container.name, "image": container.image, "status": container.status}
+        facts = {"name": container.name, "image": container.image, "status": container.status}
         volumes = tuple(sorted(self.mounted[container.id].values()))
-        return HostAccess(container=container.id, **known, volumes=volumes, **self.reached.get(container.name, {}))
+        return HostAccess(container=container.id, **facts, volumes=volumes, **self.reached.get(container.name, {}))
 
     def history(self, after: int) -> History:
-        known = [number for number, _ in self.done]
+        recorded = [number for number, _ in self.done]
         return History(
             actions=tuple(action for number, action in self.done if number > after),
-            last=max((after, *known)),
-            complete=not after or after in known,
+            last=max((after, *recorded)),
+            complete=not after or after in recorded,
         )
 
     def on_network(self, network: str) -> tuple[Container, ...]:
@@ -251,8 +251,8 @@ class MemoryEngine:
 
     def logs(self, container: str) -> Logs:
         now = self.inspect(container)
-        said = self._program(now).logs if now.started_at else Logs("", "")
-        out, err = (("".join(text.splitlines(keepends=True)[-LINES:])) for text in (said.stdout, said.stderr))
+        logs = self._program(now).logs if now.started_at else Logs("", "")
+        out, err = (("".join(text.splitlines(keepends=True)[-LINES:])) for text in (logs.stdout, logs.stderr))
         return Logs(out, err)
 
     def changes(self, container: str) -> tuple[Change, ...]:

@@ -78,8 +78,8 @@ class Pieces:
     def verdict(self, gate: Gate, ref: ImageRef, *, yes: bool = True, at: datetime | None = None) -> dict[str, Any]:
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         policy = "sha256:" + "9" * 64
-        said = summary(ref, gate, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
-        return said.predicate()
+        statement = summary(ref, gate, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+        return statement.predicate()
 
     def at(self, gate: Gate) -> dict[str, Piece]:
         return {

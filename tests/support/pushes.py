@@ -16,7 +16,7 @@ GONE = object()
 
 def message(envelope: dict[str, Any] | None = None, **detail: Any) -> str:
     """Return the event of Amazon's user guide with changes; `GONE` leaves out a key."""
-    said = {
+    content = {
         "result": "SUCCESS",
         "repository-name": "dev/hello",
         "image-digest": DIGEST,
@@ -24,7 +24,7 @@ def message(envelope: dict[str, Any] | None = None, **detail: Any) -> str:
         "image-tag": "3f2a1c0",
         **{key.replace("_", "-"): value for key, value in detail.items()},
     }
-    whole = {
+    event = {
         "version": "0",
         "id": "13cde686-328b-6117-af20-0e5566167482",
         "detail-type": "ECR Image Action",
@@ -33,10 +33,10 @@ def message(envelope: dict[str, Any] | None = None, **detail: Any) -> str:
         "time": "2026-11-24T12:00:00Z",
         "region": "us-west-2",
         "resources": [],
-        "detail": {key: value for key, value in said.items() if value is not GONE},
+        "detail": {key: value for key, value in content.items() if value is not GONE},
         **(envelope or {}),
     }
-    return json.dumps({key: value for key, value in whole.items() if value is not GONE})
+    return json.dumps({key: value for key, value in event.items() if value is not GONE})
 
 
 class Enough(BaseException):

@@ -73,7 +73,7 @@ def image(
     """An ordinary released image; `changes` are of the manifest where it has such a field, else of the image."""
     of_manifest = {k: changes.pop(k) for k in list(changes) if k in StoredManifest.model_fields}
     at = ago(days if verdict_days is None else verdict_days)
-    said = Judgement(gate=Gate.RELEASE, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))
+    judgement = Judgement(gate=Gate.RELEASE, passed=bool(passed), at=at, policy=POLICY, evidence=digest(number))
     found = Finding(
         id="CVE-2026-1", severity="high", package="p", version="1", type="deb", known_exploited=True
     )  # fmt: skip
@@ -83,7 +83,7 @@ def image(
     return FleetImage(**{
         "ref": ref(number, repository), "stored": stored(number, days, **of_manifest), "kind": "service",
         "owner": "web", "environments": ("staging",), "signed": True, "scan": scan,
-        "judgements": () if passed is None else (said,),
+        "judgements": () if passed is None else (judgement,),
         "bases": tuple(BuiltOn(digest=digest(each), name="b") for each in bases), **changes,
     })  # fmt: skip
 
@@ -146,8 +146,8 @@ def stock(
     standings: Mapping[ImageRef, ImageStatus] | None = None,
 ) -> RepositorySnapshot:
     parts = tuple(parts)
-    known = {each.ref for each in parts}
-    members = [member(each) for each in images if each.ref not in known]
+    listed = {each.ref for each in parts}
+    members = [member(each) for each in images if each.ref not in listed]
     return RepositorySnapshot(
         images=images,
         members=(*members, *parts),
@@ -164,14 +164,13 @@ class Shelf:
     def __init__(self, of: RepositorySnapshot) -> None:
         self.held = {each.ref: each for each in of.members}
         self.signed, self.stand = list(of.deployments), dict(of.standings)
-        self.known = of.images
+        self.fleet = of.images
         self.named = of.proxies
         self.says = {each.ref: EvidenceSummary.of(each) for each in of.images}
         self.new_on: set[Digest] = set()
         self.calls: list[tuple[str, ImageRef]] = []
         self.refuses: dict[ImageRef, str] = {}
         self.broken: dict[ImageRef, Exception] = {}
-        self.seen: list[ImageRef] = []
         self.dies_after: int | None = None
         self.watch: Callable[[], object] = lambda: None
 
@@ -192,8 +191,8 @@ class Shelf:
         return self.says[where]
 
     def bases(self) -> frozenset[Digest]:
-        there = [each for each in self.known if each.ref in self.held]
-        return frozenset({*self.new_on, *(base.digest for each in there for base in each.bases)})
+        held = [each for each in self.fleet if each.ref in self.held]
+        return frozenset({*self.new_on, *(base.digest for each in held for base in each.bases)})
 
     def block(self, where: ImageRef, rule: str, why: str) -> None:
         self._call(("block", where))
@@ -210,7 +209,7 @@ class Shelf:
 
     def delete(self, repository: str, digests: Sequence[Digest]) -> tuple[Removal, ...]:
         assert 0 < len(digests) <= 100
-        said = []
+        removals = []
         for each in digests:
             where = ImageRef(repository=repository, digest=each)
             code = self.refuses.get(where)
@@ -222,8 +221,8 @@ class Shelf:
                 self._call(("delete", where))
                 del self.held[where]
                 self.watch()
-            said.append(Removal(name=each, code=code, reason="because" if code else None))
-        return tuple(said)
+            removals.append(Removal(name=each, code=code, reason="because" if code else None))
+        return tuple(removals)
 
     def _call(self, call: tuple[str, ImageRef]) -> None:
         if self.dies_after is not None and len(self.calls) >= self.dies_after:
@@ -283,9 +282,9 @@ def stocks(draw: st.DrawFn) -> RepositorySnapshot:
             ), max_size=5,
         )
     )  # fmt: skip
-    ruled = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
+    statuses = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
     return stock(
-        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(ruled)) for i in images}
+        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
     )
 
 

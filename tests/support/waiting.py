@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 
 
-def eventually(holds: Callable[[], Any], seconds: float, said: Callable[[], object] = lambda: "") -> Any:
+def eventually(holds: Callable[[], Any], seconds: float, describe: Callable[[], object] = lambda: "") -> Any:
     """What `holds` gives once it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := holds():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds:g} s: {said()}")
+    raise AssertionError(f"not within {seconds:g} s: {describe()}")
 
 
 def until_ready(emulator: subprocess.Popen[bytes], host: str, log: Path) -> None:

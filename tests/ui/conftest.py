@@ -53,8 +53,8 @@ def chromium() -> Iterator[Browser]:
 def ui(chromium: Browser, laptop: LaptopState, auth: str, request: pytest.FixtureRequest) -> Iterator[Ui]:
     wanted = request.config.getoption("--screenshots", default=None)
     pictures = Path(wanted) if wanted else None
-    with logged_in(chromium, laptop, auth) as window, eyes(window, laptop, auth, pictures) as seen:
-        yield seen
+    with logged_in(chromium, laptop, auth) as window, eyes(window, laptop, auth, pictures) as session:
+        yield session
 
 
 @pytest.fixture(scope="session")

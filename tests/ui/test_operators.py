@@ -93,11 +93,11 @@ def test_saved_view_filters_the_list_of_runs(ui: Ui, view: View) -> None:
 
 def test_daily_report_links_to_the_views(ui: Ui, report: str) -> None:
     """Prefect's second UI stores views in the browser only, so the links carry the filters."""
-    for view, shown, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):
+    for view, listed, left in (("Found something", "Refused", ""), ("Rescans", "rescan", "chain")):
         ui.open(ui.artifact(report, "daily-report"))
         ui.shows("Look further")
         link = ui.page.get_by_role("link", name=view, exact=True).get_attribute("href")
         assert link
         ui.open(urlsplit(link).path.removeprefix("/v2").lstrip("/") + "?" + urlsplit(link).query)
-        page = ui.shows("Flow Runs", shown)
+        page = ui.shows("Flow Runs", listed)
         assert not left or left not in page.partition("Flow Runs")[2].split()

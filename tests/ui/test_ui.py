@@ -130,10 +130,10 @@ def test_tier_run_lists_its_steps_by_name(ui: Ui, hello: str, tier: str) -> None
     (run,) = ui.api("flow_runs/filter", children)
     ui.open(f"runs/flow-run/{run['id']}")
     ui.tab("Task Runs")
-    shown = ui.shows(*STEPS[tier])
+    page = ui.shows(*STEPS[tier])
 
     for step in STEPS[tier]:
-        assert re.search(rf"{run['name']} {step} .{{0,40}}Completed \S+ \S+ [AP]M \d+ seconds?", shown), shown
+        assert re.search(rf"{run['name']} {step} .{{0,40}}Completed \S+ \S+ [AP]M \d+ seconds?", page), page
 
 
 def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello: str, laptop: LaptopState) -> None:
@@ -219,7 +219,7 @@ def test_event_feed_names_image_application_and_revision(ui: Ui, hello: str) -> 
         ui.open(f"events?rangeType=span&seconds=-86400&events={quote(json.dumps(['cscm.image.signed']))}")
         page = ui.shows("Past day", "Cscm Image Signed")
 
-    said = r"Cscm Image Signed cscm\.image\.signed Resource Resource curated/hello@sha256:[0-9a-f]{64} "
-    assert re.search(said + r"Related Resources Resource application hello Resource revision \S{4,} Flow run", page), (
-        page
-    )
+    signed = r"Cscm Image Signed cscm\.image\.signed Resource Resource curated/hello@sha256:[0-9a-f]{64} "
+    assert re.search(
+        signed + r"Related Resources Resource application hello Resource revision \S{4,} Flow run", page
+    ), page

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bench.flood import PATIENCE, Api, _collided, beside
+from bench.flood import PATIENCE, Api, _collided, in_background
 from supply_chain.errors import PartFailed
 from supply_chain.reports.daily import NO_SLOT
 
@@ -37,7 +37,7 @@ def test_failed_background_thread_fails_measurement():
     def work(over):
         raise PartFailed("no push\nlook")
 
-    with pytest.raises(PartFailed, match="no push"), beside(work):
+    with pytest.raises(PartFailed, match="no push"), in_background(work):
         pass
 
 

@@ -121,7 +121,7 @@ Make = Callable[..., Path]
 
 def statement(kind: str, bundle: bytes) -> dict[str, Any]:
     """Return the predicate of a bundle."""
-    said = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
-    assert said["predicateType"] == kind
-    predicate: dict[str, Any] = said["predicate"]
+    payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+    assert payload["predicateType"] == kind
+    predicate: dict[str, Any] = payload["predicate"]
     return predicate

@@ -88,9 +88,9 @@ def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef
 
     def make(tag: str) -> ImageRef:
         ref = adversary.alter(offered, tag, comment="x" * 100)
-        said = [(kind, statement(kind, bundle)) for kind, bundle in adversary.bundles(offered)]
-        bundles = map_concurrently(lambda each: signer.sign(about(ref, *each)), said)
-        for (kind, _), bundle in zip(said, bundles, strict=True):
+        predicates = [(kind, statement(kind, bundle)) for kind, bundle in adversary.bundles(offered)]
+        bundles = map_concurrently(lambda each: signer.sign(about(ref, *each)), predicates)
+        for (kind, _), bundle in zip(predicates, bundles, strict=True):
             adversary.attach(ref, kind, bundle)
         return ref
 

@@ -79,14 +79,14 @@ def reference(*command: str) -> ImageRef:
 
 def unnamed(ref: ImageRef, adversary: Adversary) -> None:
     """Sign a new provenance for an image with development's key, which names no base."""
-    (said,) = [statement(kind, bundle) for kind, bundle in adversary.bundles(ref) if kind == PROVENANCE]
-    definition = said["buildDefinition"]
-    kept = [each for each in definition["resolvedDependencies"] if each["name"] in ("source", *TEXTS)]
-    assert len(kept) < len(definition["resolvedDependencies"])
-    definition["resolvedDependencies"] = kept
-    said["runDetails"]["metadata"]["finishedOn"] = datetime.now(UTC).isoformat()
+    (provenance,) = [statement(kind, bundle) for kind, bundle in adversary.bundles(ref) if kind == PROVENANCE]
+    definition = provenance["buildDefinition"]
+    remaining = [each for each in definition["resolvedDependencies"] if each["name"] in ("source", *TEXTS)]
+    assert len(remaining) < len(definition["resolvedDependencies"])
+    definition["resolvedDependencies"] = remaining
+    provenance["runDetails"]["metadata"]["finishedOn"] = datetime.now(UTC).isoformat()
     signer = adversary.cosign(TierName.DEVELOPMENT)
-    adversary.attach(ref, PROVENANCE, signer.sign(about(ref, PROVENANCE, said)))
+    adversary.attach(ref, PROVENANCE, signer.sign(about(ref, PROVENANCE, provenance)))
 
 
 def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(blocked: Blocked, adversary: Adversary) -> None:

@@ -156,22 +156,22 @@ def test_build_step_reaches_link_local_address_without_the_rule(
     assert firewall.missing_rules(OWNER) == [rule]
 
 
-@pytest.mark.parametrize("ruled", [True, False])
+@pytest.mark.parametrize("with_rule", [True, False])
 def test_build_step_reaches_another_build_only_without_the_rule(
-    steps: Steps, word: str, rules: None, ruled: bool
+    steps: Steps, word: str, rules: None, with_rule: bool
 ) -> None:
     """The rule covers every container on the engine's default bridge."""
     client = docker.from_env()
     order = steps.order("", uuid.uuid4().hex)
     steps.builder().build(order)
     running = client.containers.run(order.name, ["/step", "listen", ":8080", word], detach=True)
-    if not ruled:
+    if not with_rule:
         (rule,) = [each for each in firewall.RULES if each.why == "other build steps"]
         assert firewall.run_iptables("-D", rule, OWNER)
     try:
         running.reload()
         address = running.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
-        assert bool(dialled(steps, word, f"{address}:8080")) is not ruled
+        assert bool(dialled(steps, word, f"{address}:8080")) is not with_rule
     finally:
         running.remove(force=True)
         client.close()

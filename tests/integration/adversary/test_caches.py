@@ -36,10 +36,10 @@ def keys() -> tuple[str, str]:
 
 def test_build_step_of_another_application_is_not_reused(steps: Steps, keys: tuple[str, str]) -> None:
     """Each application has and keeps its own result for the same Dockerfile and context."""
-    ours, theirs = keys
+    ours, other = keys
     first = steps.result(RANDOM, ours)
 
-    assert steps.result(RANDOM, theirs) != first
+    assert steps.result(RANDOM, other) != first
     assert steps.result(RANDOM, ours) == first
 
 
@@ -57,11 +57,11 @@ def test_cache_mount_of_another_application_cannot_be_mounted(
     steps: Steps, keys: tuple[str, str], identifier: str
 ) -> None:
     """The ids include the default, a chosen name and paths to the other application's cache."""
-    ours, theirs = keys
+    ours, other = keys
     named = "id=shared," if "KEY" in identifier else identifier
     steps.result(leave("secret", named), ours)
 
-    assert steps.result(leave("read", identifier.replace("KEY", ours)), theirs) == ""
+    assert steps.result(leave("read", identifier.replace("KEY", ours)), other) == ""
     assert steps.result(leave("again", named), ours) == "secret "
 
 

@@ -78,10 +78,10 @@ def test_declaration_that_asks_for_foreign_resources_is_invalid(
     with ThreadPoolExecutor(3) as pool:
         ran = list(pool.map(lambda source: cscm("chain", str(source)), [*sources, linked]))
 
-    says = {why: said for why, (_, said) in DECLARATIONS.items()} | {"is a link": LINK}
-    told = dict(zip(says, ran, strict=True))
-    assert {why: each.code() for why, each in told.items()} == dict.fromkeys(says, "declaration.invalid")
-    assert {why: each.stderr for why, each in told.items() if says[why] not in each.stderr} == {}
+    says = {why: message for why, (_, message) in DECLARATIONS.items()} | {"is a link": LINK}
+    results = dict(zip(says, ran, strict=True))
+    assert {why: each.code() for why, each in results.items()} == dict.fromkeys(says, "declaration.invalid")
+    assert {why: each.stderr for why, each in results.items() if says[why] not in each.stderr} == {}
     assert not any(word in each.stderr for each in ran for word in ("root:", "\x1b", "Traceback"))
     assert not marker.exists()
     assert adversary.everything() == before

@@ -93,9 +93,9 @@ def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
     signers = [adversary.cosign(TierName.DEVELOPMENT), adversary.cosign(TierName.EXECUTION)]
     for kind, bundle in adversary.bundles(curated):
         if kind in (SUMMARY, SIGNATURE, ENCRYPTION, VULNERABILITIES):
-            said = json.loads(json.dumps(statement(kind, bundle)).replace(curated.digest, other.digest))
+            predicate = json.loads(json.dumps(statement(kind, bundle)).replace(curated.digest, other.digest))
             for signer in signers:
-                adversary.attach(other, kind, signer.sign(about(other, kind, said)))
+                adversary.attach(other, kind, signer.sign(about(other, kind, predicate)))
 
     ran = cscm("deploy", str(other), "--environment", PLACE, "--json")
 

@@ -99,10 +99,10 @@ def test_plain_cosign_verifies_signature_and_attestations(
 def test_key_command_prints_the_public_key_of_kms(keys: dict[TierName, Path], tier: TierName) -> None:
     """An external verifier needs no code of this project."""
     ran = cscm("key", tier)
-    known = load_pem_public_key(keys[tier].read_bytes())
+    expected = load_pem_public_key(keys[tier].read_bytes())
 
     assert ran.status == 0, ran.stderr
-    assert load_pem_public_key(ran.result.encode()) == known
+    assert load_pem_public_key(ran.result.encode()) == expected
 
 
 def test_registry_token_lets_docker_client_pull_but_not_push(
@@ -193,8 +193,8 @@ def test_prefect_shows_chain_run_with_subflows_and_report(chain: Chain, prefect:
     assert run["state_name"] == "Completed"
     assert names == {"build", "curate", "deploy"}
     page = pages["run-report-hello"]
-    for said in (digest, "Admitted", "deploy", "Running", "starter database", "deploy", "build"):
-        assert said in page, said
+    for text in (digest, "Admitted", "deploy", "Running", "starter database", "deploy", "build"):
+        assert text in page, text
 
 
 def test_every_step_emits_an_event_about_the_digest(chain: Chain, prefect: Prefect) -> None:
@@ -248,8 +248,8 @@ def test_refusal_is_a_signed_verdict_with_every_reason(chain: Chain, outsider: O
     digest = ran.result["image"]["digest"]
 
     bundles = _referrers(outsider, "evidence/curation/careless", digest, BUNDLE)
-    said = [json.loads(base64.b64decode(json.loads(b)["dsseEnvelope"]["payload"])) for b in bundles]
-    verdicts = [s["predicate"] for s in said if s["predicateType"] == SUMMARY]
+    statements = [json.loads(base64.b64decode(json.loads(b)["dsseEnvelope"]["payload"])) for b in bundles]
+    verdicts = [s["predicate"] for s in statements if s["predicateType"] == SUMMARY]
 
     assert verdicts[-1]["verificationResult"] == "FAILED"
     assert {reason["code"] for reason in verdicts[-1]["cscm"]["reasons"]} == ran.reasons()

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def known(chain: Chain) -> Callable[[], dict[str, Any]]:
+def read_entry(chain: Chain) -> Callable[[], dict[str, Any]]:
     """A function that returns the inventory's entry of the deployed image."""
     digest = chain("hello").result["digest"]
 
@@ -23,19 +23,19 @@ def known(chain: Chain) -> Callable[[], dict[str, Any]]:
     return look
 
 
-def test_chain_run_updates_the_inventory_by_events(known: Callable[[], dict[str, Any]]) -> None:
+def test_chain_run_updates_the_inventory_by_events(read_entry: Callable[[], dict[str, Any]]) -> None:
     """No command has to refresh the inventory."""
-    eventually(lambda: [r["environment"] for r in known().get("running", ())] == ["staging"], 120, known)
-    image = known()
+    eventually(lambda: [r["environment"] for r in read_entry().get("running", ())] == ["staging"], 120, read_entry)
+    image = read_entry()
 
     assert image["owner"] == "greetings" and image["signed"] and image["stored"]["size"] > 1_000_000
     assert {j["gate"]: j["passed"] for j in image["judgements"]} == {
         "intake": True, "release": True, "deploy": True,
     }  # fmt: skip
-    eventually(lambda: known()["running"][0]["healthy"] is True, 120, known)
+    eventually(lambda: read_entry()["running"][0]["healthy"] is True, 120, read_entry)
 
 
-def test_where_finds_image_by_package_base_and_digest(chain: Chain, known: Callable[[], dict[str, Any]]) -> None:
+def test_where_finds_image_by_package_base_and_digest(chain: Chain, read_entry: Callable[[], dict[str, Any]]) -> None:
     """Running images come first; a package is found without its version."""
     digest = chain("hello").result["digest"]
     assert cscm("inventory").status == 0
@@ -50,25 +50,25 @@ def test_where_finds_image_by_package_base_and_digest(chain: Chain, known: Calla
 def test_explain_shows_the_history_and_base_of_an_image(chain: Chain) -> None:
     """The answer lists each event, and the base that the image was built on."""
     digest = chain("hello").result["digest"]
-    told = cscm("explain", digest[7:19]).stdout
+    output = cscm("explain", digest[7:19]).stdout
 
-    for said in (
+    for text in (
         "built ",
         "admitted at the intake gate ",
         "signed ",
         "admitted at the deploy gate ",
         "deployed to staging",
     ):
-        assert said in told, said
-    assert "base/python" in told.partition("Built on")[2]
+        assert text in output, text
+    assert "base/python" in output.partition("Built on")[2]
     assert cscm("explain", "0" * 64).code() == "image.not-found"
 
 
-def test_rebuilt_inventory_equals_the_lost_one(known: Callable[[], dict[str, Any]]) -> None:
+def test_rebuilt_inventory_equals_the_lost_one(read_entry: Callable[[], dict[str, Any]]) -> None:
     """The inventory contains only data from the registry, the evidence and the hosts."""
-    before = known()
+    before = read_entry()
     assert cscm("inventory", "--rebuild").status == 0
-    after = known()
+    after = read_entry()
 
     for image in (before, after):
         for each in image["running"]:

@@ -10,7 +10,7 @@ from docker.errors import ImageNotFound
 
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.model.image import Digest
-from tests.contract.engine import MARK, Bench, EngineContract
+from tests.contract.engine import MARK, EngineContract, Harness
 from tests.integration.containers.images import archive
 
 pytestmark = pytest.mark.real
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 class TestDockerEngine(EngineContract):
     @pytest.fixture
-    def bench(self, engine: DockerEngine, rootfs: bytes, port: int, tmp_path: Path) -> Iterator[Bench]:
+    def harness(self, engine: DockerEngine, rootfs: bytes, port: int, tmp_path: Path) -> Iterator[Harness]:
         made: list[Digest] = []
         mark = f"t{uuid4().hex[:8]}"
         client = engine._client
@@ -32,7 +32,7 @@ class TestDockerEngine(EngineContract):
                 client.images.get(digest).tag(*name.rsplit(":", 1))
             return digest
 
-        yield Bench(engine, lambda owner: DockerEngine(client, owner), image, mark, port)
+        yield Harness(engine, lambda owner: DockerEngine(client, owner), image, mark, port)
         for container in client.containers.list(all=True, filters={"label": f"{MARK}={mark}"}):
             container.remove(force=True)
         for network in engine.networks({MARK: mark}):

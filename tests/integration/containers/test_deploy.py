@@ -47,7 +47,7 @@ def body(deployment: Deployment) -> str:
         connection.close()
 
 
-def there(engine: DockerEngine, environment: Environment) -> list[str]:
+def container_names(engine: DockerEngine, environment: Environment) -> list[str]:
     return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
 
 
@@ -57,20 +57,20 @@ class Tidied(DockerEngine):
     def __init__(self, engine: DockerEngine, *digests: str) -> None:
         super().__init__(engine._client)
         self.names_of = {digest: (f"there/curated/subject@{digest}",) for digest in digests}
-        self.kept = set(digests)
+        self.remaining = set(digests)
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         return self.names_of if repository == "there/curated/subject" else {}
 
     def forget(self, name: str) -> None:
-        self.kept.remove(name.partition("@")[2])
+        self.remaining.remove(name.partition("@")[2])
 
 
 @contextmanager
 def load(environment: Environment) -> Iterator[list[int | str]]:
     """Send requests to the address without a pause, and collect the status codes."""
     placement, end = environment.applications["subject"], threading.Event()
-    seen: list[int | str] = []
+    statuses: list[int | str] = []
 
     def use() -> None:
         connection = http.client.HTTPConnection(placement.address, placement.port, timeout=5)
@@ -79,10 +79,10 @@ def load(environment: Environment) -> Iterator[list[int | str]]:
                 connection.request("GET", "/")
                 response = connection.getresponse()
                 response.read()
-                seen.append(response.status)
+                statuses.append(response.status)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                seen.append(repr(error))
+                statuses.append(repr(error))
             end.wait(0.002)
         connection.close()
 
@@ -90,7 +90,7 @@ def load(environment: Environment) -> Iterator[list[int | str]]:
     for user in users:
         user.start()
     try:
-        yield seen
+        yield statuses
     finally:
         end.set()
         for user in users:
@@ -123,13 +123,13 @@ def test_repeated_deployment_changes_nothing(
 ) -> None:
     """A healthy container of the same image and configuration stays."""
     digest = image()
-    first, before = run(digest), there(engine, environment)
+    first, before = run(digest), container_names(engine, environment)
 
     again = run(digest)
 
     assert not again.changed
     assert (again.container, again.reverse_proxy) == (first.container, first.reverse_proxy)
-    assert there(engine, environment) == before
+    assert container_names(engine, environment) == before
 
 
 def test_new_version_takes_over_without_failed_requests(
@@ -137,12 +137,12 @@ def test_new_version_takes_over_without_failed_requests(
 ) -> None:
     """The old container is removed, and the gap is measured."""
     first, digest = run(image()), image()
-    with load(environment) as seen:
+    with load(environment) as statuses:
         second = run(digest)
 
-    refused = [status for status in seen if status != 200]
+    refused = [status for status in statuses if status != 200]
     assert refused == []
-    assert len(seen) > 100
+    assert len(statuses) > 100
     assert second.previous == first.name
     assert second.previous_digest == first.digest
     assert second.failed_requests == 0
@@ -167,7 +167,7 @@ def test_current_and_previous_images_are_kept_for_rollback(
     tidied = Tidied(engine, oldest, older, newest)
     remove_unneeded(lambda: tidied, "there", ["curated/subject"])
 
-    assert tidied.kept == {older, newest}
+    assert tidied.remaining == {older, newest}
 
 
 def test_changed_configuration_replaces_the_container(run: Run, image: Image, environment: Environment) -> None:
@@ -184,7 +184,7 @@ def test_changed_configuration_replaces_the_container(run: Run, image: Image, en
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("crash", r"(?s)it ended with status 3.*configuration missing: cannot go on"),
         ("wrong-port", "no answer from port 8080"),
@@ -193,16 +193,16 @@ def test_changed_configuration_replaces_the_container(run: Run, image: Image, en
     ],
 )
 def test_faulty_version_leaves_the_old_container_in_service(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment, fault: str, told: str
+    engine: DockerEngine, run: Run, image: Image, environment: Environment, fault: str, message: str
 ) -> None:
     """The new container is removed, and the error includes its last output."""
     first = run(image())
-    before = there(engine, environment)
-    with load(environment) as seen, pytest.raises(DeploymentFailed, match=told):
+    before = container_names(engine, environment)
+    with load(environment) as statuses, pytest.raises(DeploymentFailed, match=message):
         run(image(fault))
 
-    assert set(seen) == {200}
-    assert there(engine, environment) == before
+    assert set(statuses) == {200}
+    assert container_names(engine, environment) == before
     assert engine.inspect(first.container).restarts == 0
     assert body(first) == "from here"
 
@@ -214,7 +214,7 @@ def test_faulty_first_version_leaves_no_container(
     with pytest.raises(DeploymentFailed):
         run(image("crash"))
 
-    assert there(engine, environment) == []
+    assert container_names(engine, environment) == []
 
 
 def test_deployment_to_a_taken_port_fails_and_leaves_no_container(
@@ -228,7 +228,7 @@ def test_deployment_to_a_taken_port_fails_and_leaves_no_container(
         with pytest.raises(PortBusy, match="address already in use"):
             run(image())
 
-    assert there(engine, environment) == []
+    assert container_names(engine, environment) == []
 
 
 def test_move_to_a_taken_port_keeps_the_old_address(
@@ -236,7 +236,7 @@ def test_move_to_a_taken_port_keeps_the_old_address(
 ) -> None:
     """The reverse proxy stays at its address with the old container behind it."""
     first = run(image())
-    before = there(engine, environment)
+    before = container_names(engine, environment)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -245,7 +245,7 @@ def test_move_to_a_taken_port_keeps_the_old_address(
         with pytest.raises(PortBusy, match="address already in use"):
             run(image(), into=moved)
 
-    assert there(engine, environment) == before
+    assert container_names(engine, environment) == before
     assert body(first) == "from here"
 
 
@@ -262,7 +262,7 @@ def test_changed_port_moves_the_reverse_proxy(
     assert second.gap_seconds is None  # the new address had no earlier service
     with pytest.raises(OSError, match="refused"):
         request(first.address, first.port, "/")
-    assert len(there(engine, environment)) == 2
+    assert len(container_names(engine, environment)) == 2
 
 
 def test_cancelled_deployment_keeps_the_old_container(
@@ -270,7 +270,7 @@ def test_cancelled_deployment_keeps_the_old_container(
 ) -> None:
     """The new container is removed although it was starting."""
     first = run(image())
-    before = there(engine, environment)
+    before = container_names(engine, environment)
 
     def wait(seconds: float) -> None:
         raise Cancelled("The run was cancelled while it waited.")
@@ -278,7 +278,7 @@ def test_cancelled_deployment_keeps_the_old_container(
     with pytest.raises(Cancelled):
         run(image("slow"), wait=wait)
 
-    assert there(engine, environment) == before
+    assert container_names(engine, environment) == before
     assert body(first) == "from here"
 
 
@@ -307,7 +307,7 @@ def test_image_that_differs_from_the_admitted_one_is_not_started(
     with pytest.raises(ImageDamaged):
         carried_out(engine, order(admitted, environment, service(), proxy), Wrong())
 
-    assert there(engine, environment) == []
+    assert container_names(engine, environment) == []
 
 
 def test_faulty_proxy_image_keeps_the_old_proxy_in_service(
@@ -315,14 +315,14 @@ def test_faulty_proxy_image_keeps_the_old_proxy_in_service(
 ) -> None:
     """Not one request fails."""
     first = run(image())
-    before = there(engine, environment)
+    before = container_names(engine, environment)
     broken = image("crash")
 
-    with load(environment) as seen, pytest.raises(DeploymentFailed, match="haproxy"):
+    with load(environment) as statuses, pytest.raises(DeploymentFailed, match="haproxy"):
         carried_out(engine, order(image(), environment, service(), broken))
 
-    assert set(seen) == {200}
-    assert there(engine, environment) == before
+    assert set(statuses) == {200}
+    assert container_names(engine, environment) == before
     assert body(first) == "from here"
 
 
@@ -348,7 +348,7 @@ def test_cancelled_proxy_change_returns_the_address(
 ) -> None:
     """The old reverse proxy serves again."""
     first, handed = run(image()), threading.Event()
-    before = there(engine, environment)
+    before = container_names(engine, environment)
 
     class Handing(DockerEngine):
         def attach(self, network: str, container: str) -> None:
@@ -362,7 +362,7 @@ def test_cancelled_proxy_change_returns_the_address(
         carried_out(Handing(engine._client), taken)
 
     assert handed.is_set()
-    assert there(engine, environment) == before
+    assert container_names(engine, environment) == before
     assert body(first) == "from here"
 
 

@@ -55,14 +55,14 @@ def look(engine: DockerEngine, environment: Environment) -> Look:
 
     def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostObservation:
         allowed = environment.model_copy(update={"agents": [{"image": each, "reason": "a test's"} for each in agents]})
-        there = Environment.model_validate(allowed.model_dump())
-        return read_host(engine, environment.host, deployed, [there], after, now)
+        changed = Environment.model_validate(allowed.model_dump())
+        return read_host(engine, environment.host, deployed, [changed], after, now)
 
     return looked
 
 
-def codes(seen: HostObservation, name: str) -> list[str]:
-    return [each.code for one in seen.observations if one.name == name for each in one.deviations]
+def codes(observed: HostObservation, name: str) -> list[str]:
+    return [each.code for one in observed.observations if one.name == name for each in one.deviations]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_volume_that_binds_a_host_directory_is_reported(run: Run, look: Look) ->
     docker("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", volume)
     try:
         name = run("--volume", f"{volume}:/x")
-        (seen,) = [one for one in look().observations if one.name == name]
-        assert [(each.code, "/etc" in each.fact) for each in seen.deviations] == [("host.mount", True)]
+        (observation,) = [one for one in look().observations if one.name == name]
+        assert [(each.code, "/etc" in each.fact) for each in observation.deviations] == [("host.mount", True)]
         docker("rm", "--force", name)
     finally:
         docker("volume", "rm", "--force", volume)
@@ -126,9 +126,9 @@ def test_deployed_and_ordinary_containers_are_not_reported(
     """A container without access to the host is no deviation."""
     name = run()
 
-    seen = {one.container for one in look(deployed).observations}
+    reported = {one.container for one in look(deployed).observations}
 
-    assert not seen & {engine.inspect(name).id, deployed.container, deployed.reverse_proxy}
+    assert not reported & {engine.inspect(name).id, deployed.container, deployed.reverse_proxy}
 
 
 def test_exec_into_a_container_is_reported_once_without_secrets(
@@ -143,13 +143,13 @@ def test_exec_into_a_container_is_reported_once_without_secrets(
     docker("cp", f"{deployed.container}:/subject", str(tmp_path))
     engine._api.attach(deployed.container, stdout=True, stream=True)
 
-    seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 3)
+    observed = eventually_known(lambda: look(deployed, after=before), deployed.container, 3)
 
-    told = {each.code: each.fact for each in seen.entered[deployed.container]}
-    assert set(told) == {"drift.exec", "drift.copied", "drift.attached"}
-    assert "/subject --token=… exit" in told["drift.exec"]
-    assert not [fact for fact in told.values() if "s3cret" in fact or "hunter2" in fact]
-    assert deployed.container not in look(deployed, after=seen.last).entered
+    facts = {each.code: each.fact for each in observed.entered[deployed.container]}
+    assert set(facts) == {"drift.exec", "drift.copied", "drift.attached"}
+    assert "/subject --token=… exit" in facts["drift.exec"]
+    assert not [fact for fact in facts.values() if "s3cret" in fact or "hunter2" in fact]
+    assert deployed.container not in look(deployed, after=observed.last).entered
 
 
 def test_exec_into_reverse_proxy_is_reported_for_its_application(
@@ -160,9 +160,9 @@ def test_exec_into_reverse_proxy_is_reported_for_its_application(
     inside = engine._api.exec_create(deployed.reverse_proxy, ["haproxy", "-v"])
     engine._api.exec_start(inside["Id"], detach=True)
 
-    seen = eventually_known(lambda: look(deployed, after=before), deployed.container, 1)
+    observed = eventually_known(lambda: look(deployed, after=before), deployed.container, 1)
 
-    (entry,) = seen.entered[deployed.container]
+    (entry,) = observed.entered[deployed.container]
     assert entry.code == "drift.exec" and "the reverse proxy of" in entry.fact and "haproxy -v" in entry.fact
 
 
@@ -187,5 +187,5 @@ def eventually_known(look: Look, container: str, number: int) -> HostObservation
         found.append(look())
         return found[-1] if len(found[-1].entered.get(container, ())) >= number else None
 
-    seen: HostObservation = eventually(all_of_them, 10, lambda: found[-1].entered)
-    return seen
+    observed: HostObservation = eventually(all_of_them, 10, lambda: found[-1].entered)
+    return observed

@@ -60,26 +60,26 @@ def members(draw: st.DrawFn) -> tuple[tarfile.TarInfo, bytes]:
 layers = st.lists(st.lists(members(), max_size=5), min_size=1, max_size=3)
 
 
-Seen = dict[str, tuple[object, ...]]
+Files = dict[str, tuple[object, ...]]
 
 
-def ours(directory: Path, unpacked: list[bytes]) -> tuple[Seen, list[str]]:
+def ours(directory: Path, unpacked: list[bytes]) -> tuple[Files, list[str]]:
     """Return every file as the project reads it, and the reported conflicts."""
     with (directory / f"{uuid4()}").open("w+b") as file:
         image = _Image(MIB, ContentStore(file), secrets=False)
         for layer in unpacked:
             image.add(io.BytesIO(layer), "application/vnd.oci.image.layer.v1.tar")
-        return dict(_seen(image.files, image.keeper)), image.files.conflicts
+        return dict(_files(image.files, image.keeper)), image.files.conflicts
 
 
-def _seen(files: Filesystem[FileContent], keeper: ContentStore) -> Iterator[tuple[str, tuple[object, ...]]]:
+def _files(files: Filesystem[FileContent], keeper: ContentStore) -> Iterator[tuple[str, tuple[object, ...]]]:
     for path, node in files.walk():
         content = keeper.read(node.content) if node.content else b""
         mode = node.mode if node.kind is Kind.FILE else 0
         yield path, (node.kind, mode, node.target, content or b"")
 
 
-def engines(engine: docker.DockerClient, archive: Path, digest: str) -> Seen | None:
+def engines(engine: docker.DockerClient, archive: Path, digest: str) -> Files | None:
     """Return every file as the engine exports it from a container, or None if it refuses the image."""
     container = None
     try:
@@ -97,22 +97,22 @@ def engines(engine: docker.DockerClient, archive: Path, digest: str) -> Seen | N
             container.remove(force=True)
         with contextlib.suppress(ImageNotFound):
             engine.images.remove(digest, force=True)
-    seen: Seen = {}
+    files: Files = {}
     with tarfile.open(fileobj=exported) as tar:
         for member in tar:
             path = f"/{member.name}"
             if member.name.partition("/")[0] in ENGINES:
                 continue
             if member.islnk():
-                seen[path] = seen[f"/{member.linkname}"]
+                files[path] = files[f"/{member.linkname}"]
                 continue
             stream = tar.extractfile(member) if member.isreg() else None
             kind = {tarfile.DIRTYPE: Kind.DIRECTORY, tarfile.SYMTYPE: Kind.LINK, tarfile.FIFOTYPE: Kind.PIPE}.get(
                 member.type, Kind.FILE
             )
             mode = member.mode if kind is Kind.FILE else 0
-            seen[path] = kind, mode, member.linkname, stream.read() if stream else b""
-    return seen
+            files[path] = kind, mode, member.linkname, stream.read() if stream else b""
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +139,8 @@ def test_layer_reader_agrees_with_the_engine_or_reports_a_conflict(
     found, conflicts = ours(place, unpacked)
     real = engines(client, archive, digest)
 
-    told = [[(each.type, each.name, each.linkname, oct(each.mode)) for each, _ in entries] for entries in image]
+    listing = [[(each.type, each.name, each.linkname, oct(each.mode)) for each, _ in entries] for entries in image]
     if real is None:
-        assert conflicts, told
+        assert conflicts, listing
     else:
-        assert found == real or conflicts, told
+        assert found == real or conflicts, listing

@@ -37,11 +37,11 @@ def with_init(
     return deployment(engine, environment, service(init=True, environment=DECLARED), proxy, image("no-handler"))
 
 
-Seen = Callable[..., tuple[Observation, ...]]
+Observe = Callable[..., tuple[Observation, ...]]
 
 
 @pytest.fixture
-def seen(engine: DockerEngine, environment: Environment) -> Seen:
+def observe(engine: DockerEngine, environment: Environment) -> Observe:
     """A function that runs the monitor for the expected deployments."""
     return lambda *expected: monitor(engine, expected, [environment], now)
 
@@ -50,9 +50,9 @@ def codes(observation: Observation) -> list[str]:
     return sorted(deviation.code for deviation in observation.deviations)
 
 
-def test_monitor_reports_no_deviation_after_a_deployment(deployed: Deployment, seen: Seen) -> None:
+def test_monitor_reports_no_deviation_after_a_deployment(deployed: Deployment, observe: Observe) -> None:
     """Changes by the engine itself are no drift."""
-    (observation,) = seen(deployed)
+    (observation,) = observe(deployed)
 
     assert observation.deviations == ()
     assert observation.healthy
@@ -60,20 +60,22 @@ def test_monitor_reports_no_deviation_after_a_deployment(deployed: Deployment, s
     assert observation.status == "running"
 
 
-def test_declared_init_and_variables_are_no_drift(engine: DockerEngine, with_init: Deployment, seen: Seen) -> None:
+def test_declared_init_and_variables_are_no_drift(
+    engine: DockerEngine, with_init: Deployment, observe: Observe
+) -> None:
     """The environment's variables override the declared ones."""
-    (observation,) = seen(with_init)
+    (observation,) = observe(with_init)
 
     assert observation.deviations == ()
     assert with_init.settings == {"GREETING": "from here", "SETTING": "here"}
     assert with_init.settings.items() <= engine.inspect(with_init.container).environment.items()
 
 
-def test_monitor_reports_a_stopped_container(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+def test_monitor_reports_a_stopped_container(engine: DockerEngine, deployed: Deployment, observe: Observe) -> None:
     """The observation has the exit code, and the address is unhealthy."""
     engine.stop(deployed.container, 5)
 
-    (observation,) = seen(deployed)
+    (observation,) = observe(deployed)
 
     assert codes(observation) == ["drift.stopped", "drift.unhealthy"]
     assert observation.exit_code == 0
@@ -81,21 +83,21 @@ def test_monitor_reports_a_stopped_container(engine: DockerEngine, deployed: Dep
     assert not observation.healthy
 
 
-def test_monitor_reports_a_missing_container(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+def test_monitor_reports_a_missing_container(engine: DockerEngine, deployed: Deployment, observe: Observe) -> None:
     """The container was removed."""
     engine.remove(deployed.container)
 
-    (observation,) = seen(deployed)
+    (observation,) = observe(deployed)
 
     assert codes(observation) == ["drift.missing", "drift.unhealthy"]
     assert observation.status == "missing"
 
 
-def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed: Deployment, observe: Observe) -> None:
     """The application runs but cannot be reached."""
     engine.remove(deployed.reverse_proxy)
 
-    (observation,) = seen(deployed)
+    (observation,) = observe(deployed)
 
     assert codes(observation) == ["drift.reverse-proxy", "drift.unhealthy"]
     assert observation.running == deployed.digest
@@ -103,7 +105,7 @@ def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed:
 
 @pytest.mark.parametrize("how", ["label", "network"])
 def test_monitor_reports_a_foreign_container(
-    engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, how: str
+    engine: DockerEngine, deployed: Deployment, observe: Observe, environment: Environment, image: Image, how: str
 ) -> None:
     """It is found by the environment's network or by a label."""
     name = f"stranger-{environment.name}"
@@ -116,7 +118,7 @@ def test_monitor_reports_a_foreign_container(
     )
     try:
         engine.start(engine.create(spec))
-        own, stranger = seen(deployed)
+        own, stranger = observe(deployed)
         (alone,) = monitor(engine, [deployed], [environment], now, "subject")
     finally:
         engine.remove(name)
@@ -128,18 +130,23 @@ def test_monitor_reports_a_foreign_container(
     assert alone.name == own.name  # a check of one application does not report foreign containers
 
 
-def test_monitor_reports_a_raised_limit(engine: DockerEngine, deployed: Deployment, seen: Seen) -> None:
+def test_monitor_reports_a_raised_limit(engine: DockerEngine, deployed: Deployment, observe: Observe) -> None:
     """The fact has the actual and the deployed value."""
     engine._api.update_container(deployed.container, mem_limit="512m", memswap_limit="512m")
 
-    (observation,) = seen(deployed)
+    (observation,) = observe(deployed)
 
     assert codes(observation) == ["drift.profile"]
     assert "memory is 536870912, not 134217728" in observation.deviations[0].fact
 
 
 def test_monitor_reports_every_deviation_of_a_replaced_container(
-    engine: DockerEngine, deployed: Deployment, seen: Seen, environment: Environment, image: Image, service: Declared
+    engine: DockerEngine,
+    deployed: Deployment,
+    observe: Observe,
+    environment: Environment,
+    image: Image,
+    service: Declared,
 ) -> None:
     """Image, settings, files, network and profile differ; values of settings are not shown."""
     name = f"impostor-{environment.name}"
@@ -154,7 +161,7 @@ def test_monitor_reports_every_deviation_of_a_replaced_container(
     try:
         engine.start(engine.create(spec))
         impostor = engine.inspect(name)
-        observation = seen(deployed.model_copy(update={"container": impostor.id}))[0]
+        observation = observe(deployed.model_copy(update={"container": impostor.id}))[0]
     finally:
         engine.remove(name)
 
@@ -173,7 +180,12 @@ def test_monitor_reports_every_deviation_of_a_replaced_container(
 
 
 def test_monitor_reports_a_container_that_restarts(
-    engine: DockerEngine, deployed: Deployment, seen: Seen, image: Image, service: Declared, environment: Environment
+    engine: DockerEngine,
+    deployed: Deployment,
+    observe: Observe,
+    image: Image,
+    service: Declared,
+    environment: Environment,
 ) -> None:
     """The engine restarts it and counts the restarts."""
     name = f"ending-{environment.name}"
@@ -183,7 +195,7 @@ def test_monitor_reports_a_container_that_restarts(
         while engine.inspect(name).restarts < 2:
             pass
         crashing = deployed.model_copy(update={"container": engine.inspect(name).id})
-        observation = seen(crashing)[0]
+        observation = observe(crashing)[0]
     finally:
         engine.remove(name)
 

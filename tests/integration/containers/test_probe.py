@@ -32,12 +32,12 @@ SEARCH = SecretSearch(Tool("detect-secrets", Path(sys.executable).with_name("det
 def nothing_left(engine: DockerEngine) -> Iterator[None]:
     """Checks that a test leaves no container or network, even if others use the engine."""
 
-    def there() -> tuple[set[str], set[str]]:
+    def resources() -> tuple[set[str], set[str]]:
         return {c.id for c in engine.find({RUN: "run-1"})}, set(engine.networks({RUN: "run-1"}))
 
-    before = there()
+    before = resources()
     yield
-    assert there() == before
+    assert resources() == before
 
 
 def test_probe_passes_a_correct_service_with_measurements(
@@ -83,7 +83,7 @@ def test_probe_names_each_fault(
     result = probe(engine, image(fault), service(memory="16MiB"), now, "run-1", SEARCH, ROOM)
 
     assert result.outcome is Outcome.FAILED
-    assert any(sentence in said for said in result.failed), result.failed
+    assert any(sentence in failure for failure in result.failed), result.failed
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_probe_ends_a_fork_bomb_and_finds_a_printed_secret(
     """Both have the usual memory, so that it is not what ends them."""
     result = probe(engine, image(fault), service(), now, "run-1", SEARCH, ROOM)
 
-    assert any(sentence in said for said in result.failed), result.failed
+    assert any(sentence in failure for failure in result.failed), result.failed
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_tests_have_their_declared_memory(engine: DockerEngine, image: Image, se
     test = {"command": ("/subject", "eats-memory"), "memory": 24 * 1024**2}
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
 
-    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed
+    (failure,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, ROOM).failed
 
-    assert "more than its 24 MiB of memory" in said
+    assert "more than its 24 MiB of memory" in failure
 
 
 def test_tests_have_at_most_the_memory_of_a_build(engine: DockerEngine, image: Image, service: Declared) -> None:
@@ -151,9 +151,9 @@ def test_tests_have_at_most_the_memory_of_a_build(engine: DockerEngine, image: I
     manifest = manifest.model_copy(update={"test": manifest.test.model_copy(update=test)})
     scarce = Room(LIMITS.model_copy(update={"memory": 192 * 1024**2}), lambda: "")
 
-    (said,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, scarce).failed
+    (failure,) = run_tests(engine, image(), manifest, now, "run-1", SEARCH, scarce).failed
 
-    assert "more than its 64 MiB of memory" in said
+    assert "more than its 64 MiB of memory" in failure
 
 
 def test_probe_accepts_writes_to_a_declared_path(engine: DockerEngine, image: Image, service: Declared) -> None:
@@ -167,7 +167,7 @@ def test_probe_refuses_an_undeclared_volume(engine: DockerEngine, image: Image, 
     """VOLUME would give the application a disk that is not declared."""
     result = probe(engine, image(volumes=("/data",)), service(), now, "run-1", SEARCH, ROOM)
 
-    assert any("declares volumes" in said and "/data" in said for said in result.failed)
+    assert any("declares volumes" in failure and "/data" in failure for failure in result.failed)
 
 
 def test_probe_warns_of_logs_on_standard_error_only(engine: DockerEngine, image: Image, service: Declared) -> None:

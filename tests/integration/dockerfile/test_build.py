@@ -94,7 +94,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
     directory.mkdir()
     for name, text in (("Dockerfile", DOCKERFILE), ("file", "x"), ("supply-chain.yaml", json.dumps(declared))):
         (directory / name).write_text(text)
-    workshop = BuildPorts(
+    ports = BuildPorts(
         builder=builder,
         reader=buildkit.reader,
         bases=Bases(buildkit.image),
@@ -109,7 +109,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
     )
     source = Source(path=".", repository="r", revision="1" * 40, dirty=False, committed=1000)
     with take_snapshot(directory, None, buildkit.reader.find_excluded) as snapshot:
-        return build(replace(snapshot, source=source), workshop, RUN)
+        return build(replace(snapshot, source=source), ports, RUN)
 
 
 def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: BuildRules) -> None:

@@ -77,9 +77,9 @@ def built(content: bytes, buildkit: BuildKit) -> str | None:
         content, buildkit.policy(target.images), f"--build-context={buildkit.fetched.name}={buildkit.fetched}"
     )
     if result.done.status:
-        said = result.done.stderr[-600:]
-        lacking = any(words in said for words in LACKING) and "denied by policy" not in said
-        return "" if target.error or lacking else f"is read, and not built: {said}"
+        log = result.done.stderr[-600:]
+        lacking = any(words in log for words in LACKING) and "denied by policy" not in log
+        return "" if target.error or lacking else f"is read, and not built: {log}"
     if target.error:
         return f"is built, and not read: {target.error}"
     images = dict.fromkeys(target.images, buildkit.image)

@@ -61,12 +61,12 @@ def blocked(account: Account) -> str:
             emulator.repository(name)
             digest = pushed(http, name, "shop").headers["Docker-Content-Digest"]
     ecr, evidence = seen_by(account, "lifecycle")
-    bench = DecisionPorts(evidence, ecr, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
+    ports = DecisionPorts(evidence, ecr, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
     ref = ImageRef(repository="curated/shop", digest=digest)
-    ruled = decide(ref, Act.BLOCK, bench, by="ann", reason="a key in it", now=datetime.now(UTC))
-    assert ruled.moved == (digest,)
+    decision = decide(ref, Act.BLOCK, ports, by="ann", reason="a key in it", now=datetime.now(UTC))
+    assert decision.moved == (digest,)
     assert admitted(account, digest, may_raise=False) == []
-    assert sorted(each.repository for each in ruled.elsewhere) == ["curated/other", "dev/other", "dev/shop"]
+    assert sorted(each.repository for each in decision.elsewhere) == ["curated/other", "dev/other", "dev/shop"]
     return digest
 
 

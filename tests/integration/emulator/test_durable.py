@@ -25,10 +25,10 @@ def make_key(e: Emulator) -> Callable[[], None]:
     how = {"KeyId": "alias/signer", "Message": b"m", "SigningAlgorithm": "ECDSA_SHA_256"}
     signature = kms.sign(**how)["Signature"]
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("kms").verify(**how, Signature=signature)["SignatureValid"]
 
-    return there
+    return check
 
 
 def make_alias(e: Emulator) -> Callable[[], None]:
@@ -36,10 +36,10 @@ def make_alias(e: Emulator) -> Callable[[], None]:
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/last", TargetKeyId=key)
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("kms").describe_key(KeyId="alias/last")["KeyMetadata"]["KeyId"] == key
 
-    return there
+    return check
 
 
 def turn_rotation_on(e: Emulator) -> Callable[[], None]:
@@ -48,11 +48,11 @@ def turn_rotation_on(e: Emulator) -> Callable[[], None]:
     sealed = kms.encrypt(KeyId=key, Plaintext=b"secret")["CiphertextBlob"]
     kms.enable_key_rotation(KeyId=key)
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("kms").get_key_rotation_status(KeyId=key)["KeyRotationEnabled"]
         assert e.client("kms").decrypt(CiphertextBlob=sealed)["Plaintext"] == b"secret"
 
-    return there
+    return check
 
 
 def make_user(e: Emulator) -> Callable[[], None]:
@@ -61,53 +61,53 @@ def make_user(e: Emulator) -> Callable[[], None]:
     iam.put_user_policy(UserName="dev", PolicyName="p", PolicyDocument=document(allow("*", "kms:ListKeys")))
     key = iam.create_access_key(UserName="dev")["AccessKey"]
 
-    def there() -> None:
+    def check() -> None:
         kms = e.client("kms", key["AccessKeyId"], key["SecretAccessKey"])
         assert kms.list_keys()["Keys"] == []
         with pytest.raises(ClientError, match="AccessDenied"):
             kms.create_key()
 
-    return there
+    return check
 
 
 def make_managed_policy(e: Emulator) -> Callable[[], None]:
     arn = e.client("iam").create_policy(PolicyName="managed", PolicyDocument=document(LOGIN))["Policy"]["Arn"]
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("iam").get_policy(PolicyArn=arn)["Policy"]["PolicyName"] == "managed"
 
-    return there
+    return check
 
 
 def assume_role(e: Emulator) -> Callable[[], None]:
     session = e.role("reader", allow("*", "ecr:DescribeRepositories"))
 
-    def there() -> None:
+    def check() -> None:
         identity = e.client("sts", **session).get_caller_identity()
         assert identity["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/reader/test"
         assert e.client("ecr", **session).describe_repositories()["repositories"] == []
 
-    return there
+    return check
 
 
 def make_repository(e: Emulator) -> Callable[[], None]:
     e.repository("curated/app", imageTagMutability="IMMUTABLE")
 
-    def there() -> None:
+    def check() -> None:
         [repository] = e.client("ecr").describe_repositories()["repositories"]
         assert (repository["repositoryName"], repository["imageTagMutability"]) == ("curated/app", "IMMUTABLE")
 
-    return there
+    return check
 
 
 def set_repository_policy(e: Emulator) -> Callable[[], None]:
     e.repository("dev/app")
     e.client("ecr").set_repository_policy(repositoryName="dev/app", policyText=document())
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("ecr").get_repository_policy(repositoryName="dev/app")["policyText"] == document()
 
-    return there
+    return check
 
 
 def push_image(e: Emulator) -> Callable[[], None]:
@@ -116,12 +116,12 @@ def push_image(e: Emulator) -> Callable[[], None]:
     pushed = e.push(password, "dev/app:one")
     assert pushed.returncode == 0, pushed.stderr
 
-    def there() -> None:
+    def check() -> None:
         for reference in (pushed.stdout.strip(), f"{e.host}/dev/app:one"):
             valid = e.run_crane(password, "validate", "--remote", reference)
             assert valid.returncode == 0, valid.stderr
 
-    return there
+    return check
 
 
 def upload_blob(e: Emulator) -> Callable[[], None]:
@@ -130,11 +130,11 @@ def upload_blob(e: Emulator) -> Callable[[], None]:
     with e.http(password) as http:
         digest = put_blob(http, "dev/app", b"a layer")
 
-    def there() -> None:
+    def check() -> None:
         with e.http(password) as http:
             assert http.get(f"/v2/dev/app/blobs/{digest}").content == b"a layer"
 
-    return there
+    return check
 
 
 def put_image_by_api(e: Emulator) -> Callable[[], None]:
@@ -143,11 +143,11 @@ def put_image_by_api(e: Emulator) -> Callable[[], None]:
     image = e.client("ecr").put_image(repositoryName="dev/app", imageManifest=text, imageTag="t")["image"]
     digest = image["imageId"]["imageDigest"]
 
-    def there() -> None:
+    def check() -> None:
         with e.http(e.login()) as http:
             assert http.get(f"/v2/dev/app/manifests/{digest}").text == text
 
-    return there
+    return check
 
 
 def delete_image(e: Emulator) -> Callable[[], None]:
@@ -157,23 +157,23 @@ def delete_image(e: Emulator) -> Callable[[], None]:
     digest = reference.partition("@")[2]
     e.client("ecr").batch_delete_image(repositoryName="dev/app", imageIds=[{"imageDigest": digest}])
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("ecr").list_images(repositoryName="dev/app")["imageIds"] == []
         with e.http(password) as http:
             assert http.get(f"/v2/dev/app/manifests/{digest}").status_code == 404
 
-    return there
+    return check
 
 
 def send_message(e: Emulator) -> Callable[[], None]:
     url = e.client("sqs").create_queue(QueueName="q")["QueueUrl"]
     e.client("sqs").send_message(QueueUrl=url, MessageBody="hello")
 
-    def there() -> None:
+    def check() -> None:
         [message] = e.client("sqs").receive_message(QueueUrl=url)["Messages"]
         assert message["Body"] == "hello"
 
-    return there
+    return check
 
 
 def put_event(e: Emulator) -> Callable[[], None]:
@@ -184,12 +184,12 @@ def put_event(e: Emulator) -> Callable[[], None]:
     events.put_targets(Rule="r", Targets=[{"Id": "1", "Arn": arn}])
     events.put_events(Entries=[{"Source": "test", "DetailType": "d", "Detail": "{}"}])
 
-    def there() -> None:
+    def check() -> None:
         assert e.client("events").describe_rule(Name="r")["Name"] == "r"
         [message] = e.client("sqs").receive_message(QueueUrl=url)["Messages"]
         assert json.loads(message["Body"])["source"] == "test"
 
-    return there
+    return check
 
 
 @pytest.mark.parametrize("emulator", [0.1], indirect=True)
@@ -219,11 +219,11 @@ def test_acknowledged_write_survives_kill_9(
 
     The disk is slow, so a response that is sent before the state is on disk fails the test.
     """
-    there = write(emulator)
+    check = write(emulator)
 
     emulator.kill_and_restart()
 
-    there()
+    check()
 
 
 @pytest.mark.parametrize("emulator", [0.02], indirect=True)

@@ -48,6 +48,6 @@ def test_invalid_exclusion_fails_with_the_error_of_aws(emulator: Emulator) -> No
         (ecr.register_pull_time_update_exclusion, f"{ROLE}/../*", "InvalidParameterException"),
         (ecr.deregister_pull_time_update_exclusion, f"{ROLE}-other", "ExclusionNotFoundException"),
     ):
-        with pytest.raises(ClientError) as told:
+        with pytest.raises(ClientError) as raised:
             call(principalArn=arn)
-        assert told.value.response["Error"]["Code"] == code
+        assert raised.value.response["Error"]["Code"] == code

@@ -50,7 +50,7 @@ def queue_of_pushes(emulator: Emulator) -> str:
     return url
 
 
-def told(emulator: Emulator, url: str) -> list[dict[str, Any]]:
+def receive_events(emulator: Emulator, url: str) -> list[dict[str, Any]]:
     answer = emulator.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
     return [json.loads(each["Body"])["detail"] for each in answer.get("Messages", [])]
 
@@ -64,7 +64,7 @@ def test_event_of_acknowledged_push_survives_kill_9(emulator: Emulator) -> None:
 
     emulator.kill_and_restart()
 
-    (event,) = told(emulator, url)
+    (event,) = receive_events(emulator, url)
     assert (event["action-type"], event["image-tag"], event["image-digest"]) == ("PUSH", "one", digest)
 
 
@@ -91,7 +91,7 @@ def test_restore_continues_after_kill_9(emulator: Emulator, digest: str) -> None
     targets: list[str] = []
 
     def both() -> bool:
-        targets.extend(each["target-storage-class"] for each in told(emulator, url))
+        targets.extend(each["target-storage-class"] for each in receive_events(emulator, url))
         return len(targets) == 2
 
     eventually(both, 20, lambda: targets)
@@ -174,7 +174,7 @@ def test_registry_delete_follows_the_rules_of_the_api(emulator: Emulator, digest
         answers = [http.delete(f"/v2/{NAME}/manifests/{each}").status_code for each in (digest, index, digest, digest)]
 
     assert answers == [400, 202, 202, 404]
-    deleted = [each["image-digest"] for each in told(emulator, url) if each["action-type"] == "DELETE"]
+    deleted = [each["image-digest"] for each in receive_events(emulator, url) if each["action-type"] == "DELETE"]
     assert deleted == [index, digest]
 
 

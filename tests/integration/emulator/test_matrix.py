@@ -103,10 +103,10 @@ take the role of curation                   -            -            -         
 """
 HEADER, *ROWS = TABLE.strip().splitlines()
 MAY = {
-    (words.split("  ")[0].strip(), role): said == "yes"
+    (words.split("  ")[0].strip(), role): permission == "yes"
     for row in ROWS
     for words in [row]
-    for role, said in zip(HEADER.split(), row[44:].split(), strict=True)
+    for role, permission in zip(HEADER.split(), row[44:].split(), strict=True)
 }
 
 
@@ -149,7 +149,7 @@ def test_request_that_names_two_operations_is_refused(
     of_curation = account.accounts.identities["curation"].role_arn  # type: ignore[index]
     wrapped = {"KeyId": "alias/cscm-content", "CiphertextBlob": base64.b64encode(account.wrapped).decode()}
     old = {"imageDigest": account.old["curated/hello", role]}
-    told = {
+    payload = {
         "{curated}": json.dumps(
             {"repositoryName": "curated/hello", "imageTagMutability": "MUTABLE", "imageIds": [old]}
         ),
@@ -163,7 +163,7 @@ def test_request_that_names_two_operations_is_refused(
     before = account.emulator.client("ecr").describe_repositories(repositoryNames=["curated/hello"])["repositories"]
 
     answer = signed(
-        account, role, service, query, {"Content-Type": "application/x-amz-json-1.1", **named, **headers}, told
+        account, role, service, query, {"Content-Type": "application/x-amz-json-1.1", **named, **headers}, payload
     )
 
     assert answer.status_code in (400, 403), answer.text
@@ -195,8 +195,8 @@ def test_only_pushes_to_dev_reach_the_bridge_queue(account: Account) -> None:
     assert rule["State"] == "ENABLED" and json.loads(rule["EventPattern"])["source"] == ["aws.ecr"]
     assert target["Arn"] == attributes["QueueArn"]
     assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"].endswith(f":{DEAD}")
-    said = events.put_events(Entries=[{"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}])
-    assert said["FailedEntryCount"] == 1
+    answer = events.put_events(Entries=[{"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}])
+    assert answer["FailedEntryCount"] == 1
     sqs.purge_queue(QueueUrl=account.accounts.bridge.queue)
     with account.emulator.http(account.emulator.login()) as http:
         digest = pushed(http, "dev/hello", "another").headers["Docker-Content-Digest"]

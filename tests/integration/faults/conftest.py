@@ -65,9 +65,9 @@ def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
     def under_way() -> bool:
         return any(" build " in each for each in eyes.processes()) if step == "build" else "build" in run.steps
 
-    eventually(lambda: run.over or under_way(), PATIENCE, run.told)
-    assert not run.over, run.told()
-    assert step not in run.steps, run.told()
+    eventually(lambda: run.over or under_way(), PATIENCE, run.last_lines)
+    assert not run.over, run.last_lines()
+    assert step not in run.steps, run.last_lines()
     run.kill()
     run.end()
     return KilledRun(app.name, run.started, time.time())
@@ -75,19 +75,21 @@ def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a table of the faults and their results."""
-    told: dict[tuple[str, str], str] = {}
+    results: dict[tuple[str, str], str] = {}
     seeds = set()
     for outcome, word in (("passed", "held"), ("failed", "BROKEN")):
         for report in terminalreporter.getreports(outcome):
-            known = dict(report.user_properties)
-            if "victim" in known and report.when == "call":
-                seeds.add(known["seed"])
-                told[str(known["step"]), str(known["victim"])] = f"{known.get('ended', '')} {word}".strip()
-    if not told:
+            properties = dict(report.user_properties)
+            if "victim" in properties and report.when == "call":
+                seeds.add(properties["seed"])
+                results[str(properties["step"]), str(properties["victim"])] = (
+                    f"{properties.get('ended', '')} {word}".strip()
+                )
+    if not results:
         return
     terminalreporter.write_sep("=", f"kills, CSCM_SEED={', '.join(map(str, seeds))}")
     terminalreporter.write_line("".join(f"{head:<24}" for head in ("step", *Victim)))
     for step in STEPS:
-        cells = [told.get((step, victim), "") for victim in Victim]
+        cells = [results.get((step, victim), "") for victim in Victim]
         if any(cells):
             terminalreporter.write_line("".join(f"{cell:<24}" for cell in (step, *cells)).rstrip())

@@ -72,8 +72,8 @@ def reach(run: Run, kill: Kill, begun: Callable[[], bool], usual: Mapping[str, f
     """Wait for the kill's moment in its step; `begun` tells whether the first step has begun."""
     number = STEPS.index(kill.step)
     under_way = begun if number == 0 else (lambda: STEPS[number - 1] in run.steps)
-    eventually(lambda: run.over or under_way(), PATIENCE, run.told)
-    assert not run.over, run.told()
+    eventually(lambda: run.over or under_way(), PATIENCE, run.last_lines)
+    assert not run.over, run.last_lines()
     until = time.monotonic() + kill.moment * usual[kill.step]
     while time.monotonic() < until and kill.step not in run.steps:
         time.sleep(0.01)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.real
 def results(*runs: Run) -> list[dict[str, Any]]:
     """Wait for the runs and return their deployments."""
     found = [run.end() for run in runs]
-    assert [ran.status for ran in found] == [0] * len(runs), [run.told() for run in runs]
+    assert [ran.status for ran in found] == [0] * len(runs), [run.last_lines() for run in runs]
     return [ran.result for ran in found]
 
 

@@ -32,7 +32,7 @@ def usual(interrupted: Application) -> Mapping[str, float]:
     """The duration in seconds of each step without a fault; a deployment serves afterwards."""
     interrupted.next_revision()
     run = interrupted.chain()
-    assert run.end().status == 0, run.told()
+    assert run.end().status == 0, run.last_lines()
     return run.steps
 
 
@@ -58,9 +58,9 @@ def test_next_run_finishes_what_was_killed(
     up()
     status = run.end().status
     record_property("ended", {-9: "killed,", 0: "went on,"}.get(status, "failed,"))
-    print(f"CSCM_SEED={SEED}, {kill} at {kill.moment:.2f}: it ended with {status}\n{run.told()}")
+    print(f"CSCM_SEED={SEED}, {kill} at {kill.moment:.2f}: it ended with {status}\n{run.last_lines()}")
     eyes.nothing_runs_on()
     again = interrupted.chain()
     ended = again.end()
-    assert ended.status == 0, again.told()
+    assert ended.status == 0, again.last_lines()
     eyes.all_is_well(interrupted.name, interrupted.url, revision, ended.result)

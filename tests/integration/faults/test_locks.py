@@ -82,8 +82,8 @@ def test_lock_has_one_holder_and_names_killed_ones_to_the_next_runs(
 
     Two runs wait for a holder: one that is killed, and one that succeeds.
     """
-    killed, said = take()
-    eventually(said.exists, 60)
+    killed, first = take()
+    eventually(first.exists, 60)
     failing, second = take()
     time.sleep(8)
     assert not second.exists()

@@ -123,12 +123,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
 def test_invalid_declaration_is_reported_with_its_line(answers: dict[str, Ran], wrong: Wrong) -> None:
     """The message has a code, fewer than 30 lines and no stack trace."""
     answer = answers[wrong.what]
-    said = answer.stdout + answer.stderr
+    output = answer.stdout + answer.stderr
 
-    assert answer.status == 1, said
-    assert wrong.says in said
-    assert said.startswith("error: ") and said.endswith(" [declaration.invalid]\n")
-    assert len(said.splitlines()) < 30 and "Traceback" not in said and "\x1b" not in said
+    assert answer.status == 1, output
+    assert wrong.says in output
+    assert output.startswith("error: ") and output.endswith(" [declaration.invalid]\n")
+    assert len(output.splitlines()) < 30 and "Traceback" not in output and "\x1b" not in output
 
 
 def test_prefect_run_of_invalid_declaration_fails_with_the_same_message(home: Home, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Shop:
         return RegistryReader(self.ecr, self.http, self.store(TierName.LIFECYCLE))
 
     @property
-    def bench(self) -> DecisionPorts:
+    def ports(self) -> DecisionPorts:
         return DecisionPorts(self.store(TierName.LIFECYCLE), self.ecr, self.read)
 
 
@@ -74,5 +74,5 @@ def held(shop: Shop, repository: Repository) -> set[Digest]:
 def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
     """Sign a verdict of the release gate: admitted if there are no reasons."""
     policy = RELEASE.digest
-    said = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
-    shop.store(TierName.CURATION).attach(ref, SUMMARY, said.predicate(), at)
+    statement = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
+    shop.store(TierName.CURATION).attach(ref, SUMMARY, statement.predicate(), at)

@@ -37,8 +37,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.real
 
 
-def ruled(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
-    return decide(ref, act, shop.bench, by="ann", reason="CVE-2026-1", now=datetime.now(UTC)).moved
+def decide_on(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
+    return decide(ref, act, shop.ports, by="ann", reason="CVE-2026-1", now=datetime.now(UTC)).moved
 
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
@@ -55,7 +55,7 @@ def test_blocked_image_cannot_be_pulled_and_stays_refused_after_push(shop: Shop)
     image, other = repository.push("one"), repository.push("two")
     ref, evidence = named(repository, image), repository.attach(image)
 
-    assert ruled(shop, ref, Act.BLOCK) == (image.digest,)
+    assert decide_on(shop, ref, Act.BLOCK) == (image.digest,)
     assert repository.pull(image.digest).status_code == repository.pull("one").status_code == 404
     assert repository.pull(other.digest).status_code == 200
     assert repository.described(image)["imageTags"] == ["one"]
@@ -72,10 +72,10 @@ def test_blocked_image_cannot_be_pulled_and_stays_refused_after_push(shop: Shop)
     assert "image.blocked" in refusal(shop, ref)
     assert "image.blocked" not in refusal(shop, named(repository, other))
 
-    assert ruled(shop, ref, Act.BLOCK) == (image.digest,)
+    assert decide_on(shop, ref, Act.BLOCK) == (image.digest,)
     assert repository.pull(image.digest).status_code == 404
 
-    assert ruled(shop, ref, Act.UNBLOCK) == (image.digest,)
+    assert decide_on(shop, ref, Act.UNBLOCK) == (image.digest,)
     eventually(lambda: shop.ecr.status(ref) is StorageStatus.ACTIVE, 30)
     assert repository.pull(image.digest).status_code == 200
     assert "image.blocked" not in refusal(shop, ref)
@@ -91,7 +91,7 @@ def test_image_without_statements_has_no_block_and_no_hold(shop: Shop) -> None:
     assert (found.block, found.hold) == (None, None)
 
 
-def known(shop: Shop, repository: Repository, *images: Content) -> tuple[FleetImage, ...]:
+def released_images(shop: Shop, repository: Repository, *images: Content) -> tuple[FleetImage, ...]:
     """Return released images as the inventory stores them, the newest last."""
     found = []
     for each in images:
@@ -104,7 +104,7 @@ def known(shop: Shop, repository: Repository, *images: Content) -> tuple[FleetIm
 def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
     """Return the lifecycle's plan for a time when all images are old."""
     tonight = datetime.now(UTC) + LATER
-    return plan_lifecycle(shop.read.read_snapshot(known(shop, repository, *images), tonight), RULES, tonight)
+    return plan_lifecycle(shop.read.read_snapshot(released_images(shop, repository, *images), tonight), RULES, tonight)
 
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
@@ -148,7 +148,7 @@ def test_superseded_images_are_removed_with_their_referrers_only(shop: Shop, tmp
     belong = [signature, repository.attach(signature), repository.attach(children[0]), repository.attach(index)]
     for each in (new, held_one):
         repository.attach(each)
-    ruled(shop, named(repository, held_one), Act.HOLD)
+    decide_on(shop, named(repository, held_one), Act.HOLD)
     tonight = planned(shop, repository, old, index, held_one, new)
     before, stays = held(shop, repository), {new.digest, held_one.digest}
     stays |= {each.digest for each in shop.ecr.images(repository.name) if each.subject in stays}
@@ -168,9 +168,9 @@ def test_superseded_images_are_removed_with_their_referrers_only(shop: Shop, tmp
 
 def orphans(shop: Shop, repository: Repository) -> list[Digest]:
     """Return the referrers whose subject is gone."""
-    there = shop.ecr.images(repository.name)
-    digests = {each.digest for each in there}
-    return [each.digest for each in there if each.subject and each.subject not in digests]
+    images = shop.ecr.images(repository.name)
+    digests = {each.digest for each in images}
+    return [each.digest for each in images if each.subject and each.subject not in digests]
 
 
 def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> None:

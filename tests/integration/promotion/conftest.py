@@ -16,5 +16,5 @@ from tests.support.ui import Ui, eyes, logged_in, started
 def ui(laptop: LaptopState, home: Home) -> Iterator[Ui]:
     """Prefect's UI, logged in."""
     auth = auth_string(home)
-    with started() as browser, logged_in(browser, laptop, auth) as window, eyes(window, laptop, auth) as seen:
-        yield seen
+    with started() as browser, logged_in(browser, laptop, auth) as window, eyes(window, laptop, auth) as session:
+        yield session

@@ -119,8 +119,8 @@ def test_soaked_image_waits_for_approval_and_is_then_deployed(way: Way, offered:
     answer(ui, run["id"], "it soaked")
 
     eventually(lambda: way.answers(SECOND), PATIENCE, lambda: way.promotions(offered))
-    said = f"approved for {SECOND} by ann: it soaked"
-    eventually(lambda: said in cscm("explain", offered).stdout, PATIENCE)
+    line = f"approved for {SECOND} by ann: it soaked"
+    eventually(lambda: line in cscm("explain", offered).stdout, PATIENCE)
 
 
 def answer(ui: Ui, run: str, why: str) -> None:

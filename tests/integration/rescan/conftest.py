@@ -45,8 +45,8 @@ def real(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> list[byt
             f"Version: {version}\nArchitecture: amd64\nMaintainer: nobody\nDescription: nothing\n"
         )
     (work / "debian/requirements.txt").write_text("django==3.2.3\njinja2==2.10\nsalt==3000.1\n")
-    site = next(path for path in map(Path, sys.path) if path.name == "site-packages")
-    for each in sorted(site.glob("*.dist-info"))[:60]:
+    installed = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    for each in sorted(installed.glob("*.dist-info"))[:60]:
         (work / "python" / each.name).mkdir(parents=True)
         for name in ("METADATA", "RECORD"):
             (work / "python" / each.name / name).write_bytes((each / name).read_bytes())

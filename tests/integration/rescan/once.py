@@ -38,8 +38,8 @@ def once(asked: Asked) -> list[RescanResult | Unjudged]:
     tool = Tool("grype", asked.grype, asked.version)
     with pin_database(tool, asked.database) as held:
         scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
-        bench = Fleet(asked.host, asked.directory).bench(scanner, asked.results)
-        return [seen for chunk in chunks(asked.images) for seen in rescan(chunk, bench)]
+        ports = Fleet(asked.host, asked.directory).rescan_ports(scanner, asked.results)
+        return [result for chunk in chunks(asked.images) for result in rescan(chunk, ports)]
 
 
 if __name__ == "__main__":

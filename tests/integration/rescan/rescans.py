@@ -91,7 +91,7 @@ class Rescans:
         """Start a rescan and kill it after a number of completed scans."""
         with self.counted.leave(after):
             process = self._start(images)
-            kept = self.work / "results"
-            eventually(lambda: len(list(kept.glob("*/*.json"))) >= after, 120)
+            results = self.work / "results"
+            eventually(lambda: len(list(results.glob("*/*.json"))) >= after, 120)
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()

@@ -66,9 +66,9 @@ def test_rescan_reports_the_findings_of_plain_grype(
     images = [*rescans.fleet.add("one", [*sboms, sboms[0]]), *rescans.fleet.add("two", sboms[:2])]
     of = dict(zip((each.ref for each in images), [*sboms, sboms[0], *sboms[:2]], strict=True))
 
-    seen = rescans.run(images)
+    results = rescans.run(images)
 
-    assert {each.ref for each in seen} == set(of) and all(isinstance(each, RescanResult) for each in seen)
+    assert {each.ref for each in results} == set(of) and all(isinstance(each, RescanResult) for each in results)
     expected = {digest_of(sbom): alone(grype, plain, sbom, tmp_path) for sbom in sboms}
     assert sum(map(len, expected.values())) > len(sboms), "there is something to find"
     for image in images:
@@ -80,11 +80,11 @@ def test_rescan_reports_the_findings_of_plain_grype(
     again = rescans.run(images)
 
     assert len(rescans.counted.ran) == len(sboms)
-    assert not any(each.signed or each.change for each in _seen(again))
+    assert not any(each.signed or each.change for each in _judged(again))
     assert all(len(signed(rescans.fleet, image)) == 1 for image in images)
 
 
-def _seen(found: Iterable[RescanResult | Unjudged]) -> list[RescanResult]:
+def _judged(found: Iterable[RescanResult | Unjudged]) -> list[RescanResult]:
     return [each for each in found if isinstance(each, RescanResult)]
 
 
@@ -94,11 +94,11 @@ def test_rescan_continues_after_sigkill(rescans: Rescans, sboms: list[bytes]) ->
 
     rescans.killed(images, after=4)
     before = list(rescans.counted.ran)
-    seen = rescans.run(images)
+    results = rescans.run(images)
 
     assert len(before) == 4
     assert Counter(rescans.counted.ran) == Counter(digest_of(each).removeprefix("sha256:") for each in sboms)
-    assert {each.ref for each in seen} == {each.ref for each in images}
+    assert {each.ref for each in results} == {each.ref for each in images}
     assert all(len(signed(rescans.fleet, image)) == 1 for image in images)
 
 
@@ -127,11 +127,11 @@ def test_rescan_keeps_the_database_that_it_started_with(
     images, began = fleet.add("one", sboms[:6]), read_database(database).digest
     with pin_database(grype, database) as held:
         scanner = Grype(grype, held.environment, held.database, held.knows, now, quiet=True)
-        bench = fleet.bench(scanner, tmp_path / "results")
-        list(rescan(images[:3], bench))
+        ports = fleet.rescan_ports(scanner, tmp_path / "results")
+        list(rescan(images[:3], ports))
         replaced(grype, database)
         ensure_database(grype, database, starter_only=True)
-        list(rescan(images[3:], bench))
+        list(rescan(images[3:], ports))
 
     assert {report.database.digest for image in images for report in signed(fleet, image)} == {began}
     assert not list(database.glob("cscm-scratch-*")), "and the private copy is gone"
@@ -163,11 +163,11 @@ def test_unreadable_sbom_is_reported_and_other_images_are_scanned(rescans: Resca
     predicate["created"] = rescans.fleet.now().isoformat()
     curation.attach(images[1].ref, SBOM, predicate, rescans.fleet.now())
 
-    seen = rescans.run(images)
+    results = rescans.run(images)
 
-    (named,) = [each for each in seen if isinstance(each, Unjudged)]
+    (named,) = [each for each in results if isinstance(each, Unjudged)]
     assert (named.ref, named.code) == (images[1].ref, "evidence.invalid")
-    assert {each.ref for each in _seen(seen)} == {images[0].ref, images[2].ref}
+    assert {each.ref for each in _judged(results)} == {images[0].ref, images[2].ref}
     assert last_report(curation.verified(images[0].ref, TierName.CURATION, VULNERABILITIES)) is not None
 
 

@@ -49,13 +49,13 @@ class FaultProxy:
     """A proxy in front of another address. Clients sign for its address, and requests are forwarded unchanged."""
 
     def __init__(self, target: str) -> None:
-        self.target, self.faults, self.seen = target, [], []
+        self.target, self.faults, self.requests = target, [], []
         self._lock = threading.Lock()
         self._port = 0
         self.start()
 
     faults: list[Fault]
-    seen: list[str]
+    requests: list[str]
 
     @property
     def host(self) -> str:
@@ -75,11 +75,11 @@ class FaultProxy:
     @contextlib.contextmanager
     def broken(self, *faults: Fault) -> Iterator[list[str]]:
         """Inject faults; the value lists the requests that are made meanwhile."""
-        self.faults, self.seen = list(faults), []
+        self.faults, self.requests = list(faults), []
         try:
-            yield self.seen
+            yield self.requests
         finally:
-            self.faults, self.seen = [], []
+            self.faults, self.requests = [], []
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -92,7 +92,7 @@ class FaultProxy:
 
     def fault(self, request: str, agent: str) -> Fault | None:
         with self._lock:
-            self.seen.append(request)
+            self.requests.append(request)
             return next((each for each in self.faults if each.takes(request, agent)), None)
 
 
@@ -156,14 +156,14 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 return
             finally:
                 upstream.close()
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in HOP}
+            forwarded = {k: v for k, v in answer.headers.items() if k.lower() not in HOP}
             if fault and fault.keep is not None and not fault.lie:
-                self._answer(answer.status, kept, content[: fault.keep], length)
+                self._answer(answer.status, forwarded, content[: fault.keep], length)
                 self.close_connection = True
             elif fault and fault.lie:
-                self._answer(answer.status, kept, content[: fault.keep])
+                self._answer(answer.status, forwarded, content[: fault.keep])
             else:
-                self._answer(answer.status, kept, content, length)
+                self._answer(answer.status, forwarded, content, length)
 
         def _answer(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
             self.send_response_only(status)

@@ -160,8 +160,8 @@ def test_expired_registry_token_is_replaced_once(sandbox: Sandbox, registry: Of,
     """The registry may report it as 401 or 403."""
     ours = registry(TierName.DEVELOPMENT)
     ours.referrers(candidate)
-    said = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
-    for fault in (Fault("GET /v2/", status=401, times=1), Fault("GET /v2/", status=403, body=said, times=1)):
+    body = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired. Reauthenticate."}]}'
+    for fault in (Fault("GET /v2/", status=401, times=1), Fault("GET /v2/", status=403, body=body, times=1)):
         with sandbox.proxy.broken(fault) as asked:
             ours.referrers(candidate)
         assert [each.split()[1].startswith("/v2/") for each in asked] == [True, False, True], asked

@@ -66,13 +66,13 @@ def without_scanner(sandbox: Sandbox) -> Iterator[None]:
 @contextlib.contextmanager
 def database(sandbox: Sandbox) -> Iterator[Path]:
     """Return the active database, which the test may break; it is restored afterwards."""
-    kept = sandbox.directory / "kept"
-    shutil.copytree(sandbox.database, kept, symlinks=True)
+    backup = sandbox.directory / "kept"
+    shutil.copytree(sandbox.database, backup, symlinks=True)
     try:
         yield sandbox.database
     finally:
         shutil.rmtree(sandbox.database)
-        kept.rename(sandbox.database)
+        backup.rename(sandbox.database)
 
 
 def test_killed_scanner_stops_curation(sandbox: Sandbox, candidate: ImageRef) -> None:
