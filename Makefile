@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock clean
+.PHONY: run test check test-unit test-quick test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock clean
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -23,6 +23,9 @@ check: $(READY)
 
 test-unit: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract
+
+test-quick: check test-unit # before each commit, where `make run` has run
+	$(BIN)/cscm chain examples/hello --force
 
 test-fuzz: $(READY)
 	CSCM_FUZZ_FACTOR=$${CSCM_FUZZ_FACTOR:-20} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/fuzz

@@ -13,13 +13,14 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from supply_chain.model.documents import read_document
 from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
 from tests.mutation.review import Review, objections
-from tests.mutation.trial import Trial, outcomes
+from tests.mutation.trial import Trial, executed, outcomes
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {
@@ -28,6 +29,8 @@ ROOMS = {
     "src/supply_chain/vulnerability": ("vulnerability", "policy"),
 }
 """Where gates and what they read are decided, and the directories of tests/unit that have to notice."""
+Executing = Mapping[str, Mapping[int, Sequence[str]]]
+"""Module → line → the tests that execute it."""
 GATES = {"tasks/gates.py": ("tasks/test_gates.py",)}
 
 
@@ -54,8 +57,10 @@ def main() -> int:
     tried = drawn(mutants, options.sample, options.seed) if options.sample else mutants
     if options.sample:
         print(f"{len(tried)} of {len(mutants)} mutants, CSCM_SEED={options.seed}", flush=True)
-    _passing(chosen, options.jobs)
-    survived = _survivors(tried, options.jobs)
+    with TemporaryDirectory() as work:
+        records = _passing(chosen, options.jobs, Path(work))
+        executing = {file: executed(records[tests_of(file)], ROOT / file) for file in chosen}
+    survived = _survivors(tried, executing, options.jobs)
     review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
     reviewed = [each for each in review.survivors if not options.files or each.file in chosen]
     there, names = ({mutant.name for mutant in each} for each in (mutants, tried))
@@ -70,24 +75,32 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _passing(chosen: Sequence[str], jobs: int) -> None:
-    """Tests that fail anyway notice nothing."""
-    sets = {tests_of(file) for file in chosen}
-    passing = {trial.tests for trial, passed in outcomes(ROOT, [Trial(None, each) for each in sets], jobs) if passed}
-    if failing := sets - passing:
+def _passing(chosen: Sequence[str], jobs: int, work: Path) -> dict[tuple[str, ...], Path]:
+    """For each set of tests, the record of what they execute. Tests that fail anyway notice nothing."""
+    records = {tests: work / str(number) for number, tests in enumerate(dict.fromkeys(map(tests_of, chosen)))}
+    trials = [Trial(None, tests, record=record) for tests, record in records.items()]
+    passing = {trial.tests for trial, passed in outcomes(ROOT, trials, jobs) if passed}
+    if failing := set(records) - passing:
         named = sorted({name for tests in failing for name in tests})
         sys.exit(f"Without any mutant some of these fail: {', '.join(named)}\nMend them first: `make test-unit`.")
+    return records
 
 
-def _survivors(mutants: Sequence[Mutant], jobs: int) -> set[Name]:
+def _survivors(mutants: Sequence[Mutant], executing: Executing, jobs: int) -> set[Name]:
+    """A mutant survives if all tests pass; those that execute its line come first, for they notice most."""
     survived = set()
-    trials = [Trial(mutant, tests_of(mutant.name.file)) for mutant in mutants]
+    trials = [Trial(mutant, tests_of(mutant.name.file), _noticing(mutant, executing)) for mutant in mutants]
     for number, (trial, passed) in enumerate(outcomes(ROOT, trials, jobs), start=1):
         if passed and trial.mutant:
             survived.add(trial.mutant.name)
         if number % 50 == 0:
             print(f"{number} of {len(trials)} tried, {len(survived)} survived", file=sys.stderr)
     return survived
+
+
+def _noticing(mutant: Mutant, executing: Executing) -> tuple[str, ...]:
+    lines = executing[mutant.name.file]
+    return tuple(dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ())))
 
 
 def _options() -> argparse.Namespace:

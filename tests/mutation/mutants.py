@@ -36,6 +36,8 @@ class Mutant:
 
     name: Name
     text: str
+    lines: frozenset[int] = frozenset()
+    """Lines of the module's statement that is changed; of a statement with a body, those before it."""
 
 
 def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
@@ -50,7 +52,7 @@ def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
         line, becomes = _difference(original, text)
         nth = next(n for n in range(1, len(names) + 2) if Name(file, function, line, becomes, n) not in names)
         names.add(name := Name(file, function, line, becomes, nth))
-        yield Mutant(name, text)
+        yield Mutant(name, text, _statement(original, text))
 
 
 def drawn(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
@@ -78,6 +80,19 @@ def _function(node: Node) -> str:
         if node.type in ("funcdef", "classdef"):
             names.append(node.name.value)
     return ".".join(reversed(names)) or "-"
+
+
+def _statement(before: str, after: str) -> frozenset[int]:
+    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
+    changed = next(first for tag, first, *_ in matcher.get_opcodes() if tag != "equal") + 1
+    statements = [node for node in ast.walk(ast.parse(before)) if isinstance(node, ast.stmt)]
+    spans = [range(node.lineno, _header_end(node) + 1) for node in statements]
+    return frozenset(min((span for span in spans if changed in span), key=len, default=()))
+
+
+def _header_end(node: ast.stmt) -> int:
+    body = getattr(node, "body", None)
+    return max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:

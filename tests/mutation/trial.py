@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from multiprocessing.connection import wait
@@ -22,6 +22,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import CodeType
 
+import coverage
 import pytest
 
 from tests.mutation.mutants import Mutant
@@ -46,6 +47,10 @@ class Trial:
 
     mutant: Mutant | None
     tests: tuple[str, ...]
+    first: tuple[str, ...] = ()
+    """Single tests, by their ids, that run before all others: those that execute what the mutant changes."""
+    record: Path | None = None
+    """A file to which is written which test executes which line."""
 
 
 class _Loader(SourceFileLoader):
@@ -105,10 +110,52 @@ def _run(root: Path, trial: Trial) -> None:
     sys.path[:0] = [str(root / "src"), str(root)]
     if trial.mutant:
         sys.meta_path.insert(0, _Finder(root / trial.mutant.name.file, trial.mutant.text))
-    os._exit(_tested(trial.tests))
+    if trial.record:
+        os._exit(_recorded(root, trial.tests, trial.record))
+    files = dict.fromkeys(each.partition("::")[0] for each in trial.first)
+    os._exit((_tested(files, _Only(trial.first)) if files else 0) or _tested(trial.tests))
 
 
-def _tested(tests: Sequence[str]) -> int:
+def _tested(tests: Iterable[str], *plugins: object) -> int:
     """The first status that is not 0; what is asked first should notice most."""
     quick = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0")
-    return next((status for each in tests if (status := int(pytest.main([*quick, each])))), 0)
+    return next((status for each in tests if (status := int(pytest.main([*quick, each], plugins)))), 0)
+
+
+class _Only:
+    """Runs single tests."""
+
+    def __init__(self, tests: Iterable[str]) -> None:
+        self.tests = set(tests)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid in self.tests]
+
+
+class _Contexts:
+    """Tells the measurement which test runs."""
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        self.measured = measured
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self.measured.switch_context(item.nodeid)
+        return (yield)
+
+
+def _recorded(root: Path, tests: Sequence[str], record: Path) -> int:
+    measured = coverage.Coverage(data_file=record, include=[f"{root}/src/*", f"{root}/tasks/*"], config_file=False)
+    measured.start()
+    status = _tested(tests, _Contexts(measured))
+    measured.stop()
+    measured.save()
+    return status
+
+
+def executed(record: Path, file: Path) -> dict[int, list[str]]:
+    """Which tests execute each line of a file, by their ids; of a line that an import executes, none."""
+    data = coverage.CoverageData(record)
+    data.read()
+    lines = data.contexts_by_lineno(str(file))
+    return {line: [] if "" in tests else sorted(tests) for line, tests in lines.items()}

@@ -4,10 +4,12 @@ from collections import Counter
 
 import pytest
 from cosmic_ray.mutating import mutate_code
+from coverage import CoverageData
 
 from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
 from tests.mutation.operators import operators
 from tests.mutation.review import Reviewed, objections
+from tests.mutation.trial import executed
 
 FIRST = Name("a.py", "f", "if a:", "if not (a):")
 SECOND = Name("a.py", "f", "if a:", "if not (a):", nth=2)
@@ -52,6 +54,27 @@ def test_every_decision_has_mutants(tmp_path):
         ("Gate.judge", "return not reasons", "return reasons"),
         ("Gate.first", "return self.reasons", "return None"),
     }
+
+
+def test_mutant_knows_the_lines_of_its_statement(tmp_path):
+    """The tests that execute them run first; a statement with a body has only the lines before it."""
+    text = "def f(a,\n      b):\n    if (a or\n            b):\n        return g(a,\n                 b)\n"
+    (tmp_path / "gate.py").write_text(text)
+
+    lines = {(mutant.name.line, *sorted(mutant.lines)) for mutant in mutants_of(tmp_path, "gate.py")}
+
+    assert {("if (a or", 3, 4), ("return g(a, b)", 5, 6)} <= lines
+
+
+def test_executed_lines_have_their_tests(tmp_path):
+    """Any test may depend on a line that an import executes."""
+    data = CoverageData(tmp_path / "record")
+    for context, lines in (("", [1, 2]), ("test_a.py::a", [2, 3]), ("test_a.py::b", [3])):
+        data.set_context(context)
+        data.add_lines({str(tmp_path / "gate.py"): lines})
+    data.write()
+
+    assert executed(tmp_path / "record", tmp_path / "gate.py") == {1: [], 2: [], 3: ["test_a.py::a", "test_a.py::b"]}
 
 
 def test_mutant_name_is_independent_of_other_lines(tmp_path):
