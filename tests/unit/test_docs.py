@@ -61,19 +61,19 @@ def test_every_error_and_reason_code_is_documented() -> None:
     documented = set(re.findall(r"`([a-z0-9]+(?:[.-][a-z0-9-]+)+)`", page))
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/supply_chain/*/*.py"))
     given = re.findall(r"\bcode=f?\"([^\"]+)\"", source)
-    known = [
+    raised = [
         error.code
         for error in vars(errors).values()
         if inspect.isclass(error) and issubclass(error, errors.SupplyChainError)
     ]
     missing = [
         code
-        for code in (*given, *known)
+        for code in (*given, *raised)
         if code != SupplyChainError.code
         and not any(re.fullmatch(re.sub(r"\\{.*?\\}", "[a-z0-9-]+", re.escape(code)), each) for each in documented)
     ]
 
-    assert len(given) > 25 and len(known) > 25
+    assert len(given) > 25 and len(raised) > 25
     assert missing == []
 
 
@@ -214,8 +214,8 @@ def test_refusals_list_every_rule_with_its_gates() -> None:
 @pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
 def test_dead_message_json_matches_documented_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """The receipt of the queue is not printed."""
-    known = [Message(id="message-1", receipt="r", body="{}", reason="x")]
-    dead = SimpleNamespace(all=lambda: tuple(known), delete=known.remove)
+    messages = [Message(id="message-1", receipt="r", body="{}", reason="x")]
+    dead = SimpleNamespace(all=lambda: tuple(messages), delete=messages.remove)
     queue = SimpleNamespace(send=lambda _: None)
     monkeypatch.setattr(events, "_settings", lambda: SimpleNamespace(dead_letters=lambda: dead, queue=lambda: queue))
 
@@ -289,9 +289,9 @@ def test_documented_command_exists_with_its_options(words: list[str]) -> None:
         name, *words = words
         assert name in command.commands
         command = command.commands[name]
-    known = {option for each in command.params for option in each.opts} | {"--help", "-h", "--version"}
+    options = {option for each in command.params for option in each.opts} | {"--help", "-h", "--version"}
 
-    assert {word for word in words if word.startswith("-")} <= known
+    assert {word for word in words if word.startswith("-")} <= options
 
 
 REMOTE = re.compile(r"(?:https?:)?//[^\s\"'>]+")
@@ -353,6 +353,6 @@ def test_tests_named_in_explanation_exist() -> None:
 
 def test_site_navigation_has_every_page() -> None:
     """A page outside of the navigation cannot be found."""
-    shown = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
-    assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(shown)
+    assert {str(page.relative_to(DOCS)) for page in PAGES} - {"performance.md"} <= set(listed)

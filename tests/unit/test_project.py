@@ -288,12 +288,12 @@ def test_deployments_started_by_events_have_tag_for_alerts() -> None:
     assert {(d.entrypoint, d.name) for d in DEPLOYMENTS if "by-event" in d.tags} == {
         (d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers
     }
-    told = [
+    resources = [
         each.trigger.match_related
         for each in read_automations(ROOT / "deployments/automations")
         if "prefect.flow-run.Failed" in each.trigger.expect
     ]
-    assert told and all("prefect.tag.by-event" in each["prefect.resource.id"] for each in told)
+    assert resources and all("prefect.tag.by-event" in each["prefect.resource.id"] for each in resources)
 
 
 def test_shipped_automations_are_valid_and_name_remedy() -> None:

@@ -9,9 +9,9 @@ from supply_chain.readiness import trouble_at
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(204, ""), (302, "/ is answered with 302"), (503, "/ is answered with 503")]
+    ("status", "message"), [(204, ""), (302, "/ is answered with 302"), (503, "/ is answered with 503")]
 )
-def test_only_success_status_is_ready(status, said):
+def test_only_success_status_is_ready(status, message):
     """2xx is ready; a redirect or an error is not."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,7 +26,7 @@ def test_only_success_status_is_ready(status, said):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert trouble_at("127.0.0.1", server.server_port, "/") == said
+        assert trouble_at("127.0.0.1", server.server_port, "/") == message
         thread.join()
 
 

@@ -33,8 +33,8 @@ def test_migrations_produce_the_declared_tables(tmp_path):
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
     with inventory.engine.connect() as connection:
-        known = MigrationContext.configure(connection, opts={"version_table": VERSION})
-        assert compare_metadata(known, metadata) == []
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION})
+        assert compare_metadata(context, metadata) == []
 
 
 def test_inventory_keeps_its_entries_when_reopened(tmp_path):
@@ -122,9 +122,9 @@ def test_open_inventory_refuses_unsupported_address(address):
 
 def test_open_inventory_reports_missing_directory_as_retryable(tmp_path):
     """The directory may exist at the next attempt, for example once a volume is mounted."""
-    with pytest.raises(InventoryUnavailable, match="unable to open") as told:
+    with pytest.raises(InventoryUnavailable, match="unable to open") as caught:
         open_inventory(f"sqlite:///{tmp_path}/nowhere/inventory.db")
-    assert told.value.retryable
+    assert caught.value.retryable
 
 
 @contextlib.contextmanager

@@ -16,16 +16,16 @@ async def test_outdated_block_error_names_field_without_value(machine):
     )
     await earlier.save(name)
 
-    with pytest.raises(SettingInvalid, match=f"The block {name} of the type .*Workbench .*build_network: ") as told:
+    with pytest.raises(SettingInvalid, match=f"The block {name} of the type .*Workbench .*build_network: ") as caught:
         await Workbench.aload(name)
 
-    assert "'default' or 'none'" in str(told.value) and "host" not in str(told.value)
+    assert "'default' or 'none'" in str(caught.value) and "host" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [Bridge, Tier, Workbench])
 async def test_missing_block_error_names_setup_command(machine, kind):
     """The first `cscm up` registers blocks last, so an early run may miss them."""
-    with pytest.raises(SettingInvalid, match=f"no block nobody of the type {kind.get_block_type_name()}") as told:
+    with pytest.raises(SettingInvalid, match=f"no block nobody of the type {kind.get_block_type_name()}") as caught:
         await kind.aload("nobody")
 
-    assert "cscm up" in str(told.value)
+    assert "cscm up" in str(caught.value)

@@ -34,7 +34,7 @@ def test_tier_session_uses_role_and_region_of_block():
 
 
 @pytest.mark.parametrize(
-    ("aws", "said"),
+    ("aws", "message"),
     [
         ({"aws_access_key_id": None}, "has no AWS key"),
         ({"aws_secret_access_key": None}, "has no AWS key"),
@@ -43,9 +43,9 @@ def test_tier_session_uses_role_and_region_of_block():
     ],
     ids=str,
 )
-def test_tier_reports_missing_credentials_before_calling_aws(aws, said):
+def test_tier_reports_missing_credentials_before_calling_aws(aws, message):
     """An edit in the UI can save the mask of a secret, and another region would be another registry."""
-    with pytest.raises(SettingInvalid, match=said):
+    with pytest.raises(SettingInvalid, match=message):
         _ = tier(aws).session
 
 

@@ -15,11 +15,11 @@ NASTY = "web\u009b2J\u202e\x1b[2J"
 
 def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
     """The JSON still has the same values."""
-    known = image(1, owner=NASTY)
-    kept = SimpleNamespace(
-        images=lambda application: iter((known,)), list_removed=lambda application: (), last_reconciled=lambda: None
+    existing = image(1, owner=NASTY)
+    inventory = SimpleNamespace(
+        images=lambda application: iter((existing,)), list_removed=lambda application: (), last_reconciled=lambda: None
     )
-    monkeypatch.setattr(fleet, "_inventory", lambda: kept)
+    monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 
     printed = CliRunner().invoke(main, ["images", "--json"]).output
     (found,) = json.loads(printed)
@@ -31,16 +31,16 @@ def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
 
 def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
     """An empty result is good news only if everything was looked at."""
-    kept = SimpleNamespace(
+    inventory = SimpleNamespace(
         find_affected=lambda name: (),
         last_reconciled=lambda: None,
         count_unscanned=lambda: 2,
         count_by_starter=lambda: 0,
     )
-    monkeypatch.setattr(fleet, "_inventory", lambda: kept)
+    monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 
     never = CliRunner().invoke(main, ["where", "CVE-2026-1234"])
-    kept.last_reconciled, kept.count_unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
+    inventory.last_reconciled, inventory.count_unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
     after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
 
     assert "in 0 curated images, 0 of them running\nThe inventory was never reconciled" in never.stderr
@@ -51,12 +51,12 @@ def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
 
 def test_images_reports_age_and_every_image(monkeypatch):
     """It lists unreadable images, images without SBOM, and first the running ones that left the registry."""
-    known, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
-    kept = SimpleNamespace(
-        images=lambda application: iter((known,)), list_removed=lambda application: (gone,),
+    existing, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
+    inventory = SimpleNamespace(
+        images=lambda application: iter((existing,)), list_removed=lambda application: (gone,),
         last_reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
     )  # fmt: skip
-    monkeypatch.setattr(fleet, "_inventory", lambda: kept)
+    monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 
     listed = CliRunner().invoke(main, ["images", "hello"])
     misspelt = CliRunner().invoke(main, ["images", "helo"])

@@ -101,15 +101,15 @@ def test_hook_keeps_home_and_profile_of_installation(project, monkeypatch):
 def test_hook_install_keeps_foreign_hook(project, content):
     """The error says what to call in it."""
     git("init", "-q", project / "shop")
-    theirs = project / "shop/.git/hooks/pre-push"
-    theirs.parent.mkdir(exist_ok=True)
-    theirs.write_bytes(content)
+    foreign_hook = project / "shop/.git/hooks/pre-push"
+    foreign_hook.parent.mkdir(exist_ok=True)
+    foreign_hook.write_bytes(content)
 
     done = CliRunner().invoke(main, ["hook", "install", str(project / "shop")])
 
     assert done.exit_code == 1
     assert "was not written by" in done.output and "-m cscm.hook" in done.output
-    assert theirs.read_bytes() == content
+    assert foreign_hook.read_bytes() == content
 
 
 def test_hook_install_fails_outside_of_repository(project):
@@ -140,12 +140,12 @@ def test_push_succeeds_if_hook_fails(project):
 
 def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
     """Each becomes a `cscm.source.pushed` event."""
-    told = []
-    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: told.append(push))
+    posted = []
+    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: posted.append(push))
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     hooks.post("/shop/hello")
-    assert told == []
+    assert posted == []
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\nx {OLD} y {ZERO}\n"))
     hooks.post("/shop/hello")
-    assert told == [(Path("/shop/hello"), NEW, "y"), (Path("/shop/hello"), OLD, "y")]
+    assert posted == [(Path("/shop/hello"), NEW, "y"), (Path("/shop/hello"), OLD, "y")]

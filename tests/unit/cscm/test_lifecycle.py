@@ -39,11 +39,11 @@ def run(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "said", [["--reason", ""], ["--reason", "  "], ["--reason", "x" * 1001], ["--reason", "x", "--by", ""]]
+    "arguments", [["--reason", ""], ["--reason", "  "], ["--reason", "x" * 1001], ["--reason", "x", "--by", ""]]
 )
-def test_decision_command_refuses_blank_reason_or_name(run, said):
+def test_decision_command_refuses_blank_reason_or_name(run, arguments):
     """No flow starts."""
-    ran = run("block", str(ref(1)), *said)
+    ran = run("block", str(ref(1)), *arguments)
 
     assert ran.exit_code == 2 and "write at least 1" in ran.output and run.asked is None
 
@@ -52,14 +52,14 @@ def test_decision_command_refuses_blank_reason_or_name(run, said):
 def test_decision_command_uses_current_user_and_lists_deployments(run, act):
     """The option `--by` overrides the user."""
     ran = RunsFrom(environment="staging", application="hello", address="http://x/\x1b", owner="web")
-    ruled = DecisionResult(ref=ref(1), act=Act(act), by="ann", reason="x", at=NOW, changed=True, running=(ran,))
+    decision = DecisionResult(ref=ref(1), act=Act(act), by="ann", reason="x", at=NOW, changed=True, running=(ran,))
 
-    done = run(act, str(ref(1)), "--reason", "x", result=ruled)
+    done = run(act, str(ref(1)), "--reason", "x", result=decision)
 
     assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "reason": "x", "by": options.user()}
     assert done.output.splitlines()[0] == f"{act}: {ref(1)}"
     assert "  runs from it: hello in staging at http://x/·, of web" in done.output
-    run(act, str(ref(1)), "--reason", "x", "--by", "ann", result=ruled)
+    run(act, str(ref(1)), "--reason", "x", "--by", "ann", result=decision)
     assert run.asked["by"] == "ann"
 
 
@@ -153,10 +153,10 @@ def test_lifecycle_apply_refuses_file_that_is_no_plan(run, tmp_path):
 
 def test_completion_offers_lifecycle_rules_without_their_tests(monkeypatch, tmp_path):
     """Only matching names are offered."""
-    there = tmp_path / "deployments/lifecycle"
-    there.mkdir(parents=True)
+    directory = tmp_path / "deployments/lifecycle"
+    directory.mkdir(parents=True)
     for name in ("nightly", "nightly.tests", "weekly"):
-        (there / f"{name}.yaml").touch()
+        (directory / f"{name}.yaml").touch()
     monkeypatch.setattr(lifecycle, "find_project", lambda: tmp_path)
 
     assert lifecycle._list_rules(None, None, "") == ["nightly", "weekly"]

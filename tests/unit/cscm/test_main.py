@@ -34,7 +34,7 @@ REFUSED = Refused(
     policy="sha256:" + "9" * 64,
     reasons=(Reason(code="scan.high", fact="bad\x1b[31m", remedy="mend it"),),
 )
-SEEN = Observation(
+HEALTHY = Observation(
     at=datetime(2026, 11, 24, tzinfo=UTC),
     environment="staging",
     application="hello",
@@ -46,7 +46,7 @@ SEEN = Observation(
     status="running",
     healthy=True,
 )
-DRIFTED = SEEN.model_copy(update={"deviations": (Deviation(code="c.d", fact="changed\x1b", remedy="deploy again"),)})
+DRIFTED = HEALTHY.model_copy(update={"deviations": (Deviation(code="c.d", fact="changed\x1b", remedy="deploy again"),)})
 
 
 @pytest.fixture
@@ -127,13 +127,13 @@ def test_curate_prints_digest_of_image(run):
 
 def test_monitor_prints_lines_with_remedies(run):
     """The lines say whether each deployment is healthy."""
-    done = run("monitor", result=(SEEN, DRIFTED))
+    done = run("monitor", result=(HEALTHY, DRIFTED))
 
     assert done.exit_code == 0, done.output
     assert "staging" in done.output and "http://127.0.0.1:8080/" in done.output
     assert "c.d" in done.output and "deploy again" in done.output
     assert "\x1b" not in done.output
-    assert len(json.loads(run("monitor", "--json", result=(SEEN, DRIFTED)).output)) == 2
+    assert len(json.loads(run("monitor", "--json", result=(HEALTHY, DRIFTED)).output)) == 2
 
 
 def test_monitor_prints_message_if_nothing_runs(run):

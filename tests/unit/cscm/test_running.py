@@ -95,14 +95,14 @@ def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypat
         await step()
 
     @flow
-    async def whole():
+    async def outer():
         found.append(set(present(present(FlowRunContext.get()).flow_run).tags))
         await within()
 
     monkeypatch.setattr(running, "use_prefect", lambda **_: None)
     monkeypatch.setattr(flow_engine, "TagsContext", TagsContext)  # restored afterwards
-    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(whole=whole))
+    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(outer=outer))
 
-    running.result_of("trial:whole", True)
+    running.result_of("trial:outer", True)
 
     assert found == [{"cscm"}, {"cscm"}, set()]

@@ -207,11 +207,11 @@ def test_same_blob_is_written_once(tmp_path: Path) -> None:
 def test_keep_only_removes_unreferenced_blobs(tmp_path: Path) -> None:
     """Unused blobs take no space after the next start."""
     blobs = Blobs(tmp_path)
-    kept, gone = blobs.add(b"kept"), blobs.add(b"gone")
+    referenced, gone = blobs.add(b"kept"), blobs.add(b"gone")
 
-    blobs.keep_only({kept})
+    blobs.keep_only({referenced})
 
-    assert blobs.path(kept).exists()
+    assert blobs.path(referenced).exists()
     assert not blobs.path(gone).exists()
 
 

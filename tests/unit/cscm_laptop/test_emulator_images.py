@@ -203,17 +203,17 @@ def test_child_image_is_archived_after_its_index() -> None:
 def test_pages_contain_each_item_once_despite_changes() -> None:
     """Items may be added and removed between pages."""
     items = [f"{number:02}" for number in range(10)]
-    seen: list[str] = []
+    listed: list[str] = []
     data: dict[str, Any] = {"maxResults": 3}
     while True:
         found, more = page(items, lambda each: (each,), data, usual=100, most=1000)
-        seen += found
+        listed += found
         if not more:
             break
         data |= more
-        items = [each for each in items if each != found[-1]] + [f"00{len(seen)}"]
+        items = [each for each in items if each != found[-1]] + [f"00{len(listed)}"]
 
-    assert seen == [f"{number:02}" for number in range(10)]
+    assert listed == [f"{number:02}" for number in range(10)]
 
 
 def test_last_page_has_no_token() -> None:

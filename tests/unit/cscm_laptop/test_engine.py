@@ -93,11 +93,11 @@ def test_unsuitable_engine_is_reported_and_left_unchanged(engine, client, tmp_pa
     client()
     monkeypatch.setenv("DOCKER_HOST", engine(CLASSIC))
 
-    with pytest.raises(EngineUnsuitable) as told:
+    with pytest.raises(EngineUnsuitable) as caught:
         ensure_engine(Home(tmp_path, tmp_path / "home"), print)
 
-    assert "20.10.24" in str(told.value)
-    assert "containerd-snapshotter" in str(told.value)
+    assert "20.10.24" in str(caught.value)
+    assert "containerd-snapshotter" in str(caught.value)
     assert not (tmp_path / "home").exists()
 
 
@@ -155,17 +155,17 @@ def test_engine_url_follows_docker_host():
 
 def test_pid_file_of_dead_engine_is_removed(tmp_path):
     """dockerd would take a zombie process for a running engine."""
-    zombie, gone, rubbish = tmp_path / "docker.pid", tmp_path / "gone.pid", tmp_path / "rubbish.pid"
+    zombie, gone, invalid = tmp_path / "docker.pid", tmp_path / "gone.pid", tmp_path / "invalid.pid"
     killed = os.fork() or os._exit(0)
     os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
     zombie.write_text(f"{killed}")
     gone.write_text("4194305\n")
-    rubbish.write_text("?")
+    invalid.write_text("?")
 
-    forget_dead([zombie, gone, rubbish, tmp_path / "missing.pid"])
+    forget_dead([zombie, gone, invalid, tmp_path / "missing.pid"])
 
     os.waitpid(killed, 0)
-    assert list(tmp_path.iterdir()) == [rubbish]
+    assert list(tmp_path.iterdir()) == [invalid]
 
 
 def test_pid_file_of_running_engine_is_kept(tmp_path):

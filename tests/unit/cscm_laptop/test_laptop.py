@@ -75,13 +75,13 @@ def state(tmp_path):
 
 def test_blocks_are_registered_only_after_a_change(home, state):
     """The second `cscm up` does not even import Prefect."""
-    seen: list[LaptopState] = []
+    registered: list[LaptopState] = []
     for offered in (state, state, state.model_copy(update={"storage_key": "arn:other"})):
-        register_changed(offered, home, print, seen.append)
+        register_changed(offered, home, print, registered.append)
     (home.project / "blocks" / "tier.py").write_text("new code")
-    register_changed(seen[-1], home, print, seen.append)
+    register_changed(registered[-1], home, print, registered.append)
 
-    assert [offered.storage_key for offered in seen] == ["arn:s", "arn:other", "arn:other"]
+    assert [offered.storage_key for offered in registered] == ["arn:s", "arn:other", "arn:other"]
 
 
 def test_failed_block_registration_is_repeated(home, state):
@@ -92,10 +92,10 @@ def test_failed_block_registration_is_repeated(home, state):
 
     with pytest.raises(PartFailed):
         register_changed(state, home, print, fails)
-    seen: list[LaptopState] = []
-    register_changed(state, home, print, seen.append)
+    registered: list[LaptopState] = []
+    register_changed(state, home, print, registered.append)
 
-    assert seen == [state]
+    assert registered == [state]
 
 
 def test_state_is_read_back_as_written(home, state):
@@ -126,7 +126,7 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
     definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
     (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
     wanted, sent = prefect_server.deployments_fingerprint(home.project), []
-    said: list[str] = []
+    messages: list[str] = []
     (home.state / "prefect").mkdir()
     write_private(home.state / "prefect" / "deployments.json", json.dumps({"made": wanted}))
 
@@ -138,10 +138,10 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
     monkeypatch.setattr(prefect_server, "prefect_api", lambda *_: ask)
-    laptop._deployments(Profile(), home, said.append)
+    laptop._deployments(Profile(), home, messages.append)
 
     assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
-    assert said == ["work queues: pushes"]
+    assert messages == ["work queues: pushes"]
 
 
 def test_down_stops_only_own_processes(home):
@@ -231,9 +231,9 @@ class _Server(BaseHTTPRequestHandler):
     value = None
 
     def do_GET(self):
-        there = self.path == "/api/variables/name/promotions_frozen" and self.value is not None
-        body = json.dumps({"value": self.value} if there else {"detail": "Variable not found"}).encode()
-        self.send_response(200 if there else 404)
+        exists = self.path == "/api/variables/name/promotions_frozen" and self.value is not None
+        body = json.dumps({"value": self.value} if exists else {"detail": "Variable not found"}).encode()
+        self.send_response(200 if exists else 404)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -243,20 +243,20 @@ class _Server(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (None, ""),
         ("yes please", "promotions are frozen: the variable promotions_frozen does not say by whom"),
         ({"by": "ann", "reason": "holidays", "since": "2026-11-24T12:00:00Z"}, "promotions are frozen by ann since"),
     ],
 )
-def test_status_reports_promotion_freeze(home, monkeypatch, value, told):
+def test_status_reports_promotion_freeze(home, monkeypatch, value, expected):
     """Without the report, stopped promotions would look like a failure."""
     monkeypatch.setattr(_Server, "value", value)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
+        text = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
         server.shutdown()
 
-    assert said.startswith(told) and bool(said) is bool(told)
+    assert text.startswith(expected) and bool(text) is bool(expected)
     assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"

@@ -31,7 +31,7 @@ class Application:
         await send({"type": "http.response.body", "body": b"second"})
 
 
-async def told(app, *parts, delays=(0, 0)):
+async def read_response(app, *parts, delays=(0, 0)):
     """Return the messages that a client gets which sends its body in these parts."""
     request = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
@@ -54,7 +54,7 @@ async def test_other_response_than_503_is_passed_on_unchanged(status):
     """Only 503 means that the same request may succeed a moment later."""
     app = Application(status)
 
-    start, *bodies = await told(app, b"a", b"b")
+    start, *bodies = await read_response(app, b"a", b"b")
 
     assert (start["status"], start["headers"]) == (status, [(b"n", str(status).encode())])
     assert [each["body"] for each in bodies] == [b"first", b"second"]
@@ -65,7 +65,7 @@ async def test_request_is_repeated_unchanged_until_it_succeeds():
     """The client gets only the last response."""
     app = Application(503, 503, 201)
 
-    start, *bodies = await told(app, b"a", b"b")
+    start, *bodies = await read_response(app, b"a", b"b")
 
     assert (start["status"], len(bodies)) == (201, 2)
     assert app.asked == [b"ab"] * 3
@@ -83,7 +83,7 @@ class Raising(Application):
 
 async def test_error_after_suppressed_response_is_suppressed():
     """Otherwise the server would respond with 500."""
-    start, *_ = await told(Raising(503, 200), b"")
+    start, *_ = await read_response(Raising(503, 200), b"")
 
     assert start["status"] == 200
 
@@ -92,14 +92,14 @@ async def test_error_after_suppressed_response_is_suppressed():
 async def test_error_after_final_response_is_raised(statuses):
     """The server logs it."""
     with pytest.raises(OSError, match="locked"):
-        await told(Raising(*statuses), b"")
+        await read_response(Raising(*statuses), b"")
 
 
 async def test_last_response_is_passed_on_after_all_retries():
     """A database that stays locked is reported."""
     app = Application(503, 503, 503)
 
-    start, *_ = await told(app, b"")
+    start, *_ = await read_response(app, b"")
 
     assert (start["status"], len(app.asked)) == (503, 3)
 
@@ -114,30 +114,30 @@ async def receive_nothing():
 
 async def test_disconnect_is_passed_to_application():
     """There is no wait for a client that left."""
-    seen = []
+    received = []
 
     async def app(scope, receive, send):
-        seen.append(await receive())
+        received.append(await receive())
 
     async def receive():
         return {"type": "http.disconnect"}
 
     await patient(app, ())(HTTP, receive, nothing)
 
-    assert seen == [{"type": "http.disconnect"}]
+    assert received == [{"type": "http.disconnect"}]
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
 async def test_other_scopes_than_http_are_passed_on(kind):
     """These are the lifespan and the websocket of the UI."""
-    seen = []
+    calls = []
 
     async def app(*given):
-        seen.append(given)
+        calls.append(given)
 
     await patient(app)({"type": kind}, receive_nothing, nothing)
 
-    assert seen == [({"type": kind}, receive_nothing, nothing)]
+    assert calls == [({"type": kind}, receive_nothing, nothing)]
 
 
 async def test_application_is_created_by_factory_of_environment(monkeypatch):
@@ -162,7 +162,7 @@ async def test_repeated_request_has_whole_body(parts):
     """The body may come in any number of parts."""
     app = Application(503, 200)
 
-    await told(app, *parts)
+    await read_response(app, *parts)
 
     assert app.asked == [b"".join(parts)] * 2
 

@@ -47,10 +47,10 @@ def test_cscm_profile_selects_other_file(tmp_path):
 )
 def test_mistake_in_profile_is_refused_with_its_place(tmp_path, text, part):
     """A misspelled or impossible setting is never ignored."""
-    with pytest.raises(DeclarationInvalid) as told:
+    with pytest.raises(DeclarationInvalid) as caught:
         load_profile(written(tmp_path, text), {})
 
-    assert part in str(told.value)
+    assert part in str(caught.value)
 
 
 def test_upstream_base_is_pinned_by_digest(tmp_path):

@@ -134,12 +134,12 @@ def test_busy_port_error_names_process_and_setting(service, port):
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
-        with pytest.raises(PortBusy) as told:
+        with pytest.raises(PortBusy) as caught:
             service.ensure(print)
 
-    assert f"127.0.0.1:{port}" in str(told.value)
-    assert f"pid {os.getpid()}" in str(told.value)
-    assert "ports.web in the profile" in str(told.value)
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert f"pid {os.getpid()}" in str(caught.value)
+    assert "ports.web in the profile" in str(caught.value)
     assert not service.pid_file.exists()
 
 

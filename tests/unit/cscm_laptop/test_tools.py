@@ -119,13 +119,13 @@ def build(pin: GoPin, directory: Path, progress: Callable[[str], None]) -> Path:
 def test_release_archive_is_downloaded_verified_and_run(boxed: Callable[..., Installer], releases: Releases) -> None:
     """A missing tool is taken from the release of its project."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
-    said: list[str] = []
+    messages: list[str] = []
 
-    tool = boxed({"alpha": pin("alpha")}).ensure(said.append)["alpha"]
+    tool = boxed({"alpha": pin("alpha")}).ensure(messages.append)["alpha"]
 
     assert tool.version == "1.2.0"
     assert tool.run("version", timeout=5).stdout == "tool version 1.2.0\n"
-    assert said[-1] == "alpha: ready"
+    assert messages[-1] == "alpha: ready"
 
 
 def test_release_that_is_a_bare_program_is_downloaded(boxed: Callable[..., Installer], releases: Releases) -> None:
@@ -225,17 +225,17 @@ def test_tool_is_built_if_no_release_is_available(
     if case == "no network":
         document = Pins.model_validate({"releases": "http://127.0.0.1:9", "tools": pins})
         box = Installer(tmp_path / "tools", document, build=build)
-    said: list[str] = []
+    messages: list[str] = []
 
-    tool = box.ensure(said.append)["alpha"]
+    tool = box.ensure(messages.append)["alpha"]
 
     assert tool.version == "1.2.0"
     assert box.report()[0].origin == "go"
-    assert any("no release available" in line for line in said)
+    assert any("no release available" in line for line in messages)
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("says", "message"),
     [
         (None, "Go is not on PATH"),
         ("go version go1.19.8 linux/amd64", r"/go is go1\.19, so"),
@@ -243,7 +243,7 @@ def test_tool_is_built_if_no_release_is_available(
     ],
 )
 def test_go_install_names_required_go_version(
-    says: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    says: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Go of Debian 12 is too old for the tools, and its own error is hard to understand."""
     monkeypatch.setattr(install, "GO_PLACE", str(tmp_path))
@@ -252,7 +252,7 @@ def test_go_install_names_required_go_version(
         (tmp_path / "go").write_text(f"#!/bin/sh\necho '{says}'\n")
         (tmp_path / "go").chmod(0o755)
 
-    with pytest.raises(ToolMissing, match=rf"{told}(.|\n)*Go 1\.21 or later"):
+    with pytest.raises(ToolMissing, match=rf"{message}(.|\n)*Go 1\.21 or later"):
         install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, print)
 
 

@@ -202,17 +202,17 @@ def test_python_range_with_date_or_hash_is_not_compared_as_version() -> None:
 
 def test_ensure_database_builds_starter_if_official_is_unavailable(grype: Tool, small: Path, tmp_path: Path) -> None:
     """Without a network there is still a database to scan with, and it is marked as the starter."""
-    said: list[str] = []
+    messages: list[str] = []
 
-    database = ensure_database(grype, tmp_path / "db", small, progress=said.append)
+    database = ensure_database(grype, tmp_path / "db", small, progress=messages.append)
 
     assert database.kind == "starter"
     assert database.built == datetime(2024, 10, 10, tzinfo=UTC)
     assert database.facts == findings.Database(kind="starter", built=database.built, digest=database.digest)
     assert database.sources["debian"] == datetime(2026, 11, 24, tzinfo=UTC)
     assert read_database(tmp_path / "db") == database
-    assert "no official vulnerability database: unable to reach the server" in said
-    assert any("starter" in line for line in said)
+    assert "no official vulnerability database: unable to reach the server" in messages
+    assert any("starter" in line for line in messages)
     assert grype_environment(tmp_path / "db")["GRYPE_DB_VALIDATE_AGE"] == "false"
 
 
@@ -231,10 +231,10 @@ def test_official_database_replaces_starter(grype: Tool, official: str, small: P
 def test_official_database_stays_if_update_fails(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
     """An outage must not replace a database by an older one unnoticed."""
     before = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
-    said: list[str] = []
+    messages: list[str] = []
 
-    assert ensure_database(grype, tmp_path / "db", small, progress=said.append) == before
-    assert "stays" in said[-1]
+    assert ensure_database(grype, tmp_path / "db", small, progress=messages.append) == before
+    assert "stays" in messages[-1]
 
 
 def test_killed_import_keeps_previous_database(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize(
-    ("distribution", "known"),
+    ("distribution", "expected"),
     [
         (("debian", "12", "bookworm"), True),
         (("debian", "12", ""), True),
@@ -345,14 +345,14 @@ def systems(grype: Tool, small: Path, tmp_path_factory: pytest.TempPathFactory) 
     ids=str,
 )
 def test_knows_distribution_that_database_has_data_for(
-    systems: Path, distribution: tuple[str, ...], known: bool
+    systems: Path, distribution: tuple[str, ...], expected: bool
 ) -> None:
     """The lookup uses name, version and codename as grype does, and answers no in doubt."""
     name, version, codename, *channels = distribution
 
     asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
 
-    assert has_distribution(systems, asked) is known
+    assert has_distribution(systems, asked) is expected
 
 
 def test_knows_raises_if_there_is_no_database(tmp_path: Path) -> None:

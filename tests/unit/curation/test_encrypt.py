@@ -77,8 +77,8 @@ class World:
         return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted, lambda: NOW)
 
     def records(self) -> tuple[EncryptionRecord, ...]:
-        known = encryption_records(self.evidence().verified(self.image, TierName.CURATION))
-        return tuple(each.value for each in known)
+        found = encryption_records(self.evidence().verified(self.image, TierName.CURATION))
+        return tuple(each.value for each in found)
 
     def run(self, classification: Classification = Classification.CONFIDENTIAL, **settings: Any) -> EncryptedImage:
         source = Source(path=".", repository="apps", revision="b" * 40, dirty=False)

@@ -34,11 +34,11 @@ def image(world, make):
     facts = read_release_facts(CURATED, curation, lambda ref: (), ())
     record(evaluate(facts, RELEASE), facts, curation, make.noon)
 
-    def rescan(report=None, later=timedelta(days=1), told=None, bases=(), layers=lambda ref: ()):
+    def rescan(report=None, later=timedelta(days=1), reported=None, bases=(), layers=lambda ref: ()):
         world.now = make.noon + later
-        found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, told)
-        given, ruled = report or present(found.last.report).value, read_base_decisions(bases, curation)
-        return conclude(found, given, curation, world.ecr, layers, bases, ruled, lambda: world.now)
+        found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, reported)
+        given, decisions = report or present(found.last.report).value, read_base_decisions(bases, curation)
+        return conclude(found, given, curation, world.ecr, layers, bases, decisions, lambda: world.now)
 
     return rescan
 
@@ -102,11 +102,11 @@ def test_rescan_reports_change_that_interrupted_run_did_not_report(image, make):
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
     first = image(refused)
 
-    again = image(told=make.noon)
+    again = image(reported=make.noon)
     assert (first.signed, again.signed) == (True, False) and again.news == first.news
     assert (again.change.before, again.change.after) == (True, False)
-    for told in (make.noon + timedelta(days=1), None):
-        late = image(told=told)
+    for reported in (make.noon + timedelta(days=1), None):
+        late = image(reported=reported)
         assert (late.change, late.news) == (None, None), (
             "a run that told it, or of which nobody knows, is not said again"
         )
@@ -118,46 +118,49 @@ def test_change_keeps_its_number_over_repeated_verdicts(image, make):
     first = image(make.report(refused, at=make.noon + timedelta(days=1)))
     more = make.report(refused, make.finding("low", id="CVE-2"), at=make.noon + timedelta(days=2))
 
-    again = image(more, timedelta(days=2), told=make.noon)
+    again = image(more, timedelta(days=2), reported=make.noon)
 
     assert again.signed and again.news == first.news
     hour = timedelta(days=2, hours=1)
-    later = image(make.report(make.finding("high", id="CVE-3"), refused, at=make.noon + hour), hour, told=make.noon)
+    later = image(make.report(make.finding("high", id="CVE-3"), refused, at=make.noon + hour), hour, reported=make.noon)
     assert (later.news.before, later.news.after) == (True, False), (
         "whoever heard nothing of it hears of the whole change"
     )
     assert later.news.since != first.news.since
-    better = image(make.report(at=make.noon + timedelta(days=3)), timedelta(days=3), told=make.noon)
+    better = image(make.report(at=make.noon + timedelta(days=3)), timedelta(days=3), reported=make.noon)
     assert better.change is None and (better.news.before, better.news.after) == (False, True)
     assert better.news.since != first.news.since
 
 
 def test_reversed_verdict_is_reported_after_interrupted_run(image, make):
     """The run ended between the second change and its event."""
-    image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)), told=make.noon)
-    back = image(make.report(at=make.noon + timedelta(days=2)), timedelta(days=2), told=make.noon)
+    image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)), reported=make.noon)
+    back = image(make.report(at=make.noon + timedelta(days=2)), timedelta(days=2), reported=make.noon)
     more = make.report(make.finding("low"), at=make.noon + timedelta(days=3))
 
-    for found in (image(None, timedelta(days=2, hours=1), told=make.noon), image(more, timedelta(days=3), make.noon)):
+    for found in (
+        image(None, timedelta(days=2, hours=1), reported=make.noon),
+        image(more, timedelta(days=3), make.noon),
+    ):
         assert (found.change, found.news) == (None, back.news)
         assert (found.news.before, found.news.after) == (False, True)
-    assert image(None, timedelta(days=4), told=make.noon + timedelta(days=3)).news is None
+    assert image(None, timedelta(days=4), reported=make.noon + timedelta(days=3)).news is None
 
 
-@pytest.mark.parametrize(("told", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])
-def test_new_report_is_compared_with_last_reported_one(image, world, make, told, found):
+@pytest.mark.parametrize(("reported", "found"), [(0, 0), (1, 1), (2, 2), (-1, 0)])
+def test_new_report_is_compared_with_last_reported_one(image, world, make, reported, found):
     """For an image younger than the last report, this is its first report."""
     for days in (1, 2):
         findings = [make.finding("low", id=f"CVE-2026-{number}") for number in range(days)]
         image(make.report(*findings, at=make.noon + timedelta(days=days)), timedelta(days=days))
 
     curation = world.store(TierName.CURATION)
-    kept = read_evidence(
-        CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=told)
+    evidence = read_evidence(
+        CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, make.noon + timedelta(days=reported)
     )
 
-    assert len(present(kept.last_reported.report).value.findings) == found
-    assert len(present(kept.last.report).value.findings) == 2
+    assert len(present(evidence.last_reported.report).value.findings) == found
+    assert len(present(evidence.last.report).value.findings) == 2
 
 
 def test_block_and_unblock_of_base_change_verdict(image, world, make):

@@ -152,8 +152,8 @@ def test_same_scan_is_not_repeated(scanned, make, world):
 def test_changed_scanner_or_database_rescans_existing_sbom(scanned, make, world, version, database, days):
     """The image and its contents are the same."""
     scanned(make.report(sbom=make.digest_of(CONTENT)))
-    known = Database(kind="official", built=make.noon - timedelta(days=1), digest=database)
-    newer = make.report(make.finding(), sbom=make.digest_of(CONTENT), database=known, scanner_version=version)
+    official = Database(kind="official", built=make.noon - timedelta(days=1), digest=database)
+    newer = make.report(make.finding(), sbom=make.digest_of(CONTENT), database=official, scanner_version=version)
     (image, found), tools = scanned(newer, now=make.noon + timedelta(days=days))
 
     assert tools.asked == [] and tools.scanned == [SBOMS.record]

@@ -46,7 +46,7 @@ def copier(world):
 
 
 @pytest.fixture
-def kept(world, make, copier):
+def store_image(world, make, copier):
     """Return a function that admits and stores the offered image, or other content."""
 
     def run(content=IMAGE, **options):
@@ -72,9 +72,9 @@ def evidence_of(world):
     return world.registry.referrers(CURATED)
 
 
-def test_store_copies_digest_to_immutable_tag(kept, world, copier, make):
+def test_store_copies_digest_to_immutable_tag(store_image, world, copier, make):
     """The repository is immutable and encrypted with the tier's key."""
-    stored = kept()
+    stored = store_image()
 
     assert isinstance(stored, StoredImage)
     assert (stored.ref, stored.tag, stored.source) == (CURATED, TAG, make.source())
@@ -83,35 +83,35 @@ def test_store_copies_digest_to_immutable_tag(kept, world, copier, make):
     assert world.ecr.encryption("curated/hello") == ("KMS", "alias/k")
 
 
-def test_store_counts_every_blob(kept):
+def test_store_counts_every_blob(store_image):
     """The blobs are the configuration and the layers."""
-    stored = kept()
+    stored = store_image()
 
     assert (stored.blobs, stored.size) == (2, sum(map(len, IMAGE.blobs)))
 
 
-def test_store_copies_evidence_of_development(kept, world):
+def test_store_copies_evidence_of_development(store_image, world):
     """The bytes are the same, so the signatures still verify."""
-    kept()
+    store_image()
 
     found = world.store(TierName.CURATION).verified(CURATED, TierName.DEVELOPMENT)
     assert [e.predicate_type for e in found] == [PROVENANCE]
 
 
-def test_store_attaches_intake_verdict(kept, world):
+def test_store_attaches_intake_verdict(store_image, world):
     """Curation signs it about the offered image."""
-    kept()
+    store_image()
 
     (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
     assert present(last_verdict([found], Gate.INTAKE, REF.digest)).value.passed
 
 
-def test_stored_image_with_verdict_is_not_stored_again(kept, copier, world):
+def test_stored_image_with_verdict_is_not_stored_again(store_image, copier, world):
     """The verdict proves that every byte was verified, so they are not read again."""
-    first = kept()
+    first = store_image()
     world.registry.damage("curated/hello", LAYER)
-    again = kept()
+    again = store_image()
 
     (verdict,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert len(copier.copies) == 1
@@ -119,18 +119,18 @@ def test_stored_image_with_verdict_is_not_stored_again(kept, copier, world):
     assert again == first.model_copy(update={"proven": again.proven})
 
 
-def test_fresh_store_reads_every_byte_again(kept, world):
+def test_fresh_store_reads_every_byte_again(store_image, world):
     """The option ignores an existing verdict."""
-    kept()
-    assert kept(force=True).proven is None
+    store_image()
+    assert store_image(force=True).proven is None
 
     world.registry.damage("curated/hello", LAYER)
     with pytest.raises(ImageDamaged):
-        kept(force=True)
+        store_image(force=True)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_copied_image_without_verdict_is_verified(kept, copier, world, damaged):
+def test_copied_image_without_verdict_is_verified(store_image, copier, world, damaged):
     """An interrupted run leaves an image without a verdict."""
     world.ecr.ensure_repository("curated/hello", immutable=True, key="alias/k")
     world.registry.put("curated/hello", IMAGE, TAG)
@@ -138,47 +138,47 @@ def test_copied_image_without_verdict_is_verified(kept, copier, world, damaged):
         world.registry.damage("curated/hello", LAYER)
 
     with pytest.raises(ImageDamaged) if damaged else nullcontext():
-        assert kept().proven is None
+        assert store_image().proven is None
     assert copier.copies == []
 
 
-def test_verdict_of_missing_image_is_no_proof(kept, copier, world):
+def test_verdict_of_missing_image_is_no_proof(store_image, copier, world):
     """Evidence may outlive its image, so the image is copied and read again."""
-    kept()
+    store_image()
     world.registry.remove(CURATED)
-    assert kept().proven is None and len(copier.copies) == 2
+    assert store_image().proven is None and len(copier.copies) == 2
 
     world.registry.remove(CURATED)
     copier.damaged = LAYER
     with pytest.raises(ImageDamaged):
-        kept()
+        store_image()
 
 
 @pytest.mark.parametrize("blob", [CONFIG, LAYER])
-def test_damaged_blob_stops_store_before_verdict(kept, copier, world, blob):
+def test_damaged_blob_stops_store_before_verdict(store_image, copier, world, blob):
     """A damaged image must not have a verdict that admits it."""
     copier.damaged = blob
 
     with pytest.raises(ImageDamaged):
-        kept()
+        store_image()
     assert evidence_of(world) == ()
 
 
-def test_store_without_copy_permission_leaves_nothing(kept, copier, world):
+def test_store_without_copy_permission_leaves_nothing(store_image, copier, world):
     """There is neither evidence nor verdict."""
     copier.error = AccessDenied("no\nno")
 
     with pytest.raises(AccessDenied):
-        kept()
+        store_image()
     assert evidence_of(world) == ()
 
 
-def test_store_refuses_repository_with_mutable_tags(kept, copier, world):
+def test_store_refuses_repository_with_mutable_tags(store_image, copier, world):
     """Somebody created it before; the error has the command that fixes it."""
     world.ecr.ensure_repository("curated/hello", immutable=False, key=None)
 
     with pytest.raises(SettingInvalid, match="put-image-tag-mutability --repository-name curated/hello"):
-        kept()
+        store_image()
     assert copier.copies == [] and evidence_of(world) == ()
 
 
@@ -207,10 +207,10 @@ def test_invalid_manifest_counts_as_damaged(world, manifest):
         read_blobs(CURATED.with_digest(digest), world.registry)
 
 
-def test_index_is_not_copied(kept, copier):
+def test_index_is_not_copied(store_image, copier):
     """A copy would include the parts of the index, even archived ones."""
     with pytest.raises(ImageDamaged, match="dev/hello"):
-        kept(Content.index([IMAGE]))
+        store_image(Content.index([IMAGE]))
     assert copier.copies == []
 
 

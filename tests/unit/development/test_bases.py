@@ -32,8 +32,8 @@ class Bases:
     def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, gate=Gate.RELEASE):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         now = self.make.noon + timedelta(seconds=after)
-        said = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
-        self.world.store(signer).attach(ref, SUMMARY, said.predicate(), now)
+        statement = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
+        self.world.store(signer).attach(ref, SUMMARY, statement.predicate(), now)
 
     def resolve(self, name, declared=()):
         store = self.world.store(TierName.DEVELOPMENT)

@@ -56,7 +56,7 @@ class Reader:
 class World:
     """A builder and base resolver that record their calls."""
 
-    known: ClassVar = {"buildx": "0.30"}
+    tool_versions: ClassVar = {"buildx": "0.30"}
     size = FETCHED // 2 + 1
     images = (ImageRef(repository="dev/hello", digest=OFFERED), ImageRef(repository="dev/hello", digest=OTHER))
 
@@ -97,7 +97,7 @@ class World:
         return b"{}"
 
     def versions(self):
-        return self.known
+        return self.tool_versions
 
     def resolve(self, reference, declared):
         name = reference.removeprefix("docker.io/").removesuffix(":latest")
@@ -127,7 +127,7 @@ def project(tmp_path, make, world, monkeypatch):
         world = World()
         world.more = more
         if versions:
-            monkeypatch.setattr(World, "known", versions)
+            monkeypatch.setattr(World, "tool_versions", versions)
         if fail:
             monkeypatch.setattr(world, "build", fail)
         place = tmp_path / str(next(numbers))
@@ -141,7 +141,7 @@ def project(tmp_path, make, world, monkeypatch):
                 **({} if declaration is None else {DECLARATION: declaration}),
             },
         )
-        workshop = BuildPorts(
+        ports = BuildPorts(
             builder=world,
             reader=Reader(),
             bases=world,
@@ -154,7 +154,7 @@ def project(tmp_path, make, world, monkeypatch):
             now=lambda: make.noon,
             version="0.1.0",
         )
-        return build(snapshot, workshop, "run1", force=force), world
+        return build(snapshot, ports, "run1", force=force), world
 
     return run
 
@@ -255,9 +255,9 @@ def test_provenance_follows_slsa_and_contains_declaration(project, make):
     """With SLSA v1 provenance, every tier can work from the digest alone."""
     built, _ = project("FROM docker.io/python:3\n", dirty=True)
 
-    said = provenance(built, make.manifest()).predicate()
+    predicate = provenance(built, make.manifest()).predicate()
 
-    definition, details = said["buildDefinition"], said["runDetails"]
+    definition, details = predicate["buildDefinition"], predicate["runDetails"]
     assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
     assert MANIFEST.validate_python(definition["externalParameters"]["declaration"]) == make.manifest()
     assert definition["internalParameters"]["uncurated"] == ["library/python:3"]
@@ -300,9 +300,9 @@ def test_build_fetches_declared_urls_and_records_them(project, make):
     assert world.fetched == [(URL, FILE)] and world.contents == {URL: ["a"]}
     assert built.materials[-1] == Material(name=URL, digest=FILE, curated=False)
     assert built.uncurated == ()
-    said = provenance(built, manifest)
-    assert (FILE, URL) not in said.materials and (BASE, "curated/base/python") in said.materials
-    assert said.build_definition.resolved_dependencies[-1].uri == URL
+    statement = provenance(built, manifest)
+    assert (FILE, URL) not in statement.materials and (BASE, "curated/base/python") in statement.materials
+    assert statement.build_definition.resolved_dependencies[-1].uri == URL
 
 
 def test_fetched_files_share_timeout_and_size_allowance(project, make):

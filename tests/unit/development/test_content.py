@@ -21,9 +21,9 @@ def checked(make):
 
     def run(contents=..., declared=None, **changes):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
-        seen = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
+        found = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
-        return check_content(lambda: seen, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search)
+        return check_content(lambda: found, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search)
 
     return run
 
@@ -40,7 +40,7 @@ def test_content_check_passes_matching_image_with_measurements(checked):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"platform": "linux/arm64"}, "It is of linux/arm64, and linux/amd64 is declared."),
         ({"platform": ""}, "It is of , and linux/amd64 is declared."),
@@ -64,19 +64,19 @@ def test_content_check_passes_matching_image_with_measurements(checked):
     ],
     ids=str,
 )
-def test_content_check_fails_each_deviation_with_its_reason(checked, changes, said):
+def test_content_check_fails_each_deviation_with_its_reason(checked, changes, reason):
     """Each deviation gives one sentence."""
     result = checked(**changes)
 
-    assert result.failed == (said,)
+    assert result.failed == (reason,)
     assert result.outcome is Outcome.FAILED
 
 
 def test_content_check_omits_programs_if_image_has_scripts_only(checked):
     """Scripts run on every platform that has their interpreter."""
-    said = checked(programs=0).passed
+    passed = checked(programs=0).passed
 
-    assert len(said) == 3 and not any("program" in each for each in said)
+    assert len(passed) == 3 and not any("program" in each for each in passed)
 
 
 def test_content_check_reports_all_failures_and_truncates_lists(checked):
@@ -85,8 +85,8 @@ def test_content_check_reports_all_failures_and_truncates_lists(checked):
     result = checked(platform="x", size=11 * MIB, more_rights=many, foreign=many)
 
     assert len(result.failed) == 4 and result.passed == ()
-    for said, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):
-        assert what in said and "/019" in said and "/020" not in said
+    for reason, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):
+        assert what in reason and "/019" in reason and "/020" not in reason
 
 
 def test_content_check_is_not_made_on_other_digest(checked, make):

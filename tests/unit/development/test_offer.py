@@ -95,11 +95,11 @@ def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
     pusher = Pusher()
     first = offered(world, make, tested, pusher)
     proof = Proof(evidence=first.evidence, since=make.noon)
-    known = tested.model_copy(
+    proven_image = tested.model_copy(
         update={"built": make.built(proven=proof), "known": tuple(required("service")), "proven": proof}
     )
 
-    again = offered(world, make, known, pusher)
+    again = offered(world, make, proven_image, pusher)
 
     assert len(pusher.pushed) == 1
     assert len(world.registry.refs("dev/hello")) == len(first.evidence)

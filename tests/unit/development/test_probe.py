@@ -55,7 +55,7 @@ def run(**changes) -> Run:
         networks={},
         published=(),
     )
-    seen = {
+    observed = {
         "answer": Answer(True, 0.2),
         "again": "",
         "listeners": (Listener(address="0.0.0.0", port=8080),),
@@ -65,7 +65,7 @@ def run(**changes) -> Run:
         "logs": Logs("listening\n", ""),
         "changes": (),
     }
-    return Run(**{**seen, **changes})
+    return Run(**{**observed, **changes})
 
 
 @pytest.mark.parametrize(("code", "failed"), [(0, False), (143, False), (1, True), (137, True), (2, True)])
@@ -204,7 +204,7 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         (
             {"answer": Answer(False, 0.1, "it ended with status 2"), "processes": (), "listeners": ()},
@@ -229,9 +229,9 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
     ],
     ids=["it ended", "another port", "loopback", "nowhere", "not well"],
 )
-def test_probe_explains_why_service_was_not_ready(changes, told):
+def test_probe_explains_why_service_was_not_ready(changes, reason):
     """The reason lists the ports and the last output, but no output that may hold a secret."""
-    for secret, expected in ((False, told), (True, told.replace(" It last said: listening", ""))):
+    for secret, expected in ((False, reason), (True, reason.replace(" It last said: listening", ""))):
         found = Findings()
 
         probing._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
@@ -351,11 +351,11 @@ TAKEN = "the free space fell by more than 1 MiB since it began"
 @pytest.mark.parametrize("check", [probing.probe, probing.run_tests])
 def test_check_is_not_made_if_host_disk_is_taken_or_unreadable(check, found):
     """This is no failure of the application, and the containers are removed all the same."""
-    engine, seen = MemoryEngine(), chain([""], repeat(found))
+    engine, answers = MemoryEngine(), chain([""], repeat(found))
     engine.add("image")
 
     def look():
-        if isinstance(now := next(seen), OSError):
+        if isinstance(now := next(answers), OSError):
             raise now
         return now
 
@@ -420,7 +420,7 @@ def test_known_runner_records_number_of_tests():
 
 
 @pytest.mark.parametrize(
-    ("content", "shown", "failed"),
+    ("content", "shows_tests", "failed"),
     [
         (b"<testsuite><testcase/></testsuite>", True, None),
         (b"<testsuite><testcase><error/></testcase></testsuite>", False, "tells of 1 failed tests"),
@@ -428,11 +428,11 @@ def test_known_runner_records_number_of_tests():
         (None, False, "there is no report at /report.xml (test.report)"),
     ],
 )
-def test_declared_report_decides_test_result(content, shown, failed):
+def test_declared_report_decides_test_result(content, shows_tests, failed):
     """The report is read from the ended container; without it the tests fail, whatever they printed."""
     result = result_of(declared(report="/report.xml"), files={} if content is None else {"/report.xml": content})
 
-    assert result.shows_tests is shown
+    assert result.shows_tests is shows_tests
     assert bool(result.failed) is bool(failed) and all(failed in each for each in result.failed)
 
 

@@ -25,37 +25,39 @@ def review(at: str, check: str = "secrets") -> Review:
 
 def test_reviewed_finding_becomes_warning_with_reason():
     """The evidence shows what was let through and why."""
-    seen = apply_reviews(result("a_test.go:2: Secret Keyword"), [review("a_test.go:2")])
+    reviewed = apply_reviews(result("a_test.go:2: Secret Keyword"), [review("a_test.go:2")])
 
-    assert seen.outcome is Outcome.WARNED
-    assert seen.warned == ("a_test.go:2: Secret Keyword, which was reviewed: known to the test alone",)
+    assert reviewed.outcome is Outcome.WARNED
+    assert reviewed.warned == ("a_test.go:2: Secret Keyword, which was reviewed: known to the test alone",)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "finding",
     ["a_test.go:27: Secret Keyword", "a_test.go:3: Secret Keyword", "b/a_test.go:2: Secret Keyword", "a_test.go:2 odd"],
 )
-def test_finding_at_other_place_still_fails(told):
+def test_finding_at_other_place_still_fails(finding):
     """This includes a line number with the same first digits, another line, another file and another format."""
-    seen = apply_reviews(result(told), [review("a_test.go:2")])
+    reviewed = apply_reviews(result(finding), [review("a_test.go:2")])
 
-    assert seen.failed == (told,)
-    assert seen.warned == ("a_test.go:2 was reviewed, and there is nothing to be found there",)
+    assert reviewed.failed == (finding,)
+    assert reviewed.warned == ("a_test.go:2 was reviewed, and there is nothing to be found there",)
 
 
 def test_review_matches_path_with_blanks_and_commas():
     """The place of a finding ends at its first colon and space; a reviewed place has no other colon."""
-    seen = apply_reviews(result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")])
+    reviewed = apply_reviews(
+        result("a b,c.go:2: Secret Keyword: x", "a: b.go:2: Secret Keyword"), [review("a b,c.go:2")]
+    )
 
-    assert seen.failed == ("a: b.go:2: Secret Keyword",)
-    assert seen.warned == ("a b,c.go:2: Secret Keyword: x, which was reviewed: known to the test alone",)
+    assert reviewed.failed == ("a: b.go:2: Secret Keyword",)
+    assert reviewed.warned == ("a b,c.go:2: Secret Keyword: x, which was reviewed: known to the test alone",)
 
 
 def test_review_applies_to_one_check_only():
     """A finding that is no secret may still be dangerous code."""
-    seen = apply_reviews(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])
+    reviewed = apply_reviews(result("a.py:2: high: eval (B307)", check=Check.SOURCE), [review("a.py:2")])
 
-    assert seen.outcome is Outcome.FAILED
+    assert reviewed.outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("at", ["a_test.go", "a_test.go:", "a_test.go:0", ":2", "a:b:2", "*"])

@@ -8,7 +8,7 @@ from supply_chain.development.tested import judge_tests
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "",
         "\n  \n",
@@ -29,13 +29,13 @@ from supply_chain.development.tested import judge_tests
         "No tests executed!\n",
     ],
 )
-def test_nothing_tested_recognizes_output_of_empty_runs(said):
+def test_nothing_tested_recognizes_output_of_empty_runs(output):
     """Each of these runs ends with exit status 0."""
-    assert has_no_tests(said)
+    assert has_no_tests(output)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "test_a (tests.T) ... ok\n\n-----\nRan 1 test in 0.001s\n\nOK\n",
         "Ran 3 tests in 0.001s\n\nOK (skipped=1)\n",
@@ -54,9 +54,9 @@ def test_nothing_tested_recognizes_output_of_empty_runs(said):
         "all is well\n",
     ],
 )
-def test_nothing_tested_accepts_output_of_real_or_unknown_runs(said):
+def test_nothing_tested_accepts_output_of_real_or_unknown_runs(output):
     """An unknown runner gets the benefit of the doubt."""
-    assert not has_no_tests(said)
+    assert not has_no_tests(output)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
 
 
 @pytest.mark.parametrize(
-    ("command", "output", "path", "report", "shown", "nothing", "failed"),
+    ("command", "output", "path", "report", "ran", "nothing", "failed"),
     [
         (PYTEST, "12 passed in 0.1s", None, None, True, False, False),
         (PYTEST, "no tests ran in 0.1s", None, None, False, True, False),
@@ -216,12 +216,17 @@ PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
         (PYTEST, "12 passed in 0.1s", "/r.xml", b"1..1\nnot ok 1\n", False, False, True),
     ],
 )
-def test_judge_tests_decides_by_report_or_runner_summary(command, output, path, report, shown, nothing, failed):
+def test_judge_tests_decides_by_report_or_runner_summary(command, output, path, report, ran, nothing, failed):
     """A declared report has precedence over the output; a missing report or a reported failure fails the run."""
     found = judge_tests(command, output, path, report, None)
 
+<<<<<<< HEAD
     assert (found.proven, found.nothing, bool(found.failed)) == (shown, nothing, failed)
     assert found.proven or found.nothing or found.failed or found.why
+=======
+    assert (found.shown, found.nothing, bool(found.failed)) == (ran, nothing, failed)
+    assert found.shown or found.nothing or found.failed or found.why
+>>>>>>> names-unit
 
 
 SIZE = 3 * 1024 * 1024

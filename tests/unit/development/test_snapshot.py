@@ -283,9 +283,9 @@ def test_content_digest_covers_path_mode_and_content():
 
 def test_blob_id_equals_git_blob_id():
     """The result is compared with `git hash-object`."""
-    said = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True).stdout
+    output = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True).stdout
 
-    assert blob_id(b"hello\n") == said.decode().strip()
+    assert blob_id(b"hello\n") == output.decode().strip()
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def test_test_limits_number_of_reported_findings(make, run):
 
     tested = {each.check: each for each in run(*planned(make, many, few)).checks}
 
-    told = (*sentences[:-2], "and 2 more")
-    assert (tested[Check.SECRETS].failed, tested[Check.SECRETS].warned) == (told, told)
+    expected = (*sentences[:-2], "and 2 more")
+    assert (tested[Check.SECRETS].failed, tested[Check.SECRETS].warned) == (expected, expected)
     assert tested[Check.PROBE] == few
 
 

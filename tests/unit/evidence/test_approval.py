@@ -27,17 +27,17 @@ def approval(decision="approved", hour=0, **changes):
     return Approval(**{**values, **changes})
 
 
-def evidence(*said):
+def evidence(*approvals):
     return [
         VerifiedStatement(
             digest=DIGEST, repository=WHERE.repository, statement=about(WHERE, APPROVAL, each), signer="execution"
         )
-        for each in (a if isinstance(a, dict) else a.predicate() for a in said)
+        for each in (a if isinstance(a, dict) else a.predicate() for a in approvals)
     ]
 
 
-def decided(*said):
-    last = last_approval(evidence(*said), "production", DIGEST)
+def decided(*approvals):
+    last = last_approval(evidence(*approvals), "production", DIGEST)
     return last and last.value.decision
 
 
@@ -93,10 +93,10 @@ def test_new_decision_gets_later_time_than_earlier_one():
     """Clocks of machines differ; a decision with an earlier time would not count."""
     before = evidence(approval(hour=3), approval(hour=9, environment="staging"))
 
-    said = to_sign(approval("denied"), before, sent=False)
-    assert said is not None
+    signed = to_sign(approval("denied"), before, sent=False)
+    assert signed is not None
 
-    assert NOON + timedelta(hours=3) < said.decided < NOON + timedelta(hours=4)
+    assert NOON + timedelta(hours=3) < signed.decided < NOON + timedelta(hours=4)
     assert to_sign(approval(), [], sent=False) == approval()
     assert present(to_sign(approval(), evidence(approval()), sent=False)).decided > NOON
 
@@ -118,11 +118,11 @@ def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
     """The clocks of the form and of the signer may differ by five minutes."""
     no = approval("denied", minutes / 60, by="Bob")
 
-    said = to_sign(approval(), evidence(no), sent=True)
-    assert said is not None
+    signed = to_sign(approval(), evidence(no), sent=True)
+    assert signed is not None
 
-    assert said.decided <= NOON and decided(no, said) == decided_last
-    assert to_sign(approval(), evidence(no, said), sent=True) is None
+    assert signed.decided <= NOON and decided(no, signed) == decided_last
+    assert to_sign(approval(), evidence(no, signed), sent=True) is None
     assert to_sign(approval(), evidence(approval(hour=minutes / 60, by="Bob")), sent=True) == approval()
 
 

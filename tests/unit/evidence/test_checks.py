@@ -26,8 +26,8 @@ IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 LATER = NOON + timedelta(microseconds=1)
 
 
-def evidence(said, kind=TEST_RESULT):
-    predicate = said.predicate() if isinstance(said, CheckResult) else said
+def evidence(content, kind=TEST_RESULT):
+    predicate = content.predicate() if isinstance(content, CheckResult) else content
     statement = about(IMAGE, kind, predicate)
     return VerifiedStatement(
         digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development"
@@ -46,7 +46,7 @@ def test_check_table_lists_required_checks_per_kind():
 
 
 @pytest.mark.parametrize(
-    ("said", "outcome"),
+    ("results", "outcome"),
     [
         ({"passed": ("a",)}, Outcome.PASSED),
         ({"passed": ("a",), "warned": ("b",)}, Outcome.WARNED),
@@ -55,9 +55,9 @@ def test_check_table_lists_required_checks_per_kind():
         ({"passed": ()}, Outcome.WARNED),
     ],
 )
-def test_outcome_is_the_worst_result(make, said, outcome):
+def test_outcome_is_the_worst_result(make, results, outcome):
     """A check that examined nothing has not passed."""
-    assert make.check(Check.TESTS, **said).outcome is outcome
+    assert make.check(Check.TESTS, **results).outcome is outcome
 
 
 @pytest.mark.parametrize("which", Check)
@@ -100,10 +100,10 @@ def test_unreadable_check_result_is_invalid_evidence():
         newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
 
 
-@pytest.mark.parametrize("said", [{"passed": ("a",)}, {"warned": ("a",)}], ids=str)
-def test_check_without_failure_counts_as_passed_before(said):
+@pytest.mark.parametrize("results", [{"passed": ("a",)}, {"warned": ("a",)}], ids=str)
+def test_check_without_failure_counts_as_passed_before(results):
     """A result with warnings need not be repeated."""
-    result = check(Check.TESTS, tools={"pytest": "9"}, **said)
+    result = check(Check.TESTS, tools={"pytest": "9"}, **results)
     made = evidence(result)
 
     assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == SignedValue(result, NOON, made)
@@ -137,7 +137,7 @@ def test_check_with_other_tools_does_not_count_as_passed_before(tools):
     assert passed_before(Check.TESTS, [made], tools) is None
 
 
-SHOWN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
+TESTS_RAN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ SHOWN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
     [
         (Check.TESTS, {}, True),
         (Check.TESTS, {"passed": ("a",), "warned": ("b",)}, True),
-        (Check.PROBE, {"details": SHOWN}, False),
+        (Check.PROBE, {"details": TESTS_RAN}, False),
         (Check.TESTS, {"details": {TESTED: {"shown": False}}}, False),
         (Check.TESTS, {"details": {TESTED: {"shown": "yes"}}}, False),
         (Check.TESTS, {"details": {TESTED: "shown"}}, False),

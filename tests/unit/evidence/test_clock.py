@@ -49,14 +49,14 @@ def test_made_at_is_none_without_valid_time(kind):
     assert made_at(about(IMAGE, kind, {"timeVerified": "2026-11-25", "created": "soon", "cscm": None})) is None
 
 
-@pytest.mark.parametrize("said", [AT, "20261124T120000+0000", NOON.timestamp()])
-def test_made_at_reads_every_time_format(said):
+@pytest.mark.parametrize("text", [AT, "20261124T120000+0000", NOON.timestamp()])
+def test_made_at_reads_every_time_format(text):
     """Each format is one that some reader accepts as a time."""
-    assert made_at(about(IMAGE, SUMMARY, {"timeVerified": said})) == NOON
+    assert made_at(about(IMAGE, SUMMARY, {"timeVerified": text})) == NOON
 
 
 @pytest.mark.parametrize(
-    ("said", "at"),
+    ("value", "at"),
     [
         (AT, NOON),
         ("2026-11-24T12:00:00Z", NOON),
@@ -68,9 +68,9 @@ def test_made_at_reads_every_time_format(said):
         (None, None),
     ],
 )
-def test_signed_time_accepts_only_text_with_time_zone(said, at):
+def test_signed_time_accepts_only_text_with_time_zone(value, at):
     """A number may have another meaning."""
-    assert signed_time(about(IMAGE, SUMMARY, {"timeVerified": said})) == at
+    assert signed_time(about(IMAGE, SUMMARY, {"timeVerified": value})) == at
     assert signed_time(about(IMAGE, SUMMARY, {})) is None
 
 

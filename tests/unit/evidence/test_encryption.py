@@ -38,8 +38,8 @@ def evidence(predicate, kind=ENCRYPTION):
 
 def test_encryption_record_is_read_back():
     """The wrapped key becomes bytes again."""
-    (said,) = encryption_records([evidence(RECORD)])
-    record = said.value
+    (found,) = encryption_records([evidence(RECORD)])
+    record = found.value
 
     assert record.encrypted_copy is not None and record.encrypted_copy.wrapped == b"key"
     assert EncryptionRecord.model_validate(record.predicate()) == record

@@ -116,10 +116,10 @@ def test_content_that_is_no_bundle_is_not_read(content):
 
 def test_oversized_bundle_is_not_parsed(monkeypatch):
     """Everyone with push access can attach content that would take gigabytes of memory."""
-    rubbish = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
+    oversized = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
     monkeypatch.setattr(_Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
 
-    assert envelope_in(rubbish) is None
+    assert envelope_in(oversized) is None
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))

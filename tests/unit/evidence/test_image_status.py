@@ -30,13 +30,13 @@ PLACE = ImageRef(repository="evidence/lifecycle/hello", digest=IMAGE.digest)
 def say(world, make):
     """Return a function that signs a decision `at` seconds after noon, as `signer`, without any check."""
 
-    def said(act, at=0, signer=TierName.LIFECYCLE, change=None):
+    def sign(act, at=0, signer=TierName.LIFECYCLE, change=None):
         when = make.noon + timedelta(seconds=at)
         predicate = {"act": act, "by": "ann", "reason": "CVE-2026-1", "at": when.isoformat(), **(change or {})}
-        told = {k: v for k, v in predicate.items() if v is not None}
-        return world.store(signer).attach(PLACE, LIFECYCLE, told, when)
+        signed = {k: v for k, v in predicate.items() if v is not None}
+        return world.store(signer).attach(PLACE, LIFECYCLE, signed, when)
 
-    return said
+    return sign
 
 
 @pytest.fixture
@@ -74,10 +74,16 @@ def test_signed_decision_sets_image_status_for_every_tier(world, decide, stands,
     for tier in TierName:
         found = stands(tier)
         other = {"block": found.hold, "hold": found.block}[name]
-        ruling = getattr(found, name)
-        assert (ruling.act, ruling.by, ruling.reason, ruling.at, other) == (act, "ann", "CVE-2026-1", make.noon, None)
-        assert str(ruling) == "by ann on 2026-11-24 12:00 UTC: CVE-2026-1"
-        assert ruling.rule == "", "a person decided it"
+        decision = getattr(found, name)
+        assert (decision.act, decision.by, decision.reason, decision.at, other) == (
+            act,
+            "ann",
+            "CVE-2026-1",
+            make.noon,
+            None,
+        )
+        assert str(decision) == "by ann on 2026-11-24 12:00 UTC: CVE-2026-1"
+        assert decision.rule == "", "a person decided it"
 
 
 def test_decision_of_a_rule_names_the_rule(decide, stands):
@@ -251,11 +257,11 @@ def test_decision_of_the_future_raises(world, say, stands, make):
 def test_reading_status_without_lifecycle_key_raises(world, say):
     """Every block would look like a statement of an unknown signer."""
     say(Act.BLOCK)
-    whole = world.store(TierName.CURATION)
-    trusted = {name: key for name, key in whole.trusted.items() if name is not TierName.LIFECYCLE}
+    store = world.store(TierName.CURATION)
+    trusted = {name: key for name, key in store.trusted.items() if name is not TierName.LIFECYCLE}
 
     with pytest.raises(SettingInvalid, match=r"The curation tier trusts no key of the lifecycle"):
-        read_image_status(IMAGE, EvidenceStore(whole.tier, whole.referrers, whole.signer, trusted, whole.now))
+        read_image_status(IMAGE, EvidenceStore(store.tier, store.referrers, store.signer, trusted, store.now))
 
 
 def test_reading_status_fetches_only_lifecycle_statements(world, say, monkeypatch):

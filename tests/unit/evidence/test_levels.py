@@ -12,10 +12,10 @@ REF = ImageRef(repository="curated/hello", digest=f"sha256:{'1' * 64}")
 
 
 def built(make, builder, **source):
-    said = make.provenance()
-    said["runDetails"]["builder"]["id"] = builder
-    said["buildDefinition"]["externalParameters"]["source"].update(source)
-    return Provenance.model_validate(said)
+    predicate = make.provenance()
+    predicate["runDetails"]["builder"]["id"] = builder
+    predicate["buildDefinition"]["externalParameters"]["source"].update(source)
+    return Provenance.model_validate(predicate)
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_refusal_states_failed_in_place_of_level(make):
     no = [{"code": "x", "fact": "f", "remedy": "r"}]
     common = {"notes": (), "inputs": (), "levels": ("SLSA_BUILD_LEVEL_2",), "now": make.noon}
     for reasons, levels in (((), ("SLSA_BUILD_LEVEL_2",)), (no, ("FAILED",))):
-        said = summary(REF, Gate.RELEASE, f"sha256:{'9' * 64}", reasons=reasons, **common)
-        assert (said.verified_levels, said.slsa_version) == (levels, "1.2")
+        statement = summary(REF, Gate.RELEASE, f"sha256:{'9' * 64}", reasons=reasons, **common)
+        assert (statement.verified_levels, statement.slsa_version) == (levels, "1.2")

@@ -26,14 +26,14 @@ def test_provenance_is_read_back_unchanged(make):
     """Null values of the declaration and a base remain too."""
     built = make.built(materials=(CURATED, OTHER), uncurated=(OTHER.name,), base=CURATED)
     manifest = make.manifest(limits={"medium": None, "critical": 3})
-    said = provenance(built, manifest)
+    statement = provenance(built, manifest)
 
-    read = Provenance.model_validate(said.predicate())
+    read = Provenance.model_validate(statement.predicate())
 
-    assert read == said
+    assert read == statement
     assert (read.manifest, read.source, read.uncurated) == (manifest, built.source, (OTHER.name,))
     assert read.materials == ((CURATED.digest, CURATED.name), (OTHER.digest, OTHER.name))
-    assert said.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
+    assert statement.predicate()["buildDefinition"]["internalParameters"]["base"] == CURATED.name
 
 
 def test_dependency_without_uri_has_no_uri_field(make):
@@ -51,10 +51,10 @@ def test_fetched_file_has_uri_and_is_no_image_material(make):
     """The gates do not look for a base image of a fetched file."""
     url = "https://files.example/tool.tar.gz"
     fetched = Material(name=url, digest="sha256:" + "3" * 64, curated=False)
-    said = provenance(make.built(materials=(CURATED, fetched)), make.manifest())
+    statement = provenance(make.built(materials=(CURATED, fetched)), make.manifest())
 
-    assert said.materials == ((CURATED.digest, CURATED.name),)
-    *_, image, file = said.predicate()["buildDefinition"]["resolvedDependencies"]
+    assert statement.materials == ((CURATED.digest, CURATED.name),)
+    *_, image, file = statement.predicate()["buildDefinition"]["resolvedDependencies"]
     assert image == {"name": CURATED.name, "digest": {"sha256": "1" * 64}, "annotations": {"curated": True}}
     assert file == {"name": url, "uri": url, "digest": {"sha256": "3" * 64}}
 
@@ -65,8 +65,8 @@ def test_hosted_builder_has_its_own_id(make, hosted, builder):
     built = make.built(hosted=hosted)
 
     assert provenance(built, make.manifest()).run_details.builder.id == builder
-    said = signed(provenance(built, make.manifest()).predicate())
-    assert not is_of(said, make.built(hosted=not hosted), make.manifest())
+    statement = signed(provenance(built, make.manifest()).predicate())
+    assert not is_of(statement, make.built(hosted=not hosted), make.manifest())
 
 
 @pytest.mark.parametrize(
@@ -145,16 +145,16 @@ def test_last_provenance_raises_if_newest_is_unreadable(make, part):
 )
 def test_provenance_with_invalid_image_name_or_digest_raises(make, name, digest):
     """Otherwise each reader of the image would fail in its own way."""
-    said = provenance(make.built(), make.manifest()).predicate()
-    said["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
+    predicate = provenance(make.built(), make.manifest()).predicate()
+    predicate["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
 
     with pytest.raises(EvidenceInvalid):
-        last_provenance([signed(said)])
+        last_provenance([signed(predicate)])
 
 
 def test_provenance_accepts_non_image_dependency_without_sha256(make):
     """SLSA names sources by commit, for example."""
-    said = provenance(make.built(), make.manifest()).predicate()
-    said["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
+    predicate = provenance(make.built(), make.manifest()).predicate()
+    predicate["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
 
-    assert present(last_provenance([signed(said)])).materials == ()
+    assert present(last_provenance([signed(predicate)])).materials == ()

@@ -24,8 +24,8 @@ def evidence(digit, attached=None):
     )
 
 
-def result(*, at=NOON, **said):
-    statement = about(IMAGE, TEST_RESULT, {"cscm": {"interval": {"finished": at.isoformat()}}, **said})
+def result(*, at=NOON, **fields):
+    statement = about(IMAGE, TEST_RESULT, {"cscm": {"interval": {"finished": at.isoformat()}}, **fields})
     return evidence("c").model_copy(update={"statement": statement})
 
 
@@ -84,12 +84,12 @@ def test_evidence_error_is_cut_to_500_characters():
 
 def test_proof_names_evidence_and_oldest_time():
     """The evidence keeps its order."""
-    known = [evidence("1", NOON), evidence("2", NOON - timedelta(days=1)), evidence("3", NOON + timedelta(days=1))]
+    statements = [evidence("1", NOON), evidence("2", NOON - timedelta(days=1)), evidence("3", NOON + timedelta(days=1))]
 
-    found = proof(known)
+    found = proof(statements)
     assert found is not None
 
-    assert found.evidence == tuple(e.digest for e in known)
+    assert found.evidence == tuple(e.digest for e in statements)
     assert found.since == NOON - timedelta(days=1)
 
 

@@ -216,14 +216,14 @@ def test_sbom_tells_its_location_and_generator(world, make, signed):
 def test_examination_of_another_version_does_not_count(world, make, signed):
     """An older examination did not look for everything."""
     predicate = make.sbom(world.registry, REF, "openssl")
-    for number, (said, found) in enumerate(
+    for number, (examination, found) in enumerate(
         (
             ({"distribution": {"id": "debian"}}, Examination(distribution=Identity(id="debian"))),
             ({"version": "0"}, None),
             (None, None),
         )
     ):
-        evidence = signed({**predicate, "examination": said}, f"2026-11-24T12:00:0{number}+00:00")
+        evidence = signed({**predicate, "examination": examination}, f"2026-11-24T12:00:0{number}+00:00")
         assert present(last_listed(evidence[-1:])).examination == found
 
 

@@ -27,8 +27,8 @@ def soak(**changes):
     return Soak(**{**values, **changes})
 
 
-def evidence(said):
-    statement = about(WHERE, SOAK, said.predicate())
+def evidence(signed):
+    statement = about(WHERE, SOAK, signed.predicate())
     return VerifiedStatement(digest=DIGEST, repository=WHERE.repository, statement=statement, signer="execution")
 
 

@@ -170,8 +170,8 @@ def test_unverified_bundle_in_evidence_repository_raises(world, store, make, pla
     assert store.read(subject, SUMMARY).evidence == (), "of another type nothing is there"
 
     keys = {**store.trusted, TierName.LIFECYCLE: store.trusted[TierName.LIFECYCLE] + before.public}
-    (said,) = replace(store, trusted=keys).read(subject).evidence
-    assert said.signer is TierName.LIFECYCLE
+    (statement,) = replace(store, trusted=keys).read(subject).evidence
+    assert statement.signer is TierName.LIFECYCLE
 
 
 def test_valid_referrers_give_no_note(world, store, make):
@@ -232,14 +232,14 @@ def test_unreadable_bundle_is_not_treated_as_missing(world, make):
         store.read(IMAGE)
 
 
-RUBBISH = st.one_of(
+BUNDLES = st.one_of(
     st.binary(max_size=100),
     st.sampled_from(["stranger", "other image", "again", "again, otherwise"]),
 )
 
 
-@given(st.lists(st.tuples(RUBBISH, st.dictionaries(st.sampled_from([CREATED, "x"]), st.text())), max_size=6))
-def test_bundles_of_other_signers_never_change_the_evidence(rubbish):
+@given(st.lists(st.tuples(BUNDLES, st.dictionaries(st.sampled_from([CREATED, "x"]), st.text())), max_size=6))
+def test_bundles_of_other_signers_never_change_the_evidence(bundles):
     """The rule holds for any content and any annotation."""
     world, stranger = World(Odd()), EcdsaSigner()
     store = world.store(DEV)
@@ -252,7 +252,7 @@ def test_bundles_of_other_signers_never_change_the_evidence(rubbish):
         "again": genuine,
         "again, otherwise": json.dumps(json.loads(genuine), sort_keys=True).encode(),
     }
-    for content, annotations in rubbish:
+    for content, annotations in bundles:
         attached(world, made.get(content, content) if content != b"broken" else b"", {**NOTES, **annotations})
 
     assert [e.predicate for e in store.verified(IMAGE, DEV)] == [{"result": "FAILED"}]

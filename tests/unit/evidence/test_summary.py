@@ -18,8 +18,8 @@ REASON = {"code": "scan.high", "fact": "f", "remedy": "r"}
 
 def verdict(yes=True, at=NOON, gate=Gate.RELEASE, ref=IMAGE):
     reasons = [] if yes else [REASON]
-    said = summary(ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
-    return said.predicate()
+    statement = summary(ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    return statement.predicate()
 
 
 def signed(predicate, kind=SUMMARY):

@@ -26,7 +26,7 @@ class Stage:
     """An engine with a running deployment behind a reverse proxy that records its steps."""
 
     def __init__(self, make, monkeypatch):
-        self.engine, self.make, self.said = MemoryEngine(), make, []
+        self.engine, self.make, self.events = MemoryEngine(), make, []
         self.engine.add(digest=REF.digest)
         self.reverse_proxy = self.engine.container("reverse_proxy")
         self.old = self.engine.container(
@@ -45,7 +45,7 @@ class Stage:
             return self.reverse_proxy
 
         def finish(_, wait):
-            self.said.append("its last requests are waited for")
+            self.events.append("its last requests are waited for")
             wait(1)
 
         return SimpleNamespace(
@@ -80,24 +80,24 @@ def test_deployment_is_recorded_as_soon_as_it_serves(stage):
 
     def recorded(deployment):
         assert stage.serves == deployment.container[:12] and stage.left == [stage.old.image, REF.digest]
-        stage.said.append("recorded")
+        stage.events.append("recorded")
         return deployment.model_copy(update={"requests": 7})
 
     assert stage.deploy(recorded).requests == 7
-    assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
+    assert stage.events == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
 
 
 def test_deployment_cancelled_while_draining_is_already_recorded(stage):
     """Only the new container is left."""
 
     def wait(seconds):
-        if stage.said:
+        if stage.events:
             raise Cancelled("The run was cancelled while it waited.")
 
     with pytest.raises(Cancelled):
-        stage.deploy(lambda deployment: stage.said.append("recorded"), wait)
+        stage.deploy(lambda deployment: stage.events.append("recorded"), wait)
 
-    assert stage.said == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
+    assert stage.events == ["recorded", "its last requests are waited for"] and stage.left == [REF.digest]
 
 
 def test_deploy_retries_failed_recording_without_new_container(stage):
@@ -122,9 +122,9 @@ def test_refused_before_switch_keeps_previous_container(stage):
         raise DeploymentFailed("it was blocked meanwhile")
 
     with pytest.raises(DeploymentFailed, match="blocked"):
-        stage.deploy(stage.said.append, may_serve=may_serve)
+        stage.deploy(stage.events.append, may_serve=may_serve)
 
-    assert stage.said == [] and stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
+    assert stage.events == [] and stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
 
 
 @pytest.mark.parametrize("without", ["may_serve", "recorded"])

@@ -109,7 +109,7 @@ def test_environment_can_require_shown_tests(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "said"),
+    ("text", "error", "message"),
     [
         ("after: staging", SettingInvalid, "production requires a soak in staging, which has no `soak`"),
         ("after: stagign", SettingInvalid, "There is no environment 'stagign'"),
@@ -117,13 +117,13 @@ def test_environment_can_require_shown_tests(tmp_path):
         ("after: acceptance\nsoak: 1h", SettingInvalid, "requires a soak in itself: "),
     ],
 )
-def test_unreachable_environment_is_refused(tmp_path, text, error, said):
+def test_unreachable_environment_is_refused(tmp_path, text, error, message):
     """An environment whose `after` cannot be fulfilled would never get an image."""
     write(tmp_path, "acceptance", "after: production\nsoak: 1h" if "acceptance" in text else "")
     write(tmp_path, "staging", "")
     write(tmp_path, "production", text)
 
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         read_environments(tmp_path)
 
 

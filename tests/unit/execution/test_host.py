@@ -34,7 +34,7 @@ def codes(found):
 
 
 @pytest.mark.parametrize(
-    ("reached", "code", "told"),
+    ("reached", "code", "text"),
     [
         ({"privileged": True}, "host.privileged", "is privileged"),
         ({"capabilities": ("SYS_ADMIN", "SYS_PTRACE")}, "host.capabilities", "SYS_ADMIN, SYS_PTRACE"),
@@ -44,12 +44,12 @@ def codes(found):
         ({"unconfined": ("seccomp=unconfined",)}, "host.unconfined", "seccomp=unconfined"),
     ],
 )
-def test_host_access_is_reported_unless_image_is_listed_agent(reached, code, told):
+def test_host_access_is_reported_unless_image_is_listed_agent(reached, code, text):
     """An agent is identified by the digest of its image, because anyone can use its name."""
     found = judge_accesses([access(**reached)], OURS, ())
 
     assert codes(found) == [code]
-    assert told in found[0][1][0].fact and "agent, which nobody deployed" in found[0][1][0].fact
+    assert text in found[0][1][0].fact and "agent, which nobody deployed" in found[0][1][0].fact
     assert judge_accesses([access(**reached, image=AGENT)], OURS, {AGENT}) == ()
     assert judge_accesses([access(**reached, container=OWN)], OURS, ()) == (), "what is wrong with it is drift"
 
@@ -169,18 +169,18 @@ def test_read_host_covers_all_containers(engine):
     deployed = EXPECTED.model_copy(update={"container": own, "reverse_proxy": reverse_proxy})
     engine.done = [(7, action(container=own)), (9, action("attach", "", container=reverse_proxy))]
 
-    seen = look(engine, [deployed])
+    host = look(engine, [deployed])
 
-    ((only,),) = (seen.observations,)
+    ((only,),) = (host.observations,)
     assert (only.host, only.environment, only.name, only.application) == ("laptop", "", "stranger", "")
     assert [each.code for each in only.deviations] == ["host.privileged"]
-    assert {container: [each.code for each in found] for container, found in seen.entered.items()} == {
+    assert {container: [each.code for each in found] for container, found in host.entered.items()} == {
         own: ["drift.exec", "drift.attached"],
     }  # fmt: skip
-    assert "the reverse proxy of hello in staging" in seen.entered[own][1].fact
-    reported, *_ = add_entries([observation(container=own)], seen.entered)
+    assert "the reverse proxy of hello in staging" in host.entered[own][1].fact
+    reported, *_ = add_entries([observation(container=own)], host.entered)
     assert [each.code for each in reported.deviations] == ["drift.exec", "drift.attached"]
-    assert seen.last == 9
+    assert host.last == 9
     assert look(engine, [deployed], after=9).entered == {}, "reported once"
     assert look(engine, [deployed], agents=[{"image": OTHER, "reason": "backup"}]).observations == ()
 
@@ -189,10 +189,10 @@ def test_read_host_reports_lost_engine_history_without_drift(engine):
     """Actions may have been missed, but none is known."""
     engine.done = [(9, action(container=STRANGER))]
 
-    seen = look(engine, after=8)
+    host = look(engine, after=8)
 
-    assert [each.code for one in seen.observations for each in one.deviations] == [UNWATCHED]
-    assert list_drifts(seen.observations) == ()
+    assert [each.code for one in host.observations for each in one.deviations] == [UNWATCHED]
+    assert list_drifts(host.observations) == ()
     assert look(engine, after=9).observations == ()
 
 

@@ -60,8 +60,8 @@ IMAGE = LocalImage(
 WELL = DeploymentState(container=CONTAINER, image=IMAGE, changes=(), reverse_proxy=REVERSE_PROXY, trouble="")
 
 
-def codes(seen: DeploymentState) -> list[str]:
-    return [deviation.code for deviation in compare(EXPECTED, seen)]
+def codes(state: DeploymentState) -> list[str]:
+    return [deviation.code for deviation in compare(EXPECTED, state)]
 
 
 def with_container(**changes) -> DeploymentState:
@@ -137,7 +137,7 @@ def test_files_changed_outside_writable_paths_are_drift():
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "state",
     [
         DeploymentState(CONTAINER, IMAGE, (), None, ""),
         with_reverse_proxy(status="exited"),
@@ -146,9 +146,9 @@ def test_files_changed_outside_writable_paths_are_drift():
         with_reverse_proxy(published=()),
     ],
 )
-def test_changed_reverse_proxy_is_drift(seen):
+def test_changed_reverse_proxy_is_drift(state):
     """It may be missing, stopped, another image, or have other rights or another address."""
-    assert codes(seen) == ["drift.reverse-proxy"]
+    assert codes(state) == ["drift.reverse-proxy"]
 
 
 def test_all_deviations_are_reported_at_once():
@@ -162,9 +162,9 @@ def test_all_deviations_are_reported_at_once():
 
 def test_deviation_omits_values_of_settings():
     """Facts go to logs and events, so they only name variables."""
-    seen = with_container(environment={"PATH": "/bin", "GREETING": "hunter2"})
+    state = with_container(environment={"PATH": "/bin", "GREETING": "hunter2"})
 
-    assert all("hunter2" not in deviation.fact for deviation in compare(EXPECTED, seen))
+    assert all("hunter2" not in deviation.fact for deviation in compare(EXPECTED, state))
 
 
 def test_each_deviation_has_remedy():
@@ -239,7 +239,7 @@ class Host:
         self.expected.append(EXPECTED.model_copy(update={**about, **ids, **changes}))
         return self.expected[-1]
 
-    def seen(self, *environments, application=None):
+    def observe(self, *environments, application=None):
         return monitor(self.engine, self.expected, environments or (STAGING, PRODUCTION), lambda: NOON, application)
 
 
@@ -248,7 +248,7 @@ def host(port):
     return Host(port)
 
 
-def told(observations):
+def codes_by_name(observations):
     return [(each.name, [deviation.code for deviation in each.deviations]) for each in observations]
 
 
@@ -256,10 +256,10 @@ def test_monitor_observes_each_healthy_deployment(host):
     """The observation has the running digest, the start time and the address."""
     one, other = host.deployed(), host.deployed("shop", PRODUCTION)
 
-    first, second = host.seen()
+    first, second = host.observe()
 
     running = host.engine.inspect(one.container)
-    assert told((first, second)) == [(one.name, []), (other.name, [])]
+    assert codes_by_name((first, second)) == [(one.name, []), (other.name, [])]
     assert first == Observation(
         at=NOON,
         environment="staging",
@@ -280,9 +280,9 @@ def test_monitor_reports_ended_container_with_exit_code(host):
     """It counts as not running even if the address answers."""
     host.deployed(program=Program(status=3))
 
-    (observation,) = host.seen()
+    (observation,) = host.observe()
 
-    assert told([observation]) == [("staging-hello-1", ["drift.stopped"])]
+    assert codes_by_name([observation]) == [("staging-hello-1", ["drift.stopped"])]
     assert (observation.status, observation.exit_code, observation.running) == ("exited", 3, "")
     assert observation.healthy
 
@@ -293,9 +293,11 @@ def test_monitor_reports_missing_container_and_reverse_proxy(host):
     for container in (deployed.container, deployed.reverse_proxy):
         host.engine.remove(container)
 
-    (observation,) = host.seen()
+    (observation,) = host.observe()
 
-    assert told([observation]) == [(deployed.name, ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"])]
+    assert codes_by_name([observation]) == [
+        (deployed.name, ["drift.missing", "drift.reverse-proxy", "drift.unhealthy"])
+    ]
     assert (observation.status, observation.exit_code, observation.running) == ("missing", None, "")
     assert (observation.container, observation.wanted) == (deployed.container, deployed.digest)
     assert not observation.healthy
@@ -314,7 +316,7 @@ def test_monitor_reports_drift_if_container_has_too_many_changes(host, monkeypat
     monkeypatch.setattr(host.engine, "changes", too_many)
     host.deployed("shop")
 
-    assert told(host.seen()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
+    assert codes_by_name(host.observe()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
 def test_monitor_reports_files_changed_in_container(host):
@@ -322,7 +324,7 @@ def test_monitor_reports_files_changed_in_container(host):
     host.deployed(program=Program(changes=(Change(kind="added", path="/usr/bin/nc"),)))
     host.deployed("shop")
 
-    assert told(host.seen()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
+    assert codes_by_name(host.observe()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
 def test_monitor_skips_command_check_if_image_is_gone(host):
@@ -330,11 +332,11 @@ def test_monitor_skips_command_check_if_image_is_gone(host):
     deployed = host.deployed()
     changed = {"command": ("/bin/sh",), "restarts": 2}
     host.engine.held[deployed.container] = host.engine.inspect(deployed.container).model_copy(update=changed)
-    (before,) = host.seen()
+    (before,) = host.observe()
     del host.engine.images[deployed.digest]
-    (after,) = host.seen()
+    (after,) = host.observe()
 
-    assert told([before, after]) == [
+    assert codes_by_name([before, after]) == [
         (deployed.name, ["drift.restarts", "drift.command"]),
         (deployed.name, ["drift.restarts"]),
     ]
@@ -352,7 +354,7 @@ def test_monitor_reports_container_removed_meanwhile_as_missing(host):
 
     host.engine = Going(**vars(host.engine))
 
-    assert told(host.seen()) == [(deployed.name, ["drift.missing"])]
+    assert codes_by_name(host.observe()) == [(deployed.name, ["drift.missing"])]
 
 
 @pytest.mark.parametrize(
@@ -370,13 +372,13 @@ def test_monitor_reports_foreign_container_once(host, spec):
     host.deployed()
     stranger = host.engine.container("nobody's", **spec)
 
-    _, observation = host.seen()
+    _, observation = host.observe()
 
-    assert told([observation]) == [("nobody's", ["drift.foreign"])]
+    assert codes_by_name([observation]) == [("nobody's", ["drift.foreign"])]
     assert (observation.environment, observation.application, observation.wanted) == ("staging", "", "")
     assert (observation.container, observation.status, observation.running) == (stranger.id, "created", "")
     host.engine.start("nobody's")
-    assert host.seen()[1].running == stranger.image
+    assert host.observe()[1].running == stranger.image
 
 
 def test_monitor_ignores_containers_outside_given_environments(host):
@@ -385,8 +387,8 @@ def test_monitor_ignores_containers_outside_given_environments(host):
     host.engine.container("elsewhere", labels={ENVIRONMENT: "production"}, network=PRODUCTION.network)
     host.engine.container("unrelated")
 
-    assert [each.name for each in host.seen(STAGING)] == ["staging-hello-1"]
-    assert [each.name for each in host.seen()] == ["staging-hello-1", "elsewhere"]
+    assert [each.name for each in host.observe(STAGING)] == ["staging-hello-1"]
+    assert [each.name for each in host.observe()] == ["staging-hello-1", "elsewhere"]
 
 
 def test_monitor_of_one_application_sees_foreign_containers_with_its_label(host):
@@ -396,7 +398,7 @@ def test_monitor_of_one_application_sees_foreign_containers_with_its_label(host)
         host.engine.container(name, labels={ENVIRONMENT: "staging", APPLICATION: application})
     host.engine.container("nobody's", network=STAGING.network)
 
-    assert [each.name for each in host.seen(application="hello")] == ["staging-hello-1", "left"]
+    assert [each.name for each in host.observe(application="hello")] == ["staging-hello-1", "left"]
 
 
 def test_monitor_ignores_containers_of_other_supply_chain(host):
@@ -406,7 +408,7 @@ def test_monitor_ignores_containers_of_other_supply_chain(host):
     other.container("theirs", labels={ENVIRONMENT: "staging"}, network=STAGING.network)
     host.engine = host.engine.owned("ours")
 
-    assert host.seen() == ()
+    assert host.observe() == ()
 
 
 def test_monitor_fails_if_engine_is_unavailable():
@@ -438,13 +440,13 @@ def observed(name, environment="staging", application=""):
 def test_settled_leaves_out_application_being_deployed(under_way, left):
     """Its previous deployment and its new, not yet recorded containers are left out."""
     name = container_name("staging", "team/hello", DIGEST, 2)
-    seen = {
+    observations = {
         "own": observed("staging-any-name", application="team/hello"),
         "stranger": observed(name),
         "of parts": observed(name.replace(short(DIGEST), "proxy")),
     }
 
-    assert drop_deploying(tuple(seen.values()), under_way) == tuple(seen[each] for each in left)
+    assert drop_deploying(tuple(observations.values()), under_way) == tuple(observations[each] for each in left)
 
 
 def test_settled_keeps_observations_of_other_deployments():

@@ -36,8 +36,10 @@ def test_record_contains_deployment_and_its_time(deployed, world, make):
     """The format is stable; the proof of an unchanged deployment is not part of it."""
     deployment = deployed(SECOND, previous="staging-hello-0", ready_seconds=0.5)
 
-    told = deployment.model_dump(mode="json", exclude={"proven"})
-    assert json.dumps(_predicate(world)) == json.dumps({"deployedAt": "2026-11-24T12:00:00+00:00", "deployment": told})
+    fields = deployment.model_dump(mode="json", exclude={"proven"})
+    assert json.dumps(_predicate(world)) == json.dumps(
+        {"deployedAt": "2026-11-24T12:00:00+00:00", "deployment": fields}
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,8 +49,8 @@ def test_record_of_other_version_is_readable(deployed, expected, world, make, ch
     """Another version may know more or fewer keys."""
     deployed(SECOND)
     predicate = {**_predicate(world), "more": 1}
-    known = {**predicate["deployment"], "name": "later", **change}
-    predicate["deployment"] = {key: value for key, value in known.items() if value is not ...}
+    fields = {**predicate["deployment"], "name": "later", **change}
+    predicate["deployment"] = {key: value for key, value in fields.items() if value is not ...}
     predicate["deployedAt"] = "2026-11-24T12:00:01+00:00"
     world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
 

@@ -75,12 +75,12 @@ class Around:
         manifest = self.make.manifest(**declared)
         verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
         environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
-        site = DeployPorts(
+        ports = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
             released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
         )  # fmt: skip
-        return take_into_service(verdict, environment, site, "run", force=force)
+        return take_into_service(verdict, environment, ports, "run", force=force)
 
 
 @dataclass
@@ -122,18 +122,18 @@ def blocked(world, make):
 
 
 def denied(world, make):
-    said = Approval(
+    approval = Approval(
         environment="staging", digest=REF.digest, decision="denied", by="bob", reason="not today", decided=make.noon
     )
-    world.store(TierName.EXECUTION).attach(WHERE, APPROVAL, said.predicate(), make.noon)
+    world.store(TierName.EXECUTION).attach(WHERE, APPROVAL, approval.predicate(), make.noon)
 
 
 def refused_by_curation(world, make):
     reasons = [{"code": "scan.critical", "fact": "one", "remedy": "mend it"}]
     at = make.noon + timedelta(minutes=1)
-    said = summary(REF, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    statement = summary(REF, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
     world.now = at
-    world.store(TierName.CURATION).attach(REF, SUMMARY, said.predicate(), at)
+    world.store(TierName.CURATION).attach(REF, SUMMARY, statement.predicate(), at)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
 
 @pytest.fixture
-def story(fleet, make):
+def history(fleet, make):
     """A base that was admitted, deployed and later refused, and an image that is built on it."""
     ref = fleet.curated(BASE, "base/python", at=make.noon + timedelta(minutes=1))
     fleet.deploy(ref)
@@ -36,23 +36,23 @@ def story(fleet, make):
     return fleet
 
 
-def test_explain_lists_events_by_signed_time(story, make):
+def test_explain_lists_events_by_signed_time(history, make):
     """Each event has its signer and the location of its evidence."""
-    (told,) = explain(BASE, story.inventory)
+    (explanation,) = explain(BASE, history.inventory)
 
-    at = [moment.at for moment in told.timeline if moment.at]
+    at = [moment.at for moment in explanation.timeline if moment.at]
     assert at == sorted(at)
-    said = [(moment.what, moment.by) for moment in told.timeline]
-    assert ("pushed to curated/base/python as v1", "") in said
-    assert ("built", "development") in said and ("signed", "curation") in said
-    assert ("its source's dependencies scanned", "development") in said and ("scanned", "curation") in said
-    assert said.index(("admitted at the release gate", "curation")) < said.index(
+    events = [(moment.what, moment.by) for moment in explanation.timeline]
+    assert ("pushed to curated/base/python as v1", "") in events
+    assert ("built", "development") in events and ("signed", "curation") in events
+    assert ("its source's dependencies scanned", "development") in events and ("scanned", "curation") in events
+    assert events.index(("admitted at the release gate", "curation")) < events.index(
         ("refused at the release gate: x", "curation")
     )
-    assert said[-2:] == [
+    assert events[-2:] == [
         ("deployed to staging as staging-base/python", "execution"), ("refused at the release gate: x", "curation"),
     ]  # fmt: skip
-    assert all(moment.evidence for moment in told.timeline if moment.by)
+    assert all(moment.evidence for moment in explanation.timeline if moment.by)
 
 
 def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
@@ -62,25 +62,25 @@ def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
         (1, False, ""), (2, False, "production"), (3, True, "staging"), (4, False, "canary"), (5, True, "canary"),
     ):  # fmt: skip
         no = () if yes else [{"code": "x", "fact": f"f{hour}", "remedy": "r"}]
-        said = summary(ref, Gate.DEPLOY, OTHER, reasons=no, notes=(), inputs=(),
-                       now=make.noon + timedelta(hours=hour), environment=environment)  # fmt: skip
-        fleet.say(ref.moved_to("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, said.predicate())
+        refusal = summary(ref, Gate.DEPLOY, OTHER, reasons=no, notes=(), inputs=(),
+                          now=make.noon + timedelta(hours=hour), environment=environment)  # fmt: skip
+        fleet.say(ref.moved_to("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, refusal.predicate())
     fleet.refresh("hello")
 
-    (told,) = explain(ref.digest, fleet.inventory)
+    (explanation,) = explain(ref.digest, fleet.inventory)
 
-    assert [(each.gate_name, each.reasons[0].fact) for each in told.image.refusals] == [
+    assert [(each.gate_name, each.reasons[0].fact) for each in explanation.image.refusals] == [
         ("deploy gate for production", "f2")
     ]
-    assert "admitted at the deploy gate for staging" in [moment.what for moment in told.timeline]
-    assert "deploy gate for production  x" in reports.explanation_lines(told)
+    assert "admitted at the deploy gate for staging" in [moment.what for moment in explanation.timeline]
+    assert "deploy gate for production  x" in reports.explanation_lines(explanation)
 
 
-def test_explain_names_bases_and_images_built_on_them(story):
+def test_explain_names_bases_and_images_built_on_them(history):
     """A base that is no longer in the registry is marked as unknown."""
-    (base,) = explain(BASE[7:19], story.inventory)
+    (base,) = explain(BASE[7:19], history.inventory)
     assert [ref.application for ref in base.built_on_it] == ["hello"]
-    (hello,) = (e for e in explain("a" * 12, story.inventory) if e.image.application == "hello")
+    (hello,) = (e for e in explain("a" * 12, history.inventory) if e.image.application == "hello")
     assert [(b.name, b.known, b.released) for b in hello.built_from] == [
         ("base/python:3", True, False), ("base/old", False, False),
     ]  # fmt: skip
@@ -106,14 +106,14 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
     fleet.remove(ref)
     fleet.refresh()
 
-    (told,) = explain(ref.digest, fleet.inventory)
+    (explanation,) = explain(ref.digest, fleet.inventory)
 
-    said = [moment.what for moment in told.timeline]
-    assert "signed" in said and "deployed to staging as staging-hello" in said
-    assert not any(each.startswith("pushed") for each in said)
-    lines = reports.explanation_lines(told).splitlines()
+    events = [moment.what for moment in explanation.timeline]
+    assert "signed" in events and "deployed to staging as staging-hello" in events
+    assert not any(each.startswith("pushed") for each in events)
+    lines = reports.explanation_lines(explanation).splitlines()
     assert "  state     released, gone from the registry" in lines and "  size      —" in lines
-    row = reports.image_row(told.image)
+    row = reports.image_row(explanation.image)
     assert (row["state"], row["runs in"]) == ("released, gone from the registry", "staging")
     assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
 
@@ -131,8 +131,8 @@ def test_explain_shows_missing_base_as_unknown(fleet, make):
         "laptop", [HostContainer(container="f1", name="reverse_proxy", digest=BASE, running=True)], make.noon
     )
 
-    (told,) = explain(above.digest, fleet.inventory)
-    assert [(base.known, base.released) for base in told.built_from] == [(False, False)]
+    (explanation,) = explain(above.digest, fleet.inventory)
+    assert [(base.known, base.released) for base in explanation.built_from] == [(False, False)]
 
 
 def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
@@ -148,7 +148,7 @@ def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
     assert "SBOM      none" in reports.explanation_lines(other)
 
 
-def said_of(fleet, ref):
+def list_events(fleet, ref):
     """Return the events in the history of an image, each with its signer."""
     fleet.refresh()
     (explained,) = explain(ref.digest, fleet.inventory)
@@ -178,7 +178,7 @@ def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer,
     ref = fleet.curated()
     fleet.say(ref.moved_to(evidence_repository(signer, ref.application)), signer, kind, words(ref, make.noon)[kind])
 
-    assert (what, signer) in said_of(fleet, ref)
+    assert (what, signer) in list_events(fleet, ref)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_explain_hides_text_of_decision_signed_by_development(fleet, make, kind,
     ref = fleet.curated()
     fleet.say(ref, TierName.DEVELOPMENT, kind, words(ref, make.noon)[kind])
 
-    assert (what, "development") in said_of(fleet, ref)
+    assert (what, "development") in list_events(fleet, ref)
 
 
 def test_every_predicate_type_has_a_readable_event_name(make):
@@ -211,31 +211,31 @@ def test_every_predicate_type_has_a_readable_event_name(make):
     assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []
 
 
-def test_explain_names_repository_that_has_the_digest(story):
+def test_explain_names_repository_that_has_the_digest(history):
     """A misspelt name is corrected; the name in `dev/` means the same image."""
-    known = next(each.ref for each in story.inventory.images() if each.application == "hello")
+    ref = next(each.ref for each in history.inventory.images() if each.application == "hello")
     with pytest.raises(ImageNotFound, match="curated/hello has it"):
-        explain(f"curated/helo@{known.digest}", story.inventory)
+        explain(f"curated/helo@{ref.digest}", history.inventory)
 
-    assert explain(f"dev/hello@{known.digest}", story.inventory) == explain(str(known), story.inventory)
+    assert explain(f"dev/hello@{ref.digest}", history.inventory) == explain(str(ref), history.inventory)
 
 
-def test_explain_raises_for_unknown_or_short_digest(story):
+def test_explain_raises_for_unknown_or_short_digest(history):
     """The message says where to look."""
     with pytest.raises(ImageNotFound, match="cscm images"):
-        explain("sha256:" + "9" * 64, story.inventory)
+        explain("sha256:" + "9" * 64, history.inventory)
     for little in ("", "a", "a" * 11, "sha256:", "hello"):
         with pytest.raises(DeclarationInvalid, match="12 digits or more"):
-            explain(little, story.inventory)
+            explain(little, history.inventory)
 
 
-def test_explanation_page_is_complete_and_escaped(story, make):
+def test_explanation_page_is_complete_and_escaped(history, make):
     """Names come from outside and must not format the page."""
-    (told,) = explain(BASE, story.inventory)
-    odd = told.image.model_copy(update={"owner": "<b>|me\x1b[31m"})
-    told = told.model_copy(update={"image": odd})
+    (explanation,) = explain(BASE, history.inventory)
+    odd = explanation.image.model_copy(update={"owner": "<b>|me\x1b[31m"})
+    explanation = explanation.model_copy(update={"image": odd})
 
-    page, lines = reports.explanation(told), reports.explanation_lines(told)
+    page, lines = reports.explanation(explanation), reports.explanation_lines(explanation)
 
     for each in (page, lines):
         assert "staging" in each and "not released" not in each and BASE in each
@@ -245,10 +245,10 @@ def test_explanation_page_is_complete_and_escaped(story, make):
     assert "hello" in page.partition("Built on it")[2]
 
 
-def test_image_rows_list_running_then_newest_images(story):
+def test_image_rows_list_running_then_newest_images(history):
     """A page shows only the first of many images."""
-    image = next(each for each in story.inventory.images() if each.application == "hello")
-    running = next(each for each in story.inventory.images() if each.running)
+    image = next(each for each in history.inventory.images() if each.application == "hello")
+    running = next(each for each in history.inventory.images() if each.running)
     later = image.stored.model_copy(update={"pushed_at": image.stored.pushed_at + timedelta(days=9)})
     newer = image.model_copy(update={"owner": "the newer", "stored": later})
 
@@ -256,13 +256,13 @@ def test_image_rows_list_running_then_newest_images(story):
     assert rows == [reports.image_row(each) for each in (running, newer, image)]
 
 
-def test_image_row_shows_state_of_image(story):
+def test_image_row_shows_state_of_image(history):
     """The cells of the image table are text."""
-    rows = {row["application"]: row for row in map(reports.image_row, story.inventory.images())}
+    rows = {row["application"]: row for row in map(reports.image_row, history.inventory.images())}
 
     assert rows["base/python"]["state"] == "refused (x)" and rows["base/python"]["runs in"] == "staging"
     assert rows["hello"]["state"] == "released" and rows["hello"]["runs in"] == "—"
-    image = next(each for each in story.inventory.images() if each.application == "hello")
+    image = next(each for each in history.inventory.images() if each.application == "hello")
     for change, state in (
         ({"held": "by ann: audit"}, "released, held"),
         ({"blocked": "by ann: bad", "held": "by ann"}, "blocked by ann: bad"),

@@ -22,7 +22,7 @@ from supply_chain.model.manifest import Limits
 
 
 @pytest.fixture
-def seen(make):
+def rescanned(make):
     def one(name, **changes):
         number = str(abs(hash(name)) % 10)
         ref = ImageRef(repository=f"curated/{name}", digest="sha256:" + number * 64)
@@ -31,17 +31,17 @@ def seen(make):
     return one
 
 
-def test_exposure_order_starts_with_exploited_in_production(seen, make):
+def test_exposure_order_starts_with_exploited_in_production(rescanned, make):
     """Exploited and running comes next, then running; images that run nowhere come last."""
     exploited = (make.finding(known_exploited=True),)
     order = [
-        seen("first", running=("prod-eu",), in_production=True, exploited=exploited),
-        seen("second", running=("staging",), exploited=exploited),
-        seen("third", running=("prod-eu", "staging"), in_production=True),
-        seen("fourth", running=("staging",), passes=False),
-        seen("fifth", running=("staging",)),
-        seen("sixth", exploited=exploited, passes=False),
-        seen("seventh", exploited=exploited),
+        rescanned("first", running=("prod-eu",), in_production=True, exploited=exploited),
+        rescanned("second", running=("staging",), exploited=exploited),
+        rescanned("third", running=("prod-eu", "staging"), in_production=True),
+        rescanned("fourth", running=("staging",), passes=False),
+        rescanned("fifth", running=("staging",)),
+        rescanned("sixth", exploited=exploited, passes=False),
+        rescanned("seventh", exploited=exploited),
     ]
 
     assert sort_by_exposure(reversed(order)) == tuple(order)
@@ -63,27 +63,29 @@ def test_rescan_report_is_complete_unless_retry_may_help(make):
     )
 
 
-def test_concerned_groups_images_by_application(seen):
+def test_concerned_groups_images_by_application(rescanned):
     """The most exposed image determines the order of applications."""
-    other, two = seen("b", owner="x"), seen("a", owner="y")
-    one = seen("a", owner="y", running=("prod-eu",), in_production=True)
+    other, two = rescanned("b", owner="x"), rescanned("a", owner="y")
+    one = rescanned("a", owner="y", running=("prod-eu",), in_production=True)
 
     first, second = group_by_application(sort_by_exposure([other, two, one]))
     assert [(each.owner, each.application) for each in (first, second)] == [("y", "a"), ("x", "b")]
     assert (first.running, first.refused, second.running) == (("prod-eu",), 0, ())
 
 
-def test_concerned_counts_findings_and_images_of_an_application(seen, make):
+def test_concerned_counts_findings_and_images_of_an_application(rescanned, make):
     """Findings are counted over all images; some counts are of images."""
     one, two = make.finding(id="CVE-1", known_exploited=True), make.finding(id="CVE-2", known_exploited=True)
     rebuild = Rebuild(base="curated/base/python", built_on=make.digest, newest=make.other, findings=("CVE-1",))
     images = [
-        seen("a", running=("staging",), exploited=(one, two), due=(one,), passes=False, rebuild=(rebuild,)),
-        seen("a", running=("production", "staging"), exploited=(one,), worse=(one,), better=(two,), rebuild=(rebuild,)),
+        rescanned("a", running=("staging",), exploited=(one, two), due=(one,), passes=False, rebuild=(rebuild,)),
+        rescanned(
+            "a", running=("production", "staging"), exploited=(one,), worse=(one,), better=(two,), rebuild=(rebuild,)
+        ),
     ]
 
-    (told,) = group_by_application(images)
-    assert (told.exploited, told.images_exploited, told.due, told.worse, told.better, told.refused) == (
+    (group,) = group_by_application(images)
+    assert (group.exploited, group.images_exploited, group.due, group.worse, group.better, group.refused) == (
         3,
         2,
         1,
@@ -91,7 +93,7 @@ def test_concerned_counts_findings_and_images_of_an_application(seen, make):
         1,
         1,
     )
-    assert (told.running, told.rebuild) == (("production", "staging"), ("curated/base/python",))
+    assert (group.running, group.rebuild) == (("production", "staging"), ("curated/base/python",))
 
 
 def test_compare_reports_separates_worse_and_better_findings(make):
@@ -173,7 +175,7 @@ def test_contains_package_matches_name_version_and_url(wanted, carried):
     assert contains_package(packages, ["nothing", wanted]) is carried
 
 
-def test_rebuild_is_proposed_if_newest_base_fixes_a_finding(make, seen):
+def test_rebuild_is_proposed_if_newest_base_fixes_a_finding(make, rescanned):
     """The proposal names only findings that the newest admitted base no longer has."""
     flaw, stays, own = (make.finding(id=f"CVE-{n}") for n in (1, 2, 3))
     ref = ImageRef(repository="curated/base/python", digest="sha256:" + "1" * 64)

@@ -21,10 +21,10 @@ def catalogue():
     return holding(ref(1))
 
 
-@pytest.mark.parametrize("said", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
-def test_find_accepts_reference_or_digest(catalogue, said):
+@pytest.mark.parametrize("text", [f"curated/hello@{digest(1)}", f"dev/hello@{digest(1)}", digest(1), f" {digest(1)} "])
+def test_find_accepts_reference_or_digest(catalogue, text):
     """Archived images are found too, and the name in `dev/` means the same image."""
-    assert find_stored(said, catalogue) == ref(1)
+    assert find_stored(text, catalogue) == ref(1)
 
 
 def test_find_does_not_look_up_complete_reference(catalogue):
@@ -63,8 +63,8 @@ def test_find_raises_for_missing_or_ambiguous_image(catalogue):
         find_stored("0" * 12, holding(ref(1), ref(2)))
 
 
-@pytest.mark.parametrize("said", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
-def test_find_refuses_tag_and_evidence_repository(catalogue, said):
+@pytest.mark.parametrize("text", [f"evidence/lifecycle/hello@{digest(1)}", "curated/hello:tag", f"other/x@{digest(1)}"])
+def test_find_refuses_tag_and_evidence_repository(catalogue, text):
     """A tag does not identify content, and evidence is no image."""
     with pytest.raises(DeclarationInvalid):
-        find_stored(said, catalogue)
+        find_stored(text, catalogue)

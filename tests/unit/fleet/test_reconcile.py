@@ -202,9 +202,9 @@ def test_refresh_keeps_and_names_unreadable_image(fleet):
     for _ in range(2):
         done = fleet.refresh()
         assert list(done.unreadable) == [str(spoilt)]
-    known = {image.ref: image for image in fleet.images}
-    assert "a statement that cannot be read" in known[spoilt].unreadable and not known[spoilt].released
-    assert known[good].released and done.read == 1
+    images = {image.ref: image for image in fleet.images}
+    assert "a statement that cannot be read" in images[spoilt].unreadable and not images[spoilt].released
+    assert images[good].released and done.read == 1
     assert str(done).startswith(f"hello: 2 images, 1 read again\n  cannot be read: {spoilt}: ")
 
 
@@ -221,8 +221,10 @@ def test_refresh_marks_image_with_unexpected_value_as_unreadable(fleet, changed,
     done = fleet.refresh()
 
     assert list(done.unreadable) == [str(odd)]
-    said, remedy = done.unreadable[str(odd)].splitlines()
-    assert said.startswith(f"What is signed of {odd} cannot be read: {why}") and remedy.endswith("[evidence.invalid]")
+    message, remedy = done.unreadable[str(odd)].splitlines()
+    assert message.startswith(f"What is signed of {odd} cannot be read: {why}") and remedy.endswith(
+        "[evidence.invalid]"
+    )
     assert {image.ref: image.released for image in fleet.images} == {good: True, odd: False}
 
 
@@ -239,10 +241,10 @@ def test_unreadable_image_keeps_deployments_and_copies(fleet, make):
 
     fleet.refresh()
 
-    known = {image.ref: image for image in fleet.images}
-    assert "a statement that cannot be read" in known[spoilt].unreadable and known[spoilt].copies == (copy,)
-    assert [each.environment for each in known[spoilt].running] == ["staging"]
-    assert known[older].running == () and len(known[older].deployed) == 1
+    images = {image.ref: image for image in fleet.images}
+    assert "a statement that cannot be read" in images[spoilt].unreadable and images[spoilt].copies == (copy,)
+    assert [each.environment for each in images[spoilt].running] == ["staging"]
+    assert images[older].running == () and len(images[older].deployed) == 1
 
 
 def test_refresh_keeps_inventory_if_registry_does_not_answer(fleet):

@@ -136,9 +136,9 @@ def test_not_counted_hints_at_other_versions_and_unknown_base():
     )
     asked = ("z", "z@2", "z@3", "base/python", "base/proxy", "base/pyton")
 
-    said = {text: list_exclusions(inventory, parse_question(text)) for text in asked}
+    exclusions = {text: list_exclusions(inventory, parse_question(text)) for text in asked}
 
-    assert {text: each for text, each in said.items() if each} == {
+    assert {text: each for text, each in exclusions.items() if each} == {
         "z@3": "2 images with another version of it (`cscm where z`)",
         "base/pyton": "there is no base of that name",
     }
@@ -257,13 +257,13 @@ def test_question_text_shows_how_it_was_understood():
 
 
 @pytest.mark.parametrize(
-    "said", ["pkg:", "CVE-2026-1234", "openssl, libssl3", "base/python", "SUSE-SU-2026:1234-1", ""]
+    "name", ["pkg:", "CVE-2026-1234", "openssl, libssl3", "base/python", "SUSE-SU-2026:1234-1", ""]
 )
-def test_no_packages_lists_names_that_are_no_package(said):
+def test_no_packages_lists_names_that_are_no_package(name):
     """A rescan of no images would look as if nothing were wrong."""
-    assert find_invalid_names(["openssl", said, " zlib1g "]) == (said,)
+    assert find_invalid_names(["openssl", name, " zlib1g "]) == (name,)
     with pytest.raises(DeclarationInvalid, match="no package is called so"):
-        require_package_names([said])
+        require_package_names([name])
     require_package_names([])
 
 

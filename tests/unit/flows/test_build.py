@@ -18,10 +18,10 @@ from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, write
 
 
-class Story:
+class Reporter:
     """A run report that stores nothing."""
 
-    async def step(self, name, work, tell):
+    async def step(self, name, work, describe):
         return await work
 
     def add(self, **_):
@@ -69,7 +69,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
     for name, stand_in in {
         "build_step": doing("build", built), "test_step": doing("test", SimpleNamespace(checks=())),
         "offer_step": offer, "check_name_step": nothing,
-        "report_run": lambda _: nullcontext(Story()), "run_lock": lambda _: nullcontext(()),
+        "report_run": lambda _: nullcontext(Reporter()), "run_lock": lambda _: nullcontext(()),
         "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)

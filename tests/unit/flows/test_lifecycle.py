@@ -7,8 +7,7 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from blocks.lifecycle_ports import LifecyclePorts
-from flows import image_decisions as rulings
-from flows import lifecycle
+from flows import image_decisions, lifecycle
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished
 from supply_chain.evidence.image_status import Act
@@ -69,7 +68,7 @@ def run(monkeypatch, tmp_path):
         done.calls.append(("suspend", key, timeout, wait_for_input._description))
         return done.says
 
-    class Turn:
+    class Lock:
         def __init__(self, name):
             self.name = name
 
@@ -83,7 +82,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(LifecyclePorts, "aload", load)
     for name, stand_in in (("plan_step", plan), ("apply_step", apply), ("find_needed_step", needed),
                            ("find_bases_step", built_on), ("_publish", publish),
-                           ("sign_approval_step", sign), ("run_lock", Turn),
+                           ("sign_approval_step", sign), ("run_lock", Lock),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
     return done
@@ -329,8 +328,8 @@ async def test_lifecycle_decision_is_signed_as_lifecycle(run, monkeypatch, act):
         asked.append((*args[:4], args[4].name))
         return "ruled"
 
-    monkeypatch.setattr(rulings, "find_stored", find)
-    monkeypatch.setattr(rulings, "decide_step", decide)
+    monkeypatch.setattr(image_decisions, "find_stored", find)
+    monkeypatch.setattr(image_decisions, "decide_step", decide)
 
-    assert await getattr(rulings, act.value).fn("hello", "because", "ann") == "ruled"
+    assert await getattr(image_decisions, act.value).fn("hello", "because", "ann") == "ruled"
     assert asked == ["hello", (ref(1), act, "ann", "because", "lifecycle")]

@@ -31,11 +31,11 @@ def place(monkeypatch):
             workbench=SimpleNamespace(lifecycle="apply", rules=lambda rules: STRICT),
         )  # fmt: skip
 
-    async def known():
+    async def read_images():
         return stock(*newest(1)).images
 
-    def planned(stock, rules, now):
-        place.planned.append(plan_of(stock, rules, NOW.replace(minute=len(place.planned))))
+    def planned(snapshot, rules, now):
+        place.planned.append(plan_of(snapshot, rules, NOW.replace(minute=len(place.planned))))
         return place.planned[-1]
 
     async def carried_out(found, ports):
@@ -48,7 +48,7 @@ def place(monkeypatch):
     for module, name, stand_in in (
         (lifecycle.LifecyclePorts, "aload", load),
         (lifecycle, "_apply", carried_out),
-        (tasks, "_read_images", known),
+        (tasks, "_read_images", read_images),
         (tasks, "plan_lifecycle", planned),
         (tasks, "acreate_table_artifact", table),
         (tasks, "approve_plan", lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason))),
@@ -94,8 +94,8 @@ async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path
             with pytest.raises(Pause):
                 await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
             await resume_flow_run(run.id, run_input={"approve": True, "by": "ann", "reason": "read it"})
-            for kept in [each for each in tmp_path.rglob("*") if each.is_file()]:
-                kept.unlink()
+            for file in [each for each in tmp_path.rglob("*") if each.is_file()]:
+                file.unlink()
             again = await client.read_flow_run(run.id)
             with pytest.raises(Pause):
                 await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")

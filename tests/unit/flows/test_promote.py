@@ -42,7 +42,7 @@ def parts(machine, monkeypatch):
 @pytest.mark.parametrize(("after", "held"), [(None, ["promote hello", "curate hello"]), ("staging", ["promote hello"])])
 async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, after, held):
     """The event comes before the signature; a soaked image was signed long before and needs no lock."""
-    locks, seen = [], []
+    locks, checks = [], []
 
     @asynccontextmanager
     async def lock(name, *_):
@@ -51,14 +51,14 @@ async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, a
         locks.remove(name)
 
     async def due(ref, after, *_):
-        seen.append((after, list(locks)))
+        checks.append((after, list(locks)))
         return Move(image=ref, reason="it is there")
 
     monkeypatch.setattr(flows, "run_lock", lock)
     monkeypatch.setattr(flows, "plan_deployment_step", due)
 
     assert (await promote(IMAGE, after, return_state=True)).name == "Unneeded"
-    assert seen == [(after, held)] and locks == []
+    assert checks == [(after, held)] and locks == []
 
 
 async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
@@ -140,15 +140,15 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
 @pytest.mark.parametrize("newest", [True, False])
 async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
     """An image that nobody signs must not hold the lock."""
-    ref, seen = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
+    ref, steps = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
     @asynccontextmanager
     async def lock(*_):
-        seen.append("lock")
+        steps.append("lock")
         yield False
 
     async def waits(_ref, _ports, seconds):
-        seen.append(seconds)
+        steps.append(seconds)
 
     for name, stand_in in (
         ("run_lock", lock), ("next_run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
@@ -157,7 +157,7 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         monkeypatch.setattr(flows, name, stand_in)
 
     assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
-    assert seen[:2] == [flows.EVIDENCE, "lock"]
+    assert steps[:2] == [flows.EVIDENCE, "lock"]
 
 
 @pytest.mark.parametrize(("signed", "age", "leaves"), [(False, 20, True), (False, 61, False), (True, 20, False)])
@@ -198,9 +198,9 @@ async def waiting(monkeypatch, tmp_path):
     ref, signed = ImageRef.parse(IMAGE), []
     due = AsyncMock(return_value=Move(image=ref, to="production", after="staging", asks=True))
 
-    async def sign(ref, said, *_, sent):
-        assert sent and (datetime.now(UTC) - said.decided).total_seconds() >= 0
-        signed.append((str(ref), said.environment, said.digest, said.decision, said.by))
+    async def sign(ref, approval, *_, sent):
+        assert sent and (datetime.now(UTC) - approval.decided).total_seconds() >= 0
+        signed.append((str(ref), approval.environment, approval.digest, approval.decision, approval.by))
 
     for name, stand_in in (
         ("find", lambda image, *_: ImageRef.parse(image)), ("plan_deployment_step", due),
@@ -214,10 +214,10 @@ async def waiting(monkeypatch, tmp_path):
             run = await client.create_flow_run_from_deployment(made, parameters={"image": IMAGE, "after": "staging"})
 
             async def go_on(**changed):
-                known = await client.read_flow_run(run.id)
-                known.parameters.update(changed)
+                paused = await client.read_flow_run(run.id)
+                paused.parameters.update(changed)
                 with suppress(Pause):
-                    await run_flow(promote, flow_run=known, parameters=known.parameters, return_type="state")
+                    await run_flow(promote, flow_run=paused, parameters=paused.parameters, return_type="state")
                 return (await client.read_flow_run(run.id)).state.name
 
             assert await go_on() == "Suspended"
@@ -292,15 +292,15 @@ async def test_answer_applies_to_asked_image_only(waiting):
 )
 async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):
     """A denial always has an effect."""
-    there = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
-    flows.ExecutionPorts.aload.return_value.workbench.environment = lambda name: there
+    environment = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
+    flows.ExecutionPorts.aload.return_value.workbench.environment = lambda name: environment
     signed = AsyncMock()
     monkeypatch.setattr(flows, "sign_decision_step", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
-    said = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
+    decision = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
 
-    assert signed.await_args.args[1] == said and said.approved is not deny
+    assert signed.await_args.args[1] == decision and decision.approved is not deny
     assert [record.getMessage() for record in caplog.records if record.name == "supply_chain.steps"] == [
         f"note: {note}" for note in notes
     ]

@@ -19,9 +19,9 @@ from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 
 OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
-VENDED = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
+RELEASED = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
 TO_CURATION = Move(image=OFFERED, to="curation")
-TO_STAGING = Move(image=VENDED, to="staging")
+TO_STAGING = Move(image=RELEASED, to="staging")
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def test_active_promotion_is_not_started_again(shop):
 @pytest.mark.parametrize(("asks", "started"), [(True, 0), (False, 1)])
 async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, started):
     """`cscm approve` gives the answer as well as the form."""
-    shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(VENDED), "after": None}]
+    shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(RELEASED), "after": None}]
     shop.execution = (TO_STAGING.model_copy(update={"asks": asks}),)
 
     await flows.reconcile("execution")
@@ -134,10 +134,10 @@ async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, 
 
 async def test_unreadable_image_is_reported_and_others_are_started(shop):
     """The run completes in the state Unreadable."""
-    damaged = Move(image=VENDED.model_copy(update={"repository": "curated/other"}), reason="damaged", unreadable=True)
+    damaged = Move(image=RELEASED.model_copy(update={"repository": "curated/other"}), reason="damaged", unreadable=True)
     shop.execution = (damaged, TO_STAGING)
 
     state = await flows.reconcile("execution", return_state=True)
 
     assert (state.type.value, state.name) == ("COMPLETED", "Unreadable") and "curated/other" in state.message
-    assert [parameters["image"] for _, parameters in shop.started] == [str(VENDED)]
+    assert [parameters["image"] for _, parameters in shop.started] == [str(RELEASED)]

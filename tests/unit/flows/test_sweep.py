@@ -75,12 +75,12 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
 
     ports = SimpleNamespace(remove_traces=remove)
     monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=ports))
-    with pytest.raises(PartFailed) as told:
+    with pytest.raises(PartFailed) as caught:
         await sweep()
 
     assert swept == [names[1]]
     kind = type(failure).__name__
-    assert all(f"build {name}: {kind}: no answer" in str(told.value) for name in names[::2])
+    assert all(f"build {name}: {kind}: no answer" in str(caught.value) for name in names[::2])
     ports.remove_traces = lambda application, _: swept.append(application)
     assert await sweep() == (f"build {names[0]}", f"build {names[2]}")
 

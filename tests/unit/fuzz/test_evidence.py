@@ -76,8 +76,8 @@ def inventory(document, world):
     """Return the packages of an SBOM whose signed statement names exactly these bytes."""
     content = json.dumps(document).encode()
     referrer = world.registry.attach(IMAGE, "application/vnd.syft+json", gzip.compress(content, mtime=0), {})
-    said = references(referrer, hashlib.sha256(content).hexdigest())
-    return packages_in([evidence(said)], world.registry.content)
+    statement = references(referrer, hashlib.sha256(content).hexdigest())
+    return packages_in([evidence(statement)], world.registry.content)
 
 
 def references(referrer, sha256):
@@ -116,7 +116,7 @@ def test_changed_sbom_is_read_completely_or_refused(document):
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_sbom_with_other_bytes_is_refused(content):
     """The bytes are no gzip, or differ from what was signed."""
-    said = references("sha256:" + "b" * 64, "0" * 64)
+    statement = references("sha256:" + "b" * 64, "0" * 64)
 
     with pytest.raises(EvidenceInvalid, match="The SBOM that"):
-        packages_in([evidence(said)], lambda ref: content)
+        packages_in([evidence(statement)], lambda ref: content)

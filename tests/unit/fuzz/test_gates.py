@@ -38,8 +38,8 @@ def test_gate_judges_or_raises_documented_error(make, gate, piece, data):
     """The error says that evidence is invalid or has a time in the future."""
     pieces = Judged(World(), make)
     for name, (signer, kind, predicate) in pieces.at(gate).items():
-        said = data.draw(otherwise(predicate, name)) if name == piece else predicate
-        pieces.attach(where(gate), signer, kind, said)
+        content = data.draw(otherwise(predicate, name)) if name == piece else predicate
+        pieces.attach(where(gate), signer, kind, content)
 
     try:
         verdict = pieces.judged(gate)

@@ -85,13 +85,13 @@ def test_name_register_prefers_name_to_pattern(name: str, other: str) -> None:
 @given(st.text())
 def test_plain_text_is_stable_and_without_control_characters(text: str) -> None:
     """It adds no lines and no direction marks."""
-    shown = plain_text(text)
+    plain = plain_text(text)
 
-    assert plain_text(shown) == shown and plain_text_lines(shown) == shown
-    assert len(shown) == len(text)
+    assert plain_text(plain) == plain and plain_text_lines(plain) == plain
+    assert len(plain) == len(text)
     assert plain_text_lines(text).count("\n") == text.count("\n")
-    assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in shown)
-    shown.encode()
+    assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in plain)
+    plain.encode()
 
 
 @tries(100)
@@ -100,9 +100,9 @@ def test_any_distribution_is_known_or_unknown_without_error(
     starter: Path, name: str, version: str, codename: str
 ) -> None:
     """An os-release file may contain any text."""
-    known = has_distribution(starter, Distribution(name=name, version=version, codename=codename))
+    has_data = has_distribution(starter, Distribution(name=name, version=version, codename=codename))
 
-    assert not known or name.lower() in ("debian", "raspbian")
+    assert not has_data or name.lower() in ("debian", "raspbian")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.support.examples import tries
 from tests.unit.fuzz.changes import JSON, changed
 
 DIGEST = "sha256:" + "a" * 64
-WHOLE = {
+MANIFEST = {
     "config": {"digest": DIGEST, "size": 1, "mediaType": "application/vnd.oci.image.config.v1+json"},
     "layers": [{"digest": DIGEST, "size": 2}],
     "manifests": [{"digest": "sha256:" + "b" * 64, "size": 3}],
@@ -21,7 +21,7 @@ WHOLE = {
 
 
 @tries(300)
-@given(st.one_of(JSON, changed(WHOLE)))
+@given(st.one_of(JSON, changed(MANIFEST)))
 def test_image_with_any_manifest_is_described(manifest):
     """One odd image must not break the listing of its repository."""
     record = {

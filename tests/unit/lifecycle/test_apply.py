@@ -51,8 +51,8 @@ def carried_out(tonight, registry, present, block, journal):
 class House:
     """A snapshot, its plan, and the registry in which the plan is applied."""
 
-    def __init__(self, whole):
-        self.plan, self.shelf, self.journal = plan_lifecycle(whole, RULES, NOW), Shelf(whole), MemoryJournal()
+    def __init__(self, snapshot):
+        self.plan, self.shelf, self.journal = plan_lifecycle(snapshot, RULES, NOW), Shelf(snapshot), MemoryJournal()
 
     def apply(self):
         return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
@@ -441,11 +441,11 @@ def test_apply_keeps_image_deployed_meanwhile(house, more):
 
 def test_apply_keeps_image_deployed_while_it_runs():
     """Deployments are read again before each repository."""
-    whole = stock(
+    snapshot = stock(
         *newest(1), *(image(n, 400 - n, repository="curated/aaa") for n in (50, 51, 52)),
         parts=[part(60, repository="curated/aaa", subject=50)],
     )  # fmt: skip
-    house = House(whole)
+    house = House(snapshot)
     house.shelf.watch = lambda: house.shelf.signed.append(deployed(1, 0))
 
     assert house.outcomes() == {50: "done", 60: "done", 1: "skipped"}
@@ -501,8 +501,8 @@ def test_apply_keeps_child_of_new_index():
 
 def test_apply_keeps_index_whose_child_is_held():
     """The child would remain without a name."""
-    whole = stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
-    house = House(whole)
+    snapshot = stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
+    house = House(snapshot)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
 
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
@@ -510,15 +510,15 @@ def test_apply_keeps_index_whose_child_is_held():
 
 def test_apply_keeps_index_whose_child_lost_its_tag():
     """The plan allowed the deletion because the child had a tag."""
-    whole = stock(
+    snapshot = stock(
         *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], standings={ref(2): stands(hold="x")}
     )
-    house = House(whole)
+    house = House(snapshot)
     house.change(ref(2), tags=())
 
     assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     assert house.outcomes() == {1: "skipped"}
-    assert House(whole).outcomes() == {1: "done"}
+    assert House(snapshot).outcomes() == {1: "done"}
 
 
 def test_apply_deletes_index_although_reading_it_was_a_pull():
@@ -539,10 +539,10 @@ def test_apply_deletes_index_before_its_children():
 
 def test_apply_archives_encrypted_copy_only_with_its_image():
     """The copy is what is pulled of a confidential application."""
-    whole = stock(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
-    assert House(whole).outcomes() == {2: "done", 12: "done"}
+    snapshot = stock(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
+    assert House(snapshot).outcomes() == {2: "done", 12: "done"}
 
-    house = House(whole)
+    house = House(snapshot)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
     assert house.outcomes() == {2: "skipped", 12: "skipped"}
 
@@ -895,9 +895,9 @@ def test_apply_keeps_child_used_meanwhile(change, why):
 
 def test_apply_keeps_child_deployed_or_held_meanwhile():
     """A child is an image like any other."""
-    whole = stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
+    snapshot = stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
     for say in ("deployed", "held"):
-        house = House(whole)
+        house = House(snapshot)
         if say == "deployed":
             house.shelf.signed.append(deployed(2, 0))
         else:
@@ -944,9 +944,9 @@ def test_apply_never_deletes_from_evidence_repository(house):
 
 @given(stocks(), st.integers(0, 12))
 @tries(40)
-def test_interrupted_apply_ends_like_uninterrupted_one(whole, after):
+def test_interrupted_apply_ends_like_uninterrupted_one(snapshot, after):
     """Nothing is done twice."""
-    once, twice = House(whole), House(whole)
+    once, twice = House(snapshot), House(snapshot)
     once.apply()
     twice.shelf.dies_after = after
     try:
@@ -965,9 +965,9 @@ def test_interrupted_apply_ends_like_uninterrupted_one(whole, after):
 
 @given(stocks())
 @tries(60)
-def test_apply_never_leaves_orphans_between_deletions(whole):
+def test_apply_never_leaves_orphans_between_deletions(snapshot):
     """Every referrer keeps its subject and every copy its image, after each deletion."""
-    house = House(whole)
+    house = House(snapshot)
 
     def orphans():
         here = house.shelf.held
@@ -977,21 +977,21 @@ def test_apply_never_leaves_orphans_between_deletions(whole):
 
     before = orphans()
     # no manifest can contain its own digest
-    circles = {m.ref for m in whole.members if m.ref.digest in (*m.subjects, *m.children)}
-    house.shelf.watch = lambda: seen.append(orphans() - before - circles)
-    seen: list[set[ImageRef]] = []
+    circles = {m.ref for m in snapshot.members if m.ref.digest in (*m.subjects, *m.children)}
+    house.shelf.watch = lambda: orphaned.append(orphans() - before - circles)
+    orphaned: list[set[ImageRef]] = []
     house.apply()
 
     going = {s.ref for s in house.plan.steps if s.action is Action.AGE_OUT}
-    assert all(each <= going for each in seen)
+    assert all(each <= going for each in orphaned)
     assert orphans() - circles <= before
 
 
 @given(stocks())
 @tries(60)
-def test_apply_does_not_change_what_the_plan_keeps(whole):
+def test_apply_does_not_change_what_the_plan_keeps(snapshot):
     """Every field stays the same."""
-    house = House(whole)
+    house = House(snapshot)
     before = dict(house.shelf.held)
     house.apply()
 

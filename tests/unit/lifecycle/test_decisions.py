@@ -98,14 +98,18 @@ def heard():
 def say(world, make, registry, heard):
     """Return a function that decides about an image."""
 
-    def said(act, number=1, at=0, reason="CVE-2026-1", repository="curated/hello", **asked):
-        bench = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
+    def run(act, number=1, at=0, reason="CVE-2026-1", repository="curated/hello", **asked):
+        ports = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
+<<<<<<< HEAD
         return decide(
             ref(number, repository), act, bench, by="ann", reason=reason, now=now, on_result=heard.append, **asked
         )
+=======
+        return decide(ref(number, repository), act, ports, by="ann", reason=reason, now=now, tell=heard.append, **asked)
+>>>>>>> names-unit
 
-    return said
+    return run
 
 
 @pytest.fixture
@@ -126,13 +130,13 @@ def stands(world):
 
 def test_block_is_signed_and_image_archived(say, stands, registry):
     """The statement names person, reason and time; tags and evidence remain."""
-    ruled = say(Act.BLOCK)
+    result = say(Act.BLOCK)
 
-    assert (ruled.changed, ruled.moved, ruled.running) == (True, (digest(1),), ())
+    assert (result.changed, result.moved, result.running) == (True, (digest(1),), ())
     assert (stands().block.by, stands().block.reason) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
     assert registry.immutable_repositories() == {WHERE, "evidence/lifecycle/digests"}
-    assert str(ruled) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --reason …"
+    assert str(result) == f"block: {ref(1)}\n  to lift it: cscm unblock {ref(1).short} --reason …"
 
 
 def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, heard, monkeypatch):
@@ -143,8 +147,8 @@ def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, he
     with pytest.raises(AwsFailed):
         say(Act.BLOCK)
 
-    ((ruled,),) = (heard,)
-    assert (ruled.changed, ruled.curated, ruled.moved) == (True, True, ())
+    ((result,),) = (heard,)
+    assert (result.changed, result.curated, result.moved) == (True, True, ())
 
 
 def test_block_of_uncurated_image_shows_complete_reference(say, registry):
@@ -155,15 +159,15 @@ def test_block_of_uncurated_image_shows_complete_reference(say, registry):
     assert str(say(Act.BLOCK)) == f"block: {image}\n  to lift it: cscm unblock {image} --reason …"
 
 
-@pytest.mark.parametrize(("act", "told"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
-def test_decision_about_base_announces_rescan_of_images_on_it(say, act, told):
+@pytest.mark.parametrize(("act", "announced"), [(Act.BLOCK, True), (Act.UNBLOCK, True), (Act.HOLD, False)])
+def test_decision_about_base_announces_rescan_of_images_on_it(say, act, announced):
     """The operator learns the effect, also from a repeated command."""
     if act is Act.UNBLOCK:
         say(Act.BLOCK, repository="curated/base/python")
     first, again = say(act, at=1, repository="curated/base/python"), say(act, at=2, repository="curated/base/python")
 
     assert (first.changed, again.changed) == (True, False)
-    assert [("are judged again by a rescan" in str(each)) for each in (first, again)] == [told, told]
+    assert [("are judged again by a rescan" in str(each)) for each in (first, again)] == [announced, announced]
 
 
 def test_encrypted_copy_is_archived_and_restored_with_its_image(say, world, make, registry):
@@ -189,10 +193,10 @@ def test_block_and_unblock_apply_to_digest_in_every_repository(say, registry, co
         registry.hold(name, 1, 2, 3)
     elsewhere = {(name, digest(n)) for name in ("dev/hello", "dev/other", "curated/other") for n in (1, 2)}
 
-    ruled = say(Act.BLOCK)
+    result = say(Act.BLOCK)
 
-    assert {(each.repository, each.digest) for each in ruled.elsewhere} == elsewhere
-    assert f"  also under another name: dev/hello@{digest(1)}" in str(ruled)
+    assert {(each.repository, each.digest) for each in result.elsewhere} == elsewhere
+    assert f"  also under another name: dev/hello@{digest(1)}" in str(result)
     assert registry.closed() == elsewhere | {("curated/hello", digest(1)), ("curated/hello", digest(2))}
     assert {(each.repository, each.digest) for each in say(Act.UNBLOCK, at=1).elsewhere} == elsewhere
     registry.finish_restores()
@@ -214,9 +218,9 @@ def test_block_raises_if_digest_stays_open_in_one_repository(say, registry, stan
 
 def test_block_of_copy_blocks_its_image(say, stands, copied):
     """An operator knows the digest that is pulled, but gates ask about the image."""
-    ruled = say(Act.BLOCK, 2)
+    result = say(Act.BLOCK, 2)
 
-    assert (ruled.ref, ruled.moved) == (ref(1), (digest(1), digest(2)))
+    assert (result.ref, result.moved) == (ref(1), (digest(1), digest(2)))
     assert stands(1).block and not stands(2).block
 
 
@@ -322,11 +326,11 @@ def test_unreadable_deployment_record_does_not_prevent_block(say, stands, heard,
     """The record may be of any application; the report mentions it."""
     registry.unreadable = error
 
-    ruled = say(Act.BLOCK, only_sign=only_sign)
+    result = say(Act.BLOCK, only_sign=only_sign)
 
     assert stands().block and registry.archived() == (set() if only_sign else {digest(1)})
-    assert heard == [ruled] and ruled.running == ()
-    line = str(ruled).splitlines()[1]
+    assert heard == [result] and result.running == ()
+    line = str(result).splitlines()[1]
     assert line.startswith("  what runs from it is unknown: a record of shop — ")
 
 
@@ -354,9 +358,9 @@ def test_uncurated_image_can_be_blocked(say, stands):
 def test_unblock_restores_image_and_records_excuse(say, stands, registry):
     """The image is restored even if it was archived for another reason."""
     say(Act.BLOCK)
-    ruled = say(Act.UNBLOCK, at=1, reason="false alarm")
+    result = say(Act.UNBLOCK, at=1, reason="false alarm")
 
-    assert (ruled.changed, ruled.moved, registry.archived()) == (True, (digest(1),), set())
+    assert (result.changed, result.moved, registry.archived()) == (True, (digest(1),), set())
     assert (stands().block, stands().excuse.reason) == (None, "false alarm")
 
 
@@ -402,9 +406,9 @@ def test_hold_and_release_move_nothing(say, stands, registry, act):
     """A hold only affects deletion and archiving."""
     say(Act.HOLD)
     registry.hold("curated/hello", 1, status=StorageStatus.ARCHIVED)
-    ruled = say(act, at=1)
+    result = say(act, at=1)
 
-    assert (ruled.moved, registry.archived()) == ((), {digest(1)})
+    assert (result.moved, registry.archived()) == ((), {digest(1)})
     assert bool(stands().hold) is (act is Act.HOLD)
 
 
@@ -424,15 +428,15 @@ def test_block_report_lists_running_containers_with_owner(say, world, make, regi
     future = {"runDetails": {"metadata": {"finishedOn": "2999-01-01T00:00:00Z"}}}
     store.attach(ref(1, "curated/future"), PROVENANCE, future, make.noon)
 
-    ruled = say(Act.BLOCK)
+    result = say(Act.BLOCK)
 
-    assert ruled.running == (
+    assert result.running == (
         RunsFrom(environment="staging", application="broken", address="", owner=""),
         RunsFrom(environment="staging", application="future", address="", owner=""),
         RunsFrom(environment="staging", application="hello", address="http://127.0.0.1:1/", owner="web team"),
         RunsFrom(environment="staging", application="shop", address="", owner="", reverse_proxy=True),
     )
-    assert str(ruled).splitlines()[1:-1] == [
+    assert str(result).splitlines()[1:-1] == [
         "  runs from it: broken in staging, of an unknown owner",
         "  runs from it: future in staging, of an unknown owner",
         "  runs from it: hello in staging at http://127.0.0.1:1/, of web team",
@@ -449,7 +453,7 @@ def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes,
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
     found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)
-    (said,) = read_decisions(found)
-    assert (said.value.act, said.value.by, said.value.reason) == (act, "ann", "looked at it")
+    (decision,) = read_decisions(found)
+    assert (decision.value.act, decision.value.by, decision.value.reason) == (act, "ann", "looked at it")
     assert image_status(found) == ImageStatus()
     assert registry.immutable_repositories() == {"evidence/lifecycle/plans"}

@@ -58,11 +58,11 @@ def registry(world):
 def say(world, make, registry):
     """Return a function that signs a decision as the lifecycle does."""
 
-    def said(act, where, at=0):
+    def sign(act, where, at=0):
         when = make.noon + timedelta(seconds=at)
         sign_decision(where, act, world.store(TierName.LIFECYCLE), registry, by="ann", reason="x", now=when)
 
-    return said
+    return sign
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def test_block_without_digest_statement_applies_to_its_application(world, make, 
     """Earlier versions signed a block for one application only."""
     for name in ("curated/base/python", "curated/other"):
         registry.hold(name, 1)
-    said = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, said, make.noon)
+    predicate = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, predicate, make.noon)
 
     assert enforced().archived == (BASE,)
 

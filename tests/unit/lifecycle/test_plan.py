@@ -117,14 +117,14 @@ def test_plan_keeps_running_and_rollback_images(deployments, rules):
 
 def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
     """A host shows the proxy later than the deployment, and it must not take the place of the rollback."""
-    seen = [
+    images = [
         image(99, repository="curated/base/proxy", running=(running(99, 0),)),
         image(2, running=(running(2, 200),)),
         image(1, deployed=(running(1, 300),)),
     ]
-    found = plan_lifecycle(stock(*newest(), *seen), RULES, NOW)
+    found = plan_lifecycle(stock(*newest(), *images), RULES, NOW)
 
-    guards = [present(found.step(each.ref)).guards for each in seen]
+    guards = [present(found.step(each.ref)).guards for each in images]
     assert guards == [
         ("it runs: staging, as the reverse proxy of hello",), ("it runs: staging",),
         ("a rollback may need it: staging",),
@@ -137,9 +137,9 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
 def test_plan_treats_restored_image_as_just_pushed(deployments, of, days, rule):
     """It is neither deleted nor archived again the next night."""
     changes: dict[str, Any] = {"restored_at": ago(days)}
-    whole: dict[str, Any] = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
+    copy: dict[str, Any] = {"parts": [part(11, copy_of=1, **changes)]} if of == "its copy" else {}
 
-    found = planned(*newest(), image(1, **({} if whole else changes)), deployments=deployments, **whole)
+    found = planned(*newest(), image(1, **({} if copy else changes)), deployments=deployments, **copy)
 
     assert found[1][1] == (rule or ("archive.owed" if deployments else "age-out.superseded"))
 
@@ -153,15 +153,15 @@ def test_plan_counts_pull_of_encrypted_copy_for_its_image():
         assert (found[1], found[11]) == (("keep", "keep.pulled"), ("keep", "keep.belongs"))
 
 
-@pytest.mark.parametrize(("said", "rule"), [
+@pytest.mark.parametrize(("verdicts", "rule"), [
     ([(31, False), (24, False), (1, False)], "age-out.refused"), ([(29, False), (1, False)], "keep.no-rule"),
     ([(90, False), (29, True), (20, False), (1, False)], "keep.no-rule"),
     ([(1, False), (31, False)], "age-out.refused"),
 ])  # fmt: skip
-def test_plan_deletes_refused_image_days_after_first_refusal(said, rule):
+def test_plan_deletes_refused_image_days_after_first_refusal(verdicts, rule):
     """The rescan repeats the refusal, and an admission in between ends the period."""
     one = image(1, signed=False)
-    judged = [one.judgements[0].model_copy(update={"at": ago(days), "passed": yes}) for days, yes in said]
+    judged = [one.judgements[0].model_copy(update={"at": ago(days), "passed": yes}) for days, yes in verdicts]
     rules = RULES.model_copy(update={
         "age_out": RULES.age_out.model_copy(update={"unsigned_days": None, "superseded_days": None}),
         "block": RULES.block.model_copy(update={"refused": False}),
@@ -179,16 +179,16 @@ def test_plan_keeps_reverse_proxy_named_by_environment():
     newer = [image(n, 300 - n, **repo) for n in (10, 11)]
     named = {digest(1): ("staging",), digest(2): ("production",)}
 
-    whole = stock(*proxies, *newer, proxies=named)
+    snapshot = stock(*proxies, *newer, proxies=named)
 
-    assert [present(plan_lifecycle(whole, RULES, NOW).step(each.ref)).rule for each in proxies] == [
+    assert [present(plan_lifecycle(snapshot, RULES, NOW).step(each.ref)).rule for each in proxies] == [
         "keep.in-use", "keep.in-use", "age-out.superseded",
     ]  # fmt: skip
     assert (
-        present(plan_lifecycle(whole, RULES, NOW).step(proxies[0].ref)).reason
+        present(plan_lifecycle(snapshot, RULES, NOW).step(proxies[0].ref)).reason
         == "it runs: staging, as the proxy that the environment names"
     )
-    assert stock(*proxies, *newer).digest != whole.digest
+    assert stock(*proxies, *newer).digest != snapshot.digest
 
 
 def test_plan_keeps_image_that_inventory_saw_running():
@@ -203,8 +203,8 @@ def test_plan_keeps_image_that_inventory_saw_running():
 
 def test_plan_combines_inventory_and_deployment_records():
     """Either may be older, or know more."""
-    seen = [image(n, running=(running(n, 1),)) for n in (1, 2)]
-    found = planned(*newest(3, 4), *seen, deployments=[deployed(3, 9), deployed(4, 8)])
+    in_use = [image(n, running=(running(n, 1),)) for n in (1, 2)]
+    found = planned(*newest(3, 4), *in_use, deployments=[deployed(3, 9), deployed(4, 8)])
 
     assert [found[n][1] for n in (1, 2, 3, 4)] == ["keep.in-use", "keep.in-use", "keep.rollback", "keep.in-use"]
 
@@ -223,8 +223,8 @@ def test_plan_does_not_count_images_it_blocks_as_usable():
     )
 
     assert {step.rule for step in plan_of.steps if step.evidenced and step.evidenced.exploited} == {"block.exploited"}
-    kept = [step.ref for step in plan_of.steps if step.rule == "keep.newest"]
-    assert kept == sorted((each.ref for each in newest()), key=str)
+    counted = [step.ref for step in plan_of.steps if step.rule == "keep.newest"]
+    assert counted == sorted((each.ref for each in newest()), key=str)
 
 
 @pytest.mark.parametrize(("codes", "verdict"), [
@@ -233,11 +233,13 @@ def test_plan_does_not_count_images_it_blocks_as_usable():
 ])  # fmt: skip
 def test_refusal_for_block_only_is_not_a_failed_verdict(codes, verdict):
     """The refusal ends with the block."""
-    said = image(1, passed=False)
+    refused = image(1, passed=False)
     reasons = [Reason(code=code, fact="f", remedy="r") for code in codes]
-    said = said.model_copy(update={"judgements": (said.judgements[0].model_copy(update={"reasons": tuple(reasons)}),)})
+    refused = refused.model_copy(
+        update={"judgements": (refused.judgements[0].model_copy(update={"reasons": tuple(reasons)}),)}
+    )
 
-    assert EvidenceSummary.of(said).verdict == verdict
+    assert EvidenceSummary.of(refused).verdict == verdict
 
 
 def test_plan_heeds_holds_and_blocks():
@@ -415,20 +417,20 @@ def test_plan_archives_copy_of_image_that_is_already_archived():
     """A run stopped between the two, or the copy was pushed again; a held one stays."""
     shelved = [image(n, status="ARCHIVED") for n in (1, 2, 3, 4)]
     parts = [part(10 + n, copy_of=n) for n in (1, 2, 3, 4)] + [part(20, copy_of=1, status="ARCHIVED")]
-    whole = stock(
+    snapshot = stock(
         *newest(), *shelved, parts=parts,
         deployments=[deployed(2, 399), deployed(900, 100), deployed(901, 90)],
         standings={ref(1): stands(block="bad"), ref(3): stands(hold="audit"), ref(4): stands(block="b", hold="h")},
     )  # fmt: skip
     none = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
-    found = plan_lifecycle(whole, none, NOW)
+    found = plan_lifecycle(snapshot, none, NOW)
 
-    said = {int(s.ref.digest[7:], 16): (s.action.value, s.rule) for s in found.steps}
-    assert [said[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.owed", "keep.hold", "keep.blocked"]
-    assert said[11] == said[14] == ("archive", "block.stands")
-    assert said[12] == ("archive", "archive.owed")
-    assert said[13] == said[20] == ("keep", "keep.belongs")
+    steps = {int(s.ref.digest[7:], 16): (s.action.value, s.rule) for s in found.steps}
+    assert [steps[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.owed", "keep.hold", "keep.blocked"]
+    assert steps[11] == steps[14] == ("archive", "block.stands")
+    assert steps[12] == ("archive", "archive.owed")
+    assert steps[13] == steps[20] == ("keep", "keep.belongs")
     assert present(found.step(ref(11))).reason == f"it is a part of curated/hello@{ref(1).short}"
     assert [s.ref for s in found.changes] == [ref(11), ref(12), ref(14)]
     assert found.over == ()
@@ -473,11 +475,11 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     """The inventory still knows where the missing image ran."""
     gone = image(99, deployed=(running(99, 399),))
     ran = [running(n, d) for n, d in ((900, 250), (901, 240))]
-    newer = [each.model_copy(update={"deployed": (seen,)}) for each, seen in zip(newest(), ran, strict=True)]
-    whole = stock(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
-    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref != ref(99))})
+    newer = [each.model_copy(update={"deployed": (last,)}) for each, last in zip(newest(), ran, strict=True)]
+    snapshot = stock(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
+    snapshot = snapshot.model_copy(update={"members": tuple(m for m in snapshot.members if m.ref != ref(99))})
 
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
 
     assert [present(found.step(ref(n))).rule for n in (1, 2, 99)] == [
         "age-out.orphaned",
@@ -501,10 +503,10 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
 def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
     """Whoever pushes the image again needs its evidence."""
     untold = {"untold": others.pop("untold")} if "untold" in others else {}
-    whole = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
+    snapshot = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
     others |= untold
 
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
 
     step = present(found.step(ref(1)))
     if why:
@@ -525,10 +527,10 @@ def test_plan_never_deletes_from_evidence_repository():
 
 def test_plan_does_not_count_missing_images_as_newest():
     """Only existing images can be used."""
-    whole, there = stock(*newest(1, 2)), {ref(1), ref(2)}
-    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref in there)})
+    snapshot, existing = stock(*newest(1, 2)), {ref(1), ref(2)}
+    snapshot = snapshot.model_copy(update={"members": tuple(m for m in snapshot.members if m.ref in existing)})
 
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
 
     assert [present(found.step(ref(n))).rule for n in (1, 2, 900, 901)] == [
         "keep.newest", "keep.newest", "keep.gone", "keep.gone",
@@ -538,8 +540,8 @@ def test_plan_does_not_count_missing_images_as_newest():
 
 def test_plan_does_not_touch_image_missing_in_registry():
     """The inventory may be out of date."""
-    there, gone = image(1), image(2, tags=())
-    found = plan_lifecycle(stock(there, gone).model_copy(update={"members": (member(there),)}), RULES, NOW)
+    existing, gone = image(1), image(2, tags=())
+    found = plan_lifecycle(stock(existing, gone).model_copy(update={"members": (member(existing),)}), RULES, NOW)
 
     assert present(found.step(ref(2))).rule == "keep.gone"
     assert present(found.step(ref(1))).rule == "keep.newest"
@@ -547,9 +549,9 @@ def test_plan_does_not_touch_image_missing_in_registry():
 
 def test_plan_changes_nothing_in_repository_without_images():
     """The repository differs completely from the inventory."""
-    whole = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
+    snapshot = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
 
-    assert [(step.rule, step.evidenced) for step in plan_lifecycle(whole, RULES, NOW).steps] == [
+    assert [(step.rule, step.evidenced) for step in plan_lifecycle(snapshot, RULES, NOW).steps] == [
         ("keep.gone", None)
     ] * 2
 
@@ -578,13 +580,15 @@ def test_plan_share_counts_images_in_the_registry():
     left = [part(n, subject=99) for n in range(10, 50)] + [part(n) for n in range(50, 60)]
     gone = [image(n) for n in range(60, 70)]
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 2, "share": 0.5})})
-    whole = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
-    whole = whole.model_copy(update={"members": tuple(m for m in whole.members if m.ref not in {g.ref for g in gone})})
+    snapshot = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
+    snapshot = snapshot.model_copy(
+        update={"members": tuple(m for m in snapshot.members if m.ref not in {g.ref for g in gone})}
+    )
 
-    assert plan_lifecycle(whole, rules, NOW).over == (
+    assert plan_lifecycle(snapshot, rules, NOW).over == (
         "it changes 100% of curated/hello; the limit without approval is 50%",
     )
-    orphaned = plan_lifecycle(whole.model_copy(update={"deployments": ()}), rules, NOW)
+    orphaned = plan_lifecycle(snapshot.model_copy(update={"deployments": ()}), rules, NOW)
     assert orphaned.over[0] == "it changes 42 images; the limit without approval is 2"
 
 
@@ -598,8 +602,8 @@ def test_plan_without_changes_needs_no_approval():
 def test_plan_step_shows_its_basis_and_guards():
     """The reader and the apply step need them."""
     parts = [part(11, subject=1, size=5)]
-    whole = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
-    found = plan_lifecycle(whole, RULES, NOW)
+    snapshot = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
+    found = plan_lifecycle(snapshot, RULES, NOW)
     step, follower, runs = present(found.step(ref(1))), present(found.step(ref(11))), present(found.step(ref(2)))
 
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
@@ -615,16 +619,17 @@ def test_plan_step_shows_its_basis_and_guards():
 
 def test_plan_names_its_inputs_by_digest():
     """Anybody can make the plan again from rules, snapshot and databases."""
-    whole = stock(*newest(1))
-    found = plan_lifecycle(whole, RULES, NOW)
+    snapshot = stock(*newest(1))
+    found = plan_lifecycle(snapshot, RULES, NOW)
 
     assert (found.made, found.snapshot_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
-    assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, whole.digest)
+    assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, snapshot.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
-    assert stock(*newest(1), standings={ref(1): stands(hold="x")}).digest != whole.digest
+    assert stock(*newest(1), standings={ref(1): stands(hold="x")}).digest != snapshot.digest
     assert (
-        whole.model_copy(update={"images": whole.images[::-1], "members": whole.members[::-1]}).digest == whole.digest
+        snapshot.model_copy(update={"images": snapshot.images[::-1], "members": snapshot.members[::-1]}).digest
+        == snapshot.digest
     )
 
 
@@ -692,9 +697,9 @@ def touched(found):
     return {step.ref: step for step in found.steps if step.action is not Action.KEEP}
 
 
-def owners(whole, where):
+def owners(snapshot, where):
     """Return the digests of existing manifests to which a manifest belongs, but not itself."""
-    here = {m.ref.digest: m for m in whole.members if m.ref.repository == where.repository}
+    here = {m.ref.digest: m for m in snapshot.members if m.ref.repository == where.repository}
     me = here.get(where.digest)
     named = set(me.of) if me else set()
     named |= {d for d, m in here.items() if where.digest in m.children}
@@ -703,62 +708,62 @@ def owners(whole, where):
 
 @given(stocks())
 @tries(60)
-def test_plan_never_touches_guarded_image(whole):
+def test_plan_never_touches_guarded_image(snapshot):
     """An image in use, held, young or unreadable is only archived by a signed block."""
-    found = touched(plan_lifecycle(whole, RULES, NOW))
-    running_now, before = find_in_use(whole.deployments, RULES.keep.rollback)
-    for each in whole.images:
+    found = touched(plan_lifecycle(snapshot, RULES, NOW))
+    running_now, before = find_in_use(snapshot.deployments, RULES.keep.rollback)
+    for each in snapshot.images:
         step = found.get(each.ref)
         if step is None or step.rule == "block.stands" or step.belongs_to:
             continue
         assert each.ref.digest not in running_now and each.ref.digest not in before
         assert not each.running
-        assert not whole.standings[str(each.ref)].hold
+        assert not snapshot.standings[str(each.ref)].hold
         assert each.stored.pushed_at <= NOW - timedelta(days=RULES.floor_days)
         assert not each.unreadable
 
 
 @given(stocks())
 @tries(60)
-def test_plan_never_deletes_part_of_what_stays(whole):
+def test_plan_never_deletes_part_of_what_stays(snapshot):
     """A child needs its index, a referrer its subject and a copy its image."""
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
     for step in gone:
-        assert all(step.model_copy(update={"digest": d}) in gone for d in owners(whole, step))
+        assert all(step.model_copy(update={"digest": d}) in gone for d in owners(snapshot, step))
 
 
 @given(stocks())
 @tries(60)
-def test_plan_never_leaves_orphans(whole):
+def test_plan_never_leaves_orphans(snapshot):
     """A manifest goes with its owners, unless it has a tag or another owner."""
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}
-    known = {each.ref for each in whole.images}
-    for each in whole.members:
-        of = {each.ref.model_copy(update={"digest": d}) for d in owners(whole, each.ref)}
-        if of and of <= gone and not (each.ref in known and each.stored.tags and not each.copy_of):
+    images = {each.ref for each in snapshot.images}
+    for each in snapshot.members:
+        of = {each.ref.model_copy(update={"digest": d}) for d in owners(snapshot, each.ref)}
+        if of and of <= gone and not (each.ref in images and each.stored.tags and not each.copy_of):
             assert each.ref in gone
 
 
 @given(stocks())
 @tries(40)
-def test_plan_only_keeps_or_blocks_blocked_image(whole):
+def test_plan_only_keeps_or_blocks_blocked_image(snapshot):
     """The plan never deletes it; an image that was reopened is archived again."""
-    found = plan_lifecycle(whole, RULES, NOW)
-    for each in whole.images:
+    found = plan_lifecycle(snapshot, RULES, NOW)
+    for each in snapshot.images:
         step = present(found.step(each.ref))
-        if whole.standings[str(each.ref)].block and not step.belongs_to:
+        if snapshot.standings[str(each.ref)].block and not step.belongs_to:
             assert step.action in (Action.KEEP, Action.BLOCK)
 
 
 @given(stocks())
 @tries(40)
-def test_plan_never_deletes_or_archives_base_of_image_that_stays(whole):
+def test_plan_never_deletes_or_archives_base_of_image_that_stays(snapshot):
     """The reason why the image stays does not matter."""
-    found = plan_lifecycle(whole, RULES, NOW)
+    found = plan_lifecycle(snapshot, RULES, NOW)
     actions = {step.ref: step for step in found.steps}
-    stay = [i for i in whole.images if actions[i.ref].action is not Action.AGE_OUT]
+    stay = [i for i in snapshot.images if actions[i.ref].action is not Action.AGE_OUT]
     needed = {base.digest for i in stay for base in i.bases if not actions[i.ref].belongs_to}
     for step in found.steps:
         if step.ref.digest in needed and not step.belongs_to:
@@ -767,14 +772,14 @@ def test_plan_never_deletes_or_archives_base_of_image_that_stays(whole):
 
 @given(stocks(), st.randoms(use_true_random=False))
 @tries(40)
-def test_plan_does_not_depend_on_order_of_input(whole, random):
+def test_plan_does_not_depend_on_order_of_input(snapshot, random):
     """The plans are equal in every byte."""
-    images, members = list(whole.images), list(whole.members)
+    images, members = list(snapshot.images), list(snapshot.members)
     random.shuffle(images)
     random.shuffle(members)
-    again = whole.model_copy(update={"images": tuple(images), "members": tuple(members)})
+    again = snapshot.model_copy(update={"images": tuple(images), "members": tuple(members)})
 
-    assert plan_lifecycle(again, RULES, NOW).model_dump_json() == plan_lifecycle(whole, RULES, NOW).model_dump_json()
+    assert plan_lifecycle(again, RULES, NOW).model_dump_json() == plan_lifecycle(snapshot, RULES, NOW).model_dump_json()
 
 
 def test_snapshot_builders_have_expected_defaults():

@@ -69,9 +69,9 @@ def test_possible_children_of_unreadable_index_stay_with_it(read, registry, stat
         stored(1, **index), stored(2, tags=()), stored(3, tags=(), subject=digest(2)), stored(4, tags=()),
     ]})  # fmt: skip
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
-    whole = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
+    snapshot = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
-    found = plan_lifecycle(whole.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
+    found = plan_lifecycle(snapshot.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps} == {
         ref(1): rule, ref(2): "keep.needed", ref(3): "keep.belongs", ref(4): "keep.unknown",
@@ -105,9 +105,9 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
     signature, shared = tagged(2, 1), tagged(3, 1, also, end=".sbom")
     hold(registry, {"curated/hello": [*(each.stored for each in newest()), one, signature, shared]})
     unknown: dict[str, Any] = {"signed": False, "passed": None, "kind": "unknown", "owner": "", "environments": ()}
-    known = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
+    images = (*newest(), image(1), *(image(n, **unknown) for n in (2, 3)))
 
-    found = plan_lifecycle(read.read_snapshot(known, NOW), RULES, NOW)
+    found = plan_lifecycle(read.read_snapshot(images, NOW), RULES, NOW)
 
     assert [present(found.step(ref(n))).rule for n in (1, 2, 3)] == list(rules)
     assert found.over == ()
@@ -146,16 +146,16 @@ def test_possible_copies_of_image_with_unreadable_record_stay(read, registry, wo
     """Manifests with a readable record are no possible copies, and other repositories are planned."""
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
     hold(registry, {"curated/hello": [stored(n) for n in (1, 2, 3, 4, 6)], "curated/shop": [stored(5)]})
-    for number, said in ((1, record), (4, record_of(make, (4, 6)))):
-        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
-    known = [image(n, **unsigned) for n in (2, 4)] + [image(5, repository="curated/shop", **unsigned)]
+    for number, content in ((1, record), (4, record_of(make, (4, 6)))):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, content, make.noon)
+    others = [image(n, **unsigned) for n in (2, 4)] + [image(5, repository="curated/shop", **unsigned)]
 
-    for images in ((image(1, signed=False), *known), tuple(known)):
-        whole = read.read_snapshot(images, NOW)
-        found = plan_lifecycle(whole, RULES, NOW)
+    for images in ((image(1, signed=False), *others), tuple(others)):
+        snapshot = read.read_snapshot(images, NOW)
+        found = plan_lifecycle(snapshot, RULES, NOW)
 
-        assert {m.ref: m.children for m in whole.members if m.children} == {ref(1): (digest(2), digest(3))}
-        assert [(i.ref, code in i.unreadable) for i in whole.images if i.unreadable] == [(ref(1), True)]
+        assert {m.ref: m.children for m in snapshot.members if m.children} == {ref(1): (digest(2), digest(3))}
+        assert [(i.ref, code in i.unreadable) for i in snapshot.images if i.unreadable] == [(ref(1), True)]
         assert {s.ref for s in found.steps if not s.touches} == {ref(1), ref(2), ref(3)}
         assert {s.ref: s.action for s in found.changes} == {
             ref(4): Action.AGE_OUT, ref(5, "curated/shop"): Action.AGE_OUT,
@@ -179,8 +179,8 @@ def test_damaged_index_keeps_its_possible_children(read, registry):
 def test_copy_has_no_copies(read, registry, world, make):
     """A record about a copy does not make another manifest its copy."""
     hold(registry, {"curated/hello": [stored(n) for n in (1, 2, 3)]})
-    for number, said in ((1, record_of(make, (1, 2))), (2, DARK[0][0])):
-        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
+    for number, record in ((1, record_of(make, (1, 2))), (2, DARK[0][0])):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, record, make.noon)
 
     assert read.members("curated/hello") == (
         Member(ref=ref(1), stored=stored(1)),
@@ -219,8 +219,8 @@ def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registr
     """Its evidence stays too; an image with a record of its own is no copy."""
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
     hold(registry, {"curated/hello": [stored(2), stored(3), stored(11, subject=digest(1))]})
-    for number, said in ((1, DARK[1][0]), (3, record_of(make))):
-        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, said, make.noon)
+    for number, record in ((1, DARK[1][0]), (3, record_of(make))):
+        world.store(TierName.CURATION).attach(ref(number), ENCRYPTION, record, make.noon)
 
     found = plan_lifecycle(read.read_snapshot((image(2, **unsigned), image(3, **unsigned)), NOW), RULES, NOW)
 
@@ -263,9 +263,9 @@ def test_snapshot_contains_proxies_named_by_environments(read, registry):
     places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
     hold(registry, {"curated/hello": [stored(1)]})
 
-    whole = replace(read, environments=lambda: places).read_snapshot((image(1),), NOW)
+    snapshot = replace(read, environments=lambda: places).read_snapshot((image(1),), NOW)
 
-    assert whole.proxies == {digest(1): ("staging", "production"), digest(2): ("test",)}
+    assert snapshot.proxies == {digest(1): ("staging", "production"), digest(2): ("test",)}
     assert read.proxies() == {}
 
 
@@ -329,10 +329,10 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
     damaged = ref(3, "evidence/lifecycle/hello")
     world.store(TierName.LIFECYCLE).attach(damaged, LIFECYCLE, {"at": "no"}, make.noon)
 
-    whole = read.read_snapshot((image(1),), NOW)
+    snapshot = read.read_snapshot((image(1),), NOW)
 
-    assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(2)): "audit"}
-    assert whole.untold.keys() == {str(ref(3))} and "evidence.invalid" in whole.untold[str(ref(3))]
+    assert {where: each.hold.reason for where, each in snapshot.standings.items()} == {str(ref(2)): "audit"}
+    assert snapshot.untold.keys() == {str(ref(3))} and "evidence.invalid" in snapshot.untold[str(ref(3))]
 
 
 def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed, make):
@@ -342,10 +342,10 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
     deployed()
     images = (image(1), image(2, repository="curated/shop"), image(3, repository="evidence/x/hello"))
 
-    whole = read.read_snapshot(images, NOW + timedelta(days=1))
+    snapshot = read.read_snapshot(images, NOW + timedelta(days=1))
 
-    assert (whole.images, whole.read_at) == (images, NOW + timedelta(days=1))
-    assert [m.ref.repository for m in whole.members] == ["curated/hello", "curated/shop"]
-    assert [d.digest for d in whole.deployments] == [FIRST.digest]
-    assert {where: each.hold.reason for where, each in whole.standings.items()} == {str(ref(1)): "audit"}
-    assert [m.stored for m in whole.members] == [stored(1), stored(2)]
+    assert (snapshot.images, snapshot.read_at) == (images, NOW + timedelta(days=1))
+    assert [m.ref.repository for m in snapshot.members] == ["curated/hello", "curated/shop"]
+    assert [d.digest for d in snapshot.deployments] == [FIRST.digest]
+    assert {where: each.hold.reason for where, each in snapshot.standings.items()} == {str(ref(1)): "audit"}
+    assert [m.stored for m in snapshot.members] == [stored(1), stored(2)]

@@ -124,15 +124,15 @@ def test_interval_refuses_negative_length_and_naive_time():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "age"),
     [(0, "0 s old"), (-5, "0 s old"), (59, "59 s old"), (60, "1 min old"), (7199, "1 h old"), (90000, "1 d old")],
 )
-def test_proof_text_has_digest_and_age(seconds, told):
+def test_proof_text_has_digest_and_age(seconds, age):
     """The age is in the largest unit, rounded down and never negative."""
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     since = now - timedelta(seconds=seconds)
 
-    assert Proof(evidence=(DIGEST,), since=since).describe(now) == f"already proven by {short(DIGEST)}, {told}"
+    assert Proof(evidence=(DIGEST,), since=since).describe(now) == f"already proven by {short(DIGEST)}, {age}"
 
 
 def test_proof_text_names_first_digest_and_counts_rest():

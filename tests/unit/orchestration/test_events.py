@@ -100,9 +100,9 @@ def test_event_of_gate_has_gate_label(emitted):
 async def test_event_from_thread_of_chain_has_chain_origin(emitted):
     """The steps of a chain are tasks and threads."""
     with events.mark_as_chain():
-        told = await in_thread(emitted, "image.signed", REF)
+        event = await in_thread(emitted, "image.signed", REF)
 
-    assert told["resource"]["cscm.origin"] == "chain"
+    assert event["resource"]["cscm.origin"] == "chain"
 
 
 def test_event_without_source_relates_only_to_application(emitted):

@@ -32,8 +32,8 @@ def niceness_of(queue):
 
 
 def deployment(**changes):
-    known = {"entrypoint": "flows.chain:chain", "storage_document_id": None, "pull_steps": None}
-    return SimpleNamespace(**{**known, **changes})
+    attributes = {"entrypoint": "flows.chain:chain", "storage_document_id": None, "pull_steps": None}
+    return SimpleNamespace(**{**attributes, **changes})
 
 
 @pytest.mark.parametrize(("queue", "nicer"), [("pushes", flow_run.GIVEN_WAY), ("watch", 0), ("other", 0), (None, 0)])
@@ -57,7 +57,7 @@ def test_declared_deployment_runs_code_of_project(project, steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "message"),
     [
         ("chain/other", {}, "declares no deployment chain/other"),
         ("evil/on-demand", {}, "declares no deployment evil/on-demand"),
@@ -77,9 +77,9 @@ def test_declared_deployment_runs_code_of_project(project, steps):
         ("chain/on-demand", {"pull_steps": [{}]}, "elsewhere"),
     ],
 )
-def test_undeclared_or_changed_deployment_is_refused(project, name, changes, told):
+def test_undeclared_or_changed_deployment_is_refused(project, name, changes, message):
     """Everyone who may log in to the server can create or change a deployment."""
-    with pytest.raises(ForeignRun, match=told):
+    with pytest.raises(ForeignRun, match=message):
         declared_entrypoint(name, deployment(**changes), project)
 
 
@@ -126,11 +126,11 @@ async def test_worker_uses_its_own_command_environment_and_directory(project, mo
 
 def test_flow_run_tags_its_subflows(monkeypatch):
     """Without the tags, the server would leave them Running if the run is killed."""
-    seen = []
+    contexts = []
     for name in ("load_flow_from_flow_run", "TagsContext"):
         monkeypatch.setattr(flow_engine, name, None)
-    monkeypatch.setattr(runpy, "run_module", lambda *_, **__: seen.append(vars(flow_engine)["TagsContext"]))
+    monkeypatch.setattr(runpy, "run_module", lambda *_, **__: contexts.append(vars(flow_engine)["TagsContext"]))
 
     flow_run.main()
 
-    assert seen == [FlowTags]
+    assert contexts == [FlowTags]

@@ -23,21 +23,21 @@ async def test_in_thread_returns_result_or_raises_error_of_function():
 
 def test_cancelled_step_finishes_its_cleanup():
     """A terminated run cancels every task of its loop, possibly twice."""
-    story: list[str] = []
+    events: list[str] = []
 
     def step() -> None:
         try:
             cancellation().wait(30)
         except Cancelled:
             time.sleep(0.3)
-            story.append("tidied")
+            events.append("tidied")
             raise
 
     async def run() -> None:
         try:
             await in_thread(step)
         finally:
-            story.append("ended")
+            events.append("ended")
 
     async def terminated() -> None:
         running = asyncio.ensure_future(run())
@@ -50,20 +50,20 @@ def test_cancelled_step_finishes_its_cleanup():
 
     asyncio.run(terminated())
 
-    assert story == ["tidied", "ended"]
+    assert events == ["tidied", "ended"]
 
 
 async def test_alongside_ends_with_its_block():
     """An error of the parallel function is raised if the block has none."""
-    story: list[str] = []
+    events: list[str] = []
 
     def slow() -> None:
         time.sleep(0.2)
-        story.append("beside")
+        events.append("beside")
 
     async with alongside(slow):
-        story.append("block")
-    assert story == ["block", "beside"]
+        events.append("block")
+    assert events == ["block", "beside"]
 
     def broken() -> None:
         raise ValueError("beside")

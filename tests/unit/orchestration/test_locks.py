@@ -35,8 +35,8 @@ def gives_up(monkeypatch):
     """Return a context manager in which another run waits briefly for a held lock and times out."""
 
     @contextmanager
-    def soon(said=None):
-        with monkeypatch.context() as patch, another_run(), pytest.raises(TimeoutError, match=said):
+    def soon(message=None):
+        with monkeypatch.context() as patch, another_run(), pytest.raises(TimeoutError, match=message):
             patch.setattr(locks, "WAIT", 0.5)
             yield
 
@@ -71,22 +71,22 @@ def file_of(name):
 
 async def test_lock_excludes_other_run_of_same_name_only(name):
     """A lock of another name is free meanwhile."""
-    said = []
+    order = []
 
     async def waits():
         with another_run():
             async with run_lock(name):
-                said.append("second")
+                order.append("second")
 
     async with run_lock(name):
         second = asyncio.create_task(waits())
         async with run_lock(f"{name} other"):
-            said.append("other")
+            order.append("other")
         await asyncio.sleep(3 * locks.POLL)
-        said.append("first")
+        order.append("first")
     await second
 
-    assert said == ["other", "first", "second"]
+    assert order == ["other", "first", "second"]
 
 
 async def test_lock_is_reentrant_within_run(name, gives_up):
@@ -131,14 +131,14 @@ async def test_lock_excludes_run_on_other_machine(name, gives_up, machine):
 
 async def test_lock_reports_failed_runs_until_one_succeeds(name, run):
     """The next run gets all their names in order, so that it can clean up after them."""
-    told = [
+    reported = [
         await run(name, "one", ValueError("it fails")),
         await run(name, "two", ValueError("it fails")),
         await run(name, "three"),
         await run(name, "four"),
     ]
 
-    assert told == [(), ("one",), ("one", "two"), ()]
+    assert reported == [(), ("one",), ("one", "two"), ()]
 
 
 async def test_lock_reports_failed_runs_and_one_that_timed_out(name, run, gives_up, machine):

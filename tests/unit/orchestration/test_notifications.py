@@ -15,7 +15,7 @@ from orchestration.notifications import MOST, notify
 
 
 @pytest.fixture
-async def told(machine, monkeypatch, make):
+async def notified(machine, monkeypatch, make):
     """Record the notifications with their block, and control the clock."""
     heard, clock = [], [make.noon]
 
@@ -42,14 +42,14 @@ class Variables:
     """Prefect's variables without a server, with the same validation."""
 
     def __init__(self):
-        self.kept = {}
+        self.values = {}
 
     async def aget(self, name):
-        return self.kept.get(name)
+        return self.values.get(name)
 
     async def aset(self, name, value, *, overwrite):
         assert overwrite
-        self.kept[name] = VariableCreate(name=name, value=value).value
+        self.values[name] = VariableCreate(name=name, value=value).value
 
 
 def together():
@@ -58,58 +58,58 @@ def together():
     return (text for text in map(str, count()) if module._place(text)[0] == name)
 
 
-async def test_same_notification_is_sent_once_a_day(told):
+async def test_same_notification_is_sent_once_a_day(notified):
     """It is sent again after a day; a message without `once` is sent each time."""
     for _ in range(2):
-        await notify("drift", "it differs", told.block, once="a")
-    await notify("drift", "another", told.block, once="b")
-    assert told.heard == [("kind/name", "drift", "it differs"), ("kind/name", "drift", "another")]
-    told.clock[0] += timedelta(days=1, seconds=1)
-    await notify("drift", "it differs", told.block, once="a")
+        await notify("drift", "it differs", notified.block, once="a")
+    await notify("drift", "another", notified.block, once="b")
+    assert notified.heard == [("kind/name", "drift", "it differs"), ("kind/name", "drift", "another")]
+    notified.clock[0] += timedelta(days=1, seconds=1)
+    await notify("drift", "it differs", notified.block, once="a")
     for _ in range(2):
-        await notify("rescan", "worse", told.block)
-    assert [body for _, _, body in told.heard[2:]] == ["it differs", "worse", "worse"]
+        await notify("rescan", "worse", notified.block)
+    assert [body for _, _, body in notified.heard[2:]] == ["it differs", "worse", "worse"]
 
 
-async def test_old_notifications_are_forgotten(told):
+async def test_old_notifications_are_forgotten(notified):
     """The stored list must not grow forever."""
     texts = list(islice(together(), 3))
     for text in texts:
-        await notify("s", "b", told.block, once=text)
-        told.clock[0] += timedelta(hours=20)
+        await notify("s", "b", notified.block, once=text)
+        notified.clock[0] += timedelta(hours=20)
     name, _ = module._place(texts[0])
     assert set(await dates_in(name)) == {module._place(text)[1] for text in texts[1:]}
 
 
-async def test_thousands_of_notifications_in_one_day_are_each_sent_once(told, monkeypatch):
+async def test_thousands_of_notifications_in_one_day_are_each_sent_once(notified, monkeypatch):
     """One vulnerability can change the verdicts of thousands of images."""
     monkeypatch.setattr(module, "Variable", Variables())
     for _ in range(2):
         for number in range(3000):
-            await notify("s", str(number), told.block, once=f"What happened to {number}, Ä?\n")
-        told.clock[0] += timedelta(hours=1)
-    assert [body for _, _, body in told.heard] == [str(number) for number in range(3000)]
+            await notify("s", str(number), notified.block, once=f"What happened to {number}, Ä?\n")
+        notified.clock[0] += timedelta(hours=1)
+    assert [body for _, _, body in notified.heard] == [str(number) for number in range(3000)]
 
 
-async def test_full_variable_keeps_newest_notifications(told):
+async def test_full_variable_keeps_newest_notifications(notified):
     """The size of a variable is limited; a forgotten message may be sent again."""
     texts = list(islice(together(), MOST + 2))
     name, _ = module._place(texts[0])
-    old = {module._place(text)[1]: int(told.clock[0].timestamp()) + at for at, text in enumerate(texts[:-2])}
+    old = {module._place(text)[1]: int(notified.clock[0].timestamp()) + at for at, text in enumerate(texts[:-2])}
     await Variable.aset(name, old)
-    told.clock[0] += timedelta(hours=1)
+    notified.clock[0] += timedelta(hours=1)
     for _ in range(2):
         for text in texts[-2:]:
-            await notify("s", text, told.block, once=text)
-    assert [body for _, _, body in told.heard] == texts[-2:]
+            await notify("s", text, notified.block, once=text)
+    assert [body for _, _, body in notified.heard] == texts[-2:]
     assert set(await dates_in(name)) == {module._place(text)[1] for text in texts[2:]}
 
 
-@pytest.mark.parametrize("kept", ["told", ["a"], {"a": "yesterday"}])
-async def test_invalid_variable_value_is_replaced(told, kept):
+@pytest.mark.parametrize("value", ["told", ["a"], {"a": "yesterday"}])
+async def test_invalid_variable_value_is_replaced(notified, value):
     """The message is sent, and the variable is written again."""
     name, key = module._place("a")
-    await Variable.aset(name, {key: kept["a"]} if isinstance(kept, dict) else kept)
+    await Variable.aset(name, {key: value["a"]} if isinstance(value, dict) else value)
     for _ in range(2):
-        await notify("s", "b", told.block, once="a")
-    assert len(told.heard) == 1 and set(await dates_in(name)) == {key}
+        await notify("s", "b", notified.block, once="a")
+    assert len(notified.heard) == 1 and set(await dates_in(name)) == {key}

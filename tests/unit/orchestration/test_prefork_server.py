@@ -41,8 +41,8 @@ sys.exit(warm.main(Path(sys.argv[1])))
 
 
 def environment(place, **changes):
-    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": str(place)}
-    return {**kept, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": str(place)}
+    return {**variables, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
 
 
 @pytest.fixture
@@ -160,9 +160,9 @@ def test_server_restarts_after_code_change(served):
     asking(served).communicate(timeout=60)
 
     end = time.monotonic() + 30
-    while "hello" not in (said := asking(served).communicate(timeout=60)[0]) and time.monotonic() < end:
+    while "hello" not in (output := asking(served).communicate(timeout=60)[0]) and time.monotonic() < end:
         time.sleep(0.2)
-    assert said == f"hello {served.name} the-run\n"
+    assert output == f"hello {served.name} the-run\n"
 
 
 def test_only_settings_are_compared_with_server():

@@ -20,12 +20,12 @@ def named(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("revision", "shown"),
+    ("revision", "suffix"),
     [(REVISION, " 3f2a1c0"), ("feature/long-name", " feature/long-name"), ("x" * 101, " " + "x" * 100), (None, "")],
 )
-def test_chain_run_is_named_after_directory_and_revision(named, revision, shown):
+def test_chain_run_is_named_after_directory_and_revision(named, revision, suffix):
     """A commit ID is shortened to seven digits, as git does."""
-    assert named(names.by_path, path="/srv/shop/hello", revision=revision) == f"chain hello{shown}"
+    assert named(names.by_path, path="/srv/shop/hello", revision=revision) == f"chain hello{suffix}"
 
 
 def test_chain_run_name_reads_no_source_file(named, tmp_path):

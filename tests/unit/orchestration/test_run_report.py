@@ -47,42 +47,42 @@ async def failing(error):
 
 async def test_step_is_recorded_with_duration_and_text(pages):
     """The result of the step is returned."""
-    async with report_run("hello") as story:
-        assert await story.step("build", result(7), lambda n: f"built {n}") == 7
-        await story.step("test", asyncio.sleep(0.05))
+    async with report_run("hello") as reporter:
+        assert await reporter.step("build", result(7), lambda n: f"built {n}") == 7
+        await reporter.step("test", asyncio.sleep(0.05))
 
-    build, test = story.report.steps
+    build, test = reporter.report.steps
     assert (build.name, build.said) == ("build", "built 7")
     assert test.seconds >= 0.05
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "text"),
     [(RegistryUnavailable("it is silent\nwait"), "it is silent"), (KeyError("secret"), "KeyError")],
     ids=["ours", "another"],
 )
-async def test_failed_step_is_recorded_and_raises(pages, error, said):
+async def test_failed_step_is_recorded_and_raises(pages, error, text):
     """The page shows where the run failed; the text of an unknown error may be a secret and is left out."""
-    async with report_run("hello") as story:
+    async with report_run("hello") as reporter:
         with pytest.raises(type(error)):
-            await story.step("build", failing(error))
+            await reporter.step("build", failing(error))
 
-    assert [step.name for step in story.report.steps] == ["build"]
-    assert said in story.report.steps[0].said
+    assert [step.name for step in reporter.report.steps] == ["build"]
+    assert text in reporter.report.steps[0].said
     page = pages["run-report-hello"][1]["markdown"]
-    assert "build" in page and said in page and "'secret'" not in page
+    assert "build" in page and text in page and "'secret'" not in page
 
 
 async def test_cancelled_step_is_recorded(pages):
     """The step is marked as cancelled."""
-    async with report_run("hello") as story:
-        run = asyncio.create_task(story.step("build", asyncio.sleep(60)))
+    async with report_run("hello") as reporter:
+        run = asyncio.create_task(reporter.step("build", asyncio.sleep(60)))
         await asyncio.sleep(0.01)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
 
-    assert story.report.steps[0].said == "cancelled"
+    assert reporter.report.steps[0].said == "cancelled"
 
 
 async def test_tier_inside_chain_writes_to_report_of_chain(pages):
@@ -114,10 +114,10 @@ async def test_parallel_runs_have_separate_reports(pages):
 async def test_artifact_keys_are_valid_and_per_application(pages, make):
     """Prefect allows lower-case letters, digits and dashes."""
     for name in ("hello", "base/python_3.x"):
-        async with report_run(name) as story:
-            story.add(report=make.report(make.finding()))
-            await story.step("scan", result(1))
-            story.add_address("staging", "http://127.0.0.1:8080/")
+        async with report_run(name) as reporter:
+            reporter.add(report=make.report(make.finding()))
+            await reporter.step("scan", result(1))
+            reporter.add_address("staging", "http://127.0.0.1:8080/")
 
     assert set(pages) == {
         artifact_key(*kind, name)
@@ -138,8 +138,8 @@ async def test_publishing_error_does_not_hide_error_of_run(pages, monkeypatch):
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
     with pytest.raises(RegistryUnavailable) as caught:
-        async with report_run("hello") as story:
-            await story.step("build", failing(RegistryUnavailable("it is silent\nwait")))
+        async with report_run("hello") as reporter:
+            await reporter.step("build", failing(RegistryUnavailable("it is silent\nwait")))
 
     assert "the server is away" in caught.value.__notes__[0]
 
@@ -152,8 +152,8 @@ async def test_publishing_error_fails_successful_run(pages, monkeypatch):
 
     monkeypatch.setattr(journals, "acreate_markdown_artifact", refuse)
     with pytest.raises(PrefectException):
-        async with report_run("hello") as story:
-            await story.step("build", result(1))
+        async with report_run("hello") as reporter:
+            await reporter.step("build", result(1))
 
 
 async def test_run_without_steps_publishes_no_page(pages):
@@ -164,7 +164,7 @@ async def test_run_without_steps_publishes_no_page(pages):
     assert pages == {}
 
 
-async def told_of(number):
+async def log_lines(number):
     """Return the log lines of a run that is refused for a number of reasons."""
     verdict = Refused(
         image=ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64),
@@ -172,36 +172,36 @@ async def told_of(number):
         policy="sha256:" + "9" * 64,
         reasons=tuple(Reason(code=f"scan.r{n}", fact=f"fact{n}\x1b", remedy="mend") for n in range(number)),
     )
-    told = []
-    async with report_run("hello") as story:
-        log: Any = SimpleNamespace(warning=lambda form, *args: told.append(form % args), info=lambda *_: None)
-        story._log = log
-        story.decided(verdict)
-        await story.step("gate", result(1))
-    return told
+    lines = []
+    async with report_run("hello") as reporter:
+        log: Any = SimpleNamespace(warning=lambda form, *args: lines.append(form % args), info=lambda *_: None)
+        reporter._log = log
+        reporter.decided(verdict)
+        await reporter.step("gate", result(1))
+    return lines
 
 
 async def test_log_lists_first_reasons_of_refusal(pages):
     """The length is limited, because Prefect keeps every log record."""
-    told = await told_of(MOST_REASONS + 3)
+    lines = await log_lines(MOST_REASONS + 3)
 
-    assert len(told) == MOST_REASONS + 1
-    assert told[-1] == "refused: and 3 more"
+    assert len(lines) == MOST_REASONS + 1
+    assert lines[-1] == "refused: and 3 more"
 
 
 async def test_report_of_run_without_name_has_its_own_key(pages):
     """The key of an application shows only runs of this application."""
-    async with report_run("hello") as story:
-        story.publish_under(None)
-        await story.step("name", result(1))
+    async with report_run("hello") as reporter:
+        reporter.publish_under(None)
+        await reporter.step("name", result(1))
 
     assert set(pages) == {"run-report-run-run"}
 
 
 async def test_refusal_is_reported_with_every_reason(pages):
     """The reasons are in the log and on the page."""
-    told = await told_of(3)
+    lines = await log_lines(3)
 
-    assert [f"scan.r{n}" in line and f"fact{n}" in line for n, line in enumerate(told)] == [True] * 3
-    assert "\x1b" not in "".join(told)
+    assert [f"scan.r{n}" in each and f"fact{n}" in each for n, each in enumerate(lines)] == [True] * 3
+    assert "\x1b" not in "".join(lines)
     assert all(f"fact{n}" in pages["run-report-hello"][1]["markdown"] for n in range(3))

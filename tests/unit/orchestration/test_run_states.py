@@ -34,9 +34,9 @@ def test_refused_run_is_completed_with_name_refused():
 
 async def test_verdict_is_result_of_refused_run():
     """The calling flow can see the refusal."""
-    said = verdict("scan.high")
+    refusal = verdict("scan.high")
 
-    assert await state_of(said).aresult() == said
+    assert await state_of(refusal).aresult() == refusal
 
 
 def test_state_message_with_many_reasons_is_shortened():

@@ -16,13 +16,13 @@ from tests.support.pieces import BASE, CURATION, DEV, LAYERS, Judged, where
 OTHER_BASE = ImageRef(repository="curated/base/proxy", digest="sha256:" + "8" * 64)
 
 
-class Standing(Judged):
+class JudgedWithDecisions(Judged):
     """The evidence of a good image, and the lifecycle decisions about it."""
 
     def good(self, gate, **provenance):
         for name, (signer, kind, predicate) in self.at(gate).items():
-            said = self.make.provenance(built=provenance) if provenance and name == "provenance" else predicate
-            self.attach(where(gate), signer, kind, said)
+            content = self.make.provenance(built=provenance) if provenance and name == "provenance" else predicate
+            self.attach(where(gate), signer, kind, content)
 
     def say(self, act, ref, at=0, **changes):
         when = self.make.noon + timedelta(seconds=at)
@@ -32,7 +32,7 @@ class Standing(Judged):
 
 @pytest.fixture
 def pieces(world, make):
-    return Standing(world, make)
+    return JudgedWithDecisions(world, make)
 
 
 @pytest.mark.parametrize("gate", Gate)
@@ -156,13 +156,13 @@ def test_gates_refuse_blocked_digest_under_any_material_name(pieces, name, gate)
     """The rule also holds for a digest that only `dev/` or another registry offers."""
     pieces.good(gate, **on((name, BASE.digest)))
     block = {"act": "block", "by": "ann", "reason": "CVE-2026-1", "at": pieces.make.noon.isoformat()}
-    said = pieces.attach(block_repository(BASE.digest), TierName.LIFECYCLE, LIFECYCLE, block)
+    digest = pieces.attach(block_repository(BASE.digest), TierName.LIFECYCLE, LIFECYCLE, block)
 
     verdict = pieces.judged(gate)
 
     assert [r.code for r in verdict.reasons] == ["base.blocked"]
     assert verdict.reasons[0].fact.startswith(f"{name.partition('@')[0]}@{BASE.digest}, which it is built on or with")
-    assert said in [e.digest for e in pieces.facts(gate).evidence]
+    assert digest in [e.digest for e in pieces.facts(gate).evidence]
 
 
 @pytest.mark.parametrize("gate", Gate)

@@ -146,7 +146,7 @@ def about_another_application(pieces, place, piece):
     pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
 
 
-def beside_another_digest(pieces, place, piece):
+def attached_to_another_digest(pieces, place, piece):
     pieces.attach(place.model_copy(update={"digest": "sha256:" + "b" * 64}), *piece)
 
 
@@ -167,7 +167,7 @@ BREAKS = [
     with_another_payload,
     about_another_digest,
     about_another_application,
-    beside_another_digest,
+    attached_to_another_digest,
     cut_short,
     of_another_type,
 ]
@@ -576,10 +576,10 @@ def test_release_gate_refuses_image_with_copied_base_and_no_sbom(pieces, monkeyp
 @pytest.mark.parametrize("required", [True, False])
 def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, required):
     """A denial counts in every environment; only statements in the repository of execution are read."""
-    said = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "by": "Ada", "reason": "so",
-            "decided": make.noon.isoformat()}  # fmt: skip
+    fields = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "by": "Ada", "reason": "so",
+              "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
-        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**said, "reason": place})
+        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**fields, "reason": place})
     store = pieces.world.store(EXECUTION)
 
     facts = read_deploy_facts(CURATED, requirements(approval=required), store, make.noon, bases=())

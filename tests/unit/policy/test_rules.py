@@ -102,10 +102,10 @@ def test_required_checks_present_refuses_base_with_missing_check(make, which):
 @pytest.mark.parametrize("unknown", ["provenance", "holder"])
 def test_name_belongs_to_source_passes_if_builder_or_holder_is_unknown(unknown):
     """Another rule refuses missing provenance; a name without a holder goes to the first admitted source."""
-    known: dict[str, Any] = {"holder": Holder(owner="somebody else")}
+    facts: dict[str, Any] = {"holder": Holder(owner="somebody else")}
 
-    assert codes(rules.name_belongs_to_source, intake_facts(**known)) == ["name.taken"]
-    assert codes(rules.name_belongs_to_source, intake_facts(**{**known, unknown: None})) == []
+    assert codes(rules.name_belongs_to_source, intake_facts(**facts)) == ["name.taken"]
+    assert codes(rules.name_belongs_to_source, intake_facts(**{**facts, unknown: None})) == []
 
 
 def test_required_checks_present_refuses_each_check_if_there_is_none():
@@ -357,7 +357,7 @@ LATER = requirements("production", soak=RequiredSoak("staging", 3600))
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "detail"),
     [
         (None, "there is no signed soak of this image"),
         (3599, "this image was healthy in staging for 0:59:59"),
@@ -365,15 +365,15 @@ LATER = requirements("production", soak=RequiredSoak("staging", 3600))
         (7200, None),
     ],
 )
-def test_soak_completed_refuses_missing_or_short_soak(make, seconds, told):
+def test_soak_completed_refuses_missing_or_short_soak(make, seconds, detail):
     """The reason names the environment, the required time and the time reached."""
     soak = None if seconds is None else well_for(make, seconds)
 
     reasons = list(rules.soak_completed(deploy_facts(environment=LATER, soak=soak)))
 
     assert [(reason.code, reason.fact) for reason in reasons] == [
-        ("soak.missing", f"production requires an image that was healthy in staging for 1:00:00; {told}")
-    ][: told is not None]
+        ("soak.missing", f"production requires an image that was healthy in staging for 1:00:00; {detail}")
+    ][: detail is not None]
 
 
 def well_for(make, seconds):
@@ -400,7 +400,7 @@ UNKNOWN = Distribution(name="slitaz", version="5")
 
 
 @pytest.mark.parametrize(
-    ("distribution", "told"),
+    ("distribution", "fact"),
     [
         (UNKNOWN, "1 package of slitaz 5, about which the vulnerability database knows nothing"),
         (Distribution(name="debian", codename="forky"), "1 package of debian forky, about which"),
@@ -408,20 +408,20 @@ UNKNOWN = Distribution(name="slitaz", version="5")
         (None, "of which the scan does not tell whether the database knows it"),
     ],
 )
-def test_distribution_supported_refuses_unknown_distribution(make, distribution, told):
+def test_distribution_supported_refuses_unknown_distribution(make, distribution, fact):
     """A scan without findings proves nothing there; the owner may accept that, and the verdict notes it."""
-    said = deploy_facts(report=make.report(distribution=distribution))
+    facts = deploy_facts(report=make.report(distribution=distribution))
     accepting = make.manifest(limits={"unknown_distribution": True})
-    accepted = deploy_facts(report=said.report, manifest=accepting)
+    accepted = deploy_facts(report=facts.report, manifest=accepting)
     policy = DEPLOY
 
-    refused = evaluate(said, policy)
+    refused = evaluate(facts, policy)
     assert isinstance(refused, Refused)
     (reason,) = refused.reasons
     assert reason.code == "scan.distribution-unknown"
-    assert told in reason.fact
+    assert fact in reason.fact
     (note,) = evaluate(accepted, policy).notes
-    assert note.startswith("not judged, which its owner accepts: ") and told in note
+    assert note.startswith("not judged, which its owner accepts: ") and fact in note
 
 
 @pytest.mark.parametrize("distribution", [UNKNOWN, Distribution(name=""), None])
@@ -439,12 +439,12 @@ def test_distribution_supported_passes_without_distribution_packages(make, distr
 
 def test_distribution_supported_passes_if_other_evidence_is_missing(make):
     """A missing scan, SBOM or declaration is the reason of another rule."""
-    said = {"report": make.report(distribution=UNKNOWN)}
+    facts = {"report": make.report(distribution=UNKNOWN)}
 
     assert codes(rules.distribution_supported, release_facts(report=None)) == []
-    assert codes(rules.distribution_supported, release_facts(**said, packages=None)) == []
-    assert codes(rules.distribution_supported, release_facts(**said, provenance=None)) == []
-    assert codes(rules.distribution_supported, release_facts(**said)) == ["scan.distribution-unknown"]
+    assert codes(rules.distribution_supported, release_facts(**facts, packages=None)) == []
+    assert codes(rules.distribution_supported, release_facts(**facts, provenance=None)) == []
+    assert codes(rules.distribution_supported, release_facts(**facts)) == ["scan.distribution-unknown"]
 
 
 def test_approval_given_refuses_denial_and_missing_required_approval(make):
@@ -686,7 +686,7 @@ def test_verdict_limits_number_of_notes(make):
 
 
 @pytest.mark.parametrize(
-    ("details", "shown"),
+    ("details", "proven"),
     [
         ({TESTED: {"shown": True, "by": "pytest", "ran": 1}}, True),
         ({TESTED: {"shown": False, "by": "", "ran": 0}}, False),
@@ -695,17 +695,17 @@ def test_verdict_limits_number_of_notes(make):
         ({}, False),
     ],
 )
-def test_tests_reported_refuses_unproven_tests_if_required(make, details, shown):
+def test_tests_reported_refuses_unproven_tests_if_required(make, details, proven):
     """Elsewhere it is a note, because the chain does not know every test runner."""
     checks = (make.check(Check.PROBE), make.check(Check.TESTS, details=details))
-    asks, not_shown = requirements(test_report=True), "it is not shown that anything was tested (tests.not-shown)"
+    asks, note = requirements(test_report=True), "it is not shown that anything was tested (tests.not-shown)"
 
     assert codes(rules.tests_reported, deploy_facts(checks=checks, environment=asks)) == (
-        [] if shown else ["tests.not-shown"]
+        [] if proven else ["tests.not-shown"]
     )
     assert codes(rules.tests_reported, deploy_facts(checks=checks)) == []
     assert codes(rules.tests_reported, deploy_facts(checks=(), environment=asks)) == ["tests.not-shown"]
-    assert (not_shown in evaluate(deploy_facts(checks=checks), DEPLOY).notes) is not shown
+    assert (note in evaluate(deploy_facts(checks=checks), DEPLOY).notes) is not proven
 
 
 def test_tests_reported_ignores_failed_or_other_checks(make):

@@ -63,28 +63,28 @@ def test_verdict_places_are_repositories_the_tier_may_write(gate, admitted, repo
         assert places == tuple(map(IMAGE.moved_to, repositories))
 
 
-def test_refusal_survives_deletion_beside_the_image(world, make, kept):
+def test_refusal_survives_deletion_beside_the_image(world, make, judge):
     """The lifecycle may delete referrers of the image, and must not promote it by doing so."""
-    kept()
-    beside = kept((REASON,), at=60)
+    judge()
+    digest = judge((REASON,), at=60)
     store = world.store(TierName.EXECUTION)
-    world.registry.remove(CURATED.with_digest(beside))
+    world.registry.remove(CURATED.with_digest(digest))
 
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
 
     assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
-    kept(at=120)
+    judge(at=120)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
     assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
 
 
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
-def test_refusal_is_written_again_where_one_copy_is_missing(world, kept, lost):
+def test_refusal_is_written_again_where_one_copy_is_missing(world, judge, lost):
     """A run may stop between the two writes; the next run completes them with the same predicate."""
-    first = kept((REASON,))
+    first = judge((REASON,))
     del world.registry.repositories[lost.repository]
 
-    again = kept((REASON,), at=60)
+    again = judge((REASON,), at=60)
 
     store = world.store(TierName.EXECUTION)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
@@ -108,12 +108,14 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
 
 
 @pytest.fixture
-def kept(world, make):
+def judge(world, make):
     """Return a function that judges and records a verdict; by default it is the same verdict every time."""
 
-    def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, known=True, **changes):
+    def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, **changes):
         store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
-        own = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if known else ()
+        own = (
+            [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if reads_own else ()
+        )
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
         verdict = evaluate(facts, policy(gate, *more_rules, rule(*reasons)))
         return record(verdict, facts, store, make.noon + timedelta(seconds=at))
@@ -127,11 +129,11 @@ def evidence(world, make, kind="x", signer=TierName.DEVELOPMENT):
     return tuple(e for e in store.verified(CURATED, signer) if e.digest == digest)
 
 
-def test_same_verdict_on_same_evidence_is_recorded_once(world, make, kept):
+def test_same_verdict_on_same_evidence_is_recorded_once(world, make, judge):
     """A second run finds the verdict and adds nothing."""
-    seen = evidence(world, make)
+    statements = evidence(world, make)
 
-    assert kept(evidence=seen) == kept(evidence=seen, at=60)
+    assert judge(evidence=statements) == judge(evidence=statements, at=60)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +141,18 @@ def test_same_verdict_on_same_evidence_is_recorded_once(world, make, kept):
     [{"reasons": (REASON,)}, {"more_rules": (rule(),)}, {"evidence": ()}],
     ids=["reason", "policy", "evidence"],
 )
-def test_verdict_is_recorded_again_if_an_input_changes(world, make, kept, change):
+def test_verdict_is_recorded_again_if_an_input_changes(world, make, judge, change):
     """A changed result, policy or evidence makes a new verdict with its own time."""
-    seen = evidence(world, make)
+    statements = evidence(world, make)
 
-    assert kept(evidence=seen) != kept(**{"evidence": seen, "at": 60, **change})
+    assert judge(evidence=statements) != judge(**{"evidence": statements, "at": 60, **change})
 
 
-def test_verdict_of_deploy_gate_records_its_environment(kept, world):
+def test_verdict_of_deploy_gate_records_its_environment(judge, world):
     """Another environment may judge differently, so that each has its own verdict."""
-    kept(gate=Gate.DEPLOY, environment=requirements("production"))
-    kept(gate=Gate.DEPLOY, environment=requirements("staging"), at=1)
-    kept(at=2)
+    judge(gate=Gate.DEPLOY, environment=requirements("production"))
+    judge(gate=Gate.DEPLOY, environment=requirements("staging"), at=1)
+    judge(at=2)
 
     def environments(place, tier):
         found = world.store(tier).verified(CURATED.moved_to(place), tier)
@@ -160,42 +162,42 @@ def test_verdict_of_deploy_gate_records_its_environment(kept, world):
     assert environments("curated/hello", TierName.CURATION) == [""]
 
 
-def test_admission_after_refusal_is_recorded_again(kept):
+def test_admission_after_refusal_is_recorded_again(judge):
     """The newest verdict counts, so the earlier admission is not enough."""
-    first, _, last = kept(), kept((REASON,), at=1), kept(at=2)
+    first, _, last = judge(), judge((REASON,), at=1), judge(at=2)
 
     assert first != last
 
 
-def test_admission_superseded_by_refusal_is_not_recorded(kept, world):
+def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     """It rests on older evidence and would supersede the refusal; a late refusal does no harm."""
-    kept()
-    kept((REASON,), at=1)
+    judge()
+    judge((REASON,), at=1)
 
     with pytest.raises(GateOvertaken):
-        kept(at=2, known=False)
+        judge(at=2, reads_own=False)
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
-    kept(at=3)
-    kept(at=3, more_rules=(rule(),), known=False)
-    kept((REASON,), at=4, known=False)
-    kept((REASON,), at=4, more_rules=(rule(),), known=False)
-    kept((REASON,), at=5, gate=Gate.INTAKE)
-    kept(at=6, gate=Gate.INTAKE, known=False)
+    judge(at=3)
+    judge(at=3, more_rules=(rule(),), reads_own=False)
+    judge((REASON,), at=4, reads_own=False)
+    judge((REASON,), at=4, more_rules=(rule(),), reads_own=False)
+    judge((REASON,), at=5, gate=Gate.INTAKE)
+    judge(at=6, gate=Gate.INTAKE, reads_own=False)
 
 
-def test_last_verdict_is_returned_if_there_are_several(kept):
+def test_last_verdict_is_returned_if_there_are_several(judge):
     """A caller must not receive a superseded verdict."""
-    _, last = kept((REASON,)), kept(at=1)
+    _, last = judge((REASON,)), judge(at=1)
 
-    assert kept(at=2) == last
+    assert judge(at=2) == last
 
 
 @pytest.mark.parametrize("words", ["nyn", "yny", "nyyn", "ynny"])
-def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, kept, words):
+def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, judge, words):
     """Refusals and admissions of the intake gate lie in different repositories, and each may repeat an earlier one."""
     for hours, word in enumerate(words):
-        kept((REASON,) if word == "n" else (), at=3600 * hours, gate=Gate.INTAKE)
+        judge((REASON,) if word == "n" else (), at=3600 * hours, gate=Gate.INTAKE)
 
     store = world.store(TierName.EXECUTION)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
@@ -203,10 +205,10 @@ def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, kept, w
 
 
 @pytest.mark.parametrize("back", [1, 60, 299])
-def test_verdict_after_clock_set_back_is_the_newest(world, make, kept, back):
+def test_verdict_after_clock_set_back_is_the_newest(world, make, judge, back):
     """Its time is moved one microsecond after the verdict that it replaces."""
-    kept(at=240)
-    kept((REASON,), at=240 - back)
+    judge(at=240)
+    judge((REASON,), at=240 - back)
 
     (yes, no) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     last = present(last_verdict([yes, no], Gate.RELEASE, CURATED.digest))
@@ -218,34 +220,34 @@ def test_verdict_after_clock_set_back_is_the_newest(world, make, kept, back):
     (SUMMARY, TierName.CURATION, True), (SIGNATURE, TierName.CURATION, True),
     (SUMMARY, TierName.DEVELOPMENT, False), ("x", TierName.CURATION, False),
 ])  # fmt: skip
-def test_own_verdict_or_signature_is_not_evidence_of_a_verdict(world, make, kept, kind, signer, same):
+def test_own_verdict_or_signature_is_not_evidence_of_a_verdict(world, make, judge, kind, signer, same):
     """Otherwise every repeated verdict would differ from the one before."""
-    first = kept()
+    first = judge()
 
-    assert (kept(evidence=evidence(world, make, kind, signer), at=60) == first) is same
+    assert (judge(evidence=evidence(world, make, kind, signer), at=60) == first) is same
 
 
-def test_statement_of_other_type_does_not_count_as_verdict(world, make, kept):
+def test_statement_of_other_type_does_not_count_as_verdict(world, make, judge):
     """Only the predicate type makes a verdict, so the gate records its own."""
-    first = kept()
+    first = judge()
     store = world.store(TierName.CURATION)
     (verdict,) = store.verified(CURATED, TierName.CURATION)
     del world.registry.repositories[CURATED.repository]
     store.attach(CURATED, "x", verdict.predicate, make.noon)
 
-    kept()
+    judge()
 
     assert SUMMARY in [e.predicate_type for e in store.verified(CURATED, TierName.CURATION)]
     assert first == verdict.digest
 
 
-def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, kept):
+def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, judge):
     """A statement with a later time would wrongly count as the newest one."""
     ahead = world.now + timedelta(hours=1)
     world.store(TierName.CURATION).attach(CURATED, DEPLOYMENT, {"deployedAt": ahead.isoformat()}, make.noon)
 
     with pytest.raises(ClockWrong):
-        kept()
+        judge()
 
 
 @pytest.mark.parametrize(("gate", "made"), [
@@ -266,5 +268,5 @@ def test_decide_records_refusals_only(world, make, gate, made):
     assert isinstance(no, Refused)
     assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
     for place in verdict_places(ref, gate, admitted=False):
-        (kept,) = store.verified(place, tier)
-        assert not present(last_verdict([kept], gate, ref.digest)).value.passed
+        (recorded,) = store.verified(place, tier)
+        assert not present(last_verdict([recorded], gate, ref.digest)).value.passed

@@ -73,8 +73,8 @@ class Chain:
         signer = EXECUTION if gate is Gate.DEPLOY else CURATION
         reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
         at = self.make.noon + timedelta(hours=hour)
-        said = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
-        self.pieces.attach(where, signer, SUMMARY, said.predicate())
+        statement = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
+        self.pieces.attach(where, signer, SUMMARY, statement.predicate())
 
     def release(self, number, hour=0, **declared):
         self.push(self.curated(number), number)
@@ -85,7 +85,7 @@ class Chain:
 
     def deploy(self, number, environment="staging", container="1", hour=0):
         self.running[environment] = number
-        known = Deployment(
+        deployment = Deployment(
             environment=environment, application="hello", digest=digest(number), container=container, name="n",
             reverse_proxy="2",
             proxy=digest(0), address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={},
@@ -93,19 +93,19 @@ class Chain:
             started_at=self.make.noon,
         )  # fmt: skip
         at = self.make.noon + timedelta(hours=hour)
-        record(known, self.curated(number), self.pieces.world.store(EXECUTION), at)
+        record(deployment, self.curated(number), self.pieces.world.store(EXECUTION), at)
 
     def soak(self, number, environment="staging", signer=EXECUTION, seconds=60, container="1"):
         until = self.make.noon + timedelta(seconds=seconds)
-        said = Soak(environment=environment, digest=digest(number), container=container, since=self.make.noon,
-                    until=until, looks=2, asked=seconds)  # fmt: skip
-        self.pieces.attach(self._evidence(number), signer, SOAK, said.predicate())
+        statement = Soak(environment=environment, digest=digest(number), container=container, since=self.make.noon,
+                         until=until, looks=2, asked=seconds)  # fmt: skip
+        self.pieces.attach(self._evidence(number), signer, SOAK, statement.predicate())
 
     def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION):
         at = self.make.noon + timedelta(hours=hour)
-        said = Approval(environment=environment, digest=digest(number), decision=decision, by="Ada", reason="so",
-                        decided=at)  # fmt: skip
-        self.pieces.attach(self._evidence(number), signer, APPROVAL, said.predicate())
+        statement = Approval(environment=environment, digest=digest(number), decision=decision, by="Ada", reason="so",
+                             decided=at)  # fmt: skip
+        self.pieces.attach(self._evidence(number), signer, APPROVAL, statement.predicate())
 
     def _evidence(self, number):
         return execution_place(self.curated(number))

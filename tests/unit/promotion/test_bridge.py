@@ -132,14 +132,14 @@ def test_flood_of_unreadable_messages_does_not_delay_push(carry):
     held = Queue()
     for body in (*["no json"] * 90, message(), *["no json"] * 90):
         held.send(body)
-    seen = []
+    counts = []
 
     class Announcer(Prefect):
         def push(self, pushed):
-            seen.append(len(held.messages))
+            counts.append(len(held.messages))
 
     Bridge(held, Queue(), Announcer(), ignore).carry()
-    assert seen == [181]
+    assert counts == [181]
 
 
 def test_redelivered_announced_message_is_deleted_without_new_event():

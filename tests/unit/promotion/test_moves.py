@@ -56,8 +56,8 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
         chain.push(ref)
         chain.pieces.attach(ref, DEV, PROVENANCE, bad)
         chain.pieces.attach(ref, CURATION, SIGNATURE, {})
-        said = summary(ref, Gate.RELEASE, POLICY, reasons=(), notes=(), inputs=(), now=chain.make.noon)
-        chain.pieces.attach(ref, CURATION, SUMMARY, said.predicate())
+        statement = summary(ref, Gate.RELEASE, POLICY, reasons=(), notes=(), inputs=(), now=chain.make.noon)
+        chain.pieces.attach(ref, CURATION, SUMMARY, statement.predicate())
 
     found = chain.missed()
 

@@ -110,8 +110,8 @@ def test_image_blocked_before_curation_moves_after_unblock(chain, acts, goes):
     chain.judge(1, Gate.INTAKE, "image.blocked")
     for number, act in enumerate(acts):
         at = (chain.make.noon + timedelta(seconds=number)).isoformat()
-        said = {"act": act, "by": "ann", "reason": "a key in it", "at": at}
-        chain.pieces.attach(image_status_repository(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, said)
+        decision = {"act": act, "by": "ann", "reason": "a key in it", "at": at}
+        chain.pieces.attach(image_status_repository(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, decision)
 
     assert (chain.to_curation(1).to == "curation") is goes
 

@@ -31,10 +31,15 @@ def expected(make):
 
 def test_response_lists_deployments_of_image_with_state(expected):
     """Only deployments of this image by digest are listed."""
-    known = [expected(), expected("production", container="c2"), expected(digest=OTHER), expected(application="shop")]
+    deployments = [
+        expected(),
+        expected("production", container="c2"),
+        expected(digest=OTHER),
+        expected(application="shop"),
+    ]
 
     found = make_response(
-        "cscm.image.blocked", IMAGE, {}, find_deployments(IMAGE, known), [look(0), look(0, container="c3")]
+        "cscm.image.blocked", IMAGE, {}, find_deployments(IMAGE, deployments), [look(0), look(0, container="c3")]
     )
 
     assert [(r.environment, r.seen) for r in found.running] == [
@@ -47,10 +52,14 @@ def test_response_lists_deployments_of_image_with_state(expected):
 def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
     """A flaw of the reverse proxy concerns every owner behind it."""
     proxy = ImageRef(repository="curated/base/proxy", digest=OTHER)
-    known = [expected(), expected("production", application="shop", container="c2")]
-    owners = {proxy: "platform", deployed_image(known[0]): "web team", deployed_image(known[1]): "shop team"}
+    deployments = [expected(), expected("production", application="shop", container="c2")]
+    owners = {
+        proxy: "platform",
+        deployed_image(deployments[0]): "web team",
+        deployed_image(deployments[1]): "shop team",
+    }
 
-    found = make_response("cscm.image.blocked", proxy, owners, find_deployments(proxy, known), [look(0)])
+    found = make_response("cscm.image.blocked", proxy, owners, find_deployments(proxy, deployments), [look(0)])
 
     assert found.owner == "platform"
     assert [(r.what, r.environment, r.owner, r.seen) for r in found.running] == [
@@ -59,27 +68,27 @@ def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
     ]
     page = response_page(found)
     assert all(
-        said in page for said in ("the reverse proxy of hello", "web team", "the reverse proxy of shop", "shop team")
+        text in page for text in ("the reverse proxy of hello", "web team", "the reverse proxy of shop", "shop team")
     )
 
 
 def test_response_page_shows_deployments_and_stopped_runs(expected):
     """It also shows the facts of the event."""
-    seen = look(0, status="running", deviations=(DRIFT,), healthy=False)
+    observation = look(0, status="running", deviations=(DRIFT,), healthy=False)
     page = response_page(
         make_response(
             "cscm.deployment.drifted",
             IMAGE,
             {IMAGE: "web team"},
             [expected()],
-            [seen],
+            [observation],
             on_the_way=["promote hello"],
             facts=["a: b"],
         )
     )
 
-    for said in ("web team", "running, drift.files", "promote hello", "- a: b", "Nothing is stopped", str(IMAGE)):
-        assert said in page
+    for text in ("web team", "running, drift.files", "promote hello", "- a: b", "Nothing is stopped", str(IMAGE)):
+        assert text in page
     assert "Nothing runs from it." in response_page(make_response("other", IMAGE, {}, [], []))
 
 
@@ -98,8 +107,8 @@ def test_response_page_escapes_external_text(expected):
         make_response("x", IMAGE, {IMAGE: HOSTILE}, [expected()], [], on_the_way=[HOSTILE], facts=[HOSTILE])
     )
 
-    for whole in (page, alert_page(HOSTILE, HOSTILE, HOSTILE)):
-        assert not re.search(r"(?<!\\)[<|`]img|(?<!\\)<", whole) and "\x1b" not in whole
+    for text in (page, alert_page(HOSTILE, HOSTILE, HOSTILE)):
+        assert not re.search(r"(?<!\\)[<|`]img|(?<!\\)<", text) and "\x1b" not in text
 
 
 def test_response_fingerprint_changes_only_with_news(expected):

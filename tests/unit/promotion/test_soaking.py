@@ -34,10 +34,10 @@ def test_soak_ends_after_healthy_observations_for_whole_time():
 @pytest.mark.parametrize(("earlier", "looks"), [(timedelta(minutes=5), 2), (timedelta(minutes=5, seconds=1), 1)])
 def test_soak_restarts_if_container_started_later(earlier, looks):
     """Clocks may differ by five minutes."""
-    seen = look(5)
-    remembered = after(look(0)).model_copy(update={"since": seen.started_at - earlier})
+    observation = look(5)
+    remembered = after(look(0)).model_copy(update={"since": observation.started_at - earlier})
 
-    assert present(continue_soak(remembered, seen)).looks == looks
+    assert present(continue_soak(remembered, observation)).looks == looks
 
 
 def test_finished_soak_is_reported_once():

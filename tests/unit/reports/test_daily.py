@@ -34,23 +34,23 @@ def report(noon, *runs, **changed):
 
 def test_report_of_quiet_day_answers_every_section(make):
     """No section is left out."""
-    told = daily_report_page(report(make.noon, run("Completed", make.noon)))
+    page = daily_report_page(report(make.noon, run("Completed", make.noon)))
 
-    assert told.startswith("# Nothing waits for you, and nothing failed")
+    assert page.startswith("# Nothing waits for you, and nothing failed")
     for title in ("Waits for you", "Failed, and what to do", "Did not start", "What changed", "What was found"):
-        assert f"## {title}\n\nNothing" in told
-    assert "| rescan/nightly | 1 Completed |" in told
+        assert f"## {title}\n\nNothing" in page
+    assert "| rescan/nightly | 1 Completed |" in page
 
 
 @pytest.mark.parametrize("state", ["Failed", "Crashed", "TimedOut"])
 def test_failed_run_is_listed_with_remedy_and_link(make, state):
     """The error code at the end of the message selects the remedy."""
     error = ScannerFailed("grype ended\nScan again.")
-    told = report(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
+    daily = report(make.noon, run(state, make.noon, message=f"Flow run encountered an exception: {error}"))
 
-    assert told.headline == "1 failed"
-    assert f"[rescan]({UI}/runs/flow-run/{ID})" in daily_report_page(told)
-    assert "Check scanner and database" in daily_report_page(told)
+    assert daily.headline == "1 failed"
+    assert f"[rescan]({UI}/runs/flow-run/{ID})" in daily_report_page(daily)
+    assert "Check scanner and database" in daily_report_page(daily)
 
 
 def test_failed_run_that_succeeded_later_needs_no_action(make):
@@ -73,52 +73,52 @@ def test_later_run_without_success_does_not_cover_failure(make, state):
 
 def test_run_cancelled_by_concurrency_limit_did_not_start(make):
     """A hanging run shows in this way; a run that a person cancelled is not listed."""
-    told = report(
+    daily = report(
         make.noon,
         run("Cancelled", make.noon, name="lifecycle", message="Deployment concurrency limit reached."),
         run("Cancelled", make.noon, name="rescan", message="by ann"),
     )
 
-    assert told.headline == "1 did not start" and [each.name for each in told.late] == ["lifecycle"]
-    assert "| Deployment concurrency limit reached. |" in daily_report_page(told)
+    assert daily.headline == "1 did not start" and [each.name for each in daily.late] == ["lifecycle"]
+    assert "| Deployment concurrency limit reached. |" in daily_report_page(daily)
 
 
 def test_cancelled_catch_up_run_is_only_counted(make):
     """A flood of pushes would fill the page with them."""
     called_off = {"deployment": COVERED, "message": NO_SLOT[1]}
-    told = report(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
+    daily = report(make.noon, run("Cancelled", make.noon, **called_off), run("Late", make.noon, deployment=COVERED))
 
-    assert [each.state for each in told.late] == ["Late"]
-    assert f"| {COVERED} | 1 Cancelled, 1 Late |" in daily_report_page(told)
+    assert [each.state for each in daily.late] == ["Late"]
+    assert f"| {COVERED} | 1 Cancelled, 1 Late |" in daily_report_page(daily)
 
 
 def test_failed_run_started_by_hand_is_only_counted(make):
     """The person at the terminal has seen the error."""
-    told = report(make.noon, run("Failed", make.noon, deployment=""))
-    assert told.headline == "Nothing waits for you, and nothing failed"
-    assert "| by hand | 1 Failed |" in daily_report_page(told)
+    daily = report(make.noon, run("Failed", make.noon, deployment=""))
+    assert daily.headline == "Nothing waits for you, and nothing failed"
+    assert "| by hand | 1 Failed |" in daily_report_page(daily)
 
 
 def test_waiting_and_late_runs_come_first(make):
     """The headline counts them too, with the dead letters."""
-    told = report(
+    daily = report(
         make.noon,
         run("Late", make.noon, name="monitor"),
         waiting=(run("Suspended", make.noon, name="promote hello"),),
         dead_letters=2,
     )
 
-    assert told.headline == "1 waits for you, 1 did not start, 2 could not be read"
-    shown = daily_report_page(told)
-    assert shown.index("promote hello") < shown.index("monitor") < shown.index("cscm events dead")
+    assert daily.headline == "1 waits for you, 1 did not start, 2 could not be read"
+    page = daily_report_page(daily)
+    assert page.index("promote hello") < page.index("monitor") < page.index("cscm events dead")
 
 
 @pytest.mark.parametrize("state", ["Refused", "Drifted", "Unreadable"])
 def test_run_state_worth_a_look_is_found(make, state):
     """It is neither a failure nor normal."""
-    told = report(make.noon, run(state, make.noon, message="drift.reverse-proxy"))
-    assert [r.state for r in told.notable] == [state] and not told.failed
-    assert "drift.reverse-proxy" in daily_report_page(told)
+    daily = report(make.noon, run(state, make.noon, message="drift.reverse-proxy"))
+    assert [r.state for r in daily.notable] == [state] and not daily.failed
+    assert "drift.reverse-proxy" in daily_report_page(daily)
 
 
 @pytest.mark.parametrize("state", [
@@ -138,8 +138,8 @@ def test_changes_are_listed_once_and_newest_first(make):
 
     found = changes([second, first, first, other])
     assert found == (second, first)
-    told = daily_report_page(report(make.noon, changes=found))
-    assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in told
+    page = daily_report_page(report(make.noon, changes=found))
+    assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in page
 
 
 def test_long_list_ends_with_number_of_omitted_rows(make):
@@ -153,31 +153,31 @@ def test_equal_failures_are_listed_once(make):
     message = f"ImageDamaged: curated/hello@sha256:{'a' * 64} is not it [image.damaged]"
     runs = [run("Failed", make.noon, hours=hours, name=f"r{hours}", message=message) for hours in range(3)]
 
-    told = daily_report_page(report(make.noon, *runs))
+    page = daily_report_page(report(make.noon, *runs))
 
-    assert told.count("ImageDamaged") == 1 and "curated/hello@aaaaaaaaaaaa is" in told
-    assert "[r2](" in told and "and 2 more" in told and "3 failed" in told
+    assert page.count("ImageDamaged") == 1 and "curated/hello@aaaaaaaaaaaa is" in page
+    assert "[r2](" in page and "and 2 more" in page and "3 failed" in page
 
 
 def test_names_and_messages_are_escaped(make):
     """Names and messages are external text."""
-    told = daily_report_page(
+    page = daily_report_page(
         report(make.noon, run("Failed", make.noon, name="a|b](x)<i>\x1b[31m", message="<b>|\n# no"))
     )
-    assert "<i>" not in told and "\x1b" not in told and "<b>" not in told and "\n# no" not in told
+    assert "<i>" not in page and "\x1b" not in page and "<b>" not in page and "\n# no" not in page
 
 
 def test_existing_artifacts_are_linked(make):
     """Missing artifacts are not linked."""
-    told = daily_report_page(report(make.noon, artifacts={"images": "abc"}))
-    assert f"({UI}/artifacts/artifact/abc)" in told and told.count("/artifacts/artifact/") == 1
+    page = daily_report_page(report(make.noon, artifacts={"images": "abc"}))
+    assert f"({UI}/artifacts/artifact/abc)" in page and page.count("/artifacts/artifact/") == 1
 
 
 def test_views_of_runs_are_linked(make):
     """The links serve users without saved views."""
-    told = daily_report_page(report(make.noon, views={"Bad runs": "state=Failed&type=span"}))
+    page = daily_report_page(report(make.noon, views={"Bad runs": "state=Failed&type=span"}))
 
-    assert f"- runs: [Bad runs]({UI}/runs?state=Failed&type=span)\n" in told
+    assert f"- runs: [Bad runs]({UI}/runs?state=Failed&type=span)\n" in page
     assert "/runs?" not in daily_report_page(report(make.noon))
 
 

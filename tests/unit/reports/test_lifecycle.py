@@ -49,9 +49,9 @@ def test_plan_lines_list_changes_and_totals():
 def test_plan_lines_count_attached_manifests_separately():
     """An image that is kept must not count as many images because of its signatures."""
     parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
-    whole = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
+    snapshot = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
 
-    assert plan_lines(plan_lifecycle(whole, RULES, NOW)).splitlines() == [
+    assert plan_lines(plan_lifecycle(snapshot, RULES, NOW)).splitlines() == [
         "keep: 2 by keep.newest",
         "0 to age-out, 0 to archive, 0 to block (0.0 MB); 2 images to keep, and 4 manifests with them",
     ]

@@ -41,7 +41,7 @@ HOSTILE = "x\x1b[31m|`<img src=x onerror=alert(1)>` [a](javascript:b) *c* _d_ # 
 
 
 @pytest.fixture
-def story(make):
+def build_report(make):
     """Return a function that builds the report of a whole run of the chain."""
 
     def build(**changes):
@@ -67,9 +67,9 @@ def unescaped(text):
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
-def test_run_page_answers_questions_of_operator(story, make):
+def test_run_page_answers_questions_of_operator(build_report, make):
     """The page has origin, steps, findings, verdicts, materials and addresses."""
-    page = unescaped(run_report_page(story())).replace("\u00a0", " ")
+    page = unescaped(run_report_page(build_report())).replace("\u00a0", " ")
 
     for fact in (
         "# hello",
@@ -98,13 +98,13 @@ def test_run_page_answers_questions_of_operator(story, make):
     assert "not curated" not in page and "uncommitted" not in page and "starter" not in page
 
 
-def test_run_page_lists_reasons_and_remedies_of_refusal(story):
+def test_run_page_lists_reasons_and_remedies_of_refusal(build_report):
     """It names the gate, and says that the image runs nowhere."""
     reasons = tuple(Reason(code=f"scan.r{n}", fact=f"fact {n}", remedy=f"remedy {n}") for n in range(3))
     image = ImageRef(repository="dev/hello", digest=DIGEST)
     refused = Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=reasons, notes=("left out 3 of it",))
 
-    page = unescaped(run_report_page(story(verdicts=(refused,), running=())))
+    page = unescaped(run_report_page(build_report(verdicts=(refused,), running=())))
 
     assert "**Refused** at the release gate" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
@@ -112,12 +112,12 @@ def test_run_page_lists_reasons_and_remedies_of_refusal(story):
     assert "Nowhere from this run" in page
 
 
-def test_run_page_lists_first_reasons_and_counts_rest(story):
+def test_run_page_lists_first_reasons_and_counts_rest(build_report):
     """The page gives the total number of reasons."""
     reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
     refused = Refused(image=None, application="hello", gate=Gate.RELEASE, policy=POLICY, reasons=reasons)
 
-    page = unescaped(run_report_page(story(verdicts=(refused,))))
+    page = unescaped(run_report_page(build_report(verdicts=(refused,))))
 
     assert f"for {MOST_REASONS + 3} reasons:" in page and "    - and 3 more\n" in page
     assert [f"fact {n}." in page for n in range(MOST_REASONS + 3)] == [True] * MOST_REASONS + [False] * 3
@@ -136,9 +136,9 @@ def test_run_page_lists_first_reasons_and_counts_rest(story):
     ],
     ids=["dirty", "starter", "uncurated", "exploited"],
 )
-def test_run_page_highlights_facts_that_need_attention(story, make, changes, fact):
+def test_run_page_highlights_facts_that_need_attention(build_report, make, changes, fact):
     """These are a dirty source, the starter database, uncurated materials and exploited vulnerabilities."""
-    assert fact in run_report_page(story(**changes(make)))
+    assert fact in run_report_page(build_report(**changes(make)))
 
 
 def test_run_page_of_early_failure_omits_unknown_sections(make):
@@ -149,26 +149,26 @@ def test_run_page_of_early_failure_omits_unknown_sections(make):
     assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
 
 
-def test_run_page_lists_rules_of_known_policy(story):
+def test_run_page_lists_rules_of_known_policy(build_report):
     """The rules are unknown if another policy admitted the image."""
     policy = POLICIES[Gate.INTAKE]
-    known = Admitted(facts=intake_facts(), gate=policy.gate, policy=policy.digest, notes=())
+    admitted = Admitted(facts=intake_facts(), gate=policy.gate, policy=policy.digest, notes=())
     old = Admitted(facts=intake_facts(), gate=policy.gate, policy=POLICY, notes=())
 
     assert "every rule held: image not blocked, provenance signed, application names match" in run_report_page(
-        story(verdicts=(known,))
+        build_report(verdicts=(admitted,))
     )
-    assert "every rule held" not in run_report_page(story(verdicts=(old,)))
+    assert "every rule held" not in run_report_page(build_report(verdicts=(old,)))
 
 
-def test_run_page_of_early_refusal_names_database(story, make):
+def test_run_page_of_early_refusal_names_database(build_report, make):
     """The starter database also matters at the intake gate."""
-    page = run_report_page(story(report=None, source_report=make.report(kind="starter")))
+    page = run_report_page(build_report(report=None, source_report=make.report(kind="starter")))
 
     assert "the **starter database**" in page and "## Found" not in page
 
 
-def test_summary_states_how_run_ended(story, make):
+def test_summary_states_how_run_ended(build_report, make):
     """A failed step comes before a refusal, and a refusal before the address or the last gate."""
     reason = Reason(code="scan.critical", fact="f", remedy="r")
     refused = Refused(
@@ -177,21 +177,21 @@ def test_summary_states_how_run_ended(story, make):
     )  # fmt: skip
     broken = (Step(name="scan", seconds=1, said="failed: no report", done=False),)
 
-    assert summary(story(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
-    assert summary(story(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
-    assert summary(story()) == "Runs in staging at http://127.0.0.1:8080/"
-    assert summary(story(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
-    assert summary(story(running=(), verdicts=())) == "test done"
+    assert summary(build_report(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
+    assert summary(build_report(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
+    assert summary(build_report()) == "Runs in staging at http://127.0.0.1:8080/"
+    assert summary(build_report(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
+    assert summary(build_report(running=(), verdicts=())) == "test done"
     assert summary(RunReport(application="hello")) == "Nothing was done"
-    assert "**Runs in staging at" in run_report_page(story())
+    assert "**Runs in staging at" in run_report_page(build_report())
 
 
-def test_run_page_escapes_external_text(story, make):
+def test_run_page_escapes_external_text(build_report, make):
     """Names and messages appear as text everywhere."""
     reason = Reason(code="a.b", fact=HOSTILE, remedy=HOSTILE)
     image = ImageRef(repository="dev/hello", digest=DIGEST)
     page = run_report_page(
-        story(
+        build_report(
             application=HOSTILE,
             owner=HOSTILE,
             source=make.source(repository=HOSTILE, revision=HOSTILE),
@@ -216,28 +216,28 @@ def test_run_page_escapes_external_text(story, make):
 @given(st.text())
 def test_escaped_text_is_one_line_and_reversible(text):
     """Removing the escapes gives back the printable text."""
-    shown = escape(text)
+    escaped = escape(text)
 
-    assert len(shown.splitlines()) <= 1
-    assert unescaped(shown) == plain_text(text)
+    assert len(escaped.splitlines()) <= 1
+    assert unescaped(escaped) == plain_text(text)
 
 
 @given(st.text())
 def test_plain_text_has_no_control_or_direction_characters(text):
     """Terminals obey control characters, and some characters reverse the direction of writing."""
-    shown = plain_text(text)
+    plain = plain_text(text)
 
-    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", shown)
-    assert len(shown) == len(text)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", plain)
+    assert len(plain) == len(text)
 
 
 @given(st.text())
 def test_error_text_has_only_printable_lines(text):
     """Messages contain output of programs and files."""
-    said = str(SupplyChainError(f"{text}\nDo this."))
+    message = str(SupplyChainError(f"{text}\nDo this."))
 
-    assert said == f"{plain_text_lines(text)}\nDo this. [cscm.error]"
-    assert not CONTROL.search(said.replace("\n", ""))
+    assert message == f"{plain_text_lines(text)}\nDo this. [cscm.error]"
+    assert not CONTROL.search(message.replace("\n", ""))
 
 
 def test_findings_table_lists_findings_and_counts_omitted(make):
@@ -318,7 +318,7 @@ def a_seen(make, **changes):
 def test_rescan_report_lists_images_and_totals_per_owner(make):
     """Unjudged images come first, and external text is escaped."""
     exploited = make.finding(known_exploited=True, package="open|ssl\x1b")
-    seen = a_seen(
+    result = a_seen(
         make,
         running=("production",),
         exploited=(exploited,),
@@ -327,20 +327,20 @@ def test_rescan_report_lists_images_and_totals_per_owner(make):
         change=Change(before=True, after=False),
         rebuild=(Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",)),),
     )
-    lost = Unjudged(ref=seen.ref, code="scanner.failed", message="it broke\nmend it")
-    told = rescanned(make, reported=(seen,), concerned=group_by_application([seen]), unjudged=(lost,))
+    lost = Unjudged(ref=result.ref, code="scanner.failed", message="it broke\nmend it")
+    report = rescanned(make, reported=(result,), concerned=group_by_application([result]), unjudged=(lost,))
 
-    first, second = rescan_rows(told)
-    (owner,) = owner_rows(told)
-    page = rescan_page(told)
+    first, second = rescan_rows(report)
+    (owner,) = owner_rows(report)
+    page = rescan_page(report)
 
     assert first["verdict"] == "NOT JUDGED" and first["what to do"] == "scanner.failed: it broke mend it"
     assert second["verdict"] == "refused; before: passed" and second["worse"].endswith("and 2 more")
     assert second["exploited"] == "CVE-2026-0001 in open|ssl·" and "CVE-1" in second["rebuild on"]
     assert (owner["exploited"], owner["worse"], owner["due"], owner["refused"]) == ("1", "7", "1", "1")
-    assert rescan_summary(told).startswith("1 image NOT JUDGED; 20 images in 10 s")
+    assert rescan_summary(report).startswith("1 image NOT JUDGED; 20 images in 10 s")
     assert r"open\|ssl" in page and r"web \| \*\*team\*\*" in page and "2.0 images/s" in page
-    assert "hello: 1 exploited, 1 refused, 1 due" in rescan_message(told).splitlines()[1]
+    assert "hello: 1 exploited, 1 refused, 1 due" in rescan_message(report).splitlines()[1]
 
 
 def test_rescan_report_without_news_says_so(make):
@@ -353,15 +353,15 @@ def test_rescan_report_without_news_says_so(make):
 
 def test_rescan_report_of_interrupted_run_says_so_first(make):
     """The first row has every column, because Prefect's UI takes the columns from it."""
-    told = rescanned(
+    report = rescanned(
         make, images=6, without=1, left=3, reported=(a_seen(make),), concerned=group_by_application([a_seen(make)])
     )
 
-    first, second = rescan_rows(told)
+    first, second = rescan_rows(report)
     assert (first["image"], first["verdict"]) == ("broke off", "3 of 10 images not rescanned")
     assert first.keys() == second.keys()
-    assert owner_rows(told)[0]["application"] == first["verdict"] and len(owner_rows(told)) == 2
-    for text in (rescan_summary(told), rescan_message(told)):
+    assert owner_rows(report)[0]["application"] == first["verdict"] and len(owner_rows(report)) == 2
+    for text in (rescan_summary(report), rescan_message(report)):
         assert text.startswith("broke off: 3 of 10 images not rescanned; 6 images in")
 
 
@@ -381,10 +381,10 @@ def test_rescan_report_says_if_no_image_has_packages(make):
 
 def test_rescan_report_marks_unrecorded_containers(make):
     """Somebody started such a container by hand."""
-    seen = a_seen(make, running=("", "staging"))
-    told = rescanned(make, reported=(seen,), concerned=group_by_application([seen]))
+    result = a_seen(make, running=("", "staging"))
+    report = rescanned(make, reported=(result,), concerned=group_by_application([result]))
 
-    assert rescan_rows(told)[0]["runs in"] == owner_rows(told)[0]["runs in"] == "unrecorded, staging"
+    assert rescan_rows(report)[0]["runs in"] == owner_rows(report)[0]["runs in"] == "unrecorded, staging"
 
 
 def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):

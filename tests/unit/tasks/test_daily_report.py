@@ -94,7 +94,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
 
     async with get_client() as client:
         nightly = await client.create_deployment(await client.create_flow_from_name(name), "nightly")
-        for kind, said, hours in (
+        for kind, state_name, hours in (
             ("FAILED", "Failed", 1),
             ("PAUSED", "Suspended", 40),
             ("PAUSED", "Abandoned", 40),
@@ -102,9 +102,11 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
         ):
             due = Scheduled(scheduled_time=now() - timedelta(hours=hours))
             run = await client.create_flow_run_from_deployment(  # Prefect's client repeats a request on a busy server
-                nightly, name=name, state=due, idempotency_key=f"{name} {said}"
+                nightly, name=name, state=due, idempotency_key=f"{name} {state_name}"
             )
-            await client.set_flow_run_state(run.id, State(type=StateType(kind), name=said, message="why"), force=True)
+            await client.set_flow_run_state(
+                run.id, State(type=StateType(kind), name=state_name, message="why"), force=True
+            )
     await by_hand()
     until = now() + timedelta(minutes=1)
 

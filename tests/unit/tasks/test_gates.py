@@ -76,12 +76,12 @@ class Registry:
 
     def images(self, repository):
         """List the archived images of a repository."""
-        there = [(ref, ("earlier",)) for ref in self.earlier.get(repository, ())]
+        held = [(ref, ("earlier",)) for ref in self.earlier.get(repository, ())]
         return tuple(
             StoredManifest(
                 digest=ref.digest, tags=tags, pushed_at=self.at, size=1, media_type="", status=StorageStatus.ARCHIVED
             )
-            for ref, tags in (*there, *self.archived.get(repository, ()))
+            for ref, tags in (*held, *self.archived.get(repository, ()))
         )
 
     def repositories(self, prefix):
@@ -202,9 +202,9 @@ async def test_refusal_is_emitted_and_stored_where_gate_may_write(subject, make,
     reasons = [reason.model_dump() for reason in verdict.reasons]
     payload = {"gate": gate.value, "reasons": reasons}
     assert subject.events == [("image.refused", where(gate), make.source(), payload)]
-    kept = {at: verdicts for at, verdicts in subject.verdicts().items() if verdicts != before.get(at)}
-    assert set(kept) == {(each, judge) for each in places}
-    last = kept[place, judge][-1]
+    recorded = {at: verdicts for at, verdicts in subject.verdicts().items() if verdicts != before.get(at)}
+    assert set(recorded) == {(each, judge) for each in places}
+    last = recorded[place, judge][-1]
     assert (last["resourceUri"], last["cscm"]["reasons"]) == (str(where(gate)), reasons)
     assert subject.registry.made == {each.repository: (True, None) for each in places if each != CURATED}
 
@@ -237,8 +237,8 @@ async def test_archived_candidate_is_refused_if_blocked_else_error(subject, make
     """A block also archives the image in `dev/`, and ECR takes time to restore it."""
     subject.good(Gate.INTAKE)
     subject.registry.stored = StorageStatus.ARCHIVED
-    said = {"by": "ann", "reason": "x", "at": make.noon.isoformat()}
-    subject.attach(block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **said})
+    decision = {"by": "ann", "reason": "x", "at": make.noon.isoformat()}
+    subject.attach(block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {"act": "block", **decision})
 
     verdict, _ = await subject.judge(Gate.INTAKE)
 
@@ -246,7 +246,7 @@ async def test_archived_candidate_is_refused_if_blocked_else_error(subject, make
     assert subject.events[-1][-1]["blocked"] == "yes"
     later = (make.noon + timedelta(seconds=1)).isoformat()
     subject.attach(
-        block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**said, "act": "unblock", "at": later}
+        block_repository(OFFERED.digest), TierName.LIFECYCLE, LIFECYCLE, {**decision, "act": "unblock", "at": later}
     )
     with pytest.raises(ImageArchived):
         await subject.judge(Gate.INTAKE)
@@ -312,9 +312,9 @@ async def test_environment_can_require_soak_in_other_environment(subject, make, 
     subject.good(Gate.DEPLOY)
     if seconds:
         until = make.noon + timedelta(seconds=seconds)
-        said = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
-                    looks=2, asked=60)  # fmt: skip
-        subject.attach(KEEPS[Gate.DEPLOY][1], EXECUTION, SOAK, said.predicate())
+        statement = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
+                         looks=2, asked=60)  # fmt: skip
+        subject.attach(KEEPS[Gate.DEPLOY][1], EXECUTION, SOAK, statement.predicate())
 
     verdict, facts = await subject.judge(Gate.DEPLOY)
 
@@ -337,10 +337,10 @@ async def test_environment_can_require_signed_approval(subject, make, decision, 
     subject.environment = Environment(name="staging", approval="required")
     subject.good(Gate.DEPLOY)
     if decision:
-        said = Approval(
+        statement = Approval(
             environment=environment, digest=CURATED.digest, decision=decision, by="Ada", reason="so", decided=make.noon
         )
-        subject.attach(KEEPS[Gate.DEPLOY][1], signer, APPROVAL, said.predicate())
+        subject.attach(KEEPS[Gate.DEPLOY][1], signer, APPROVAL, statement.predicate())
 
     verdict, facts = await subject.judge(Gate.DEPLOY)
 

@@ -124,9 +124,9 @@ async def test_where_reports_how_much_is_known(machine, shop):
     (found,) = await flows.where("openssl")
 
     assert found.match.startswith("lists openssl")
-    told = await Artifact.aget("where")
-    assert told.description.startswith("openssl: 1 curated image, ")
-    assert "never reconciled" in told.description and "1 image without an SBOM" in told.description
+    artifact = await Artifact.aget("where")
+    assert artifact.description.startswith("openssl: 1 curated image, ")
+    assert "never reconciled" in artifact.description and "1 image without an SBOM" in artifact.description
 
 
 async def test_explain_publishes_page_of_image(machine, shop):
@@ -134,9 +134,9 @@ async def test_explain_publishes_page_of_image(machine, shop):
     ref = shop.fleet.curated()
     await read(shop)
 
-    (told,) = await flows.explain(short(ref.digest))
+    (explanation,) = await flows.explain(short(ref.digest))
 
-    assert told.image.ref == ref
+    assert explanation.image.ref == ref
     assert ref.digest in (await Artifact.aget(f"explain-{short(ref.digest)}")).data
     with pytest.raises(ImageNotFound):
         await flows.explain("9" * 12)

@@ -37,8 +37,8 @@ TASKS = (
 class Place(Shelf):
     """A registry in memory that also lists its repositories."""
 
-    def __init__(self, whole, world):
-        super().__init__(whole)
+    def __init__(self, snapshot, world):
+        super().__init__(snapshot)
         self.world = world
 
     def repositories(self, prefix):
@@ -69,8 +69,8 @@ class Place(Shelf):
 @pytest.fixture
 def place(world, monkeypatch, tmp_path):
     """Set up a registry for the tasks, and record what they report."""
-    whole = stock(*newest(1), image(2, 500, exploited=True))
-    place = Place(whole, world)
+    snapshot = stock(*newest(1), image(2, 500, exploited=True))
+    place = Place(snapshot, world)
     place.events, place.tables, place.numbers = [], {}, []
     store = world.store(TierName.LIFECYCLE)
 
@@ -90,7 +90,7 @@ def place(world, monkeypatch, tmp_path):
     monkeypatch.setattr(lifecycle, "emit", emit)
     for module in (lifecycle, flows):
         monkeypatch.setattr(module, "acreate_table_artifact", table)
-    place.whole, place.plan, place.journals = whole, plan_of(whole, RULES, NOW), tmp_path
+    place.snapshot, place.plan, place.journals = snapshot, plan_of(snapshot, RULES, NOW), tmp_path
     return place
 
 
@@ -129,10 +129,10 @@ def test_plan_is_made_once_per_flow_run():
 async def test_plan_covers_known_images(place, monkeypatch):
     """The key of its table is stable."""
 
-    async def known():
-        return place.whole.images
+    async def read_images():
+        return place.snapshot.images
 
-    monkeypatch.setattr(lifecycle, "_read_images", known)
+    monkeypatch.setattr(lifecycle, "_read_images", read_images)
     found = await lifecycle.plan_step.fn("nightly", place.ports)
 
     assert found.digest == place.plan.digest
@@ -145,8 +145,8 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
     """The images are read through the block, without details."""
 
     async def load(name):
-        known = SimpleNamespace(images=lambda: iter([SimpleNamespace(lean=lambda: name)]))
-        return SimpleNamespace(open=lambda: known)
+        inventory = SimpleNamespace(images=lambda: iter([SimpleNamespace(lean=lambda: name)]))
+        return SimpleNamespace(open=lambda: inventory)
 
     monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
 
@@ -172,8 +172,8 @@ async def test_plan_is_applied_and_reported(place):
     assert str(applied) == "2 done, 0 skipped, 0 failed"
     assert place.tables["lifecycle-applied"][1] == f"By nightly: {applied}"
     reading = read_image_status(ref(2), place.world.store(TierName.EXECUTION))
-    (said,) = (each.value for each in read_decisions(reading.evidence))
-    assert (said.by, said.rule) == ("the rules nightly", place.plan.step(ref(2)).rule)
+    (decision,) = (each.value for each in read_decisions(reading.evidence))
+    assert (decision.by, decision.rule) == ("the rules nightly", place.plan.step(ref(2)).rule)
     ((event, where, payload),) = place.events
     assert (event, where, payload["by"]) == ("image.blocked", ref(2), "the rules nightly")
     assert [path.name for path in place.journals.iterdir()] == [f"{place.plan.digest[7:]}.journal"]
@@ -194,8 +194,8 @@ async def test_plan_approval_is_signed_with_name_and_reason(place):
     await lifecycle.sign_approval_step.fn(place.plan.digest, True, "ann", "looked at it", place.ports)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
-    (said,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
-    assert (said.value.act, said.value.by, said.value.reason) == (PlanAct.APPROVE, "ann", "looked at it")
+    (decision,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
+    assert (decision.value.act, decision.value.by, decision.value.reason) == (PlanAct.APPROVE, "ann", "looked at it")
 
 
 @pytest.mark.parametrize(("act", "event"), [
@@ -204,20 +204,20 @@ async def test_plan_approval_is_signed_with_name_and_reason(place):
 ])  # fmt: skip
 def test_lifecycle_decision_emits_event(place, act, event):
     """An unchanged hold is not repeated, but a block may have been signed by a failed attempt."""
-    ruled = DecisionResult(ref=ref(1), act=act, by="ann", reason="x", at=NOW, changed=True)
-    lifecycle._emit(ruled)
-    lifecycle._emit(ruled.model_copy(update={"changed": False}))
+    result = DecisionResult(ref=ref(1), act=act, by="ann", reason="x", at=NOW, changed=True)
+    lifecycle._emit(result)
+    lifecycle._emit(result.model_copy(update={"changed": False}))
 
     again = ["", UNCHANGED[act]] if act in (Act.BLOCK, Act.UNBLOCK) else [""]
-    said = {"by": "ann", "reason": "x", "running": []}
-    assert place.events == [(event, ref(1), {**said, "unchanged": unchanged}) for unchanged in again]
+    payload = {"by": "ann", "reason": "x", "running": []}
+    assert place.events == [(event, ref(1), {**payload, "unchanged": unchanged}) for unchanged in again]
 
 
 async def test_hold_is_signed_and_emits_event(place):
     """The statement names the person who asked for it."""
-    ruled = await lifecycle.decide_step.fn(ref(1), Act.HOLD, "ann", "audit", place.ports)
+    result = await lifecycle.decide_step.fn(ref(1), Act.HOLD, "ann", "audit", place.ports)
 
-    assert ruled.changed and place.events[0][0] == "image.held"
+    assert result.changed and place.events[0][0] == "image.held"
 
 
 async def test_block_emits_event_even_if_archiving_fails(place):
@@ -234,9 +234,9 @@ async def test_block_emits_event_even_if_archiving_fails(place):
 
 async def test_block_event_distinguishes_unknown_from_no_deployments(place, unreadable):
     """An empty list would mean that nothing runs."""
-    ruled = await lifecycle.decide_step.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
+    result = await lifecycle.decide_step.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
 
-    assert "a record of shop" in ruled.unread
+    assert "a record of shop" in result.unread
     assert [each[2]["running"] for each in place.events] == [None]
 
 

@@ -82,13 +82,13 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     places = [Environment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
     expected = [SimpleNamespace(environment=name) for name in "abcd"]
 
-    seen = await monitor._hosts(expected, places)
+    observed = await monitor._hosts(expected, places)
 
     assert asked == [
         ("engine of other", "other", ["c"], ["c"], 0),
         (f"engine of {host}", host, ["a", "b"], ["a", "b"], 7),
     ]
-    assert list(seen) == ["other", host]
+    assert list(observed) == ["other", host]
 
 
 async def looked_at(environment, monkeypatch, deploying):
@@ -98,13 +98,13 @@ async def looked_at(environment, monkeypatch, deploying):
     observed = Observation(
         at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
     )
-    turns, reported = iter(deploying), []
+    answers, reported = iter(deploying), []
 
     async def hosts(expected, places):
         return {place.host: HostObservation(observations=(), entered={"1": (entry,)}, last=9)}
 
     async def under_way():
-        return next(turns)
+        return next(answers)
 
     async def load(name):
         return SimpleNamespace(engine=lambda: "engine")

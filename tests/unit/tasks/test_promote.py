@@ -27,28 +27,28 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
     store = world.store(TierName.EXECUTION)
     ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     for decision, minutes in (("approved", 3), ("denied", 0)):
-        said = Approval(
+        approval = Approval(
             environment="staging", digest=REF.digest, decision=decision, by="ann", reason="so",
             decided=make.noon + timedelta(minutes=minutes),
         )  # fmt: skip
-        await promote.sign_decision_step.fn(REF, said, ports)
+        await promote.sign_decision_step.fn(REF, approval, ports)
 
     last = last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest)
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
 
 
-@pytest.mark.parametrize(("seen", "there", "goes"), [
+@pytest.mark.parametrize(("changes", "deployed", "goes"), [
     ({}, REF.digest, True), ({"digest": OTHER}, REF.digest, False), (None, REF.digest, False), (None, OTHER, True),
 ])  # fmt: skip
-async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, there, goes):
+async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, changes, deployed, goes):
     """An approval may take days; the state of another image in its place does not matter."""
     move = Move(image=REF, to="production", after="staging")
-    kept = None if seen is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
+    soaking = None if changes is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
     monkeypatch.setattr(promote, "plan_deployment", lambda *_: move)
     monkeypatch.setattr(promote, "missed_deployments", lambda *_: (move,))
-    runs = SimpleNamespace(environment="staging", application="hello", digest=there)
+    runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
-    monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=kept and kept.model_copy(update=seen)))
+    monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
     workbench = SimpleNamespace(environment=None, environments=list)
     ports = SimpleNamespace(
         name=TierName.EXECUTION, repositories=None, registry=None, evidence=None, workbench=workbench
@@ -62,20 +62,20 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, seen, 
 
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
     """Its run was killed in between and runs again."""
-    told = []
-    monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: told.append(number))
-    monkeypatch.setattr(promote, "is_recorded", lambda number: number in told)
+    emitted = []
+    monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: emitted.append(number))
+    monkeypatch.setattr(promote, "is_recorded", lambda number: number in emitted)
     store = world.store(TierName.EXECUTION)
     ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
-    said = Approval(
+    approval = Approval(
         environment="staging", digest=REF.digest, decision="approved", by="ann", reason="so", decided=make.noon
     )
-    store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, said.predicate(), make.noon)
+    store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, approval.predicate(), make.noon)
 
     for _ in range(2):
-        await promote.sign_decision_step.fn(REF, said, ports, sent=True)
+        await promote.sign_decision_step.fn(REF, approval, ports, sent=True)
 
-    assert len(told) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
+    assert len(emitted) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
 
 
 @pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])

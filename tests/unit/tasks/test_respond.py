@@ -35,7 +35,7 @@ BLOCKED = "cscm.image.blocked"
 
 
 @pytest.fixture
-def told(world, monkeypatch):
+def respond_to(world, monkeypatch):
     """Return a function that responds to an event, and tells whether active runs were cancelled."""
     run, cancelled = SimpleNamespace(id=uuid4(), name="promote hello", state_type=StateType.RUNNING), []
 
@@ -62,12 +62,12 @@ def told(world, monkeypatch):
     )
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
-    async def tell(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
+    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
         find_deployments = respond.find_deployments_step if as_task else respond.find_deployments_step.fn
         stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
         return await find_deployments(ref, happened, facts, stopped, ports), bool(cancelled)
 
-    return tell
+    return handle
 
 
 def block(world, make, *acts):
@@ -79,11 +79,11 @@ def block(world, make, *acts):
 
 
 @pytest.mark.parametrize(("acts", "cancels"), [((), False), (("block",), True), (("block", "unblock"), False)])
-async def test_event_cancels_runs_only_if_block_is_signed(told, world, make, acts, cancels):
+async def test_event_cancels_runs_only_if_block_is_signed(respond_to, world, make, acts, cancels):
     """Anyone can emit an event, and an old one may come again after the unblock."""
     block(world, make, *acts)
 
-    found, cancelled = await told(BLOCKED)
+    found, cancelled = await respond_to(BLOCKED)
 
     assert cancelled is cancels
     assert any("by ann" in fact for fact in found.facts) is cancels
@@ -91,9 +91,9 @@ async def test_event_cancels_runs_only_if_block_is_signed(told, world, make, act
     assert cancels or found.facts == (respond.NOT_BLOCKED,)
 
 
-async def test_event_without_block_is_reported_and_cancels_nothing(told):
+async def test_event_without_block_is_reported_and_cancels_nothing(respond_to):
     """After a changed verdict or drift, active runs still have to pass the gate."""
-    found, cancelled = await told("cscm.image.verdict-changed", ("scan.critical: one",))
+    found, cancelled = await respond_to("cscm.image.verdict-changed", ("scan.critical: one",))
 
     assert (found.facts, cancelled, found.on_the_way) == (("scan.critical: one",), False, ("promote hello",))
 
@@ -106,7 +106,7 @@ def failing(error):
 
 
 @pytest.mark.parametrize(
-    ("broken", "told_of"),
+    ("broken", "message"),
     [
         ("record", "what runs is unknown: it is damaged — go on"),
         ("provenance", "who owns hello is unknown: "),
@@ -115,7 +115,7 @@ def failing(error):
     ],
 )
 async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
-    told, world, make, monkeypatch, broken, told_of
+    respond_to, world, make, monkeypatch, broken, message
 ):
     """The block holds even if a record, a statement or an engine cannot be read."""
     block(world, make, "block")
@@ -132,14 +132,14 @@ async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
     else:
         monkeypatch.setattr(respond, "read_expected", lambda *_: (EXPECTED,))
 
-    found, cancelled = await told(BLOCKED)
+    found, cancelled = await respond_to(BLOCKED)
 
     assert cancelled and found.on_the_way == ("promote hello",) and "by ann" in found.facts[0]
-    assert found.unread[0].startswith(told_of)
+    assert found.unread[0].startswith(message)
     assert [each.seen for each in found.running] == (["not observed"] if broken in ("engine", "host") else [])
 
 
-async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, make, monkeypatch):
+async def test_response_finds_reverse_proxies_with_owner_and_state(respond_to, world, make, monkeypatch):
     """Only for a base image, the records of all applications are read."""
     asked = []
 
@@ -152,8 +152,8 @@ async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, 
     monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
     Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, make.provenance())
 
-    found, _ = await told(BLOCKED, ref=ImageRef(repository="curated/base/proxy", digest=OTHER))
-    await told(BLOCKED)
+    found, _ = await respond_to(BLOCKED, ref=ImageRef(repository="curated/base/proxy", digest=OTHER))
+    await respond_to(BLOCKED)
 
     assert asked == [None, "hello"] and found.unread == ()
     (reverse_proxy,) = found.running
@@ -165,16 +165,16 @@ async def test_response_finds_reverse_proxies_with_owner_and_state(told, world, 
     assert reverse_proxy.seen.startswith("missing")
 
 
-async def test_unreadable_block_status_is_reported(told, monkeypatch):
+async def test_unreadable_block_status_is_reported(respond_to, monkeypatch):
     """No gate can read it either, and nothing is cancelled."""
     monkeypatch.setattr(respond, "read_image_status", failing(EvidenceInvalid("it is damaged")))
 
-    found, cancelled = await told(BLOCKED)
+    found, cancelled = await respond_to(BLOCKED)
 
     assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) is unknown")
 
 
-async def test_temporary_error_is_retried_before_it_is_reported(machine, told, monkeypatch):
+async def test_temporary_error_is_retried_before_it_is_reported(machine, respond_to, monkeypatch):
     """The task itself retries and finally reports the error."""
     tries = []
 
@@ -186,7 +186,7 @@ async def test_temporary_error_is_retried_before_it_is_reported(machine, told, m
     at_once = respond.find_deployments_step.with_options(retry_delay_seconds=0, retry_jitter_factor=0)
     monkeypatch.setattr(respond, "find_deployments_step", at_once)
 
-    found, _ = await told("cscm.image.verdict-changed", as_task=True)
+    found, _ = await respond_to("cscm.image.verdict-changed", as_task=True)
 
     assert len(tries) == 4 and found.unread[0].startswith("what runs is unknown: it is down")
 

@@ -21,10 +21,10 @@ WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
 
 @pytest.fixture
-def seen(machine, world, monkeypatch):
+def observe(machine, world, monkeypatch):
     """Return a function that observes at given times, and returns the emitted events."""
-    told = []
-    monkeypatch.setattr(monitor, "emit", lambda *args, **payload: told.append((*args, payload)))
+    events = []
+    monkeypatch.setattr(monitor, "emit", lambda *args, **payload: events.append((*args, payload)))
     store = world.store(TierName.EXECUTION)
     ports = SimpleNamespace(evidence=store)
 
@@ -32,7 +32,7 @@ def seen(machine, world, monkeypatch):
         place = Environment(name="staging", soak=asks)
         for each in looks:
             await monitor._soak([each], place, ports)
-        return told
+        return events
 
     run.store = store
     return run
@@ -45,42 +45,42 @@ def alone(machine, monkeypatch):
     monkeypatch.setattr(soaks, "variable_name", lambda *which: f"{named(*which)}_{mark}")
 
 
-async def test_soak_is_signed_and_reported_once(seen):
+async def test_soak_is_signed_and_reported_once(observe):
     """This happens at the first observation after the soak time."""
-    told = await seen(*(look(minutes) for minutes in (0, 5, 10, 15, 20)))
+    events = await observe(*(look(minutes) for minutes in (0, 5, 10, 15, 20)))
 
-    ((name, ref, payload),) = told
+    ((name, ref, payload),) = events
     assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
     assert payload == {"environment": "staging", "seconds": 600, "looks": 3}
-    said = last_soak(seen.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1")
-    assert said is not None and said.at == NOON + timedelta(minutes=10)
+    statement = last_soak(observe.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1")
+    assert statement is not None and statement.at == NOON + timedelta(minutes=10)
 
 
-async def test_signed_soak_is_not_reported_again(seen):
+async def test_signed_soak_is_not_reported_again(observe):
     """This holds even if the stored state is lost and the soak starts again."""
-    await seen(look(0), look(10))
+    await observe(look(0), look(10))
     await Variable.aset(soaks.variable_name("staging", "hello"), {"nothing": "known"}, overwrite=True)
 
-    assert len(await seen(look(20), look(30))) == 1
+    assert len(await observe(look(20), look(30))) == 1
 
 
-async def test_longer_soak_is_signed_after_setting_changed(seen):
+async def test_longer_soak_is_signed_after_setting_changed(observe):
     """A soak for a shorter time is not enough."""
-    await seen(look(0), look(10))
+    await observe(look(0), look(10))
 
-    assert [payload["seconds"] for *_, payload in await seen(look(15), look(20), look(25), asks=1200)] == [600, 1200]
+    assert [payload["seconds"] for *_, payload in await observe(look(15), look(20), look(25), asks=1200)] == [600, 1200]
 
 
-async def test_soak_of_same_image_in_other_container_is_reported(seen):
+async def test_soak_of_same_image_in_other_container_is_reported(observe):
     """The image was deployed again with another configuration."""
-    await seen(look(0), look(10))
+    await observe(look(0), look(10))
 
-    assert len(await seen(look(20, container="c2"), look(30, container="c2"))) == 2
+    assert len(await observe(look(20, container="c2"), look(30, container="c2"))) == 2
 
 
-async def test_unhealthy_observation_interrupts_soak(seen):
+async def test_unhealthy_observation_interrupts_soak(observe):
     """The time before it does not count."""
-    assert await seen(look(0), look(5, healthy=False), look(8), look(13)) == []
+    assert await observe(look(0), look(5, healthy=False), look(8), look(13)) == []
 
 
 def test_variable_names_are_valid_and_unique():

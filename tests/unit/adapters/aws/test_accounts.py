@@ -185,10 +185,10 @@ def test_missing_or_damaged_root_key_is_reported_without_its_secret(tmp_path, te
     if text:
         file.write_text(text)
 
-    with pytest.raises(PartFailed, match="cscm down") as told:
+    with pytest.raises(PartFailed, match="cscm down") as caught:
         emulator_root(file, "us-east-1")
 
-    assert "topsecret" not in str(told.value)
+    assert "topsecret" not in str(caught.value)
 
 
 def test_bridge_policy_allows_only_message_transfer():

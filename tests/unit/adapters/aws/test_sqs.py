@@ -14,7 +14,7 @@ class Sqs:
     """Fake of SQS that returns one batch for each call and then nothing; a batch that is an exception is raised."""
 
     def __init__(self, *batches):
-        self.batches, self.asked, self.shown, self.unseen = list(batches), [], [], {}
+        self.batches, self.asked, self.visible, self.unseen = list(batches), [], [], {}
 
     def receive_message(self, **how):
         self.asked.append(how)
@@ -29,7 +29,7 @@ class Sqs:
 
     def change_message_visibility(self, **what):
         assert what["VisibilityTimeout"] == 0
-        self.shown.append(what["ReceiptHandle"])
+        self.visible.append(what["ReceiptHandle"])
         if code := self.unseen.get(what["ReceiptHandle"]):
             raise ClientError({"Error": {"Code": code, "Message": "x"}}, "ChangeMessageVisibility")
 
@@ -96,7 +96,7 @@ def test_all_polls_empty_queue_for_a_few_seconds_only():
     sqs = Sqs()
 
     assert SqsQueue(sqs, "url").all() == ()
-    assert sum(asked["WaitTimeSeconds"] for asked in sqs.asked) <= 4 and sqs.shown == []
+    assert sum(asked["WaitTimeSeconds"] for asked in sqs.asked) <= 4 and sqs.visible == []
 
 
 def test_all_makes_messages_visible_again():
@@ -105,7 +105,7 @@ def test_all_makes_messages_visible_again():
 
     SqsQueue(sqs, "url").all()
 
-    assert sqs.shown == [f"r{n}" for n in range(12)]
+    assert sqs.visible == [f"r{n}" for n in range(12)]
     assert all(asked["VisibilityTimeout"] >= 60 for asked in sqs.asked)
 
 
@@ -114,7 +114,7 @@ def test_all_ignores_messages_already_visible_or_deleted():
     sqs = Sqs([given(1), given(2), given(3)])
     sqs.unseen = {"r1": "AWS.SimpleQueueService.MessageNotInflight", "r2": "ReceiptHandleIsInvalid"}
 
-    assert len(SqsQueue(sqs, "url").all()) == 3 and sqs.shown == ["r1", "r2", "r3"]
+    assert len(SqsQueue(sqs, "url").all()) == 3 and sqs.visible == ["r1", "r2", "r3"]
     sqs.batches, sqs.unseen = [[given(1)]], {"r1": "AccessDenied"}
     with pytest.raises(AccessDenied):
         SqsQueue(sqs, "url").all()
@@ -127,7 +127,7 @@ def test_all_makes_messages_visible_again_if_reading_fails():
     with pytest.raises(AwsUnavailable):
         SqsQueue(sqs, "url").all()
 
-    assert sqs.shown == ["r1"]
+    assert sqs.visible == ["r1"]
 
 
 def test_send_attaches_reason_as_message_attribute():
@@ -149,15 +149,15 @@ def test_delete_uses_receipt_of_message():
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (EndpointConnectionError(endpoint_url="http://x"), AwsUnavailable),
         (ClientError({"Error": {"Code": "AccessDenied"}}, "ReceiveMessage"), AccessDenied),
     ],
 )
-def test_receive_translates_sqs_errors(error, told):
+def test_receive_translates_sqs_errors(error, expected):
     """The type of the error tells the bridge whether to wait."""
-    with pytest.raises(told):
+    with pytest.raises(expected):
         SqsQueue(Sqs(error), "url").receive(patient=False)
 
 

@@ -283,7 +283,7 @@ def test_local_build_writes_directly_into_engine_store(docker):
 
 
 @pytest.mark.parametrize(
-    ("settings", "changes", "there", "absent"),
+    ("settings", "changes", "included", "absent"),
     [
         ({}, {}, [], ["--network", "--allow", "--secret", "--target", "--no-cache"]),
         ({}, {"target": "test"}, ["--target=test"], []),
@@ -293,18 +293,18 @@ def test_local_build_writes_directly_into_engine_store(docker):
     ],
     ids=["plain", "stage", "no network", "force", "certificates"],
 )
-def test_build_settings_come_from_profile_and_stay_out_of_layers(docker, settings, changes, there, absent):
+def test_build_settings_come_from_profile_and_stay_out_of_layers(docker, settings, changes, included, absent):
     """Certificates are mounted as a secret, and network access is an explicit option."""
     builder, recorded = docker(**settings)
 
     builder.build(order(**changes))
 
-    assert set(there) <= set(recorded.calls[0])
+    assert set(included) <= set(recorded.calls[0])
     assert not [word for word in recorded.calls[0] if word.startswith(tuple(absent))]
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("stderr", "error"),
     [
         ('ERROR: failed to solve: target stage "test" could not be found', DeclarationInvalid),
         ("ERROR: failed to solve: process pip did not complete: the package x could not be found", BuildFailed),
@@ -312,9 +312,9 @@ def test_build_settings_come_from_profile_and_stay_out_of_layers(docker, setting
     ],
     ids=["no stage", "a step's own words", "another stage"],
 )
-def test_build_reports_missing_stage_as_invalid_declaration(docker, said, error):
+def test_build_reports_missing_stage_as_invalid_declaration(docker, stderr, error):
     """Output of a step that reads alike is a failure of the build."""
-    builder, _ = docker(stderr=said, status=1)
+    builder, _ = docker(stderr=stderr, status=1)
 
     with pytest.raises(error):
         builder.build(order(target="test"))
@@ -352,7 +352,7 @@ def test_failed_build_reports_last_error_and_loads_nothing(docker):
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("stderr", "error"),
     [
         ("ERROR: Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", EngineUnavailable),
         ("ERROR: error during connect: Post /build: EOF", EngineUnavailable),
@@ -370,21 +370,21 @@ def test_failed_build_reports_last_error_and_loads_nothing(docker):
         ('ERROR: failed to load LLB: source "git://x" denied by policy: source denied by policy', DockerfileRefused),
     ],
 )
-def test_build_classifies_failures_outside_the_build(docker, said, error):
+def test_build_classifies_failures_outside_the_build(docker, stderr, error):
     """Each of them has another remedy."""
     with pytest.raises(error) as caught:
-        docker(stderr=said, status=1)[0].build(ORDER)
+        docker(stderr=stderr, status=1)[0].build(ORDER)
     assert type(caught.value) is error
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("message", "error"),
     [("Cannot connect to the Docker daemon", EngineUnavailable), ("invalid archive", BuildFailed)],
 )
-def test_build_fails_if_engine_does_not_load_image(docker, said, error):
+def test_build_fails_if_engine_does_not_load_image(docker, message, error):
     """The image was built but is not in the engine."""
-    builder, _ = docker(f'[ "$1" = load ] && {{ echo "{said}" >&2; exit 1; }}\n{WRITES}')
-    with pytest.raises(error, match=said):
+    builder, _ = docker(f'[ "$1" = load ] && {{ echo "{message}" >&2; exit 1; }}\n{WRITES}')
+    with pytest.raises(error, match=message):
         builder.build(ORDER)
 
 
@@ -423,7 +423,7 @@ def test_push_returns_digest_of_registry(docker):
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("message", "error"),
     [
         ("denied: not allowed", AccessDenied),
         ("DENIED", AccessDenied),
@@ -435,9 +435,9 @@ def test_push_returns_digest_of_registry(docker):
         ("", RegistryUnavailable),
     ],
 )
-def test_push_classifies_failures(docker, said, error):
+def test_push_classifies_failures(docker, message, error):
     """A denied push is not retried."""
-    builder, _ = docker(f'[ "$1" = push ] && {{ echo "{said}" >&2; exit 1; }}')
+    builder, _ = docker(f'[ "$1" = push ] && {{ echo "{message}" >&2; exit 1; }}')
 
     with pytest.raises(error) as caught:
         builder.push("local", "dev/hello", "t")

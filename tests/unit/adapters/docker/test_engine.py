@@ -131,9 +131,9 @@ def test_translated_handles_every_error_class_of_the_sdk():
     for each in classes:
         error: Any = each.__new__(each)
         error.response, error.explanation = None, "trouble"
-        told = translate_error(error, "work")
-        assert isinstance(told, SupplyChainError)
-        assert "\n" in str(told)
+        translated = translate_error(error, "work")
+        assert isinstance(translated, SupplyChainError)
+        assert "\n" in str(translated)
 
 
 def test_container_from_reads_inspected_container():
@@ -342,7 +342,7 @@ def test_changes_stops_reading_at_its_bound(answering):
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "error"),
+    ("status", "answer", "error"),
     [
         (404, b'{"message": "No such container: c"}', ContainerGone),
         (500, b'{"message": "broken"}', EngineFailed),
@@ -350,7 +350,7 @@ def test_changes_stops_reading_at_its_bound(answering):
     ],
     ids=["gone", "failed", "cut off"],
 )
-def test_changes_raises_if_engine_does_not_list_them(answering, status, said, error):
+def test_changes_raises_if_engine_does_not_list_them(answering, status, answer, error):
     """The engine may fail, or somebody may have removed the container."""
     with pytest.raises(error):
-        answering([said], status)[0].changes("c")
+        answering([answer], status)[0].changes("c")

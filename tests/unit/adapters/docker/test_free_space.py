@@ -68,7 +68,7 @@ def test_build_may_take_four_times_its_image_size(disk, image, builds, most):
 
 @pytest.mark.parametrize("place", [ENGINE, CONTAINERD], ids=str)
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"f_bavail": 50 * GIB // 4096}, "the free space where .* fell by more than"),
         ({"f_bavail": GIB // 4096}, "only 1024 MiB are free where"),
@@ -76,7 +76,7 @@ def test_build_may_take_four_times_its_image_size(disk, image, builds, most):
     ],
     ids=["lost", "reserve", "inodes"],
 )
-def test_every_storage_location_of_images_is_checked(disk, monkeypatch, place, changes, told):
+def test_every_storage_location_of_images_is_checked(disk, monkeypatch, place, changes, expected):
     """A containerd of the system may keep images on another file system than the engine."""
     space = FreeSpace((ENGINE, CONTAINERD), LIMITS)
     assert space.check_limits() == ""
@@ -84,7 +84,7 @@ def test_every_storage_location_of_images_is_checked(disk, monkeypatch, place, c
     changed = SimpleNamespace(**{**vars(disk), **changes})
     monkeypatch.setattr(free_space, "statvfs", lambda each: changed if each == place else disk)
 
-    assert re.match(told, space.check_limits()) and f"({place})" in space.check_limits()
+    assert re.match(expected, space.check_limits()) and f"({place})" in space.check_limits()
 
 
 def test_reserve_remains_free_for_any_number_of_builds(disk):

@@ -122,7 +122,7 @@ def test_take_snapshot_ignores_git_environment_variables(repository, head, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("remote", "shown"),
+    ("remote", "recorded"),
     [
         ("https://user:token@example.org/shop.git", "https://example.org/shop.git"),
         ("https://token@example.org/shop.git", "https://example.org/shop.git"),
@@ -157,11 +157,11 @@ def test_take_snapshot_ignores_git_environment_variables(repository, head, tmp_p
         ("/srv/git/shop.git", "/srv/git/shop.git"),
     ],
 )
-def test_remote_is_recorded_without_credentials(repository, remote, shown):
+def test_remote_is_recorded_without_credentials(repository, remote, recorded):
     """Credentials would stay in signed provenance for ever."""
-    assert _without_credentials(remote) == shown
+    assert _without_credentials(remote) == recorded
     git(repository, "remote", "add", "origin", remote)
-    assert source(repository / "hello").repository == shown
+    assert source(repository / "hello").repository == recorded
 
 
 @pytest.mark.parametrize(

@@ -395,9 +395,9 @@ def text(name, content):
 
 def test_secret_is_found_in_every_layer():
     """A hidden file is still in the image; files that the check of the source has searched are omitted."""
-    hidden, known = text("opt/hidden", b"first\n" + TOKEN), text("opt/known", b"x" + b"\n" + TOKEN + b"\n")
-    made = engine(layer(hidden, known), layer(entry("opt/.wh.hidden")))
-    digest = hashlib.sha256(known[1]).hexdigest()
+    hidden, searched = text("opt/hidden", b"first\n" + TOKEN), text("opt/known", b"x" + b"\n" + TOKEN + b"\n")
+    made = engine(layer(hidden, searched), layer(entry("opt/.wh.hidden")))
+    digest = hashlib.sha256(searched[1]).hexdigest()
 
     everything = present(read_contents(made, "image", MIB)).secrets
     others = present(read_contents(made, "image", MIB, lambda sha256, _: sha256 == digest)).secrets
@@ -624,9 +624,9 @@ def test_unsearched_texts_are_reported(monkeypatch):
             text("usr/lib/packaged", filler), text("usr/lib/large", large),
         )
     )  # fmt: skip
-    known = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
+    searched = frozenset(hashlib.sha256(each).hexdigest() for each in (filler, large + b"x"))
 
-    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 in known)
+    found = read_contents(made, "image", MIB, lambda sha256, _: sha256 in searched)
     assert found is not None
 
     assert sorted(found.texts) == ["/a/one", "/a/three"]

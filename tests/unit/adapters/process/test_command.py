@@ -94,20 +94,20 @@ def test_run_does_not_pass_tool_settings_from_own_environment():
     ours = {"PATH": "/usr/bin:/bin", "HOME": "/home/x", "HTTPS_PROXY": "http://proxy", "SSL_CERT_FILE": "/ca.pem",
             "DOCKER_CONFIG": "/docker", "DOCKER_HOST": "unix:///x", "GRYPE_DB_UPDATE_URL": "http://mirror",
             "GIT_CONFIG_COUNT": "0"}  # fmt: skip
-    theirs = ["GRYPE_DISTRO", "SYFT_EXCLUDE", "COSIGN_REPOSITORY", "HADOLINT_IGNORE", "BUILDX_BUILDER", "GIT_DIR",
-              "GIT_OBJECT_DIRECTORY", "DOCKER_AUTH_CONFIG", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]  # fmt: skip
+    foreign = ["GRYPE_DISTRO", "SYFT_EXCLUDE", "COSIGN_REPOSITORY", "HADOLINT_IGNORE", "BUILDX_BUILDER", "GIT_DIR",
+               "GIT_OBJECT_DIRECTORY", "DOCKER_AUTH_CONFIG", "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]  # fmt: skip
     code = (
         "from supply_chain.adapters.process.command import run\n"
         "print(run(['/usr/bin/env'], name='env', timeout=9, environment={'GRYPE_DB_CACHE_DIR': '/d'}).stdout)"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", code], env={**ours, **dict.fromkeys(theirs, "x")},
+    output = subprocess.run(
+        [sys.executable, "-c", code], env={**ours, **dict.fromkeys(foreign, "x")},
         capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
 
-    got = dict(line.split("=", 1) for line in said.split())
+    got = dict(line.split("=", 1) for line in output.split())
     assert {**ours, "GRYPE_DB_CACHE_DIR": "/d"}.items() <= got.items()
-    assert not set(theirs) & set(got)
+    assert not set(foreign) & set(got)
 
 
 def test_inherit_passes_changed_environment_to_commands(monkeypatch):
@@ -191,7 +191,7 @@ def test_process_in_another_group_does_not_delay_the_caller(tmp_path, does):
 def test_output_written_just_before_the_end_is_kept():
     """On a busy machine the reader may resume only after the command has ended."""
     read, write = os.pipe()
-    over, looks, kept = threading.Event(), iter([False]), command._BoundedBuffer(100)
+    over, looks, buffer = threading.Event(), iter([False]), command._BoundedBuffer(100)
 
     def look(descriptor, seconds):
         if (found := next(looks, True)) is False:
@@ -201,9 +201,9 @@ def test_output_written_just_before_the_end_is_kept():
         return found
 
     with mock.patch.object(command, "_readable", look):
-        command._drain(os.fdopen(read, "rb"), kept, None, over)
+        command._drain(os.fdopen(read, "rb"), buffer, None, over)
 
-    assert kept.text() == "its report"
+    assert buffer.text() == "its report"
 
 
 def test_cancellation_ends_command_and_its_grandchildren(tmp_path):
@@ -309,14 +309,14 @@ def test_interrupt_ends_the_commands_of_all_parts(monkeypatch):
 
 def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
     """The parallel downloads of tools are one part of the parallel work of `cscm up`."""
-    started, said = threading.Event(), []
+    started, events = threading.Event(), []
 
     def builds():
         started.set()
         try:
             run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
         except Cancelled:
-            said.append("ended")
+            events.append("ended")
             raise
 
     def waits(futures, *, real=wait):
@@ -329,7 +329,7 @@ def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_concurrently(lambda: run_concurrently(builds, builds))
 
-    assert said == ["ended", "ended"]
+    assert events == ["ended", "ended"]
 
 
 def test_exception_in_caller_leaves_no_process(tmp_path, monkeypatch):
@@ -375,13 +375,13 @@ def test_output_without_line_end_is_truncated():
 @pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
 def test_kept_output_is_head_and_tail_without_overlap(sizes):
     """Nothing is lost as long as it fits, and nothing is repeated."""
-    kept, whole = _BoundedBuffer(3), b""
+    buffer, written = _BoundedBuffer(3), b""
     for n, size in enumerate(sizes):
-        kept.add(bytes([65 + n]) * size)
-        whole += bytes([65 + n]) * size
+        buffer.add(bytes([65 + n]) * size)
+        written += bytes([65 + n]) * size
 
-    assert bytes(kept.head + kept.tail) == (whole if len(whole) <= 6 else whole[:3] + whole[-3:])
-    assert kept.dropped == max(0, len(whole) - 6)
+    assert bytes(buffer.head + buffer.tail) == (written if len(written) <= 6 else written[:3] + written[-3:])
+    assert buffer.dropped == max(0, len(written) - 6)
 
 
 def test_flood_on_stderr_does_not_block_stdout():
@@ -459,15 +459,15 @@ def test_log_replaces_control_characters(caplog):
 
 def test_on_line_receives_complete_lines_in_order():
     """This includes a last line without a line end and a line longer than one chunk."""
-    told: list[str] = []
+    lines: list[str] = []
     script = (
         "import sys; w = sys.stdout.write; [w(f'{n}\\n') for n in range(50000)]; w('\\n' + 'x' * 200000 + '\\nend')"
     )
 
-    command.run([sys.executable, "-c", script], name="python", timeout=30, on_line=told.append)
+    command.run([sys.executable, "-c", script], name="python", timeout=30, on_line=lines.append)
 
-    assert told[:50000] == [str(n) for n in range(50000)]
-    assert "".join(told[50000:]) == "x" * 200000 + "end" and told[-1] == "end"
+    assert lines[:50000] == [str(n) for n in range(50000)]
+    assert "".join(lines[50000:]) == "x" * 200000 + "end" and lines[-1] == "end"
 
 
 def test_run_uses_requested_working_directory(tmp_path):

@@ -6,7 +6,7 @@ from supply_chain.adapters.process import tool_errors
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         'Get "http://127.0.0.1:4566/v2/": dial tcp 127.0.0.1:4566: connect: connection refused',
         "read tcp 127.0.0.1:4->127.0.0.1:5: read: connection reset by peer",
@@ -25,13 +25,15 @@ from supply_chain.adapters.process import tool_errors
         "https response error StatusCode: 429, api error ThrottlingException",
     ],
 )
-def test_passing_recognises_transient_errors(said):
+def test_passing_recognises_transient_errors(output):
     """A transient error is retried."""
-    assert tool_errors.is_transient(said) and not tool_errors.is_denied(said) and not tool_errors.is_clock_skew(said)
+    assert (
+        tool_errors.is_transient(output) and not tool_errors.is_denied(output) and not tool_errors.is_clock_skew(output)
+    )
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "DENIED: not allowed",
         "denied: User is not authorized to perform ecr:PutImage",
@@ -41,31 +43,33 @@ def test_passing_recognises_transient_errors(said):
         "no basic auth credentials",
     ],
 )
-def test_denied_recognises_missing_permissions(said):
+def test_denied_recognises_missing_permissions(output):
     """A retry does not help."""
-    assert tool_errors.is_denied(said) and not tool_errors.is_transient(said)
+    assert tool_errors.is_denied(output) and not tool_errors.is_transient(output)
 
 
-@pytest.mark.parametrize("said", ["manifest unknown", "NAME_UNKNOWN: name unknown", "repository does not exist"])
-def test_absent_recognises_missing_images_and_repositories(said):
+@pytest.mark.parametrize("output", ["manifest unknown", "NAME_UNKNOWN: name unknown", "repository does not exist"])
+def test_absent_recognises_missing_images_and_repositories(output):
     """A missing image is neither an outage nor a denial."""
-    assert tool_errors.is_not_found(said) and not tool_errors.is_transient(said) and not tool_errors.is_denied(said)
+    assert (
+        tool_errors.is_not_found(output) and not tool_errors.is_transient(output) and not tool_errors.is_denied(output)
+    )
 
 
-@pytest.mark.parametrize("said", ["Signature expired: now", "Signature not yet current", "RequestTimeTooSkewed"])
-def test_skewed_recognises_wrong_clock(said):
+@pytest.mark.parametrize("output", ["Signature expired: now", "Signature not yet current", "RequestTimeTooSkewed"])
+def test_skewed_recognises_wrong_clock(output):
     """AWS tolerates a difference of five minutes."""
-    assert tool_errors.is_clock_skew(said) and not tool_errors.is_transient(said)
+    assert tool_errors.is_clock_skew(output) and not tool_errors.is_transient(output)
 
 
-@pytest.mark.parametrize("said", ["cp: No space left on device", "write /x/data: no space left on device: unknown"])
-def test_full_recognises_full_disk(said):
+@pytest.mark.parametrize("output", ["cp: No space left on device", "write /x/data: no space left on device: unknown"])
+def test_full_recognises_full_disk(output):
     """Any program may report it."""
-    assert tool_errors.is_disk_full(said) and not tool_errors.is_transient(said)
+    assert tool_errors.is_disk_full(output) and not tool_errors.is_transient(output)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
         "failed to connect to the docker API at unix:///x.sock; check if the path is correct: no such file",
@@ -73,13 +77,13 @@ def test_full_recognises_full_disk(said):
         "rpc error: code = Unavailable desc = closing transport due to: connection error",
     ],
 )
-def test_engine_lost_recognises_unreachable_docker_engine(said):
+def test_engine_lost_recognises_unreachable_docker_engine(output):
     """Whatever the engine was doing is not finished."""
-    assert tool_errors.is_engine_lost(said)
+    assert tool_errors.is_engine_lost(output)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "curated/hello@sha256:" + "429503" * 10 + "a401 is not signed",
         "no signatures found for 127.0.0.1:1/curated/api-500@sha256:0",
@@ -89,7 +93,7 @@ def test_engine_lost_recognises_unreachable_docker_engine(said):
         "",
     ],
 )
-def test_other_output_matches_no_tool_error(said):
+def test_other_output_matches_no_tool_error(output):
     """A digest or a name may contain the digits of a status, and a failed build is an error of the build."""
     reasons = (
         tool_errors.is_transient,
@@ -99,4 +103,4 @@ def test_other_output_matches_no_tool_error(said):
         tool_errors.is_engine_lost,
         tool_errors.is_disk_full,
     )
-    assert not any(reason(said) for reason in reasons)
+    assert not any(reason(output) for reason in reasons)

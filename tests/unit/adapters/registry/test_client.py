@@ -42,11 +42,11 @@ class Server:
         self.manifests = {("dev/hello", REF.digest): (IMAGE, MANIFEST)}
         self.blobs = {("dev/hello", digest_of(b"c")): b"c"}
         self.tags = {("dev/hello", "1"): REF.digest}
-        self.seen = []
+        self.requests = []
         self.page = 100
 
     def __call__(self, request):
-        self.seen.append(request)
+        self.requests.append(request)
         path = request.url.path.removeprefix("/v2/")
         if match := re.fullmatch(r"(.+)/manifests/(.+)", path):
             return self.manifest(request, *match.groups())
@@ -126,8 +126,8 @@ def test_every_request_carries_credentials_of_the_role(server):
     client(server).has(REF)
 
     expected = "Basic " + base64.b64encode(b"AWS:secret").decode()
-    assert server.seen[0].headers["Authorization"] == expected
-    assert str(server.seen[0].url).startswith("https://registry.test/v2/")
+    assert server.requests[0].headers["Authorization"] == expected
+    assert str(server.requests[0].url).startswith("https://registry.test/v2/")
 
 
 def test_manifest_and_blob_are_read_from_their_repository(server):
@@ -142,13 +142,13 @@ def test_content_of_a_digest_is_requested_once(server):
     """Each step reads the same evidence; the list of referrers is requested each time, because it may grow."""
     digest = client(server).attach(REF, TYPE, b"said", {})
     registry = client(server)
-    server.seen.clear()
+    server.requests.clear()
 
     for _ in range(3):
         (referrer,) = registry.referrers(REF)
         assert registry.content(ImageRef(repository="dev/hello", digest=referrer.digest)) == b"said"
 
-    asked = [request.url.path.rpartition("/")[2] for request in server.seen]
+    asked = [request.url.path.rpartition("/")[2] for request in server.requests]
     assert asked == [REF.digest, digest, digest_of(b"said"), REF.digest, REF.digest]
 
 
@@ -161,7 +161,8 @@ def test_content_beyond_the_memory_limit_is_read_again(server):
         assert registry.content(ImageRef(repository="dev/hello", digest=digest)) == b"said"
 
     assert (
-        sum(request.method == "GET" and request.url.path.endswith(digest_of(b"said")) for request in server.seen) == 2
+        sum(request.method == "GET" and request.url.path.endswith(digest_of(b"said")) for request in server.requests)
+        == 2
     )
 
 
@@ -179,13 +180,13 @@ def test_content_that_does_not_match_its_digest_is_refused(server):
 
 
 @pytest.mark.parametrize(
-    ("content", "size", "whole"),
+    ("content", "size", "is_intact"),
     [(b"c", 1, True), (b"c", 2, False), (b"c", 0, False), (b"d", 1, False), (b"", 1, False)],
 )
-def test_verify_blob_checks_digest_and_size(content, size, whole):
+def test_verify_blob_checks_digest_and_size(content, size, is_intact):
     """Both have to match."""
     registry = always(200, content=content)
-    if whole:
+    if is_intact:
         registry.verify_blob("dev/hello", digest_of(b"c"), size)
     else:
         with pytest.raises(ImageDamaged):
@@ -193,12 +194,12 @@ def test_verify_blob_checks_digest_and_size(content, size, whole):
 
 
 @pytest.mark.parametrize(
-    ("content", "size", "whole"), [(b"c", 1, True), (b"d", 1, False), (b"c", 2, False), (b"cc", 1, False)]
+    ("content", "size", "is_intact"), [(b"c", 1, True), (b"d", 1, False), (b"c", 2, False), (b"cc", 1, False)]
 )
-def test_download_checks_digest_and_size(tmp_path, content, size, whole):
+def test_download_checks_digest_and_size(tmp_path, content, size, is_intact):
     """Other content is not accepted as a layer, whatever its size."""
     registry, target = always(200, content=content), tmp_path / "blob"
-    if whole:
+    if is_intact:
         registry.download("dev/hello", digest_of(b"c"), target, size)
         assert target.read_bytes() == b"c"
     else:
@@ -328,30 +329,30 @@ def test_referrers_reads_all_pages(server):
 @pytest.mark.parametrize("link", ["/v2/dev/hello/referrers/x?from=1", "referrers/x?from=1", "?from=1"])
 def test_next_page_link_is_resolved_relative_to_its_page(link):
     """RFC 8288 requires this."""
-    seen = []
+    requests = []
 
     def answer(request):
-        seen.append(request)
-        headers = {"Link": f'<{link}>; rel="next"'} if len(seen) == 1 else {}
+        requests.append(request)
+        headers = {"Link": f'<{link}>; rel="next"'} if len(requests) == 1 else {}
         return httpx.Response(200, json={"manifests": []}, headers=headers)
 
     client(answer).referrers(REF)
 
     expected = httpx.URL(f"https://registry.test/v2/dev/hello/referrers/{REF.digest}").join(link)
-    assert [request.url for request in seen][1:] == [expected]
+    assert [request.url for request in requests][1:] == [expected]
 
 
 def test_link_to_another_host_is_refused():
     """The credentials must not be sent to another host."""
-    seen = []
+    hosts = []
 
     def answer(request):
-        seen.append(request.url.host)
+        hosts.append(request.url.host)
         return httpx.Response(200, json={"manifests": []}, headers={"Link": '<https://evil.test/v2/x>; rel="next"'})
 
     with pytest.raises(RegistryFailed):
         client(answer).referrers(REF)
-    assert seen == ["registry.test"]
+    assert hosts == ["registry.test"]
 
 
 def test_circular_page_links_are_refused():
@@ -396,7 +397,7 @@ def test_list_of_referrers_may_omit_optional_fields(body):
 
 
 @pytest.mark.parametrize(
-    ("artifact_type", "annotations", "kept"),
+    ("artifact_type", "annotations", "expected"),
     [
         (7, {}, ("", {})),
         ([TYPE], {}, ("", {})),
@@ -407,14 +408,14 @@ def test_list_of_referrers_may_omit_optional_fields(body):
         (TYPE, {"a": json.loads("[" * 300 + "]" * 300)}, (TYPE, {})),
     ],
 )
-def test_invalid_fields_of_a_referrer_are_dropped(artifact_type, annotations, kept):
+def test_invalid_fields_of_a_referrer_are_dropped(artifact_type, annotations, expected):
     """Some registries do not validate them, and the other referrers still have to be listed."""
     mine = {"digest": digest_of(b"1"), "artifactType": artifact_type, "annotations": annotations}
     other = {"digest": digest_of(b"2"), "artifactType": TYPE, "annotations": {"a": "b"}}
 
     found = always(200, json={"manifests": [mine, other]}).referrers(REF)
 
-    assert [(r.artifact_type, r.annotations) for r in found] == [kept, (TYPE, {"a": "b"})]
+    assert [(r.artifact_type, r.annotations) for r in found] == [expected, (TYPE, {"a": "b"})]
 
 
 def test_attached_content_is_read_back(server):
@@ -444,10 +445,10 @@ def test_existing_blob_is_not_uploaded_again(server):
     """The digest proves that the content is the same."""
     registry = client(server)
     registry.push_blob("dev/hello", b"x")
-    before = len(server.seen)
+    before = len(server.requests)
     registry.push_blob("dev/hello", b"x")
 
-    assert [request.method for request in server.seen[before:]] == ["HEAD"]
+    assert [request.method for request in server.requests[before:]] == ["HEAD"]
 
 
 def test_copied_referrer_is_identical(server):
@@ -650,12 +651,12 @@ def in_seconds(seconds):
 
 
 @pytest.mark.parametrize(
-    ("said", "waited"),
+    ("retry_after", "waited"),
     [(None, 0.5), ("2", 2.0), (" 30 ", 30.0), ("0", None), ("soon", 0.5), ("-1", 0.5)],
 )
-def test_client_waits_and_retries_as_the_registry_asks(server, caplog, said, waited):
+def test_client_waits_and_retries_as_the_registry_asks(server, caplog, retry_after, waited):
     """The header `Retry-After` sets the delay, and the log gives the reason."""
-    headers = {} if said is None else {"Retry-After": said}
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
     hesitant = Hesitant(server, httpx.Response(429, headers=headers, text="slowly"))
 
     with caplog.at_level("INFO"):

@@ -11,57 +11,57 @@ PATH = "curated/hello/blobs/sha256:" + "a" * 64
 
 
 @pytest.fixture
-def kept(tmp_path):
+def cache(tmp_path):
     content = ContentCache(tmp_path / "content")
     content.put(PATH, b"one\ntwo", "text/plain")
     return content
 
 
-def file_in(kept):
-    (file,) = kept.directory.glob("*/*")
+def file_in(cache):
+    (file,) = cache.directory.glob("*/*")
     return file
 
 
-def test_cache_returns_content_and_media_type_of_path(kept):
+def test_cache_returns_content_and_media_type_of_path(cache):
     """The same digest in another repository is not returned, because the role may not be allowed to read there."""
-    assert kept.get(PATH) == (b"one\ntwo", "text/plain")
-    assert kept.get(PATH.replace("hello", "other")) is None
+    assert cache.get(PATH) == (b"one\ntwo", "text/plain")
+    assert cache.get(PATH.replace("hello", "other")) is None
 
 
-def test_cache_does_not_store_large_content(kept):
+def test_cache_does_not_store_large_content(cache):
     """The SBOMs of a whole fleet would fill the disk."""
-    kept.put("sbom", b"x" * (LARGEST + 1), "")
-    kept.put("report", b"x" * LARGEST, "")
+    cache.put("sbom", b"x" * (LARGEST + 1), "")
+    cache.put("report", b"x" * LARGEST, "")
 
-    assert kept.get("sbom") is None and kept.get("report") is not None
+    assert cache.get("sbom") is None and cache.get("report") is not None
 
 
-def test_cache_ignores_file_writable_for_others(kept):
+def test_cache_ignores_file_writable_for_others(cache):
     """The content is then read from the registry again."""
-    file_in(kept).chmod(0o606)
+    file_in(cache).chmod(0o606)
 
-    assert kept.get(PATH) is None
+    assert cache.get(PATH) is None
 
 
-def test_cache_removes_content_unused_for_a_week(kept):
+def test_cache_removes_content_unused_for_a_week(cache):
     """Reading content marks it as used."""
     old = time.time() - UNUSED - 60
-    kept.put("gone", b"", "")
-    for file in kept.directory.glob("*/*"):
+    cache.put("gone", b"", "")
+    for file in cache.directory.glob("*/*"):
         os.utime(file, (old, old))
 
-    assert kept.get(PATH)
-    kept.forget_unused()
+    assert cache.get(PATH)
+    cache.forget_unused()
 
-    assert kept.get(PATH) and kept.get("gone") is None
+    assert cache.get(PATH) and cache.get("gone") is None
 
 
-def test_forget_unused_ignores_foreign_files(kept):
+def test_forget_unused_ignores_foreign_files(cache):
     """A file of an editor or a file that just disappeared must not fail the nightly run."""
-    (kept.directory / ".nfs0").write_text("x")
-    kept.forget_unused()
+    (cache.directory / ".nfs0").write_text("x")
+    cache.forget_unused()
 
-    assert kept.get(PATH)
+    assert cache.get(PATH)
 
 
 def test_forget_unused_without_cache_directory_does_nothing(tmp_path):

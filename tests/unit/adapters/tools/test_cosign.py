@@ -88,8 +88,8 @@ def test_image_signature_is_distinguished_from_attestation(asked):
     cosign.sign_image(REF)
     cosign.verify_image(REF, "public key")
 
-    said, wanted = (call[call.index("--annotations") + 1] for call in recorded.calls)
-    assert said == wanted
+    signed, required = (call[call.index("--annotations") + 1] for call in recorded.calls)
+    assert signed == required
 
 
 def test_verify_image_uses_only_the_public_key(asked, tmp_path):
@@ -112,7 +112,7 @@ def test_verify_image_raises_for_missing_signature(asked):
 
 @pytest.mark.parametrize("call", ["sign", "sign_image"])
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("stderr", "error"),
     [
         ("operation error KMS: Sign, AccessDeniedException: not authorized", AccessDenied),
         ("User: arn:aws:sts::1:x is not authorized to perform: kms:Sign", AccessDenied),
@@ -127,11 +127,11 @@ def test_verify_image_raises_for_missing_signature(asked):
         ("something else", SignatureFailed),
     ],
 )
-def test_signing_failure_raises_exception_for_its_cause(asked, call, said, error):
+def test_signing_failure_raises_exception_for_its_cause(asked, call, stderr, error):
     """The role, the key, the network and the clock each need another remedy."""
-    cosign, _ = asked(stderr=said, status=1)
+    cosign, _ = asked(stderr=stderr, status=1)
 
-    with pytest.raises(error, match=said[:20]):
+    with pytest.raises(error, match=stderr[:20]):
         CALLS[call](cosign)
 
 
@@ -170,8 +170,8 @@ def test_cosign_leaves_no_temporary_files(asked, call, tmp_path, monkeypatch):
 def test_credentials_are_requested_for_each_signature(asked):
     """Older credentials may have expired; verification needs none."""
     cosign, recorded = asked(WRITES_A_BUNDLE)
-    turns = iter(("first", "second"))
-    cosign = dataclasses.replace(cosign, environment=lambda: {"AWS_SESSION_TOKEN": next(turns)})
+    session_tokens = iter(("first", "second"))
+    cosign = dataclasses.replace(cosign, environment=lambda: {"AWS_SESSION_TOKEN": next(session_tokens)})
 
     cosign.sign(STATEMENT)
     cosign.sign_image(REF)

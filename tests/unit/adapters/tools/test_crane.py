@@ -35,7 +35,7 @@ def test_export_writes_files_of_image_to_requested_path(program, docker_config, 
 
 @pytest.mark.parametrize("ref", [REF, TRICKY], ids=["plain", "a digest that looks like a status"])
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("message", "error"),
     [
         ("DENIED: not allowed", AccessDenied),
         ("UNAUTHORIZED: authentication required", AccessDenied),
@@ -48,9 +48,9 @@ def test_export_writes_files_of_image_to_requested_path(program, docker_config, 
         ("TAG_INVALID: the tag cannot be moved", RegistryFailed),
     ],
 )
-def test_failure_of_crane_raises_exception_for_its_cause(program, docker_config, tmp_path, ref, said, error):
+def test_failure_of_crane_raises_exception_for_its_cause(program, docker_config, tmp_path, ref, message, error):
     """Only transient errors are retryable, and digits of a digest are not read as a status."""
-    tool = program("crane").does(stderr=f"Error: copying registry.test/{ref}: {said}", status=1)
+    tool = program("crane").does(stderr=f"Error: copying registry.test/{ref}: {message}", status=1)
 
     with pytest.raises(error) as caught:
         Crane(tool, "registry.test", docker_config).copy(ref, "curated/hello", "t")
@@ -58,7 +58,7 @@ def test_failure_of_crane_raises_exception_for_its_cause(program, docker_config,
         Crane(tool, "registry.test", docker_config).export(ref, tmp_path / "image.tar")
 
     assert type(caught.value) is error
-    assert said in str(caught.value) and str(ref) in str(caught.value)
+    assert message in str(caught.value) and str(ref) in str(caught.value)
 
 
 def test_read_upstream_config_returns_configuration_for_platform(program):

@@ -138,7 +138,7 @@ def test_scan_fails_if_grype_fails_despite_complete_report(grype):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "failed to load vulnerability db: database does not exist",
         "the vulnerability database was built 20 weeks ago (max allowed age is 5 days)",
@@ -146,10 +146,10 @@ def test_scan_fails_if_grype_fails_despite_complete_report(grype):
         "unable to open: file is not a database",
     ],
 )
-def test_scan_reports_unusable_database(grype, said):
+def test_scan_reports_unusable_database(grype, message):
     """An unusable database needs another remedy than a failed scanner."""
     with pytest.raises(DatabaseUnusable):
-        grype(stderr=f"ERROR {said}", status=1)[0].scan(SBOM)
+        grype(stderr=f"ERROR {message}", status=1)[0].scan(SBOM)
 
 
 def test_scan_fails_if_database_was_replaced_meanwhile(grype):

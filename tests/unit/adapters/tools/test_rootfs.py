@@ -150,9 +150,9 @@ def test_documentation_is_removed_except_copyright_files(written):
             "var/cache/x": b"x",
         }
     )
-    kept = {name for name in root.getnames() if name.endswith(("/README", "/copyright", ".1", ".mo", "cache/x"))}
+    remaining = {name for name in root.getnames() if name.endswith(("/README", "/copyright", ".1", ".mo", "cache/x"))}
 
-    assert kept == {"usr/share/doc/thing/copyright"}
+    assert remaining == {"usr/share/doc/thing/copyright"}
 
 
 def test_package_record_is_written_for_scanners(written):

@@ -132,11 +132,11 @@ def test_private_key_is_in_private_file_and_removed_afterwards(played: Skopeo, c
     with pytest.raises(ToolFailed):
         played.decrypt(copy, copy, KEY, tmp_path / "image.tar")
 
-    seen = json.loads((tmp_path / "seen").read_text())
-    assert (seen["mode"], seen["directory"]) == ("0o600", "0o700")
-    assert seen["content"].startswith("-----BEGIN PRIVATE KEY-----")
-    assert "PRIVATE KEY" not in " ".join(seen["arguments"])
-    assert not Path(seen["path"]).parent.exists()
+    recorded = json.loads((tmp_path / "seen").read_text())
+    assert (recorded["mode"], recorded["directory"]) == ("0o600", "0o700")
+    assert recorded["content"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert "PRIVATE KEY" not in " ".join(recorded["arguments"])
+    assert not Path(recorded["path"]).parent.exists()
 
 
 def test_private_key_is_stored_in_memory_if_possible(
@@ -161,9 +161,9 @@ def test_skopeo_reads_credentials_of_role_from_a_file(played: Skopeo, copy: Imag
         role = Skopeo(played.tool, played.host, played.docker_config, insecure)
         with pytest.raises(ToolFailed):
             role.decrypt(copy, copy, KEY, tmp_path / "image.tar")
-        seen = json.loads((tmp_path / "seen").read_text())
-        assert seen["config"] == "the role's credentials"
-        assert ("--src-tls-verify=false" in seen["arguments"]) is insecure
+        recorded = json.loads((tmp_path / "seen").read_text())
+        assert recorded["config"] == "the role's credentials"
+        assert ("--src-tls-verify=false" in recorded["arguments"]) is insecure
 
 
 @pytest.mark.parametrize(

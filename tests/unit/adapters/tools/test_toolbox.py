@@ -65,7 +65,7 @@ def test_shipped_pins_are_complete() -> None:
     """Each Go tool has a release for both platforms and is built from the repository that releases it."""
     pins = Pins.load(PINS)
 
-    assert set(pins.tools) == {*SAID, "ps"}
+    assert set(pins.tools) == {*VERSION_OUTPUT, "ps"}
     for one in pins.tools.values():
         if isinstance(one, GoPin):
             assert one.fits(one.version)
@@ -74,7 +74,7 @@ def test_shipped_pins_are_complete() -> None:
             assert "{version}" in one.stamp
 
 
-SAID = {
+VERSION_OUTPUT = {
     "grype": ("Application:         grype\nVersion:             0.121.2\nSyft Version:        v1.57.0\n", "0.121.2"),
     "syft": ("Application:   syft\nVersion:       1.57.0\nSchemaVersion: 16.1.13\n", "1.57.0"),
     "cosign": ("cosign: A tool\n\nGitVersion:    v3.1.3\nGoVersion:     go1.27.3\n", "3.1.3"),
@@ -89,12 +89,12 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SAID))
+@pytest.mark.parametrize("name", sorted(VERSION_OUTPUT))
 def test_version_patterns_match_recorded_output_of_tools(name: str) -> None:
     """The patterns are those of the shipped pin file."""
-    said, version = SAID[name]
+    output, version = VERSION_OUTPUT[name]
 
-    found = re.search(Pins.load(PINS).tools[name].version_pattern, said, re.MULTILINE)
+    found = re.search(Pins.load(PINS).tools[name].version_pattern, output, re.MULTILINE)
 
     assert found is not None
     assert found.group(1) == version

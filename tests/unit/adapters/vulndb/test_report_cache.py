@@ -14,43 +14,43 @@ def report(make):
 
 
 @pytest.fixture
-def kept(tmp_path, report):
+def cache(tmp_path, report):
     results = ReportCache(tmp_path / "results")
     results.put(present(Key.of_report(report)), report)
     return results
 
 
-def file_in(kept):
-    (file,) = kept.directory.glob("*/*.json")
+def file_in(cache):
+    (file,) = cache.directory.glob("*/*.json")
     return file
 
 
-def test_cache_returns_report_only_for_its_key(kept, report):
+def test_cache_returns_report_only_for_its_key(cache, report):
     """The directory is accessible only for its owner."""
     key = Key.of_report(report)
     assert key is not None
 
-    assert kept.get(key) == report
-    assert kept.get(key.model_copy(update={"version": "2"})) is None
-    assert kept.directory.stat().st_mode & 0o777 == 0o700
+    assert cache.get(key) == report
+    assert cache.get(key.model_copy(update={"version": "2"})) is None
+    assert cache.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_cache_ignores_report_under_the_name_of_another(kept, report, make):
+def test_cache_ignores_report_under_the_name_of_another(cache, report, make):
     """A clean report copied over another one must have no effect."""
     other = report.model_copy(update={"sbom": "sha256:" + "c" * 64})
-    kept.put(Key.of_report(other), other)
+    cache.put(Key.of_report(other), other)
     first, second = (
-        next(kept.directory.glob(f"*/{present(Key.of_report(each)).name}.json")) for each in (report, other)
+        next(cache.directory.glob(f"*/{present(Key.of_report(each)).name}.json")) for each in (report, other)
     )
     first.write_bytes(second.read_bytes())
 
-    assert kept.get(Key.of_report(report)) is None and kept.get(Key.of_report(other)) == other
+    assert cache.get(Key.of_report(report)) is None and cache.get(Key.of_report(other)) == other
 
 
 @pytest.mark.parametrize("change", ["cut", "empty", "link", "open to others"])
-def test_cache_ignores_damaged_or_foreign_file(kept, report, tmp_path, change):
+def test_cache_ignores_damaged_or_foreign_file(cache, report, tmp_path, change):
     """The image is then scanned again, as if nothing were cached."""
-    file = file_in(kept)
+    file = file_in(cache)
     if change == "cut":
         file.write_bytes(file.read_bytes()[:-5])
     if change == "empty":
@@ -61,21 +61,21 @@ def test_cache_ignores_damaged_or_foreign_file(kept, report, tmp_path, change):
     if change == "open to others":
         file.chmod(0o666)
 
-    assert kept.get(Key.of_report(report)) is None
+    assert cache.get(Key.of_report(report)) is None
 
 
-def test_cache_refuses_directory_writable_for_others(kept, report):
+def test_cache_refuses_directory_writable_for_others(cache, report):
     """A cached report may be signed."""
-    kept.directory.chmod(0o777)
+    cache.directory.chmod(0o777)
 
     with pytest.raises(SettingInvalid, match="Others can write"):
-        kept.put(Key.of_report(report), report)
+        cache.put(Key.of_report(report), report)
 
 
-def test_cache_removes_reports_of_other_databases(kept, report):
+def test_cache_removes_reports_of_other_databases(cache, report):
     """Reports of an old database are never requested again."""
     newer = report.model_copy(update={"database": report.database.model_copy(update={"digest": "xxh64:9"})})
-    kept.put(Key.of_report(newer), newer)
-    kept.forget_others("xxh64:9")
+    cache.put(Key.of_report(newer), newer)
+    cache.forget_others("xxh64:9")
 
-    assert kept.get(Key.of_report(report)) is None and kept.get(Key.of_report(newer)) == newer
+    assert cache.get(Key.of_report(report)) is None and cache.get(Key.of_report(newer)) == newer

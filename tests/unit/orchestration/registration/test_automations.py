@@ -36,14 +36,14 @@ class Server:
             return list(self.held.values())[body["offset"] : body["offset"] + body["limit"]]
         if method == "GET":
             return {"id": "the-id"}
-        kept = {
+        automation = {
             **body,
             "trigger": {**body["trigger"], "id": "t", "after": [], "within": float(body["trigger"]["within"])},
         }
-        kept["trigger"]["match_related"] = {
+        automation["trigger"]["match_related"] = {
             key: list(reversed(value)) for key, value in body["trigger"]["match_related"].items()
         }
-        self.held[body["name"]] = {"id": "a", **kept}
+        self.held[body["name"]] = {"id": "a", **automation}
         return self.held[body["name"]]
 
     @property

@@ -15,14 +15,14 @@ class Server:
     """The part of Prefect's API that is used, with pages of limited size."""
 
     def __init__(self, flows, deployments, page=200):
-        self.known, self.page, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, page, []
+        self.objects, self.page, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, page, []
 
     def __call__(self, method, path, body=None):
         if method == "DELETE":
             self.deleted.append(path)
             return None
         start = body["offset"]
-        return self.known[path][start : start + min(self.page, body["limit"])]
+        return self.objects[path][start : start + min(self.page, body["limit"])]
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def test_registered_deployments_are_read_by_flow_over_all_pages():
 
 def test_undeclared_deployment_of_the_chain_is_removed(project):
     """It would run with old settings; deployments that others registered stay."""
-    known = [
+    registered = [
         {"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]},
         {"id": "i-b", "name": "b", "flow_id": "1", "tags": ["chain", "cscm"]},
         {"id": "i-c", "name": "c", "flow_id": "1", "tags": ["chain"], "entrypoint": "flows.chain:chain"},
         {"id": "i-d", "name": "d", "flow_id": "2", "entrypoint": "flows.billing:billing"},
     ]
-    server = Server([{"id": "1", "name": "chain"}], known)
+    server = Server([{"id": "1", "name": "chain"}], registered)
 
-    server.known["/flows/filter"].append({"id": "2", "name": "billing"})
+    server.objects["/flows/filter"].append({"id": "2", "name": "billing"})
 
     assert forget_undeclared(project, server) == ("chain/b",)
     assert server.deleted == ["/deployments/i-b"]
@@ -80,37 +80,38 @@ def test_undeclared_deployment_of_the_chain_is_removed(project):
 
 def test_nothing_is_removed_without_declarations(tmp_path):
     """A start in the wrong directory must not remove all deployments."""
-    known = [{"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]}]
-    server = Server([{"id": "1", "name": "chain"}], known)
+    registered = [{"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]}]
+    server = Server([{"id": "1", "name": "chain"}], registered)
 
     assert forget_undeclared(tmp_path, server) == ()
     assert server.deleted == []
 
 
 @pytest.mark.parametrize(
-    ("status", "known", "fails"), [(0, ["a"], ""), (0, [], "did not register chain/a"), (3, ["a"], "status 3.*no pool")]
+    ("status", "registered", "fails"),
+    [(0, ["a"], ""), (0, [], "did not register chain/a"), (3, ["a"], "status 3.*no pool")],
 )
-def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, known, fails):
+def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, registered, fails):
     """The exit status and the server's list of deployments decide."""
     script = project / "python"
     script.write_text(f"#!/bin/sh\necho $OF_THE_SERVER no pool >&2; echo $* > asked; exit {status}\n")
     script.chmod(0o755)
-    server = Server([{"id": "1", "name": "chain"}], [{"name": name, "flow_id": "1"} for name in known])
-    said: list[str] = []
+    server = Server([{"id": "1", "name": "chain"}], [{"name": name, "flow_id": "1"} for name in registered])
+    messages: list[str] = []
 
     if fails:
         with pytest.raises(PartFailed, match=f"(?s){fails}"):
-            deploy(project, [str(script)], {"OF_THE_SERVER": "here"}, server, said.append)
+            deploy(project, [str(script)], {"OF_THE_SERVER": "here"}, server, messages.append)
     else:
-        deploy(project, [str(script)], {}, server, said.append)
-    assert said == ["deployments: registering chain/a"]
+        deploy(project, [str(script)], {}, server, messages.append)
+    assert messages == ["deployments: registering chain/a"]
     assert (project / "asked").read_text().split() == ["-m", "prefect", "deploy", "--all", "--no-prompt"]
 
 
 def test_deploy_without_prefect_yaml_does_not_call_prefect(tmp_path):
     """Another project may register the deployments."""
-    said: list[str] = []
+    messages: list[str] = []
 
-    deploy(tmp_path, [str(Path(sys.executable).with_name("missing"))], {}, Server([], []), said.append)
+    deploy(tmp_path, [str(Path(sys.executable).with_name("missing"))], {}, Server([], []), messages.append)
 
-    assert said == ["deployments: there is no prefect.yaml, so there are none"]
+    assert messages == ["deployments: there is no prefect.yaml, so there are none"]

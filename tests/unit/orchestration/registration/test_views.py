@@ -41,10 +41,10 @@ def server():
 
 def test_view_is_saved_in_format_of_ui(project, server):
     """Unset filters are left out."""
-    there = project("views: [{name: Bad, states: [Failed, Late], tags: [rescan], hours: 2}, {name: All, hours: 1}]")
+    directory = project("views: [{name: Bad, states: [Failed, Late], tags: [rescan], hours: 2}, {name: All, hours: 1}]")
 
     held, _, ask = server
-    assert views.ensure_views(there, ask) == ("Bad", "All")
+    assert views.ensure_views(directory, ask) == ("Bad", "All")
     assert {each["property"]: each["value"] for each in held["Bad"]} == {
         "state": ["Failed", "Late"], "tag": ["rescan"], "range": {"type": "span", "seconds": -7200},
     }  # fmt: skip
@@ -55,11 +55,11 @@ def test_only_changed_views_are_saved(project, server):
     """Views of an operator stay."""
     held, asked, ask = server
     held["Mine"] = []
-    there = project("views: [{name: Bad, states: [Failed], hours: 2}]")
-    views.ensure_views(there, ask)
-    assert views.ensure_views(there, ask) == ()
+    directory = project("views: [{name: Bad, states: [Failed], hours: 2}]")
+    views.ensure_views(directory, ask)
+    assert views.ensure_views(directory, ask) == ()
     project("views: [{name: Bad, states: [Failed], hours: 3}]")
-    assert views.ensure_views(there, ask) == ("Bad",)
+    assert views.ensure_views(directory, ask) == ("Bad",)
     assert asked.count("PUT") == 2 and held["Mine"] == []
 
 
