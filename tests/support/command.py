@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 CSCM = Path(sys.executable).with_name("cscm")
 PATIENCE = 300.0
 """Seconds after which something will never come."""
-STEP = re.compile(r"^[a-z]+: (?P<step>.+?) \((?P<seconds>[0-9.]+) s\) ")
+STEP = re.compile(r"^[a-z0-9-]+: (?P<step>.+?) \((?P<seconds>[0-9.]+) s\) ")
 
 
 @dataclass(frozen=True)
