@@ -220,13 +220,8 @@ def test_judge_tests_decides_by_report_or_runner_summary(command, output, path, 
     """A declared report has precedence over the output; a missing report or a reported failure fails the run."""
     found = judge_tests(command, output, path, report, None)
 
-<<<<<<< HEAD
-    assert (found.proven, found.nothing, bool(found.failed)) == (shown, nothing, failed)
+    assert (found.proven, found.nothing, bool(found.failed)) == (ran, nothing, failed)
     assert found.proven or found.nothing or found.failed or found.why
-=======
-    assert (found.shown, found.nothing, bool(found.failed)) == (ran, nothing, failed)
-    assert found.shown or found.nothing or found.failed or found.why
->>>>>>> names-unit
 
 
 SIZE = 3 * 1024 * 1024

@@ -226,11 +226,7 @@ def test_status_change_of_base_judges_images_built_with_it_again(fleet, ports, w
     block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
     signed = world.store(TierName.LIFECYCLE).attach(image_status_repository(base), LIFECYCLE, block, world.now)
 
-<<<<<<< HEAD
-    seen = rescan(fleet, replace(bench, base_decisions={base: frozenset({said})}))
-=======
-    results = rescan(fleet, replace(ports, ruled={base: frozenset({signed})}))
->>>>>>> names-unit
+    results = rescan(fleet, replace(ports, base_decisions={base: frozenset({signed})}))
 
     assert [each.passes for each in results] == [False, True, True]
     assert [each.code for each in results[0].news.reasons] == ["base.blocked"]

@@ -101,13 +101,9 @@ def say(world, make, registry, heard):
     def run(act, number=1, at=0, reason="CVE-2026-1", repository="curated/hello", **asked):
         ports = DecisionPorts(world.store(TierName.LIFECYCLE), registry, registry)
         now = make.noon + timedelta(seconds=at)
-<<<<<<< HEAD
         return decide(
-            ref(number, repository), act, bench, by="ann", reason=reason, now=now, on_result=heard.append, **asked
+            ref(number, repository), act, ports, by="ann", reason=reason, now=now, on_result=heard.append, **asked
         )
-=======
-        return decide(ref(number, repository), act, ports, by="ann", reason=reason, now=now, tell=heard.append, **asked)
->>>>>>> names-unit
 
     return run
 
