@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from cscm import fleet
 from cscm.main import main
-from tests.support.stock import image, stored
+from tests.support.snapshots import image, stored
 
 NASTY = "web\u009b2J\u202e\x1b[2J"
 

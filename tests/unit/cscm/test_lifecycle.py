@@ -12,7 +12,7 @@ from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult, RunsFrom
 from supply_chain.lifecycle.plan import read_plan, write_plan
-from tests.support.stock import NOW, planned, ref
+from tests.support.snapshots import NOW, planned, ref
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cscm import lifecycle, running
 from cscm.main import main
 from supply_chain.lifecycle.plan import write_plan
 from tests.support.present import present
-from tests.support.stock import planned
+from tests.support.snapshots import planned
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
 CALLS = {

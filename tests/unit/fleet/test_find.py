@@ -5,7 +5,7 @@ import pytest
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import ImageRef
-from tests.support.stock import holding
+from tests.support.snapshots import holding
 
 
 def digest(number):

@@ -14,14 +14,14 @@ from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
-from tests.support.stock import NOW, RULES, image, newest, ref, stock
+from tests.support.snapshots import NOW, RULES, image, newest, ref, snapshot_of
 
 BASE = "curated/base/hello"
 
 
 def planned(count=100, *images):
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
-    return plan_of(stock(*newest(1), *images), rules, NOW)
+    return plan_of(snapshot_of(*newest(1), *images), rules, NOW)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ async def test_missed_scheduled_runs_are_skipped(run, monkeypatch, hours, began,
 
 async def test_lifecycle_returns_plan_without_changes(run):
     """There is nothing to apply."""
-    run.plan = plan_of(stock(*newest()), RULES, NOW)
+    run.plan = plan_of(snapshot_of(*newest()), RULES, NOW)
 
     assert await lifecycle.lifecycle.fn("nightly", False) is run.plan
     assert kinds(run) == ["plan"]

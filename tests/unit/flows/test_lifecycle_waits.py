@@ -14,7 +14,7 @@ from flows import lifecycle
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
-from tests.support.stock import NOW, RULES, newest, stock
+from tests.support.snapshots import NOW, RULES, newest, snapshot_of
 
 STRICT = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
 
@@ -27,12 +27,12 @@ def place(monkeypatch):
     async def load():
         return SimpleNamespace(
             evidence=None, repositories=None,
-            reader=SimpleNamespace(read_snapshot=lambda images, now: stock(*images)),
+            reader=SimpleNamespace(read_snapshot=lambda images, now: snapshot_of(*images)),
             workbench=SimpleNamespace(lifecycle="apply", rules=lambda rules: STRICT),
         )  # fmt: skip
 
     async def read_images():
-        return stock(*newest(1)).images
+        return snapshot_of(*newest(1)).images
 
     def planned(snapshot, rules, now):
         place.planned.append(plan_of(snapshot, rules, NOW.replace(minute=len(place.planned))))

@@ -19,7 +19,7 @@ from supply_chain.model.tier import is_base_repository
 from tests.support.examples import tries
 from tests.support.memory_journal import MemoryJournal
 from tests.support.present import present
-from tests.support.stock import (
+from tests.support.snapshots import (
     NOW,
     RULES,
     Shelf,
@@ -31,9 +31,9 @@ from tests.support.stock import (
     newest,
     part,
     ref,
+    snapshot_of,
+    snapshots,
     stands,
-    stock,
-    stocks,
 )
 
 
@@ -75,7 +75,9 @@ def house():
     """Three images: one to delete with a signature and an SBOM, one to archive, one to block."""
     images = [*newest(1), image(2, 50, exploited=True), image(3, 400, signed=False)]
     parts = [part(11, subject=1), part(12, subject=11), part(21, subject=2)]
-    return House(stock(*images, parts=parts, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
+    return House(
+        snapshot_of(*images, parts=parts, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)])
+    )
 
 
 def test_apply_does_exactly_what_the_plan_says(house):
@@ -185,7 +187,7 @@ def test_apply_heeds_decision_signed_during_the_checks(house, monkeypatch, numbe
 def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcome):
     """The plan considered the block by the rule."""
     refused = image(1, status="ARCHIVED", signed=False, passed=False)
-    house = House(stock(*newest(), refused, standings={ref(1): stands(block="x", rule="block.refused")}))
+    house = House(snapshot_of(*newest(), refused, standings={ref(1): stands(block="x", rule="block.refused")}))
     if meanwhile:
         house.shelf.stand[str(ref(1))] = stands(**meanwhile)
 
@@ -194,7 +196,7 @@ def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcom
 
 def test_apply_heeds_unblock_signed_during_the_checks(monkeypatch):
     """The image is not archived again."""
-    house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(1), standings={ref(1): stands(block="bad")}))
     once_looked_at(house, 1, monkeypatch, excuse="fine")
 
     assert house.outcomes() == {1: "skipped"}
@@ -203,7 +205,7 @@ def test_apply_heeds_unblock_signed_during_the_checks(monkeypatch):
 
 def test_apply_keeps_index_whose_child_is_held_during_the_checks(monkeypatch):
     """The index would be deleted first."""
-    house = House(stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))]))
+    house = House(snapshot_of(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))]))
     once_looked_at(house, 2, monkeypatch, hold="x")
 
     assert house.outcomes() == {1: "skipped", 2: "skipped"}
@@ -212,7 +214,7 @@ def test_apply_keeps_index_whose_child_is_held_during_the_checks(monkeypatch):
 def test_apply_keeps_image_held_during_other_deletions():
     """Each image is checked just before its own deletion."""
     parts = [*(part(n, subject=1) for n in range(1000, 1100)), part(60, subject=50)]
-    house = House(stock(*newest(1, 50), parts=parts))
+    house = House(snapshot_of(*newest(1, 50), parts=parts))
     house.shelf.watch = lambda: house.shelf.stand.update({str(ref(50)): stands(hold="audit")})
 
     found = house.outcomes()
@@ -261,7 +263,7 @@ BASE = "curated/base/python"
 def with_bases(*images, **others):
     """Return a house with these images, an old base and newer bases that supersede it."""
     newer = [image(n, 160 - n, repository=BASE) for n in (60, 61, 62)]
-    return House(stock(*images, *newest(), image(50, repository=BASE), *newer, **others))
+    return House(snapshot_of(*images, *newest(), image(50, repository=BASE), *newer, **others))
 
 
 @pytest.mark.parametrize("change", ["held", "deployed", "pulled"])
@@ -316,7 +318,7 @@ def test_apply_keeps_bases_if_provenance_is_unreadable(monkeypatch):
 
 def test_apply_reads_bases_only_if_it_deletes_a_base(monkeypatch):
     """A block of a base needs no provenance."""
-    house = House(stock(image(60, 98, repository=BASE), image(11, 50, repository=BASE, exploited=True)))
+    house = House(snapshot_of(image(60, 98, repository=BASE), image(11, 50, repository=BASE, exploited=True)))
     monkeypatch.setattr(house.shelf, "bases", None)
 
     assert house.outcomes() == {11: "done"}
@@ -345,9 +347,9 @@ def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, b
 
 def test_apply_requires_no_more_usable_images_than_the_plan():
     """An archived image is not usable, so an older one stays in its place."""
-    three = House(stock(*newest(1), image(2, pulled_at=ago(1))))
+    three = House(snapshot_of(*newest(1), image(2, pulled_at=ago(1))))
     three.shelf.stand[str(ref(900))] = stands(block="bad")
-    one = House(stock(image(900, 300), image(901, 299, status="ARCHIVED"), image(1)))
+    one = House(snapshot_of(image(900, 300), image(901, 299, status="ARCHIVED"), image(1)))
 
     assert three.outcomes() == {1: "done"}
     assert present(one.plan.step(ref(1))).rule == "keep.newest"
@@ -357,7 +359,7 @@ def test_apply_counts_unblocked_images_as_usable():
     """If they are blocked again meanwhile, the older image stays."""
     numbers = [900 + n for n in range(RULES.keep.newest)]
     excused = {ref(number): stands(excuse="no way to it") for number in numbers}
-    house = House(stock(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
+    house = House(snapshot_of(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
     assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     for number in numbers:
         house.shelf.stand[str(ref(number))] = stands(block="it is one")
@@ -368,7 +370,7 @@ def test_apply_counts_unblocked_images_as_usable():
 def test_apply_counts_usable_images_for_each_environment():
     """An image that another environment can use does not count."""
     where: dict[str, Any] = {"environments": ("production",)}
-    house = House(stock(*newest(1), image(3, **where), *(image(n, 300 - n, **where) for n in (10, 11, 12))))
+    house = House(snapshot_of(*newest(1), image(3, **where), *(image(n, 300 - n, **where) for n in (10, 11, 12))))
     house.shelf.stand[str(ref(11))] = stands(block="bad")
 
     assert house.outcomes() == {1: "done", 3: "skipped", 10: "skipped"}
@@ -377,7 +379,7 @@ def test_apply_counts_usable_images_for_each_environment():
 @pytest.mark.parametrize("meanwhile", ["deployed", "held", "blocked", "held at last"])
 def test_apply_keeps_evidence_of_missing_image_needed_meanwhile(monkeypatch, meanwhile):
     """Whoever pushes the image again needs its evidence."""
-    house = House(stock(*newest(), parts=[part(11, subject=777), part(12, subject=11)]))
+    house = House(snapshot_of(*newest(), parts=[part(11, subject=777), part(12, subject=11)]))
     if meanwhile == "deployed":
         house.shelf.signed.append(deployed(777, 0))
     elif meanwhile == "held at last":
@@ -394,7 +396,7 @@ def test_apply_keeps_evidence_of_missing_image_needed_meanwhile(monkeypatch, mea
 
 def test_apply_deletes_evidence_of_missing_image_nobody_needs():
     """Such evidence describes nothing that exists."""
-    house = House(stock(*newest(), parts=[part(11, subject=777)]))
+    house = House(snapshot_of(*newest(), parts=[part(11, subject=777)]))
 
     assert house.outcomes() == {11: "done"}
 
@@ -407,7 +409,7 @@ def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
         *(image(900 + n, 300 - n, **on) for n in range(RULES.keep.newest)),
         image(1, **on), image(2, 50, exploited=True, **on), image(3, 400, signed=False, **on),
     ]  # fmt: skip
-    house = House(stock(*images, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
+    house = House(snapshot_of(*images, deployments=[deployed(3, 399), deployed(900, 100), deployed(901, 90)]))
     house.shelf.new_on = {digest(number)}
 
     assert house.outcomes() == {1: "done", 2: "done", 3: "done", number: outcome}
@@ -418,7 +420,7 @@ def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
 )
 def test_apply_archives_reopened_image_only_if_still_blocked(stand, outcome):
     """Somebody may have unblocked it; an existing block needs no new statement."""
-    house = House(stock(*newest(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(1), standings={ref(1): stands(block="bad")}))
     house.shelf.stand[str(ref(1))] = stands(**stand)
 
     assert house.outcomes() == {1: outcome}
@@ -441,7 +443,7 @@ def test_apply_keeps_image_deployed_meanwhile(house, more):
 
 def test_apply_keeps_image_deployed_while_it_runs():
     """Deployments are read again before each repository."""
-    snapshot = stock(
+    snapshot = snapshot_of(
         *newest(1), *(image(n, 400 - n, repository="curated/aaa") for n in (50, 51, 52)),
         parts=[part(60, repository="curated/aaa", subject=50)],
     )  # fmt: skip
@@ -457,7 +459,7 @@ def test_apply_keeps_proxy_used_during_other_deletions(meanwhile, monkeypatch):
     monkeypatch.setattr(removing, "AT_ONCE", 1)
     repo: dict[str, Any] = {"repository": PROXY, "environments": ()}
     old = [image(n, 500 - n, **repo) for n in (1, 2, 3)]
-    house = House(stock(*old, *(image(n, 300 - n, **repo) for n in (10, 11))))
+    house = House(snapshot_of(*old, *(image(n, 300 - n, **repo) for n in (10, 11))))
     assert {s.ref for s in house.plan.changes} == {each.ref for each in old}
 
     def watch(*_):
@@ -475,7 +477,7 @@ def test_apply_keeps_proxy_used_during_other_deletions(meanwhile, monkeypatch):
 def test_apply_keeps_proxy_named_by_environment_meanwhile():
     """It stays even before the first deployment there."""
     repo: dict[str, Any] = {"repository": PROXY, "environments": ()}
-    house = House(stock(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
+    house = House(snapshot_of(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
 
     assert find_needed(house.plan, house.shelf) == {digest(1)}
@@ -492,7 +494,7 @@ def test_apply_keeps_image_with_new_referrer(house):
 
 def test_apply_keeps_child_of_new_index():
     """An index that was pushed since lists it."""
-    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
+    house = House(snapshot_of(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
     new = part(3, children=(2,), days=0, tags=("new",))
     house.shelf.held[new.ref] = new
 
@@ -501,7 +503,7 @@ def test_apply_keeps_child_of_new_index():
 
 def test_apply_keeps_index_whose_child_is_held():
     """The child would remain without a name."""
-    snapshot = stock(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
+    snapshot = snapshot_of(*newest(1), image(2, tags=()), parts=[member(image(1), children=(digest(2),))])
     house = House(snapshot)
     house.shelf.stand[str(ref(2))] = stands(hold="x")
 
@@ -510,7 +512,7 @@ def test_apply_keeps_index_whose_child_is_held():
 
 def test_apply_keeps_index_whose_child_lost_its_tag():
     """The plan allowed the deletion because the child had a tag."""
-    snapshot = stock(
+    snapshot = snapshot_of(
         *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], standings={ref(2): stands(hold="x")}
     )
     house = House(snapshot)
@@ -523,7 +525,7 @@ def test_apply_keeps_index_whose_child_lost_its_tag():
 
 def test_apply_deletes_index_although_reading_it_was_a_pull():
     """ECR counts every pull, including that of the lifecycle."""
-    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
+    house = House(snapshot_of(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)]))
     house.change(ref(1), pulled_at=ago(0))
 
     assert house.outcomes() == {1: "done", 2: "done"}
@@ -531,7 +533,7 @@ def test_apply_deletes_index_although_reading_it_was_a_pull():
 
 def test_apply_deletes_index_before_its_children():
     """ECR does not delete a child of an existing index."""
-    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
+    house = House(snapshot_of(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
 
     assert house.outcomes() == {1: "done", 2: "done", 3: "done"}
     assert house.shelf.calls[0] == ("delete", ref(1))
@@ -539,7 +541,7 @@ def test_apply_deletes_index_before_its_children():
 
 def test_apply_archives_encrypted_copy_only_with_its_image():
     """The copy is what is pulled of a confidential application."""
-    snapshot = stock(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
+    snapshot = snapshot_of(*newest(), image(2, 500, exploited=True), parts=[part(12, copy_of=2)])
     assert House(snapshot).outcomes() == {2: "done", 12: "done"}
 
     house = House(snapshot)
@@ -550,7 +552,7 @@ def test_apply_archives_encrypted_copy_only_with_its_image():
 def test_apply_does_not_archive_image_whose_copy_was_pulled():
     """Only the copy of a confidential application is ever pulled."""
     cold = (image(3, 400, signed=False), part(13, copy_of=3))
-    house = House(stock(*newest(), cold[0], parts=cold[1:], deployments=[deployed(3, 399), *LATER]))
+    house = House(snapshot_of(*newest(), cold[0], parts=cold[1:], deployments=[deployed(3, 399), *LATER]))
     assert present(house.plan.step(ref(3))).action is Action.ARCHIVE
 
     house.change(ref(13), pulled_at=ago(0))
@@ -565,7 +567,7 @@ LATER = [deployed(900, 100), deployed(901, 90)]
 
 def copied():
     """Return a house with an image to block and its copy, whose digest sorts first."""
-    return House(stock(*newest(), image(22, 500, exploited=True), parts=[part(12, copy_of=22)]))
+    return House(snapshot_of(*newest(), image(22, 500, exploited=True), parts=[part(12, copy_of=22)]))
 
 
 def test_apply_skips_missing_copy_and_blocks_its_image():
@@ -598,7 +600,7 @@ def test_apply_archives_copy_only_after_its_image_succeeded():
 def test_apply_archives_each_copy_right_after_its_image():
     """With many images, a copy must not remain open until all are archived."""
     images = [image(n, 500, exploited=True) for n in (22, 23)]
-    house = House(stock(*newest(), *images, parts=[part(12, copy_of=22), part(13, copy_of=23)]))
+    house = House(snapshot_of(*newest(), *images, parts=[part(12, copy_of=22), part(13, copy_of=23)]))
 
     house.apply()
 
@@ -610,7 +612,7 @@ def test_apply_archives_shared_child_after_both_owners_are_closed(other):
     """If one of the owners stays open, the child stays open too."""
     images = [*newest(), image(22, 500, exploited=True), other]
     parts = [part(5), *(member(each, children=(digest(5),)) for each in images[2:])]
-    house, held = House(stock(*images, parts=parts)), House(stock(*images, parts=parts))
+    house, held = House(snapshot_of(*images, parts=parts)), House(snapshot_of(*images, parts=parts))
     held.shelf.stand[str(other.ref)] = stands(hold="audit")
     number = int(other.ref.digest[7:], 16)
 
@@ -650,7 +652,9 @@ def test_apply_keeps_copy_open_if_image_was_unblocked_meanwhile(moved):
 def test_apply_archives_copy_of_earlier_block_while_it_lasts(stand, moved, outcome):
     """A run stopped between the two, or the copy was pushed again."""
     blocked = image(22, status="ARCHIVED")
-    house = House(stock(*newest(), blocked, parts=[part(12, copy_of=22)], standings={ref(22): stands(block="bad")}))
+    house = House(
+        snapshot_of(*newest(), blocked, parts=[part(12, copy_of=22)], standings={ref(22): stands(block="bad")})
+    )
     house.shelf.stand[str(ref(22))] = stands(**stand)
     house.change(ref(22), **moved)
 
@@ -662,7 +666,7 @@ def test_apply_archives_copy_of_earlier_block_while_it_lasts(stand, moved, outco
 def test_apply_archives_copy_of_retained_image_unless_held(stand, outcome):
     """The image is retained for an audit and already archived."""
     ran = [deployed(22, 399), deployed(900, 100), deployed(901, 90)]
-    house = House(stock(*newest(), image(22, status="ARCHIVED"), parts=[part(12, copy_of=22)], deployments=ran))
+    house = House(snapshot_of(*newest(), image(22, status="ARCHIVED"), parts=[part(12, copy_of=22)], deployments=ran))
     house.shelf.stand[str(ref(22))] = stands(**stand)
 
     assert house.outcomes() == {12: outcome}
@@ -721,7 +725,7 @@ def test_apply_fails_whole_chain_of_referrers(house):
 
 def test_apply_keeps_evidence_of_copy_that_cannot_be_deleted():
     """The copy stays because of its referrer, and so does the evidence that names it."""
-    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
+    house = House(snapshot_of(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
     house.shelf.refuses[ref(13)] = "KmsError"
 
     assert set(house.outcomes().values()) == {"failed"}
@@ -730,7 +734,7 @@ def test_apply_keeps_evidence_of_copy_that_cannot_be_deleted():
 
 def test_apply_keeps_all_evidence_of_image_with_one_that_stays():
     """The image keeps its other signatures too."""
-    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, subject=1)]))
+    house = House(snapshot_of(*newest(1), parts=[part(11, subject=1), part(12, subject=1)]))
     house.shelf.held[ref(13)] = part(13, subject=11)
 
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
@@ -754,7 +758,7 @@ def test_apply_reports_error_code_and_continues(house):
 def test_apply_continues_with_other_repositories_after_denied_call(house):
     """The denied deletion and the steps that depend on it fail."""
     other = image(70, 50, repository="curated/zzz", exploited=True)
-    house = House(stock(*newest(1), other, parts=[part(11, subject=1), part(12, subject=11)]))
+    house = House(snapshot_of(*newest(1), other, parts=[part(11, subject=1), part(12, subject=11)]))
 
     def refuse(*_):
         raise AccessDenied("the role may not\nask")
@@ -773,7 +777,7 @@ def test_apply_continues_with_other_repositories_after_denied_call(house):
 
 def test_apply_continues_after_unreadable_repository(monkeypatch):
     """Every step of that repository fails, and the others are done."""
-    house = House(stock(*newest(1), image(70, 50, repository="curated/zzz", exploited=True)))
+    house = House(snapshot_of(*newest(1), image(70, 50, repository="curated/zzz", exploited=True)))
     read = house.shelf.members
 
     def members(repository):
@@ -806,7 +810,7 @@ def test_apply_fails_step_if_image_status_is_unreadable(house, monkeypatch):
 
 def test_apply_deletes_copy_before_evidence_that_names_it():
     """After an interruption the evidence still tells which image the copy belongs to."""
-    house = House(stock(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
+    house = House(snapshot_of(*newest(1), parts=[part(11, subject=1), part(12, copy_of=1), part(13, subject=12)]))
 
     house.apply()
 
@@ -817,7 +821,7 @@ def test_apply_deletes_copy_before_evidence_that_names_it():
 def test_apply_keeps_evidence_of_copy_that_stays_without_image(new):
     """The copy was pulled or pushed since."""
     copy = part(12, copy_of=777)
-    house = House(stock(*newest(), parts=[part(11, subject=777), *([] if new else [copy])]))
+    house = House(snapshot_of(*newest(), parts=[part(11, subject=777), *([] if new else [copy])]))
     house.shelf.held[copy.ref] = copy
     house.change(copy.ref, pulled_at=ago(0))
 
@@ -883,7 +887,7 @@ def test_apply_never_deletes_evidence_of_image_that_stays(house):
 ])  # fmt: skip
 def test_apply_keeps_child_used_meanwhile(change, why):
     """Its index stays too if nothing else names the child."""
-    house = House(stock(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
+    house = House(snapshot_of(*newest(1), parts=[member(image(1), children=(digest(2), digest(3))), part(2), part(3)]))
     house.change(ref(2), **change)
 
     entries = {e.ref: e for e in house.apply().entries}
@@ -895,7 +899,7 @@ def test_apply_keeps_child_used_meanwhile(change, why):
 
 def test_apply_keeps_child_deployed_or_held_meanwhile():
     """A child is an image like any other."""
-    snapshot = stock(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
+    snapshot = snapshot_of(*newest(1), parts=[member(image(1), children=(digest(2),)), part(2)])
     for say in ("deployed", "held"):
         house = House(snapshot)
         if say == "deployed":
@@ -925,7 +929,7 @@ def test_apply_keeps_evidence_of_image_pushed_again(house):
 
 def test_apply_deletes_in_batches_of_100():
     """ECR accepts at most 100 manifests in a request."""
-    house = House(stock(*newest(1), parts=[part(n, subject=1) for n in range(1000, 1250)]))
+    house = House(snapshot_of(*newest(1), parts=[part(n, subject=1) for n in range(1000, 1250)]))
 
     assert set(house.outcomes().values()) == {"done"}
     assert len(house.shelf.held) == 2
@@ -942,7 +946,7 @@ def test_apply_never_deletes_from_evidence_repository(house):
     assert house.shelf.calls == []
 
 
-@given(stocks(), st.integers(0, 12))
+@given(snapshots(), st.integers(0, 12))
 @tries(40)
 def test_interrupted_apply_ends_like_uninterrupted_one(snapshot, after):
     """Nothing is done twice."""
@@ -963,7 +967,7 @@ def test_interrupted_apply_ends_like_uninterrupted_one(snapshot, after):
     }
 
 
-@given(stocks())
+@given(snapshots())
 @tries(60)
 def test_apply_never_leaves_orphans_between_deletions(snapshot):
     """Every referrer keeps its subject and every copy its image, after each deletion."""
@@ -987,7 +991,7 @@ def test_apply_never_leaves_orphans_between_deletions(snapshot):
     assert orphans() - circles <= before
 
 
-@given(stocks())
+@given(snapshots())
 @tries(60)
 def test_apply_does_not_change_what_the_plan_keeps(snapshot):
     """Every field stays the same."""

@@ -21,7 +21,7 @@ from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
-from tests.support.stock import deployed, digest, ref
+from tests.support.snapshots import deployed, digest, ref
 
 COPY = ref(2)
 WHERE = "evidence/lifecycle/hello"

@@ -13,7 +13,7 @@ from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import TierName
 from tests.support.memory_ecr import MemoryEcr
-from tests.support.stock import digest, ref
+from tests.support.snapshots import digest, ref
 
 ACTIVE, ARCHIVED = StorageStatus.ACTIVE, StorageStatus.ARCHIVED
 BASE = ref(1, "curated/base/python")

@@ -18,7 +18,7 @@ from supply_chain.model.image import StorageStatus
 from supply_chain.policy.outcome import Reason
 from tests.support.examples import tries
 from tests.support.present import present
-from tests.support.stock import (
+from tests.support.snapshots import (
     NOW,
     RULES,
     ago,
@@ -30,9 +30,9 @@ from tests.support.stock import (
     part,
     ref,
     running,
+    snapshot_of,
+    snapshots,
     stands,
-    stock,
-    stocks,
     stored,
 )
 
@@ -44,7 +44,7 @@ def planned(*images, rules=RULES, **others):
     """Return action and rule of every step, by the number of its digest."""
     return {
         int(step.ref.digest[7:], 16): (step.action.value, step.rule)
-        for step in plan_lifecycle(stock(*images, **others), rules, NOW).steps
+        for step in plan_lifecycle(snapshot_of(*images, **others), rules, NOW).steps
     }
 
 
@@ -122,7 +122,7 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
         image(2, running=(running(2, 200),)),
         image(1, deployed=(running(1, 300),)),
     ]
-    found = plan_lifecycle(stock(*newest(), *images), RULES, NOW)
+    found = plan_lifecycle(snapshot_of(*newest(), *images), RULES, NOW)
 
     guards = [present(found.step(each.ref)).guards for each in images]
     assert guards == [
@@ -179,7 +179,7 @@ def test_plan_keeps_reverse_proxy_named_by_environment():
     newer = [image(n, 300 - n, **repo) for n in (10, 11)]
     named = {digest(1): ("staging",), digest(2): ("production",)}
 
-    snapshot = stock(*proxies, *newer, proxies=named)
+    snapshot = snapshot_of(*proxies, *newer, proxies=named)
 
     assert [present(plan_lifecycle(snapshot, RULES, NOW).step(each.ref)).rule for each in proxies] == [
         "keep.in-use", "keep.in-use", "age-out.superseded",
@@ -188,7 +188,7 @@ def test_plan_keeps_reverse_proxy_named_by_environment():
         present(plan_lifecycle(snapshot, RULES, NOW).step(proxies[0].ref)).reason
         == "it runs: staging, as the proxy that the environment names"
     )
-    assert stock(*proxies, *newer).digest != snapshot.digest
+    assert snapshot_of(*proxies, *newer).digest != snapshot.digest
 
 
 def test_plan_keeps_image_that_inventory_saw_running():
@@ -219,7 +219,7 @@ def test_plan_keeps_both_of_two_running_images():
 def test_plan_does_not_count_images_it_blocks_as_usable():
     """An older image is kept in their place."""
     plan_of = plan_lifecycle(
-        stock(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW
+        snapshot_of(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW
     )
 
     assert {step.rule for step in plan_of.steps if step.evidenced and step.evidenced.exploited} == {"block.exploited"}
@@ -417,7 +417,7 @@ def test_plan_archives_copy_of_image_that_is_already_archived():
     """A run stopped between the two, or the copy was pushed again; a held one stays."""
     shelved = [image(n, status="ARCHIVED") for n in (1, 2, 3, 4)]
     parts = [part(10 + n, copy_of=n) for n in (1, 2, 3, 4)] + [part(20, copy_of=1, status="ARCHIVED")]
-    snapshot = stock(
+    snapshot = snapshot_of(
         *newest(), *shelved, parts=parts,
         deployments=[deployed(2, 399), deployed(900, 100), deployed(901, 90)],
         standings={ref(1): stands(block="bad"), ref(3): stands(hold="audit"), ref(4): stands(block="b", hold="h")},
@@ -476,7 +476,7 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     gone = image(99, deployed=(running(99, 399),))
     ran = [running(n, d) for n, d in ((900, 250), (901, 240))]
     newer = [each.model_copy(update={"deployed": (last,)}) for each, last in zip(newest(), ran, strict=True)]
-    snapshot = stock(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
+    snapshot = snapshot_of(*newer, gone, parts=[part(1, subject=99), part(2, copy_of=99)])
     snapshot = snapshot.model_copy(update={"members": tuple(m for m in snapshot.members if m.ref != ref(99))})
 
     found = plan_lifecycle(snapshot, RULES, NOW)
@@ -503,7 +503,7 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
 def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
     """Whoever pushes the image again needs its evidence."""
     untold = {"untold": others.pop("untold")} if "untold" in others else {}
-    snapshot = stock(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
+    snapshot = snapshot_of(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
     others |= untold
 
     found = plan_lifecycle(snapshot, RULES, NOW)
@@ -527,7 +527,7 @@ def test_plan_never_deletes_from_evidence_repository():
 
 def test_plan_does_not_count_missing_images_as_newest():
     """Only existing images can be used."""
-    snapshot, existing = stock(*newest(1, 2)), {ref(1), ref(2)}
+    snapshot, existing = snapshot_of(*newest(1, 2)), {ref(1), ref(2)}
     snapshot = snapshot.model_copy(update={"members": tuple(m for m in snapshot.members if m.ref in existing)})
 
     found = plan_lifecycle(snapshot, RULES, NOW)
@@ -541,7 +541,7 @@ def test_plan_does_not_count_missing_images_as_newest():
 def test_plan_does_not_touch_image_missing_in_registry():
     """The inventory may be out of date."""
     existing, gone = image(1), image(2, tags=())
-    found = plan_lifecycle(stock(existing, gone).model_copy(update={"members": (member(existing),)}), RULES, NOW)
+    found = plan_lifecycle(snapshot_of(existing, gone).model_copy(update={"members": (member(existing),)}), RULES, NOW)
 
     assert present(found.step(ref(2))).rule == "keep.gone"
     assert present(found.step(ref(1))).rule == "keep.newest"
@@ -549,7 +549,7 @@ def test_plan_does_not_touch_image_missing_in_registry():
 
 def test_plan_changes_nothing_in_repository_without_images():
     """The repository differs completely from the inventory."""
-    snapshot = stock(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
+    snapshot = snapshot_of(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
 
     assert [(step.rule, step.evidenced) for step in plan_lifecycle(snapshot, RULES, NOW).steps] == [
         ("keep.gone", None)
@@ -568,7 +568,7 @@ def test_plan_limits_count_images_without_their_referrers():
 
     def over(**limits):
         rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits)})
-        return plan_lifecycle(stock(*images, parts=parts), rules, NOW).over
+        return plan_lifecycle(snapshot_of(*images, parts=parts), rules, NOW).over
 
     assert over(count=3, share=0.6) == ()
     assert over(count=2, share=1) == ("it changes 3 images; the limit without approval is 2",)
@@ -580,7 +580,7 @@ def test_plan_share_counts_images_in_the_registry():
     left = [part(n, subject=99) for n in range(10, 50)] + [part(n) for n in range(50, 60)]
     gone = [image(n) for n in range(60, 70)]
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 2, "share": 0.5})})
-    snapshot = stock(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
+    snapshot = snapshot_of(*(image(n, signed=False) for n in (1, 2)), *gone, parts=left, deployments=[deployed(99, 5)])
     snapshot = snapshot.model_copy(
         update={"members": tuple(m for m in snapshot.members if m.ref not in {g.ref for g in gone})}
     )
@@ -596,13 +596,13 @@ def test_plan_without_changes_needs_no_approval():
     """The rule holds even for limits of zero."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
-    assert plan_lifecycle(stock(*newest()), rules, NOW).over == ()
+    assert plan_lifecycle(snapshot_of(*newest()), rules, NOW).over == ()
 
 
 def test_plan_step_shows_its_basis_and_guards():
     """The reader and the apply step need them."""
     parts = [part(11, subject=1, size=5)]
-    snapshot = stock(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
+    snapshot = snapshot_of(*newest(1), image(2, running=(running(2, 9),), pulled_at=ago(3)), parts=parts)
     found = plan_lifecycle(snapshot, RULES, NOW)
     step, follower, runs = present(found.step(ref(1))), present(found.step(ref(11))), present(found.step(ref(2)))
 
@@ -619,14 +619,14 @@ def test_plan_step_shows_its_basis_and_guards():
 
 def test_plan_names_its_inputs_by_digest():
     """Anybody can make the plan again from rules, snapshot and databases."""
-    snapshot = stock(*newest(1))
+    snapshot = snapshot_of(*newest(1))
     found = plan_lifecycle(snapshot, RULES, NOW)
 
     assert (found.made, found.snapshot_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
     assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, snapshot.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
-    assert stock(*newest(1), standings={ref(1): stands(hold="x")}).digest != snapshot.digest
+    assert snapshot_of(*newest(1), standings={ref(1): stands(hold="x")}).digest != snapshot.digest
     assert (
         snapshot.model_copy(update={"images": snapshot.images[::-1], "members": snapshot.members[::-1]}).digest
         == snapshot.digest
@@ -636,11 +636,11 @@ def test_plan_names_its_inputs_by_digest():
 def test_plan_file_is_stable_and_protected_by_digest(tmp_path):
     """Equal plans have equal bytes, and a changed file is refused."""
     path, again = tmp_path / "plan.json", tmp_path / "again.json"
-    write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
-    write_plan(plan_lifecycle(stock(*reversed(newest(1))), RULES, NOW), again)
+    write_plan(plan_lifecycle(snapshot_of(*newest(1)), RULES, NOW), path)
+    write_plan(plan_lifecycle(snapshot_of(*reversed(newest(1))), RULES, NOW), again)
 
     assert path.read_bytes() == again.read_bytes()
-    assert read_plan(path) == plan_lifecycle(stock(*newest(1)), RULES, NOW)
+    assert read_plan(path) == plan_lifecycle(snapshot_of(*newest(1)), RULES, NOW)
 
     document = json.loads(path.read_text())
     document["plan"]["steps"][0]["action"] = "archive"
@@ -652,7 +652,7 @@ def test_plan_file_is_stable_and_protected_by_digest(tmp_path):
 def test_plan_file_of_older_version_is_refused(tmp_path):
     """It does not say which images have to stay."""
     path = tmp_path / "plan.json"
-    write_plan(plan_lifecycle(stock(*newest(1)), RULES, NOW), path)
+    write_plan(plan_lifecycle(snapshot_of(*newest(1)), RULES, NOW), path)
     document = json.loads(path.read_text())
     del document["plan"]["newest"]
     path.write_text(json.dumps(document))
@@ -706,7 +706,7 @@ def owners(snapshot, where):
     return {d for d in named if d in here and d != where.digest}
 
 
-@given(stocks())
+@given(snapshots())
 @tries(60)
 def test_plan_never_touches_guarded_image(snapshot):
     """An image in use, held, young or unreadable is only archived by a signed block."""
@@ -723,7 +723,7 @@ def test_plan_never_touches_guarded_image(snapshot):
         assert not each.unreadable
 
 
-@given(stocks())
+@given(snapshots())
 @tries(60)
 def test_plan_never_deletes_part_of_what_stays(snapshot):
     """A child needs its index, a referrer its subject and a copy its image."""
@@ -733,7 +733,7 @@ def test_plan_never_deletes_part_of_what_stays(snapshot):
         assert all(step.model_copy(update={"digest": d}) in gone for d in owners(snapshot, step))
 
 
-@given(stocks())
+@given(snapshots())
 @tries(60)
 def test_plan_never_leaves_orphans(snapshot):
     """A manifest goes with its owners, unless it has a tag or another owner."""
@@ -746,7 +746,7 @@ def test_plan_never_leaves_orphans(snapshot):
             assert each.ref in gone
 
 
-@given(stocks())
+@given(snapshots())
 @tries(40)
 def test_plan_only_keeps_or_blocks_blocked_image(snapshot):
     """The plan never deletes it; an image that was reopened is archived again."""
@@ -757,7 +757,7 @@ def test_plan_only_keeps_or_blocks_blocked_image(snapshot):
             assert step.action in (Action.KEEP, Action.BLOCK)
 
 
-@given(stocks())
+@given(snapshots())
 @tries(40)
 def test_plan_never_deletes_or_archives_base_of_image_that_stays(snapshot):
     """The reason why the image stays does not matter."""
@@ -770,7 +770,7 @@ def test_plan_never_deletes_or_archives_base_of_image_that_stays(snapshot):
             assert step.action not in (Action.AGE_OUT, Action.ARCHIVE)
 
 
-@given(stocks(), st.randoms(use_true_random=False))
+@given(snapshots(), st.randoms(use_true_random=False))
 @tries(40)
 def test_plan_does_not_depend_on_order_of_input(snapshot, random):
     """The plans are equal in every byte."""
@@ -784,7 +784,7 @@ def test_plan_does_not_depend_on_order_of_input(snapshot, random):
 
 def test_snapshot_builders_have_expected_defaults():
     """A snapshot without decisions has empty image statuses."""
-    assert stock(image(1)).status_of(ref(1)) == ImageStatus()
+    assert snapshot_of(image(1)).status_of(ref(1)) == ImageStatus()
     assert stored(1).digest == digest(1)
 
 

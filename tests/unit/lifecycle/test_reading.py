@@ -20,7 +20,7 @@ from supply_chain.model.image import ImageRef, Material, StorageStatus
 from supply_chain.model.tier import Gate, TierName
 from tests.support.present import present
 from tests.support.records import FIRST, SECOND
-from tests.support.stock import NOW, RULES, ago, digest, image, newest, ref, stands, stored
+from tests.support.snapshots import NOW, RULES, ago, digest, image, newest, ref, stands, stored
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.rules import Action
 from supply_chain.reports import applied_rows, plan_lines, plan_rows
-from tests.support.stock import NOW, RULES, digest, image, newest, part, ref, running, stands, stock
+from tests.support.snapshots import NOW, RULES, digest, image, newest, part, ref, running, snapshot_of, stands
 
 
 def planned(limits=None):
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits or {})})
     images = [*newest(1), image(2, running=(running(2, 9),), tags=("t\x1b[2J",))]
-    return plan_lifecycle(stock(*images, parts=[part(11, subject=1)]), rules, NOW)
+    return plan_lifecycle(snapshot_of(*images, parts=[part(11, subject=1)]), rules, NOW)
 
 
 def test_plan_rows_list_changes_first_and_count_attached_manifests():
@@ -32,7 +32,7 @@ def test_plan_rows_count_omitted_images_and_are_never_empty():
     """An empty plan gives one row."""
     last = plan_rows(planned(), most=1)[-1]
     assert (last["action"], last["image"]) == ("3 more", "")
-    assert plan_rows(plan_lifecycle(stock(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
+    assert plan_rows(plan_lifecycle(snapshot_of(), RULES, NOW)) == [{"action": "nothing", "image": "no image is known"}]
 
 
 def test_plan_lines_list_changes_and_totals():
@@ -49,13 +49,13 @@ def test_plan_lines_list_changes_and_totals():
 def test_plan_lines_count_attached_manifests_separately():
     """An image that is kept must not count as many images because of its signatures."""
     parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
-    snapshot = stock(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
+    snapshot = snapshot_of(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
 
     assert plan_lines(plan_lifecycle(snapshot, RULES, NOW)).splitlines() == [
         "keep: 2 by keep.newest",
         "0 to age-out, 0 to archive, 0 to block (0.0 MB); 2 images to keep, and 4 manifests with them",
     ]
-    assert plan_lines(plan_lifecycle(stock(), RULES, NOW)) == (
+    assert plan_lines(plan_lifecycle(snapshot_of(), RULES, NOW)) == (
         "0 to age-out, 0 to archive, 0 to block (0.0 MB); 0 images to keep"
     )
 

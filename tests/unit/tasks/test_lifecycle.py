@@ -22,7 +22,7 @@ from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import lifecycle
-from tests.support.stock import NOW, RULES, Shelf, digest, image, newest, ref, stock
+from tests.support.snapshots import NOW, RULES, Shelf, digest, image, newest, ref, snapshot_of
 
 TASKS = (
     lifecycle.plan_step,
@@ -63,13 +63,13 @@ class Place(Shelf):
         pass
 
     def read_snapshot(self, images, now):
-        return stock(*images)
+        return snapshot_of(*images)
 
 
 @pytest.fixture
 def place(world, monkeypatch, tmp_path):
     """Set up a registry for the tasks, and record what they report."""
-    snapshot = stock(*newest(1), image(2, 500, exploited=True))
+    snapshot = snapshot_of(*newest(1), image(2, 500, exploited=True))
     place = Place(snapshot, world)
     place.events, place.tables, place.numbers = [], {}, []
     store = world.store(TierName.LIFECYCLE)

@@ -138,7 +138,7 @@ def stands(**acts: str) -> ImageStatus:
     )
 
 
-def stock(
+def snapshot_of(
     *images: FleetImage,
     parts: Iterable[Member] = (),
     deployments: Iterable[PastDeployment] = (),
@@ -237,7 +237,7 @@ def newest(*numbers: int) -> list[FleetImage]:
 
 
 @st.composite
-def stocks(draw: st.DrawFn) -> RepositorySnapshot:
+def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
     """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
     numbers = range(1, draw(st.integers(2, 9)))
     days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
@@ -283,7 +283,7 @@ def stocks(draw: st.DrawFn) -> RepositorySnapshot:
         )
     )  # fmt: skip
     statuses = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
-    return stock(
+    return snapshot_of(
         *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
     )
 
@@ -291,7 +291,7 @@ def stocks(draw: st.DrawFn) -> RepositorySnapshot:
 def planned(count: int = 100) -> Plan:
     """Return the plan that deletes one superseded image, under a limit of `count` images."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": count})})
-    return plan_of(stock(*newest(1)), rules, NOW)
+    return plan_of(snapshot_of(*newest(1)), rules, NOW)
 
 
 def holding(*refs: ImageRef) -> MemoryEcr:
