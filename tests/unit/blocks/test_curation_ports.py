@@ -15,6 +15,7 @@ from supply_chain.evidence.statement import SBOM
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.pieces import Pieces
+from tests.support.present import present
 
 LAYER = "sha256:" + "1" * 64
 CONFIG = {"digest": "sha256:" + "c" * 64, "size": 1}
@@ -54,7 +55,7 @@ def test_layers_of_archived_base_are_read_from_signed_sbom(layers, signed, tmp_p
     signed(CONTENT)
 
     assert layers(BASE) == layers(BASE) == (LAYER,)
-    assert ContentCache(tmp_path).get(f"manifest in the SBOM of {BASE}")[0] == CONTENT
+    assert present(ContentCache(tmp_path).get(f"manifest in the SBOM of {BASE}"))[0] == CONTENT
 
 
 def test_manifest_in_sbom_must_match_digest(layers, signed):

@@ -1,5 +1,6 @@
 """Errors for a missing or outdated block in Prefect."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,8 +12,9 @@ from supply_chain.errors import SettingInvalid
 async def test_outdated_block_error_names_field_without_value(machine):
     """`build_network` was once `host`; a value may be a secret, so it is not repeated."""
     name = f"earlier-{uuid4().hex[:8]}"
+    former: Any = "host"
     earlier = Workbench.model_construct(
-        project="/p", tools="/t", database="/d", build_network="host", _block_document_name=name
+        project="/p", tools="/t", database="/d", build_network=former, _block_document_name=name
     )
     await earlier.save(name)
 

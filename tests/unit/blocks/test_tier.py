@@ -2,10 +2,10 @@
 
 import pytest
 from prefect_aws import AwsCredentials
+from prefect_docker.host import DockerHost
 from pydantic import SecretStr, ValidationError
 
 from blocks import ContainerHost, Tier
-from blocks.host import DockerHost
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.container import Machine
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from prefect_aws import AwsCredentials
 
 from blocks import Tier, Workbench
 from blocks.curation_ports import CurationPorts
@@ -17,13 +18,13 @@ def ports(monkeypatch):
     """Return the ports of a tier whose registry uses plain HTTP."""
     tier = Tier.model_construct(
         tier="curation", registry=REGISTRY, insecure_registry=True, signing_key="alias/curation",
-        trusted_keys={"development": "PEM"},
+        trusted_keys={"development": "PEM"}, aws=AwsCredentials(), role_arn="arn:aws:iam::1:role/cscm-curation",
     )  # fmt: skip
     for name in ("session", "ecr"):
         monkeypatch.setattr(Tier, name, type("Access", (), {"docker_config": None, "environment": dict})())
     monkeypatch.setattr(Tier, "http", None)
     monkeypatch.setattr(Workbench, "tool", lambda _, name: Tool(name, Path("/bin") / name, "1"))
-    return CurationPorts(tier, Workbench.model_construct())
+    return CurationPorts(tier, Workbench.model_construct(project="/p", tools="/t", database="/d"))
 
 
 def test_tools_use_registry_of_tier(ports):

@@ -6,6 +6,7 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
+from blocks.development_ports import DevelopmentPorts
 from flows import build as flows
 from flows.build import build
 from orchestration import run_report as journals
@@ -73,7 +74,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
         "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
-    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
+    monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
 
     state = await build(str(tmp_path / "hello"), return_state=True)
 
@@ -81,7 +82,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
         assert state.is_completed() and offered == ["image"]
         return
     with pytest.raises(SourceInvalid, match="changed in the run's own copy"):
-        await state.result()
+        await state.aresult()
     assert offered == []
 
 
@@ -120,7 +121,7 @@ async def test_run_publishes_under_application_only_if_name_is_its_own(
         "snapshot_of": lambda *_: opened(tmp_path / "hello"),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
-    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
+    monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
 
     await build(str(tmp_path / "hello"), return_state=True)
 

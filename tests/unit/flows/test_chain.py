@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.flow_engine import run_flow
+from prefect.flow_engine import run_flow_async
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.states import Scheduled
 
+from blocks import Workbench
 from flows import chain as flows
 from flows.chain import chain
 from orchestration import locks, promotion_freeze
@@ -21,6 +22,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import PromotionFreeze
+from tests.support.present import present
 
 STEPS = ("build", "curate", "deploy")
 
@@ -42,9 +44,15 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
-    monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
-    monkeypatch.setattr(flows, "run_lock", lambda name, *_: nullcontext(waited.append(name)))
-    called, waited = [], []
+    monkeypatch.setattr(Workbench, "aload", AsyncMock())
+    called: list[str] = []
+    waited: list[str] = []
+
+    def lock(name, *_):
+        waited.append(name)
+        return nullcontext()
+
+    monkeypatch.setattr(flows, "run_lock", lock)
 
     def step(name, following):
         async def run(**_):
@@ -77,7 +85,7 @@ async def test_freeze_during_wait_for_lock_stops_chain_of_push(machine, make, mo
     monkeypatch.setattr(flows, "run_lock", lock)
 
     async with flows._step_lock("deploy staging hello", True) as freeze:
-        assert freeze.by == "ann"
+        assert present(freeze).by == "ann"
     async with flows._step_lock("deploy staging hello", False) as freeze:
         assert freeze is None
 
@@ -95,12 +103,12 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
     snapshot = SimpleNamespace(manifest=make.manifest())
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
-    monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(Workbench, "aload", AsyncMock())
     monkeypatch.setattr(flows, "build", AsyncMock(return_value=refusal))
 
     state = await chain("/srv/hello", return_state=True)
 
-    assert (state.name, await state.result()) == ("Refused", refusal)
+    assert (state.name, await state.aresult()) == ("Refused", refusal)
 
 
 @pytest.fixture
@@ -115,7 +123,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
         ("source_in", AsyncMock(return_value=("https://git.example/team/code", name))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
-    monkeypatch.setattr(flows.Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(Workbench, "aload", AsyncMock())
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
             made = await client.create_deployment(await client.create_flow(chain), name, parameter_openapi_schema={})
@@ -127,7 +135,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
             async def work(run):
                 with suppress(Pause):
                     run = await client.read_flow_run(run.id)
-                    await run_flow(chain, flow_run=run, parameters=run.parameters, return_type="state")
+                    await run_flow_async(chain, flow_run=run, parameters=run.parameters, return_type="state")
                 return (await client.read_flow_run(run.id)).state
 
             taken = {
@@ -161,7 +169,7 @@ async def test_push_waits_for_other_chain_without_process(by_push, held):
 
 async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push, monkeypatch):
     """The name may be another source's, whose runs would wait for as long as the snapshot takes."""
-    taken = []
+    taken: list[str] = []
 
     def snapshot_of(*_):
         taken.extend(locks._held.get())

@@ -123,7 +123,7 @@ async def test_lifecycle_locks_curation_and_deployment_of_application(run):
 async def test_locked_application_does_not_delay_others(run, monkeypatch):
     """It is reported, and tried again with the same plan."""
     run.plan = planned(100, image(3, signed=False, repository="curated/shop"))
-    taken = lifecycle.run_lock
+    taken = vars(lifecycle)["run_lock"]
 
     def lock(name):
         if name == "curate hello":

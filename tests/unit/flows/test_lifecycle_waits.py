@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.flow_engine import run_flow
-from prefect.flow_runs import resume_flow_run
+from prefect.flow_engine import run_flow_async
+from prefect.flow_runs import aresume_flow_run
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
+from blocks.lifecycle_ports import LifecyclePorts
 from flows import lifecycle
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from tasks import lifecycle as tasks
+from tests.support.present import present
 from tests.support.snapshots import NOW, RULES, newest, snapshot_of
 
 STRICT = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0})})
@@ -46,7 +48,7 @@ def place(monkeypatch):
         return None
 
     for module, name, stand_in in (
-        (lifecycle.LifecyclePorts, "aload", load),
+        (LifecyclePorts, "aload", load),
         (lifecycle, "_apply", carried_out),
         (tasks, "_read_images", read_images),
         (tasks, "plan_lifecycle", planned),
@@ -66,22 +68,22 @@ async def test_approved_plan_is_the_one_that_is_applied(machine, place, tmp_path
             deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
             run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
             with pytest.raises(Pause):
-                await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
-            waiting = await client.read_flow_run(run.id)
-            assert (waiting.state.type.value, waiting.state.name) == ("PAUSED", "Suspended")
+                await run_flow_async(lifecycle.lifecycle, flow_run=run, return_type="state")
+            waiting = present((await client.read_flow_run(run.id)).state)
+            assert (waiting.type.value, waiting.name) == ("PAUSED", "Suspended")
             assert (len(place.planned), place.applied, place.signed) == (1, [], [])
 
-            await resume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "reason": "read it"})
+            await aresume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "reason": "read it"})
             again = await client.read_flow_run(run.id)
             monkeypatch.setattr(lifecycle, "now", lambda: datetime.now(UTC) + timedelta(days=3))
-            await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
-            ended = await client.read_flow_run(run.id)
+            await run_flow_async(lifecycle.lifecycle, flow_run=again, return_type="state")
+            ended = present((await client.read_flow_run(run.id)).state)
 
     digest = place.planned[0].digest
     assert len(place.planned) == 1
     assert place.signed == [(digest, yes, "ann", "read it")]
     assert place.applied == ([digest] if yes else [])
-    assert ended.state.name == ("Completed" if yes else "Rejected")
+    assert ended.name == ("Completed" if yes else "Rejected")
 
 
 async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path):
@@ -92,14 +94,14 @@ async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path
             deployment = await client.create_deployment(flow, "nightly", parameter_openapi_schema={})
             run = await client.create_flow_run_from_deployment(deployment, parameters={"rules": "nightly"})
             with pytest.raises(Pause):
-                await run_flow(lifecycle.lifecycle, flow_run=run, return_type="state")
-            await resume_flow_run(run.id, run_input={"approve": True, "by": "ann", "reason": "read it"})
+                await run_flow_async(lifecycle.lifecycle, flow_run=run, return_type="state")
+            await aresume_flow_run(run.id, run_input={"approve": True, "by": "ann", "reason": "read it"})
             for file in [each for each in tmp_path.rglob("*") if each.is_file()]:
                 file.unlink()
             again = await client.read_flow_run(run.id)
             with pytest.raises(Pause):
-                await run_flow(lifecycle.lifecycle, flow_run=again, return_type="state")
-            waiting = await client.read_flow_run(run.id)
+                await run_flow_async(lifecycle.lifecycle, flow_run=again, return_type="state")
+            waiting = present((await client.read_flow_run(run.id)).state)
 
-    assert waiting.state.name == "Suspended"
+    assert waiting.name == "Suspended"
     assert (len(place.planned), place.applied, place.signed) == (2, [], [])

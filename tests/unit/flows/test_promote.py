@@ -10,11 +10,13 @@ import orjson
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.flow_engine import run_flow
-from prefect.flow_runs import resume_flow_run
+from prefect.flow_engine import run_flow_async
+from prefect.flow_runs import aresume_flow_run
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.states import Scheduled
 
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
 from flows import promote as flows
 from flows.promote import approve, promote
 from orchestration import promotion_freeze
@@ -24,6 +26,7 @@ from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move
+from tests.support.present import present
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
 
@@ -32,7 +35,7 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 def parts(machine, monkeypatch):
     """Replace the blocks, and start without a freeze."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
-    for ports in (flows.CurationPorts, flows.ExecutionPorts):
+    for ports in (CurationPorts, ExecutionPorts):
         monkeypatch.setattr(ports, "aload", AsyncMock())
     monkeypatch.setattr(flows, "await_evidence_step", AsyncMock())
     for find in ("find", "find_stored"):
@@ -70,7 +73,7 @@ async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
 
     state = await promote(IMAGE, "staging", return_state=True)
 
-    assert state.name == "Unneeded" and "another run already asks" in state.message
+    assert state.name == "Unneeded" and "another run already asks" in present(state.message)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +220,11 @@ async def waiting(monkeypatch, tmp_path):
                 paused = await client.read_flow_run(run.id)
                 paused.parameters.update(changed)
                 with suppress(Pause):
-                    await run_flow(promote, flow_run=paused, parameters=paused.parameters, return_type="state")
-                return (await client.read_flow_run(run.id)).state.name
+                    await run_flow_async(promote, flow_run=paused, parameters=paused.parameters, return_type="state")
+                return present((await client.read_flow_run(run.id)).state).name
 
             assert await go_on() == "Suspended"
-            await resume_flow_run(run.id, run_input={"approve": False, "by": "bob", "reason": "no"})
+            await aresume_flow_run(run.id, run_input={"approve": False, "by": "bob", "reason": "no"})
             yield SimpleNamespace(go_on=go_on, due=due, signed=signed, image=ref, run=run.id)
 
 
@@ -293,14 +296,16 @@ async def test_answer_applies_to_asked_image_only(waiting):
 async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):
     """A denial always has an effect."""
     environment = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
-    flows.ExecutionPorts.aload.return_value.workbench.environment = lambda name: environment
+    ports = Mock()
+    ports.workbench.environment = lambda name: environment
+    monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     signed = AsyncMock()
     monkeypatch.setattr(flows, "sign_decision_step", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
     decision = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
 
-    assert signed.await_args.args[1] == decision and decision.approved is not deny
+    assert present(signed.await_args).args[1] == decision and decision.approved is not deny
     assert [record.getMessage() for record in caplog.records if record.name == "supply_chain.steps"] == [
         f"note: {note}" for note in notes
     ]
@@ -309,9 +314,10 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
 async def test_decision_about_missing_image_is_not_signed(monkeypatch):
     """It would have no effect, and somebody would wait for it."""
     monkeypatch.setattr(flows, "find_stored", Mock(side_effect=ImageNotFound("curated/hello does not have it")))
-    monkeypatch.setattr(flows, "sign_decision_step", AsyncMock())
+    signed = AsyncMock()
+    monkeypatch.setattr(flows, "sign_decision_step", signed)
 
     with pytest.raises(ImageNotFound):
         await approve(IMAGE, "staging", by="ann", reason="so")
 
-    assert not flows.sign_decision_step.await_count
+    assert not signed.await_count

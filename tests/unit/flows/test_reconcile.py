@@ -12,11 +12,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import ArtifactSort
 
 import tasks.promote
-from blocks import tier_ports
+from blocks import Tier, Workbench, tier_ports
 from flows import reconcile as flows
 from orchestration import promotion_freeze, promotions
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
+from tests.support.present import present
 
 OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 RELEASED = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
@@ -49,8 +50,8 @@ def shop(machine, monkeypatch):
         return [SimpleNamespace(id=uuid4(), parameters=each, state_type=shop.state) for each in shop.on_the_way]
 
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
-    monkeypatch.setattr(tier_ports.Tier, "aload", load)
-    monkeypatch.setattr(tier_ports.Workbench, "aload", load)
+    monkeypatch.setattr(Tier, "aload", load)
+    monkeypatch.setattr(Workbench, "aload", load)
     monkeypatch.setattr(tier_ports.TierPorts, "evidence", None)
 
     def curation(images, store, shallow):
@@ -71,7 +72,9 @@ def shop(machine, monkeypatch):
 async def table(tier):
     async with get_client() as client:
         found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
-    return max((each for each in found if each.key == f"reconciled-{tier}"), key=lambda each: each.created).data
+    return max(
+        (each for each in found if each.key == f"reconciled-{tier}"), key=lambda each: present(each.created)
+    ).data
 
 
 @pytest.mark.parametrize(("tier", "deployment", "move"), [
@@ -139,5 +142,5 @@ async def test_unreadable_image_is_reported_and_others_are_started(shop):
 
     state = await flows.reconcile("execution", return_state=True)
 
-    assert (state.type.value, state.name) == ("COMPLETED", "Unreadable") and "curated/other" in state.message
+    assert (state.type.value, state.name) == ("COMPLETED", "Unreadable") and "curated/other" in present(state.message)
     assert [parameters["image"] for _, parameters in shop.started] == [str(RELEASED)]

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,8 @@ from prefect.variables import Variable
 import flows.rescan
 import supply_chain.fleet.rescan
 import tasks.rescan
+from blocks import Inventory
+from blocks.curation_ports import CurationPorts
 from flows.rescan import rescan
 from orchestration import rescan_report
 from supply_chain.curation.rescan import Change, News
@@ -21,30 +24,35 @@ from supply_chain.errors import DiskFull, RescanIncomplete
 from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
+from tests.support.present import present
 
 
 @dataclass
 class RescanStandIn:
     """Returns the results that a test sets for each image, and records the order of the calls."""
 
-    found: dict
-    asked: list = field(default_factory=list)
+    found: dict[str, Any]
+    asked: list[str] = field(default_factory=list)
     on_result: object = None
     last_full_report_time: object = None
-    fixed: list = field(default_factory=list)
+    fixed: list[Any] = field(default_factory=list)
     scanner: object = None
 
 
 @pytest.fixture
 def fleet(machine, monkeypatch, make):
     """Set up a flow over images with given results."""
-    forgotten, events, messages, compared, signed, known_by = [], [], [], [], [], set()
+    forgotten: list[Any] = []
+    events, messages, compared, signed, known_by = [], [], [], [], set()
 
     def emit(name, ref, source, number, **payload):
         events.append((name, payload))
         known_by.add(number)
 
     monkeypatch.setattr(rescan_report, "REPORTED", f"rescan_told_{uuid4().hex}")
+
+    async def notify(subject, body, _):
+        messages.append((subject, body))
 
     def run(images, found):
         stand_in = RescanStandIn(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
@@ -58,11 +66,11 @@ def fleet(machine, monkeypatch, make):
             return value
 
         ports = SimpleNamespace(workbench=workbench, rescan_ports=lambda scanner: stand_in)
-        monkeypatch.setattr(flows.rescan.CurationPorts, "aload", lambda: load(ports))
-        monkeypatch.setattr(flows.rescan.Inventory, "aload", lambda name: load(None))
+        monkeypatch.setattr(CurationPorts, "aload", lambda: load(ports))
+        monkeypatch.setattr(Inventory, "aload", lambda name: load(None))
         monkeypatch.setattr(flows.rescan, "list_all_images_step", lambda *_: load(tuple(images)))
         monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
-        monkeypatch.setattr(rescan_report, "notify", lambda subject, body, _: load(messages.append((subject, body))))
+        monkeypatch.setattr(rescan_report, "notify", notify)
         monkeypatch.setattr(tasks.rescan, "emit", emit)
         monkeypatch.setattr(tasks.rescan, "is_recorded", known_by.__contains__)
         monkeypatch.setattr(rescan_report, "emit_event", lambda *_, payload: signed.append(payload["reports"]))
@@ -101,7 +109,7 @@ async def artifacts():
     """Return the newest artifact of each key."""
     async with get_client() as client:
         found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
-    return {each.key: each for each in sorted(found, key=lambda each: each.created)}
+    return {each.key: each for each in sorted(found, key=lambda each: present(each.created))}
 
 
 async def test_rescan_judges_bases_first_and_reports_changes(fleet, make):

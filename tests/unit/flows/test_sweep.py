@@ -9,10 +9,11 @@ from httpx import ReadTimeout
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 
-from flows import sweep as flows
+from blocks.development_ports import DevelopmentPorts
 from flows.sweep import sweep
 from orchestration import locks
 from orchestration.locks import HOLDERS, Holder, run_lock
+from supply_chain import scratch
 from supply_chain.errors import EngineUnavailable, PartFailed
 
 
@@ -21,8 +22,8 @@ def swept(machine, monkeypatch):
     """Record the applications and runs that are removed from the engine."""
     found = []
     ports = SimpleNamespace(remove_traces=lambda application, runs: found.append((application, runs)))
-    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=ports))
-    monkeypatch.setattr(flows.scratch, "sweep", tuple)
+    monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=ports))
+    monkeypatch.setattr(scratch, "sweep", tuple)
     return found
 
 
@@ -74,7 +75,7 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
         swept.append(application)
 
     ports = SimpleNamespace(remove_traces=remove)
-    monkeypatch.setattr(flows.DevelopmentPorts, "aload", AsyncMock(return_value=ports))
+    monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=ports))
     with pytest.raises(PartFailed) as caught:
         await sweep()
 

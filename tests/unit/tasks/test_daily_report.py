@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.events import Event, Resource
 from prefect.states import Scheduled
 
+from blocks import Bridge
 from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
 from tasks import daily_report
@@ -29,7 +30,7 @@ def dead(monkeypatch, number):
             raise SettingInvalid(f"Prefect has no block {name}.\nMake it.")
         return SimpleNamespace(dead_letters=lambda: SimpleNamespace(count=lambda: number))
 
-    monkeypatch.setattr(daily_report.Bridge, "aload", load)
+    monkeypatch.setattr(Bridge, "aload", load)
 
 
 @pytest.mark.parametrize("number", [3, 0, None])
@@ -100,7 +101,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
             ("PAUSED", "Abandoned", 40),
             ("COMPLETED", "Completed", 40),
         ):
-            due = Scheduled(scheduled_time=now() - timedelta(hours=hours))
+            due: State[None] = Scheduled(scheduled_time=now() - timedelta(hours=hours))
             run = await client.create_flow_run_from_deployment(  # Prefect's client repeats a request on a busy server
                 nightly, name=name, state=due, idempotency_key=f"{name} {state_name}"
             )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -36,7 +37,7 @@ from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, O
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)
-GATES = {
+GATES: dict[Gate, Any] = {
     Gate.INTAKE: gates.intake_gate_step,
     Gate.RELEASE: gates.release_gate_step,
     Gate.DEPLOY: gates.deploy_gate_step,
@@ -59,7 +60,9 @@ def manifest(*layers):
 class Registry:
     """Both views that a tier has of its registry: the content and the ECR API."""
 
-    manifests: dict[ImageRef, dict] = field(default_factory=lambda: {OFFERED: manifest("1"), CURATED: manifest("1")})
+    manifests: dict[ImageRef, dict[str, Any]] = field(
+        default_factory=lambda: {OFFERED: manifest("1"), CURATED: manifest("1")}
+    )
     at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     archived: dict[str, list[tuple[ImageRef, tuple[str, ...]]]] = field(default_factory=dict)
     earlier: dict[str, tuple[ImageRef, ...]] = field(default_factory=dict)
@@ -102,8 +105,8 @@ class Subject(Pieces):
     async def judge(self, gate):
         """Return the verdict and the facts of a gate."""
         store = self.world.store(KEEPS[gate][0])
-        tier = SimpleNamespace(http=self.registry, ecr=self.registry)
-        workbench = SimpleNamespace(
+        tier: Any = SimpleNamespace(http=self.registry, ecr=self.registry)
+        workbench: Any = SimpleNamespace(
             registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__,
             content_cache=MagicMock(ContentCache),
         )  # fmt: skip

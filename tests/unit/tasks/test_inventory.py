@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 from prefect.artifacts import Artifact
 
+from blocks import ContainerHost, Inventory
+from blocks.lifecycle_ports import LifecyclePorts
 from flows import inventory as flows
 from supply_chain.errors import ImageNotFound
 from supply_chain.model.container import ContainerSpec, profile
@@ -12,6 +14,7 @@ from supply_chain.model.image import short
 from tasks import inventory as tasks
 from tests.support import fleet as fleets
 from tests.support.memory_engine import MemoryEngine
+from tests.support.present import present
 
 OTHER = "sha256:" + "b" * 64
 fleet = fleets.fleet
@@ -37,15 +40,20 @@ def shop(fleet, monkeypatch):
         shop.asked.append(name)
         return SimpleNamespace(engine=lambda: engine)
 
-    for block in (flows.LifecyclePorts, flows.Inventory):
+    for block in (LifecyclePorts, Inventory):
         monkeypatch.setattr(block, "aload", load)
-    monkeypatch.setattr(tasks.ContainerHost, "aload", host)
+    monkeypatch.setattr(ContainerHost, "aload", host)
     return shop
+
+
+async def read_artifact(key):
+    """Return the newest artifact of a key."""
+    return present(await Artifact.aget(key))
 
 
 async def read(shop, application=None, *, rebuild=False):
     """Refresh and return the number of images that were read, by application."""
-    done = await tasks.refresh_step.fn(application, *shop.blocks.values(), rebuild)
+    done = await tasks.refresh_step.fn(application, shop.blocks["ports"], shop.blocks["inventory"], rebuild)
     return {each.application: each.read for each in done}
 
 
@@ -100,7 +108,7 @@ async def test_only_full_refresh_sets_reconciled_time(machine, shop):
     await flows.inventory()
 
     assert shop.fleet.inventory.last_reconciled() is not None
-    assert "1 curated image, as of the last" in (await Artifact.aget("images")).description
+    assert "1 curated image, as of the last" in (await read_artifact("images")).description
 
 
 async def test_unreadable_image_names_final_state_of_inventory_run(machine, shop):
@@ -124,7 +132,7 @@ async def test_where_reports_how_much_is_known(machine, shop):
     (found,) = await flows.where("openssl")
 
     assert found.match.startswith("lists openssl")
-    artifact = await Artifact.aget("where")
+    artifact = await read_artifact("where")
     assert artifact.description.startswith("openssl: 1 curated image, ")
     assert "never reconciled" in artifact.description and "1 image without an SBOM" in artifact.description
 
@@ -137,6 +145,6 @@ async def test_explain_publishes_page_of_image(machine, shop):
     (explanation,) = await flows.explain(short(ref.digest))
 
     assert explanation.image.ref == ref
-    assert ref.digest in (await Artifact.aget(f"explain-{short(ref.digest)}")).data
+    assert ref.digest in (await read_artifact(f"explain-{short(ref.digest)}")).data
     with pytest.raises(ImageNotFound):
         await flows.explain("9" * 12)

@@ -1,6 +1,7 @@
 """The tasks of the lifecycle: what they read and report, and which image a person means."""
 
 from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -37,9 +38,14 @@ TASKS = (
 class Place(Shelf):
     """A registry in memory that also lists its repositories."""
 
-    def __init__(self, snapshot, world):
+    def __init__(self, snapshot, world, journals):
         super().__init__(snapshot)
-        self.world = world
+        self.world, self.snapshot, self.plan = world, snapshot, plan_of(snapshot, RULES, NOW)
+        self.events: list[Any] = []
+        self.tables: dict[str, Any] = {}
+        self.numbers: list[Any] = []
+        self.ports: Any = None
+        self.journals = journals
 
     def repositories(self, prefix):
         return tuple(sorted({r.repository for r in self.held if r.repository.startswith(prefix)}))
@@ -69,9 +75,7 @@ class Place(Shelf):
 @pytest.fixture
 def place(world, monkeypatch, tmp_path):
     """Set up a registry for the tasks, and record what they report."""
-    snapshot = snapshot_of(*newest(1), image(2, 500, exploited=True))
-    place = Place(snapshot, world)
-    place.events, place.tables, place.numbers = [], {}, []
+    place = Place(snapshot_of(*newest(1), image(2, 500, exploited=True)), world, tmp_path)
     store = world.store(TierName.LIFECYCLE)
 
     def emit(event, where, source, number, **payload):
@@ -90,7 +94,6 @@ def place(world, monkeypatch, tmp_path):
     monkeypatch.setattr(lifecycle, "emit", emit)
     for module in (lifecycle, flows):
         monkeypatch.setattr(module, "acreate_table_artifact", table)
-    place.snapshot, place.plan, place.journals = snapshot, plan_of(snapshot, RULES, NOW), tmp_path
     return place
 
 
@@ -119,7 +122,7 @@ def test_plan_is_made_once_per_flow_run():
     one, other = uuid4(), uuid4()
 
     def key(run):
-        context = SimpleNamespace(task=lifecycle.plan_step, task_run=SimpleNamespace(id=uuid4(), flow_run_id=run))
+        context: Any = SimpleNamespace(task=lifecycle.plan_step, task_run=SimpleNamespace(id=uuid4(), flow_run_id=run))
         return lifecycle.plan_step.cache_policy.compute_key(task_ctx=context, inputs={}, flow_parameters={})
 
     assert lifecycle.plan_step.persist_result
@@ -150,7 +153,8 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
 
     monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
 
-    assert await lifecycle._read_images() == ("inventory",)
+    found: Any = await lifecycle._read_images()
+    assert found == ("inventory",)
 
 
 async def carried_out(place):

@@ -1,12 +1,14 @@
 """The monitor tasks: running deployments by their locks, and reports of entries into containers."""
 
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
+from blocks import ContainerHost
 from orchestration import pagination as paging
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from supply_chain.execution.environment import Environment
@@ -78,9 +80,9 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     host = f"{environment}-host"
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     monkeypatch.setattr(monitor, "read_host", looked)
-    monkeypatch.setattr(monitor.ContainerHost, "aload", load)
+    monkeypatch.setattr(ContainerHost, "aload", load)
     places = [Environment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
-    expected = [SimpleNamespace(environment=name) for name in "abcd"]
+    expected: list[Any] = [SimpleNamespace(environment=name) for name in "abcd"]
 
     observed = await monitor._hosts(expected, places)
 
@@ -98,7 +100,7 @@ async def looked_at(environment, monkeypatch, deploying):
     observed = Observation(
         at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
     )
-    answers, reported = iter(deploying), []
+    answers, reported = iter(deploying), list[Any]()
 
     async def hosts(expected, places):
         return {place.host: HostObservation(observations=(), entered={"1": (entry,)}, last=9)}
@@ -117,13 +119,12 @@ async def looked_at(environment, monkeypatch, deploying):
         "_under_way": under_way, "_soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
-    monkeypatch.setattr(monitor.ContainerHost, "aload", load)
+    monkeypatch.setattr(ContainerHost, "aload", load)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     workbench = SimpleNamespace(environments=lambda: (place,))
+    ports: Any = SimpleNamespace(evidence=None, repositories=None, registry=None, workbench=workbench)
 
-    await monitor.monitor_step.fn(
-        None, SimpleNamespace(evidence=None, repositories=None, registry=None, workbench=workbench)
-    )
+    await monitor.monitor_step.fn(None, ports)
 
     return reported, await Variable.aget(f"events_{environment}_host")
 

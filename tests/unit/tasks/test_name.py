@@ -1,6 +1,7 @@
 """check_name: the owner of a name, checked before the build from what development can read."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,10 @@ class Development(Pieces):
 
     async def check(self, make, manifest, path):
         store = self.world.store(TierName.DEVELOPMENT)
-        tier = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed))
-        workbench = SimpleNamespace(registered=lambda name, _: self.register.of(name))
-        ports = DevelopmentPorts(tier, workbench, host=None)
+        tier: Any = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed))
+        workbench: Any = SimpleNamespace(registered=lambda name, _: self.register.of(name))
+        host: Any = None
+        ports = DevelopmentPorts(tier, workbench, host=host)
         vars(ports)["evidence"] = store
         snapshot = make.snapshot(path, manifest=manifest, source=make.source())
         return await check_name_step.fn(snapshot, ports)

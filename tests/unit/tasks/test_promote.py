@@ -1,7 +1,9 @@
 """The tasks of promote: decisions of a person, moves, and waiting for evidence."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -16,6 +18,7 @@ from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
 from tests.support.builders import OTHER
 from tests.support.observations import look
+from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -25,7 +28,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
     world.now = make.noon + timedelta(minutes=4)
     store = world.store(TierName.EXECUTION)
-    ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
+    ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     for decision, minutes in (("approved", 3), ("denied", 0)):
         approval = Approval(
             environment="staging", digest=REF.digest, decision=decision, by="ann", reason="so",
@@ -33,7 +36,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
         )  # fmt: skip
         await promote.sign_decision_step.fn(REF, approval, ports)
 
-    last = last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest)
+    last = present(last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest))
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
 
 
@@ -50,7 +53,7 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, change
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
     workbench = SimpleNamespace(environment=None, environments=list)
-    ports = SimpleNamespace(
+    ports: Any = SimpleNamespace(
         name=TierName.EXECUTION, repositories=None, registry=None, evidence=None, workbench=workbench
     )
 
@@ -66,7 +69,7 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
     monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: emitted.append(number))
     monkeypatch.setattr(promote, "is_recorded", lambda number: number in emitted)
     store = world.store(TierName.EXECUTION)
-    ports = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
+    ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     approval = Approval(
         environment="staging", digest=REF.digest, decision="approved", by="ann", reason="so", decided=make.noon
     )
@@ -99,9 +102,9 @@ async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypa
 
     monkeypatch.setattr(promote, "plan_curation", move)
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(promote.asyncio, "sleep", AsyncMock(side_effect=later))
+    monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=later))
 
-    ports = SimpleNamespace(repositories=None, evidence=SimpleNamespace(verified=look))
+    ports: Any = SimpleNamespace(repositories=None, evidence=SimpleNamespace(verified=look))
     signed = await promote.await_evidence_step.fn(ref, ports, 60)
 
     assert at <= clock[0] < at + 20

@@ -2,12 +2,13 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelled, Pending, Running, Suspended
 
 from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
@@ -23,6 +24,7 @@ from tasks import respond
 from tests.support.builders import OTHER
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
+from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")
@@ -54,7 +56,7 @@ def respond_to(world, monkeypatch):
 
     monkeypatch.setattr(respond, "get_client", Client)
     monkeypatch.setattr(respond, "list_promotions", AsyncMock(return_value=[run]))
-    ports = SimpleNamespace(
+    ports: Any = SimpleNamespace(
         evidence=world.store(TierName.EXECUTION),
         repositories=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
         registry=None,
@@ -209,7 +211,9 @@ async def test_cancel_ends_waiting_runs_and_asks_running_ones_to_end(machine, mo
         now = [await client.read_flow_run(run.id) for run in runs[:4]]
         going_on = await respond._cancel([deleted, *now], "it was blocked")
 
-        found = [(await client.read_flow_run(run.id)).state for run in (scheduled, pending, running, suspended)]
+        found = [
+            present((await client.read_flow_run(each.id)).state) for each in (scheduled, pending, running, suspended)
+        ]
     assert [each.name for each in found] == ["Cancelled", "Cancelling", "Cancelling", "Cancelled"]
     assert {each.message for each in found} == {"it was blocked"}
     assert sorted(going_on) == sorted(
@@ -225,7 +229,8 @@ async def test_cancel_waits_for_end_of_running_promotion(machine, monkeypatch):
             await client.create_flow_from_name("promote"), uuid4().hex, parameter_openapi_schema={}
         )
         run = await client.create_flow_run_from_deployment(made)
-        for state in (Pending(), Running()):
+        states: tuple[State[None], ...] = (Pending(), Running())
+        for state in states:
             await client.set_flow_run_state(run.id, state)
         waiting = asyncio.ensure_future(respond._cancel([await client.read_flow_run(run.id)], "it was blocked"))
         done, _ = await asyncio.wait([waiting], timeout=0.5)

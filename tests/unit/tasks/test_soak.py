@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -25,8 +26,7 @@ def observe(machine, world, monkeypatch):
     """Return a function that observes at given times, and returns the emitted events."""
     events = []
     monkeypatch.setattr(monitor, "emit", lambda *args, **payload: events.append((*args, payload)))
-    store = world.store(TierName.EXECUTION)
-    ports = SimpleNamespace(evidence=store)
+    ports: Any = SimpleNamespace(evidence=world.store(TierName.EXECUTION))
 
     async def run(*looks, asks=600):
         place = Environment(name="staging", soak=asks)
@@ -34,7 +34,6 @@ def observe(machine, world, monkeypatch):
             await monitor._soak([each], place, ports)
         return events
 
-    run.store = store
     return run
 
 
@@ -45,14 +44,16 @@ def alone(machine, monkeypatch):
     monkeypatch.setattr(soaks, "variable_name", lambda *which: f"{named(*which)}_{mark}")
 
 
-async def test_soak_is_signed_and_reported_once(observe):
+async def test_soak_is_signed_and_reported_once(observe, world):
     """This happens at the first observation after the soak time."""
     events = await observe(*(look(minutes) for minutes in (0, 5, 10, 15, 20)))
 
     ((name, ref, payload),) = events
     assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
     assert payload == {"environment": "staging", "seconds": 600, "looks": 3}
-    statement = last_soak(observe.store.verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1")
+    statement = last_soak(
+        world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1"
+    )
     assert statement is not None and statement.at == NOON + timedelta(minutes=10)
 
 
