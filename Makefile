@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-quick test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock clean
+.PHONY: run test check test-unit test-quick test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock
 
 run:
 	@scripts/run $(BIN) $(READY)

@@ -1,4 +1,4 @@
-"""The stock: all facts that a plan rests on, and which images should run or ran before."""
+"""The snapshot: all facts that a plan rests on, and which images should run or ran before."""
 
 from __future__ import annotations
 

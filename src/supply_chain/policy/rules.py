@@ -372,14 +372,18 @@ def earlier_verdicts_passed(facts: DeployFacts) -> Iterator[Reason]:
     """Refuse unless the last signed verdicts of the intake gate and the release gate admit this digest."""
     for gate in (Gate.INTAKE, Gate.RELEASE):
         verdict = facts.verdicts.get(gate)
-        if verdict is None or not verdict.passed:
+        if verdict is None:
             yield Reason(
-                code=f"verdict.{gate}.{'missing' if verdict is None else 'refused'}",
-                fact=f"there is no signed verdict of the {gate} gate about this digest"
-                if verdict is None
-                else f"the last signed verdict of the {gate} gate, of {verdict.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
-                "refuses this digest",
+                code=f"verdict.{gate}.missing",
+                fact=f"there is no signed verdict of the {gate} gate about this digest",
                 remedy=f"run `cscm curate {facts.ref.digest}`; its gates attach their verdicts to the image",
+            )
+        elif not verdict.passed:
+            yield Reason(
+                code=f"verdict.{gate}.refused",
+                fact=f"the last signed verdict of the {gate} gate, of {verdict.time_verified:%Y-%m-%d %H:%M:%S %Z}, "
+                "refuses this digest",
+                remedy=f"correct what `cscm explain {facts.ref.digest}` names, and run the chain again",
             )
 
 

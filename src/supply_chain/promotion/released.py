@@ -38,7 +38,7 @@ EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old"}
 """Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
 meanwhile."""
-OF_A_PLACE = ("approval.", "placement.", "soak.")
+OF_A_PLACE = ("approval.", "placement.", "soak.", "tests.not-shown")
 """Prefixes of reasons that concern one environment only: such a refusal does not apply to another environment."""
 
 
