@@ -70,6 +70,7 @@ def _result_row(result: RescanResult) -> dict[str, str]:
             "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in result.rebuild)
         ),
         "owner": plain_text(result.owner),
+        "what to do": _format_action(result),
         "digest": result.ref.digest,
     }
 
@@ -80,6 +81,15 @@ def _format_verdict(result: RescanResult) -> str:
         return now
     before = {None: "none", True: "passed", False: "refused"}[result.change.before]
     return f"{now}; before: {before}"
+
+
+def _format_action(result: RescanResult) -> str:
+    """Return what the owner of a refused image does next; empty if it passes."""
+    if result.passes:
+        return ""
+    if result.rebuild:
+        return "build again on the newer base"
+    return "update the packages that are due" if result.due else "cscm explain DIGEST names the reasons"
 
 
 def _format_findings(findings: Sequence[Finding], most: int = 5) -> str:

@@ -310,15 +310,40 @@ def rescanned(make, **changes):
     return RescanReport(**{**values, **changes})
 
 
-def a_seen(make, **changes):
+def rescan_result(make, **changes):
     ref = ImageRef(repository="curated/hello", digest=make.digest)
     return RescanResult(**{"ref": ref, "owner": "web | **team**", "passes": False, **changes})
+
+
+@pytest.mark.parametrize(
+    ("passes", "rebuild", "due", "action"),
+    [
+        (True, True, True, ""),
+        (False, True, True, "build again on the newer base"),
+        (False, False, True, "update the packages that are due"),
+        (False, False, False, "cscm explain DIGEST names the reasons"),
+    ],
+)
+def test_rescan_report_says_what_to_do_about_refused_image(make, passes, rebuild, due, action):
+    """The first action that helps is enough."""
+    newer = Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",))
+    result = rescan_result(
+        make,
+        passes=passes,
+        rebuild=(newer,) if rebuild else (),
+        due=(make.finding(),) if due else (),
+        worse=(make.finding(),),
+    )
+
+    (row,) = rescan_rows(rescanned(make, reported=(result,)))
+
+    assert row["what to do"] == action
 
 
 def test_rescan_report_lists_images_and_totals_per_owner(make):
     """Unjudged images come first, and external text is escaped."""
     exploited = make.finding(known_exploited=True, package="open|ssl\x1b")
-    result = a_seen(
+    result = rescan_result(
         make,
         running=("production",),
         exploited=(exploited,),
@@ -347,14 +372,19 @@ def test_rescan_report_without_news_says_so(make):
     """An empty table would look like a missing report, and a long one counts omitted rows."""
     assert rescan_rows(rescanned(make)) == [{"image": "nothing to report", "verdict": "20 images rescanned"}]
     assert owner_rows(rescanned(make))[0]["application"] == "nothing to report"
-    many = rescanned(make, reported=(a_seen(make),), more=7)
+    many = rescanned(make, reported=(rescan_result(make),), more=7)
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
 
 def test_rescan_report_of_interrupted_run_says_so_first(make):
     """The first row has every column, because Prefect's UI takes the columns from it."""
     report = rescanned(
-        make, images=6, without=1, left=3, reported=(a_seen(make),), concerned=group_by_application([a_seen(make)])
+        make,
+        images=6,
+        without=1,
+        left=3,
+        reported=(rescan_result(make),),
+        concerned=group_by_application([rescan_result(make)]),
     )
 
     first, second = rescan_rows(report)
@@ -381,7 +411,7 @@ def test_rescan_report_says_if_no_image_has_packages(make):
 
 def test_rescan_report_marks_unrecorded_containers(make):
     """Somebody started such a container by hand."""
-    result = a_seen(make, running=("", "staging"))
+    result = rescan_result(make, running=("", "staging"))
     report = rescanned(make, reported=(result,), concerned=group_by_application([result]))
 
     assert rescan_rows(report)[0]["runs in"] == owner_rows(report)[0]["runs in"] == "unrecorded, staging"
@@ -390,7 +420,9 @@ def test_rescan_report_marks_unrecorded_containers(make):
 def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):
     """Nothing is omitted without notice."""
     monkeypatch.setattr("supply_chain.reports.rescan.MOST_REPORTED", 2)
-    many = rescanned(make, concerned=group_by_application(a_seen(make, owner=f"team {number}") for number in range(5)))
+    many = rescanned(
+        make, concerned=group_by_application(rescan_result(make, owner=f"team {number}") for number in range(5))
+    )
 
     assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]
 
