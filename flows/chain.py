@@ -20,11 +20,12 @@ from flows.deploy import deploy
 from orchestration.events import mark_as_chain
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
-from orchestration.push_runs import SOON, can_wait, find_later_push, release_slot
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.source import snapshot_of, source_in
+from orchestration.source_pushes import find_later_push
+from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.execution.deploy import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service

@@ -17,11 +17,11 @@ from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
 from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active
-from orchestration.push_runs import SOON, can_wait, release_slot, run_age
 from orchestration.run_names import by_image
 from orchestration.run_report import log
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.steps import in_thread
+from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment

@@ -20,7 +20,7 @@ from blocks.execution_ports import ExecutionPorts
 from flows import promote as flows
 from flows.promote import approve, promote
 from orchestration import promotion_freeze
-from orchestration.push_runs import SOON
+from orchestration.waiting_runs import SOON
 from supply_chain.errors import ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef

@@ -1,8 +1,7 @@
-"""Decides which of many pushes of one branch is built, and lets runs wait without using a slot of their work queue."""
+"""Decides which of many pushes to one branch of a source repository is built."""
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,30 +13,16 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import Pause
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runtime import deployment, flow_run
-from prefect.states import Scheduled
 
-from orchestration.clock import now
 from orchestration.pagination import fetch_all
 
-SOON = 3.0
-"""Seconds for which a run waits while it uses a slot of the work queue."""
-AGAIN = timedelta(seconds=20)
-"""Time after which a worker takes up the waiting run again."""
-WAITING = "Waiting"
-"""Name of the state of a waiting run. Such a run is Scheduled, has no process, and never becomes Late."""
 SKEW = timedelta(minutes=1)
 COUNTS = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
 """States of a run that builds, built or will build its revision. A failed or cancelled run does not replace another
 run.
 """
-
-
-def can_wait() -> bool:
-    """Return whether this run can wait without a process: a worker takes it up again, but a command does not."""
-    return bool(deployment.id)
 
 
 async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
@@ -76,18 +61,3 @@ def _parse_time(value: object) -> datetime | None:
         return datetime.fromisoformat(str(value)).astimezone()
     except (ValueError, OverflowError):
         return None
-
-
-async def run_age() -> float:
-    """Return the seconds since this run was created, by the clocks of Prefect's server and of this machine."""
-    async with get_client() as client:
-        created = (await client.read_flow_run(UUID(flow_run.id))).created
-    return (now() - created).total_seconds() if created else math.inf
-
-
-async def release_slot(why: str) -> Pause:
-    """Schedule this run again `AGAIN` from now; the caller raises the returned exception, which ends the process."""
-    state: State[object] = Scheduled(scheduled_time=now() + AGAIN, name=WAITING, message=why)
-    async with get_client() as client:
-        answer = await client.set_flow_run_state(UUID(flow_run.id), state)
-    return Pause(state=answer.state)

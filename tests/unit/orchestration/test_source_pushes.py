@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
-from orchestration import push_runs as pushes
-from orchestration.push_runs import find_later_push
+from orchestration import source_pushes, waiting_runs
+from orchestration.source_pushes import find_later_push
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
 
@@ -29,7 +29,7 @@ async def push(machine, monkeypatch):
         made = await client.create_deployment(
             await client.create_flow(nothing), uuid4().hex, parameter_openapi_schema={}
         )
-        monkeypatch.setattr(pushes, "deployment", SimpleNamespace(id=str(made)))
+        monkeypatch.setattr(source_pushes, "deployment", SimpleNamespace(id=str(made)))
 
         async def one(minutes, state=None, path=PATH, ref=REF, pushed=None):
             pushed = pushed or (NOON + timedelta(minutes=minutes)).isoformat()
@@ -43,7 +43,7 @@ async def push(machine, monkeypatch):
 
 
 async def asks(run, monkeypatch, **changes):
-    monkeypatch.setattr(pushes, "flow_run", SimpleNamespace(id=str(run.id)))
+    monkeypatch.setattr(source_pushes, "flow_run", SimpleNamespace(id=str(run.id)))
     later = await find_later_push(**{**run.parameters, **changes})
     return later and later.id
 
@@ -51,10 +51,10 @@ async def asks(run, monkeypatch, **changes):
 async def test_age_of_run_counts_from_its_creation(push, monkeypatch):
     """A run that left its slot and came back does not begin again."""
     run = await push(0)
-    monkeypatch.setattr(pushes, "flow_run", SimpleNamespace(id=str(run.id)))
-    monkeypatch.setattr(pushes, "now", lambda: run.created + timedelta(seconds=45))
+    monkeypatch.setattr(waiting_runs, "flow_run", SimpleNamespace(id=str(run.id)))
+    monkeypatch.setattr(waiting_runs, "now", lambda: run.created + timedelta(seconds=45))
 
-    assert await pushes.run_age() == 45
+    assert await waiting_runs.run_age() == 45
 
 
 async def test_only_last_push_is_built(push, monkeypatch):
@@ -105,10 +105,10 @@ async def test_push_without_branch_is_always_built(push, monkeypatch):
     await push(1, ref="")
     assert await asks(first, monkeypatch) is None
 
-    monkeypatch.setattr(pushes, "deployment", SimpleNamespace(id=None))
+    monkeypatch.setattr(source_pushes, "deployment", SimpleNamespace(id=None))
     assert await asks(await push(0), monkeypatch) is None
 
 
 def test_waiting_run_counts_as_under_way():
     """The daily report would otherwise list it as ended."""
-    assert pushes.WAITING in UNDER_WAY
+    assert waiting_runs.WAITING in UNDER_WAY
