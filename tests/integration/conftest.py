@@ -110,3 +110,11 @@ def buildkit(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The engine's BuildKit, with a registry of its own for the tests."""
     with buildkit_in(tmp_path_factory.mktemp("buildkit"), toolbox) as found:
         yield found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put kills and locks behind the others: they measure times, and no other session runs any more.
+
+    The tests of the UI stay last, because their browser keeps an event loop.
+    """
+    items.sort(key=lambda item: ("ui" in item.path.parts, "faults" in item.path.parts))
