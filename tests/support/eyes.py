@@ -185,7 +185,9 @@ class Eyes:
 
     def slots(self) -> dict[str, int]:
         """The limits of which slots are taken."""
-        limits = self.prefect.ask("v2/concurrency_limits/filter", {"limit": 200})
+        limits: list[dict[str, Any]] = []
+        while page := self.prefect.ask("v2/concurrency_limits/filter", {"limit": 200, "offset": len(limits)}):
+            limits += page
         return {limit["name"]: limit["active_slots"] for limit in limits if limit["active_slots"]}
 
     def observed(self, application: str) -> dict[str, Any]:

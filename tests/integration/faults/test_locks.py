@@ -58,13 +58,16 @@ def stay(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
-    """A function that starts a process which takes the lock and writes its dead predecessors to a file."""
+    """A function that starts a process which takes the lock and writes its dead predecessors to a file.
+
+    The locks have a directory of their own, because the laptop's `sweep` releases those of dead runs in its own.
+    """
     started: list[subprocess.Popen[bytes]] = []
 
     def one() -> tuple[subprocess.Popen[bytes], Path]:
         note = tmp_path / f"note{len(started)}"
         words = [sys.executable, "-c", TAKES, name, str(note), str(stay)]
-        environment = {**os.environ, **run_environment(home, load_profile(ROOT))}
+        environment = {**os.environ, **run_environment(home, load_profile(ROOT)), "PREFECT_HOME": str(tmp_path)}
         process = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
         started.append(process)
         return process, note
