@@ -53,8 +53,7 @@ class Operator:
 
     def slots(self, name: str) -> int:
         """Return the number of taken slots of a limit."""
-        limits = self._prefect.ask("v2/concurrency_limits/filter", {"limit": 200})
-        return next((int(limit["active_slots"]) for limit in limits if limit["name"] == name), 0)
+        return self._prefect.slots().get(name, 0)
 
 
 @pytest.fixture

@@ -71,6 +71,13 @@ class Prefect:
         """What is answered to `ask("flow_runs/filter", {...})`."""
         return self._answer(lambda client: client.post(f"{self.url}/{path}", json=body or {}))
 
+    def slots(self) -> dict[str, int]:
+        """The concurrency limits of which slots are taken, with their number."""
+        limits: list[dict[str, Any]] = []
+        while page := self.ask("v2/concurrency_limits/filter", {"limit": 200, "offset": len(limits)}):
+            limits += page
+        return {limit["name"]: limit["active_slots"] for limit in limits if limit["active_slots"]}
+
     def get(self, path: str) -> Any:
         return self._answer(lambda client: client.get(f"{self.url}/{path}"))
 

@@ -185,10 +185,7 @@ class Eyes:
 
     def slots(self) -> dict[str, int]:
         """The limits of which slots are taken."""
-        limits: list[dict[str, Any]] = []
-        while page := self.prefect.ask("v2/concurrency_limits/filter", {"limit": 200, "offset": len(limits)}):
-            limits += page
-        return {limit["name"]: limit["active_slots"] for limit in limits if limit["active_slots"]}
+        return self.prefect.slots()
 
     def observed(self, application: str) -> dict[str, Any]:
         """What the monitor says of the application."""
