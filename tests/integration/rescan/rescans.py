@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,39 +21,39 @@ from tests.support.waiting import eventually
 
 @dataclass
 class Counted:
-    """Grype with a log of completed runs; `leave` limits how many runs can start."""
+    """Grype with a log of completed runs."""
 
     grype: Tool
     directory: Path
 
     @property
     def program(self) -> Path:
-        path = self.directory / "grype"
-        if not path.exists():
-            path.write_text(
-                f'#!/bin/sh\ncase "$1" in sbom:*) ;; *) exec {self.grype.path} "$@";; esac\n'
-                f'for each in "" {self.directory}/leave/*; do rmdir "$each" 2>/dev/null && break; done ||'
-                f" [ ! -e {self.directory}/leave ] || exec sleep 600\n"
-                f'{self.grype.path} "$@"; status=$?\n'
-                f'sha256sum "${{1#sbom:}}" | cut -c1-64 >> {self.directory}/ran\nexit $status\n'
-            )
-            path.chmod(0o755)
-            (self.directory / "ran").touch()
-        return path
+        """The scanner."""
+        return self._script("grype", "")
 
-    @contextmanager
-    def leave(self, number: int) -> Iterator[None]:
-        """Let only `number` runs start: each takes one directory, which no other run can take."""
-        leave = self.directory / "leave"
+    def limited(self, number: int) -> Path:
+        """The scanner, of which only `number` runs scan: each takes one directory, which no other run can take."""
+        left = self.directory / "left"
         for each in range(number):
-            (leave / str(each)).mkdir(parents=True)
-        yield
-        shutil.rmtree(leave)
+            (left / str(each)).mkdir(parents=True)
+        return self._script(
+            "limited", f'for each in "" {left}/*; do rmdir "$each" 2>/dev/null && break; done || exec sleep 600\n'
+        )
+
+    def _script(self, name: str, before: str) -> Path:
+        path = self.directory / name
+        path.write_text(
+            f'#!/bin/sh\ncase "$1" in sbom:*) ;; *) exec {self.grype.path} "$@";; esac\n'
+            f'{before}{self.grype.path} "$@"; status=$?\n'
+            f'sha256sum "${{1#sbom:}}" | cut -c1-64 >> {self.directory}/ran\nexit $status\n'
+        )
+        path.chmod(0o755)
+        (self.directory / "ran").touch()
+        return path
 
     @property
     def ran(self) -> list[str]:
         """The SHA-256 of the SBOM of each completed run."""
-        self.program  # noqa: B018 - makes the file
         return (self.directory / "ran").read_text().split()
 
 
@@ -68,11 +66,11 @@ class Rescans:
     database: Path
     work: Path
 
-    def _start(self, images: Sequence[FleetImage]) -> subprocess.Popen[bytes]:
+    def _start(self, images: Sequence[FleetImage], program: Path) -> subprocess.Popen[bytes]:
         asked = self.work / "asked.json"
         asked.write_text(
             Asked(
-                host=self.fleet.host, directory=self.fleet.directory, grype=self.counted.program,
+                host=self.fleet.host, directory=self.fleet.directory, grype=program,
                 version=self.counted.grype.version, database=self.database, results=self.work / "results",
                 images=tuple(images),
             ).model_dump_json()
@@ -82,16 +80,15 @@ class Rescans:
 
     def run(self, images: Sequence[FleetImage]) -> list[RescanResult | Unjudged]:
         """Run a rescan to its end and return its results."""
-        process = self._start(images)
+        process = self._start(images, self.counted.program)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
         return FOUND.validate_json(out)
 
     def killed(self, images: Sequence[FleetImage], after: int) -> None:
         """Start a rescan and kill it after a number of completed scans."""
-        with self.counted.leave(after):
-            process = self._start(images)
-            results = self.work / "results"
-            eventually(lambda: len(list(results.glob("*/*.json"))) >= after, 120)
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+        process = self._start(images, self.counted.limited(after))
+        results = self.work / "results"
+        eventually(lambda: len(list(results.glob("*/*.json"))) >= after, 120)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
