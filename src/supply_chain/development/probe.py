@@ -67,6 +67,10 @@ AT_ONCE = 3
 COMMAND_TIMEOUT = 60
 """Seconds that a base's check command may take."""
 
+LATE_OUTPUT = 10
+"""Number of times, 0.2 s apart, that the output of tests that succeeded is read again while it is empty. A busy engine
+reports the end of a container before it has the output.
+"""
 LOG_LINES = 10
 SEARCHED = 64 * 1024
 """Number of characters at the end of a stream that are searched for secrets."""
@@ -226,6 +230,8 @@ class _Command:
             end = wait_until_ended(engine, container, self.timeout, wait)
             engine.signal(container, "SIGKILL")
             seconds, logs = time.monotonic() - clock, engine.logs(container)
+            if self.check is Check.TESTS and end.over and end.exit_code == 0:
+                logs = _await_output(engine, container, logs, wait)
             report = self._report(engine, container) if end.over else None
         found = Findings(
             details={
@@ -273,6 +279,16 @@ class _Command:
             environment=self.manifest.runtime.environment,
             command=self.command,
         )
+
+
+def _await_output(engine: Engine, container: str, logs: Logs, wait: Wait) -> Logs:
+    """Return the output of an ended container; read it again while it is empty."""
+    for _ in range(LATE_OUTPUT):
+        if logs.stdout or logs.stderr:
+            break
+        wait(0.2)
+        logs = engine.logs(container)
+    return logs
 
 
 def _add_test_findings(found: Findings, command: str, seconds: float, tested: Tested) -> None:

@@ -259,6 +259,28 @@ def test_tests_warn_if_none_ran_despite_exit_status_0():
     assert nothing.details["output"] == ["Ran 0 tests in 0.0s", "", "OK"]
 
 
+@dataclass
+class Busy(MemoryEngine):
+    """An engine that has the output of a container only some time after its end."""
+
+    late: int = 3
+
+    def logs(self, container):
+        self.late -= 1
+        return Logs("", "") if self.late >= 0 else super().logs(container)
+
+
+def test_output_that_the_engine_has_late_is_read():
+    """Tests that ran must not pass for tests that printed nothing, because the engine is busy."""
+    engine, waits = Busy(), list[float]()
+    engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
+
+    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=waits.append)
+
+    assert result.outcome is Outcome.PASSED
+    assert waits.count(0.2) == 3
+
+
 def test_failed_tests_report_exit_status():
     """The reason is the status, although no test ran."""
     assert of_tests("", status=5).failed == ("`python3 -m unittest` failed: it ended with status 5.",)
