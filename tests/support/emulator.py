@@ -208,13 +208,20 @@ def at(repository: str) -> str:
     return f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{repository}"
 
 
-@pytest.fixture
-def emulator(python: Path, crane: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    started = Emulator(python, crane, tmp_path, disk=getattr(request, "param", 0.0))
+@contextlib.contextmanager
+def running(python: Path, crane: str, directory: Path, disk: float = 0.0) -> Iterator[Emulator]:
+    """Start an emulator, and end it after the block if a test has not."""
+    started = Emulator(python, crane, directory, disk=disk)
     started.start()
     yield started
     if started.process and started.process.poll() is None:
         started.end()
+
+
+@pytest.fixture
+def emulator(python: Path, crane: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    with running(python, crane, tmp_path, getattr(request, "param", 0.0)) as started:
+        yield started
     print((tmp_path / "log").read_text())  # pytest shows it with a failed test
 
 

@@ -13,7 +13,8 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.container import ENVIRONMENT
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
-from tests.integration.containers.images import Declared, Image, archive
+from tests.integration.containers.images import Declared, Image
+from tests.support.layered import layered
 from tests.support.place import free_port
 
 PROXY = "cscm-test/proxy:trixie"
@@ -55,7 +56,7 @@ def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPath
             "Healthcheck": health,
             "Labels": {"revision": revision, "test": uuid4().hex},
         }
-        digest = archive(path, rootfs, config)
+        digest = layered(path, [rootfs], config)
         assert engine.load(path).digest == digest
         made.add(digest)
         return digest

@@ -11,7 +11,7 @@ from docker.errors import ImageNotFound
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.model.image import Digest
 from tests.contract.engine import MARK, EngineContract, Harness
-from tests.integration.containers.images import archive
+from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 
@@ -25,7 +25,7 @@ class TestDockerEngine(EngineContract):
 
         def image(*names: str) -> Digest:
             config = {"Entrypoint": ["/subject"], "Cmd": ["hang"], "Env": ["GREETING=hello"]}
-            digest = archive(tmp_path / "load.tar", rootfs, {**config, "Labels": {"test": uuid4().hex}})
+            digest = layered(tmp_path / "load.tar", [rootfs], {**config, "Labels": {"test": uuid4().hex}})
             engine.load(tmp_path / "load.tar")
             made.append(digest)
             for name in names:

@@ -24,7 +24,8 @@ from supply_chain.errors import (
     SupplyChainError,
 )
 from supply_chain.model.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
-from tests.integration.containers.images import Image, archive
+from tests.integration.containers.images import Image
+from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 
@@ -154,7 +155,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
 def registry(rootfs: bytes, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The registry's host and the digest of the image in it."""
     path = tmp_path / "image.tar"
-    digest = archive(path, rootfs, {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}})
+    digest = layered(path, [rootfs], {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}})
     with tarfile.open(path) as tar:
         files = [tar.extractfile(member) for member in tar.getmembers() if member.name.startswith("blobs/")]
         contents = [file.read() for file in files if file]

@@ -26,6 +26,7 @@ from tests.support.emulator import (
     document,
     put_blob,
     put_manifest,
+    running,
     sha,
 )
 
@@ -34,10 +35,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def shared(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    started = Emulator(python, crane, tmp_path_factory.mktemp("authorise"))
-    started.start()
-    yield started
-    started.end()
+    with running(python, crane, tmp_path_factory.mktemp("authorise")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.model.image import ImageRef
 from tests.contract import kms, queue, registry
 from tests.support.content import Content
-from tests.support.emulator import Emulator, allow
+from tests.support.emulator import Emulator, allow, running
 
 pytestmark = pytest.mark.real
 
@@ -25,22 +25,20 @@ HIDDEN = 3
 
 
 @pytest.fixture(scope="module")
-def running(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def shared(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulator for all tests of this module."""
-    started = Emulator(python, crane, tmp_path_factory.mktemp("contracts"))
-    started.start()
-    yield started
-    started.end()
+    with running(python, crane, tmp_path_factory.mktemp("contracts")) as started:
+        yield started
 
 
 class TestRegistry(registry.RegistryContract):
     @pytest.fixture
-    def harness(self, running: Emulator) -> registry.Harness:
+    def harness(self, shared: Emulator) -> registry.Harness:
         names = [f"{uuid4().hex[:8]}/{each}" for each in ("app", "other")]
         for name in names:
-            running.repository(name)
-        password = running.login()
-        client = Registry(RegistryHttp(running.host, lambda: ("AWS", password), insecure=True))
+            shared.repository(name)
+        password = shared.login()
+        client = Registry(RegistryHttp(shared.host, lambda: ("AWS", password), insecure=True))
 
         def put(repository: str, content: Content, *tags: str) -> ImageRef:
             for blob in content.blobs:
@@ -55,9 +53,9 @@ class TestRegistry(registry.RegistryContract):
 
 class TestKms(kms.KmsContract):
     @pytest.fixture
-    def harness(self, running: Emulator) -> kms.Harness:
-        client = running.client("kms")
-        nobody = running.role(f"nobody-{uuid4().hex[:8]}", allow("*", "sts:GetCallerIdentity"))
+    def harness(self, shared: Emulator) -> kms.Harness:
+        client = shared.client("kms")
+        nobody = shared.role(f"nobody-{uuid4().hex[:8]}", allow("*", "sts:GetCallerIdentity"))
 
         def create(rotated: bool) -> tuple[str, str]:
             key, alias = client.create_key()["KeyMetadata"], f"alias/test-{uuid4().hex[:8]}"
@@ -66,14 +64,14 @@ class TestKms(kms.KmsContract):
                 client.enable_key_rotation(KeyId=key["KeyId"])
             return key["Arn"], alias
 
-        denied = Kms(running.client("kms", **nobody))
+        denied = Kms(shared.client("kms", **nobody))
         return kms.Harness(Kms(client), create, lambda arn: client.disable_key(KeyId=arn), denied)
 
 
 class TestQueue(queue.QueueContract):
     @pytest.fixture
-    def harness(self, running: Emulator) -> Iterator[queue.Harness]:
-        client = running.client("sqs")
+    def harness(self, shared: Emulator) -> Iterator[queue.Harness]:
+        client = shared.client("sqs")
         attributes = {"VisibilityTimeout": str(HIDDEN)}
         url = client.create_queue(QueueName=f"test-{uuid4().hex[:8]}", Attributes=attributes)["QueueUrl"]
         yield queue.Harness(SqsQueue(client, url, wait=1), lambda: sleep(HIDDEN + 0.5))
