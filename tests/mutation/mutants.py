@@ -37,22 +37,25 @@ class Mutant:
     name: Name
     text: str
     lines: frozenset[int] = frozenset()
-    """Lines of the module's statement that is changed; of a statement with a body, those before it."""
+    """Lines of the statement that is changed, as `_statements` gives them."""
 
 
 def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
     """Every mutant of a module that is another program than the module, each once."""
     original = (root / file).read_text()
-    existing, names = {ast.dump(ast.parse(original))}, set[Name]()
-    for function, text in _changed(original):
+    tree = ast.parse(original)
+    existing, names, statements = {ast.dump(tree)}, set[Name](), _statements(tree)
+    for node, text in _changed(original):
         meaning = ast.dump(ast.parse(text))
         if meaning in existing:
             continue
         existing.add(meaning)
         line, becomes = _difference(original, text)
+        function = _function(node)
         nth = next(n for n in range(1, len(names) + 2) if Name(file, function, line, becomes, n) not in names)
         names.add(name := Name(file, function, line, becomes, nth))
-        yield Mutant(name, text, _statement(original, text))
+        lines = min((each for each in statements if node.start_pos[0] in each), key=len, default=())
+        yield Mutant(name, text, frozenset(lines))
 
 
 def drawn(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
@@ -63,14 +66,14 @@ def drawn(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
     return [each for file, own in modules.items() for each in chance.sample(own, min(shares[file], len(own)))]
 
 
-def _changed(original: str) -> Iterator[tuple[str, str]]:
+def _changed(original: str) -> Iterator[tuple[Node, str]]:
     nodes = tuple(ast_nodes(get_ast(original)))
     for operator in operators():
         places = (node for node in nodes for _ in operator.mutation_positions(node))
         for occurrence, node in enumerate(places):
             text = mutate_code(original, operator, occurrence)
             assert text is not None, f"{operator} changed nothing"
-            yield _function(node), text
+            yield node, text
 
 
 def _function(node: Node) -> str:
@@ -82,12 +85,9 @@ def _function(node: Node) -> str:
     return ".".join(reversed(names)) or "-"
 
 
-def _statement(before: str, after: str) -> frozenset[int]:
-    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
-    changed = next(first for tag, first, *_ in matcher.get_opcodes() if tag != "equal") + 1
-    statements = [node for node in ast.walk(ast.parse(before)) if isinstance(node, ast.stmt)]
-    spans = [range(node.lineno, _header_end(node) + 1) for node in statements]
-    return frozenset(min((span for span in spans if changed in span), key=len, default=()))
+def _statements(tree: ast.Module) -> list[range]:
+    """The lines of each statement; of a statement with a body, those before it."""
+    return [range(node.lineno, _header_end(node) + 1) for node in ast.walk(tree) if isinstance(node, ast.stmt)]
 
 
 def _header_end(node: ast.stmt) -> int:
