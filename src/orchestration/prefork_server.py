@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supply_chain.adapters.process.command import inherit_environment
@@ -122,6 +122,19 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
     """Become the run; return its status."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     connection.close()
+    become(["prefect.engine"], environment, directory, outputs)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        sys.modules.pop("orchestration.flow_run", None)
+        runpy.run_module("orchestration.flow_run", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return exit_status(ended)
+    return 0
+
+
+def become(words: Sequence[str], environment: Mapping[str, str], directory: str, outputs: Sequence[int]) -> None:
+    """Give this fork what the process that asked for it has: words, environment, directory and both outputs."""
     for number, each in zip((1, 2), outputs, strict=True):
         os.dup2(each, number)
         os.close(each)
@@ -129,15 +142,12 @@ def _run(connection: socket.socket, environment: dict[str, str], directory: str,
     os.environ.update(environment)
     inherit_environment()
     os.chdir(directory)
-    sys.argv = ["prefect.engine"]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    try:
-        sys.modules.pop("orchestration.flow_run", None)
-        runpy.run_module("orchestration.flow_run", run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
+    sys.argv = [*words]
+
+
+def exit_status(ended: SystemExit) -> int:
+    """Return the status with which Python would end a process."""
+    return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
 def _wait_until_ended(connection: socket.socket, run: int) -> int:

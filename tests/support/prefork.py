@@ -118,7 +118,7 @@ def _session(asked: Mapping[str, object], outputs: Sequence[int]) -> int:
     run = os.fork()
     if run == 0:
         os.close(report)
-        return _run(asked, stdout, stderr)
+        return _run(asked, [stdout, stderr])
     for each in (stdout, stderr):
         os.close(each)
     with contextlib.suppress(OSError):  # the one who asked is gone
@@ -129,25 +129,18 @@ def _session(asked: Mapping[str, object], outputs: Sequence[int]) -> int:
     os._exit(0)
 
 
-def _run(asked: Mapping[str, object], stdout: int, stderr: int) -> int:
+def _run(asked: Mapping[str, object], outputs: Sequence[int]) -> int:
     """Become the command; return its status."""
     from cscm.main import main  # noqa: PLC0415 - imported before
-    from supply_chain.adapters.process.command import inherit_environment  # noqa: PLC0415
+    from orchestration.prefork_server import become, exit_status  # noqa: PLC0415
 
     words, environment = asked["words"], asked["environment"]
     assert isinstance(words, list) and isinstance(environment, dict)
-    for number, each in ((1, stdout), (2, stderr)):
-        os.dup2(each, number)
-        os.close(each)
-    os.environ.clear()
-    os.environ.update(environment)
-    inherit_environment()
-    os.chdir(str(asked["directory"]))
-    sys.argv = ["cscm", *words]
+    become(["cscm", *words], environment, str(asked["directory"]), outputs)
     try:
         main(args=words, prog_name="cscm")
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return exit_status(ended)
     return 0
 
 
