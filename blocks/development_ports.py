@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from blocks.host import ContainerHost
-from blocks.tier import Tier
 from blocks.tier_ports import TierPorts
-from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.docker.build_cgroup import running_builds
 from supply_chain.adapters.docker.build_context import build_context
@@ -51,7 +48,7 @@ class DevelopmentPorts(TierPorts):
     @classmethod
     async def aload(cls) -> Self:
         """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
-        tier, workbench = await asyncio.gather(Tier.aload(cls.name.value), Workbench.aload("workbench"))
+        tier, workbench = await cls._load()
         return cls(tier, workbench, await ContainerHost.aload(workbench.build_host))
 
     def build_ports(self, origin: Path) -> BuildPorts:
@@ -123,19 +120,11 @@ class DevelopmentPorts(TierPorts):
             service, tests = manifest, test_name(image)
             in_engine = [
                 (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room, wait=wait)),
-                (
-                    Check.TESTS,
-                    lambda: run_tests(engine, tests, service, now, run, search, room, wait=wait),
-                ),
+                (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room, wait=wait)),
             ]
         else:
             base = manifest
-            in_engine = [
-                (
-                    Check.COMMAND,
-                    lambda: check_command(engine, image, base, now, run, search, room, wait=wait),
-                )
-            ]
+            in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
         tools = in_engine_tools(host, search)
         layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
         in_engine.append(

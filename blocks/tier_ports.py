@@ -37,7 +37,11 @@ class TierPorts:
     @classmethod
     async def aload(cls) -> Self:
         """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
-        return cls(*await asyncio.gather(Tier.aload(cls.name.value), Workbench.aload("workbench")))
+        return cls(*await cls._load())
+
+    @classmethod
+    async def _load(cls) -> tuple[Tier, Workbench]:
+        return await asyncio.gather(Tier.aload(cls.name.value), Workbench.aload("workbench"))
 
     @property
     def repositories(self) -> Ecr:
