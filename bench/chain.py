@@ -39,6 +39,7 @@ from bench.section import write_page
 from blocks import Tier
 from blocks.development_ports import DevelopmentPorts
 from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.vulndb import grype_environment
 from supply_chain.development.dockerfile import image_references
 from supply_chain.model.manifest import Service, read_manifest
 from supply_chain.model.tier import TierName
@@ -183,7 +184,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             "PORT": str(manifest.probe.port),
             "PROBE": manifest.probe.path,
             "TESTS": " ".join(manifest.test.command),
-            **workbench.grype().environment,
+            **grype_environment(Path(workbench.database)),
         }
         for name, tier in tiers.items():
             config = stack.enter_context(tier.ecr.docker_config())

@@ -9,7 +9,6 @@ from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from supply_chain.adapters.registry.client import Registry, parse_manifest
 from supply_chain.adapters.registry.content_cache import ContentCache
-from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import read_base_decisions
 from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.sbom import sbom_in
@@ -19,6 +18,7 @@ from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.tier import TierName
 from supply_chain.policy.reading import Layers
+from supply_chain.vulnerability.scanner import Scanner
 
 MANY = 4096
 """Number of images whose layers are remembered while several things are decided one after the other."""
@@ -33,14 +33,14 @@ class CurationPorts(TierPorts):
         """Return a function that returns an image's layers."""
         return layers_of(self.registry, self.evidence, self.workbench.content_cache)
 
-    def rescan_ports(self, scanner: Grype) -> RescanPorts:
+    def rescan_ports(self, scanner: Scanner) -> RescanPorts:
         """Return the dependencies of a rescan; content that is read by digest is cached for the next one."""
         workbench = self.workbench
         registry = replace(self.registry, memory=workbench.content_cache)
         evidence = replace(self.evidence, referrers=registry, wide=1)
         bases = self.list_base_images()
         return RescanPorts(
-            generator=self.syft,
+            generator=self.sbom_generator,
             scanner=scanner,
             results=workbench.report_cache,
             registry=registry,

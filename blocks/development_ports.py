@@ -142,8 +142,8 @@ class DevelopmentPorts(TierPorts):
         """Return the check of the source's declared dependencies for known vulnerabilities."""
         return Dependencies(
             source=snapshot.context,
-            generator=self.syft,
-            scanner=self.workbench.grype(),
+            generator=self.sbom_generator,
+            scanner=self.workbench.scanner(),
             days=snapshot.manifest.limits.scan_days,
         )
 

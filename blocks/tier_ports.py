@@ -24,6 +24,7 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.tier import BASES, TierName, curated_repository
+from supply_chain.vulnerability.scanner import SbomGenerator
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,8 @@ class TierPorts:
         return Crane(self.workbench.tool("crane"), *self._access)
 
     @property
-    def syft(self) -> Syft:
-        """syft, with the role's credentials for the registry."""
+    def sbom_generator(self) -> SbomGenerator:
+        """The SBOM generator, with the role's credentials for the registry."""
         return Syft(self.workbench.tool("syft"), *self._access, examine=partial(examine_image, self.registry))
 
     @property

@@ -28,6 +28,7 @@ from supply_chain.execution.environment import Environment, read_environment, re
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.vulnerability.findings import Database
+from supply_chain.vulnerability.scanner import Scanner
 
 CHEAPER = {"GOGC": "800", "GOMAXPROCS": "1"}
 """Settings that make a scan cheaper, because other processors run other scans.
@@ -114,7 +115,7 @@ class Workbench(Setting):
         """Return the paths that an ignore file excludes from a build."""
         return self.dockerfile_reader.find_excluded(ignore, paths)
 
-    def grype(self) -> Grype:
+    def scanner(self) -> Scanner:
         """Return the scanner, with this workbench's database and no other."""
         directory = Path(self.database)
         return Grype(
@@ -126,7 +127,7 @@ class Workbench(Setting):
         )
 
     @contextmanager
-    def pinned_grype(self) -> Iterator[Grype]:
+    def pinned_scanner(self) -> Iterator[Scanner]:
         """Yield the scanner with the current database, which does not change until the block ends."""
         with pin_database(self.tool("grype"), Path(self.database)) as held:
             yield Grype(

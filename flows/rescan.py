@@ -60,7 +60,7 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
 async def _set_up(ports: CurationPorts) -> AsyncIterator[RescanPorts]:
     """Yield the dependencies of the run, with the database pinned until the block ends."""
     with ExitStack() as stack:
-        scanner = await in_thread(stack.enter_context, ports.workbench.pinned_grype())
+        scanner = await in_thread(stack.enter_context, ports.workbench.pinned_scanner())
         yield await set_up_step(ports, scanner)
 
 

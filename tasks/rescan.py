@@ -10,13 +10,13 @@ from blocks import Inventory
 from blocks.curation_ports import CurationPorts
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.steps import step
-from supply_chain.adapters.tools.grype import Grype
 from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Fixes, RescanResult, Unjudged
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import list_all_images
 from supply_chain.fleet.rescan import RescanPorts, rescan
 from supply_chain.model.image import ImageRef
+from supply_chain.vulnerability.scanner import Scanner
 
 
 @step("list images")
@@ -29,7 +29,7 @@ def list_all_images_step(ports: CurationPorts, inventory: Inventory) -> tuple[Fl
 
 
 @step("set up", persist_result=False)
-def set_up_step(ports: CurationPorts, scanner: Grype) -> RescanPorts:
+def set_up_step(ports: CurationPorts, scanner: Scanner) -> RescanPorts:
     """Return the dependencies of a rescan, including the bases and the blocks on them."""
     return ports.rescan_ports(scanner)
 

@@ -17,8 +17,10 @@ def scan_step(
     image: EncryptedImage, manifest: Service | Base, ports: CurationPorts, force: bool
 ) -> tuple[ScannedImage, Report]:
     """Scan the image by digest from the registry, and attach SBOM and report to it."""
-    scanner, days = ports.workbench.grype(), manifest.limits.scan_days
-    scanned, report = scan(image, ports.syft, scanner, ports.registry, ports.evidence, now, days=days, force=force)
+    scanner, days = ports.workbench.scanner(), manifest.limits.scan_days
+    scanned, report = scan(
+        image, ports.sbom_generator, scanner, ports.registry, ports.evidence, now, days=days, force=force
+    )
     if scanned.proven:
         return scanned, report
     emit(

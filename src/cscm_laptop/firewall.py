@@ -6,6 +6,7 @@ addresses that the host forwards to, such as a cloud's metadata service. Only ro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -18,6 +19,11 @@ BRIDGE = "docker0"
 COMMENT = ("-m", "comment", "--comment")
 PLACES = ("/usr/sbin", "/sbin", "/usr/bin")
 TIMEOUT = 30.0
+BRIDGED = "other build steps"
+MODULE = "br_netfilter"
+SETTING = "net.bridge.bridge-nf-call-iptables=1"
+BRIDGED_TRAFFIC = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+"""Whether rules of iptables apply to what stays on a bridge; missing where the module is not loaded."""
 ADDRESSES = Path("/proc/net/if_inet6")
 """The machine's IPv6 addresses (Linux, net/ipv6/addrconf.c): address, index, prefix, scope, flags, interface."""
 LINK_LOCAL = "20"
@@ -41,8 +47,9 @@ RULES = (
     # table raw is before address translation, which replaces destinations on loopback or behind a link-local address
     FirewallRule(table="raw", chain="PREROUTING", match=("-d", "169.254.0.0/16"), why="link-local addresses"),
     FirewallRule(table="raw", chain="PREROUTING", match=("-d", "127.0.0.0/8"), why="the host's loopback"),
-    FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "br-+"), why="other networks of the engine"),
-    FirewallRule(table="filter", chain="DOCKER-USER", match=("-o", "BRIDGE"), why="other build steps"),
+    # not in DOCKER-USER: the engine takes the jump to that chain away and sets it again with each network
+    FirewallRule(table="mangle", chain="FORWARD", match=("-o", "br-+"), why="other networks of the engine"),
+    FirewallRule(table="mangle", chain="FORWARD", match=("-o", "BRIDGE"), why=BRIDGED),
 )
 """Rules that drop traffic from build steps; the engine names the bridge of a network `br-` plus the start of its id."""
 
@@ -56,20 +63,45 @@ def has_ipv6(bridge: str = BRIDGE, addresses: Path = ADDRESSES) -> bool:
 
 def find_iptables() -> str | None:
     """Return the path of iptables; look also in directories that are only in an administrator's PATH."""
-    return shutil.which("iptables", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
+    return _find("iptables")
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
+
+
+def is_bridged_traffic_filtered() -> bool:
+    """Return whether rules of iptables apply to traffic between containers on the same bridge."""
+    return BRIDGED_TRAFFIC.exists() and BRIDGED_TRAFFIC.read_text().strip() == "1"
 
 
 def missing_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
-    """Return the owner's rules that are not set; all of them if there is no iptables or this user may not use it."""
-    return [rule for rule in RULES if not run_iptables("-C", rule, owner, bridge)]
+    """Return the owner's rules that are not set or have no effect.
+
+    These are all rules if there is no iptables or this user may not use it.
+    """
+    without_effect = () if is_bridged_traffic_filtered() else (BRIDGED,)
+    return [rule for rule in RULES if rule.why in without_effect or not run_iptables("-C", rule, owner, bridge)]
 
 
 def set_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
-    """Set the owner's rules that are missing; return those that could not be set.
+    """Set the owner's rules that are missing; return those that could not be set or have no effect.
 
     Each supply chain on a machine has its own rules, so that removing those of one leaves those of the others.
     """
-    return [rule for rule in missing_rules(owner, bridge) if not run_iptables("-I", rule, owner, bridge)]
+    _filter_bridged_traffic()
+    for rule in RULES:
+        if not run_iptables("-C", rule, owner, bridge):
+            run_iptables("-I", rule, owner, bridge)
+    return missing_rules(owner, bridge)
+
+
+def _filter_bridged_traffic() -> None:
+    if not BRIDGED_TRAFFIC.exists() and (modprobe := _find("modprobe")):
+        run([modprobe, MODULE], name="modprobe", timeout=TIMEOUT, quiet=True)
+    if BRIDGED_TRAFFIC.exists() and not is_bridged_traffic_filtered():
+        with contextlib.suppress(OSError):  # a container's /proc/sys is read-only
+            BRIDGED_TRAFFIC.write_text("1\n")
 
 
 def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
@@ -81,7 +113,9 @@ def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
 
 def commands(owner: str, bridge: str = BRIDGE) -> str:
     """Return one command line that sets all rules of an owner once, for a user who may use sudo."""
-    return " && ".join(shlex.join(["sudo", "iptables", *_arguments("-I", rule, owner, bridge)]) for rule in RULES)
+    needed = [["modprobe", MODULE], ["sysctl", "-w", SETTING]] if not is_bridged_traffic_filtered() else []
+    rules = [["iptables", *_arguments("-I", rule, owner, bridge)] for rule in RULES]
+    return " && ".join(shlex.join(["sudo", *words]) for words in [*needed, *rules])
 
 
 def _arguments(action: str, rule: FirewallRule, owner: str, bridge: str) -> list[str]:

@@ -23,8 +23,8 @@ from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
 from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database
 from supply_chain.evidence.examination import Examination
-from supply_chain.vulnerability.findings import Database as Facts
 from supply_chain.vulnerability.scanner import Sbom
+from tests.contract import scanner
 from tests.support.access import nowhere
 
 pytestmark = pytest.mark.real
@@ -88,6 +88,35 @@ def debian(directory: Path, version: str, codename: str, *packages: tuple[str, s
     for package in packages:
         (status / package[0]).write_text(PACKAGE.format(*package))
     return f"dir:{directory}"
+
+
+def scanner_of(grype: Tool, directory: Path) -> Grype:
+    """Return the adapter with the database of a directory."""
+    return Grype(
+        tool=grype,
+        environment=grype_environment(directory),
+        database=lambda: read_database(directory).facts,
+        knows=partial(has_distribution, directory),
+        now=lambda: datetime.now(UTC),
+    )
+
+
+@pytest.fixture(scope="module")
+def sboms(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> list[Sbom]:
+    """An SBOM with vulnerable packages and one without."""
+    syft = Syft(toolbox.find("syft"), "none", nowhere, examine=lambda ref: Examination())
+    sboms = []
+    for packages in ("jinja2==2.10\nsalt==3000.1\n", "jinja2==3.1.6\n"):
+        source = tmp_path_factory.mktemp("source")
+        requirements(source, packages)
+        sboms.append(syft.of_directory(source).record)
+    return sboms
+
+
+class TestGrype(scanner.ScannerContract):
+    @pytest.fixture
+    def harness(self, grype: Tool, directory: Path, sboms: list[Sbom]) -> scanner.Harness:
+        return scanner.Harness(scanner_of(grype, directory), *sboms)
 
 
 def test_same_feed_gives_the_same_digest(grype: Tool, directory: Path, tmp_path: Path) -> None:
@@ -313,18 +342,10 @@ def test_report_says_if_the_distribution_is_unknown(
     grype: Tool, directory: Path, sbom: dict[str, Any], release: dict[str, Any] | None, recognised: bool
 ) -> None:
     """A changed os-release must not hide findings without notice."""
-    database = read_database(directory)
-    scanner = Grype(
-        tool=grype,
-        environment=grype_environment(directory),
-        database=lambda: Facts(kind=database.kind, built=database.built, digest=database.digest),
-        knows=lambda distribution: has_distribution(directory, distribution),
-        now=lambda: datetime.now(UTC),
-    )
     distro = {} if release is None else {**sbom["distro"], **release}
     content = json.dumps({**sbom, "distro": distro}).encode()
 
-    report = scanner.scan(Sbom(content, len(sbom["artifacts"]), "syft"))
+    report = scanner_of(grype, directory).scan(Sbom(content, len(sbom["artifacts"]), "syft"))
 
     assert report.distribution is not None
     assert report.distribution.known is recognised, report.distribution

@@ -35,11 +35,12 @@ class Content:
         return {"imageDigest": self.digest}
 
     @classmethod
-    def image(cls, seed: str) -> Self:
-        """Return an image of one layer; each seed gives another image."""
-        tar = io.BytesIO()
+    def image(cls, seed: str, text: str = "") -> Self:
+        """Return an image of one layer with one file, whose path is the seed."""
+        tar, entry = io.BytesIO(), tarfile.TarInfo(seed)
+        entry.size = len(text.encode())
         with tarfile.open(fileobj=tar, mode="w") as archive:
-            archive.addfile(tarfile.TarInfo(seed))
+            archive.addfile(entry, io.BytesIO(text.encode()))
         layer = gzip.compress(tar.getvalue(), mtime=0)
         config = encoded(
             {

@@ -29,7 +29,7 @@ def ports(monkeypatch):
 
 def test_tools_use_registry_of_tier(ports):
     """Another registry would have other images under the same names."""
-    tools = {name: getattr(ports, name) for name in ("cosign", "crane", "syft", "skopeo")}
+    tools = {"cosign": ports.cosign, "crane": ports.crane, "syft": ports.sbom_generator, "skopeo": ports.skopeo}
 
     assert {name: each.tool.name for name, each in tools.items()} == {name: name for name in tools}
     assert {(each.host, each.insecure) for each in tools.values()} == {(REGISTRY, True)}

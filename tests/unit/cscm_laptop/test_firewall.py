@@ -28,6 +28,8 @@ def rules(tmp_path, monkeypatch):
     program.write_text(IPTABLES)
     program.chmod(0o755)
     monkeypatch.setattr(firewall, "find_iptables", lambda: str(program))
+    (tmp_path / "bridged").write_text("1\n")
+    monkeypatch.setattr(firewall, "BRIDGED_TRAFFIC", tmp_path / "bridged")
     return tmp_path / "rules"
 
 
@@ -40,7 +42,7 @@ def test_firewall_rules_are_set_once(rules):
     assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
     assert rules.read_text() == first
     assert "raw PREROUTING -i docker0 -d 169.254.0.0/16 -m comment --comment cscm-test --jump DROP" in first
-    assert "filter DOCKER-USER -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
+    assert "mangle FORWARD -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
 
 
 def test_removed_firewall_rule_is_set_again(rules):
@@ -55,7 +57,7 @@ def test_removed_firewall_rule_is_set_again(rules):
 
 def test_remove_rules_removes_only_own_rules(rules):
     """Rules of others stay."""
-    rules.write_text("filter DOCKER-USER -i docker0 --jump RETURN\n")
+    rules.write_text("mangle FORWARD -i docker0 --jump RETURN\n")
     firewall.set_rules("other")
     others = rules.read_text()
     firewall.set_rules(OWNER)
@@ -73,6 +75,35 @@ def test_set_rules_reports_rules_that_cannot_be_set(rules, monkeypatch):
 
     monkeypatch.setattr(firewall, "find_iptables", lambda: None)
     assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
+
+
+def test_firewall_rule_for_other_build_steps_needs_the_setting_of_the_kernel(rules, monkeypatch, tmp_path):
+    """Where traffic on a bridge skips iptables, the rule is set and has no effect."""
+    setting = tmp_path / "bridged"
+    setting.write_text("0\n")
+    assert firewall.commands(OWNER).startswith(
+        "sudo modprobe br_netfilter && sudo sysctl -w net.bridge.bridge-nf-call-iptables=1 && sudo iptables "
+    )
+    assert firewall.set_rules(OWNER) == []
+    assert setting.read_text() == "1\n"
+    assert firewall.commands(OWNER).startswith("sudo iptables ")
+
+    setting.unlink()
+    monkeypatch.setattr(firewall, "PLACES", ())
+    monkeypatch.setenv("PATH", "")
+    assert [rule.why for rule in firewall.missing_rules(OWNER)] == ["other build steps"]
+    assert [rule.why for rule in firewall.set_rules(OWNER)] == ["other build steps"]
+
+
+def test_module_of_the_setting_is_loaded(rules, monkeypatch, tmp_path):
+    """The setting exists only while the module is loaded."""
+    setting, modprobe = tmp_path / "bridged", tmp_path / "modprobe"
+    setting.unlink()
+    modprobe.write_text(f'#!/bin/bash\n[ "$*" = br_netfilter ] && echo 1 > {setting}\n')
+    modprobe.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    assert firewall.set_rules(OWNER) == []
 
 
 @pytest.mark.parametrize(

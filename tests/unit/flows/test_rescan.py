@@ -57,7 +57,7 @@ def fleet(machine, monkeypatch, make):
     def run(images, found):
         stand_in = RescanStandIn(found, scanner=SimpleNamespace(current=lambda: ("0.1", make.report().database)))
         workbench = SimpleNamespace(
-            pinned_grype=lambda: nullcontext(stand_in.scanner),
+            pinned_scanner=lambda: nullcontext(stand_in.scanner),
             forget_stale=forgotten.append,
             notify="supply-chain-log/operators",
         )

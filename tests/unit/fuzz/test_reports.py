@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.tools.grype import Grype
+from supply_chain.adapters.tools.grype_report import parse_report
 from supply_chain.errors import ScannerFailed
-from supply_chain.vulnerability.findings import Database, Distribution, Report, parse_report
+from supply_chain.vulnerability.findings import Database, Distribution, Report
 from supply_chain.vulnerability.scanner import Sbom
 from tests.support.builders import NOON
 from tests.support.examples import tries

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.grype_report import parse_report
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Database, Distribution, Report, merge_reports, parse_report
+from supply_chain.vulnerability.findings import Database, Distribution, Report, merge_reports
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0

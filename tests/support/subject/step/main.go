@@ -29,19 +29,18 @@ func main() {
 	case "identity": // what a step sees of where it runs
 		name, _ := os.Hostname()
 		os.WriteFile(rest[0], []byte(fmt.Sprint(name, os.Environ())), 0o644)
-	case "dial": // dial FILE WORD ADDRESS…: behind which of them somebody says the word
-		answers := []string{}
-		for _, address := range rest[2:] {
-			connection, err := net.DialTimeout("tcp", address, 2*time.Second)
-			if err != nil {
-				continue
-			}
-			connection.SetDeadline(time.Now().Add(2 * time.Second))
-			said := make([]byte, len(rest[1]))
-			if _, err := io.ReadFull(connection, said); err == nil && string(said) == rest[1] {
+	case "dial": // dial FILE WORD ADDRESS…: behind which of them somebody says the word; one each 10 ms
+		answers, answer := []string{}, make(chan string)
+		for number, address := range rest[2:] {
+			go func(number int, address string) {
+				time.Sleep(time.Duration(number) * 10 * time.Millisecond)
+				answer <- dial(address, rest[1])
+			}(number, address)
+		}
+		for range rest[2:] {
+			if address := <-answer; address != "" {
 				answers = append(answers, address)
 			}
-			connection.Close()
 		}
 		os.WriteFile(rest[0], []byte(strings.Join(answers, " ")), 0o644)
 	case "listen": // listen ADDRESS WORD: say the word to whoever connects
@@ -118,4 +117,19 @@ func main() {
 		for number := 0; ; number++ {
 		}
 	}
+}
+
+// dial returns the address if somebody says the word there, and nothing otherwise.
+func dial(address, word string) string {
+	connection, err := net.DialTimeout("tcp", address, 2*time.Second)
+	if err != nil {
+		return ""
+	}
+	defer connection.Close()
+	connection.SetDeadline(time.Now().Add(2 * time.Second))
+	said := make([]byte, len(word))
+	if _, err := io.ReadFull(connection, said); err != nil || string(said) != word {
+		return ""
+	}
+	return address
 }

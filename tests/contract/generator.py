@@ -1,0 +1,55 @@
+"""The contract of the port `SbomGenerator`, for the generator in memory and syft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import ScannerFailed
+from supply_chain.model.image import ImageRef
+from supply_chain.vulnerability.scanner import SbomGenerator, Sboms
+
+
+@dataclass(frozen=True)
+class Harness:
+    """A generator, an image and a source directory that have the package `jinja2`, and an image that does not exist."""
+
+    generator: SbomGenerator
+    image: ImageRef
+    directory: Path
+    missing: ImageRef
+
+
+class GeneratorContract:
+    """The tests. A subclass has a fixture `harness`."""
+
+    @pytest.fixture(params=["image", "directory"])
+    def generate(self, harness: Harness, request: pytest.FixtureRequest) -> Callable[[], Sboms]:
+        """A function that returns the SBOMs of the image, or of the directory."""
+        if request.param == "image":
+            return lambda: harness.generator.of_image(harness.image)
+        return lambda: harness.generator.of_directory(harness.directory)
+
+    def test_sbom_lists_the_package_and_names_its_tool(self, harness: Harness, generate: Callable[[], Sboms]) -> None:
+        """The number of packages is that of the content."""
+        record = generate().record
+        names = [each["name"] for each in json.loads(record.content)["artifacts"]]
+
+        assert "jinja2" in names
+        assert (record.packages, record.tool) == (len(names), harness.generator.generator)
+
+    def test_each_format_is_what_it_is_called(self, generate: Callable[[], Sboms]) -> None:
+        """Other tools read the two standard ones."""
+        sboms = generate()
+
+        assert json.loads(sboms.cyclonedx)["bomFormat"] == "CycloneDX"
+        assert json.loads(sboms.spdx)["spdxVersion"].startswith("SPDX-")
+
+    def test_image_that_does_not_exist_has_no_sbom(self, harness: Harness) -> None:
+        """An empty one would hide all packages."""
+        with pytest.raises(ScannerFailed):
+            harness.generator.of_image(harness.missing)
