@@ -49,6 +49,7 @@ class CurationPorts(TierPorts):
             layers=layers_of(registry, evidence, workbench.content_cache),
             bases=bases,
             base_decisions=read_base_decisions(bases, evidence),
+            policy=workbench.policies().release,
             production=frozenset(place.name for place in workbench.environments() if place.production),
             now=now,
         )

@@ -28,6 +28,7 @@ class ExecutionPorts(TierPorts):
             bases=self.list_base_images,
             repositories=self.repositories,
             evidence=self.evidence,
+            policy=self.workbench.policies().deploy,
             now=now,
             wait=cancellation().wait,
             to_its_end=defer_cancellation,

@@ -26,7 +26,10 @@ from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
+from supply_chain.policy.loading import DIRECTORY as POLICIES
+from supply_chain.policy.loading import read_policies
 from supply_chain.policy.names import Holder, NameRegister, read_register
+from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Scanner
 
@@ -175,6 +178,11 @@ class Workbench(Setting):
     def rules(self, name: str) -> Rules:
         """Return the lifecycle's rules with this name, after checking that they do what their tests expect."""
         return read_rules(Path(self.project) / "deployments/lifecycle", name)
+
+    def policies(self) -> Policies:
+        """Return the policies of the gates, after checking that their rules do what their tests expect."""
+        names = tuple(each.name for each in self.environments())
+        return read_policies(Path(self.project) / POLICIES, names)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

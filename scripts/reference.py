@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 import blocks
 import tasks
 from cscm.main import main
+from cscm.policy import CheckedPolicy
 from cscm.running import EXIT
 from cscm_laptop.doctor import Check as DoctorCheck
 from cscm_laptop.laptop import Part
@@ -51,13 +52,14 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
+from supply_chain.model.documents import read_document
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
 from supply_chain.model.manifest import FILE, MANIFEST, Probe
-from supply_chain.model.tier import Gate
-from supply_chain.policy import rules as policy_rules
+from supply_chain.policy.documents import PLACEHOLDER, PolicyDocument, Severity
+from supply_chain.policy.explanation import GateExplanation
+from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.policies import POLICIES
 from supply_chain.promotion.bridge import Message
 from supply_chain.vulnerability.findings import Report
 
@@ -89,8 +91,6 @@ def errors_page() -> str:
             "",
             "## Refusals",
             "",
-            "Each rule is followed by its codes. A rule with one code says itself what happened.",
-            "",
             *_refusals(),
             "## Checks",
             "",
@@ -119,28 +119,26 @@ def _errors() -> Iterator[str]:
         yield f"- `{error.code}`: {cause} **{' '.join(remedy.split())}**"
 
 
-def _rules() -> dict[tuple[Gate, ...], list[str]]:
-    """Return the names of the rules by the gates that apply them."""
-    found: dict[tuple[Gate, ...], list[str]] = {}
-    names = dict.fromkeys(rule.__name__ for policy in POLICIES.values() for rule in policy.rules)
-    for name in names:
-        gates = (gate for gate, policy in POLICIES.items() if any(rule.__name__ == name for rule in policy.rules))
-        found.setdefault(tuple(gates), []).append(name)
-    return found
-
-
 def _refusals() -> Iterator[str]:
-    """Yield the rules, by gate, and the reasons of each."""
-    source = Source(policy_rules, "Reason")
-    for gates, names in _rules().items():
-        yield f"### Gates: {', '.join(gates)}\n"
-        for name in names:
-            reasons = list(source.given(name, {}))
-            yield f"{' '.join(getattr(policy_rules, name).__doc__.split())}\n"
-            for each in reasons:
-                fact = "" if len(reasons) == 1 or re.fullmatch(r"\*\w+\*", each.fact) else f"{each.fact}. "
-                yield f"- {_codes(each)}: {fact}**{each.remedy[:1].upper()}{each.remedy[1:]}.**"
-            yield ""
+    """Yield the rules that refuse, by policy, with the codes of each."""
+    documents = [read_document(file, PolicyDocument) for file in sorted((DOCS.parent / POLICIES).glob("*.yaml"))]
+    for document in documents:
+        yield f"### {', '.join(document.gates)}: {document.name}\n"
+        for rule in document.rules:
+            if rule.severity is Severity.DENY:
+                codes = ", ".join(f"`{each.id}`" for each in rule.expand())
+                yield f"- {codes}: {_in_words(rule.title)}{_remedy(rule.remedy)}"
+        yield ""
+
+
+def _in_words(text: str) -> str:
+    """Return a text with the names of a matrix and the facts in italics."""
+    return re.sub(FACT, r"*\1*", PLACEHOLDER.sub(r"*\1*", text).replace("`*", "*").replace("*`", "*"))
+
+
+def _remedy(text: str) -> str:
+    """Return a remedy in bold; nothing if it is a fact of the image."""
+    return "" if text.startswith(("{", "$")) else f" **{text[:1].upper()}{_in_words(text[1:])}.**"
 
 
 def _deviations() -> Iterator[str]:
@@ -158,6 +156,8 @@ def _codes(given: Given) -> str:
     return ", ".join(f"`{code}`" for code in given.codes)
 
 
+FACT = r"\{[\w.]*?(\w+)\}"
+"""A fact in a message of a rule."""
 VALUES = "A key without a type is text. `[]` is a list, `?` means that the value can be `null`."
 WRITTEN = f"{VALUES} Brackets have the default, unless it is null, false or empty."
 """The notation of keys on all pages."""
@@ -268,6 +268,8 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "lifecycle apply": [Applied],
     "rescan": [RescanReport],
     "bases": [ImageRef, Refused],
+    "policy check": [CheckedPolicy],
+    "policy explain": [GateExplanation],
     "status": [Part],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
@@ -282,6 +284,7 @@ LISTS = (
     "explain",
     "inventory",
     "bases",
+    "policy check",
     "status",
     "doctor",
     "events dead",

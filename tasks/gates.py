@@ -13,11 +13,9 @@ from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
-from supply_chain.policy.gate import F
-from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import DEPLOY, INTAKE, RELEASE
+from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Refused
+from supply_chain.policy.policies import F
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
-from supply_chain.policy.rules import IMAGE_BLOCKED
 from supply_chain.policy.verdict import decide
 
 
@@ -32,7 +30,8 @@ def intake_gate_step(ref: ImageRef, ports: CurationPorts) -> tuple[Admitted[Inta
             f"{ref} is {status.value.lower()} and cannot be copied.\n"
             "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
         )
-    return _emit(decide(facts, INTAKE, ports.repositories, ports.evidence, now()), facts)
+    policy = ports.workbench.policies().intake
+    return _emit(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("release gate")
@@ -42,7 +41,8 @@ def release_gate_step(
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
     ref, bases = image.encrypted.stored.ref, ports.list_base_images()
     facts = read_release_facts(ref, ports.evidence, ports.layers(), bases)
-    return _emit(decide(facts, RELEASE, ports.repositories, ports.evidence, now()), facts)
+    policy = ports.workbench.policies().release
+    return _emit(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("deploy gate")
@@ -52,8 +52,9 @@ def deploy_gate_step(
     """Decide the deploy gate: signature, verdicts and evidence of both earlier tiers, environment and approval."""
     ports.repositories.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
     requirements = environment.requirements(ports.workbench.environment)
-    facts = read_deploy_facts(ref, requirements, ports.evidence, now(), bases=ports.list_base_images())
-    return _emit(decide(facts, DEPLOY, ports.repositories, ports.evidence, now()), facts)
+    facts = read_deploy_facts(ref, requirements, ports.evidence, bases=ports.list_base_images())
+    policy = ports.workbench.policies().deploy
+    return _emit(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:

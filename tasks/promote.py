@@ -117,4 +117,5 @@ def _view(ports: TierPorts, only: str | None = None) -> View:
         ports.evidence,
         ports.workbench.environment,
         lambda application, environment: running().get((application, environment)),
+        ports.workbench.policies().deploy.environment_rules,
     )

@@ -12,7 +12,8 @@ from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.image import Candidate, CuratedImage
-from supply_chain.reports import applied_lines, observation_lines, plan_lines, rescan_message
+from supply_chain.policy.explanation import GateExplanation
+from supply_chain.reports import applied_lines, observation_lines, plan_lines, policy_explanation_lines, rescan_message
 
 
 @singledispatch
@@ -44,6 +45,7 @@ def _render_reference(image: Candidate | CuratedImage) -> str:
 
 
 render.register(Observation, observation_lines)
+render.register(GateExplanation, policy_explanation_lines)
 render.register(Plan, plan_lines)
 render.register(Applied, applied_lines)
 render.register(RescanReport, rescan_message)

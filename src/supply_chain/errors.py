@@ -193,6 +193,24 @@ class DatabaseOutdated(SupplyChainError):
     code = "scanner.database-outdated"
 
 
+class PolicyInvalid(SupplyChainError):
+    """A policy cannot be used: an expression does not fit the facts, or a rule's own test gives another result.
+
+    Correct the rule that the message names, and run `cscm policy check`. No gate decides with such a policy.
+    """
+
+    code = "policy.invalid"
+
+
+class RuleNotEvaluated(SupplyChainError):
+    """A rule cannot be evaluated for this image, so that nobody knows whether it holds. Nothing was admitted.
+
+    Correct the rule's expression, or the evidence that the fact is read from.
+    """
+
+    code = "policy.not-evaluated"
+
+
 class EvidenceInvalid(SupplyChainError):
     """Evidence exists but cannot be read or verified.
 

@@ -115,7 +115,7 @@ def laptop(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lap
         made.cscm("up")
         yield made
     finally:
-        made.cscm("down")
+        made.cscm("reset", "--yes")
 
 
 def may(call: Callable[..., Any], **arguments: Any) -> bool:
@@ -139,17 +139,15 @@ def test_doctor_reports_no_problem_after_up(laptop: Laptop) -> None:
     }
 
 
-def test_second_up_starts_nothing_and_takes_under_4_seconds(laptop: Laptop) -> None:
+def test_second_up_starts_and_registers_nothing(laptop: Laptop) -> None:
     """Running parts are reused, and nothing is registered again."""
     laptop.cscm("up")
-    before, started = laptop.pids(), time.monotonic()
+    before = laptop.pids()
     done = laptop.cscm("up")
-    seconds = time.monotonic() - started
 
     assert laptop.pids() == before
     assert "starting" not in done.stdout
     assert "registering" not in done.stdout
-    assert seconds < 4  # about one second on an idle machine
 
 
 def test_secret_files_are_readable_by_the_user_only(laptop: Laptop) -> None:

@@ -22,8 +22,8 @@ from supply_chain.policy.facts import (
     IntakeFacts,
     ReleaseFacts,
 )
-from supply_chain.policy.gate import F, Policy, Rule
-from supply_chain.policy.outcome import Admitted, Reason
+from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.policies import F, GatePolicy
 from tests.support import builders
 from tests.support.builders import DIGEST, NOON, built, check, report
 
@@ -86,7 +86,6 @@ def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> Depl
         environment=requirements(),
         approval=None,
         soak=None,
-        now=NOON,
     )
     return replace(good, **changes)
 
@@ -129,20 +128,6 @@ def verdicts(**results: bool) -> dict[Gate, Summary]:
     }
 
 
-def admitted(facts: F, policy: Policy[F]) -> Admitted[F]:
+def admitted(facts: F, policy: GatePolicy[F]) -> Admitted[F]:
     """Return the admission of these facts by this policy, whatever its rules say."""
     return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=())
-
-
-def policy(gate: Gate, *rules: Rule[F]) -> Policy[F]:
-    """Return a policy with these rules and without notes."""
-    return Policy(gate, rules, ())
-
-
-def rule(*reasons: Reason) -> Rule[Any]:
-    """Return a rule that always gives these reasons."""
-
-    def always(_: object) -> tuple[Reason, ...]:
-        return reasons
-
-    return always

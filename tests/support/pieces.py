@@ -26,9 +26,10 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import POLICIES
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
+from tests.support.builders import NOON
 from tests.support.facts import requirements
+from tests.support.policies import POLICIES
 from tests.support.world import World
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
@@ -125,7 +126,7 @@ class Judged(Pieces):
             return read_intake_facts(OFFERED, store, (), None)
         if gate is Gate.RELEASE:
             return read_release_facts(CURATED, store, layers, self.bases)
-        return read_deploy_facts(CURATED, requirements(), store, self.make.noon, bases=self.bases)
+        return read_deploy_facts(CURATED, requirements(), store, bases=self.bases)
 
     def release(self, base: ImageRef, *packages: str) -> None:
         """Sign a base as curation, with an SBOM of these packages."""
@@ -133,7 +134,7 @@ class Judged(Pieces):
         self.attach(base, CURATION, SBOM, self.make.sbom(self.world.registry, base, *packages))
 
     def judged(self, gate: Gate) -> Admitted[Any] | Refused:
-        return evaluate(self.facts(gate), POLICIES[gate])
+        return evaluate(self.facts(gate), POLICIES.at(gate), NOON)
 
 
 def names(gate: Gate) -> list[str]:

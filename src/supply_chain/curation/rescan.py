@@ -28,9 +28,10 @@ from supply_chain.evidence.summary import Summary, verdicts
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers, find_all_bases, find_bases_in_layers, read_release_facts
 from supply_chain.policy.verdict import is_conclusion, record, record_refusal
 from supply_chain.vulnerability.findings import Report
@@ -227,6 +228,7 @@ def conclude(
     layers: Layers,
     bases: Sequence[ImageRef],
     base_decisions: BaseDecisions,
+    policy: GatePolicy[ReleaseFacts],
     now: Callable[[], datetime],
 ) -> Conclusion:
     """Sign what is new about an image, and judge the image again if its last verdict is out of date.
@@ -244,12 +246,15 @@ def conclude(
     if (
         image.last.verdict
         and not signed
-        and _is_up_to_date(image.last.verdict, image, _find_base_decisions(image, base_decisions, layers, evidence))
+        and not policy.depends_on_time
+        and _is_up_to_date(
+            image.last.verdict, image, policy, _find_base_decisions(image, base_decisions, layers, evidence)
+        )
     ):
         reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
         facts = read_release_facts(image.ref, evidence, layers, bases)
-        verdict = evaluate(facts, RELEASE)
+        verdict = evaluate(facts, policy, now())
         if isinstance(verdict, Refused):
             reasons, given = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
         else:
@@ -280,7 +285,10 @@ def _find_base_decisions(
 
 
 def _is_up_to_date(
-    verdict: SignedValue[Summary], image: ImageEvidence, of_bases: Collection[frozenset[Digest] | None]
+    verdict: SignedValue[Summary],
+    image: ImageEvidence,
+    policy: GatePolicy[ReleaseFacts],
+    of_bases: Collection[frozenset[Digest] | None],
 ) -> bool:
     """Return whether a verdict is up to date.
 
@@ -289,7 +297,7 @@ def _is_up_to_date(
     """
     inputs = _inputs(verdict)
     return (
-        verdict.value.policy.digest == digest_set(RELEASE.digest)
+        verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))
     )

@@ -36,6 +36,7 @@ class Grounds(Foreign):
     reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
     notes: tuple[str, ...]
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
+    policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
 
 
 class Summary(Predicate):
@@ -77,6 +78,7 @@ def summary(
     inputs: Sequence[VerifiedStatement],
     now: datetime,
     environment: str = "",
+    policies: Sequence[str] = (),
 ) -> Summary:
     """Return a verdict: FAILED if there are reasons, otherwise PASSED.
 
@@ -92,7 +94,12 @@ def summary(
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=(FAILED,) if reasons else tuple(levels),
         slsa_version=SLSA_VERSION,
-        cscm=Grounds(reasons=tuple(dict(reason) for reason in reasons), notes=tuple(notes), environment=environment),
+        cscm=Grounds(
+            reasons=tuple(dict(reason) for reason in reasons),
+            notes=tuple(notes),
+            environment=environment,
+            policies=tuple(policies),
+        ),
     )
 
 

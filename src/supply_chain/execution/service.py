@@ -21,7 +21,7 @@ from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import DEPLOY
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.verdict import execution_place
 from supply_chain.policy.verdict import record as record_verdict
@@ -47,6 +47,7 @@ class DeployPorts:
     """Returns the images of all curated bases, as the gate reads them."""
     repositories: Repositories
     evidence: EvidenceStore
+    policy: GatePolicy[DeployFacts]
     now: Callable[[], datetime]
     wait: Wait
     to_its_end: Callable[[], AbstractContextManager[object]]
@@ -99,8 +100,8 @@ def _judge_again(facts: DeployFacts, proxy: Digest, ports: DeployPorts) -> None:
     """
     ports.released(f"{PROXY}@{proxy}")
     ref = facts.ref
-    current = read_deploy_facts(ref, facts.environment, ports.evidence, ports.now(), bases=ports.bases())
-    verdict = evaluate(current, DEPLOY)
+    current = read_deploy_facts(ref, facts.environment, ports.evidence, bases=ports.bases())
+    verdict = evaluate(current, ports.policy, ports.now())
     if isinstance(verdict, Refused):
         record_verdict(verdict, current, ports.evidence, ports.now())
         why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)

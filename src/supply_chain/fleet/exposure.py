@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import AwareDatetime, Field
@@ -13,9 +14,8 @@ from supply_chain.fleet.packages import list_package_names, normalize_name, norm
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.manifest import Limits
 from supply_chain.model.package_url import parse_package_url
-from supply_chain.policy.rules import exceeded
 from supply_chain.text import pluralize
-from supply_chain.vulnerability.findings import Database, Finding, Report
+from supply_chain.vulnerability.findings import Database, Finding, Report, Severity
 
 FindingKey = tuple[str, str, str, str]
 """Vulnerability, package, package type and version: two findings with the same key are the same finding."""
@@ -133,6 +133,13 @@ def compare_reports(before: Report | None, after: Report) -> tuple[tuple[Finding
     worse = tuple(f for key, f in new.items() if key not in old or f.weight < old[key].weight)
     better = tuple(f for key, f in old.items() if key not in new or new[key].weight > f.weight)
     return worse, better
+
+
+def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
+    """Return the severities with more findings than the owner accepts."""
+    found = Counter(finding.severity for finding in report.findings)
+    accepted = {severity: getattr(limits, severity.value) for severity in found}
+    return frozenset(severity for severity, limit in accepted.items() if limit is not None and found[severity] > limit)
 
 
 def find_due(report: Report, limits: Limits) -> tuple[Finding, ...]:

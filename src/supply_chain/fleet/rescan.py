@@ -28,6 +28,8 @@ from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.where import find_invalid_names, require_package_names
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
+from supply_chain.policy.facts import ReleaseFacts
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, match, processors
@@ -56,6 +58,7 @@ class RescanPorts:
     bases: Sequence[ImageRef]
     base_decisions: BaseDecisions
     """The statements that blocked or unblocked a base."""
+    policy: GatePolicy[ReleaseFacts]
     production: frozenset[str]
     """The environments that users reach."""
     now: Callable[[], datetime]
@@ -227,7 +230,7 @@ def _conclude_image(
         assert report is not None  # an image without a signed report was in the list for matching
         concluded = conclude(
             evidence, report, ports.evidence, ports.repositories, ports.layers, ports.bases, ports.base_decisions,
-            ports.now,
+            ports.policy, ports.now,
         )  # fmt: skip
     except SupplyChainError as error:
         result: RescanResult | Unjudged = _unjudged(image.ref, error)

@@ -15,7 +15,7 @@ from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.fleet.image import FleetImage, Judgement
 from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
+from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",

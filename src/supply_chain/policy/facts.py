@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
@@ -133,5 +132,3 @@ class DeployFacts(CuratedFacts):
     """The last decision of a person about this image in this environment."""
     soak: Soak | None
     """The longest soak in the environment in which a soak is required; None if none is."""
-    now: datetime
-    """The time of the decision."""

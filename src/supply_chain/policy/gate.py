@@ -1,67 +1,68 @@
-"""The gates: `evaluate` applies every rule of one gate's policy to its facts and collects every reason to refuse."""
+"""The gates: `evaluate` applies every policy that selects an image, and collects every reason to refuse it."""
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
-from supply_chain.model.image import Digest, digest_of
-from supply_chain.model.tier import Gate
-from supply_chain.policy.facts import ImageFacts
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.errors import PolicyInvalid
+from supply_chain.policy.documents import Severity
+from supply_chain.policy.expressions import Values, language, to_value
+from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.facts import IntakeFacts
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult
+from supply_chain.policy.policies import F, GatePolicy, Rule
 
-F = TypeVar("F", bound=ImageFacts)
-
-Rule = Callable[[F], Iterable[Reason]]
-"""Yields a reason to refuse for each fact that violates it."""
-Note = Callable[[F], Iterable[str]]
-"""Yields what an operator should know about an image that is admitted."""
-PACKAGE = Path(__file__).parent
-IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
+NAME_TAKEN = "name.taken"
+"""The rule that development applies before it builds."""
 
 
-@dataclass(frozen=True)
-class Policy(Generic[F]):
-    """The rules of one gate. There is at least one, because a policy without rules admits everything."""
+def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Refused:
+    """Apply every rule to the facts and return the verdict with every reason. Pure.
 
-    gate: Gate
-    rules: tuple[Rule[F], ...]
-    notes: tuple[Note[F], ...]
-    digest: Digest = field(init=False)
-    """A digest of the gate, of the names of rules and notes, and of the source that decides what they answer."""
-
-    def __post_init__(self) -> None:
-        if not self.rules:
-            raise ValueError("a policy without rules admits everything")
-        functions = (*self.rules, *self.notes)
-        content = [self.gate.value, *(each.__name__ for each in functions), *read_sources(functions)]
-        object.__setattr__(self, "digest", digest_of("\n".join(content).encode()))
-
-
-def read_sources(functions: Iterable[Callable[..., object]]) -> Iterator[str]:
-    """Yield the source of this package, of the functions' modules, and of what these import from this project.
-
-    It is read when the policy is made, so that the digest is that of the code which this process runs.
+    Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    yield from (path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py")))
-    for name in sorted({each.__module__ for each in functions}):
-        source = inspect.getsource(sys.modules[name])
-        yield source
-        yield from (inspect.getsource(sys.modules[imported]) for imported in IMPORT.findall(source))
-
-
-def evaluate(facts: F, policy: Policy[F]) -> Admitted[F] | Refused:
-    """Apply every rule of the policy to the facts and return the verdict with every reason. Pure."""
-    reasons = tuple(chain.from_iterable(rule(facts) for rule in policy.rules))
+    results = judge(values_of(facts), policy, now)
+    reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
+    notes = tuple(reason.fact for each in results if each.result is RuleOutcome.WARNED for reason in each.reasons)
     if reasons:
         return Refused(
-            image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=facts.ignored_referrers
+            image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results
         )
-    notes = tuple(chain.from_iterable(note(facts) for note in policy.notes))
-    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes)
+    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
+
+
+def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
+    """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
+    values = Values(language(policy.gate), to_value(image), now)
+    selected = [each for each in policy.policies if each.selects(image)]
+    if not selected:
+        raise PolicyInvalid(
+            f"No policy of the {policy.gate} gate selects {image['application']}.\n"
+            "Write one that does: an image that no policy judges is not admitted."
+        )
+    return tuple(_result(rule, str(each), values, now) for each in selected for rule in each.rules)
+
+
+def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
+    """Return the intake gate's refusal of a name that belongs to another source, before anything is built.
+
+    Return None if no rule of the gate refuses it.
+    """
+    values = Values(language(policy.gate), {"name_conflict": conflict}, now)
+    rules = (rule for rule in policy.rules if rule.id == NAME_TAKEN and rule.severity(now) is Severity.DENY)
+    reasons = tuple(reason for rule in rules for reason in rule.reasons(values) or ())
+    if not reasons:
+        return None
+    return Refused(image=None, application=conflict["name"], gate=policy.gate, policy=policy.digest, reasons=reasons)
+
+
+def _result(rule: Rule, policy: str, values: Values, now: datetime) -> RuleResult:
+    reasons = rule.reasons(values)
+    if reasons is None:
+        return RuleResult(rule=rule.id, policy=policy, result=RuleOutcome.NOT_APPLICABLE)
+    refuses = rule.severity(now) is Severity.DENY
+    result = (RuleOutcome.REFUSED if refuses else RuleOutcome.WARNED) if reasons else RuleOutcome.PASSED
+    return RuleResult(rule=rule.id, policy=policy, result=result, reasons=reasons)

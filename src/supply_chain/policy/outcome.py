@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from pydantic import Field
@@ -15,12 +16,34 @@ from supply_chain.policy.facts import ImageFacts
 F = TypeVar("F", bound=ImageFacts)
 
 
+IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
+"""Codes of the reasons that no longer apply once the block is lifted."""
+
+
 class Reason(Model):
     """A reason for a refusal."""
 
     code: str
     fact: str = Field(description="what broke the rule")
     remedy: str
+
+
+class RuleOutcome(StrEnum):
+    """What a rule says about an image."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+    REFUSED = "refused"
+    NOT_APPLICABLE = "does not apply"
+
+
+class RuleResult(Model):
+    """The result of one rule."""
+
+    rule: str = Field(description="the id of the rule")
+    policy: str = Field(description="name and version of its policy")
+    result: RuleOutcome
+    reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold")
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,8 @@ class Admitted(Generic[F]):
     policy: Digest
     notes: tuple[str, ...]
     """What an operator should know all the same."""
+    results: tuple[RuleResult, ...] = ()
+    """The result of every rule."""
 
     @property
     def provenance(self) -> Provenance:
@@ -51,7 +76,8 @@ class Refused(Model):
     gate: Gate
     policy: Digest
     reasons: tuple[Reason, ...] = Field(min_length=1)
-    notes: tuple[str, ...] = Field(default=(), description="attachments that do not count")
+    notes: tuple[str, ...] = Field(default=(), description="what rules only warn of")
+    results: tuple[RuleResult, ...] = Field(default=(), description="the result of every rule")
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"

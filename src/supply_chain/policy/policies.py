@@ -1,55 +1,242 @@
-"""The policy of each gate: which rules hold there, and what its admissions note."""
+"""Policies that are ready to decide: every expression is checked, every parameter is in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.image import Digest
 from supply_chain.model.tier import Gate
-from supply_chain.policy import notes, rules
-from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
-from supply_chain.policy.gate import Policy
+from supply_chain.policy.documents import PolicyDocument, RuleDocument, Selector, Severity
+from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
+from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
+from supply_chain.policy.outcome import Reason
+from supply_chain.text import truncate_lines
 
-INTAKE = Policy[IntakeFacts](
-    Gate.INTAKE,
-    rules=(
-        rules.image_not_blocked, rules.provenance_signed, rules.application_names_match, rules.name_belongs_to_source,
-        rules.required_checks_present, rules.checks_passed, rules.source_within_limits,
-    ),
-    notes=(
-        notes.uncurated_bases, notes.uncommitted_changes, notes.starter_database_of_source, notes.ignored_referrers,
-        notes.unproven_tests,
-    ),
-)  # fmt: skip
-RELEASE = Policy[ReleaseFacts](
-    Gate.RELEASE,
-    rules=(
-        rules.image_not_blocked, rules.base_images_not_blocked, rules.provenance_signed,
-        rules.application_names_match, rules.sbom_present, rules.base_packages_listed, rules.image_examined,
-        rules.layers_unambiguous, rules.distribution_consistent, rules.distribution_matches_base,
-        rules.single_package_database, rules.archives_accepted, rules.image_scanned, rules.distribution_supported,
-        rules.findings_within_limits, rules.encrypted_at_rest,
-    ),
-    notes=(
-        notes.uncurated_bases, notes.copied_bases, notes.uncommitted_changes, notes.accepted_packages,
-        notes.accepted_content, notes.accepted_distribution, notes.starter_database, notes.ignored_referrers,
-        notes.unproven_tests,
-    ),
-)  # fmt: skip
-DEPLOY = Policy[DeployFacts](
-    Gate.DEPLOY,
-    rules=(
-        rules.image_not_blocked, rules.base_images_not_blocked, rules.provenance_signed,
-        rules.application_names_match, rules.signature_present, rules.earlier_verdicts_passed, rules.sbom_present,
-        rules.image_examined, rules.layers_unambiguous, rules.distribution_consistent, rules.single_package_database,
-        rules.archives_accepted, rules.image_scanned, rules.scan_up_to_date, rules.distribution_supported,
-        rules.findings_within_limits, rules.encrypted_at_rest, rules.environment_declared, rules.tests_reported,
-        rules.soak_completed, rules.approval_given,
-    ),
-    notes=(
-        notes.uncurated_bases, notes.uncommitted_changes, notes.accepted_packages, notes.accepted_content,
-        notes.starter_database, notes.ignored_referrers, notes.unproven_tests,
-    ),
-)  # fmt: skip
-POLICIES: Mapping[Gate, Policy[Any]] = {each.gate: each for each in (INTAKE, RELEASE, DEPLOY)}
-"""Gate → its policy, for what shows policies. A gate uses its own policy, whose type names its facts."""
+F = TypeVar("F", bound=ImageFacts)
+
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approval", "soak"))
+"""Facts of the deploy gate that concern one environment."""
+SHOWN = 10
+"""Number of elements of a list that a message names one by one."""
+TEXTS = ("STRING", "INT", "DOUBLE", "BOOL", "TIMESTAMP", "LIST")
+"""Types that a message can contain."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with expressions in braces."""
+
+    parts: tuple[str | Expression, ...]
+
+    @classmethod
+    def compile(cls, text: str, language: Language) -> Template:
+        """Check the expressions of a text; raise `PolicyInvalid`."""
+        found = PLACEHOLDER.split(text)  # every second part is an expression
+        return cls(tuple(language.compile(each, *TEXTS) if at % 2 else each for at, each in enumerate(found)))
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The expressions in the text."""
+        return tuple(each for each in self.parts if isinstance(each, Expression))
+
+    def render(self, values: Values) -> str:
+        """Return the text about an image; raise `RuleNotEvaluated`."""
+        return "".join(each if isinstance(each, str) else _shown(each.evaluate(values)) for each in self.parts)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, list):
+        return ", ".join(truncate_lines(SHOWN, [_shown(each) for each in value]))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The list of a rule with `for_each`."""
+
+    name: str
+    """The variable that stands for the element."""
+    path: str
+    """The list, as a path from `image`."""
+    holds: Expression
+    """Whether the rule holds for every element: the engine answers that much faster than for one after the other."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A checked rule."""
+
+    document: RuleDocument
+    when: Expression | None
+    loop: Loop | None
+    expression: Expression | None
+    message: Template
+    remedy: Template
+
+    @property
+    def id(self) -> str:
+        """The code of the rule's reasons."""
+        return self.document.id
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The facts that decide whether the rule holds."""
+        deciding = (self.when, self.loop.holds if self.loop else self.expression)
+        return tuple(dict.fromkeys(path for each in deciding if each for path in each.reads))
+
+    def severity(self, now: datetime) -> Severity:
+        """Return what the rule does now: one that is not effective yet only warns."""
+        effective = self.document.effective_on
+        return Severity.WARN if effective is not None and now < effective else self.document.severity
+
+    def reasons(self, values: Values) -> tuple[Reason, ...] | None:
+        """Return why the rule does not hold, empty if it holds, None if it does not apply; raise `RuleNotEvaluated`."""
+        try:
+            if self.when is not None and self.when.evaluate(values) is not True:
+                return None
+            return tuple(self._reasons(values))
+        except RuleNotEvaluated as error:
+            raise RuleNotEvaluated(f"rule {self.id}: {error.args[0]}") from error
+
+    def _reasons(self, values: Values) -> Iterator[Reason]:
+        if self.loop is None:
+            assert self.expression is not None
+            if self.expression.evaluate(values) is not True:
+                yield self._reason(values)
+            return
+        if _holds_for_all(self.loop.holds, values):
+            return
+        broken = False
+        read = [path for each in self._of_element() for path in each.reads]
+        for element in find(values.plain, self.loop.path):
+            one = values.with_element(self.loop.name, element, read)
+            if self.expression is None or self.expression.evaluate(one) is not True:
+                broken = True
+                yield self._reason(one)
+        if not broken:
+            raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
+
+    def _of_element(self) -> Sequence[Expression]:
+        own = (self.expression,) if self.expression else ()
+        return (*own, *self.message.expressions, *self.remedy.expressions)
+
+    def _reason(self, values: Values) -> Reason:
+        return Reason(code=self.id, fact=self.message.render(values), remedy=self.remedy.render(values))
+
+
+def _holds_for_all(holds: Expression, values: Values) -> bool:
+    """Return whether a rule holds for every element; False also if that cannot be evaluated for one of them."""
+    try:
+        return holds.evaluate(values) is True
+    except RuleNotEvaluated:
+        return False  # the element for which it cannot be evaluated is found one by one
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A checked policy, as one gate uses it."""
+
+    document: PolicyDocument
+    rules: tuple[Rule, ...]
+    digest: Digest
+    """The digest of the document."""
+
+    def __str__(self) -> str:
+        return f"{self.document.name} {self.document.version}"
+
+    def selects(self, image: Mapping[str, Any]) -> bool:
+        """Return whether the policy applies to an image; True also if the facts do not tell."""
+        select, build = self.document.select, image.get("build")
+        return (
+            _is_named(select, image["application"])
+            and (build is None or select.classifications is None or build["classification"] in select.classifications)
+            and (build is None or select.kinds is None or build["kind"] in select.kinds)
+            and (select.environments is None or image["environment"]["name"] in select.environments)
+        )
+
+
+@dataclass(frozen=True)
+class GatePolicy(Generic[F]):
+    """All policies of a gate. An image has to pass every one that selects it."""
+
+    gate: Gate
+    policies: tuple[Policy, ...]
+    digest: Digest
+    """The digest of all that decides: the documents, the code that joins the facts, and the engine's version."""
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of all policies."""
+        return tuple(rule for policy in self.policies for rule in policy.rules)
+
+    @property
+    def environment_rules(self) -> frozenset[str]:
+        """The ids of the rules that read facts of one environment: what they refuse there is not refused elsewhere."""
+        local = (each for each in self.rules if any(path.startswith(OF_AN_ENVIRONMENT) for path in each.reads))
+        return frozenset(rule.id for rule in local)
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the same evidence may get another verdict at another time."""
+        return any(NOW in rule.reads or rule.document.effective_on is not None for rule in self.rules)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies of the three gates."""
+
+    intake: GatePolicy[IntakeFacts]
+    release: GatePolicy[ReleaseFacts]
+    deploy: GatePolicy[DeployFacts]
+
+    def at(self, gate: Gate) -> GatePolicy[Any]:
+        """Return the policies of a gate, for what shows policies."""
+        policy: GatePolicy[Any] = getattr(self, gate.value)
+        return policy
+
+
+def _is_named(select: Selector, application: str) -> bool:
+    if select.applications is None:
+        return True
+    return any(
+        application.startswith(each[:-1]) if each.endswith("/*") else application == each
+        for each in select.applications
+    )
+
+
+def compile_rule(document: RuleDocument, language: Language) -> Rule:
+    """Check a rule; raise `PolicyInvalid`."""
+    try:
+        return _compile_rule(document, language)
+    except PolicyInvalid as error:
+        raise PolicyInvalid(f"rule {document.id}: {error.args[0]}") from error
+
+
+def _compile_rule(document: RuleDocument, language: Language) -> Rule:
+    when = language.compile(document.when, "BOOL") if document.when else None
+    loop, inner = None, language
+    if document.for_each is not None:
+        name, _, path = document.for_each.partition(" in ")
+        listed = language.compile(path, "LIST")
+        assert listed.element is not None
+        if name in language.names:
+            raise PolicyInvalid(f"`{name}` is a fact already; give the element another name.")
+        inner = language.with_element(name, listed.element)
+        holds = f"{path}.all({name}, {document.expression})" if document.expression else f"size({path}) == 0"
+        loop = Loop(name, path.removeprefix(f"{IMAGE}."), language.compile(holds, "BOOL"))
+    expression = inner.compile(document.expression, "BOOL") if document.expression else None
+    rule = Rule(
+        document, when, loop, expression, Template.compile(document.message, inner),
+        Template.compile(document.remedy, inner),
+    )  # fmt: skip
+    if not rule.reads or (expression is not None and not expression.reads):
+        raise PolicyInvalid(f"`{document.expression}` reads no fact: its result is the same for every image.")
+    return rule

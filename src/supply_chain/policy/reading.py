@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from itertools import chain, compress
 from typing import TypeVar
@@ -238,7 +237,6 @@ def read_deploy_facts(
     ref: ImageRef,
     environment: EnvironmentRequirements,
     store: EvidenceStore,
-    now: datetime,
     *,
     bases: Sequence[ImageRef],
 ) -> DeployFacts:
@@ -282,7 +280,6 @@ def read_deploy_facts(
         environment=environment,
         approval=_value(last_approval(own, environment.name, ref.digest)),
         soak=_value(longest_soak(own, soak.environment, ref.digest)) if soak else None,
-        now=now,
     )
 
 

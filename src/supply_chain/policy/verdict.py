@@ -15,8 +15,9 @@ from supply_chain.evidence.summary import Summary, last_verdict, summary, verdic
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.facts import DeployFacts, ImageFacts
-from supply_chain.policy.gate import F, Policy, evaluate
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.policies import F, GatePolicy
 
 
 def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
@@ -46,10 +47,10 @@ def execution_place(ref: ImageRef) -> ImageRef:
 
 
 def decide(
-    facts: F, policy: Policy[F], repositories: Repositories, store: EvidenceStore, now: datetime
+    facts: F, policy: GatePolicy[F], repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Admitted[F] | Refused:
     """Evaluate the policy, and record a refusal; the step that follows an admission records the admission."""
-    verdict = evaluate(facts, policy)
+    verdict = evaluate(facts, policy, now)
     if isinstance(verdict, Refused):
         record_refusal(verdict, facts, repositories, store, now)
     return verdict
@@ -91,6 +92,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         inputs=[e for e in facts.evidence if not is_conclusion(e, store.tier)],
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
+        policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
     )
     words = (
         last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()

@@ -13,7 +13,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_released, last_verdict
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import OFFERED, Gate, TierName, curated_repository
-from supply_chain.policy.rules import IMAGE_BLOCKED
+from supply_chain.policy.outcome import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
 from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
 from supply_chain.text import join_lines

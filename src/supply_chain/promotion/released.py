@@ -28,8 +28,8 @@ from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, Gate, TierName
+from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.policy.reading import execution_statements
-from supply_chain.policy.rules import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
 from supply_chain.promotion.soaking import Soaking
 from supply_chain.text import first_line, join_lines
@@ -38,8 +38,6 @@ EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old"}
 """Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
 meanwhile."""
-OF_A_PLACE = ("approval.", "placement.", "soak.", "tests.not-shown")
-"""Prefixes of reasons that concern one environment only: such a refusal does not apply to another environment."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,8 @@ class View:
     """Returns an environment by its name; raises `SettingInvalid`."""
     current: Callable[[str, str], ImageRef | None]
     """Application and environment → the image that should run there."""
+    environment_rules: frozenset[str]
+    """Rules that concern one environment only: such a refusal does not apply to another environment."""
 
     def releases(self, ref: ImageRef) -> bool:
         """Return whether curation released the image: admitted and signed it."""
@@ -143,7 +143,7 @@ def _list_objections(
     if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
-    if verdict and not verdict.value.passed and not _is_local(verdict.value) and not _is_lifted(verdict, ref, view):
+    if verdict and not verdict.value.passed and not _applies_no_more(verdict, ref, view):
         yield why_refused(verdict.value, Gate.DEPLOY)
     if later := _explain_newer(ref, view.current(ref.application, to), after, view):
         yield later
@@ -206,12 +206,14 @@ def _explain_not_newer(ref: ImageRef, deployed: ImageRef, view: View) -> str:
     return f"{deployed.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
-def _is_local(verdict: Summary) -> bool:
-    return all(code.startswith(OF_A_PLACE) for code in codes_of(verdict))
+def _applies_no_more(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
+    """Return whether a refusal no longer counts.
 
-
-def _is_lifted(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
-    """Return whether the refusal was due to a block and its consequences, and curation has admitted the image since."""
-    codes = {code for code in codes_of(verdict.value) if not code.startswith(OF_A_PLACE)}
+    It does not if it was about one environment, or due to a block and its consequences, and curation has admitted the
+    image since.
+    """
+    codes = codes_of(verdict.value) - view.environment_rules
+    if not codes:
+        return True
     judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
     return codes <= OF_A_BLOCK and judged is not None and judged.value.passed and judged.at > verdict.at

@@ -2,6 +2,7 @@
 
 from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
+from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -24,6 +25,7 @@ __all__ = [
     "escape",
     "explanation",
     "explanation_lines",
+    "facts_page",
     "findings_summary",
     "findings_table",
     "freshness_line",
@@ -37,6 +39,9 @@ __all__ = [
     "place_row",
     "plan_lines",
     "plan_rows",
+    "policy_explanation_lines",
+    "policy_explanation_page",
+    "policy_page",
     "rescan_message",
     "rescan_page",
     "rescan_progress",

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
-from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import POLICIES
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report
@@ -114,11 +113,10 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
             *notes,
         ]
-    policy = POLICIES[verdict.gate]
-    held = [rule.__name__.replace("_", " ") for rule in policy.rules] if policy.digest == verdict.policy else []
+    held = [each.rule for each in verdict.results if each.result is RuleOutcome.PASSED]
     return [
         f"- **Admitted** {where}",
-        *([f"    - every rule held: {escape(', '.join(held))}"] if held else []),
+        *([f"    - held: {escape(', '.join(held))}"] if held else []),
         *notes,
     ]
 

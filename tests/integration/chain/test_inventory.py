@@ -64,6 +64,19 @@ def test_explain_shows_the_history_and_base_of_an_image(chain: Chain) -> None:
     assert cscm("explain", "0" * 64).code() == "image.not-found"
 
 
+def test_policy_explain_shows_the_rules_of_each_gate(chain: Chain) -> None:
+    """It judges by the same evidence and policies as the gate, and says what each rule read."""
+    digest = chain("hello").result["digest"]
+    release = cscm("policy", "explain", digest[7:19])
+    deploy = cscm("policy", "explain", digest[7:19], "--environment", "staging")
+
+    assert "ok    scan.missing  (curated 1)" in release.stdout, release.stderr
+    assert "signature.missing" not in release.stdout
+    assert "ok    signature.missing  (deploy 1)" in deploy.stdout, deploy.stderr
+    assert "image.signed = True" in deploy.stdout and "\nNO " not in deploy.stdout
+    assert cscm("policy", "explain", digest[7:19], "--environment", "nowhere").code() == "setting.invalid"
+
+
 def test_rebuilt_inventory_equals_the_lost_one(read_entry: Callable[[], dict[str, Any]]) -> None:
     """The inventory contains only data from the registry, the evidence and the hosts."""
     before = read_entry()

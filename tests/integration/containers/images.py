@@ -12,8 +12,8 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.supply import Supply
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Service
-from supply_chain.policy.policies import DEPLOY
 from tests.support.facts import admitted, deploy_facts
+from tests.support.policies import DEPLOY
 
 
 def now() -> datetime:

@@ -25,11 +25,12 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.policies import DEPLOY, INTAKE, RELEASE
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from tests.integration.emulator.roles import Account, Role, pushed
+from tests.support.builders import NOON
 from tests.support.emulator import Emulator, artifact, put_blob, put_manifest, sha
 from tests.support.facts import requirements
+from tests.support.policies import DEPLOY, INTAKE, RELEASE
 from tests.support.signer import EcdsaSigner
 
 ROLES = ("development", "curation", "execution")
@@ -166,13 +167,13 @@ def admitted(account: Account, digest: str, *, may_raise: bool = True) -> list[s
         try:
             match gate:
                 case Gate.INTAKE:
-                    verdict: Any = evaluate(read_intake_facts(ref, store, (), None), INTAKE)
+                    verdict: Any = evaluate(read_intake_facts(ref, store, (), None), INTAKE, NOON)
                 case Gate.RELEASE:
                     facts = read_release_facts(ref, store, lambda _: ("sha256:" + "1" * 64,), ())
-                    verdict = evaluate(facts, RELEASE)
+                    verdict = evaluate(facts, RELEASE, NOON)
                 case _:
-                    now = datetime.now(UTC)
-                    verdict = evaluate(read_deploy_facts(ref, requirements(), store, now, bases=()), DEPLOY)
+                    deploy = read_deploy_facts(ref, requirements(), store, bases=())
+                    verdict = evaluate(deploy, DEPLOY, NOON)
         except SupplyChainError:
             if not may_raise:
                 raise

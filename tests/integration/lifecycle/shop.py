@@ -16,9 +16,9 @@ from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.rules import Rules
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.policies import RELEASE
 from tests.support.cloud import Repository
 from tests.support.content import Content
+from tests.support.policies import RELEASE
 from tests.support.signer import EcdsaSigner
 
 

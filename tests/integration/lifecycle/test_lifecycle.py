@@ -25,13 +25,13 @@ from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus
 from supply_chain.model.tier import TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.policies import DEPLOY
 from supply_chain.policy.reading import read_deploy_facts
 from tests.integration.lifecycle.shop import LATER, PLACES, RULES, Shop, held, named, released, verdict
-from tests.support.builders import manifest
+from tests.support.builders import NOON, manifest
 from tests.support.cloud import Repository
 from tests.support.content import Content
 from tests.support.facts import requirements
+from tests.support.policies import DEPLOY
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -43,8 +43,8 @@ def decide_on(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:
     """Return the reasons of the deploy gate for refusing the image."""
-    facts = read_deploy_facts(ref, requirements(), shop.store(TierName.EXECUTION), datetime.now(UTC), bases=())
-    verdict = evaluate(facts, DEPLOY)
+    facts = read_deploy_facts(ref, requirements(), shop.store(TierName.EXECUTION), bases=())
+    verdict = evaluate(facts, DEPLOY, NOON)
     assert isinstance(verdict, Refused)
     return [reason.code for reason in verdict.reasons]
 

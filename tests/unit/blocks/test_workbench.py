@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from blocks import Workbench
+from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.names import Holder
-from supply_chain.policy.rules import name_reasons
 
 ASKS = {"kind": "base", "owner": "platform"}
 
@@ -36,7 +36,7 @@ def test_bases_of_checkout_are_registered_for_any_remote(checkout, remote):
     asks = Holder(**ASKS, repository=remote or "anything", path="bases/python")
 
     for directory in (checkout / "bases/python", None):
-        assert name_reasons("base/python", workbench(checkout).registered("base/python", directory), asks) == ()
+        assert name_conflict("base/python", workbench(checkout).registered("base/python", directory), asks) is None
 
 
 def test_repository_with_same_remote_is_not_the_project(checkout, tmp_path):
@@ -47,7 +47,7 @@ def test_repository_with_same_remote_is_not_the_project(checkout, tmp_path):
 
     for directory in (elsewhere, (checkout / "bases/link/other").resolve()):
         held = workbench(checkout).registered("base/python", directory)
-        assert [reason.code for reason in name_reasons("base/python", held, asks)] == ["name.taken"]
+        assert name_conflict("base/python", held, asks) is not None
 
 
 def test_unregistered_name_has_no_holder(checkout):

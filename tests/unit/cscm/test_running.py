@@ -29,6 +29,7 @@ CALLS = {
     "bases": "python --force",
     "lifecycle plan": "--rules nightly",
     "lifecycle apply": "{plan} --yes --by ann --reason x",
+    "policy explain": f"{IMAGE} --environment staging",
     **dict.fromkeys(lifecycle.DECISIONS, f"{IMAGE} --reason x --by ann"),
 }
 

@@ -10,12 +10,14 @@ from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Policy, evaluate
-from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.loading import gate_policy
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
+from tests.support.builders import NOON
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.pieces import CURATED, Pieces
+from tests.support.policies import RELEASE, policy, rule
 from tests.support.present import present
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
@@ -32,13 +34,13 @@ def image(world, make):
     pieces.attach(BASE, TierName.CURATION, SBOM, make.sbom(world.registry, BASE, "openssl"))
     world.now = make.noon
     facts = read_release_facts(CURATED, curation, lambda ref: (), ())
-    record(evaluate(facts, RELEASE), facts, curation, make.noon)
+    record(evaluate(facts, RELEASE, NOON), facts, curation, make.noon)
 
-    def rescan(report=None, later=timedelta(days=1), reported=None, bases=(), layers=lambda ref: ()):
+    def rescan(report=None, later=timedelta(days=1), reported=None, bases=(), layers=lambda ref: (), policy=RELEASE):
         world.now = make.noon + later
         found = read_evidence(CURATED, MemoryGenerator(), world.registry, curation, lambda: world.now, reported)
         given, decisions = report or present(found.last.report).value, read_base_decisions(bases, curation)
-        return conclude(found, given, curation, world.ecr, layers, bases, decisions, lambda: world.now)
+        return conclude(found, given, curation, world.ecr, layers, bases, decisions, policy, lambda: world.now)
 
     return rescan
 
@@ -219,7 +221,7 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     assert blocked.signed and (blocked.passes, blocked.news) == (False, None) and count(world, SUMMARY) == 1
     curation = world.store(TierName.CURATION)
     facts = read_release_facts(CURATED, curation, lambda ref: (), ())
-    record(evaluate(facts, RELEASE), facts, curation, world.now)
+    record(evaluate(facts, RELEASE, NOON), facts, curation, world.now)
     say("unblock", 3)
 
     unblocked = image(later=timedelta(days=4))
@@ -246,21 +248,30 @@ def test_report_is_renewed_before_it_expires(image, make, days, signed):
     assert (concluded.signed, concluded.change) == (signed, None)
 
 
-def test_verdict_of_other_policy_is_given_again(image, monkeypatch, world, make):
+def test_verdict_of_other_policy_is_given_again(image, world):
     """The scan itself is not repeated."""
-    monkeypatch.setattr(
-        "supply_chain.curation.rescan.RELEASE", Policy(Gate.RELEASE, RELEASE.rules[::-1], RELEASE.notes)
-    )
+    other = gate_policy(Gate.RELEASE, RELEASE.policies[::-1])
 
-    assert image().change is None
+    assert image(policy=other).change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 2)
+
+
+def test_verdict_of_policy_that_depends_on_time_is_given_again(image, world):
+    """The same evidence may be refused later, without any new statement."""
+    until = rule("freeze.begun", expression="now < timestamp('2026-11-25T00:00:00Z')")
+    timed = policy(Gate.RELEASE, until)
+
+    assert image(policy=timed, later=timedelta(hours=1)).passes
+    refused = image(policy=timed, later=timedelta(days=1))
+
+    assert not refused.passes and count(world, VULNERABILITIES) == 1
 
 
 def test_image_without_sbom_gets_one_and_first_verdict(world, make):
     """The SBOM is generated and signed as in `scan`."""
     curation, generator = world.store(TierName.CURATION), MemoryGenerator()
     found = read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
-    concluded = conclude(found, make.report(), curation, world.ecr, lambda ref: (), (), {}, lambda: world.now)
+    concluded = conclude(found, make.report(), curation, world.ecr, lambda ref: (), (), {}, RELEASE, lambda: world.now)
 
     assert generator.asked == [CURATED] and count(world, SBOM) == 1
     assert found.listed.content == make.digest_of(b'{"artifacts": []}')

@@ -8,8 +8,8 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.policies import RELEASE
 from tests.support.facts import admitted, release_facts
+from tests.support.policies import RELEASE
 from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)

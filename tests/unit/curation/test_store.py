@@ -11,10 +11,10 @@ from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import ImageRef, StoredImage, digest_of
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import read_intake_facts
 from tests.support.content import Content
 from tests.support.facts import admitted, intake_facts, provenance_of
+from tests.support.policies import INTAKE
 from tests.support.present import present
 
 IMAGE = Content.image("hello")

@@ -11,9 +11,10 @@ from supply_chain.model.image import ImageRef, Proof
 from supply_chain.model.tier import TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import read_intake_facts
+from tests.support.builders import NOON
 from tests.support.memory_registry import MemoryRegistry
+from tests.support.policies import INTAKE
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -71,7 +72,7 @@ def test_intake_gate_admits_offered_image(world, make, tested):
 
     facts = read_intake_facts(candidate.ref, world.store(TierName.CURATION), (), None)
 
-    assert isinstance(evaluate(facts, INTAKE), Admitted)
+    assert isinstance(evaluate(facts, INTAKE, NOON), Admitted)
     assert {check.check for check in facts.checks} == set(required("service"))
     assert Check.PROBE in {check.check for check in facts.checks}
 

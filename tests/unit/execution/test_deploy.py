@@ -12,10 +12,10 @@ from supply_chain.execution.environment import Environment, Placement
 from supply_chain.execution.reverse_proxy import server_name
 from supply_chain.model.container import labels
 from supply_chain.model.image import ImageRef
-from supply_chain.policy.policies import DEPLOY
 from tests.support.builders import OTHER
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
+from tests.support.policies import DEPLOY
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 

@@ -22,10 +22,10 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.policies import DEPLOY
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
+from tests.support.policies import DEPLOY
 from tests.support.present import present
 from tests.support.signer import EcdsaSigner
 from tests.support.world import World
@@ -78,7 +78,7 @@ class Around:
         ports = DeployPorts(
             engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
             released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
-            now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
+            policy=DEPLOY, now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
         )  # fmt: skip
         return take_into_service(verdict, environment, ports, "run", force=force)
 

@@ -36,6 +36,7 @@ from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_results import MemoryResults
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.pieces import CURATION, DEV, Pieces
+from tests.support.policies import RELEASE
 
 
 class NoGenerator(MemoryGenerator):
@@ -87,6 +88,7 @@ def ports(world, make):
         layers=lambda ref: (),
         bases=(),
         base_decisions={},
+        policy=RELEASE,
         production=frozenset({"production"}),
         now=lambda: world.now,
     )

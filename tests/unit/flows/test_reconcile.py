@@ -17,6 +17,7 @@ from flows import reconcile as flows
 from orchestration import promotion_freeze, promotions
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
+from tests.support.policies import POLICIES
 from tests.support.present import present
 
 OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -40,7 +41,7 @@ def shop(machine, monkeypatch):
 
     async def load(name):
         shop.loaded.append(name)
-        return SimpleNamespace(ecr=None, http=None, environment=None, environments=list)
+        return SimpleNamespace(ecr=None, http=None, environment=None, environments=list, policies=lambda: POLICIES)
 
     async def run(deployment, parameters, **_):
         shop.started.append((deployment, parameters))

@@ -7,9 +7,10 @@ from supply_chain.model.image import ImageRef
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.reading import find_holder, read_intake_facts
+from tests.support.builders import NOON
 from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
+from tests.support.policies import INTAKE
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_intake_gate_refuses_name_first_used_by_another_source(pieces, owner, pa
     _held_by(pieces, owner or external["declaration"]["owner"], path or external["source"]["path"])
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
-    verdict = evaluate(facts, INTAKE)
+    verdict = evaluate(facts, INTAKE, NOON)
 
     assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
@@ -59,7 +60,7 @@ def test_intake_gate_admits_next_revision_of_same_source(pieces):
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), None)
 
     assert facts.holder is not None
-    assert isinstance(evaluate(facts, INTAKE), Admitted)
+    assert isinstance(evaluate(facts, INTAKE, NOON), Admitted)
 
 
 def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
@@ -69,7 +70,7 @@ def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (), Holder(owner="platform"))
 
-    verdict = evaluate(facts, INTAKE)
+    verdict = evaluate(facts, INTAKE, NOON)
     assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
 
@@ -84,7 +85,7 @@ def test_intake_gate_admits_new_owner_named_in_register(pieces):
 
     facts = read_intake_facts(OFFERED, pieces.world.store(CURATION), (EARLIER,), handed)
 
-    assert isinstance(evaluate(facts, INTAKE), Admitted)
+    assert isinstance(evaluate(facts, INTAKE, NOON), Admitted)
 
 
 def test_unsigned_image_holds_no_name(pieces):

@@ -12,8 +12,8 @@ import supply_chain.evidence
 import supply_chain.policy
 import supply_chain.vulnerability
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
-from supply_chain.policy.gate import Policy
 from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.policies import GatePolicy, Policy, Rule
 
 PACKAGES = (supply_chain.evidence, supply_chain.policy, supply_chain.vulnerability)
 MODULES = [
@@ -33,4 +33,6 @@ def test_value_type_is_frozen(value):
 
 def test_value_types_are_found():
     """Without values the test above would prove nothing."""
-    assert {IntakeFacts, ReleaseFacts, DeployFacts, Policy, Admitted} < set(VALUES) and len(VALUES) > 20
+    assert {IntakeFacts, ReleaseFacts, DeployFacts, GatePolicy, Policy, Rule, Admitted} < set(VALUES) and len(
+        VALUES
+    ) > 20

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.names import Holder, NamedSource, NameRegister, read_register
-from supply_chain.policy.rules import name_reasons
 
 PROJECT = Path(__file__).parents[3]
 PLATFORM = Holder(kind="base", owner="platform", sources=("project",))
@@ -118,7 +118,7 @@ def test_unlisted_names_below_base_and_upstream_are_reserved(name):
     held = NameRegister(names={}).of(name)
     asks = Holder(kind="base", owner="platform", repository="https://git.example/hello", path=".")
 
-    assert [reason.code for reason in name_reasons(name, held, asks)] == ["name.taken"]
+    assert name_conflict(name, held, asks) == {"name": name, "holder": str(held), "source": str(asks)}
 
 
 @pytest.mark.parametrize("name", ["base", "basement/x", "upstream", "hello", "team/base/x"])
@@ -127,7 +127,7 @@ def test_other_names_are_free_until_first_use(name):
     held = NameRegister(names={}).of(name)
 
     assert held is None
-    assert name_reasons(name, held, FIRST) == ()
+    assert name_conflict(name, held, FIRST) is None
 
 
 @pytest.mark.parametrize(
@@ -140,18 +140,18 @@ def test_reserved_name_admits_only_listed_sources(repository, path, taken):
     held = Holder(kind="base", owner="platform", sources=listed)
     asks = Holder(kind="base", owner="platform", repository=repository, path=path)
 
-    assert bool(name_reasons("base/python", held, asks)) is taken
-    assert name_reasons("base/python", held, asks.model_copy(update={"owner": "x"}))
+    assert bool(name_conflict("base/python", held, asks)) is taken
+    assert name_conflict("base/python", held, asks.model_copy(update={"owner": "x"}))
 
 
 def test_project_source_means_repository_of_the_checkout():
     """It covers every path in the checkout, and no source if the build lies outside of it."""
     asks = Holder(kind="base", owner="platform", repository="chain", path="bases/python")
 
-    assert name_reasons("base/python", PLATFORM.with_project("chain"), asks) == ()
-    assert name_reasons("base/python", PLATFORM.with_project("other"), asks)
-    assert name_reasons("base/python", PLATFORM.with_project(None), asks)
-    assert name_reasons("base/python", PLATFORM, asks), "nobody resolved it"
+    assert name_conflict("base/python", PLATFORM.with_project("chain"), asks) is None
+    assert name_conflict("base/python", PLATFORM.with_project("other"), asks)
+    assert name_conflict("base/python", PLATFORM.with_project(None), asks)
+    assert name_conflict("base/python", PLATFORM, asks), "nobody resolved it"
     assert FIRST.with_project("chain") == FIRST
 
 

@@ -5,8 +5,8 @@ import pytest
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
-from supply_chain.policy.policies import INTAKE
 from tests.support.facts import admitted, intake_facts
+from tests.support.policies import INTAKE
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)

@@ -27,11 +27,10 @@ from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import Gate
-from supply_chain.policy import rules
+from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import RequiredSoak
-from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.policies import RELEASE
+from supply_chain.policy.gate import evaluate, judge
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.reading import (
     execution_statements,
     find_bases_in_layers,
@@ -39,6 +38,7 @@ from supply_chain.policy.reading import (
     read_intake_facts,
     read_release_facts,
 )
+from tests.support.builders import NOON
 from tests.support.facts import requirements
 from tests.support.pieces import (
     BASE,
@@ -55,6 +55,7 @@ from tests.support.pieces import (
     names,
     where,
 )
+from tests.support.policies import POLICIES, RELEASE
 from tests.support.present import present
 
 
@@ -296,10 +297,10 @@ def test_intake_facts_have_no_source_without_provenance(world):
 def test_deploy_facts_take_source_and_environments_from_provenance(pieces, make):
     """Without provenance the source is unknown and no environment is declared."""
     store = pieces.world.store(EXECUTION)
-    unknown = read_deploy_facts(CURATED, requirements(), store, make.noon, bases=())
+    unknown = read_deploy_facts(CURATED, requirements(), store, bases=())
     pieces.attach(CURATED, DEV, PROVENANCE, make.provenance(environments=["staging", "production"]))
 
-    facts = read_deploy_facts(CURATED, requirements(), store, make.noon, bases=())
+    facts = read_deploy_facts(CURATED, requirements(), store, bases=())
 
     assert isinstance(facts.manifest, Service)
     assert (facts.source, facts.manifest.environments) == (make.source(), ("staging", "production"))
@@ -311,7 +312,7 @@ def test_deploy_facts_tell_whether_curation_signed_the_image(pieces, make):
     store = pieces.world.store(EXECUTION)
 
     def signed():
-        return read_deploy_facts(CURATED, requirements(), store, make.noon, bases=()).signed
+        return read_deploy_facts(CURATED, requirements(), store, bases=()).signed
 
     assert not signed()
     pieces.attach(CURATED, DEV, SIGNATURE, {})
@@ -471,7 +472,7 @@ def test_release_gate_raises_for_unreadable_manifest_of_signed_base(pieces, sign
     store = pieces.world.store(EXECUTION)
     with pytest.raises(ImageDamaged) if signed else nullcontext():
         found = read_release_facts(CURATED, store, damaged, (strange, BASE))
-        verdict = evaluate(found, RELEASE)
+        verdict = evaluate(found, RELEASE, NOON)
         assert isinstance(verdict, Refused)
         assert [each.code for each in verdict.reasons] == ["sbom.incomplete"], "the bases after it are looked at"
 
@@ -582,7 +583,7 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
         pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**fields, "reason": place})
     store = pieces.world.store(EXECUTION)
 
-    facts = read_deploy_facts(CURATED, requirements(approval=required), store, make.noon, bases=())
+    facts = read_deploy_facts(CURATED, requirements(approval=required), store, bases=())
 
     read = [each.predicate["reason"] for each in facts.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and facts.environment.approval is required
@@ -615,7 +616,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
     attach(30, "evidence/execution/hello", EXECUTION)
     place, store = requirements("production", soak=RequiredSoak("staging", 3600)), pieces.world.store(EXECUTION)
 
-    facts = read_deploy_facts(CURATED, place, store, make.noon, bases=())
+    facts = read_deploy_facts(CURATED, place, store, bases=())
 
     assert present(facts.soak).seconds == found
     assert facts.soak in [Soak.model_validate(each.predicate) for each in facts.evidence]
@@ -666,7 +667,8 @@ def test_archive_that_is_in_a_base_too_is_accepted(pieces, gate):
     facts = pieces.facts(gate)
 
     assert [each.archives for each in facts.examined_bases] == [(ZIP,)]
-    assert list(rules.archives_accepted(facts)) == []
+    results = {each.rule: each.result for each in judge(values_of(facts), POLICIES.at(gate), NOON)}
+    assert results["sbom.archives"] is RuleOutcome.PASSED
 
 
 def test_release_facts_contain_distribution_of_base_in_the_layers(pieces):

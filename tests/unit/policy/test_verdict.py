@@ -8,20 +8,19 @@ from supply_chain.errors import ClockWrong, GateOvertaken
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import Policy, evaluate
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
-from supply_chain.policy.policies import INTAKE
 from supply_chain.policy.verdict import decide, record, verdict_places
+from tests.support.builders import NOON
 from tests.support.facts import (
     CURATED,
     FACTS,
     intake_facts,
-    policy,
     provenance_of,
     requirements,
-    rule,
 )
 from tests.support.facts import OFFERED as IMAGE
+from tests.support.policies import policy, refusing, rule
 from tests.support.present import present
 
 ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
@@ -33,9 +32,10 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     """Admissions and refusals are recorded in the same way."""
     store = world.store(TierName.CURATION)
     facts = intake_facts(provenance=provenance_of(source=make.source(dirty=True)))
-    asked = Policy(Gate.INTAKE, (rule(*reasons),), INTAKE.notes)
+    noting = rule("source.uncommitted", severity="warn", expression="!image.build.uncommitted")
+    asked = policy(Gate.INTAKE, noting, *map(refusing, reasons))
 
-    record(evaluate(facts, asked), facts, store, make.noon)
+    record(evaluate(facts, asked, NOON), facts, store, make.noon)
 
     where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
     (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
@@ -45,7 +45,8 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     assert verdict.resource_uri == str(IMAGE)
     assert f"sha256:{verdict.policy.digest['sha256']}" == asked.digest
     assert list(verdict.cscm.reasons) == [r.model_dump() for r in reasons]
-    assert bool(verdict.cscm.notes) is not bool(reasons)
+    assert verdict.cscm.policies == ("test 1",)
+    assert verdict.cscm.notes == ("wrong",)
 
 
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [
@@ -97,7 +98,7 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
     dev = world.store(TierName.DEVELOPMENT)
     digest = dev.attach(IMAGE, SUMMARY, {}, make.noon)
     facts = intake_facts(evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
-    verdict = evaluate(facts, policy(Gate.INTAKE, rule()))
+    verdict = evaluate(facts, policy(Gate.INTAKE), NOON)
 
     record(verdict, facts, world.store(TierName.CURATION), make.noon)
 
@@ -117,7 +118,7 @@ def judge(world, make):
             [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if reads_own else ()
         )
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
-        verdict = evaluate(facts, policy(gate, *more_rules, rule(*reasons)))
+        verdict = evaluate(facts, policy(gate, *more_rules, *map(refusing, reasons)), NOON)
         return record(verdict, facts, store, make.noon + timedelta(seconds=at))
 
     return run
@@ -138,7 +139,7 @@ def test_same_verdict_on_same_evidence_is_recorded_once(world, make, judge):
 
 @pytest.mark.parametrize(
     "change",
-    [{"reasons": (REASON,)}, {"more_rules": (rule(),)}, {"evidence": ()}],
+    [{"reasons": (REASON,)}, {"more_rules": (rule("held.always", expression="image.digest != ''"),)}, {"evidence": ()}],
     ids=["reason", "policy", "evidence"],
 )
 def test_verdict_is_recorded_again_if_an_input_changes(world, make, judge, change):
@@ -179,9 +180,9 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
     judge(at=3)
-    judge(at=3, more_rules=(rule(),), reads_own=False)
+    judge(at=3, more_rules=(rule("held.always", expression="image.digest != ''"),), reads_own=False)
     judge((REASON,), at=4, reads_own=False)
-    judge((REASON,), at=4, more_rules=(rule(),), reads_own=False)
+    judge((REASON,), at=4, more_rules=(rule("held.always", expression="image.digest != ''"),), reads_own=False)
     judge((REASON,), at=5, gate=Gate.INTAKE)
     judge(at=6, gate=Gate.INTAKE, reads_own=False)
 
@@ -261,10 +262,10 @@ def test_decide_records_refusals_only(world, make, gate, made):
     store, ref = world.store(tier), IMAGE if gate is Gate.INTAKE else CURATED
     facts = FACTS[gate](ref=ref)
 
-    yes = decide(facts, policy(gate, rule()), world.ecr, store, make.noon)
+    yes = decide(facts, policy(gate), world.ecr, store, make.noon)
     assert isinstance(yes, Admitted) and world.registry.repositories == {}
 
-    no = decide(facts, policy(gate, rule(REASON)), world.ecr, store, make.noon)
+    no = decide(facts, policy(gate, refusing(REASON)), world.ecr, store, make.noon)
     assert isinstance(no, Refused)
     assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
     for place in verdict_places(ref, gate, admitted=False):

@@ -22,6 +22,7 @@ from supply_chain.policy.verdict import execution_place, verdict_places
 from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
 from supply_chain.promotion.released import View, missed_deployments, plan_deployment
 from tests.support.pieces import Pieces
+from tests.support.policies import DEPLOY
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
 PLACES = ("staging", "production")
@@ -142,4 +143,4 @@ class Chain:
 
     @property
     def _view(self):
-        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.current)
+        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.current, DEPLOY.environment_rules)

@@ -33,7 +33,9 @@ from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import verdict_places
 from tasks import gates
+from tasks.policy import explain_curation_step, explain_deploy_step
 from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
+from tests.support.policies import POLICIES
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "7" * 64)
 EARLIER = ImageRef(repository="curated/hello", digest="sha256:" + "e" * 64)
@@ -102,22 +104,27 @@ class Subject(Pieces):
         self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
         self.environment, self.others = Environment(name="staging"), {}
 
-    async def judge(self, gate):
-        """Return the verdict and the facts of a gate."""
+    def ports(self, gate):
+        """Return the ports of the tier that judges at a gate."""
         store = self.world.store(KEEPS[gate][0])
         tier: Any = SimpleNamespace(http=self.registry, ecr=self.registry)
         workbench: Any = SimpleNamespace(
+            policies=lambda: POLICIES,
             registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__,
             content_cache=MagicMock(ContentCache),
         )  # fmt: skip
         ports = (ExecutionPorts if gate is Gate.DEPLOY else CurationPorts)(tier, workbench)
         vars(ports)["evidence"] = store
+        return ports
+
+    async def judge(self, gate):
+        """Return the verdict and the facts of a gate."""
         what = {
             Gate.INTAKE: (OFFERED,),
             Gate.RELEASE: (scanned_image(self.make),),
             Gate.DEPLOY: (CURATED, self.environment),
         }[gate]
-        return await GATES[gate].fn(*what, ports)
+        return await GATES[gate].fn(*what, self.ports(gate))
 
     def good(self, gate, *, but=None):
         """Attach all evidence except one piece."""
@@ -350,3 +357,22 @@ async def test_environment_can_require_signed_approval(subject, make, decision, 
     assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
     rests_on = [each.predicate_type for each in facts.evidence]
     assert (APPROVAL in rests_on) == (decision is not None and signer is EXECUTION)
+
+
+@pytest.mark.parametrize("gate", Gate)
+async def test_policy_of_a_gate_is_explained_and_nothing_is_recorded(subject, gate, monkeypatch, make):
+    """The explanation is of the same facts, rules and environment as the gate's own verdict."""
+    monkeypatch.setattr("tasks.policy.now", lambda: make.noon)
+    subject.good(gate)
+    ports, ref = subject.ports(gate), OFFERED if gate is Gate.INTAKE else CURATED
+
+    if gate is Gate.DEPLOY:
+        found = await explain_deploy_step.fn(ref, subject.environment, ports)
+    else:
+        found = await explain_curation_step.fn(ref, ports)
+
+    assert (found.image, found.gate, found.environment) == (ref, gate, "staging" if gate is Gate.DEPLOY else "")
+    assert [each.result.rule for each in found.rules] == [rule.id for rule in POLICIES.at(gate).rules]
+    verdict, _ = await subject.judge(gate)
+    assert tuple(each.result for each in found.rules) == verdict.results
+    assert subject.registry.made == {}

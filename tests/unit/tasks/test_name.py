@@ -12,6 +12,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from tasks.name import check_name_step
 from tests.support.pieces import CURATION, DEV, Pieces
+from tests.support.policies import POLICIES
 
 EARLIER = ImageRef(repository="curated/hello", digest=f"sha256:{'e' * 64}")
 
@@ -34,7 +35,7 @@ class Development(Pieces):
     async def check(self, make, manifest, path):
         store = self.world.store(TierName.DEVELOPMENT)
         tier: Any = SimpleNamespace(ecr=SimpleNamespace(images=lambda _: self.listed))
-        workbench: Any = SimpleNamespace(registered=lambda name, _: self.register.of(name))
+        workbench: Any = SimpleNamespace(registered=lambda name, _: self.register.of(name), policies=lambda: POLICIES)
         host: Any = None
         ports = DevelopmentPorts(tier, workbench, host=host)
         vars(ports)["evidence"] = store

@@ -18,6 +18,7 @@ from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
 from tests.support.builders import OTHER
 from tests.support.observations import look
+from tests.support.policies import POLICIES
 from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -52,7 +53,7 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, change
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
-    workbench = SimpleNamespace(environment=None, environments=list)
+    workbench = SimpleNamespace(environment=None, environments=list, policies=lambda: POLICIES)
     ports: Any = SimpleNamespace(
         name=TierName.EXECUTION, repositories=None, registry=None, evidence=None, workbench=workbench
     )

@@ -1,0 +1,134 @@
+"""Commands `cscm policy`: check the policies of the gates, list their rules, and explain a decision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from pydantic import Field
+
+from cscm.options import Image, as_json, json_of
+from cscm.running import run, verbose
+from orchestration.project import find_project
+from supply_chain.execution.environment import read_environments
+from supply_chain.model.image import Model
+from supply_chain.model.tier import Gate
+from supply_chain.policy.documents import PolicyDocument
+from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.policies import Policies
+from supply_chain.reports import facts_page, policy_page
+from supply_chain.text import plain_text_lines, pluralize
+
+
+class CheckedPolicy(Model):
+    """A policy that can decide."""
+
+    gate: Gate
+    policy: str = Field(description="its name")
+    version: int
+    rules: int = Field(description="number of rules")
+    tests: int = Field(description="number of tests of rules, which all passed")
+
+    def __str__(self) -> str:
+        rules, tests = pluralize(self.rules, "rule"), pluralize(self.tests, "test")
+        return f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"
+
+
+directory = click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+@click.group()
+def policy() -> None:
+    """Check the policies of the gates, list their rules, and explain a decision.
+
+    \b
+    Example:
+      cscm policy check
+      cscm policy explain 3fb1a90c7d2e --environment production
+    """
+
+
+@policy.command()
+@directory
+@as_json
+def check(directory: Path | None, as_json: bool) -> None:
+    """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
+
+    \b
+    Example:
+      cscm policy check
+    """
+    policies = _read(directory)
+    rows = [
+        CheckedPolicy(
+            gate=gate,
+            policy=each.document.name,
+            version=each.document.version,
+            rules=len(each.rules),
+            tests=sum(len(rule.document.tests) for rule in each.rules),
+        )
+        for gate in Gate
+        for each in policies.at(gate).policies
+    ]
+    click.echo(json_of(rows) if as_json else "\n".join(map(str, rows)))
+
+
+@policy.command()
+@directory
+def docs(directory: Path | None) -> None:
+    """Print a Markdown page with each rule of the policies in DIRECTORY (deployments/policies).
+
+    \b
+    Example:
+      cscm policy docs > rules.md
+    """
+    click.echo(plain_text_lines(policy_page(_read(directory))))
+
+
+@policy.command()
+def facts() -> None:
+    """Print a Markdown page with the facts that the expressions of each gate can read.
+
+    \b
+    Example:
+      cscm policy facts
+    """
+    click.echo(facts_page())
+
+
+@policy.command()
+def schema() -> None:
+    """Print the JSON Schema of a policy, for editors.
+
+    \b
+    Example:
+      cscm policy schema > policy.schema.json
+    """
+    click.echo(json.dumps(PolicyDocument.model_json_schema(), indent=2))
+
+
+@policy.command()
+@click.argument("image", type=Image())
+@click.option("--environment", default="", help="The environment, for the deploy gate; else the release gate.")
+@as_json
+@verbose
+def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
+    """Show what each rule of a gate says about IMAGE, and the facts that it read.
+
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough; dev/NAME@sha256:… is for the intake gate.
+
+    \b
+    Example:
+      cscm policy explain 3fb1a90c7d2e --environment production
+    """
+    run("flows.policy:explain_policy", as_json, verbose, image=image, environment=environment)
+
+
+def _read(directory: Path | None) -> Policies:
+    project = find_project()
+    environments = tuple(each.name for each in read_environments(project / "deployments/environments"))
+    return read_policies(directory or project / DIRECTORY, environments)
+
+
+COMMANDS = (policy,)

@@ -1,0 +1,322 @@
+"""Expressions in CEL (the Common Expression Language) over typed facts: checked when loaded, evaluated strictly.
+
+An expression is compiled twice. Once with the types of the facts, so that an unknown fact or a wrong type is an error
+when the policy is loaded. And once without, for plain values: there a fact that is absent is an error of the
+evaluation, and not an empty value as in a message of the declared type.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, cached_property
+from typing import Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
+
+from cel_expr_python import cel
+from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
+
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.tier import Gate
+from supply_chain.policy.fact_types import FACTS
+from supply_chain.text import pluralize
+
+PACKAGE, IMAGE, NOW, DYNAMIC = "facts", "image", "now", "DYN"
+LONGEST = 2000
+"""Maximum characters of an expression."""
+FIELD = descriptor_pb2.FieldDescriptorProto
+FIELDS = {str: FIELD.TYPE_STRING, bool: FIELD.TYPE_BOOL, int: FIELD.TYPE_INT64, float: FIELD.TYPE_DOUBLE}
+TIMESTAMP = "google.protobuf.Timestamp"
+TOKEN = re.compile(
+    r"""(?P<text>r?(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'))"""
+    r"""|(?P<comment>//[^\n]*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)|(?P<sign>\S)"""
+)
+"""A token of CEL, as far as names, strings and brackets have to be told apart."""
+LOOPS = ("all", "exists", "exists_one")
+OPENING, CLOSING = "([{", ")]}"
+GROWING = ("map", "filter")
+"""Macros that make a list. The time that the engine needs for them grows with the square of the list."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A checked expression."""
+
+    text: str
+    type: str
+    """The type of the result, in the words of CEL: `BOOL`, `STRING`, `LIST<facts.FindingFacts>` and others."""
+    program: Any
+    reads: tuple[str, ...]
+    """The facts that it reads, as paths from a variable."""
+
+    @property
+    def element(self) -> str | None:
+        """The type of an element, if the result is a list."""
+        return self.type[5:-1] if self.type.startswith("LIST<") else None
+
+    def evaluate(self, values: Values) -> Any:
+        """Return the result as a plain value; raise `RuleNotEvaluated` if there is none of the checked type."""
+        result = self.program.eval(values.activation)
+        found = result.type().name()
+        if found.partition("<")[0] != self.type.partition("<")[0]:
+            why = result.plain_value() if found == "ERROR" else f"the result is a {found} and not a {self.type}"
+            raise RuleNotEvaluated(
+                f"`{self.text}` cannot be evaluated: {why}\n"
+                "Test with `has(…)` whether a fact is there, or correct what the fact is read from."
+            )
+        return result.plain_value()
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of the variables of one image, for many expressions."""
+
+    language: Language
+    plain: Mapping[str, Any]
+    """The variable `image` with values that the engine knows."""
+    now: datetime
+    element: tuple[str, Any] | None = None
+
+    @cached_property
+    def activation(self) -> Any:
+        """The values in the engine's own form, which is made once: that takes most of the time."""
+        language, data = self.language, {IMAGE: self.plain, NOW: self.now}
+        if self.element:
+            name, value = self.element
+            language, data = language.with_element(name, DYNAMIC), {**data, name: value}
+        return _environments(language)[1].Activation(data)
+
+    def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:
+        """Return the values for one element of a list, with those facts of the image that are read besides."""
+        return Values(self.language, _pruned(self.plain, reads), self.now, (name, element))
+
+
+def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]:
+    """Return the image with the facts at these paths only."""
+    kept: dict[str, Any] = {}
+    for path in reads:
+        names, place, found = path.split(".")[1:], kept, image
+        for at, name in enumerate(names):
+            if not path.startswith(f"{IMAGE}.") or not isinstance(found, Mapping) or name not in found:
+                break
+            found = found[name]
+            place = place.setdefault(name, {} if isinstance(found, Mapping) and at + 1 < len(names) else found)
+    return kept
+
+
+def find(image: Mapping[str, Any], path: str) -> Any:
+    """Return the fact at a path; raise `RuleNotEvaluated` if there is none."""
+    found: Any = image
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            raise RuleNotEvaluated(f"There is no image.{path}.\nTest with `has(…)` in `when` whether it is there.")
+        found = found[name]
+    return found
+
+
+@dataclass(frozen=True)
+class Language:
+    """The variables of an expression, each with its type in the words of CEL."""
+
+    facts: type
+    """The type of `image`, a TypedDict."""
+    variables: tuple[tuple[str, str], ...]
+    elements: tuple[str, ...] = ()
+    """Those of the variables that stand for an element of a list."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the variables."""
+        return frozenset(name for name, _ in self.variables)
+
+    def with_element(self, name: str, kind: str) -> Language:
+        """Return the language with one more variable, which stands for each element of a list."""
+        return Language(self.facts, (*self.variables, (name, kind)), (*self.elements, name))
+
+    def compile(self, text: str, *kinds: str) -> Expression:
+        """Check an expression; raise `PolicyInvalid` if it is not of one of these types, or not bounded in its cost."""
+        if len(text) > LONGEST:
+            raise PolicyInvalid(f"`{text[:60]}…` has {len(text)} characters; an expression has at most {LONGEST}.")
+        reads = tuple(dict.fromkeys(_read_paths(text, self)))
+        typed, plain = _environments(self)
+        try:
+            kind, program = typed.compile(text).return_type().name(), plain.compile(text)
+        except RuntimeError as error:
+            raise PolicyInvalid(f"`{text}`: {_reason(error)}") from error
+        if kinds and kind.partition("<")[0] not in kinds:
+            raise PolicyInvalid(f"`{text}` is a {kind}, and has to be a {' or '.join(kinds)}.")
+        return Expression(text, kind, program, reads)
+
+
+def language(gate: Gate) -> Language:
+    """Return the language of a gate: its facts as `image`, and the time of the decision as `now`."""
+    facts = FACTS[gate]
+    return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
+
+
+def to_value(value: Any) -> Any:
+    """Return a value as the engine takes it; it is changed only where the engine knows no such type."""
+    if isinstance(value, datetime):
+        stamp = timestamp_pb2.Timestamp()
+        stamp.FromDatetime(value)
+        return stamp
+    if isinstance(value, dict):
+        return {key: to_value(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [to_value(each) for each in value] if value and isinstance(value[0], (dict, datetime)) else value
+    return value
+
+
+@cache
+def _environments(language: Language) -> tuple[Any, Any]:
+    """Return the environments that check types and that evaluate."""
+    count = cel.Overload("count_int_string", cel.Type.STRING, [cel.Type.INT, cel.Type.STRING], False, pluralize)
+    functions = [cel.FunctionDecl("count", [count])]
+    typed = {name: _type(kind) for name, kind in language.variables}
+    plain = {name: cel.Type.TIMESTAMP if name == NOW else cel.Type.DYN for name in language.names}
+    return (
+        cel.NewEnv(_pool(language.facts), variables=typed, functions=functions),
+        cel.NewEnv(variables=plain, functions=functions),
+    )
+
+
+def _type(kind: str) -> Any:
+    if kind.startswith("LIST<"):
+        return cel.Type.List(_type(kind[5:-1]))
+    return cel.Type(kind) if kind.startswith(PACKAGE) else getattr(cel.Type, kind)
+
+
+@cache
+def _pool(facts: type) -> descriptor_pool.DescriptorPool:
+    """Return the message types for a TypedDict and all that it refers to; no message of them is ever made."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{facts.__name__}.proto", package=PACKAGE, syntax="proto3", dependency=["google/protobuf/timestamp.proto"]
+    )
+    left, done = [facts], set[type]()
+    while left:
+        each = left.pop()
+        if each in done:
+            continue
+        done.add(each)
+        message = file.message_type.add(name=each.__name__)
+        for number, (name, kind) in enumerate(fields_of(each).items(), 1):
+            item = element_of(kind)
+            repeated = FIELD.LABEL_REPEATED if item is not kind else FIELD.LABEL_OPTIONAL
+            field = message.field.add(name=name, number=number, label=repeated)
+            if item in FIELDS:
+                field.type = FIELDS[item]
+            else:
+                field.type = FIELD.TYPE_MESSAGE
+                field.type_name = f".{TIMESTAMP}" if item is datetime else f".{PACKAGE}.{item.__name__}"
+                left.extend([] if item is datetime else [item])
+    pool, known = descriptor_pool.DescriptorPool(), descriptor_pb2.FileDescriptorProto()
+    timestamp_pb2.DESCRIPTOR.CopyToProto(known)
+    pool.Add(known)
+    pool.Add(file)
+    return pool
+
+
+def fields_of(facts: type) -> dict[str, Any]:
+    """Return the fields of a TypedDict with their types, without `NotRequired`."""
+    return {name: get_args(kind)[0] if _is_optional(kind) else kind for name, kind in _hints(facts).items()}
+
+
+@cache
+def _hints(facts: type) -> dict[str, Any]:
+    return get_type_hints(facts, include_extras=True)
+
+
+def is_optional(facts: type, name: str) -> bool:
+    """Return whether a field of a TypedDict may be absent."""
+    return _is_optional(_hints(facts)[name])
+
+
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) is NotRequired
+
+
+def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
+    """Yield where a value is not of a type of facts: an unknown or missing fact, or one of another type."""
+    if is_typeddict(kind):
+        if not isinstance(value, dict):
+            yield f"{path} is no group of facts"
+            return
+        fields = fields_of(kind)
+        yield from (f"there is no fact {path}.{name}" for name in value if name not in fields)
+        missing = (name for name, hint in _hints(kind).items() if not _is_optional(hint) and name not in value)
+        yield from (f"{path}.{name} is missing" for name in missing)
+        for name in fields.keys() & value.keys():
+            yield from find_mistakes(fields[name], value[name], f"{path}.{name}")
+    elif (element := element_of(kind)) is not kind:
+        if isinstance(value, list):
+            yield from (each for at, one in enumerate(value) for each in find_mistakes(element, one, f"{path}[{at}]"))
+        else:
+            yield f"{path} is no list"
+    elif type(value) is not kind and not (kind is float and type(value) is int):
+        yield f"{path} is no {kind.__name__}"
+
+
+def element_of(kind: Any) -> Any:
+    """Return the type of the elements of a list, or the type itself."""
+    return get_args(kind)[0] if get_origin(kind) is list else kind
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    return ((each.lastgroup or "", each.group()) for each in TOKEN.finditer(text) if each.lastgroup != "comment")
+
+
+def _read_paths(text: str, language: Language) -> Iterator[str]:
+    """Yield the paths that an expression reads; raise `PolicyInvalid` if its cost is not bounded.
+
+    What is evaluated for each element of a list reads no other list of the image, so that the time grows with the
+    number of facts, and not with its square.
+    """
+    tokens, depth, loops = list(_tokens(text)), 0, list[int]()  # the depths of the brackets of loops
+    for at, (kind, token) in enumerate(tokens):
+        after = tokens[at + 1][1] if at + 1 < len(tokens) else ""
+        before = tokens[at - 1][1] if at else ""
+        if kind == "sign" and token in OPENING:
+            depth += 1
+        elif kind == "sign" and token in CLOSING:
+            depth -= 1
+            loops = [each for each in loops if each <= depth]
+        elif kind == "name" and before == "." and after == "(":
+            if token in GROWING:
+                raise PolicyInvalid(
+                    f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each."
+                )
+            if token in LOOPS:
+                loops.append(depth + 1)
+        elif kind == "name" and before != "." and token in language.names:
+            path = _path(tokens, at)
+            if (loops or language.elements) and token == IMAGE and _is_list(language.facts, path[1:]):
+                raise PolicyInvalid(
+                    f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
+                    "Read only lists of the element itself."
+                )
+            yield ".".join(path)
+
+
+def _is_list(facts: type, path: list[str]) -> bool:
+    """Return whether a path leads to a list; False if there is no such fact."""
+    found: Any = facts
+    for name in path:
+        found = fields_of(found).get(name) if is_typeddict(found) else None
+    return get_origin(found) is list
+
+
+def _path(tokens: list[tuple[str, str]], at: int) -> list[str]:
+    path = [tokens[at][1]]
+    while at + 2 < len(tokens) and tokens[at + 1][1] == "." and tokens[at + 2][0] == "name":
+        if at + 3 < len(tokens) and tokens[at + 3][1] == "(":
+            break
+        path.append(tokens[at + 2][1])
+        at += 2
+    return path
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what is wrong, in one line and without the status code of the library."""
+    lines = str(error).removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]").splitlines()
+    return lines[0].removeprefix("ERROR: ").replace("<input>:", "line ") if lines else "it cannot be compiled"

@@ -1,0 +1,313 @@
+"""The facts that the expressions of a policy read, by gate: the names, types and meanings of all of them.
+
+A field that is `NotRequired` is absent if there is nothing to state. An expression tests that with `has(…)`; one that
+reads an absent field cannot be evaluated. Fields never have a value that stands for "nothing".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NotRequired, TypedDict
+
+from supply_chain.model.tier import Gate
+
+
+class BlockFacts(TypedDict):
+    """A block of an image."""
+
+    image: str
+    """The blocked image."""
+    by: str
+    """The person or rule that blocked it."""
+    reason: str
+    at: datetime
+    text: str
+    """The block in one line."""
+
+
+class LimitsFacts(TypedDict):
+    """What the owner accepts, as declared."""
+
+    scan_days: int
+    """Days for which a scan is valid."""
+    unknown_distribution: bool
+    """Whether the vulnerability database need not know the distribution."""
+
+
+class BuildFacts(TypedDict):
+    """The newest build that development signed."""
+
+    name: str
+    """The declared name of the application."""
+    kind: str
+    """`service` or `base`."""
+    owner: str
+    classification: str
+    """`public`, `internal` or `confidential`."""
+    environments: list[str]
+    """The declared environments."""
+    repository: str
+    """The git remote of the source, or the name of its directory."""
+    path: str
+    """The directory in the repository."""
+    revision: str
+    """The commit."""
+    uncommitted: bool
+    """Whether the source differed from the commit."""
+    builder: str
+    """The identity of the builder."""
+    finished: datetime
+    level: str
+    """The level of SLSA's Build track."""
+    uncurated: list[str]
+    """Bases that are not curated."""
+    required_checks: list[str]
+    """The checks that this kind of application requires."""
+    limits: LimitsFacts
+
+
+class CheckFacts(TypedDict):
+    """The newest result of one check."""
+
+    failed: list[str]
+    """A sentence for each failure."""
+    examined: bool
+    """Whether the check examined anything."""
+
+
+class ChecksFacts(TypedDict):
+    """The checks whose results development signed."""
+
+    tests: NotRequired[CheckFacts]
+    dockerfile: NotRequired[CheckFacts]
+    source: NotRequired[CheckFacts]
+    secrets: NotRequired[CheckFacts]
+    dependencies: NotRequired[CheckFacts]
+    probe: NotRequired[CheckFacts]
+    content: NotRequired[CheckFacts]
+    command: NotRequired[CheckFacts]
+    tests_shown: bool
+    """Whether a test runner's own report shows that tests ran."""
+
+
+class FindingFacts(TypedDict):
+    """One vulnerability in one package."""
+
+    id: str
+    aliases: list[str]
+    severity: str
+    """`critical`, `high`, `medium`, `low`, `negligible` or `unknown`."""
+    package: str
+    version: str
+    type: str
+    """The kind of package: `deb`, `python`, `go-module` and others."""
+    fixed_in: list[str]
+    exploited: bool
+    """Whether it is known to be exploited."""
+    epss: NotRequired[float]
+    """Probability of an exploit, from 0 to 1."""
+    text: str
+    """The finding in one line."""
+    fix: str
+    """What removes it."""
+
+
+class SeverityFacts(TypedDict):
+    """The findings of one severity."""
+
+    severity: str
+    found: int
+    fixable: int
+    accepted: NotRequired[int]
+    """The most findings that the owner accepts; absent: any number."""
+    worst: str
+    """The first five, and how many more there are."""
+
+
+class ScanFacts(TypedDict):
+    """A vulnerability report."""
+
+    scanned: datetime
+    scanner: str
+    version: str
+    database: str
+    """`official` or `starter`."""
+    database_built: datetime
+    findings: list[FindingFacts]
+    """The worst first."""
+    severities: list[SeverityFacts]
+    """Each severity, the worst first."""
+
+
+class ImageScanFacts(ScanFacts):
+    """The vulnerability report of an image."""
+
+    unjudged: NotRequired[str]
+    """The packages that the scanner did not judge, and why."""
+
+
+class NameFacts(TypedDict):
+    """A name that belongs to another source."""
+
+    name: str
+    holder: str
+    """Who holds it."""
+    source: str
+    """Who asks for it."""
+
+
+class SbomFacts(TypedDict):
+    """The SBOM that curation signed."""
+
+    packages: int
+    """The number of packages."""
+
+
+class ReleaseSbomFacts(SbomFacts):
+    """The SBOM, compared with those of the image's bases."""
+
+    missing: list[str]
+    """Packages of the base that it lacks."""
+    altered: list[str]
+    """Packages of the base to which it gives another version, source or distribution."""
+
+
+class ExaminationFacts(TypedDict):
+    """What curation found in the image's files that no scanner judges, without what a base has or the owner accepts."""
+
+    distribution: NotRequired[str]
+    """The distribution that os-release names."""
+    conflicts: list[str]
+    """Where container engines would unpack other files."""
+    differences: list[str]
+    """Files, and at the release gate bases, that name another distribution."""
+    databases: list[str]
+    """Package databases besides the distribution's own."""
+    archives: list[str]
+    """Archives that no scanner opens."""
+    unlisted: int
+    """How many more databases and archives there are."""
+    accepted: list[str]
+    """What the owner accepts, at most twenty."""
+    accepted_more: int
+    """How much more the owner accepts."""
+
+
+class ReleaseExaminationFacts(ExaminationFacts):
+    """The examination, compared with those of the image's bases."""
+
+    base_distributions: list[str]
+    """Bases that are of another distribution, accepted or not."""
+
+
+class EncryptionFacts(TypedDict):
+    """The last record of encryption at rest."""
+
+    key: str
+    copy_of: NotRequired[str]
+    """The digest of which there is an encrypted copy."""
+
+
+class VerdictFacts(TypedDict):
+    """The last verdict of a gate."""
+
+    passed: bool
+    at: datetime
+
+
+class VerdictsFacts(TypedDict):
+    """The last verdicts of the earlier gates."""
+
+    intake: NotRequired[VerdictFacts]
+    release: NotRequired[VerdictFacts]
+
+
+class ApprovalFacts(TypedDict):
+    """The last decision of a person about the image in the environment."""
+
+    approved: bool
+    by: str
+    reason: str
+    at: datetime
+
+
+class SoakFacts(TypedDict):
+    """The longest soak in the environment in which one is required."""
+
+    seconds: int
+    text: str
+
+
+class RequiredSoakFacts(TypedDict):
+    """A soak that an environment requires."""
+
+    environment: str
+    seconds: int
+    time: str
+    """The time in words."""
+
+
+class EnvironmentFacts(TypedDict):
+    """What the environment requires."""
+
+    name: str
+    approval: bool
+    """Whether a person has to approve."""
+    test_report: bool
+    """Whether a test runner's own report has to show that tests ran."""
+    soak: NotRequired[RequiredSoakFacts]
+
+
+class ImageValues(TypedDict):
+    """The facts of every gate."""
+
+    repository: str
+    digest: str
+    application: str
+    """The application that the repository is for."""
+    block: NotRequired[BlockFacts]
+    build: NotRequired[BuildFacts]
+    checks: ChecksFacts
+    ignored: list[str]
+    """What else is attached to the image, and why that is not evidence."""
+
+
+class IntakeValues(ImageValues):
+    """The facts of the intake gate."""
+
+    name_conflict: NotRequired[NameFacts]
+    source_scan: NotRequired[ScanFacts]
+
+
+class CuratedValues(ImageValues):
+    """The facts of both gates that decide about an image in the curated repository."""
+
+    blocked_bases: list[BlockFacts]
+    scan: NotRequired[ImageScanFacts]
+    encryption: NotRequired[EncryptionFacts]
+
+
+class ReleaseValues(CuratedValues):
+    """The facts of the release gate."""
+
+    sbom: NotRequired[ReleaseSbomFacts]
+    examination: NotRequired[ReleaseExaminationFacts]
+    copied_bases: list[str]
+    """Curated bases that the build only copied from."""
+
+
+class DeployValues(CuratedValues):
+    """The facts of the deploy gate."""
+
+    sbom: NotRequired[SbomFacts]
+    examination: NotRequired[ExaminationFacts]
+    signed: bool
+    """Whether curation signed the image."""
+    verdicts: VerdictsFacts
+    environment: EnvironmentFacts
+    approval: NotRequired[ApprovalFacts]
+    soak: NotRequired[SoakFacts]
+
+
+FACTS: dict[Gate, type] = {Gate.INTAKE: IntakeValues, Gate.RELEASE: ReleaseValues, Gate.DEPLOY: DeployValues}
+"""Gate → the type of the variable `image` in its expressions."""

@@ -1,0 +1,269 @@
+"""What the expressions of a policy read about an image: the facts of a gate, joined and in plain values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import singledispatch
+from typing import Any, cast
+
+from supply_chain.evidence.checks import CheckResult, required
+from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
+from supply_chain.evidence.image_status import LifecycleDecision
+from supply_chain.evidence.levels import build_level
+from supply_chain.evidence.provenance import Provenance
+from supply_chain.evidence.sbom import system_packages
+from supply_chain.model.tier import Gate
+from supply_chain.policy import fact_types as types
+from supply_chain.policy.facts import (
+    CuratedFacts,
+    DeployFacts,
+    EnvironmentRequirements,
+    ImageFacts,
+    IntakeFacts,
+    ReleaseFacts,
+)
+from supply_chain.policy.names import Holder
+from supply_chain.text import pluralize, truncate_lines
+from supply_chain.vulnerability.findings import Finding, Report, Severity
+
+NOTED = 20
+"""Number of accepted contents that a verdict names one by one."""
+WORST = 5
+"""Number of findings that a reason names one by one."""
+
+
+@singledispatch
+def values_of(facts: ImageFacts) -> Mapping[str, Any]:
+    """Return the variable `image` of the expressions of the gate whose facts these are."""
+    raise TypeError(type(facts))
+
+
+@values_of.register
+def _(facts: IntakeFacts) -> types.IntakeValues:
+    values = cast(types.IntakeValues, _image(facts))
+    if (built := facts.provenance) is not None and (
+        conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source))
+    ):
+        values["name_conflict"] = conflict
+    if facts.source_report is not None:
+        values["source_scan"] = _scan(facts.source_report, facts.provenance)
+    return values
+
+
+@values_of.register
+def _(facts: ReleaseFacts) -> types.ReleaseValues:
+    values = cast(types.ReleaseValues, _curated(facts))
+    values["copied_bases"] = list(facts.copied_bases)
+    if facts.packages is not None:
+        missing, listed = facts.base_packages - facts.packages, {package[:2] for package in facts.packages}
+        values["sbom"] = {
+            "packages": len(facts.packages),
+            "missing": sorted(package[1] for package in missing if package[:2] not in listed),
+            "altered": sorted(package[1] for package in missing if package[:2] in listed),
+        }
+    if facts.examination is not None:
+        own = facts.examination.distribution
+        others = {base: identity for base, identity in facts.base_distributions.items() if identity != own}
+        limits = facts.manifest.limits.unjudged if facts.manifest else ()
+        accepted = any(each.what == "distribution" and matches(OS_RELEASE, each.at) for each in limits)
+        found = _examination(facts.examination, facts)
+        if not accepted:
+            found["differences"].extend(f"{OS_RELEASE}: {base} names {each}" for base, each in others.items())
+        differing = [
+            f"it is of {own or 'no distribution'}, and {base} of {each or 'none'}" for base, each in others.items()
+        ]
+        values["examination"] = {**found, "base_distributions": differing}
+    return values
+
+
+@values_of.register
+def _(facts: DeployFacts) -> types.DeployValues:
+    values = cast(types.DeployValues, _curated(facts))
+    if facts.packages is not None:
+        values["sbom"] = {"packages": len(facts.packages)}
+    if facts.examination is not None:
+        values["examination"] = _examination(facts.examination, facts)
+    values["signed"] = facts.signed
+    last = {gate: {"passed": each.passed, "at": each.time_verified} for gate, each in facts.verdicts.items()}
+    values["verdicts"] = cast(types.VerdictsFacts, {gate.value: each for gate, each in last.items() if gate in EARLIER})
+    values["environment"] = _environment(facts.environment)
+    if (approval := facts.approval) is not None:
+        values["approval"] = {
+            "approved": approval.approved, "by": approval.by, "reason": approval.reason, "at": approval.decided,
+        }  # fmt: skip
+    if facts.soak is not None:
+        values["soak"] = {"seconds": int(facts.soak.seconds), "text": str(facts.soak)}
+    return values
+
+
+def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
+    """Return that a name belongs to another source; None if it is the source's, or nobody's yet."""
+    if holder is None or holder.holds_for(source):
+        return None
+    return {"name": name, "holder": str(holder), "source": str(source)}
+
+
+EARLIER = (Gate.INTAKE, Gate.RELEASE)
+
+
+def _image(facts: ImageFacts) -> types.ImageValues:
+    values: types.ImageValues = {
+        "repository": facts.ref.repository,
+        "digest": facts.ref.digest,
+        "application": facts.ref.application,
+        "checks": _checks(facts.checks),
+        "ignored": list(facts.ignored_referrers),
+    }
+    if facts.status.block is not None:
+        values["block"] = _block(str(facts.ref), facts.status.block)
+    if facts.provenance is not None:
+        values["build"] = _build(facts.provenance)
+    return values
+
+
+def _curated(facts: CuratedFacts) -> types.CuratedValues:
+    values = cast(types.CuratedValues, _image(facts))
+    values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
+    if facts.report is not None:
+        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.provenance))
+        if packages := _unjudged_packages(facts):
+            scan["unjudged"] = packages
+        values["scan"] = scan
+    if (record := facts.encryption) is not None:
+        values["encryption"] = {"key": record.key}
+        if record.encrypted_copy is not None:
+            values["encryption"]["copy_of"] = record.encrypted_copy.plain
+    return values
+
+
+def _block(image: str, block: LifecycleDecision) -> types.BlockFacts:
+    return {"image": image, "by": block.by, "reason": block.reason, "at": block.at, "text": str(block)}
+
+
+def _build(built: Provenance) -> types.BuildFacts:
+    manifest, source = built.manifest, built.source
+    return {
+        "name": manifest.name,
+        "kind": manifest.kind,
+        "owner": manifest.owner,
+        "classification": manifest.classification.value,
+        "environments": list(manifest.environments),
+        "repository": source.repository,
+        "path": source.path,
+        "revision": source.revision,
+        "uncommitted": source.dirty,
+        "builder": built.run_details.builder.id,
+        "finished": built.run_details.metadata.finished_on,
+        "level": build_level(built)[0],
+        "uncurated": list(built.uncurated),
+        "required_checks": [each.value for each in required(manifest.kind)],
+        "limits": {
+            "scan_days": manifest.limits.scan_days,
+            "unknown_distribution": manifest.limits.unknown_distribution,
+        },
+    }
+
+
+def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
+    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
+    shown = any(each.shows_tests for each in results)
+    return cast(types.ChecksFacts, {**newest, "tests_shown": shown})
+
+
+def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:
+    return {
+        "scanned": report.scanned,
+        "scanner": report.scanner,
+        "version": report.scanner_version,
+        "database": report.database.kind,
+        "database_built": report.database.built,
+        "findings": [_finding(each) for each in report.findings],
+        "severities": _severities(report, built),
+    }
+
+
+def _finding(finding: Finding) -> types.FindingFacts:
+    values: types.FindingFacts = {
+        "id": finding.id,
+        "aliases": list(finding.aliases),
+        "severity": finding.severity.value,
+        "package": finding.package,
+        "version": finding.version,
+        "type": finding.type,
+        "fixed_in": list(finding.fixed_in),
+        "exploited": finding.known_exploited,
+        "text": str(finding),
+        "fix": f"upgrade {finding.package} to {finding.fixed_in[0]} or later"
+        if finding.fixed_in
+        else f"remove {finding.package}; no fix is published",
+    }
+    if finding.epss is not None:
+        values["epss"] = finding.epss
+    return values
+
+
+def _severities(report: Report, built: Provenance | None) -> list[types.SeverityFacts]:
+    counted, fixable = (Counter(f.severity for f in report.findings if f.fixable or every) for every in (True, False))
+    severities = list[types.SeverityFacts]()
+    for each in Severity:
+        worst = [str(finding) for finding in report.findings if finding.severity is each]
+        values: types.SeverityFacts = {
+            "severity": each.value, "found": counted[each], "fixable": fixable[each],
+            "worst": "; ".join(truncate_lines(WORST, worst)),
+        }  # fmt: skip
+        accepted = getattr(built.manifest.limits, each.value) if built else None
+        if accepted is not None:
+            values["accepted"] = accepted
+        severities.append(values)
+    return severities
+
+
+def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFacts:
+    own = found.without(facts.examined_bases)
+    left = own.unaccepted(facts.manifest.limits.unjudged) if facts.manifest else own
+    accepted = [
+        *(f"the archive {each.path} ({each.format})" for each in own.archives if each not in left.archives),
+        *(f"the package database {each.path} ({each.manager})" for each in own.databases if each not in left.databases),
+        *(f"{each.path}: {each.fact}" for each in own.contradictions if each not in left.contradictions),
+    ]
+    values: types.ExaminationFacts = {
+        "conflicts": list(found.conflicts),
+        "differences": [f"{each.path}: {each.fact}" for each in left.contradictions],
+        "databases": [f"{each.path} ({each.manager})" for each in left.databases],
+        "archives": [f"{each.path} ({each.format})" for each in left.archives],
+        "unlisted": left.unlisted,
+        "accepted": accepted[:NOTED],
+        "accepted_more": len(accepted[NOTED:]),
+    }
+    if found.distribution is not None:
+        values["distribution"] = str(found.distribution)
+    return values
+
+
+def _unjudged_packages(facts: CuratedFacts) -> str | None:
+    """Return which packages of the distribution the scan does not judge and why; None if there are none.
+
+    A scanner finds nothing in packages that its database does not know, and does not report that.
+    """
+    if facts.report is None or not (packages := system_packages(facts.packages or frozenset())):
+        return None
+    of, many = facts.report.distribution, pluralize(len(packages), "package")
+    if of is None:
+        return f"{many} of a distribution of which the scan does not tell whether the database knows it"
+    if not of.name:
+        return f"{many} of a distribution that the image does not name as one that the scanner knows"
+    if not of.known:
+        return f"{many} of {of}, about which the vulnerability database knows nothing"
+    return None
+
+
+def _environment(required_of: EnvironmentRequirements) -> types.EnvironmentFacts:
+    values: types.EnvironmentFacts = {
+        "name": required_of.name, "approval": required_of.approval, "test_report": required_of.test_report,
+    }  # fmt: skip
+    if (soak := required_of.soak) is not None:
+        time = str(timedelta(seconds=soak.seconds))
+        values["soak"] = {"environment": soak.environment, "seconds": soak.seconds, "time": time}
+    return values

@@ -1,0 +1,174 @@
+"""Reads the policies of a project and rejects what could not decide: every expression, rule and test is checked."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import Digest, digest_of
+from supply_chain.model.tier import Gate
+from supply_chain.policy import fact_values, reading
+from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument, RuleTest
+from supply_chain.policy.examples import EXAMPLES
+from supply_chain.policy.expressions import Language, Values, find_mistakes, language, to_value
+from supply_chain.policy.fact_types import FACTS
+from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
+
+DIRECTORY = Path("deployments/policies")
+IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
+PARAMETER = re.compile(r"\bparameters\.(\w+)")
+TESTED = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time `now` in the tests of rules."""
+
+
+@cache
+def code_digest() -> Digest:
+    """Return the digest of the code that joins and evaluates the facts, and of the engine's version."""
+    return digest_of("\n".join([version("cel-expr-python"), read_code()]).encode())
+
+
+def read_code() -> str:
+    """Return the source of this package, and of what the facts are read and joined with.
+
+    It is read when the policies are, so that the digest is that of the code which this process runs.
+    """
+    own = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    joining = "".join(inspect.getsource(module) for module in (reading, fact_values))
+    used = sorted(set(IMPORT.findall(joining)))
+    return "\n".join([*own, *(inspect.getsource(importlib.import_module(each)) for each in used)])
+
+
+def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
+    """Read the policies of a directory; raise `PolicyInvalid` or `DeclarationInvalid` for one that cannot decide.
+
+    `environments` are the names of the project's environments.
+    """
+    found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
+    for file in sorted(directory.glob("*.yaml")):
+        try:
+            for gate, policy in check_policy(read_document(file, PolicyDocument), environments).items():
+                found[gate].append(policy)
+        except PolicyInvalid as error:
+            raise PolicyInvalid(f"{file}: {error.args[0]}") from error
+    intake, release, deploy = (_of_gate(gate, found[gate], directory) for gate in Gate)
+    return Policies(intake, release, deploy)
+
+
+def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy[Any]:
+    if not found:
+        raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
+    _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")
+    ids = [rule.id for each in found for rule in each.rules]
+    _require_unique(ids, f"{directory}: rules of the {gate} gate with the id")
+    return gate_policy(gate, found)
+
+
+def gate_policy(gate: Gate, found: Sequence[Policy]) -> GatePolicy[Any]:
+    """Return all policies of a gate with their digest."""
+    content = "\n".join([gate.value, code_digest(), *(each.digest for each in found)])
+    return GatePolicy(gate, tuple(found), digest_of(content.encode()))
+
+
+def _require_unique(names: Sequence[str], what: str) -> None:
+    if twice := sorted({each for each in names if names.count(each) > 1}):
+        raise PolicyInvalid(f"{what} {', '.join(twice)} are there twice.\nGive each another one.")
+
+
+def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[Gate, Policy]:
+    """Check a policy: types, cost, tests and selector; return it for each of its gates. Raise `PolicyInvalid`."""
+    if unknown := sorted(set(document.select.environments or ()) - set(environments)):
+        raise PolicyInvalid(f"select.environments names {', '.join(unknown)}, so that it selects no image there.")
+    used = set[str]()
+    expanded = [rule for each in document.rules for rule in each.expand()]
+    documents = [fill_parameters(rule, document.parameters, used) for rule in expanded]
+    if unused := sorted(document.parameters.keys() - used):
+        raise PolicyInvalid(f"no rule uses the parameter {', '.join(unused)}; remove it.")
+    same = [repr([each.when, each.for_each, each.expression]) for each in documents]
+    if twice := [each.id for each, key in zip(documents, same, strict=True) if same.count(key) > 1]:
+        raise PolicyInvalid(f"the rules {' and '.join(twice)} say the same; keep one of them.")
+    digest = digest_of(document.model_dump_json().encode())
+    return {gate: Policy(document, _checked(documents, gate), digest) for gate in document.gates}
+
+
+def _checked(documents: Sequence[RuleDocument], gate: Gate) -> tuple[Rule, ...]:
+    """Return the rules for a gate, after running their tests with its example facts."""
+    spoken = language(gate)
+    rules = tuple(compile_rule(each, spoken) for each in documents)
+    for rule in rules:
+        for test in rule.document.tests:
+            _run_test(rule, test, gate, spoken)
+    return rules
+
+
+def fill_parameters(rule: RuleDocument, parameters: Mapping[str, Parameter], used: set[str]) -> RuleDocument:
+    """Return the rule with the values of the parameters in its expressions, and add to `used` which it uses.
+
+    Raise `PolicyInvalid` for one that is not there.
+    """
+
+    def literal(match: re.Match[str]) -> str:
+        if match[1] not in parameters:
+            raise PolicyInvalid(f"rule {rule.id}: there is no parameter {match[1]}.")
+        used.add(match[1])
+        return _literal(parameters[match[1]])
+
+    changes = {
+        key: PARAMETER.sub(literal, text)
+        for key in ("when", "expression", "message", "remedy")
+        if (text := getattr(rule, key)) is not None
+    }
+    return rule.model_copy(update=changes)
+
+
+def _literal(value: Parameter) -> str:
+    """Return a value as CEL writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    return repr(value) if isinstance(value, (int, float)) else "'" + _escaped(value) + "'"
+
+
+def _escaped(text: str) -> str:
+    return "".join(each if each.isalnum() or each in " -_./:@*" else f"\\U{ord(each):08x}" for each in text)
+
+
+def example_values(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
+    facts: Mapping[str, Any] = _merged(EXAMPLES[gate], changes)
+    if mistakes := list(find_mistakes(FACTS[gate], facts, "image")):
+        raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
+    return facts
+
+
+def _merged(facts: Any, changes: Any) -> Any:
+    """Return facts with a JSON Merge Patch applied (RFC 7396)."""
+    if not isinstance(changes, Mapping):
+        return changes
+    merged = dict(facts) if isinstance(facts, Mapping) else {}
+    for key, change in changes.items():
+        if change is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), change)
+    return merged
+
+
+def _run_test(rule: Rule, test: RuleTest, gate: Gate, spoken: Language) -> None:
+    try:
+        values = Values(spoken, to_value(example_values(gate, test.facts)), TESTED)
+        passes = not rule.reasons(values)
+    except (PolicyInvalid, RuleNotEvaluated) as error:
+        raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.args[0]}") from error
+    if passes is not test.passes:
+        found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
+        raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")

@@ -1,0 +1,133 @@
+"""What policies say, for people: a page with every rule, and the explanation of a decision."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from itertools import pairwise
+from typing import is_typeddict
+
+from supply_chain.model.tier import Gate
+from supply_chain.policy import fact_types
+from supply_chain.policy.documents import RuleDocument
+from supply_chain.policy.explanation import GateExplanation
+from supply_chain.policy.expressions import IMAGE, NOW, element_of, fields_of, is_optional
+from supply_chain.policy.fact_types import FACTS
+from supply_chain.policy.outcome import RuleOutcome
+from supply_chain.policy.policies import Policies, Policy
+from supply_chain.reports.text import table
+
+TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
+MARKS = {
+    RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.NOT_APPLICABLE: "-",
+}  # fmt: skip
+
+
+def policy_page(policies: Policies) -> str:
+    """Return a Markdown page with each rule of each policy."""
+    seen: dict[str, Policy] = {}
+    for gate in Gate:
+        seen |= {each.document.name: each for each in policies.at(gate).policies}
+    return "\n".join(line for policy in seen.values() for line in _policy(policy))
+
+
+def _policy(policy: Policy) -> Iterator[str]:
+    document = policy.document
+    yield f"# Policy {document.name}, version {document.version}\n"
+    yield f"{document.description} Gates: {', '.join(document.gates)}.\n"
+    if document.parameters:
+        yield table(("parameter", "value"), [(name, str(value)) for name, value in document.parameters.items()]) + "\n"
+    for rule in policy.rules:
+        yield from _rule(rule.document)
+
+
+def _rule(rule: RuleDocument) -> Iterator[str]:
+    effective = f" From {rule.effective_on:%Y-%m-%d %H:%M %Z}; before, it only warns." if rule.effective_on else ""
+    yield f"## {rule.id}\n"
+    yield f"{rule.title}{effective}\n"
+    lines = (("when", rule.when), ("for_each", rule.for_each), ("expression", rule.expression))
+    yield "\n".join(["```", *(f"{key}: {text}" for key, text in lines if text), "```\n"])
+    yield f"- severity: {rule.severity}"
+    yield f"- says: {rule.message}"
+    if rule.remedy:
+        yield f"- remedy: {rule.remedy}"
+    if rule.references:
+        yield f"- references: {', '.join(rule.references)}"
+    for test in rule.tests:
+        yield f"- {'passes' if test.passes else 'fails'}: {test.name}"
+    yield ""
+
+
+def facts_page() -> str:
+    """Return a Markdown page with the facts that the expressions of each gate read."""
+    return "\n".join(line for gate, facts in FACTS.items() for line in _facts(gate, facts))
+
+
+def _facts(gate: Gate, facts: type) -> Iterator[str]:
+    yield f"# Facts of the {gate} gate\n"
+    yield "A fact in brackets may be absent: ask `has(…)` first. `[]` is a list.\n"
+    yield f"- `{NOW}` (time): The time of the decision."
+    yield from _fields(facts, IMAGE)
+    yield ""
+
+
+def _fields(facts: type, path: str) -> Iterator[str]:
+    meanings = _meanings()
+    for name, kind in fields_of(facts).items():
+        element = element_of(kind)
+        fact = f"{path}.{name}{'[]' if element is not kind else ''}"
+        text = meanings.get((facts.__name__, name), "") or meanings.get((element.__name__, ""), "")
+        word = f" ({TYPES[element]})" if element in TYPES else ""
+        yield f"- `{f'[{fact}]' if is_optional(facts, name) else fact}`{word}{f': {text}' if text else ''}"
+        if is_typeddict(element):
+            yield from _fields(element, fact)
+
+
+@cache
+def _meanings() -> Mapping[tuple[str, str], str]:
+    """Return class and field → what it means; a class itself has no field. Fields are also those of its bases."""
+    found: dict[tuple[str, str], str] = {}
+    for node in ast.parse(inspect.getsource(fact_types)).body:
+        if isinstance(node, ast.ClassDef):
+            for base in (each.id for each in node.bases if isinstance(each, ast.Name)):
+                found |= {(node.name, field): text for (of, field), text in found.items() if of == base and field}
+            found[node.name, ""] = ast.get_docstring(node) or ""
+            for field, text in pairwise(node.body):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and isinstance(text, ast.Expr)
+                ):
+                    found[node.name, field.target.id] = str(ast.literal_eval(text.value))
+    return found
+
+
+def policy_explanation_lines(found: GateExplanation) -> str:
+    """Return each rule with its result, what it says, and the facts that it read."""
+    where = f" for {found.environment}" if found.environment else ""
+    lines = [f"{found.image} at the {found.gate} gate{where}:"]
+    for each in found.rules:
+        facts = ", ".join(f"{path} = {value}" for path, value in each.facts.items())
+        lines.append(f"{MARKS[each.result.result]:<4}  {each.result.rule}  ({each.result.policy})")
+        lines += [f"        {reason.fact}" for reason in each.result.reasons]
+        lines.append(f"        read: {facts}")
+    return "\n".join(lines)
+
+
+def policy_explanation_page(found: GateExplanation) -> str:
+    """Return the same as a Markdown page with a table."""
+    where = f" for {found.environment}" if found.environment else ""
+    rows = [
+        (
+            each.result.result.value,
+            each.result.rule,
+            "; ".join(reason.fact for reason in each.result.reasons) or each.title,
+            ", ".join(f"{path} = {value}" for path, value in each.facts.items()),
+        )
+        for each in found.rules
+    ]
+    heading = f"# {found.gate} gate{where}\n\n`{found.image}`\n\n"
+    return heading + table(("result", "rule", "says", "read"), rows)

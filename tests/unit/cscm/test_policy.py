@@ -1,0 +1,75 @@
+"""`cscm policy`: what it prints, and what it says about a policy that cannot decide."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from cscm.main import main
+from supply_chain.model.tier import Gate
+from supply_chain.policy.explanation import GateExplanation, explain
+from supply_chain.policy.loading import DIRECTORY
+from tests.support.builders import NOON
+from tests.support.command import ROOT
+from tests.support.facts import CURATED, deploy_facts
+from tests.support.policies import DEPLOY, POLICIES
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return shutil.copytree(ROOT / DIRECTORY, tmp_path / "policies")
+
+
+def cscm(*arguments):
+    return CliRunner().invoke(main, ["policy", *map(str, arguments)])
+
+
+def test_check_names_each_policy_with_its_rules_and_tests():
+    """The number of tests shows that they ran."""
+    done = cscm("check")
+
+    assert done.exit_code == 0, done.output
+    assert "deploy   deploy 1: " in done.stdout and "tests passed" in done.stdout
+    rows = json.loads(cscm("check", "--json").stdout)
+    assert {row["gate"] for row in rows} == set(Gate)
+    assert sum(row["rules"] for row in rows) == sum(len(POLICIES.at(gate).rules) for gate in Gate)
+
+
+def test_check_of_a_wrong_policy_names_file_rule_and_mistake(directory):
+    """The exit status is 1, so that a pipeline ends."""
+    file = directory / "image.yaml"
+    file.write_text(file.read_text().replace("image.build.name ==", "image.build.nam =="))
+
+    done = cscm("check", directory)
+
+    assert done.exit_code == 1 and done.stdout == ""
+    assert "image.yaml: rule provenance.other-application: " in done.stderr
+    assert "undefined field 'nam'" in done.stderr and "[policy.invalid]" in done.stderr
+
+
+def test_docs_and_schema_are_printed():
+    """The first is for people, the second for editors."""
+    assert "## approval.denied" in cscm("docs").stdout
+    schema = json.loads(cscm("schema").stdout)
+    assert schema["title"] == "PolicyDocument" and "rules" in schema["required"]
+
+
+def test_explain_prints_what_the_flow_found(monkeypatch):
+    """The image is checked before the flow starts."""
+    asked = []
+
+    async def flow(**parameters):
+        asked.append(parameters)
+        rules = explain(deploy_facts(), DEPLOY, NOON)
+        return GateExplanation(image=CURATED, gate=Gate.DEPLOY, environment="staging", rules=rules)
+
+    monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
+    monkeypatch.setattr("flows.policy.explain_policy", flow)
+
+    done = cscm("explain", "3fb1a90c7d2e", "--environment", "staging")
+
+    assert done.exit_code == 0, done.output
+    assert asked == [{"image": "3fb1a90c7d2e", "environment": "staging"}]
+    assert "ok    approval.denied" not in done.stdout and "-     approval.denied  (deploy 1)" in done.stdout
+    assert cscm("explain", "no image").exit_code == 2 and len(asked) == 1

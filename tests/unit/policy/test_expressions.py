@@ -1,0 +1,224 @@
+"""Expressions are typed when they are loaded, bounded in their cost, and strict when they are evaluated."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import cel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.tier import Gate
+from supply_chain.policy.examples import EXAMPLES
+from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language, to_value
+from supply_chain.policy.fact_types import FACTS, FindingFacts
+from tests.support.examples import tries
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEPLOY = language(Gate.DEPLOY)
+SCAN: Any = dict(EXAMPLES[Gate.DEPLOY])["scan"]
+FINDING: FindingFacts = {
+    "id": "CVE-2026-1", "aliases": [], "severity": "high", "package": "zlib", "version": "1", "type": "deb",
+    "fixed_in": ["2"], "exploited": False, "text": "zlib", "fix": "upgrade",
+}  # fmt: skip
+
+
+def values(gate=Gate.DEPLOY, **changes):
+    return Values(language(gate), to_value({**EXAMPLES[gate], **changes}), NOW)
+
+
+def evaluated(text, gate=Gate.DEPLOY, **changes):
+    return language(gate).compile(text).evaluate(values(gate, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("image.application == 'shop'", True),
+        ("has(image.soak)", False),
+        ("has(image.build) && image.build.uncommitted", False),
+        ("image.environment.name in image.build.environments", True),
+        ("image.scan.severities.all(each, each.found == 0)", True),
+        ("image.scan.severities.exists(each, each.severity == 'high')", True),
+        ("size(image.scan.findings)", 0),
+        ("now - image.scan.scanned <= duration('12h')", True),
+        ("count(1, 'day') + ', ' + count(2, 'day')", "1 day, 2 days"),
+        ("image.scan.scanned", datetime(2025, 12, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_expression_gives_plain_value(text, result):
+    """Times, lists and absent facts have the meaning that CEL gives them."""
+    assert evaluated(text) == result
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("image.nothing", "undefined field 'nothing'"),
+        ("image.build.nothing == ''", "undefined field 'nothing'"),
+        ("nothing", "undeclared reference"),
+        ("image.build.name == 1", "no matching overload"),
+        ("image.scan.findings.all(f, f.exploited == 'no')", "no matching overload"),
+        ("image.build.name +", "Syntax error"),
+        ("image.name_conflict.name == ''", "undefined field 'name_conflict'"),
+        ("image.source_scan", "undefined field 'source_scan'"),
+        ("x" * (LONGEST + 1), "at most 2000"),
+    ],
+)
+def test_expression_that_does_not_fit_the_facts_is_refused(text, why):
+    """A misspelt fact, a wrong type, and a fact of another gate are found before any image is judged."""
+    with pytest.raises(PolicyInvalid, match=why):
+        DEPLOY.compile(text)
+
+
+def test_expression_of_other_type_is_refused():
+    """A rule is true or false; a text that is not empty is no answer."""
+    with pytest.raises(PolicyInvalid, match="is a STRING, and has to be a BOOL"):
+        DEPLOY.compile("image.digest", "BOOL")
+    assert DEPLOY.compile("image.digest", "BOOL", "STRING").type == "STRING"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image.scan.findings.map(f, f.id) == []",
+        "size(image.scan.findings.filter(f, f.exploited)) == 0",
+        "image.scan.findings.all(f, image.scan.findings.all(g, f.id == g.id))",
+        "image.scan.findings.all(f, f.id in image.build.environments)",
+        "image.scan.findings.exists(f, size(image.ignored) == 0)",
+        "image.scan.findings.exists_one(f, image.ignored == f.aliases)",
+    ],
+)
+def test_expression_without_bounded_cost_is_refused(text):
+    """50,000 findings must not take a gate as long as their square."""
+    with pytest.raises(PolicyInvalid, match="cost has no bound"):
+        DEPLOY.compile(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image.scan.findings.all(f, f.aliases.all(a, a != image.digest))",
+        "image.scan.findings.all(f, !f.exploited) && image.build.environments.all(e, e != '')",
+        "image.ignored == [] || image.digest == 'image.scan.findings.map(f, f)'",
+        "image.scan.findings.all(f, has(image.soak)) // image.scan.findings.map(f, f.id)",
+    ],
+)
+def test_expression_with_bounded_cost_is_compiled(text):
+    """Lists of an element, loops one after the other, and texts that only look like loops are no danger."""
+    assert DEPLOY.compile(text).type == "BOOL"
+
+
+def test_element_of_a_list_reads_no_other_list():
+    """`for_each` is a loop too."""
+    inner = DEPLOY.with_element("finding", "facts.FindingFacts")
+
+    assert inner.compile("finding.fixed_in.exists(v, v == image.digest)").type == "BOOL"
+    with pytest.raises(PolicyInvalid, match=r"reads image\.ignored for each element"):
+        inner.compile("finding.id in image.ignored")
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("image.soak.seconds == 0", {}),
+        (
+            "image.scan.findings.all(f, f.epss < 0.5)",
+            {"scan": {**SCAN, "findings": [FINDING]}},
+        ),
+        ("image.build.environments[5] == ''", {}),
+        ("1 / size(image.ignored) == 0", {}),
+        ("timestamp(image.digest) < now", {}),
+        ("image.signed", {"signed": "yes"}),
+        ("image.signed", {"signed": None}),
+    ],
+)
+def test_expression_without_a_result_is_an_error(text, changes):
+    """An absent fact is no empty one, and a text that should be a truth value is none."""
+    with pytest.raises(RuleNotEvaluated, match=r"cannot be evaluated: .+") as error:
+        evaluated(text, **changes)
+    assert text in str(error.value)
+
+
+def test_expression_knows_what_it_reads():
+    """An explanation shows these facts."""
+    text = "has(image.soak) || image.build.name.startsWith('a') && now > image.scan.scanned && 'image.digest' != ''"
+
+    assert DEPLOY.compile(text).reads == ("image.soak", "image.build.name", "now", "image.scan.scanned")
+
+
+def test_values_for_an_element_have_only_what_is_read():
+    """The whole image would be converted for each finding."""
+    one = values().with_element(
+        "finding", to_value(FINDING), ["image.build.name", "image.soak.seconds", "finding.id", "now"]
+    )
+
+    assert one.plain == {"build": {"name": "shop"}}
+    inner = DEPLOY.with_element("finding", "facts.FindingFacts")
+    assert inner.compile("finding.id + image.build.name").evaluate(one) == "CVE-2026-1shop"
+
+
+def test_facts_of_all_gates_fit_their_types():
+    """The examples are what the tests of rules begin with."""
+    assert {gate: list(find_mistakes(FACTS[gate], EXAMPLES[gate], "image")) for gate in Gate} == {g: [] for g in Gate}
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        ({"nothing": 1}, "there is no fact image.nothing"),
+        ({"build": {}}, "image.build.name is missing"),
+        ({"build": 1}, "image.build is no group of facts"),
+        ({"ignored": "all"}, "image.ignored is no list"),
+        ({"ignored": [1]}, "image.ignored[0] is no str"),
+        ({"signed": 1}, "image.signed is no bool"),
+        ({"soak": {"seconds": True, "text": ""}}, "image.soak.seconds is no int"),
+    ],
+)
+def test_facts_of_another_type_are_found(changes, mistake):
+    """A test of a rule with facts that cannot be would prove nothing."""
+    assert mistake in list(find_mistakes(FACTS[Gate.DEPLOY], {**EXAMPLES[Gate.DEPLOY], **changes}, "image"))
+
+
+SCALARS = st.sampled_from(["image.a", "image.b", "image.c.d", "1", "2", "-3"])
+COMPARED = st.builds("({} {} {})".format, SCALARS, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), SCALARS)
+LISTED = st.builds(
+    "image.l.{}(x, x {} {})".format, st.sampled_from(["all", "exists"]), st.sampled_from(["==", "<", ">="]), SCALARS
+)
+LOGIC = st.recursive(
+    COMPARED | LISTED | st.just("(1 in image.l)") | st.just("(size(image.l) > 1)") | st.just("has(image.e)"),
+    lambda inner: (
+        st.builds("({} && {})".format, inner, inner)
+        | st.builds("({} || {})".format, inner, inner)
+        | st.builds("!{}".format, inner)
+        | st.builds("({} ? {} : {})".format, inner, inner, inner)
+    ),
+    max_leaves=8,
+)
+NUMBERS = st.integers(-3, 3)
+
+
+@tries(300)
+@given(text=LOGIC, a=NUMBERS, b=NUMBERS, d=NUMBERS, listed=st.lists(NUMBERS, max_size=3))
+def test_second_engine_gives_the_same_result(text, a, b, d, listed):
+    """An independent implementation of CEL, in Rust, agrees on what an expression means."""
+    from cel_expr_python import cel as first  # noqa: PLC0415
+
+    data = {"image": {"a": a, "b": b, "c": {"d": d}, "l": listed}}
+    result = first.NewEnv(variables={"image": first.Type.DYN}).compile(text).eval(data=data)
+
+    assert result.type().name() == "BOOL"
+    assert result.plain_value() is cel.evaluate(text, data)
+
+
+@tries(100)
+@given(seconds=st.integers(-(10**6), 10**6), limit=st.integers(0, 10**6))
+def test_second_engine_agrees_about_times(seconds, limit):
+    """Ages decide about scans and freezes."""
+    scanned = NOW - timedelta(seconds=seconds)
+    text = f"now - image.scan.scanned <= duration('{limit}s')"
+    scan = {**SCAN, "scanned": scanned}
+
+    assert evaluated(text, scan=scan) is cel.evaluate(text, {"now": NOW, "image": {"scan": {"scanned": scanned}}})
+    assert evaluated(text, scan=scan) is (seconds <= limit)

@@ -1,0 +1,284 @@
+"""Policies that could not decide are rejected when they are read, with the place and what to do."""
+
+import json
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.tier import Gate
+from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.gate import evaluate, judge, refuse_name
+from supply_chain.policy.loading import DIRECTORY, TESTED, example_values, fill_parameters, gate_policy, read_policies
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from tests.support.builders import NOON, finding, report
+from tests.support.command import ROOT
+from tests.support.facts import deploy_facts, intake_facts, release_facts, requirements
+from tests.support.policies import ENVIRONMENTS, INTAKE, POLICIES, policy, rule
+
+RULE = {
+    "id": "own.rule",
+    "title": "Refuse if it is of others.",
+    "expression": "image.application == 'shop'",
+    "message": "it is {image.application}",
+    "remedy": "take another",
+    "tests": [
+        {"name": "ours", "passes": True},
+        {"name": "of others", "facts": {"application": "store"}, "passes": False},
+    ],
+}
+POLICY = {"name": "own", "version": 3, "description": "Ours.", "gates": ["deploy"], "rules": [RULE]}
+CRITICAL = {
+    "id": "CVE-2026-1", "aliases": [], "severity": "critical", "package": "zlib", "version": "1", "type": "deb",
+    "fixed_in": [], "exploited": False, "text": "t", "fix": "f",
+}  # fmt: skip
+PER_FINDING = {
+    **RULE,
+    "for_each": "finding in image.scan.findings",
+    "expression": "finding.severity != 'critical'",
+    "message": "{finding.id} in {finding.package}",
+    "when": "has(image.scan)",
+    "tests": [
+        {"name": "none", "passes": True},
+        {"name": "a critical one", "facts": {"scan": {"findings": [CRITICAL]}}, "passes": False},
+    ],
+}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that reads the shipped policies with one more."""
+    directory = tmp_path / "policies"
+    shutil.copytree(ROOT / DIRECTORY, directory)
+
+    def read(document):
+        (directory / "own.yaml").write_text(json.dumps(document))
+        return read_policies(directory, ENVIRONMENTS)
+
+    return read
+
+
+def with_rule(**changes):
+    changed = {key: value for key, value in {**RULE, **changes}.items() if value is not None}
+    return {**POLICY, "rules": [changed]}
+
+
+def test_own_policy_is_asked_besides_the_shipped_ones(read):
+    """An image has to pass every policy that selects it, and the refusal names the rule of the organisation."""
+    policies = read(POLICY)
+
+    verdict = evaluate(deploy_facts(), policies.deploy, NOON)
+
+    assert isinstance(verdict, Refused)
+    assert [(each.code, each.fact, each.remedy) for each in verdict.reasons] == [
+        ("own.rule", "it is hello", "take another")
+    ]
+    (result,) = [each for each in verdict.results if each.result is RuleOutcome.REFUSED]
+    assert (result.rule, result.policy) == ("own.rule", "own 3")
+    assert policies.deploy.digest != POLICIES.deploy.digest and policies.release.digest == POLICIES.release.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"expression": "image.nothing"}, r"own\.yaml: rule own\.rule: .*undefined field 'nothing'"),
+        ({"expression": "image.digest"}, "has to be a BOOL"),
+        ({"expression": "1 < 2"}, "reads no fact"),
+        ({"when": "image.digest"}, "has to be a BOOL"),
+        ({"message": "it is {image.nothing}"}, "undefined field"),
+        ({"remedy": "do {image.build}"}, "has to be a STRING or INT"),
+        ({"for_each": "f in image.digest"}, "has to be a LIST"),
+        ({"for_each": "now in image.ignored"}, "is a fact already"),
+        ({"expression": "image.application == parameters.ours"}, "there is no parameter ours"),
+        ({"tests": [{"name": "a", "passes": True}, {"name": "b", "passes": False}]}, "its test 'b' passes"),
+        (
+            {"tests": [{"name": "a", "passes": True, "facts": {"application": "x"}}, RULE["tests"][1]]},
+            "its test 'a' fails, and has to be one that passes",
+        ),
+        (
+            {"tests": [RULE["tests"][0], {"name": "c", "passes": False, "facts": {"x": 1}}]},
+            r"test 'c': its facts do not fit the deploy gate: there is no fact image\.x",
+        ),
+        ({"expression": "image.soak.seconds > 1"}, r"test 'ours': rule own\.rule: .*cannot be evaluated"),
+    ],
+)
+def test_rule_that_could_not_decide_is_rejected(read, changes, why):
+    """It is found by `cscm policy check`, and no gate decides with it."""
+    with pytest.raises(PolicyInvalid, match=why):
+        read(with_rule(**changes))
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({**POLICY, "rules": []}, "at least 1"),
+        (with_rule(expression=None), "has an expression, or for_each, or both"),
+        (with_rule(remedy=""), "says what to do"),
+        (with_rule(tests=[RULE["tests"][0]] * 2), "at least one test that passes and one that fails"),
+        ({**POLICY, "gates": ["release", "deploy"], "select": {"environments": ["staging"]}}, "only the deploy gate"),
+        (with_rule(id="own"), "own.yaml.*id"),
+        (with_rule(effective_on="2026-01-01T00:00:00"), "timezone"),
+        ({**POLICY, "owner": "me"}, "unknown key"),
+    ],
+)
+def test_document_that_is_incomplete_is_rejected(read, document, why):
+    """The message has the line of the mistake."""
+    with pytest.raises(DeclarationInvalid, match=why):
+        read(document)
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({**POLICY, "name": "image"}, "policies of the deploy gate named image are there twice"),
+        (with_rule(id="image.blocked"), "rules of the deploy gate with the id image.blocked are there twice"),
+        ({**POLICY, "rules": [RULE, {**RULE, "id": "own.other"}]}, "own.rule and own.other say the same"),
+        ({**POLICY, "select": {"environments": ["stagin"]}}, "stagin, so that it selects no image"),
+        ({**POLICY, "parameters": {"days": 3}}, "no rule uses the parameter days"),
+    ],
+)
+def test_policies_that_contradict_or_do_nothing_are_rejected(read, document, why):
+    """Two rules with one id would be one reason, and a selector of nothing is a rule that never fires."""
+    with pytest.raises(PolicyInvalid, match=why):
+        read(document)
+
+
+def test_gate_without_a_policy_is_rejected(tmp_path):
+    """It would admit everything."""
+    with pytest.raises(PolicyInvalid, match="no policy for the intake gate"):
+        read_policies(tmp_path, ENVIRONMENTS)
+
+
+def test_each_element_that_breaks_the_rule_is_a_reason(read):
+    """A developer learns every finding at once."""
+    policies = read({**POLICY, "rules": [PER_FINDING]})
+    found = [finding("critical", id="CVE-1"), finding("high", id="CVE-2"), finding("critical", id="CVE-3")]
+
+    results = judge_deploy(policies, report=report(*found))
+
+    assert [reason.fact for reason in results["own.rule"].reasons] == ["CVE-1 in openssl", "CVE-3 in openssl"]
+    assert judge_deploy(policies, report=None)["own.rule"].result is RuleOutcome.NOT_APPLICABLE
+    assert judge_deploy(policies)["own.rule"].result is RuleOutcome.PASSED
+
+
+def judge_deploy(policies, **changes):
+    verdict = evaluate(deploy_facts(**changes), policies.deploy, NOON)
+    return {each.rule: each for each in verdict.results}
+
+
+def test_element_that_cannot_be_evaluated_is_an_error(read):
+    """A finding without a probability is not one of probability 0, and one that is refused does not hide it."""
+    by_probability = {
+        **PER_FINDING,
+        "expression": "finding.epss < 0.5",
+        "tests": [
+            {"name": "none", "passes": True},
+            {"name": "likely", "facts": {"scan": {"findings": [{**CRITICAL, "epss": 0.9}]}}, "passes": False},
+        ],
+    }
+    policies = read({**POLICY, "rules": [by_probability]})
+    unknown = report(finding(epss=0.9), finding(epss=None, id="CVE-2"))
+
+    with pytest.raises(RuleNotEvaluated, match=r"rule own\.rule.*epss"):
+        evaluate(deploy_facts(report=unknown), policies.deploy, NOON)
+
+
+def test_missing_list_of_for_each_is_an_error():
+    """Without `when`, an absent report would be one without findings."""
+    per_finding = rule("a.b", for_each="finding in image.scan.findings", expression="!finding.exploited")
+
+    with pytest.raises(RuleNotEvaluated, match=r"There is no image\.scan\.findings"):
+        evaluate(release_facts(report=None), policy(Gate.RELEASE, per_finding), NOON)
+
+
+@pytest.mark.parametrize(
+    ("value", "expression", "admitted"),
+    [
+        (["hello", "it's"], "image.application in parameters.ours", True),
+        (["other"], "image.application in parameters.ours", False),
+        ("hello", "image.application == parameters.ours", True),
+        (5, "size(image.application) == parameters.ours", True),
+        (True, "image.signed == parameters.ours", True),
+        (0.5, "parameters.ours < 1.0 && image.signed", True),
+    ],
+)
+def test_parameter_is_used_as_its_value(value, expression, admitted):
+    """The value is data: a quote in it ends no text."""
+    document = rule("a.b", expression=expression, message="not {parameters.ours}", remedy="x")
+    ours = tuple(value) if isinstance(value, list) else value
+
+    compiled = policy(Gate.DEPLOY, fill_parameters(document, {"ours": ours}, set()))
+
+    assert isinstance(evaluate(deploy_facts(), compiled, NOON), Admitted) is admitted
+
+
+def test_rule_only_warns_until_it_is_effective():
+    """Everybody sees what will be refused before it is."""
+    later = policy(Gate.DEPLOY, rule("a.b", effective_on=NOON + timedelta(days=1)))
+
+    before = evaluate(deploy_facts(), later, NOON)
+    after = evaluate(deploy_facts(), later, NOON + timedelta(days=1))
+
+    assert isinstance(before, Admitted) and before.notes == ("wrong",)
+    assert isinstance(after, Refused) and later.depends_on_time
+
+
+@pytest.mark.parametrize(
+    ("select", "selected"),
+    [
+        ({}, True),
+        ({"applications": ["hello"]}, True),
+        ({"applications": ["hell"]}, False),
+        ({"applications": ["hello/*"]}, False),
+        ({"applications": ["base/*", "hello"]}, True),
+        ({"classifications": ["internal"]}, True),
+        ({"classifications": ["confidential"]}, False),
+        ({"kinds": ["base"]}, False),
+        ({"kinds": ["service"], "environments": ["staging"]}, True),
+        ({"environments": ["production"]}, False),
+    ],
+)
+def test_selector_selects_images_that_match_every_key(select, selected):
+    """Whatever it does not select is judged by the other policies."""
+    own = policy(Gate.DEPLOY, rule("a.b"), select=select).policies[0]
+    other = policy(Gate.DEPLOY).policies[0]
+
+    verdict = evaluate(deploy_facts(environment=requirements()), gate_policy(Gate.DEPLOY, [own, other]), NOON)
+
+    assert isinstance(verdict, Refused) is selected
+
+
+def test_image_without_provenance_is_selected_by_every_classification():
+    """Nobody knows what it is, so no policy is left out."""
+    own = policy(Gate.DEPLOY, rule("a.b"), select={"classifications": ["confidential"], "kinds": ["base"]})
+
+    assert isinstance(evaluate(deploy_facts(provenance=None), own, NOON), Refused)
+
+
+def test_name_is_refused_before_the_build_only_by_the_rule():
+    """An organisation may remove the rule; then nothing refuses the name."""
+    conflict: NameFacts = {"name": "hello", "holder": "them", "source": "us"}
+
+    refused = refuse_name(conflict, INTAKE, NOON)
+
+    assert refused is not None and refused.image is None and refused.application == "hello"
+    assert [(each.code, each.fact) for each in refused.reasons] == [("name.taken", "hello is them; this is us")]
+    assert refuse_name(conflict, policy(Gate.INTAKE), NOON) is None
+    warning = policy(Gate.INTAKE, rule("name.taken", severity="warn", expression="!has(image.name_conflict)"))
+    assert refuse_name(conflict, warning, NOON) is None
+
+
+def test_example_facts_of_a_gate_are_admitted():
+    """The tests of rules change one fact of an image that is good otherwise."""
+    for gate in Gate:
+        results = judge(example_values(gate, {}), POLICIES.at(gate), TESTED)
+        assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
+
+
+def test_same_facts_give_the_same_verdict():
+    """A verdict is a function of facts, policies and time."""
+    first, second = (evaluate(intake_facts(checks=()), INTAKE, NOON) for _ in range(2))
+
+    assert isinstance(first, Refused) and isinstance(second, Refused)
+    assert first.model_dump_json() == second.model_dump_json()

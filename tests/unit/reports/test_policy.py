@@ -1,0 +1,55 @@
+"""Pages about policies: every rule is there, and text of unknown origin formats nothing."""
+
+from supply_chain.model.tier import Gate
+from supply_chain.policy.explanation import GateExplanation, explain
+from supply_chain.reports import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
+from tests.support.builders import NOON, finding, report
+from tests.support.facts import CURATED, deploy_facts
+from tests.support.policies import DEPLOY, POLICIES
+
+
+def explained(**changes):
+    rules = explain(deploy_facts(**changes), DEPLOY, NOON)
+    return GateExplanation(image=CURATED, gate=Gate.DEPLOY, environment="staging", rules=rules)
+
+
+def test_page_has_a_section_for_each_rule():
+    """A rule that two gates share is there once."""
+    page = policy_page(POLICIES)
+    ids = {rule.id for gate in Gate for rule in POLICIES.at(gate).rules}
+
+    assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == ids
+    assert page.count("## image.blocked\n") == 1
+    assert "expression: !has(image.block)" in page and "- fails: a blocked image" in page
+    assert "- references: SSDF RV.2.2" in page and "- remedy: build a new image" in page
+
+
+def test_facts_page_has_every_fact_with_its_type_and_meaning():
+    """Whoever writes a rule finds the facts of the gate there, and what may be absent."""
+    pages = dict(zip(Gate, facts_page().split("# Facts of the ")[1:], strict=True))
+
+    assert "- `[image.block]`: A block of an image." in pages[Gate.INTAKE]
+    assert "- `image.scan.findings[].exploited` (true or false): Whether it is known" in pages[Gate.DEPLOY]
+    assert "- `[image.scan.findings[].epss]` (number): Probability" in pages[Gate.DEPLOY]
+    assert "- `image.digest` (text)\n" in pages[Gate.RELEASE] and "- `now` (time)" in pages[Gate.RELEASE]
+    assert "image.sbom.missing[]" in pages[Gate.RELEASE] and "image.sbom.missing" not in pages[Gate.DEPLOY]
+    assert "- `image.sbom.packages` (integer): The number of packages." in pages[Gate.RELEASE], "a field of its base"
+
+
+def test_lines_name_result_reason_and_facts():
+    """A person sees at a glance what refuses and why."""
+    lines = policy_explanation_lines(explained(report=report(finding("critical")))).splitlines()
+
+    assert lines[0] == f"{CURATED} at the deploy gate for staging:"
+    at = lines.index("NO    scan.critical  (curated 1)")
+    assert "1 finding of severity critical, 0 accepted" in lines[at + 1]
+    assert lines[at + 2].endswith("image.scan.severities = 6 elements")
+    assert "ok    image.blocked  (image 1)" in lines and "-     soak.missing  (deploy 1)" in lines
+
+
+def test_page_escapes_what_evidence_says():
+    """Whoever writes a referrer must not write in the page of an operator."""
+    page = policy_explanation_page(explained(ignored_referrers=("**bold** <script>",)))
+
+    assert "\\*\\*bold\\*\\*" in page and "<script>" not in page
+    assert "| refused |" not in page and "| warned | referrer.ignored |" in page
