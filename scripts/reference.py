@@ -136,9 +136,9 @@ def _in_words(text: str) -> str:
     return re.sub(FACT, r"*\1*", PLACEHOLDER.sub(r"*\1*", text).replace("`*", "*").replace("*`", "*"))
 
 
-def _remedy(text: str) -> str:
+def _remedy(text: str | None) -> str:
     """Return a remedy in bold; nothing if it is a fact of the image."""
-    return "" if text.startswith(("{", "$")) else f" **{text[:1].upper()}{_in_words(text[1:])}.**"
+    return "" if not text or text.startswith(("{", "$")) else f" **{text[:1].upper()}{_in_words(text[1:])}.**"
 
 
 def _deviations() -> Iterator[str]:

@@ -17,6 +17,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.loading import DIRECTORY, read_policies
 from supply_chain.policy.policies import Policies
+from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.reports import facts_page, policy_page
 from supply_chain.text import plain_text_lines, pluralize
 
@@ -29,10 +30,12 @@ class CheckedPolicy(Model):
     version: int
     rules: int = Field(description="number of rules")
     tests: int = Field(description="number of tests of rules, which all passed")
+    untested: tuple[str, ...] = Field(description="expressions with one change that no test of their rule notices")
 
     def __str__(self) -> str:
         rules, tests = pluralize(self.rules, "rule"), pluralize(self.tests, "test")
-        return f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"
+        lines = [f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"]
+        return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested)])
 
 
 directory = click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -55,6 +58,8 @@ def policy() -> None:
 def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
+    It names what the tests of a rule leave open: a change of its expression that none of them notices.
+
     \b
     Example:
       cscm policy check
@@ -67,6 +72,7 @@ def check(directory: Path | None, as_json: bool) -> None:
             version=each.document.version,
             rules=len(each.rules),
             tests=sum(len(rule.document.tests) for rule in each.rules),
+            untested=tuple(f"{rule.id}: {text}" for rule in each.rules for text in find_unnoticed(rule, gate)),
         )
         for gate in Gate
         for each in policies.at(gate).policies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
@@ -13,12 +13,16 @@ from supply_chain.model.image import Model
 from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate
 
+T = TypeVar("T")
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Cel = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """An expression in CEL."""
 PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
 RULE_ID = r"(?:[a-z0-9-]+|\$\{[a-z_]+\})"
 RuleId = Annotated[str, StringConstraints(pattern=rf"^{RULE_ID}(?:\.{RULE_ID})+$", max_length=100)]
+Loop = Annotated[str, StringConstraints(pattern=r"^[a-z]\w* in image(?:\.(?:\w+|\$\{[a-z_]+\}))+$")]
+"""A list of facts, and the name of its elements."""
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Parameter = bool | int | float | str | tuple[str, ...]
 
@@ -35,8 +39,6 @@ class Severity(StrEnum):
 class RuleTest(Model):
     """A test of a rule."""
 
-    __test__ = False
-
     name: Text
     facts: dict[str, Any] = Field(
         default_factory=dict,
@@ -52,23 +54,22 @@ class RuleDocument(Model):
     title: Text = Field(description="one sentence: `Refuse if …`")
     severity: Severity = Severity.DENY
     when: Cel | None = Field(default=None, description="CEL: to what the rule applies; null: to every image")
-    for_each: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]* in \S.*$")] | None = Field(
-        default=None, description="`NAME in LIST`: each element for which the expression does not hold is a reason"
+    for_each: Loop | None = Field(
+        default=None,
+        description="`NAME in image.LIST`: each element for which the expression does not hold is a reason",
     )
     expression: Cel | None = Field(
         default=None, description="CEL: what has to hold; null with for_each: each element is a reason"
     )
     message: Text = Field(description="what breaks the rule; {…} is CEL")
-    remedy: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)] = Field(
-        default="", description="what to do; {…} is CEL"
-    )
+    remedy: Text | None = Field(default=None, description="what to do; {…} is CEL; required of a rule that denies")
     effective_on: AwareDatetime | None = Field(default=None, description="warns before this time, denies from then on")
     matrix: tuple[dict[Word, str], ...] = Field(
         default=(),
         description="the rule stands once for each of these, with its values in place of ${NAME} in all texts",
     )
     references: tuple[Text, ...] = Field(default=(), description="such as SLSA v1.2, NIST SP 800-204D, SSDF PW.6, CIS")
-    tests: tuple[RuleTest, ...] = Field(min_length=2, description="at least one that passes and one that fails")
+    tests: tuple[RuleTest, ...] = Field(description="at least one that passes and one that fails")
 
     @model_validator(mode="after")
     def _is_complete(self) -> RuleDocument:
@@ -87,17 +88,16 @@ class RuleDocument(Model):
         return tuple(RuleDocument.model_validate(_filled(content, row)) for row in rows)
 
 
+Some = Annotated[tuple[T, ...], Field(min_length=1)]
+
+
 class Selector(Model):
     """To which images a policy applies: to those that match every key that is given."""
 
-    applications: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="names, or every name below one: base/*"
-    )
-    classifications: tuple[Classification, ...] | None = Field(default=None, min_length=1)
-    kinds: tuple[Annotated[str, StringConstraints(pattern="^(service|base)$")], ...] | None = Field(
-        default=None, min_length=1
-    )
-    environments: tuple[str, ...] | None = Field(default=None, min_length=1, description="at the deploy gate only")
+    applications: Some[str] | None = Field(default=None, description="names, or every name below one: base/*")
+    classifications: Some[Classification] | None = None
+    kinds: Some[Literal["service", "base"]] | None = None
+    environments: Some[str] | None = Field(default=None, description="at the deploy gate only")
 
 
 class PolicyDocument(Model):
@@ -106,12 +106,12 @@ class PolicyDocument(Model):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
     version: int = Field(ge=1)
     description: Text
-    gates: tuple[Gate, ...] = Field(min_length=1, description="the gates that it guards")
+    gates: Some[Gate] = Field(description="the gates that it guards")
     select: Selector = Selector()
     parameters: dict[Word, Parameter] = Field(
         default_factory=dict, description="values that expressions use as `parameters.NAME`"
     )
-    rules: tuple[RuleDocument, ...] = Field(min_length=1)
+    rules: Some[RuleDocument]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> PolicyDocument:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, Self, get_args, get_origin, get_type_hints, is_typeddict
 
 from cel_expr_python import cel
 from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
@@ -30,9 +30,12 @@ FIELDS = {str: FIELD.TYPE_STRING, bool: FIELD.TYPE_BOOL, int: FIELD.TYPE_INT64, 
 TIMESTAMP = "google.protobuf.Timestamp"
 TOKEN = re.compile(
     r"""(?P<text>r?(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'))"""
-    r"""|(?P<comment>//[^\n]*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)|(?P<sign>\S)"""
+    r"""|(?P<comment>//[^\n]*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)|(?P<operator>[=!<>]=|&&|\|\||[<>!])"""
+    r"""|(?P<sign>\S)"""
 )
-"""A token of CEL, as far as names, strings and brackets have to be told apart."""
+"""A token of CEL, as far as names, texts, operators and brackets have to be told apart."""
+OPPOSITES = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "&&": "||", "||": "&&", "!": ""}
+"""Operator → one with another result."""
 LOOPS = ("all", "exists", "exists_one")
 OPENING, CLOSING = "([{", ")]}"
 GROWING = ("map", "filter")
@@ -77,6 +80,11 @@ class Values:
     """The variable `image` with values that the engine knows."""
     now: datetime
     element: tuple[str, Any] | None = None
+
+    @classmethod
+    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime) -> Self:
+        """Return the values for the facts of a gate."""
+        return cls(language(gate), to_value(image, FACTS[gate]), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -155,17 +163,26 @@ def language(gate: Gate) -> Language:
     return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
 
 
-def to_value(value: Any) -> Any:
-    """Return a value as the engine takes it; it is changed only where the engine knows no such type."""
-    if isinstance(value, datetime):
+def to_value(value: Any, kind: Any) -> Any:
+    """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
+    if not _has_times(kind):
+        return value
+    if kind is datetime:
         stamp = timestamp_pb2.Timestamp()
         stamp.FromDatetime(value)
         return stamp
-    if isinstance(value, dict):
-        return {key: to_value(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [to_value(each) for each in value] if value and isinstance(value[0], (dict, datetime)) else value
-    return value
+    if (element := element_of(kind)) is not kind:
+        return [to_value(each, element) for each in value]
+    fields = fields_of(kind)
+    return {name: to_value(each, fields[name]) for name, each in value.items()}
+
+
+@cache
+def _has_times(kind: Any) -> bool:
+    if is_typeddict(kind):
+        return any(map(_has_times, fields_of(kind).values()))
+    element = element_of(kind)
+    return kind is datetime if element is kind else _has_times(element)
 
 
 @cache
@@ -260,6 +277,22 @@ def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
 def element_of(kind: Any) -> Any:
     """Return the type of the elements of a list, or the type itself."""
     return get_args(kind)[0] if get_origin(kind) is list else kind
+
+
+def mutate(text: str) -> Iterator[str]:
+    """Yield the expressions that differ from this one in one operator, number or text."""
+    for token in TOKEN.finditer(text):
+        found = token.group()
+        match token.lastgroup:
+            case "operator":
+                changed = OPPOSITES[found]
+            case "number" if found.isdigit():
+                changed = str(int(found) + 1)
+            case "text":
+                changed = f"{found[:-1]}x{found[-1]}"
+            case _:
+                continue
+        yield f"{text[: token.start()]}{changed}{text[token.end() :]}"
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

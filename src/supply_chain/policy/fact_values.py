@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import singledispatch
@@ -25,7 +24,7 @@ from supply_chain.policy.facts import (
     ReleaseFacts,
 )
 from supply_chain.policy.names import Holder
-from supply_chain.text import pluralize, truncate_lines
+from supply_chain.text import pluralize
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 
 NOTED = 20
@@ -205,19 +204,22 @@ def _finding(finding: Finding) -> types.FindingFacts:
 
 
 def _severities(report: Report, built: Provenance | None) -> list[types.SeverityFacts]:
-    counted, fixable = (Counter(f.severity for f in report.findings if f.fixable or every) for every in (True, False))
-    severities = list[types.SeverityFacts]()
-    for each in Severity:
-        worst = [str(finding) for finding in report.findings if finding.severity is each]
-        values: types.SeverityFacts = {
-            "severity": each.value, "found": counted[each], "fixable": fixable[each],
-            "worst": "; ".join(truncate_lines(WORST, worst)),
-        }  # fmt: skip
-        accepted = getattr(built.manifest.limits, each.value) if built else None
-        if accepted is not None:
-            values["accepted"] = accepted
-        severities.append(values)
-    return severities
+    found = {severity: [each for each in report.findings if each.severity is severity] for severity in Severity}
+    return [_severity(severity, of, built) for severity, of in found.items()]
+
+
+def _severity(severity: Severity, found: Sequence[Finding], built: Provenance | None) -> types.SeverityFacts:
+    more = [f"and {len(found) - WORST} more"] if len(found) > WORST else []
+    values: types.SeverityFacts = {
+        "severity": severity.value,
+        "found": len(found),
+        "fixable": sum(each.fixable for each in found),
+        "worst": "; ".join([*map(str, found[:WORST]), *more]),
+    }
+    accepted = getattr(built.manifest.limits, severity.value) if built else None
+    if accepted is not None:
+        values["accepted"] = accepted
+    return values
 
 
 def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFacts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.policy.documents import Severity
-from supply_chain.policy.expressions import Values, language, to_value
+from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import IntakeFacts
@@ -36,7 +36,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
 def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
-    values = Values(language(policy.gate), to_value(image), now)
+    values = Values.of(policy.gate, image, now)
     selected = [each for each in policy.policies if each.selects(image)]
     if not selected:
         raise PolicyInvalid(
@@ -51,7 +51,7 @@ def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datet
 
     Return None if no rule of the gate refuses it.
     """
-    values = Values(language(policy.gate), {"name_conflict": conflict}, now)
+    values = Values.of(policy.gate, {"name_conflict": conflict}, now)
     rules = (rule for rule in policy.rules if rule.id == NAME_TAKEN and rule.severity(now) is Severity.DENY)
     reasons = tuple(reason for rule in rules for reason in rule.reasons(values) or ())
     if not reasons:

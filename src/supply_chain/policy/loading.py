@@ -6,28 +6,24 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.errors import PolicyInvalid
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
-from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument, RuleTest
-from supply_chain.policy.examples import EXAMPLES
-from supply_chain.policy.expressions import Language, Values, find_mistakes, language, to_value
-from supply_chain.policy.fact_types import FACTS
+from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
+from supply_chain.policy.expressions import language
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
+from supply_chain.policy.rule_tests import run_tests
 
 DIRECTORY = Path("deployments/policies")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
 PARAMETER = re.compile(r"\bparameters\.(\w+)")
-TESTED = datetime(2026, 1, 1, tzinfo=UTC)
-"""The time `now` in the tests of rules."""
 
 
 @cache
@@ -101,11 +97,9 @@ def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[
 
 def _checked(documents: Sequence[RuleDocument], gate: Gate) -> tuple[Rule, ...]:
     """Return the rules for a gate, after running their tests with its example facts."""
-    spoken = language(gate)
-    rules = tuple(compile_rule(each, spoken) for each in documents)
+    rules = tuple(compile_rule(each, language(gate)) for each in documents)
     for rule in rules:
-        for test in rule.document.tests:
-            _run_test(rule, test, gate, spoken)
+        run_tests(rule, gate)
     return rules
 
 
@@ -140,35 +134,3 @@ def _literal(value: Parameter) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(each if each.isalnum() or each in " -_./:@*" else f"\\U{ord(each):08x}" for each in text)
-
-
-def example_values(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
-    facts: Mapping[str, Any] = _merged(EXAMPLES[gate], changes)
-    if mistakes := list(find_mistakes(FACTS[gate], facts, "image")):
-        raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
-    return facts
-
-
-def _merged(facts: Any, changes: Any) -> Any:
-    """Return facts with a JSON Merge Patch applied (RFC 7396)."""
-    if not isinstance(changes, Mapping):
-        return changes
-    merged = dict(facts) if isinstance(facts, Mapping) else {}
-    for key, change in changes.items():
-        if change is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = _merged(merged.get(key), change)
-    return merged
-
-
-def _run_test(rule: Rule, test: RuleTest, gate: Gate, spoken: Language) -> None:
-    try:
-        values = Values(spoken, to_value(example_values(gate, test.facts)), TESTED)
-        passes = not rule.reasons(values)
-    except (PolicyInvalid, RuleNotEvaluated) as error:
-        raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.args[0]}") from error
-    if passes is not test.passes:
-        found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
-        raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")

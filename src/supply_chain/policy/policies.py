@@ -235,7 +235,7 @@ def _compile_rule(document: RuleDocument, language: Language) -> Rule:
     expression = inner.compile(document.expression, "BOOL") if document.expression else None
     rule = Rule(
         document, when, loop, expression, Template.compile(document.message, inner),
-        Template.compile(document.remedy, inner),
+        Template.compile(document.remedy or "", inner),
     )  # fmt: skip
     if not rule.reads or (expression is not None and not expression.reads):
         raise PolicyInvalid(f"`{document.expression}` reads no fact: its result is the same for every image.")

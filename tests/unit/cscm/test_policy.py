@@ -48,6 +48,22 @@ def test_check_of_a_wrong_policy_names_file_rule_and_mistake(directory):
     assert "undefined field 'nam'" in done.stderr and "[policy.invalid]" in done.stderr
 
 
+def test_check_names_what_the_tests_leave_open(directory):
+    """A rule whose tests pass may still be half tested."""
+    file = directory / "image.yaml"
+    half = file.read_text().replace(
+        "image.build.name == image.application", "image.build.name == image.application || 1 > 2"
+    )
+    file.write_text(half)
+
+    done = cscm("check", directory)
+
+    assert done.exit_code == 0
+    named = "    note: no test notices provenance.other-application: image.build.name == image.application || 1 > 3"
+    assert named in done.stdout.splitlines()
+    assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)] == [[]] * 8
+
+
 def test_docs_and_schema_are_printed():
     """The first is for people, the second for editors."""
     assert "## approval.denied" in cscm("docs").stdout

@@ -10,8 +10,9 @@ from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvalua
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.gate import evaluate, judge, refuse_name
-from supply_chain.policy.loading import DIRECTORY, TESTED, example_values, fill_parameters, gate_policy, read_policies
+from supply_chain.policy.loading import DIRECTORY, fill_parameters, gate_policy, read_policies
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
 from tests.support.command import ROOT
 from tests.support.facts import deploy_facts, intake_facts, release_facts, requirements
@@ -114,7 +115,7 @@ def test_rule_that_could_not_decide_is_rejected(read, changes, why):
     [
         ({**POLICY, "rules": []}, "at least 1"),
         (with_rule(expression=None), "has an expression, or for_each, or both"),
-        (with_rule(remedy=""), "says what to do"),
+        (with_rule(remedy=None), "says what to do"),
         (with_rule(tests=[RULE["tests"][0]] * 2), "at least one test that passes and one that fails"),
         ({**POLICY, "gates": ["release", "deploy"], "select": {"environments": ["staging"]}}, "only the deploy gate"),
         (with_rule(id="own"), "own.yaml.*id"),
@@ -272,7 +273,7 @@ def test_name_is_refused_before_the_build_only_by_the_rule():
 def test_example_facts_of_a_gate_are_admitted():
     """The tests of rules change one fact of an image that is good otherwise."""
     for gate in Gate:
-        results = judge(example_values(gate, {}), POLICIES.at(gate), TESTED)
+        results = judge(example_facts(gate, {}), POLICIES.at(gate), TESTED)
         assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
 
 

@@ -1,0 +1,94 @@
+"""The tests of rules: example facts, their results, and changes of a rule that its tests do not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.model.documents import read_document
+from supply_chain.model.image import Model
+from supply_chain.model.tier import Gate
+from supply_chain.policy.documents import RuleTest
+from supply_chain.policy.expressions import Values, find_mistakes, language, mutate
+from supply_chain.policy.fact_types import FACTS
+from supply_chain.policy.policies import Rule, compile_rule
+
+TESTED = datetime(2026, 1, 1, tzinfo=UTC)
+"""The time `now` in the tests of rules."""
+FILE = Path(__file__).with_name("examples.yaml")
+
+
+class Examples(Model):
+    """Facts of an image, by the gates that have them."""
+
+    every_gate: dict[str, Any]
+    intake: dict[str, Any]
+    curated: dict[str, Any] = Field(description="of the release gate and of the deploy gate")
+    release: dict[str, Any]
+    deploy: dict[str, Any]
+
+
+@cache
+def examples(gate: Gate) -> Mapping[str, Any]:
+    """Return the facts of an image that every shipped rule of the gate admits."""
+    parts = read_document(FILE, Examples)
+    curated = {} if gate is Gate.INTAKE else parts.curated
+    merged: Mapping[str, Any] = _merged(_merged(parts.every_gate, curated), getattr(parts, gate.value))
+    return merged
+
+
+def example_facts(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
+    facts: Mapping[str, Any] = _merged(examples(gate), changes)
+    if mistakes := list(find_mistakes(FACTS[gate], facts, "image")):
+        raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
+    return facts
+
+
+def _merged(facts: Any, changes: Any) -> Any:
+    """Return facts with a JSON Merge Patch applied (RFC 7396)."""
+    if not isinstance(changes, Mapping):
+        return changes
+    merged = dict(facts) if isinstance(facts, Mapping) else {}
+    for key, change in changes.items():
+        if change is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), change)
+    return merged
+
+
+def run_tests(rule: Rule, gate: Gate) -> None:
+    """Run the tests of a rule; raise `PolicyInvalid` for one with another result."""
+    for test in rule.document.tests:
+        try:
+            passes = _passes(rule, test, gate)
+        except (PolicyInvalid, RuleNotEvaluated) as error:
+            raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.args[0]}") from error
+        if passes is not test.passes:
+            found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
+            raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")
+
+
+def _passes(rule: Rule, test: RuleTest, gate: Gate) -> bool:
+    return not rule.reasons(Values.of(gate, example_facts(gate, test.facts), TESTED))
+
+
+def find_unnoticed(rule: Rule, gate: Gate) -> Iterator[str]:
+    """Yield the expressions that differ from the rule's own in one place, and pass its tests all the same.
+
+    Such a place is not tested: an operator, a number, a text or a negation.
+    """
+    for key in ("when", "expression"):
+        for changed in mutate(getattr(rule.document, key) or ""):
+            try:
+                run_tests(compile_rule(rule.document.model_copy(update={key: changed}), language(gate)), gate)
+            except PolicyInvalid:
+                continue
+            yield changed

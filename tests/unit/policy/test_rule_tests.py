@@ -1,0 +1,84 @@
+"""The tests of rules: what they begin with, and the changes of a rule that they do not notice."""
+
+import pytest
+
+from supply_chain.errors import PolicyInvalid
+from supply_chain.model.tier import Gate
+from supply_chain.policy.expressions import language, mutate
+from supply_chain.policy.policies import compile_rule
+from supply_chain.policy.rule_tests import TESTED, example_facts, examples, find_unnoticed, run_tests
+from tests.support.policies import POLICIES, rule
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_no_change_of_a_shipped_rule_passes_its_tests(gate):
+    """A comparison the other way round, another number, a negation less: a test of the rule fails."""
+    rules = POLICIES.at(gate).rules
+
+    assert [(each.id, changed) for each in rules for changed in find_unnoticed(each, gate)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("a == b", ["a != b"]),
+        ("a != b", ["a == b"]),
+        ("a < b && c", ["a <= b && c", "a < b || c"]),
+        ("a <= b || !c", ["a < b || !c", "a <= b && !c", "a <= b || c"]),
+        ("a > 1 // > 2", ["a >= 1 // > 2", "a > 2 // > 2"]),
+        ("a >= 1.5", ["a > 1.5"]),
+        ("a in ['x', \"y\"]", ["a in ['xx', \"y\"]", "a in ['x', \"yx\"]"]),
+        ("has(a.b2)", []),
+    ],
+)
+def test_expression_is_changed_in_one_place(text, changed):
+    """Each change is another decision, or no expression at all."""
+    assert list(mutate(text)) == changed
+
+
+def test_change_that_no_test_notices_is_named():
+    """The author of the rule adds a test for it."""
+    tests = [
+        {"name": "shop", "passes": True},
+        {"name": "store", "facts": {"application": "store"}, "passes": False},
+    ]
+    loose = rule("a.b", when="has(image.build)", expression="image.application == 'shop' || 1 > 2", tests=tests)
+    found = compile_rule(loose, language(Gate.DEPLOY))
+
+    assert set(find_unnoticed(found, Gate.DEPLOY)) == {
+        "image.application == 'shop' || 2 > 2",
+        "image.application == 'shop' || 1 > 3",
+        "image.application == 'shop' || 1 >= 2",
+    }
+
+
+def test_test_with_another_result_is_named():
+    """It says which one, and what it has to be."""
+    never = compile_rule(rule("a.b", expression="image.digest != ''"), language(Gate.DEPLOY))
+
+    with pytest.raises(PolicyInvalid, match="rule a.b: its test 'another' passes, and has to be one that fails"):
+        run_tests(never, Gate.DEPLOY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, {"name": "staging", "approval": False, "test_report": False}),
+        ({"environment": {"name": "test"}}, {"name": "test", "approval": False, "test_report": False}),
+        ({"environment": {"approval": True}}, {"name": "staging", "approval": True, "test_report": False}),
+    ],
+)
+def test_changes_of_the_example_are_merged(changes, found):
+    """What a test does not name is as in the example, which itself does not change."""
+    before = dict(examples(Gate.DEPLOY))
+
+    assert example_facts(Gate.DEPLOY, changes)["environment"] == found
+    assert "build" not in example_facts(Gate.DEPLOY, {"build": None, "soak": None})
+    assert examples(Gate.DEPLOY) == before
+
+
+def test_example_is_of_the_day_before_the_tests():
+    """Ages in the tests of rules are whole days."""
+    assert (TESTED - examples(Gate.DEPLOY)["scan"]["scanned"]).total_seconds() == 12 * 3600
+    assert examples(Gate.INTAKE)["repository"] == "dev/shop" and examples(Gate.RELEASE)["repository"] == "curated/shop"
+    assert "scan" not in examples(Gate.INTAKE) and examples(Gate.RELEASE)["sbom"] != examples(Gate.DEPLOY)["sbom"]
