@@ -26,8 +26,7 @@ from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.loading import read_policies
+from supply_chain.policy.loading import read_project_policies
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
@@ -181,8 +180,7 @@ class Workbench(Setting):
 
     def policies(self) -> Policies:
         """Return the policies of the gates, after checking that their rules do what their tests expect."""
-        names = tuple(each.name for each in self.environments())
-        return read_policies(Path(self.project) / POLICIES, names)
+        return read_project_policies(Path(self.project))
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

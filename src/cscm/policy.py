@@ -11,11 +11,10 @@ from pydantic import Field
 from cscm.options import Image, as_json, json_of
 from cscm.running import run, verbose
 from orchestration.project import find_project
-from supply_chain.execution.environment import read_environments
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument
-from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.loading import read_project_policies
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.reports import facts_page, policy_page
@@ -132,9 +131,7 @@ def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
 
 
 def _read(directory: Path | None) -> Policies:
-    project = find_project()
-    environments = tuple(each.name for each in read_environments(project / "deployments/environments"))
-    return read_policies(directory or project / DIRECTORY, environments)
+    return read_project_policies(find_project(), directory)
 
 
 COMMANDS = (policy,)

@@ -22,11 +22,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestration.project import find_project
 from supply_chain.adapters.process.command import inherit_environment
+from supply_chain.errors import SupplyChainError
+from supply_chain.policy.loading import read_project_policies
 
 FLOWS = (
     "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
-    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep",
+    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
@@ -50,6 +53,7 @@ def main(path: Path) -> int:
     """
     for name in IMPORTED:
         importlib.import_module(name)
+    _read_policies()
     code, settings = fingerprint(), select_settings(worker_environment(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
@@ -74,6 +78,12 @@ def main(path: Path) -> int:
             connection.close()
             if changed:
                 os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program
+
+
+def _read_policies() -> None:
+    """Check the policies of the project, so that a fork need not, unless they have changed."""
+    with contextlib.suppress(SupplyChainError):  # a run says what is wrong
+        read_project_policies(find_project())
 
 
 def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:

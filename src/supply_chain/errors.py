@@ -17,8 +17,13 @@ class SupplyChainError(Exception):
     code: ClassVar[str] = "cscm.error"
     retryable: ClassVar[bool] = False
 
+    @property
+    def message(self) -> str:
+        """Return what happened and the remedy, without the code."""
+        return super().__str__()
+
     def __str__(self) -> str:
-        return f"{plain_text_lines(super().__str__())} [{self.code}]"
+        return f"{plain_text_lines(self.message)} [{self.code}]"
 
 
 class DeclarationInvalid(SupplyChainError):

@@ -72,16 +72,20 @@ def _no_value(node: Any) -> yaml.MarkedYAMLError:
 
 def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
     """Read `path` as `model`; raise `DeclarationInvalid` with the file, line and column of each mistake."""
+    return parse_document(decode_document(read_content(path), str(path)), model, str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """Return the content of a document, no more than is needed to refuse a longer one; raise `DeclarationInvalid`."""
     try:
         if path.exists() and not path.is_file():
             raise DeclarationInvalid(f"{path} is not a file.\nWrite the document itself there.")
         with path.open("rb") as file:
-            content = file.read(LIMIT + 1)
+            return file.read(LIMIT + 1)
     except FileNotFoundError:
         raise DeclarationInvalid(f"{path} does not exist.\nCreate it, or name the right directory.") from None
     except (OSError, ValueError) as error:
         raise DeclarationInvalid(f"{path} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
-    return parse_document(decode_document(content, str(path)), model, str(path))
 
 
 def decode_document(content: bytes, name: str) -> str:

@@ -15,15 +15,15 @@ from supply_chain.model.tier import Gate
 
 T = TypeVar("T")
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Cel = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
+Cel = Annotated[str, StringConstraints(pattern=r"\S")]
 """An expression in CEL."""
 PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
 RULE_ID = r"(?:[a-z0-9-]+|\$\{[a-z_]+\})"
-RuleId = Annotated[str, StringConstraints(pattern=rf"^{RULE_ID}(?:\.{RULE_ID})+$", max_length=100)]
+RuleId = Annotated[str, StringConstraints(pattern=rf"^{RULE_ID}(?:\.{RULE_ID})+$")]
 Loop = Annotated[str, StringConstraints(pattern=r"^[a-z]\w* in image(?:\.(?:\w+|\$\{[a-z_]+\}))+$")]
 """A list of facts, and the name of its elements."""
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Parameter = bool | int | float | str | tuple[str, ...]
 
 
@@ -103,7 +103,7 @@ class Selector(Model):
 class PolicyDocument(Model):
     """A policy of one or several gates."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
     version: int = Field(ge=1)
     description: Text
     gates: Some[Gate] = Field(description="the gates that it guards")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from supply_chain.errors import PolicyInvalid
-from supply_chain.model.documents import read_document
+from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
@@ -21,7 +22,7 @@ from supply_chain.policy.expressions import language
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.rule_tests import run_tests
 
-DIRECTORY = Path("deployments/policies")
+DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
 PARAMETER = re.compile(r"\bparameters\.(\w+)")
 
@@ -43,23 +44,37 @@ def read_code() -> str:
     return "\n".join([*own, *(inspect.getsource(importlib.import_module(each)) for each in used)])
 
 
+def read_project_policies(project: Path, directory: Path | None = None) -> Policies:
+    """Read the policies of a project, or those of another directory for its environments; raise as `read_policies`."""
+    environments = sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
+    return read_policies(directory or project / DIRECTORY, environments)
+
+
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
     """Read the policies of a directory; raise `PolicyInvalid` or `DeclarationInvalid` for one that cannot decide.
 
-    `environments` are the names of the project's environments.
+    `environments` are the names of the project's environments. What a process has checked, it does not check again
+    before a file changes.
     """
+    contents = tuple((str(file), read_content(file)) for file in sorted(directory.glob("*.yaml")))
+    return _check_all(str(directory), contents, tuple(environments))
+
+
+@lru_cache(maxsize=2)
+def _check_all(directory: str, contents: tuple[tuple[str, bytes], ...], environments: tuple[str, ...]) -> Policies:
     found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
-    for file in sorted(directory.glob("*.yaml")):
+    for name, content in contents:
         try:
-            for gate, policy in check_policy(read_document(file, PolicyDocument), environments).items():
+            document = parse_document(decode_document(content, name), PolicyDocument, name)
+            for gate, policy in check_policy(document, environments).items():
                 found[gate].append(policy)
         except PolicyInvalid as error:
-            raise PolicyInvalid(f"{file}: {error.args[0]}") from error
+            raise PolicyInvalid(f"{name}: {error.message}") from error
     intake, release, deploy = (_of_gate(gate, found[gate], directory) for gate in Gate)
     return Policies(intake, release, deploy)
 
 
-def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy[Any]:
+def _of_gate(gate: Gate, found: Sequence[Policy], directory: str) -> GatePolicy[Any]:
     if not found:
         raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
     _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")
@@ -88,11 +103,15 @@ def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[
     documents = [fill_parameters(rule, document.parameters, used) for rule in expanded]
     if unused := sorted(document.parameters.keys() - used):
         raise PolicyInvalid(f"no rule uses the parameter {', '.join(unused)}; remove it.")
-    same = [repr([each.when, each.for_each, each.expression]) for each in documents]
-    if twice := [each.id for each, key in zip(documents, same, strict=True) if same.count(key) > 1]:
+    said = [_decision(each) for each in documents]
+    if twice := [each.id for each in documents if said.count(_decision(each)) > 1]:
         raise PolicyInvalid(f"the rules {' and '.join(twice)} say the same; keep one of them.")
     digest = digest_of(document.model_dump_json().encode())
     return {gate: Policy(document, _checked(documents, gate), digest) for gate in document.gates}
+
+
+def _decision(rule: RuleDocument) -> tuple[str | None, ...]:
+    return rule.when, rule.for_each, rule.expression
 
 
 def _checked(documents: Sequence[RuleDocument], gate: Gate) -> tuple[Rule, ...]:
@@ -124,13 +143,5 @@ def fill_parameters(rule: RuleDocument, parameters: Mapping[str, Parameter], use
 
 
 def _literal(value: Parameter) -> str:
-    """Return a value as CEL writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_literal, value))}]"
-    return repr(value) if isinstance(value, (int, float)) else "'" + _escaped(value) + "'"
-
-
-def _escaped(text: str) -> str:
-    return "".join(each if each.isalnum() or each in " -_./:@*" else f"\\U{ord(each):08x}" for each in text)
+    """Return a value as CEL writes it; JSON has the same texts, numbers and lists."""
+    return json.dumps(value, ensure_ascii=False)

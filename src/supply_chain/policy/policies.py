@@ -104,7 +104,7 @@ class Rule:
                 return None
             return tuple(self._reasons(values))
         except RuleNotEvaluated as error:
-            raise RuleNotEvaluated(f"rule {self.id}: {error.args[0]}") from error
+            raise RuleNotEvaluated(f"rule {self.id}: {error.message}") from error
 
     def _reasons(self, values: Values) -> Iterator[Reason]:
         if self.loop is None:
@@ -114,15 +114,17 @@ class Rule:
             return
         if _holds_for_all(self.loop.holds, values):
             return
-        broken = False
-        read = [path for each in self._of_element() for path in each.reads]
-        for element in find(values.plain, self.loop.path):
-            one = values.with_element(self.loop.name, element, read)
-            if self.expression is None or self.expression.evaluate(one) is not True:
-                broken = True
-                yield self._reason(one)
-        if not broken:
+        reasons = list(self._reasons_of_elements(self.loop, values))
+        if not reasons:
             raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
+        yield from reasons
+
+    def _reasons_of_elements(self, loop: Loop, values: Values) -> Iterator[Reason]:
+        read = [path for each in self._of_element() for path in each.reads]
+        for element in find(values.plain, loop.path):
+            one = values.with_element(loop.name, element, read)
+            if self.expression is None or self.expression.evaluate(one) is not True:
+                yield self._reason(one)
 
     def _of_element(self) -> Sequence[Expression]:
         own = (self.expression,) if self.expression else ()
@@ -217,7 +219,7 @@ def compile_rule(document: RuleDocument, language: Language) -> Rule:
     try:
         return _compile_rule(document, language)
     except PolicyInvalid as error:
-        raise PolicyInvalid(f"rule {document.id}: {error.args[0]}") from error
+        raise PolicyInvalid(f"rule {document.id}: {error.message}") from error
 
 
 def _compile_rule(document: RuleDocument, language: Language) -> Rule:
@@ -237,6 +239,6 @@ def _compile_rule(document: RuleDocument, language: Language) -> Rule:
         document, when, loop, expression, Template.compile(document.message, inner),
         Template.compile(document.remedy or "", inner),
     )  # fmt: skip
-    if not rule.reads or (expression is not None and not expression.reads):
+    if expression is not None and not expression.reads:
         raise PolicyInvalid(f"`{document.expression}` reads no fact: its result is the same for every image.")
     return rule

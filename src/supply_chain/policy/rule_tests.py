@@ -70,7 +70,7 @@ def run_tests(rule: Rule, gate: Gate) -> None:
         try:
             passes = _passes(rule, test, gate)
         except (PolicyInvalid, RuleNotEvaluated) as error:
-            raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.args[0]}") from error
+            raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.message}") from error
         if passes is not test.passes:
             found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
             raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field
@@ -112,13 +113,16 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
             *notes,
+            *_rules(verdict),
         ]
-    held = [each.rule for each in verdict.results if each.result is RuleOutcome.PASSED]
-    return [
-        f"- **Admitted** {where}",
-        *([f"    - held: {escape(', '.join(held))}"] if held else []),
-        *notes,
-    ]
+    return [f"- **Admitted** {where}", *notes, *_rules(verdict)]
+
+
+def _rules(verdict: Admitted[Any] | Refused) -> Iterator[str]:
+    """Yield the rules that held, and those that do not apply; the others are reasons or notes."""
+    for outcome in (RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE):
+        if rules := [each.rule for each in verdict.results if each.result is outcome]:
+            yield f"    - {outcome}: {escape(', '.join(rules))}"
 
 
 def _running(run: RunReport) -> str:

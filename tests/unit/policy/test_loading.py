@@ -1,5 +1,6 @@
 """Policies that could not decide are rejected when they are read, with the place and what to do."""
 
+import dataclasses
 import json
 import shutil
 from datetime import timedelta
@@ -8,9 +9,11 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
+from supply_chain.policy import loading
+from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.gate import evaluate, judge, refuse_name
-from supply_chain.policy.loading import DIRECTORY, fill_parameters, gate_policy, read_policies
+from supply_chain.policy.loading import DIRECTORY, fill_parameters, gate_policy, read_policies, read_project_policies
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
@@ -86,6 +89,8 @@ def test_own_policy_is_asked_besides_the_shipped_ones(read):
         ({"expression": "image.nothing"}, r"own\.yaml: rule own\.rule: .*undefined field 'nothing'"),
         ({"expression": "image.digest"}, "has to be a BOOL"),
         ({"expression": "1 < 2"}, "reads no fact"),
+        ({"for_each": "word in image.ignored", "expression": "1 < 2"}, "reads no fact"),
+        ({"matrix": [{"known": "x"}], "remedy": "do ${unknown}"}, "undeclared reference to 'unknown'"),
         ({"when": "image.digest"}, "has to be a BOOL"),
         ({"message": "it is {image.nothing}"}, "undefined field"),
         ({"remedy": "do {image.build}"}, "has to be a STRING or INT"),
@@ -121,6 +126,11 @@ def test_rule_that_could_not_decide_is_rejected(read, changes, why):
         (with_rule(id="own"), "own.yaml.*id"),
         (with_rule(effective_on="2026-01-01T00:00:00"), "timezone"),
         ({**POLICY, "owner": "me"}, "unknown key"),
+        ({**POLICY, "version": 0}, "greater than or equal to 1"),
+        ({**POLICY, "gates": []}, "at least 1"),
+        (with_rule(title="x" * 1001), "at most 1000"),
+        (with_rule(title=" "), "pattern"),
+        (with_rule(expression=" "), "pattern"),
     ],
 )
 def test_document_that_is_incomplete_is_rejected(read, document, why):
@@ -143,6 +153,67 @@ def test_policies_that_contradict_or_do_nothing_are_rejected(read, document, why
     """Two rules with one id would be one reason, and a selector of nothing is a rule that never fires."""
     with pytest.raises(PolicyInvalid, match=why):
         read(document)
+
+
+def test_unchanged_policies_are_checked_once_in_a_process(read, monkeypatch):
+    """Each gate of a run reads them, and a change of a file counts at once."""
+    first = read(POLICY)
+    monkeypatch.setattr(loading, "check_policy", None)
+
+    assert read(POLICY) is first
+    with pytest.raises(TypeError):
+        read({**POLICY, "version": 4})
+
+
+def test_policies_of_a_project_know_its_environments(tmp_path):
+    """A selector of an environment that is not there selects nothing."""
+    shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
+    (tmp_path / "deployments/environments/test.yaml").write_text("name: test\n")
+    (tmp_path / "own").mkdir()
+    for file in (ROOT / DIRECTORY).glob("*.yaml"):
+        shutil.copy(file, tmp_path / "own")
+    (tmp_path / "own/own.yaml").write_text(json.dumps({**POLICY, "select": {"environments": ["test"]}}))
+
+    assert len(read_project_policies(tmp_path, tmp_path / "own").deploy.policies) == 4
+    assert len(read_project_policies(tmp_path).deploy.policies) == 3
+    with pytest.raises(PolicyInvalid, match=r"select\.environments names test"):
+        read_project_policies(ROOT, tmp_path / "own")
+
+
+def test_limits_of_a_document_include_their_bounds(read):
+    """A first version, a long title, and a parameter that a rule uses."""
+    bounded = {**POLICY, "version": 1, "parameters": {"ours": "shop"}, "rules": [
+        {**RULE, "title": "x" * 1000, "expression": "image.application == parameters.ours"},
+    ]}  # fmt: skip
+
+    assert "own.rule" in {each.id for each in read(bounded).deploy.rules}
+
+
+def test_list_and_its_elements_cannot_disagree():
+    """What the engine says of the list would be lost if no element were found that breaks the rule."""
+    (own,) = policy(Gate.DEPLOY, rule("a.b", for_each="word in image.ignored", expression="word != ''")).rules
+    assert own.loop is not None
+    other = language(Gate.DEPLOY).compile("size(image.ignored) == 5", "BOOL")
+    broken = dataclasses.replace(own, loop=dataclasses.replace(own.loop, holds=other))
+
+    with pytest.raises(RuleNotEvaluated, match="different results"):
+        broken.reasons(Values.of(Gate.DEPLOY, example_facts(Gate.DEPLOY, {"ignored": ["x"]}), TESTED))
+
+
+def test_only_rules_that_read_the_time_depend_on_it():
+    """A verdict of the others stands until evidence or policy change."""
+    assert POLICIES.deploy.depends_on_time and not POLICIES.release.depends_on_time
+    assert not policy(Gate.DEPLOY, rule("a.b")).depends_on_time
+    assert policy(Gate.DEPLOY, rule("a.b"), rule("c.d", expression="now > image.scan.scanned")).depends_on_time
+    assert policy(Gate.DEPLOY, rule("a.b"), rule("c.d", effective_on=NOON)).depends_on_time
+
+
+def test_rules_of_an_environment_are_those_that_read_its_facts():
+    """What they refuse there is not refused elsewhere."""
+    assert POLICIES.deploy.environment_rules == {
+        "approval.missing", "approval.denied", "placement.not-declared", "soak.missing", "tests.not-shown",
+    }  # fmt: skip
+    assert POLICIES.release.environment_rules == frozenset()
 
 
 def test_gate_without_a_policy_is_rejected(tmp_path):
@@ -197,6 +268,7 @@ def test_missing_list_of_for_each_is_an_error():
     ("value", "expression", "admitted"),
     [
         (["hello", "it's"], "image.application in parameters.ours", True),
+        ("it's \"ä\\ \n", "size(parameters.ours) == 10 && image.signed", True),
         (["other"], "image.application in parameters.ours", False),
         ("hello", "image.application == parameters.ours", True),
         (5, "size(image.application) == parameters.ours", True),
@@ -268,6 +340,8 @@ def test_name_is_refused_before_the_build_only_by_the_rule():
     assert refuse_name(conflict, policy(Gate.INTAKE), NOON) is None
     warning = policy(Gate.INTAKE, rule("name.taken", severity="warn", expression="!has(image.name_conflict)"))
     assert refuse_name(conflict, warning, NOON) is None
+    elsewhere = policy(Gate.INTAKE, rule("name.taken", when="has(image.build)"), rule("always.refused"))
+    assert refuse_name(conflict, elsewhere, NOON) is None, "it does not apply, and no other rule is asked"
 
 
 def test_example_facts_of_a_gate_are_admitted():

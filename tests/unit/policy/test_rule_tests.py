@@ -56,7 +56,7 @@ def test_test_with_another_result_is_named():
     """It says which one, and what it has to be."""
     never = compile_rule(rule("a.b", expression="image.digest != ''"), language(Gate.DEPLOY))
 
-    with pytest.raises(PolicyInvalid, match="rule a.b: its test 'another' passes, and has to be one that fails"):
+    with pytest.raises(PolicyInvalid, match=r"rule a\.b: its test 'another' passes, and has to be one that fails"):
         run_tests(never, Gate.DEPLOY)
 
 
@@ -74,7 +74,7 @@ def test_changes_of_the_example_are_merged(changes, found):
 
     assert example_facts(Gate.DEPLOY, changes)["environment"] == found
     assert "build" not in example_facts(Gate.DEPLOY, {"build": None, "soak": None})
-    assert examples(Gate.DEPLOY) == before
+    assert examples(Gate.DEPLOY) == before and examples(Gate.DEPLOY) is examples(Gate.DEPLOY), "read once"
 
 
 def test_example_is_of_the_day_before_the_tests():

@@ -151,14 +151,20 @@ def test_run_page_of_early_failure_omits_unknown_sections(make):
     assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
 
 
-def test_run_page_lists_the_rules_that_held(build_report):
-    """A rule that does not apply is not among them."""
-    admitted = evaluate(intake_facts(), INTAKE, NOON)
+@pytest.mark.parametrize("changes", [{}, {"provenance": None}], ids=["admitted", "refused"])
+def test_run_page_lists_each_rule_with_its_result(build_report, changes):
+    """Those that held, and those that do not apply; the others are reasons and notes."""
+    verdict = evaluate(intake_facts(**changes), INTAKE, NOON)
 
-    page = run_report_page(build_report(verdicts=(admitted,)))
+    page = run_report_page(build_report(verdicts=(verdict,)))
+    held, left_out = (
+        re.search(rf"^    - {outcome}: (.+)$", page, re.MULTILINE) for outcome in ("passed", "does not apply")
+    )
 
-    assert "held: " in page and "image.blocked, provenance.missing, provenance.other-application" in page
-    assert "command.failed" not in page
+    assert held and "image.blocked, " in held[1] and left_out and "command.failed" in left_out[1]
+    listed = {rule.replace("\\", "") for each in (held, left_out) for rule in each[1].split(", ")}
+    others = {each.rule for each in verdict.results if each.reasons}
+    assert listed | others == {rule.id for rule in INTAKE.rules} and not listed & others
 
 
 def test_run_page_of_early_refusal_names_database(build_report, make):
