@@ -8,7 +8,7 @@ evaluation, and not an empty value as in a message of the declared type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
@@ -37,7 +37,7 @@ TOKEN = re.compile(
 OPPOSITES = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "&&": "||", "||": "&&", "!": ""}
 """Operator → one with another result."""
 LOOPS = ("all", "exists", "exists_one")
-OPENING, CLOSING = "([{", ")]}"
+OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 GROWING = ("map", "filter")
 """Macros that make a list. The time that the engine needs for them grows with the square of the list."""
 
@@ -104,13 +104,21 @@ def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]
     """Return the image with the facts at these paths only."""
     kept: dict[str, Any] = {}
     for path in reads:
-        names, place, found = path.split(".")[1:], kept, image
-        for at, name in enumerate(names):
-            if not path.startswith(f"{IMAGE}.") or not isinstance(found, Mapping) or name not in found:
-                break
-            found = found[name]
-            place = place.setdefault(name, {} if isinstance(found, Mapping) and at + 1 < len(names) else found)
+        variable, *names = path.split(".")
+        if variable == IMAGE:
+            _copy(image, kept, names)
     return kept
+
+
+def _copy(source: Mapping[str, Any], target: dict[str, Any], names: Sequence[str]) -> None:
+    """Copy the fact at a path with the groups that it is in; nothing if it is absent."""
+    name, *more = names
+    if name not in source:
+        return
+    if not more:
+        target[name] = source[name]
+    elif target.get(name) is not source[name]:
+        _copy(source[name], target.setdefault(name, {}), more)
 
 
 def find(image: Mapping[str, Any], path: str) -> Any:
@@ -145,7 +153,7 @@ class Language:
     def compile(self, text: str, *kinds: str) -> Expression:
         """Check an expression; raise `PolicyInvalid` if it is not of one of these types, or not bounded in its cost."""
         if len(text) > LONGEST:
-            raise PolicyInvalid(f"`{text[:60]}…` has {len(text)} characters; an expression has at most {LONGEST}.")
+            raise PolicyInvalid(f"it has {len(text)} characters; an expression has at most {LONGEST}.")
         reads = tuple(dict.fromkeys(_read_paths(text, self)))
         typed, plain = _environments(self)
         try:
@@ -199,8 +207,6 @@ def _environments(language: Language) -> tuple[Any, Any]:
 
 
 def _type(kind: str) -> Any:
-    if kind.startswith("LIST<"):
-        return cel.Type.List(_type(kind[5:-1]))
     return cel.Type(kind) if kind.startswith(PACKAGE) else getattr(cel.Type, kind)
 
 
@@ -295,8 +301,9 @@ def mutate(text: str) -> Iterator[str]:
         yield f"{text[: token.start()]}{changed}{text[token.end() :]}"
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    return ((each.lastgroup or "", each.group()) for each in TOKEN.finditer(text) if each.lastgroup != "comment")
+def _tokens(text: str) -> list[str]:
+    """Return the tokens of an expression, without comments and texts."""
+    return [each.group() for each in TOKEN.finditer(text) if each.lastgroup not in ("comment", "text")]
 
 
 def _read_paths(text: str, language: Language) -> Iterator[str]:
@@ -305,24 +312,22 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
     What is evaluated for each element of a list reads no other list of the image, so that the time grows with the
     number of facts, and not with its square.
     """
-    tokens, depth, loops = list(_tokens(text)), 0, list[int]()  # the depths of the brackets of loops
-    for at, (kind, token) in enumerate(tokens):
-        after = tokens[at + 1][1] if at + 1 < len(tokens) else ""
-        before = tokens[at - 1][1] if at else ""
-        if kind == "sign" and token in OPENING:
+    tokens, depth, loops = _tokens(text), 0, list[int]()  # the depths of the brackets of loops
+    for at, token in enumerate(tokens):
+        is_member, is_called = tokens[at - 1 : at] == ["."], tokens[at + 1 : at + 2] == ["("]
+        if token in OPENING:
             depth += 1
-        elif kind == "sign" and token in CLOSING:
+        elif token in CLOSING:
             depth -= 1
             loops = [each for each in loops if each <= depth]
-        elif kind == "name" and before == "." and after == "(":
-            if token in GROWING:
-                raise PolicyInvalid(
-                    f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each."
-                )
-            if token in LOOPS:
-                loops.append(depth + 1)
-        elif kind == "name" and before != "." and token in language.names:
-            path = _path(tokens, at)
+        elif is_member and is_called and token in GROWING:
+            raise PolicyInvalid(f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each.")
+        elif is_member and is_called and token in LOOPS:
+            loops.append(depth + 1)
+        elif token in language.names and not is_member:
+            path = _path(tokens[at:])
+            if path == [IMAGE]:
+                raise PolicyInvalid(f"`{text}` reads the image as a whole.\nName the fact: image.digest, for example.")
             if (loops or language.elements) and token == IMAGE and _is_list(language.facts, path[1:]):
                 raise PolicyInvalid(
                     f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
@@ -331,22 +336,22 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
             yield ".".join(path)
 
 
+def _path(tokens: Sequence[str]) -> list[str]:
+    """Return the names of the path with which the tokens begin, without a function at its end."""
+    path = [tokens[0]]
+    for dot, name, after in zip(tokens[1::2], tokens[2::2], [*tokens[3::2], ""], strict=False):
+        if dot != "." or after == "(":
+            break
+        path.append(name)
+    return path
+
+
 def _is_list(facts: type, path: list[str]) -> bool:
     """Return whether a path leads to a list; False if there is no such fact."""
     found: Any = facts
     for name in path:
         found = fields_of(found).get(name) if is_typeddict(found) else None
     return get_origin(found) is list
-
-
-def _path(tokens: list[tuple[str, str]], at: int) -> list[str]:
-    path = [tokens[at][1]]
-    while at + 2 < len(tokens) and tokens[at + 1][1] == "." and tokens[at + 2][0] == "name":
-        if at + 3 < len(tokens) and tokens[at + 3][1] == "(":
-            break
-        path.append(tokens[at + 2][1])
-        at += 2
-    return path
 
 
 def _reason(error: RuntimeError) -> str:

@@ -62,7 +62,10 @@ def test_expression_gives_plain_value(text, result):
         ("image.build.name +", "Syntax error"),
         ("image.name_conflict.name == ''", "undefined field 'name_conflict'"),
         ("image.source_scan", "undefined field 'source_scan'"),
-        ("x" * (LONGEST + 1), "at most 2000"),
+        ("image.", "reads the image as a whole"),
+        ("image.digest.", "Syntax error"),
+        ("image == image", "reads the image as a whole"),
+        ("image.signed".ljust(LONGEST + 1), "it has 2001 characters; an expression has at most 2000"),
     ],
 )
 def test_expression_that_does_not_fit_the_facts_is_refused(text, why):
@@ -87,6 +90,9 @@ def test_expression_of_other_type_is_refused():
         "image.scan.findings.all(f, f.id in image.build.environments)",
         "image.scan.findings.exists(f, size(image.ignored) == 0)",
         "image.scan.findings.exists_one(f, image.ignored == f.aliases)",
+        "image.scan.findings.all(f, (f.exploited) || f.id in image.ignored)",
+        "image.scan.findings.all(f, [f.id][0] in image.ignored)",
+        "image.scan.findings.all(f, f.aliases.all(a, a == '') && f.id in image.ignored)",
     ],
 )
 def test_expression_without_bounded_cost_is_refused(text):
@@ -102,6 +108,8 @@ def test_expression_without_bounded_cost_is_refused(text):
         "image.scan.findings.all(f, !f.exploited) && image.build.environments.all(e, e != '')",
         "image.ignored == [] || image.digest == 'image.scan.findings.map(f, f)'",
         "image.scan.findings.all(f, has(image.soak)) // image.scan.findings.map(f, f.id)",
+        "image.scan.findings.all(f, !f.exploited) && size(image.ignored) == 0",
+        "image.signed".ljust(LONGEST),
     ],
 )
 def test_expression_with_bounded_cost_is_compiled(text):
@@ -119,23 +127,20 @@ def test_element_of_a_list_reads_no_other_list():
 
 
 @pytest.mark.parametrize(
-    ("text", "changes"),
+    ("text", "changes", "why"),
     [
-        ("image.soak.seconds == 0", {}),
-        (
-            "image.scan.findings.all(f, f.epss < 0.5)",
-            {"scan": {**SCAN, "findings": [FINDING]}},
-        ),
-        ("image.build.environments[5] == ''", {}),
-        ("1 / size(image.ignored) == 0", {}),
-        ("timestamp(image.digest) < now", {}),
-        ("image.signed", {"signed": "yes"}),
-        ("image.signed", {"signed": None}),
+        ("image.soak.seconds == 0", {}, "Key not found in map"),
+        ("image.scan.findings.all(f, f.epss < 0.5)", {"scan": {**SCAN, "findings": [FINDING]}}, "Key not found"),
+        ("image.build.environments[5] == ''", {}, "Index error"),
+        ("1 / size(image.ignored) == 0", {}, "divide by zero"),
+        ("timestamp(image.digest) < now", {}, "conversion failed"),
+        ("image.signed", {"signed": "yes"}, "the result is a STRING and not a BOOL"),
+        ("image.signed", {"signed": None}, "the result is a NULL and not a BOOL"),
     ],
 )
-def test_expression_without_a_result_is_an_error(text, changes):
+def test_expression_without_a_result_is_an_error(text, changes, why):
     """An absent fact is no empty one, and a text that should be a truth value is none."""
-    with pytest.raises(RuleNotEvaluated, match=r"cannot be evaluated: .+") as error:
+    with pytest.raises(RuleNotEvaluated, match=f"cannot be evaluated: .*{why}") as error:
         evaluated(text, **changes)
     assert text in str(error.value)
 
@@ -145,16 +150,35 @@ def test_expression_knows_what_it_reads():
     text = "has(image.soak) || image.build.name.startsWith('a') && now > image.scan.scanned && 'image.digest' != ''"
 
     assert DEPLOY.compile(text).reads == ("image.soak", "image.build.name", "now", "image.scan.scanned")
+    assert DEPLOY.compile("image.digest == image.build.name").reads == ("image.digest", "image.build.name")
+    assert DEPLOY.compile("image.ignored[0] == image.digest + 'x'").reads == ("image.ignored", "image.digest")
 
 
-def test_values_for_an_element_have_only_what_is_read():
+@pytest.mark.parametrize(
+    ("reads", "kept"),
+    [
+        (["image.build.name", "finding.id", "now"], {"build": {"name": "shop"}}),
+        (["image.build.name", "image.build.kind"], {"build": {"name": "shop", "kind": "service"}}),
+        (["image.soak.seconds", "image.soak"], {}),
+        (["image.build.limits.scan_days"], {"build": {"limits": {"scan_days": 7}}}),
+        (["image.environment", "image.environment.name"], {"environment": examples(Gate.DEPLOY)["environment"]}),
+        (["image.environment.name", "image.environment"], {"environment": examples(Gate.DEPLOY)["environment"]}),
+        ([], {}),
+    ],
+)
+def test_values_for_an_element_have_only_what_is_read(reads, kept):
     """The whole image would be converted for each finding."""
-    one = values().with_element(
-        "finding", dict(FINDING), ["image.build.name", "image.soak.seconds", "finding.id", "now"]
-    )
+    before = values()
 
-    assert one.plain == {"build": {"name": "shop"}}
+    assert before.with_element("finding", dict(FINDING), reads).plain == kept
+    assert before.plain == values().plain
+
+
+def test_element_is_read_beside_the_image():
+    """Both are in one expression."""
+    one = values().with_element("finding", dict(FINDING), ["image.build.name", "finding.id"])
     inner = DEPLOY.with_element("finding", "facts.FindingFacts")
+
     assert inner.compile("finding.id + image.build.name").evaluate(one) == "CVE-2026-1shop"
 
 
@@ -177,7 +201,17 @@ def test_facts_of_all_gates_fit_their_types():
 )
 def test_facts_of_another_type_are_found(changes, mistake):
     """A test of a rule with facts that cannot be would prove nothing."""
-    assert mistake in list(find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image"))
+    found = find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image")
+
+    assert next(found) == mistake
+
+
+@pytest.mark.parametrize(("value", "fits"), [(0.5, True), (1, True), ("1", False), (True, False)])
+def test_whole_number_is_a_number(value, fits):
+    """YAML has no point in a probability of 1."""
+    facts = {**examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [{**FINDING, "epss": value}]}}
+
+    assert (list(find_mistakes(FACTS[Gate.DEPLOY], facts, "image")) == []) is fits
 
 
 SCALARS = st.sampled_from(["image.a", "image.b", "image.c.d", "1", "2", "-3"])
