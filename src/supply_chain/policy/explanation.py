@@ -46,13 +46,13 @@ def explain(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[RuleExplana
         RuleExplanation(
             title=rules[each.rule].document.title,
             result=each,
-            facts={path: _shown(path, image, now) for path in rules[each.rule].reads},
+            facts={path: _text_of(path, image, now) for path in rules[each.rule].reads},
         )
         for each in judge(image, policy, now)
     )
 
 
-def _shown(path: str, image: Mapping[str, Any], now: datetime) -> str:
+def _text_of(path: str, image: Mapping[str, Any], now: datetime) -> str:
     if path == NOW:
         return f"{now:%Y-%m-%d %H:%M} UTC"
     try:

@@ -33,7 +33,7 @@ TOKEN = re.compile(
     r"""|(?P<comment>//[^\n]*)|(?P<name>[A-Za-z_]\w*)|(?P<number>\d[\w.]*)|(?P<operator>[=!<>]=|&&|\|\||[<>!])"""
     r"""|(?P<sign>\S)"""
 )
-"""A token of CEL, as far as names, texts, operators and brackets have to be told apart."""
+"""A token of CEL, as far as names, texts, operators and brackets differ."""
 OPPOSITES = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "&&": "||", "||": "&&", "!": ""}
 """Operator → one with another result."""
 LOOPS = ("all", "exists", "exists_one")
@@ -102,12 +102,12 @@ class Values:
 
 def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]:
     """Return the image with the facts at these paths only."""
-    kept: dict[str, Any] = {}
+    retained: dict[str, Any] = {}
     for path in reads:
         variable, *names = path.split(".")
         if variable == IMAGE:
-            _copy(image, kept, names)
-    return kept
+            _copy(image, retained, names)
+    return retained
 
 
 def _copy(source: Mapping[str, Any], target: dict[str, Any], names: Sequence[str]) -> None:
@@ -233,9 +233,9 @@ def _pool(facts: type) -> descriptor_pool.DescriptorPool:
                 field.type = FIELD.TYPE_MESSAGE
                 field.type_name = f".{TIMESTAMP}" if item is datetime else f".{PACKAGE}.{item.__name__}"
                 left.extend([] if item is datetime else [item])
-    pool, known = descriptor_pool.DescriptorPool(), descriptor_pb2.FileDescriptorProto()
-    timestamp_pb2.DESCRIPTOR.CopyToProto(known)
-    pool.Add(known)
+    pool, well_known = descriptor_pool.DescriptorPool(), descriptor_pb2.FileDescriptorProto()
+    timestamp_pb2.DESCRIPTOR.CopyToProto(well_known)
+    pool.Add(well_known)
     pool.Add(file)
     return pool
 

@@ -86,7 +86,7 @@ class ChecksFacts(TypedDict):
     probe: NotRequired[CheckFacts]
     content: NotRequired[CheckFacts]
     command: NotRequired[CheckFacts]
-    tests_shown: bool
+    tests_reported: bool
     """Whether a test runner's own report shows that tests ran."""
 
 

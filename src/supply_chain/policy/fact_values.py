@@ -98,7 +98,7 @@ def _(facts: DeployFacts) -> types.DeployValues:
 
 
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
-    """Return that a name belongs to another source; None if it is the source's, or nobody's yet."""
+    """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
         return None
     return {"name": name, "holder": str(holder), "source": str(source)}
@@ -167,8 +167,8 @@ def _build(built: Provenance) -> types.BuildFacts:
 
 def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
     newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
-    shown = any(each.shows_tests for each in results)
-    return cast(types.ChecksFacts, {**newest, "tests_shown": shown})
+    reported = any(each.shows_tests for each in results)
+    return cast(types.ChecksFacts, {**newest, "tests_reported": reported})
 
 
 def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:

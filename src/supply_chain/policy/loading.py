@@ -103,8 +103,8 @@ def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[
     documents = [fill_parameters(rule, document.parameters, used) for rule in expanded]
     if unused := sorted(document.parameters.keys() - used):
         raise PolicyInvalid(f"no rule uses the parameter {', '.join(unused)}; remove it.")
-    said = [_decision(each) for each in documents]
-    if twice := [each.id for each in documents if said.count(_decision(each)) > 1]:
+    decisions = [_decision(each) for each in documents]
+    if twice := [each.id for each in documents if decisions.count(_decision(each)) > 1]:
         raise PolicyInvalid(f"the rules {' and '.join(twice)} say the same; keep one of them.")
     digest = digest_of(document.model_dump_json().encode())
     return {gate: Policy(document, _checked(documents, gate), digest) for gate in document.gates}

@@ -22,7 +22,7 @@ F = TypeVar("F", bound=ImageFacts)
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approval", "soak"))
 """Facts of the deploy gate that concern one environment."""
-SHOWN = 10
+LISTED = 10
 """Number of elements of a list that a message names one by one."""
 TEXTS = ("STRING", "INT", "DOUBLE", "BOOL", "TIMESTAMP", "LIST")
 """Types that a message can contain."""
@@ -47,14 +47,14 @@ class Template:
 
     def render(self, values: Values) -> str:
         """Return the text about an image; raise `RuleNotEvaluated`."""
-        return "".join(each if isinstance(each, str) else _shown(each.evaluate(values)) for each in self.parts)
+        return "".join(each if isinstance(each, str) else _text_of(each.evaluate(values)) for each in self.parts)
 
 
-def _shown(value: Any) -> str:
+def _text_of(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M} UTC"
     if isinstance(value, list):
-        return ", ".join(truncate_lines(SHOWN, [_shown(each) for each in value]))
+        return ", ".join(truncate_lines(LISTED, [_text_of(each) for each in value]))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -28,10 +28,10 @@ MARKS = {
 
 def policy_page(policies: Policies) -> str:
     """Return a Markdown page with each rule of each policy."""
-    seen: dict[str, Policy] = {}
+    by_name: dict[str, Policy] = {}
     for gate in Gate:
-        seen |= {each.document.name: each for each in policies.at(gate).policies}
-    return "\n".join(line for policy in seen.values() for line in _policy(policy))
+        by_name |= {each.document.name: each for each in policies.at(gate).policies}
+    return "\n".join(line for policy in by_name.values() for line in _policy(policy))
 
 
 def _policy(policy: Policy) -> Iterator[str]:

@@ -51,8 +51,8 @@ def test_check_of_a_wrong_policy_names_file_rule_and_mistake(directory):
 def test_check_names_what_the_tests_leave_open(directory):
     """A rule whose tests pass may still be half tested."""
     file = directory / "image.yaml"
-    whole = "image.build.name == image.application"
-    file.write_text(file.read_text().replace(whole, f"{whole} || 1 > 2"))
+    exact = "image.build.name == image.application"
+    file.write_text(file.read_text().replace(exact, f"{exact} || 1 > 2"))
 
     done = cscm("check", directory)
 

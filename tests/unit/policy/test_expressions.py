@@ -155,7 +155,7 @@ def test_expression_knows_what_it_reads():
 
 
 @pytest.mark.parametrize(
-    ("reads", "kept"),
+    ("reads", "retained"),
     [
         (["image.build.name", "finding.id", "now"], {"build": {"name": "shop"}}),
         (["image.build.name", "image.build.kind"], {"build": {"name": "shop", "kind": "service"}}),
@@ -166,11 +166,11 @@ def test_expression_knows_what_it_reads():
         ([], {}),
     ],
 )
-def test_values_for_an_element_have_only_what_is_read(reads, kept):
+def test_values_for_an_element_have_only_what_is_read(reads, retained):
     """The whole image would be converted for each finding."""
     before = values()
 
-    assert before.with_element("finding", dict(FINDING), reads).plain == kept
+    assert before.with_element("finding", dict(FINDING), reads).plain == retained
     assert before.plain == values().plain
 
 
