@@ -12,7 +12,7 @@ from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.sbom import system_packages
+from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
@@ -127,7 +127,7 @@ def _curated(facts: CuratedFacts) -> types.CuratedValues:
     values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
     if facts.report is not None:
         scan = cast(types.ImageScanFacts, _scan(facts.report, facts.provenance))
-        if packages := _unjudged_packages(facts):
+        if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
             scan["unjudged"] = packages
         values["scan"] = scan
     if (record := facts.encryption) is not None:
@@ -143,6 +143,7 @@ def _block(image: str, block: LifecycleDecision) -> types.BlockFacts:
 
 def _build(built: Provenance) -> types.BuildFacts:
     manifest, source = built.manifest, built.source
+    (level,) = build_level(built)
     return {
         "name": manifest.name,
         "kind": manifest.kind,
@@ -155,7 +156,7 @@ def _build(built: Provenance) -> types.BuildFacts:
         "uncommitted": source.dirty,
         "builder": built.run_details.builder.id,
         "finished": built.run_details.metadata.finished_on,
-        "level": build_level(built)[0],
+        "level": level,
         "uncurated": list(built.uncurated),
         "required_checks": [each.value for each in required(manifest.kind)],
         "limits": {
@@ -244,14 +245,15 @@ def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFa
     return values
 
 
-def _unjudged_packages(facts: CuratedFacts) -> str | None:
+def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None:
     """Return which packages of the distribution the scan does not judge and why; None if there are none.
 
     A scanner finds nothing in packages that its database does not know, and does not report that.
     """
-    if facts.report is None or not (packages := system_packages(facts.packages or frozenset())):
+    packages = system_packages(listed)
+    if not packages:
         return None
-    of, many = facts.report.distribution, pluralize(len(packages), "package")
+    of, many = report.distribution, pluralize(len(packages), "package")
     if of is None:
         return f"{many} of a distribution of which the scan does not tell whether the database knows it"
     if not of.name:
