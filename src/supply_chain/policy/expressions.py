@@ -282,7 +282,10 @@ def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
 
 def element_of(kind: Any) -> Any:
     """Return the type of the elements of a list, or the type itself."""
-    return get_args(kind)[0] if get_origin(kind) is list else kind
+    if get_origin(kind) is not list:
+        return kind
+    (element,) = get_args(kind)
+    return element
 
 
 def mutate(text: str) -> Iterator[str]:
@@ -295,7 +298,7 @@ def mutate(text: str) -> Iterator[str]:
             case "number" if found.isdigit():
                 changed = str(int(found) + 1)
             case "text":
-                changed = f"{found[:-1]}x{found[-1]}"
+                changed = re.sub(r"(?=['\"]$)", "x", found)
             case _:
                 continue
         yield f"{text[: token.start()]}{changed}{text[token.end() :]}"
@@ -312,23 +315,20 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
     What is evaluated for each element of a list reads no other list of the image, so that the time grows with the
     number of facts, and not with its square.
     """
-    tokens, depth, loops = _tokens(text), 0, list[int]()  # the depths of the brackets of loops
+    tokens, brackets = _tokens(text), list[bool]()  # the open brackets, and whether each is that of a loop
     for at, token in enumerate(tokens):
-        is_member, is_called = tokens[at - 1 : at] == ["."], tokens[at + 1 : at + 2] == ["("]
+        is_member = tokens[at - 1 : at] == ["."]
         if token in OPENING:
-            depth += 1
+            brackets.append(tokens[at - 2 : at - 1] == ["."] and tokens[at - 1] in LOOPS)
         elif token in CLOSING:
-            depth -= 1
-            loops = [each for each in loops if each <= depth]
-        elif is_member and is_called and token in GROWING:
+            del brackets[-1:]
+        elif is_member and token in GROWING and tokens[at + 1 : at + 2] == ["("]:
             raise PolicyInvalid(f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each.")
-        elif is_member and is_called and token in LOOPS:
-            loops.append(depth + 1)
         elif token in language.names and not is_member:
             path = _path(tokens[at:])
             if path == [IMAGE]:
                 raise PolicyInvalid(f"`{text}` reads the image as a whole.\nName the fact: image.digest, for example.")
-            if (loops or language.elements) and token == IMAGE and _is_list(language.facts, path[1:]):
+            if (any(brackets) or language.elements) and token == IMAGE and _is_list(language.facts, path[1:]):
                 raise PolicyInvalid(
                     f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
                     "Read only lists of the element itself."

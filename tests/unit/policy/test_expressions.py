@@ -60,6 +60,7 @@ def test_expression_gives_plain_value(text, result):
         ("image.build.name == 1", "no matching overload"),
         ("image.scan.findings.all(f, f.exploited == 'no')", "no matching overload"),
         ("image.build.name +", "Syntax error"),
+        ("image.signed)", "Syntax error"),
         ("image.name_conflict.name == ''", "undefined field 'name_conflict'"),
         ("image.source_scan", "undefined field 'source_scan'"),
         ("image.", "reads the image as a whole"),
