@@ -37,6 +37,8 @@ TOKEN = re.compile(
 OPPOSITES = {"==": "!=", "!=": "==", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "&&": "||", "||": "&&", "!": ""}
 """Operator → one with another result."""
 LOOPS = ("all", "exists", "exists_one")
+NESTED = 2
+"""Maximum number of loops in each other: over a list of facts, and over a list of its element or of a parameter."""
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 GROWING = ("map", "filter")
 """Macros that make a list. The time that the engine needs for them grows with the square of the list."""
@@ -312,28 +314,38 @@ def _tokens(text: str) -> list[str]:
 def _read_paths(text: str, language: Language) -> Iterator[str]:
     """Yield the paths that an expression reads; raise `PolicyInvalid` if its cost is not bounded.
 
-    What is evaluated for each element of a list reads no other list of the image, so that the time grows with the
+    What is evaluated for each element of a list reads only single values of the image, so that the time grows with the
     number of facts, and not with its square.
     """
     tokens, brackets = _tokens(text), list[bool]()  # the open brackets, and whether each is that of a loop
     for at, token in enumerate(tokens):
-        is_member = tokens[at - 1 : at] == ["."]
         if token in OPENING:
             brackets.append(tokens[at - 2 : at - 1] == ["."] and tokens[at - 1] in LOOPS)
+            if brackets.count(True) > NESTED:
+                raise PolicyInvalid(f"`{text}` has more than {NESTED} loops in each other: its cost has no bound.")
         elif token in CLOSING:
             del brackets[-1:]
-        elif is_member and token in GROWING and tokens[at + 1 : at + 2] == ["("]:
+        elif token in GROWING and tokens[at + 1 : at + 2] == ["("]:
             raise PolicyInvalid(f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each.")
-        elif token in language.names and not is_member:
+        elif token in language.names and not _is_member(tokens, at):
             path = _path(tokens[at:])
             if path == [IMAGE]:
                 raise PolicyInvalid(f"`{text}` reads the image as a whole.\nName the fact: image.digest, for example.")
-            if (any(brackets) or language.elements) and token == IMAGE and _is_list(language.facts, path[1:]):
+            is_tested = tokens[at - 2 : at] == ["has", "("]
+            if (any(brackets) or language.elements) and not is_tested and not _is_single(language, path):
                 raise PolicyInvalid(
                     f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
-                    "Read only lists of the element itself."
+                    "Read only single values of the image, and lists of the element itself."
                 )
             yield ".".join(path)
+
+
+def _is_member(tokens: Sequence[str], at: int) -> bool:
+    """Return whether a name follows a value and a dot; after a dot alone, it is that of a variable."""
+    if tokens[at - 1 : at] != ["."]:
+        return False
+    value = next(iter(tokens[at - 2 : at - 1]), "in")
+    return value in CLOSING or (value.isidentifier() and value != "in")
 
 
 def _path(tokens: Sequence[str]) -> list[str]:
@@ -346,12 +358,15 @@ def _path(tokens: Sequence[str]) -> list[str]:
     return path
 
 
-def _is_list(facts: type, path: list[str]) -> bool:
-    """Return whether a path leads to a list; False if there is no such fact."""
-    found: Any = facts
-    for name in path:
+def _is_single(language: Language, path: Sequence[str]) -> bool:
+    """Return whether a path leads to a single value or to no fact at all; True if it does not begin with the image."""
+    variable, *names = path
+    if variable != IMAGE:
+        return True
+    found: Any = language.facts
+    for name in names:
         found = fields_of(found).get(name) if is_typeddict(found) else None
-    return get_origin(found) is list
+    return not is_typeddict(found) and get_origin(found) is not list
 
 
 def _reason(error: RuntimeError) -> str:
