@@ -190,6 +190,7 @@ def deployments_page() -> str:
     files: list[tuple[str, str, type[BaseModel]]] = [
         ("An environment", "environments/NAME.yaml", Environment),
         ("The register of names", "names.yaml", NameRegister),
+        ("A policy", "policies/NAME.yaml", PolicyDocument),
         ("Rules of the lifecycle", "lifecycle/NAME.yaml", Rules),
         ("Tests of the rules", "lifecycle/NAME.tests.yaml", Examples),
         ("The laptop's profile", "profiles/laptop.yaml", Profile),

@@ -39,7 +39,7 @@ class Severity(StrEnum):
 class RuleTest(Model):
     """A test of a rule."""
 
-    name: Text
+    name: Text = Field(description="what it is about")
     facts: dict[str, Any] = Field(
         default_factory=dict,
         description="changes of the example facts of the gate, as a JSON Merge Patch (RFC 7396): null removes a fact",
@@ -52,7 +52,7 @@ class RuleDocument(Model):
 
     id: RuleId = Field(description="the stable code of its reasons, with dots")
     title: Text = Field(description="one sentence: `Refuse if …`")
-    severity: Severity = Severity.DENY
+    severity: Severity = Field(default=Severity.DENY, description="deny: refuses; warn: is a note of the verdict")
     when: Cel | None = Field(default=None, description="CEL: to what the rule applies; null: to every image")
     for_each: Loop | None = Field(
         default=None,
@@ -95,17 +95,17 @@ class Selector(Model):
     """To which images a policy applies: to those that match every key that is given."""
 
     applications: Some[str] | None = Field(default=None, description="names, or every name below one: base/*")
-    classifications: Some[Classification] | None = None
-    kinds: Some[Literal["service", "base"]] | None = None
+    classifications: Some[Classification] | None = Field(default=None, description="as declared")
+    kinds: Some[Literal["service", "base"]] | None = Field(default=None, description="as declared")
     environments: Some[str] | None = Field(default=None, description="at the deploy gate only")
 
 
 class PolicyDocument(Model):
     """A policy of one or several gates."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
-    version: int = Field(ge=1)
-    description: Text
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")] = Field(description="verdicts name it")
+    version: int = Field(ge=1, description="raised with each change; verdicts name it")
+    description: Text = Field(description="for people")
     gates: Some[Gate] = Field(description="the gates that it guards")
     select: Selector = Selector()
     parameters: dict[Word, Parameter] = Field(
