@@ -342,9 +342,9 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
 
 def _is_member(tokens: Sequence[str], at: int) -> bool:
     """Return whether a name follows a value and a dot; after a dot alone, it is that of a variable."""
-    if tokens[at - 1 : at] != ["."]:
+    if at < len("x.") or tokens[at - 1] != ".":
         return False
-    value = next(iter(tokens[at - 2 : at - 1]), "in")
+    value = tokens[at - 2]
     return value in CLOSING or (value.isidentifier() and value != "in")
 
 

@@ -160,6 +160,7 @@ def test_expression_knows_what_it_reads():
     text = "has(image.soak) || image.build.name.startsWith('a') && now > image.scan.scanned && 'image.digest' != ''"
 
     assert DEPLOY.compile(text).reads == ("image.soak", "image.build.name", "now", "image.scan.scanned")
+    assert DEPLOY.compile(".image.signed").reads == ("image.signed",), "the name of a variable from the top"
     assert DEPLOY.compile("image.digest == image.build.name").reads == ("image.digest", "image.build.name")
     assert DEPLOY.compile("image.ignored[0] == image.digest + 'x'").reads == ("image.ignored", "image.digest")
 
