@@ -48,6 +48,7 @@ from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifest, digest_of
 from supply_chain.model.manifest import MANIFEST as DECLARATION
 from supply_chain.model.tier import TierName
+from supply_chain.policy.loading import read_project_policies
 from supply_chain.vulnerability.scanner import Sboms
 
 REGION = "us-east-1"
@@ -176,6 +177,7 @@ class Fleet:
             "layers": lambda ref: (),
             "bases": (),
             "base_decisions": {},
+            "policy": read_project_policies(Path(__file__).parents[1]).release,
             "production": frozenset({"production"}),
             "now": self.now,
         }

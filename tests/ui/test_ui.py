@@ -154,7 +154,8 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page
     for gate in ("the intake gate", "the release gate", "the deploy gate"):
         assert f"Admitted at {gate}" in page, gate
-    assert page.count("every rule held: image not blocked") == 3
+    assert page.count("passed: ") == 3 and "does not apply: " in page
+    assert page.count("image.blocked") == 3 and "signature.missing" in page, "each rule has its result"
     for step in (step for steps in STEPS.values() for step in steps):
         assert re.search(rf" {step} \d+\.\d s ", page), step
     assert (laptop.database.kind == "starter") == ("the starter database, which covers few packages" in page)
