@@ -212,9 +212,9 @@ def test_facts_of_all_gates_fit_their_types():
 )
 def test_facts_of_another_type_are_found(changes, mistake):
     """A test of a rule with facts that cannot be would prove nothing."""
-    found = find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image")
+    first, *_ = find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image")
 
-    assert next(found) == mistake
+    assert first == mistake
 
 
 @pytest.mark.parametrize(("value", "fits"), [(0.5, True), (1, True), ("1", False), (True, False)])
