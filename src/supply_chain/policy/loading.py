@@ -7,12 +7,12 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from supply_chain.errors import PolicyInvalid
+from supply_chain.errors import DeclarationInvalid, PolicyInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
@@ -56,25 +56,30 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
     `environments` are the names of the project's environments. What a process has checked, it does not check again
     before a file changes.
     """
-    contents = tuple((str(file), read_content(file)) for file in sorted(directory.glob("*.yaml")))
-    return _check_all(str(directory), contents, tuple(environments))
-
-
-@lru_cache(maxsize=2)
-def _check_all(directory: str, contents: tuple[tuple[str, bytes], ...], environments: tuple[str, ...]) -> Policies:
     found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
-    for name, content in contents:
+    for file in sorted(directory.glob("*.yaml")):
+        content = read_content(file)
         try:
-            document = parse_document(decode_document(content, name), PolicyDocument, name)
-            for gate, policy in check_policy(document, environments).items():
-                found[gate].append(policy)
-        except PolicyInvalid as error:
-            raise PolicyInvalid(f"{name}: {error.message}") from error
+            checked = _check_content(content, file.name, tuple(environments))
+        except (DeclarationInvalid, PolicyInvalid) as error:
+            raise type(error)(f"{directory}/{error.message}") from error
+        for gate, policy in checked.items():
+            found[gate].append(policy)
     intake, release, deploy = (_of_gate(gate, found[gate], directory) for gate in Gate)
     return Policies(intake, release, deploy)
 
 
-def _of_gate(gate: Gate, found: Sequence[Policy], directory: str) -> GatePolicy[Any]:
+@cache
+def _check_content(content: bytes, name: str, environments: tuple[str, ...]) -> Mapping[Gate, Policy]:
+    """Check the policy of a file; raise `PolicyInvalid` or `DeclarationInvalid`, which begin with the file's name."""
+    document = parse_document(decode_document(content, name), PolicyDocument, name)
+    try:
+        return check_policy(document, environments)
+    except PolicyInvalid as error:
+        raise PolicyInvalid(f"{name}: {error.message}") from error
+
+
+def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy[Any]:
     if not found:
         raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
     _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")
