@@ -127,7 +127,7 @@ def find(image: Mapping[str, Any], path: str) -> Any:
     """Return the fact at a path; raise `RuleNotEvaluated` if there is none."""
     found: Any = image
     for name in path.split("."):
-        if not isinstance(found, Mapping) or name not in found:
+        if name not in found:
             raise RuleNotEvaluated(f"There is no image.{path}.\nTest with `has(…)` in `when` whether it is there.")
         found = found[name]
     return found
@@ -212,7 +212,6 @@ def _type(kind: str) -> Any:
     return cel.Type(kind) if kind.startswith(PACKAGE) else getattr(cel.Type, kind)
 
 
-@cache
 def _pool(facts: type) -> descriptor_pool.DescriptorPool:
     """Return the message types for a TypedDict and all that it refers to; no message of them is ever made."""
     file = descriptor_pb2.FileDescriptorProto(
@@ -244,7 +243,14 @@ def _pool(facts: type) -> descriptor_pool.DescriptorPool:
 
 def fields_of(facts: type) -> dict[str, Any]:
     """Return the fields of a TypedDict with their types, without `NotRequired`."""
-    return {name: get_args(kind)[0] if _is_optional(kind) else kind for name, kind in _hints(facts).items()}
+    return {name: _required(kind) for name, kind in _hints(facts).items()}
+
+
+def _required(kind: Any) -> Any:
+    if not _is_optional(kind):
+        return kind
+    (required,) = get_args(kind)
+    return required
 
 
 @cache
@@ -307,8 +313,7 @@ def mutate(text: str) -> Iterator[str]:
 
 
 def _tokens(text: str) -> list[str]:
-    """Return the tokens of an expression, without comments and texts."""
-    return [each.group() for each in TOKEN.finditer(text) if each.lastgroup not in ("comment", "text")]
+    return [each.group() for each in TOKEN.finditer(text)]
 
 
 def _read_paths(text: str, language: Language) -> Iterator[str]:
@@ -320,12 +325,12 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
     tokens, brackets = _tokens(text), list[bool]()  # the open brackets, and whether each is that of a loop
     for at, token in enumerate(tokens):
         if token in OPENING:
-            brackets.append(tokens[at - 2 : at - 1] == ["."] and tokens[at - 1] in LOOPS)
+            brackets.append(tokens[at - 1] in LOOPS)
             if brackets.count(True) > NESTED:
                 raise PolicyInvalid(f"`{text}` has more than {NESTED} loops in each other: its cost has no bound.")
         elif token in CLOSING:
             del brackets[-1:]
-        elif token in GROWING and tokens[at + 1 : at + 2] == ["("]:
+        elif token in GROWING:
             raise PolicyInvalid(f"`{text}` uses {token}(), whose cost has no bound.\nUse all(), exists() or for_each.")
         elif token in language.names and not _is_member(tokens, at):
             path = _path(tokens[at:])

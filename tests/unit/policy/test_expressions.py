@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
+from supply_chain.policy import expressions
 from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language
 from supply_chain.policy.fact_types import FACTS, FindingFacts
 from supply_chain.policy.rule_tests import examples
@@ -118,6 +119,7 @@ def test_expression_without_bounded_cost_is_refused(text):
         "image.scan.findings.all(f, ['a', 'b'].exists(p, f.package.startsWith(p)) || image.build.name == 'x')",
         "image.scan.findings.all(f, has(image.scan.findings) && has(image.block))",
         "'a'.matches('b') || .image.signed",
+        "image.blocked_bases[0].image == ''",
         "(image.digest + 'x').matches('x')",
         "image.signed".ljust(LONGEST),
     ],
@@ -160,6 +162,7 @@ def test_expression_knows_what_it_reads():
     text = "has(image.soak) || image.build.name.startsWith('a') && now > image.scan.scanned && 'image.digest' != ''"
 
     assert DEPLOY.compile(text).reads == ("image.soak", "image.build.name", "now", "image.scan.scanned")
+    assert DEPLOY.compile("'x' == .image.digest").reads == ("image.digest",)
     assert DEPLOY.compile(".image.signed").reads == ("image.signed",), "the name of a variable from the top"
     assert DEPLOY.compile("image.digest == image.build.name").reads == ("image.digest", "image.build.name")
     assert DEPLOY.compile("image.ignored[0] == image.digest + 'x'").reads == ("image.ignored", "image.digest")
@@ -266,3 +269,16 @@ def test_second_engine_agrees_about_times(seconds, limit):
 
     assert evaluated(text, scan=scan) is cel.evaluate(text, {"now": NOW, "image": {"scan": {"scanned": scanned}}})
     assert evaluated(text, scan=scan) is (seconds <= limit)
+
+
+def test_optional_facts_are_told_from_required_ones():
+    """The page of facts shows which may be absent."""
+    facts = FACTS[Gate.DEPLOY]
+
+    assert expressions.is_optional(facts, "soak") and not expressions.is_optional(facts, "signed")
+
+
+@pytest.mark.parametrize("function", ["_environments", "_hints", "_has_times"])
+def test_types_are_read_once(function):
+    """A gate takes milliseconds; an environment of the engine takes as long to make."""
+    assert hasattr(getattr(expressions, function), "cache_info")

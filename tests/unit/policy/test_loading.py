@@ -269,6 +269,7 @@ def test_missing_list_of_for_each_is_an_error():
     [
         (["hello", "it's"], "image.application in parameters.ours", True),
         ("it's \"ä\\ \n", "size(parameters.ours) == 10 && image.signed", True),
+        ("\N{GRINNING FACE}", "size(parameters.ours) == 1 && image.signed", True),
         (["other"], "image.application in parameters.ours", False),
         ("hello", "image.application == parameters.ours", True),
         (5, "size(image.application) == parameters.ours", True),
