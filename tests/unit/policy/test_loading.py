@@ -135,8 +135,9 @@ def test_rule_that_could_not_decide_is_rejected(read, changes, why):
 )
 def test_document_that_is_incomplete_is_rejected(read, document, why):
     """The message has the line of the mistake."""
-    with pytest.raises(DeclarationInvalid, match=why):
+    with pytest.raises(DeclarationInvalid, match=why) as error:
         read(document)
+    assert str(error.value).partition(":")[0].endswith("/policies/own.yaml")
 
 
 @pytest.mark.parametrize(
