@@ -1,10 +1,13 @@
 """How facts are made."""
 
 import inspect
+from datetime import timedelta
 
 import pytest
 
+from supply_chain.evidence.soak import Soak
 from supply_chain.policy import facts
+from tests.support.builders import DIGEST
 
 
 def facts_types():
@@ -25,3 +28,14 @@ def test_facts_are_named_when_they_are_made(made):
 def test_facts_have_no_default_values(made):
     """A forgotten fact is never taken for one that passes."""
     assert all(each.default is inspect.Parameter.empty for each in inspect.signature(made).parameters.values())
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(None, False), (3599, False), (3600, True), (7200, True)])
+def test_required_soak_is_met_by_one_that_is_long_enough(make, seconds, met):
+    """A promotion asks this before the gate does."""
+    longest = None if seconds is None else Soak(
+        environment="staging", digest=DIGEST, container="c", since=make.noon,
+        until=make.noon + timedelta(seconds=seconds), looks=2, asked=3600,
+    )  # fmt: skip
+
+    assert facts.RequiredSoak("staging", 3600).met_by(longest) is met
