@@ -17,7 +17,8 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.tier import TierName
-from supply_chain.policy.reading import Layers
+from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
+from supply_chain.policy.reading import Layers, read_intake_facts, read_release_facts
 from supply_chain.vulnerability.scanner import Scanner
 
 MANY = 4096
@@ -32,6 +33,15 @@ class CurationPorts(TierPorts):
     def layers(self) -> Layers:
         """Return a function that returns an image's layers."""
         return layers_of(self.registry, self.evidence, self.workbench.content_cache)
+
+    def intake_facts(self, ref: ImageRef) -> IntakeFacts:
+        """Return the facts of the intake gate about an offered image."""
+        registered, before = self.workbench.registered(ref.application), self.list_curated_images(ref.application)
+        return read_intake_facts(ref, self.evidence, before, registered)
+
+    def release_facts(self, ref: ImageRef) -> ReleaseFacts:
+        """Return the facts of the release gate about a curated image."""
+        return read_release_facts(ref, self.evidence, self.layers(), self.list_base_images())
 
     def rescan_ports(self, scanner: Scanner) -> RescanPorts:
         """Return the dependencies of a rescan; content that is read by digest is cached for the next one."""

@@ -6,16 +6,24 @@ from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.reading import read_deploy_facts
 
 
 class ExecutionPorts(TierPorts):
     """The dependencies of the execution tier's steps."""
 
     name = TierName.EXECUTION
+
+    def deploy_facts(self, ref: ImageRef, environment: Environment) -> DeployFacts:
+        """Return the facts of the deploy gate about a curated image in an environment."""
+        requirements = environment.requirements(self.workbench.environment)
+        return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
 
     def deploy_ports(self, host: ContainerHost) -> DeployPorts:
         """Return the dependencies of a deployment to a host."""

@@ -15,7 +15,6 @@ from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Refused
 from supply_chain.policy.policies import F
-from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.policy.verdict import decide
 
 
@@ -23,8 +22,7 @@ from supply_chain.policy.verdict import decide
 def intake_gate_step(ref: ImageRef, ports: CurationPorts) -> tuple[Admitted[IntakeFacts] | Refused, IntakeFacts]:
     """Decide the intake gate from development's evidence, verified with development's public key."""
     status = _read_status(ref, ports)
-    registered, before = ports.workbench.registered(ref.application), ports.list_curated_images(ref.application)
-    facts = read_intake_facts(ref, ports.evidence, before, registered)
+    facts = ports.intake_facts(ref)
     if status is not StorageStatus.ACTIVE and facts.status.block is None:
         raise ImageArchived(
             f"{ref} is {status.value.lower()} and cannot be copied.\n"
@@ -39,8 +37,7 @@ def release_gate_step(
     image: ScannedImage, ports: CurationPorts
 ) -> tuple[Admitted[ReleaseFacts] | Refused, ReleaseFacts]:
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
-    ref, bases = image.encrypted.stored.ref, ports.list_base_images()
-    facts = read_release_facts(ref, ports.evidence, ports.layers(), bases)
+    facts = ports.release_facts(image.encrypted.stored.ref)
     policy = ports.workbench.policies().release
     return _emit(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
@@ -51,8 +48,7 @@ def deploy_gate_step(
 ) -> tuple[Admitted[DeployFacts] | Refused, DeployFacts]:
     """Decide the deploy gate: signature, verdicts and evidence of both earlier tiers, environment and approval."""
     ports.repositories.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
-    requirements = environment.requirements(ports.workbench.environment)
-    facts = read_deploy_facts(ref, requirements, ports.evidence, bases=ports.list_base_images())
+    facts = ports.deploy_facts(ref, environment)
     policy = ports.workbench.policies().deploy
     return _emit(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
