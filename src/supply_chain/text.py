@@ -33,9 +33,9 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def truncate_lines(most: int, lines: Sequence[str]) -> list[str]:
-    """Return the first `most` lines, and a line such as `and 3 more` if there are more."""
-    return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
+def truncate_lines(most: int, lines: Sequence[object]) -> list[str]:
+    """Return the first `most` lines as text, and a line such as `and 3 more` if there are more."""
+    return [*map(str, lines[:most]), *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 def mebibytes(number: int) -> str:

@@ -24,7 +24,7 @@ from supply_chain.policy.facts import (
     ReleaseFacts,
 )
 from supply_chain.policy.names import Holder
-from supply_chain.text import pluralize
+from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 
 NOTED = 20
@@ -210,12 +210,11 @@ def _severities(report: Report, built: Provenance | None) -> list[types.Severity
 
 
 def _severity(severity: Severity, found: Sequence[Finding], built: Provenance | None) -> types.SeverityFacts:
-    more = [f"and {len(found) - WORST} more"] if len(found) > WORST else []
     values: types.SeverityFacts = {
         "severity": severity.value,
         "found": len(found),
         "fixable": sum(each.fixable for each in found),
-        "worst": "; ".join([*map(str, found[:WORST]), *more]),
+        "worst": "; ".join(truncate_lines(WORST, found)),
     }
     accepted = getattr(built.manifest.limits, severity.value) if built else None
     if accepted is not None:

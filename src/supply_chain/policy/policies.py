@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, RuleDocument, Selector, Severity
+from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
@@ -158,7 +159,7 @@ class Policy:
         """Return whether the policy applies to an image; True also if the facts do not tell."""
         select, build = self.document.select, image.get("build")
         return (
-            _is_named(select, image["application"])
+            (select.applications is None or matches(image["application"], select.applications))
             and (build is None or select.classifications is None or build["classification"] in select.classifications)
             and (build is None or select.kinds is None or build["kind"] in select.kinds)
             and (select.environments is None or image["environment"]["name"] in select.environments)
@@ -203,15 +204,6 @@ class Policies:
         """Return the policies of a gate, for what shows policies."""
         policy: GatePolicy[Any] = getattr(self, gate.value)
         return policy
-
-
-def _is_named(select: Selector, application: str) -> bool:
-    if select.applications is None:
-        return True
-    return any(
-        application.startswith(each[:-1]) if each.endswith("/*") else application == each
-        for each in select.applications
-    )
 
 
 def compile_rule(document: RuleDocument, language: Language) -> Rule:
