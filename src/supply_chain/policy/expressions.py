@@ -140,17 +140,20 @@ class Language:
     facts: type
     """The type of `image`, a TypedDict."""
     variables: tuple[tuple[str, str], ...]
-    elements: tuple[str, ...] = ()
-    """Those of the variables that stand for an element of a list."""
 
     @property
     def names(self) -> frozenset[str]:
         """The names of the variables."""
         return frozenset(name for name, _ in self.variables)
 
+    @property
+    def has_element(self) -> bool:
+        """Whether a variable stands for each element of a list."""
+        return not self.names <= {IMAGE, NOW}
+
     def with_element(self, name: str, kind: str) -> Language:
         """Return the language with one more variable, which stands for each element of a list."""
-        return Language(self.facts, (*self.variables, (name, kind)), (*self.elements, name))
+        return Language(self.facts, (*self.variables, (name, kind)))
 
     def compile(self, text: str, *kinds: str) -> Expression:
         """Check an expression; raise `PolicyInvalid` if it is not of one of these types, or not bounded in its cost."""
@@ -337,7 +340,7 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
             if path == [IMAGE]:
                 raise PolicyInvalid(f"`{text}` reads the image as a whole.\nName the fact: image.digest, for example.")
             is_tested = tokens[at - 2 : at] == ["has", "("]
-            if (any(brackets) or language.elements) and not is_tested and not _is_single(language, path):
+            if (any(brackets) or language.has_element) and not is_tested and not _is_single(language, path):
                 raise PolicyInvalid(
                     f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
                     "Read only single values of the image, and lists of the element itself."

@@ -91,17 +91,14 @@ def _meanings() -> Mapping[tuple[str, str], str]:
     """Return class and field → what it means; a class itself has no field. Fields are also those of its bases."""
     found: dict[tuple[str, str], str] = {}
     for node in ast.parse(inspect.getsource(fact_types)).body:
-        if isinstance(node, ast.ClassDef):
-            for base in (each.id for each in node.bases if isinstance(each, ast.Name)):
-                found |= {(node.name, field): text for (of, field), text in found.items() if of == base and field}
-            found[node.name, ""] = ast.get_docstring(node) or ""
-            for field, text in pairwise(node.body):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(field.target, ast.Name)
-                    and isinstance(text, ast.Expr)
-                ):
-                    found[node.name, field.target.id] = str(ast.literal_eval(text.value))
+        if not isinstance(node, ast.ClassDef):
+            continue
+        bases = {ast.unparse(each) for each in node.bases}
+        found |= {(node.name, field): text for (of, field), text in found.items() if of in bases}
+        found[node.name, ""] = ast.get_docstring(node) or ""
+        for field, text in pairwise(node.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[node.name, ast.unparse(field.target)] = str(ast.literal_eval(text.value))
     return found
 
 
