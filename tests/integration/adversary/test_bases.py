@@ -91,14 +91,14 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
 
 def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(blocked: Blocked, adversary: Adversary) -> None:
     """The deploy gate needs no rescan, and curation finds the base in the layers even if the provenance omits it."""
+    deployed = cscm("deploy", str(blocked.curated), "--environment", PLACE, "--json")
     unnamed(blocked.offered, adversary)
-    with ThreadPoolExecutor() as pool:
-        deployed = pool.submit(cscm, "deploy", str(blocked.curated), "--environment", PLACE, "--json")
-        curated = pool.submit(cscm, "curate", str(blocked.offered), "--json")
-        at_2, at_curation = deployed.result(), curated.result()
+    curated = cscm("curate", str(blocked.offered), "--json")
+    offered_again = cscm("deploy", str(blocked.curated), "--environment", PLACE, "--json")
 
-    assert "base.blocked" in at_2.reasons()
-    assert at_curation.reasons() == {"base.blocked"} and at_curation.result["gate"] == "release"
+    assert deployed.reasons() == {"base.blocked"} and deployed.result["gate"] == "deploy"
+    assert curated.reasons() == {"base.blocked"} and curated.result["gate"] == "release"
+    assert "verdict.release.refused" in offered_again.reasons()
 
 
 def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
