@@ -26,7 +26,7 @@ from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.loading import read_project_policies
+from supply_chain.policy.loading import read_policies_with_waivers
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
@@ -82,6 +82,11 @@ class Workbench(Setting):
         description="The registries from which applications may declare images (docs/how-to/bases.md).",
     )
 
+    people_owner: str = Field(
+        default="",
+        title="Owner of the people document",
+        description="The public key (PEM) that verifies deployments/people.yaml; empty: nobody's signature counts.",
+    )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
         title="Lifecycle",
@@ -179,8 +184,8 @@ class Workbench(Setting):
         return read_rules(Path(self.project) / "deployments/lifecycle", name)
 
     def policies(self) -> Policies:
-        """Return the policies of the gates, after checking that their rules do what their tests expect."""
-        return read_project_policies(Path(self.project))
+        """Return the policies of the gates with the waivers, after running the tests of their rules."""
+        return read_policies_with_waivers(Path(self.project), self.people_owner, now())
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

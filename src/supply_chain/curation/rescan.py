@@ -292,12 +292,14 @@ def _is_up_to_date(
 ) -> bool:
     """Return whether a verdict is up to date.
 
-    It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
-    blocks and unblocks of the image and of its bases.
+    It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, on all blocks
+    and unblocks of the image and of its bases, and if no waiver could change it.
     """
     inputs = _inputs(verdict)
     return (
-        verdict.value.policy.digest == digest_set(policy.digest)
+        not policy.waivers
+        and not verdict.value.cscm.waivers
+        and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))
     )

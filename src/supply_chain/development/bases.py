@@ -120,8 +120,8 @@ class CuratedBases:
             )
 
     def _is_usable(self, ref: ImageRef) -> bool:
-        released = is_released(self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
-        return released and not any(self._blocks(ref))
+        own = self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
+        return is_released(own, ref.digest, self.evidence.now()) and not any(self._blocks(ref))
 
     def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, LifecycleDecision]]:
         """Yield the blocks of a base and of the bases that it is built on.

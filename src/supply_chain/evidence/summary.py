@@ -37,6 +37,8 @@ class Grounds(Foreign):
     notes: tuple[str, ...]
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
+    waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
+    expires: AwareDatetime | None = Field(default=None, description="when the first of these waivers expires")
 
 
 class Summary(Predicate):
@@ -56,6 +58,10 @@ class Summary(Predicate):
     def passed(self) -> bool:
         """Return whether the gate admitted the image."""
         return self.verification_result == "PASSED"
+
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether it rests on a waiver that expired."""
+        return self.cscm.expires is not None and self.cscm.expires <= now
 
     def has_same_content(self, other: Summary) -> bool:
         """Return whether both are the same verdict on the same evidence, at any time."""
@@ -79,6 +85,8 @@ def summary(
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),
+    waivers: Sequence[str] = (),
+    expires: datetime | None = None,
 ) -> Summary:
     """Return a verdict: FAILED if there are reasons, otherwise PASSED.
 
@@ -99,6 +107,8 @@ def summary(
             notes=tuple(notes),
             environment=environment,
             policies=tuple(policies),
+            waivers=tuple(waivers),
+            expires=expires,
         ),
     )
 
@@ -126,11 +136,12 @@ def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 
-def is_released(evidence: Iterable[VerifiedStatement], digest: Digest) -> bool:
+def is_released(evidence: Iterable[VerifiedStatement], digest: Digest, now: datetime) -> bool:
     """Return whether an image is released: curation signed it, and the last verdict of the release gate admits it.
 
-    `evidence` is what curation signed about the image: signatures and verdicts.
+    `evidence` is what curation signed about the image: signatures and verdicts. A verdict that rests on an expired
+    waiver admits nothing.
     """
     own = tuple(evidence)
     verdict = last_verdict(own, Gate.RELEASE, digest)
-    return is_signed(own) and verdict is not None and verdict.value.passed
+    return is_signed(own) and verdict is not None and verdict.value.passed and not verdict.value.has_expired(now)

@@ -90,6 +90,16 @@ class ChecksFacts(TypedDict):
     """Whether a test runner's own report shows that tests ran."""
 
 
+class WaiverFacts(TypedDict):
+    """A waiver that accepts a finding."""
+
+    name: str
+    by: str
+    """Who signed it."""
+    reason: str
+    expires: datetime
+
+
 class FindingFacts(TypedDict):
     """One vulnerability in one package."""
 
@@ -106,6 +116,8 @@ class FindingFacts(TypedDict):
     """Whether it is known to be exploited."""
     epss: NotRequired[float]
     """Probability of an exploit, from 0 to 1."""
+    waiver: NotRequired[WaiverFacts]
+    """The waiver that accepts it; rules that nobody may waive see none."""
     text: str
     """The finding in one line."""
     fix: str
@@ -113,7 +125,7 @@ class FindingFacts(TypedDict):
 
 
 class SeverityFacts(TypedDict):
-    """The findings of one severity."""
+    """The findings of one severity, without those that a waiver accepts."""
 
     severity: str
     found: int
@@ -213,6 +225,8 @@ class VerdictFacts(TypedDict):
 
     passed: bool
     at: datetime
+    expires: NotRequired[datetime]
+    """When the first waiver that it rests on expires."""
 
 
 class VerdictsFacts(TypedDict):

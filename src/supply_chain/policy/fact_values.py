@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import singledispatch
 from typing import Any, cast
@@ -13,6 +13,7 @@ from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Package, system_packages
+from supply_chain.evidence.summary import Summary
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
@@ -24,6 +25,7 @@ from supply_chain.policy.facts import (
     ReleaseFacts,
 )
 from supply_chain.policy.names import Holder
+from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 
@@ -85,7 +87,7 @@ def _(facts: DeployFacts) -> types.DeployValues:
     if facts.examination is not None:
         values["examination"] = _examination(facts.examination, facts)
     values["signed"] = facts.signed
-    last = {gate: {"passed": each.passed, "at": each.time_verified} for gate, each in facts.verdicts.items()}
+    last = {gate: _verdict(each) for gate, each in facts.verdicts.items()}
     values["verdicts"] = cast(types.VerdictsFacts, {gate.value: each for gate, each in last.items() if gate in EARLIER})
     values["environment"] = _environment(facts.environment)
     if (approval := facts.approval) is not None:
@@ -95,6 +97,22 @@ def _(facts: DeployFacts) -> types.DeployValues:
     if facts.soak is not None:
         values["soak"] = {"seconds": int(facts.soak.seconds), "text": str(facts.soak)}
     return values
+
+
+def apply_waivers(image: Mapping[str, Any], waivers: Sequence[Waiver]) -> tuple[Mapping[str, Any], tuple[Waiver, ...]]:
+    """Return the variable `image` with the waivers of its findings, and the waivers that accept one.
+
+    `waivers` are those that cover the image.
+    """
+    joined, used = dict(image), dict[str, Waiver]()
+    for scan in ("scan", "source_scan"):
+        if scan not in image:
+            continue
+        findings, accepting = waive_findings(image[scan]["findings"], waivers)
+        limits = {each["severity"]: each.get("accepted") for each in image[scan]["severities"]}
+        joined[scan] = {**image[scan], "findings": findings, "severities": count_severities(findings, limits)}
+        used |= accepting
+    return joined, tuple(used.values())
 
 
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
@@ -173,14 +191,16 @@ def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
 
 
 def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:
+    findings = [_finding(each) for each in report.findings]
+    limits = built.manifest.limits if built else None
     return {
         "scanned": report.scanned,
         "scanner": report.scanner,
         "version": report.scanner_version,
         "database": report.database.kind,
         "database_built": report.database.built,
-        "findings": [_finding(each) for each in report.findings],
-        "severities": _severities(report, built),
+        "findings": findings,
+        "severities": count_severities(findings, {each.value: getattr(limits, each.value, None) for each in Severity}),
     }
 
 
@@ -204,19 +224,27 @@ def _finding(finding: Finding) -> types.FindingFacts:
     return values
 
 
-def _severities(report: Report, built: Provenance | None) -> list[types.SeverityFacts]:
-    found = {severity: [each for each in report.findings if each.severity is severity] for severity in Severity}
-    return [_severity(severity, of, built) for severity, of in found.items()]
+def count_severities(
+    findings: Iterable[types.FindingFacts], accepted: Mapping[str, int | None]
+) -> list[types.SeverityFacts]:
+    """Return each severity, the worst first, with the findings that no waiver accepts.
+
+    `accepted` is the most findings that the owner accepts, by severity; None for any number.
+    """
+    by_severity: dict[str, list[types.FindingFacts]] = {severity.value: [] for severity in Severity}
+    for finding in findings:
+        if "waiver" not in finding:
+            by_severity[finding["severity"]].append(finding)
+    return [_severity(severity, of, accepted.get(severity)) for severity, of in by_severity.items()]
 
 
-def _severity(severity: Severity, found: Sequence[Finding], built: Provenance | None) -> types.SeverityFacts:
+def _severity(severity: str, findings: Sequence[types.FindingFacts], accepted: int | None) -> types.SeverityFacts:
     values: types.SeverityFacts = {
-        "severity": severity.value,
-        "found": len(found),
-        "fixable": sum(each.fixable for each in found),
-        "worst": "; ".join(truncate_lines(WORST, found)),
+        "severity": severity,
+        "found": len(findings),
+        "fixable": sum(bool(each["fixed_in"]) for each in findings),
+        "worst": "; ".join(truncate_lines(WORST, [each["text"] for each in findings])),
     }
-    accepted = getattr(built.manifest.limits, severity.value) if built else None
     if accepted is not None:
         values["accepted"] = accepted
     return values
@@ -260,6 +288,13 @@ def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None
     if not of.known:
         return f"{many} of {of}, about which the vulnerability database knows nothing"
     return None
+
+
+def _verdict(last: Summary) -> types.VerdictFacts:
+    values: types.VerdictFacts = {"passed": last.passed, "at": last.time_verified}
+    if last.cscm.expires is not None:
+        values["expires"] = last.cscm.expires
+    return values
 
 
 def _environment(required_of: EnvironmentRequirements) -> types.EnvironmentFacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,11 @@ from supply_chain.errors import PolicyInvalid
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import apply_waivers, values_of
 from supply_chain.policy.facts import IntakeFacts
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, UsedWaiver
 from supply_chain.policy.policies import F, GatePolicy, Rule
+from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
 NAME_TAKEN = "name.taken"
 """The rule that development applies before it builds."""
@@ -26,7 +27,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     """
     results = judge(values_of(facts), policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
-    notes = tuple(reason.fact for each in results if each.result is RuleOutcome.WARNED for reason in each.reasons)
+    notes = tuple(note for each in results for note in _notes(each))
     if reasons:
         return Refused(
             image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results
@@ -35,7 +36,11 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
 
 def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
-    """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
+    """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does.
+
+    Waivers count only where the image is refused without them, so that a verdict rests on no waiver that it does not
+    need. A rule that nobody may waive sees none.
+    """
     values = Values.of(policy.gate, image, now)
     selected = [each for each in policy.policies if each.selects(image)]
     if not selected:
@@ -43,7 +48,40 @@ def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> t
             f"No policy of the {policy.gate} gate selects {image['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    return tuple(_result(rule, str(each), values, now) for each in selected for rule in each.rules)
+    results = [(rule, _result(rule, str(each), values, now)) for each in selected for rule in each.rules]
+    waivers = [each for each in policy.waivers if each.covers(image, now)]
+    if not waivers or not any(_is_waivable(rule, result) for rule, result in results):
+        return tuple(result for _, result in results)
+    waived, accepting = apply_waivers(image, waivers)
+    with_waivers = Values.of(policy.gate, waived, now) if accepting else values
+    return tuple(
+        _waive(rule, result, with_waivers, accepting, waivers) if _is_waivable(rule, result) else result
+        for rule, result in results
+    )
+
+
+def _is_waivable(rule: Rule, result: RuleResult) -> bool:
+    return result.result is RuleOutcome.REFUSED and rule.document.waivable
+
+
+def _waive(
+    rule: Rule, result: RuleResult, values: Values, accepting: Sequence[Waiver], waivers: Sequence[Waiver]
+) -> RuleResult:
+    """Return the result of a rule that refuses, with the waivers.
+
+    `values` are the facts with the waivers of findings, which are `accepting`.
+    """
+    reasons = rule.reasons(values) if accepting else result.reasons
+    if not reasons:
+        return _waived(result, accepting)
+    if (waiver := waive_rule(rule.id, waivers)) is not None:
+        return _waived(result, [waiver])
+    return result.model_copy(update={"reasons": reasons})
+
+
+def _waived(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
+    used = tuple(UsedWaiver.model_validate(waiver_facts(each)) for each in waivers)
+    return result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": used})
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
@@ -57,6 +95,14 @@ def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datet
     if not reasons:
         return None
     return Refused(image=None, application=conflict["name"], gate=policy.gate, policy=policy.digest, reasons=reasons)
+
+
+def _notes(result: RuleResult) -> Iterator[str]:
+    if result.result is RuleOutcome.WARNED:
+        yield from (reason.fact for reason in result.reasons)
+    if result.result is RuleOutcome.WAIVED:
+        waivers = "; ".join(map(str, result.waivers))
+        yield from (f"{reason.code} is waived: {reason.fact} (waiver {waivers})" for reason in result.reasons)
 
 
 def _result(rule: Rule, policy: str, values: Values, now: datetime) -> RuleResult:

@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,12 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
 from supply_chain.policy.expressions import language
+from supply_chain.policy.people import FILE as PEOPLE
+from supply_chain.policy.people import read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.rule_tests import run_tests
+from supply_chain.policy.waivers import DIRECTORY as WAIVERS
+from supply_chain.policy.waivers import read_waivers
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
@@ -48,6 +53,20 @@ def read_project_policies(project: Path, directory: Path | None = None) -> Polic
     """Read the policies of a project, or those of another directory for its environments; raise as `read_policies`."""
     environments = sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
     return read_policies(directory or project / DIRECTORY, environments)
+
+
+def read_policies_with_waivers(project: Path, owner: str, now: datetime) -> Policies:
+    """Read the policies of a project with its waivers, as far as its people signed them; raise as `read_policies`.
+
+    `owner` is the public key (PEM) of the owner of the people document. An invalid people document raises
+    `DeclarationInvalid`.
+    """
+    policies = read_project_policies(project)
+    people = read_people(project / PEOPLE, owner, now)
+    waivable: dict[str, bool] = {}
+    for rule in (rule for gate in policies.gates for rule in gate.rules):
+        waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
+    return policies.with_waivers(read_waivers(project / WAIVERS, people, waivable, now))
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

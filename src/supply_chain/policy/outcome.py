@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.model.image import Digest, ImageRef, Model
@@ -34,7 +35,20 @@ class RuleOutcome(StrEnum):
     PASSED = "passed"
     WARNED = "warned"
     REFUSED = "refused"
+    WAIVED = "waived"
     NOT_APPLICABLE = "does not apply"
+
+
+class UsedWaiver(Model):
+    """A waiver that a verdict rests on."""
+
+    name: str
+    by: str = Field(description="who signed it")
+    reason: str
+    expires: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"{self.name}, signed by {self.by}, until {self.expires:%Y-%m-%d}: {self.reason}"
 
 
 class RuleResult(Model):
@@ -43,7 +57,13 @@ class RuleResult(Model):
     rule: str = Field(description="the id of the rule")
     policy: str = Field(description="name and version of its policy")
     result: RuleOutcome
-    reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold")
+    reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold, without waivers if it is waived")
+    waivers: tuple[UsedWaiver, ...] = Field(default=(), description="those that accept what is waived")
+
+
+def waivers_of(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
+    """Return the waivers that a verdict rests on, each once, in the order of their names."""
+    return tuple(sorted({waiver for each in results for waiver in each.waivers}, key=lambda each: each.name))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import truncate_lines
 
 F = TypeVar("F", bound=ImageFacts)
@@ -98,6 +99,10 @@ class Rule:
         effective = self.document.effective_on
         return Severity.WARN if effective is not None and now < effective else self.document.severity
 
+    def _accepts(self, element: Any) -> bool:
+        """Return whether the rule leaves out an element of its list, because a waiver accepts it."""
+        return self.document.waivable and isinstance(element, Mapping) and "waiver" in element
+
     def reasons(self, values: Values) -> tuple[Reason, ...] | None:
         """Return why the rule does not hold, empty if it holds, None if it does not apply; raise `RuleNotEvaluated`."""
         try:
@@ -115,14 +120,17 @@ class Rule:
             return
         if _holds_for_all(self.loop.holds, values):
             return
+        elements = find(values.plain, self.loop.path)
         reasons = list(self._reasons_of_elements(self.loop, values))
-        if not reasons:
+        if not reasons and not any(map(self._accepts, elements)):
             raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
         yield from reasons
 
     def _reasons_of_elements(self, loop: Loop, values: Values) -> Iterator[Reason]:
         read = [path for each in self._of_element() for path in each.reads]
         for element in find(values.plain, loop.path):
+            if self._accepts(element):
+                continue
             one = values.with_element(loop.name, element, read)
             if self.expression is None or self.expression.evaluate(one) is not True:
                 yield self._reason(one)
@@ -173,7 +181,12 @@ class GatePolicy(Generic[F]):
     gate: Gate
     policies: tuple[Policy, ...]
     digest: Digest
-    """The digest of all that decides: the documents, the code that joins the facts, and the engine's version."""
+    """The digest of all that decides: the documents, the code that joins the facts, and the engine's version.
+
+    Waivers are no part of it: a verdict names those that it rests on.
+    """
+    waivers: tuple[Waiver, ...] = ()
+    """Those that have an effect until they expire."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -199,6 +212,18 @@ class Policies:
     intake: GatePolicy[IntakeFacts]
     release: GatePolicy[ReleaseFacts]
     deploy: GatePolicy[DeployFacts]
+    waivers: Waivers = Waivers()
+    """All waivers, also those without effect."""
+
+    def with_waivers(self, waivers: Waivers) -> Policies:
+        """Return the policies with these waivers at every gate."""
+        intake, release, deploy = (replace(each, waivers=waivers.valid) for each in self.gates)
+        return Policies(intake, release, deploy, waivers)
+
+    @property
+    def gates(self) -> tuple[GatePolicy[Any], ...]:
+        """The policies of each gate."""
+        return self.intake, self.release, self.deploy
 
     def at(self, gate: Gate) -> GatePolicy[Any]:
         """Return the policies of a gate, for what shows policies."""

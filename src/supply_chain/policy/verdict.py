@@ -16,7 +16,7 @@ from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.facts import DeployFacts, ImageFacts
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.outcome import Admitted, Refused, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
 
 
@@ -82,6 +82,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
+    waivers = waivers_of(verdict.results)
     current = summary(
         facts.ref,
         verdict.gate,
@@ -93,6 +94,8 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
+        waivers=[each.name for each in waivers],
+        expires=min((each.expires for each in waivers), default=None),
     )
     words = (
         last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()

@@ -83,7 +83,7 @@ def _decide_newest(ref: ImageRef, store: EvidenceStore) -> Move:
         verdict = last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _is_unblocked(verdict.value, ref, store):
             return no_move(ref, why_refused(verdict.value, gate))
-    if is_released(own, ref.digest):
+    if is_released(own, ref.digest, store.now()):
         return no_move(ref, "it is released already")
     return Move(image=ref, to="curation")
 

@@ -55,7 +55,8 @@ class View:
 
     def releases(self, ref: ImageRef) -> bool:
         """Return whether curation released the image: admitted and signed it."""
-        return is_released(self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE), ref.digest)
+        own = self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
+        return is_released(own, ref.digest, self.store.now())
 
 
 def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:

@@ -134,5 +134,5 @@ def test_image_is_released_if_curation_signed_and_admitted_it_last(given, signer
     verdicts = [signed(verdict(yes, at=NOON + timedelta(hours=n))) for n, yes in enumerate(given)]
     signature = signed({}, SIGNATURE).model_copy(update={"signer": signer.value})
 
-    assert not is_released(verdicts, DIGEST)
-    assert is_released([*verdicts, signature], DIGEST) is (given[-1:] == (True,) and signer is TierName.CURATION)
+    assert not is_released(verdicts, DIGEST, NOON)
+    assert is_released([*verdicts, signature], DIGEST, NOON) is (given[-1:] == (True,) and signer is TierName.CURATION)

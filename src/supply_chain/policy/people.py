@@ -1,0 +1,104 @@
+"""People who may decide about images: their public keys and what each of them may do (`deployments/people.yaml`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.evidence.envelope import Key, keys_of
+from supply_chain.model.documents import decode_document, parse_document, read_content
+from supply_chain.model.image import Model
+from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.vulnerability.findings import Severity
+
+FILE = Path("deployments/people.yaml")
+PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
+MOST_DAYS = 366
+
+
+class WaiverRole(Model):
+    """What a person may waive."""
+
+    rules: tuple[str, ...] = Field(
+        default=(), description="ids of rules, or all whose id begins so: `scan.*`; empty: the person may waive no rule"
+    )
+    vulnerabilities: Severity | None = Field(
+        default=None, description="the worst severity of a vulnerability that the person may accept; null: none"
+    )
+    days: int = Field(ge=1, le=MOST_DAYS, description="for how many days, counted from the signature")
+
+    def allows(self, rule: str) -> bool:
+        """Return whether the person may waive a rule."""
+        return any(rule.startswith(each[:-1]) if each.endswith(".*") else rule == each for each in self.rules)
+
+
+class Person(Model):
+    """A person."""
+
+    keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
+    waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
+
+
+class PeopleDocument(Model):
+    """Who may decide what."""
+
+    expires: AwareDatetime = Field(
+        description="from then on nobody's signature counts, so that an earlier version cannot come back forever"
+    )
+    people: dict[PersonName, Person]
+
+    @model_validator(mode="after")
+    def _has_no_shared_key(self) -> PeopleDocument:
+        owners: dict[tuple[int, int], str] = {}
+        for name, person in self.people.items():
+            for key in _keys(name, person):
+                numbers = key.public_numbers()
+                other = owners.setdefault((numbers.x, numbers.y), name)
+                if other != name:
+                    raise ValueError(f"{other} and {name} have the same key; each person has their own")
+        return self
+
+
+def _keys(name: str, person: Person) -> tuple[Key, ...]:
+    try:
+        return tuple(key for each in person.keys for key in keys_of(each, name))
+    except SettingInvalid as error:
+        raise ValueError(f"a key of {name} is no public key on P-256 in PEM") from error
+
+
+@dataclass(frozen=True)
+class People:
+    """The people whose signatures count."""
+
+    people: Mapping[str, Person] = field(default_factory=dict)
+    keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    distrusted: str = ""
+    """Why nobody's signature counts; empty if the owner signed the document."""
+
+
+def read_people(file: Path, owner: str, now: datetime) -> People:
+    """Read the people, if the owner signed the document; raise `DeclarationInvalid` if it is invalid.
+
+    `owner` is the owner's public key in PEM. Without the owner's signature nobody's signature counts: whoever can
+    change the file could otherwise give themselves any role.
+    """
+    if not file.exists():
+        return People(distrusted=f"there is no {FILE}")
+    content = read_content(file)
+    document = parse_document(decode_document(content, str(file)), PeopleDocument, str(file))
+    if not owner.strip():
+        return People(distrusted=f"the workbench block names no key of the owner of {FILE}")
+    signature = verify_document(
+        DocumentKind.PEOPLE, content, read_bundle(file), {"its owner": keys_of(owner, "owner")}, now
+    )
+    if isinstance(signature, Unsigned):
+        return People(distrusted=f"{FILE} does not count: {signature.why}")
+    if document.expires <= now:
+        return People(distrusted=f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one")
+    return People(document.people, {name: _keys(name, person) for name, person in document.people.items()})

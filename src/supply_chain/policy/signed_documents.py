@@ -1,0 +1,101 @@
+"""Documents that a person signed with a key of their own: the file, and a sigstore bundle beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.evidence.clock import SKEW
+from supply_chain.evidence.envelope import Key, envelope_in
+from supply_chain.evidence.statement import Statement, Subject, read_statement
+from supply_chain.model.image import Model, digest_of, digest_set
+
+SIGNED_DOCUMENT = "urn:cscm:signed-document:v1"
+"""Predicate type: a person vouches for a document. The subject is the file's digest."""
+SUFFIX = ".sigstore.json"
+"""What the name of a bundle has after the name of its document."""
+LIMIT = 64 * 1024
+"""Maximum size of a bundle in bytes."""
+
+
+class DocumentKind(StrEnum):
+    """What a document is. A signature of one kind is none of another."""
+
+    PEOPLE = "people"
+    WAIVER = "waiver"
+
+
+class Signature(Model):
+    """Who signed a document, and when, as they state it."""
+
+    by: str
+    at: AwareDatetime
+
+
+class Unsigned(Model):
+    """A document that nobody signed as it is."""
+
+    why: str
+
+
+class _Predicate(Model):
+    kind: DocumentKind
+    signed: AwareDatetime = Field(description="by the clock of the signer")
+
+
+def signature_file(document: Path) -> Path:
+    """Return the path of a document's bundle."""
+    return document.with_name(document.name + SUFFIX)
+
+
+def document_statement(kind: DocumentKind, name: str, content: bytes, at: datetime) -> Statement:
+    """Return the in-toto statement with which a person signs a document."""
+    return Statement(
+        subject=(Subject(name=name, digest=digest_set(digest_of(content))),),
+        predicate_type=SIGNED_DOCUMENT,
+        predicate=_Predicate(kind=kind, signed=at).model_dump(mode="json"),
+    )
+
+
+def read_bundle(document: Path) -> bytes | None:
+    """Return the bundle of a document, no more than is needed to refuse a longer one; None if there is none."""
+    try:
+        with signature_file(document).open("rb") as file:
+            return file.read(LIMIT + 1)
+    except OSError:
+        return None
+
+
+def verify_document(
+    kind: DocumentKind, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Key]], now: datetime
+) -> Signature | Unsigned:
+    """Return who signed exactly this content as a document of this kind.
+
+    `keys` are the public keys of each person. A time in the future is no signature: with it, a waiver could last longer
+    than its signer may allow.
+    """
+    if bundle is None:
+        return Unsigned(why="nobody signed it")
+    envelope = envelope_in(bundle) if len(bundle) <= LIMIT else None
+    if envelope is None:
+        return Unsigned(why="its signature file is not a sigstore bundle")
+    by = next((name for name, own in keys.items() if any(envelope.signed_by(key) for key in own)), None)
+    if by is None:
+        return Unsigned(why="no key that is trusted for it signed it")
+    try:
+        statement = read_statement(envelope, "the signature file")
+        predicate = _Predicate.model_validate(statement.predicate)
+    except (EvidenceInvalid, ValidationError):
+        return Unsigned(why=f"what {by} signed is not a statement about a document")
+    if statement.predicate_type != SIGNED_DOCUMENT or predicate.kind is not kind:
+        return Unsigned(why=f"{by} signed it as another kind of document")
+    if digest_set(digest_of(content)) not in [each.digest for each in statement.subject]:
+        return Unsigned(why=f"it was changed after {by} signed it")
+    if predicate.signed > now + SKEW:
+        return Unsigned(why=f"{by} signed it at {predicate.signed:%Y-%m-%d %H:%M} UTC, which is in the future")
+    return Signature(by=by, at=predicate.signed)

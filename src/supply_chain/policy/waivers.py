@@ -1,0 +1,243 @@
+"""Waivers: a rule or a vulnerability is accepted for some images until a day, signed by a person who may do that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.examination import matches
+from supply_chain.model.documents import decode_document, parse_document, read_content
+from supply_chain.model.image import Digest, Model
+from supply_chain.policy.fact_types import FindingFacts, WaiverFacts
+from supply_chain.policy.people import People, PersonName, WaiverRole
+from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.vulnerability.findings import RANKS, Severity
+
+DIRECTORY = Path("deployments/waivers")
+EVERY = "*"
+"""In the scope of a waiver: every application."""
+Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
+SOON = timedelta(days=7)
+"""How long before its end a waiver is reported as about to expire."""
+
+
+class WaiverDocument(Model):
+    """What is accepted, where, why and until when. The name of the file is the name of the waiver."""
+
+    rules: tuple[Text, ...] = Field(default=(), description="ids of rules; or vulnerabilities")
+    vulnerabilities: tuple[Text, ...] = Field(default=(), description="ids or aliases, such as CVE-2026-1234; or rules")
+    packages: tuple[Text, ...] = Field(default=(), description="only in these packages; empty: in every package")
+    applications: tuple[Text, ...] = Field(
+        default=(), description="names, every name below one: base/*, or `*`; or digests"
+    )
+    digests: tuple[Digest, ...] = Field(default=(), description="of images; or applications")
+    environments: tuple[Text, ...] = Field(
+        default=(), description="only at the deploy gate for these; empty: at every gate"
+    )
+    reason: Text
+    ticket: Text = Field(description="where it was discussed")
+    requester: PersonName = Field(description="who asks for it; somebody else signs")
+    expires: AwareDatetime
+
+    @model_validator(mode="after")
+    def _has_one_subject_and_a_scope(self) -> WaiverDocument:
+        if bool(self.rules) == bool(self.vulnerabilities):
+            raise ValueError("a waiver names rules or vulnerabilities, and not both")
+        if self.packages and not self.vulnerabilities:
+            raise ValueError("packages narrow vulnerabilities; remove packages")
+        if not self.applications and not self.digests:
+            raise ValueError("a waiver says for which images it is: write applications or digests")
+        return self
+
+
+class WaiverState(StrEnum):
+    """Whether a waiver has an effect."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    INERT = "inert"
+    """It has no effect: `why` says what is wrong."""
+
+
+class WaiverReport(Model):
+    """A waiver as operators see it."""
+
+    name: str
+    state: WaiverState
+    why: str = Field(default="", description="why it has no effect")
+    accepts: tuple[str, ...] = Field(default=(), description="the rules or vulnerabilities")
+    scope: tuple[str, ...] = Field(default=(), description="applications, digests and environments")
+    reason: str = ""
+    ticket: str = ""
+    requester: str = ""
+    by: str = Field(default="", description="who signed it")
+    expires: AwareDatetime | None = None
+
+    def expires_soon(self, now: datetime) -> bool:
+        """Return whether it is active and ends within a week."""
+        return self.state is WaiverState.ACTIVE and self.expires is not None and self.expires <= now + SOON
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A waiver that somebody signed who may, until it expires."""
+
+    name: str
+    document: WaiverDocument
+    by: str
+    """Who signed it."""
+    severity: Severity | None
+    """The worst severity of a vulnerability that its signer may accept."""
+
+    def covers(self, image: Mapping[str, Any], now: datetime) -> bool:
+        """Return whether it has an effect on an image, whose facts these are, at this time."""
+        of, environment = self.document, image.get("environment")
+        named = EVERY in of.applications or matches(image["application"], of.applications)
+        return (
+            now < of.expires
+            and (named or image["digest"] in of.digests)
+            and (not of.environments or (environment is not None and environment["name"] in of.environments))
+        )
+
+    def accepts(self, finding: FindingFacts) -> bool:
+        """Return whether it accepts a finding of one of its vulnerabilities.
+
+        A severity that nobody rated may be the worst one.
+        """
+        rated = Severity(finding["severity"])
+        rank = RANKS[Severity.CRITICAL if rated is Severity.UNKNOWN else rated]
+        return (
+            self.severity is not None
+            and rank >= RANKS[self.severity]
+            and (not self.document.packages or finding["package"] in self.document.packages)
+        )
+
+
+@dataclass(frozen=True)
+class Waivers:
+    """All waivers of a project."""
+
+    valid: tuple[Waiver, ...] = ()
+    """Those that have an effect until they expire."""
+    reports: tuple[WaiverReport, ...] = ()
+    """All of them."""
+
+
+def read_waivers(directory: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waivers:
+    """Read the waivers of a directory. One that is invalid, or not signed by somebody who may, has no effect.
+
+    `waivable` says of the id of each rule whether it may be waived.
+    """
+    valid, reports = [], []
+    for file in sorted(directory.glob("*.yaml")):
+        read = _read(file, people, waivable, now)
+        if isinstance(read, Waiver):
+            valid.append(read)
+            expired = read.document.expires <= now
+            reports.append(_report(read, WaiverState.EXPIRED if expired else WaiverState.ACTIVE))
+        else:
+            reports.append(read)
+    return Waivers(tuple(valid), tuple(reports))
+
+
+def _read(file: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waiver | WaiverReport:
+    try:
+        content = read_content(file)
+        document = parse_document(decode_document(content, file.name), WaiverDocument, file.name)
+    except DeclarationInvalid as error:
+        return WaiverReport(name=file.stem, state=WaiverState.INERT, why=error.message.rpartition("\n")[0])
+    signature = verify_document(DocumentKind.WAIVER, content, read_bundle(file), people.keys, now)
+    if isinstance(signature, Unsigned):
+        return _inert(file.stem, document, people.distrusted or signature.why)
+    role = people.people[signature.by].waive
+    if why := next(_obstacles(document, signature.by, signature.at, role, waivable), None):
+        return _inert(file.stem, document, why, signature.by)
+    return Waiver(file.stem, document, signature.by, role.vulnerabilities if role else None)
+
+
+def _obstacles(
+    document: WaiverDocument, by: str, at: datetime, role: WaiverRole | None, waivable: Mapping[str, bool]
+) -> Iterator[str]:
+    """Yield why a waiver has no effect although somebody signed it."""
+    if by == document.requester:
+        yield f"{by} requested it and signed it; another person has to sign"
+    if role is None:
+        yield f"{by} may waive nothing"
+        return
+    if document.vulnerabilities and role.vulnerabilities is None:
+        yield f"{by} may accept no vulnerability"
+    for rule in document.rules:
+        if rule not in waivable:
+            yield f"there is no rule {rule}"
+        elif not waivable[rule]:
+            yield f"nobody may waive the rule {rule}"
+        elif not role.allows(rule):
+            yield f"{by} may not waive the rule {rule}"
+    if document.expires - at > timedelta(days=role.days):
+        yield f"it lasts until {document.expires:%Y-%m-%d}, and {by} may waive for {role.days} days"
+
+
+def _inert(name: str, document: WaiverDocument, why: str, by: str = "") -> WaiverReport:
+    return _report(Waiver(name, document, by, None), WaiverState.INERT, why)
+
+
+def _report(waiver: Waiver, state: WaiverState, why: str = "") -> WaiverReport:
+    of = waiver.document
+    return WaiverReport(
+        name=waiver.name,
+        state=state,
+        why=f"it expired on {of.expires:%Y-%m-%d}" if state is WaiverState.EXPIRED else why,
+        accepts=(*of.rules, *of.vulnerabilities),
+        scope=(*of.applications, *of.digests, *of.environments),
+        reason=of.reason,
+        ticket=of.ticket,
+        requester=of.requester,
+        by=waiver.by,
+        expires=of.expires,
+    )
+
+
+def waive_rule(rule: str, waivers: Sequence[Waiver]) -> Waiver | None:
+    """Return the waiver of a rule that lasts longest, or None. `waivers` are those that cover the image."""
+    return max((each for each in waivers if rule in each.document.rules), key=_end, default=None)
+
+
+def waive_findings(
+    findings: Sequence[FindingFacts], waivers: Sequence[Waiver]
+) -> tuple[list[FindingFacts], dict[str, Waiver]]:
+    """Return the findings, the accepted ones with their waiver, and the waivers that accept one, by name.
+
+    `waivers` are those that cover the image.
+    """
+    by_vulnerability: dict[str, list[Waiver]] = {}
+    for waiver in waivers:
+        for name in waiver.document.vulnerabilities:
+            by_vulnerability.setdefault(name.upper(), []).append(waiver)
+    used: dict[str, Waiver] = {}
+    joined: list[FindingFacts] = []
+    for finding in findings:
+        names = (finding["id"], *finding["aliases"])
+        candidates = (each for name in names for each in by_vulnerability.get(name.upper(), ()))
+        waiver = max((each for each in candidates if each.accepts(finding)), key=_end, default=None)
+        if waiver is None:
+            joined.append(finding)
+        else:
+            used[waiver.name] = waiver
+            joined.append({**finding, "waiver": waiver_facts(waiver)})
+    return joined, used
+
+
+def waiver_facts(waiver: Waiver) -> WaiverFacts:
+    """Return the facts about a waiver that expressions read."""
+    return {"name": waiver.name, "by": waiver.by, "reason": waiver.document.reason, "expires": waiver.document.expires}
+
+
+def _end(waiver: Waiver) -> tuple[datetime, str]:
+    return waiver.document.expires, waiver.name
