@@ -85,7 +85,7 @@ class Workbench(Setting):
     people_owner: str = Field(
         default="",
         title="Owner of the people document",
-        description="The public key (PEM) that verifies deployments/people.yaml; empty: nobody's signature counts.",
+        description="The public key (PEM) that verifies deployments/people.yaml; without it no person may decide.",
     )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
@@ -21,6 +19,6 @@ async def daily_report(hours: int = 24) -> DailyReport:
         hours: The number of hours to report on.
     """
     workbench: Workbench = await Workbench.aload("workbench")
-    report = await collect_step(now(), hours, Path(workbench.project))
+    report = await collect_step(now(), hours, workbench)
     await acreate_markdown_artifact(key="daily-report", markdown=daily_report_page(report), description=report.headline)
     return report

@@ -47,6 +47,7 @@ from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import ReconcileResult
+from supply_chain.fleet.waivers import WaiverUse
 from supply_chain.fleet.where import Place
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
@@ -60,6 +61,8 @@ from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
+from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
 from supply_chain.vulnerability.findings import Report
 
@@ -191,6 +194,8 @@ def deployments_page() -> str:
         ("An environment", "environments/NAME.yaml", Environment),
         ("The register of names", "names.yaml", NameRegister),
         ("A policy", "policies/NAME.yaml", PolicyDocument),
+        ("People", "people.yaml", PeopleDocument),
+        ("A waiver", "waivers/NAME.yaml", WaiverDocument),
         ("Rules of the lifecycle", "lifecycle/NAME.yaml", Rules),
         ("Tests of the rules", "lifecycle/NAME.tests.yaml", Examples),
         ("The laptop's profile", "profiles/laptop.yaml", Profile),
@@ -270,6 +275,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "rescan": [RescanReport],
     "bases": [ImageRef, Refused],
     "policy check": [CheckedPolicy],
+    "waivers": [WaiverUse],
     "policy explain": [GateExplanation],
     "status": [Part],
     "doctor": [DoctorCheck],
@@ -286,6 +292,7 @@ LISTS = (
     "inventory",
     "bases",
     "policy check",
+    "waivers",
     "status",
     "doctor",
     "events dead",

@@ -26,11 +26,13 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 from prefect.settings import get_current_settings
 
-from blocks import Bridge
+from blocks import Bridge, Inventory, Workbench
 from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
 from orchestration.steps import in_thread, step
 from supply_chain.errors import SettingInvalid
+from supply_chain.fleet.waivers import WaiverUse, find_uses
+from supply_chain.reports import waiver_attention
 from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, DailyReport, Run, changes
 
 DETAILS = ("gate", "environment", "decision", "by", "reason", "unchanged", "from", "to")
@@ -40,7 +42,7 @@ EVENTS = 50
 
 
 @step("collect runs and events")
-async def collect_step(until: datetime, hours: int, project: Path) -> DailyReport:
+async def collect_step(until: datetime, hours: int, workbench: Workbench) -> DailyReport:
     """Return the runs and events of the last hours, and what is open now."""
     since = until - timedelta(hours=hours)
     async with get_client() as client:
@@ -54,15 +56,25 @@ async def collect_step(until: datetime, hours: int, project: Path) -> DailyRepor
         )
     return DailyReport(
         dead_letters=await _dead_letters(),
+        waivers=waiver_attention(await _waivers(workbench), until),
         since=since,
         until=until,
         runs=tuple(_run(each, names) for each in runs),
         waiting=tuple(_run(each, names) for each in waiting),
         changes=changes(events),
-        views={view.name: view.query for view in await in_thread(read_views, project)},
+        views={view.name: view.query for view in await in_thread(read_views, Path(workbench.project))},
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
     )
+
+
+async def _waivers(workbench: Workbench) -> tuple[WaiverUse, ...]:
+    """Return the waivers with the images that rest on them."""
+    waivers = (await in_thread(workbench.policies)).waivers.reports
+    if not waivers:
+        return ()
+    inventory: Inventory = await Inventory.aload("inventory")
+    return await in_thread(lambda: find_uses(waivers, inventory.open().images(None)))
 
 
 async def _dead_letters() -> int | None:

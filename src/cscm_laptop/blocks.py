@@ -70,5 +70,6 @@ def register_laptop(state: LaptopState) -> None:
         lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
         registries=state.registries,
+        people_owner=state.people_owner,
     ).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

@@ -41,7 +41,7 @@ from supply_chain.adapters.aws.accounts import (
     ensure_accounts,
 )
 from supply_chain.adapters.docker.build_cgroup import remove_groups
-from supply_chain.adapters.process.command import run_concurrently
+from supply_chain.adapters.process.command import Tool, run_concurrently
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
@@ -86,6 +86,7 @@ class LaptopState(Model):
     registries: tuple[str, ...] = REGISTRIES
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
+    people_owner: str
 
 
 class Part(Model):
@@ -113,12 +114,12 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         profile.certificates()
         _free_ports(profile, home)
         sweep()
-        accounts, (engine, database), _ = run_concurrently(
+        accounts, (engine, database, people_owner), _ = run_concurrently(
             lambda: _aws(profile, home, progress),
             lambda: _machine(profile, home, progress),
             lambda: _server(profile, home, progress),
         )
-        state = _state(profile, home, accounts, engine, database)
+        state = _state(profile, home, accounts, engine, database, people_owner)
         write_private(home.state / STATE, state.model_dump_json(indent=2))
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
@@ -144,13 +145,13 @@ def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
     return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
 
 
-def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database]:
+def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, Database, str]:
     engine = ensure_engine(home, progress)  # before the tools, because both may run apt
     _separate_builds(home, engine, progress)
     namespaces.require()
     toolbox = Installer(home.tools, Pins.load(home.project / PINS))
     toolbox.ensure(progress)
-    return engine, _database(toolbox, profile, home, progress)
+    return engine, _database(toolbox, profile, home, progress), ensure_people_owner(toolbox.find("cosign"), home)
 
 
 def _separate_builds(home: Home, engine: Engine, progress: Progress) -> None:
@@ -191,7 +192,25 @@ def _ensure(service: Service, progress: Progress) -> Record:
     return record
 
 
-def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, database: Database) -> LaptopState:
+def ensure_people_owner(cosign: Tool, home: Home) -> str:
+    """Return the public key (PEM) of the owner of the people document; make the key pair if there is none.
+
+    The private key is `owner.key`, without a password: whoever can read the home has every other key too.
+    """
+    public = home.state / "people" / "owner.pub"
+    if not public.exists():
+        made = home.state / "people.new"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(mode=0o700)
+        tool = cosign.with_environment(COSIGN_PASSWORD="")
+        tool.run("generate-key-pair", "--output-key-prefix", made / "owner", timeout=60, quiet=True)
+        made.rename(public.parent)
+    return public.read_text(encoding="ascii")
+
+
+def _state(
+    profile: Profile, home: Home, accounts: Accounts, engine: Engine, database: Database, people_owner: str
+) -> LaptopState:
     return LaptopState(
         endpoint_url=emulator_service.endpoint_url(profile),
         region=profile.region,
@@ -216,6 +235,7 @@ def _state(profile: Profile, home: Home, accounts: Accounts, engine: Engine, dat
         registries=profile.registries,
         notify=profile.notify,
         lifecycle=profile.lifecycle,
+        people_owner=people_owner,
     )
 
 

@@ -32,6 +32,8 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, Severity
 from supply_chain.policy.loading import check_policy
 from supply_chain.policy.names import NameRegister
+from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
 from tests.support.policies import ENVIRONMENTS, POLICIES
 
@@ -259,6 +261,8 @@ WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
     "# deployments/names.yaml": NameRegister,
     "# a profile": Profile,
     "# deployments/policies/ours.yaml": PolicyDocument,
+    "# deployments/people.yaml": PeopleDocument,
+    "# deployments/waivers/django.yaml": WaiverDocument,
 }
 SERVICE = "kind: service\nname: shop\nowner: sales\ntest: {command: [x]}\nprobe: {port: 8080}\n"
 

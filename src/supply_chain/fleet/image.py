@@ -35,6 +35,8 @@ class Judgement(Model):
     passed: bool
     at: AwareDatetime
     reasons: tuple[Reason, ...] = ()
+    waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
+    expires: AwareDatetime | None = Field(default=None, description="when the first of them expires")
     policy: Digest
     evidence: Digest = Field(description="its referrer")
 
@@ -143,13 +145,18 @@ class FleetImage(Model):
         return max(of, key=lambda j: (j.at, not j.passed), default=None)
 
     @property
-    def refusals(self) -> tuple[Judgement, ...]:
-        """The gates' last verdicts that are refusals; those of the deploy gate for each environment that they name."""
+    def last_judgements(self) -> tuple[Judgement, ...]:
+        """The gates' last verdicts; those of the deploy gate for each environment that they name."""
         last: dict[str, Judgement] = {}
         for each in sorted(self.judgements, key=lambda j: (j.at, not j.passed)):
             last[each.gate_name] = each
         stand = (each for each in last.values() if each.environment or each == self.last(each.gate))
-        return tuple(sorted((each for each in stand if not each.passed), key=lambda each: each.gate_name))
+        return tuple(sorted(stand, key=lambda each: each.gate_name))
+
+    @property
+    def refusals(self) -> tuple[Judgement, ...]:
+        """The last verdicts that are refusals."""
+        return tuple(each for each in self.last_judgements if not each.passed)
 
     def bare(self) -> FleetImage:
         """Return a copy with reference, storage, owner and deployments only, to hold all images during a rescan."""

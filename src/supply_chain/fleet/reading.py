@@ -205,6 +205,8 @@ def _list_verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Di
             passed=each.value.passed,
             at=each.at,
             reasons=tuple(Reason.model_validate(reason) for reason in each.value.cscm.reasons),
+            waivers=each.value.cscm.waivers,
+            expires=each.value.cscm.expires,
             policy=f"sha256:{each.value.policy.digest.get('sha256')}",
             evidence=each.evidence.digest,
         )

@@ -25,7 +25,7 @@ from supply_chain.policy.people import read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.rule_tests import run_tests
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
-from supply_chain.policy.waivers import read_waivers
+from supply_chain.policy.waivers import Waiver, read_waivers
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
@@ -107,10 +107,10 @@ def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy
     return gate_policy(gate, found)
 
 
-def gate_policy(gate: Gate, found: Sequence[Policy]) -> GatePolicy[Any]:
-    """Return all policies of a gate with their digest."""
+def gate_policy(gate: Gate, found: Sequence[Policy], waivers: tuple[Waiver, ...] = ()) -> GatePolicy[Any]:
+    """Return all policies of a gate with their digest, and with waivers."""
     content = "\n".join([gate.value, code_digest(), *(each.digest for each in found)])
-    return GatePolicy(gate, tuple(found), digest_of(content.encode()))
+    return GatePolicy(gate, tuple(found), digest_of(content.encode()), waivers)
 
 
 def _require_unique(names: Sequence[str], what: str) -> None:

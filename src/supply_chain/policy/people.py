@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.envelope import Key, keys_of
 from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import Model
@@ -49,9 +49,9 @@ class PeopleDocument(Model):
     """Who may decide what."""
 
     expires: AwareDatetime = Field(
-        description="from then on nobody's signature counts, so that an earlier version cannot come back forever"
+        description="from then on no signature counts, so that an earlier version cannot come back forever"
     )
-    people: dict[PersonName, Person]
+    people: dict[PersonName, Person] = Field(description="name → keys and what the person may do")
 
     @model_validator(mode="after")
     def _has_no_shared_key(self) -> PeopleDocument:
@@ -79,13 +79,13 @@ class People:
     people: Mapping[str, Person] = field(default_factory=dict)
     keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
     distrusted: str = ""
-    """Why nobody's signature counts; empty if the owner signed the document."""
+    """Why no signature counts; empty if the owner signed the document."""
 
 
 def read_people(file: Path, owner: str, now: datetime) -> People:
     """Read the people, if the owner signed the document; raise `DeclarationInvalid` if it is invalid.
 
-    `owner` is the owner's public key in PEM. Without the owner's signature nobody's signature counts: whoever can
+    `owner` is the owner's public key in PEM. Without the owner's signature none of a person counts: whoever can
     change the file could otherwise give themselves any role.
     """
     if not file.exists():

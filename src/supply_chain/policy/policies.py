@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -212,7 +212,7 @@ class Policies:
     intake: GatePolicy[IntakeFacts]
     release: GatePolicy[ReleaseFacts]
     deploy: GatePolicy[DeployFacts]
-    waivers: Waivers = Waivers()
+    waivers: Waivers = field(default_factory=Waivers)
     """All waivers, also those without effect."""
 
     def with_waivers(self, waivers: Waivers) -> Policies:

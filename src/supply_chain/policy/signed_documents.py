@@ -1,8 +1,8 @@
-"""Documents that a person signed with a key of their own: the file, and a sigstore bundle beside it."""
+"""Documents that a person signed with a key of their own: a file, and a sigstore bundle next to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -89,13 +89,20 @@ def verify_document(
         return Unsigned(why="no key that is trusted for it signed it")
     try:
         statement = read_statement(envelope, "the signature file")
-        predicate = _Predicate.model_validate(statement.predicate)
+        signed = _Predicate.model_validate(statement.predicate)
     except (EvidenceInvalid, ValidationError):
         return Unsigned(why=f"what {by} signed is not a statement about a document")
-    if statement.predicate_type != SIGNED_DOCUMENT or predicate.kind is not kind:
-        return Unsigned(why=f"{by} signed it as another kind of document")
+    why = next(_differences(statement, signed, kind, content, now), None)
+    return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=signed.signed)
+
+
+def _differences(
+    statement: Statement, signed: _Predicate, kind: DocumentKind, content: bytes, now: datetime
+) -> Iterator[str]:
+    """Yield what the signer signed instead of this content as a document of this kind, now or earlier."""
+    if statement.predicate_type != SIGNED_DOCUMENT or signed.kind is not kind:
+        yield "signed it as another kind of document"
     if digest_set(digest_of(content)) not in [each.digest for each in statement.subject]:
-        return Unsigned(why=f"it was changed after {by} signed it")
-    if predicate.signed > now + SKEW:
-        return Unsigned(why=f"{by} signed it at {predicate.signed:%Y-%m-%d %H:%M} UTC, which is in the future")
-    return Signature(by=by, at=predicate.signed)
+        yield "signed other content; it was changed since"
+    if signed.signed > now + SKEW:
+        yield f"signed it at {signed.signed:%Y-%m-%d %H:%M} UTC, which is in the future"

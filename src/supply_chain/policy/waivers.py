@@ -41,10 +41,10 @@ class WaiverDocument(Model):
     environments: tuple[Text, ...] = Field(
         default=(), description="only at the deploy gate for these; empty: at every gate"
     )
-    reason: Text
+    reason: Text = Field(description="why it is acceptable")
     ticket: Text = Field(description="where it was discussed")
     requester: PersonName = Field(description="who asks for it; somebody else signs")
-    expires: AwareDatetime
+    expires: AwareDatetime = Field(description="from then on it has no effect")
 
     @model_validator(mode="after")
     def _has_one_subject_and_a_scope(self) -> WaiverDocument:
@@ -225,12 +225,12 @@ def waive_findings(
     for finding in findings:
         names = (finding["id"], *finding["aliases"])
         candidates = (each for name in names for each in by_vulnerability.get(name.upper(), ()))
-        waiver = max((each for each in candidates if each.accepts(finding)), key=_end, default=None)
-        if waiver is None:
+        accepting = max((each for each in candidates if each.accepts(finding)), key=_end, default=None)
+        if accepting is None:
             joined.append(finding)
         else:
-            used[waiver.name] = waiver
-            joined.append({**finding, "waiver": waiver_facts(waiver)})
+            used[accepting.name] = accepting
+            joined.append({**finding, "waiver": waiver_facts(accepting)})
     return joined, used
 
 

@@ -2,6 +2,7 @@
 
 from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
+from supply_chain.reports.people import people_lines, waiver_attention, waiver_lines
 from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
 from supply_chain.reports.rescan import (
     owner_rows,
@@ -36,6 +37,7 @@ __all__ = [
     "observation_lines",
     "observation_rows",
     "owner_rows",
+    "people_lines",
     "place_row",
     "plan_lines",
     "plan_rows",
@@ -52,4 +54,6 @@ __all__ = [
     "summary",
     "table",
     "truncate_rows",
+    "waiver_attention",
+    "waiver_lines",
 ]

@@ -92,6 +92,7 @@ class DailyReport(Model):
     changes: tuple[Change, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
+    waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
 
@@ -173,6 +174,7 @@ def daily_report_page(report: DailyReport) -> str:
             "Nothing.",
         ),
         *_dead_messages(report.dead_letters),
+        *(["## Waivers", report.waivers] if report.waivers else []),
         "## What changed",
         _render_table(
             ("when", "what", "image", ""),

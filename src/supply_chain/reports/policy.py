@@ -22,7 +22,8 @@ from supply_chain.reports.text import table
 
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
 MARKS = {
-    RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.NOT_APPLICABLE: "-",
+    RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.WAIVED: "ok*",
+    RuleOutcome.NOT_APPLICABLE: "-",
 }  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def _rule(rule: RuleDocument) -> Iterator[str]:
     lines = (("when", rule.when), ("for_each", rule.for_each), ("expression", rule.expression))
     yield "\n".join(["```", *(f"{key}: {text}" for key, text in lines if text), "```\n"])
     yield f"- severity: {rule.severity}"
+    if not rule.waivable:
+        yield "- nobody may waive it"
     yield f"- says: {rule.message}"
     if rule.remedy:
         yield f"- remedy: {rule.remedy}"
@@ -110,6 +113,7 @@ def policy_explanation_lines(found: GateExplanation) -> str:
         facts = ", ".join(f"{path} = {value}" for path, value in each.facts.items())
         lines.append(f"{MARKS[each.result.result]:<4}  {each.result.rule}  ({each.result.policy})")
         lines += [f"        {reason.fact}" for reason in each.result.reasons]
+        lines += [f"        waived by {waiver}" for waiver in each.result.waivers]
         lines.append(f"        read: {facts}")
     return "\n".join(lines)
 
@@ -121,7 +125,8 @@ def policy_explanation_page(found: GateExplanation) -> str:
         (
             each.result.result.value,
             each.result.rule,
-            "; ".join(reason.fact for reason in each.result.reasons) or each.title,
+            "; ".join([reason.fact for reason in each.result.reasons] + [f"waived by {w}" for w in each.result.waivers])
+            or each.title,
             ", ".join(f"{path} = {value}" for path, value in each.facts.items()),
         )
         for each in found.rules

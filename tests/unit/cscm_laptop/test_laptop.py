@@ -15,7 +15,16 @@ from cscm.main import main
 from cscm_laptop import firewall, laptop, prefect_server
 from cscm_laptop.engine import Engine
 from cscm_laptop.home import Home
-from cscm_laptop.laptop import STATE, LaptopState, down, frozen, load_state, register_changed, reset
+from cscm_laptop.laptop import (
+    STATE,
+    LaptopState,
+    down,
+    ensure_people_owner,
+    frozen,
+    load_state,
+    register_changed,
+    reset,
+)
 from cscm_laptop.profile import Ports, Profile
 from cscm_laptop.services import Record, boot_id, start_time
 from supply_chain.adapters.aws.accounts import BridgeIdentity, TierIdentity
@@ -67,6 +76,7 @@ def state(tmp_path):
         engine=Engine(url="unix:///x", version="26.1.5", client=tmp_path),
         owner="c0ffee",
         inventory="sqlite:////srv/inventory.db",
+        people_owner="PEM of the owner",
         build_network="default",
         ca_bundle=None,
         bases={"python": None},
@@ -96,6 +106,21 @@ def test_failed_block_registration_is_repeated(home, state):
     register_changed(state, home, print, registered.append)
 
     assert registered == [state]
+
+
+def test_owner_of_the_people_gets_one_key_pair(home, program):
+    """Without a password; what an interrupted run left is made again."""
+    cosign = program("cosign")
+    tool = cosign.does('echo PUBLIC > "$3.pub"; echo PRIVATE > "$3.key"')
+    (home.state / "people.new").mkdir()
+    (home.state / "people.new" / "owner.key").write_text("half")
+
+    assert [ensure_people_owner(tool, home) for _ in range(2)] == ["PUBLIC\n"] * 2
+
+    assert (home.state / "people" / "owner.key").read_text() == "PRIVATE\n"
+    assert (home.state / "people").stat().st_mode & 0o777 == 0o700
+    (made,) = cosign.environments
+    assert made["COSIGN_PASSWORD"] == ""
 
 
 def test_state_is_read_back_as_written(home, state):

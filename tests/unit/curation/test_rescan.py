@@ -12,10 +12,13 @@ from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.loading import gate_policy
+from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
-from tests.support.builders import NOON
+from supply_chain.policy.waivers import DIRECTORY, read_waivers
+from tests.support.builders import NOON, finding
 from tests.support.memory_generator import MemoryGenerator
+from tests.support.people import Office
 from tests.support.pieces import CURATED, Pieces
 from tests.support.policies import RELEASE, policy, rule
 from tests.support.present import present
@@ -265,6 +268,23 @@ def test_verdict_of_policy_that_depends_on_time_is_given_again(image, world):
     refused = image(policy=timed, later=timedelta(days=1))
 
     assert not refused.passes and count(world, VULNERABILITIES) == 1
+
+
+def test_verdict_is_given_again_as_soon_as_a_waiver_matters(image, world, make, tmp_path):
+    """A new waiver admits the image, its end refuses it, and its removal too."""
+    office = Office(tmp_path)
+    office.write_people()
+    office.waive("zlib")
+    people = read_people(tmp_path / FILE, office.owner.public, make.noon)
+    waivers = read_waivers(tmp_path / DIRECTORY, people, {}, make.noon).valid
+    waived = gate_policy(Gate.RELEASE, RELEASE.policies, waivers)
+    found = make.report(finding("critical", id="CVE-2026-1"), at=make.noon + timedelta(hours=1))
+
+    assert not image(found, timedelta(hours=1)).passes
+    assert image(policy=waived, later=timedelta(hours=2)).passes
+    assert not image(later=timedelta(hours=3)).passes
+    assert image(policy=waived, later=timedelta(hours=4)).passes
+    assert not image(policy=waived, later=timedelta(days=30)).passes
 
 
 def test_image_without_sbom_gets_one_and_first_verdict(world, make):

@@ -29,10 +29,10 @@ class Bases:
     def sign(self, ref, signer=TierName.CURATION):
         self.world.store(signer).attach(ref, SIGNATURE, {}, self.make.noon)
 
-    def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, gate=Gate.RELEASE):
+    def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, gate=Gate.RELEASE, expires=None):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         now = self.make.noon + timedelta(seconds=after)
-        statement = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now)
+        statement = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now, expires=expires)
         self.world.store(signer).attach(ref, SUMMARY, statement.predicate(), now)
 
     def resolve(self, name, declared=()):
@@ -65,7 +65,9 @@ def test_base_resolves_to_newest_signed_and_admitted_image(bases):
     assert (material.digest, material.curated) == (NEW.digest, True)
 
 
-@pytest.mark.parametrize("fault", ["unsigned", "unjudged", "refused", "refused later", "other signer", "other gate"])
+@pytest.mark.parametrize(
+    "fault", ["unsigned", "unjudged", "refused", "refused later", "expired", "other signer", "other gate"]
+)
 def test_base_skips_image_without_valid_curation_verdict(bases, fault):
     """The previous admitted image is used instead."""
     bases.sign(OLD)
@@ -74,7 +76,7 @@ def test_base_skips_image_without_valid_curation_verdict(bases, fault):
         bases.sign(NEW, TierName.DEVELOPMENT if fault == "other signer" else TierName.CURATION)
     if fault != "unjudged":
         gate = Gate.INTAKE if fault == "other gate" else Gate.RELEASE
-        bases.verdict(NEW, yes=fault != "refused", gate=gate)
+        bases.verdict(NEW, yes=fault != "refused", gate=gate, expires=bases.make.noon if fault == "expired" else None)
     if fault == "refused later":
         bases.verdict(NEW, yes=False, after=1)
 

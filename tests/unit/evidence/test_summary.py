@@ -127,6 +127,15 @@ def test_summaries_are_equal_except_for_their_time():
     assert not first.has_same_content(other)
 
 
+def test_image_is_released_until_its_verdict_ends():
+    """The verdict rests on a waiver."""
+    end = NOON + timedelta(days=1)
+    until = verdict() | {"cscm": {"reasons": [], "notes": [], "waivers": ["zlib"], "expires": end.isoformat()}}
+    evidence = [signed(until), signed({}, SIGNATURE)]
+
+    assert is_released(evidence, DIGEST, end - timedelta(seconds=1)) and not is_released(evidence, DIGEST, end)
+
+
 @pytest.mark.parametrize("signer", TierName)
 @pytest.mark.parametrize("given", [(), (True,), (False,), (True, False), (False, True)], ids=str)
 def test_image_is_released_if_curation_signed_and_admitted_it_last(given, signer):

@@ -1,17 +1,20 @@
 """What rules read about an image: absent facts are absent, and values are those of the evidence."""
 
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from supply_chain.evidence.summary import summary
+from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import find_mistakes
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import ImageFacts
-from tests.support.builders import finding, report
+from tests.support.builders import NOON, finding, report
+from tests.support.facts import CURATED, deploy_facts
 from tests.support.facts import FACTS as MAKERS
-from tests.support.facts import deploy_facts
 
 
 @pytest.mark.parametrize(("epss", "read"), [(0.9, 0.9), (0.0, 0.0), (None, None)])
@@ -31,6 +34,18 @@ def test_values_fit_their_types(gate: Any) -> None:
 
         assert list(find_mistakes(FACTS[gate], values, "image")) == []
         assert ("build" in values) is (not changes)
+
+
+@pytest.mark.parametrize("expires", [None, NOON])
+def test_end_of_a_verdict_is_there_only_if_it_rests_on_a_waiver(expires: datetime | None) -> None:
+    """A rule asks `has(…)`."""
+    last = summary(
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, expires=expires
+    )
+    values: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}))
+
+    wanted = {"passed": True, "at": NOON} | ({"expires": expires} if expires else {})
+    assert values["verdicts"] == {"release": wanted}
 
 
 def test_facts_of_no_gate_have_no_values() -> None:

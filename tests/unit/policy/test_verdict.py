@@ -9,8 +9,11 @@ from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
+from supply_chain.policy.loading import gate_policy
 from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.verdict import decide, record, verdict_places
+from supply_chain.policy.waivers import DIRECTORY, read_waivers
 from tests.support.builders import NOON
 from tests.support.facts import (
     CURATED,
@@ -20,6 +23,7 @@ from tests.support.facts import (
     requirements,
 )
 from tests.support.facts import OFFERED as IMAGE
+from tests.support.people import Office
 from tests.support.policies import policy, refusing, rule
 from tests.support.present import present
 
@@ -47,6 +51,28 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
     assert list(verdict.cscm.reasons) == [r.model_dump() for r in reasons]
     assert verdict.cscm.policies == ("test 1",)
     assert verdict.cscm.notes == ("wrong",)
+
+
+def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path):
+    """Whoever reads the verdict later needs no waiver to see until when it counts."""
+    office = Office(tmp_path)
+    office.write_people()
+    office.waive("long", rules=("a.b",))
+    office.waive("short", rules=("a.c",), expires=NOON + timedelta(days=1))
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    waivers = read_waivers(tmp_path / DIRECTORY, people, {"a.b": True, "a.c": True}, NOON).valid
+    refused = policy(Gate.INTAKE, *(refusing(Reason(code=code, fact="f", remedy="r")) for code in ("a.b", "a.c")))
+    store, facts = world.store(TierName.CURATION), intake_facts()
+
+    for asked in (policy(Gate.INTAKE), gate_policy(Gate.INTAKE, refused.policies, waivers)):
+        record(evaluate(facts, asked, NOON), facts, store, make.noon)
+        found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+        last = present(last_verdict(found, Gate.INTAKE, IMAGE.digest)).value
+        assert last.passed
+        assert last.cscm.waivers == (("long", "short") if asked.waivers else ())
+        assert last.cscm.expires == (NOON + timedelta(days=1) if asked.waivers else None)
+        assert last.has_expired(NOON + timedelta(days=1)) is bool(asked.waivers)
+        assert not last.has_expired(NOON + timedelta(hours=23))
 
 
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [

@@ -42,6 +42,12 @@ def test_report_of_quiet_day_answers_every_section(make):
     assert "| rescan/nightly | 1 Completed |" in page
 
 
+def test_waivers_have_a_section_only_if_one_needs_attention(make):
+    """The table is part of the report."""
+    assert "## Waivers" not in daily_report_page(report(make.noon))
+    assert "## Waivers\n\n| zlib |\n" in daily_report_page(report(make.noon, waivers="| zlib |"))
+
+
 @pytest.mark.parametrize("state", ["Failed", "Crashed", "TimedOut"])
 def test_failed_run_is_listed_with_remedy_and_link(make, state):
     """The error code at the end of the message selects the remedy."""

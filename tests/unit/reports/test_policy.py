@@ -2,6 +2,7 @@
 
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
+from supply_chain.policy.outcome import RuleOutcome, UsedWaiver
 from supply_chain.reports import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
@@ -16,11 +17,12 @@ def explained(**changes):
 def test_page_has_a_section_for_each_rule():
     """A rule that two gates share is there once."""
     page = policy_page(POLICIES)
-    ids = {rule.id for gate in Gate for rule in POLICIES.at(gate).rules}
+    by_id = {rule.id: rule for gate in Gate for rule in POLICIES.at(gate).rules}
 
-    assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == ids
+    assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == by_id.keys()
     assert page.count("## image.blocked\n") == 1
     assert "expression: !has(image.block)" in page and "- fails: a blocked image" in page
+    assert page.count("- nobody may waive it") == sum(not rule.document.waivable for rule in by_id.values()) > 10
     assert "- references: SSDF RV.2.2" in page and "- remedy: build a new image" in page
 
 
@@ -45,6 +47,22 @@ def test_lines_name_result_reason_and_facts():
     assert "1 finding of severity critical, 0 accepted" in lines[at + 1]
     assert lines[at + 2].endswith("image.scan.severities = 6 elements")
     assert "ok    image.blocked  (image 1)" in lines and "-     soak.missing  (deploy 1)" in lines
+
+
+def test_lines_and_page_name_waivers():
+    """A rule that a waiver accepts is no plain pass."""
+    result = explained().rules[0].result
+    waiver = UsedWaiver(name="zlib", by="ann", reason="not *reachable*", expires=NOON)
+    waived = result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": (waiver,)})
+    rules = (explained().rules[0].model_copy(update={"result": waived}),)
+    given = explained().model_copy(update={"rules": rules})
+
+    lines = policy_explanation_lines(given).splitlines()
+    assert lines[1:3] == [
+        f"ok*   {result.rule}  ({result.policy})",
+        "        waived by zlib, signed by ann, until 2026-11-24: not *reachable*",
+    ]
+    assert r"waived by zlib, signed by ann, until 2026-11-24: not \*reachable\*" in policy_explanation_page(given)
 
 
 def test_page_escapes_what_evidence_says():

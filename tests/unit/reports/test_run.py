@@ -15,7 +15,7 @@ from supply_chain.fleet.exposure import Rebuild, RescanReport, RescanResult, Unj
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, UsedWaiver
 from supply_chain.reports import (
     RunReport,
     Step,
@@ -165,6 +165,16 @@ def test_run_page_lists_each_rule_with_its_result(build_report, changes):
     listed = {rule.replace("\\", "") for each in (held, left_out) for rule in each[1].split(", ")}
     others = {each.rule for each in verdict.results if each.reasons}
     assert listed | others == {rule.id for rule in INTAKE.rules} and not listed & others
+
+
+def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report):
+    """Each once, with its end."""
+    waiver = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=NOON)
+    result = RuleResult(rule="scan.high", policy="curated 1", result=RuleOutcome.WAIVED, waivers=(waiver,))
+    admitted = Admitted(facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=(), results=(result, result))
+    page = unescaped(run_report_page(build_report(verdicts=(admitted,))))
+
+    assert page.count("rests on the waiver zlib, signed by ann, until 2026-11-24: not reachable") == 1
 
 
 def test_run_page_of_early_refusal_names_database(build_report, make):

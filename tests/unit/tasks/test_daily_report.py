@@ -1,6 +1,7 @@
 """The data of the daily report: Prefect's runs, its events over all pages, and dead letters."""
 
 import asyncio
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -14,12 +15,17 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.events import Event, Resource
 from prefect.states import Scheduled
 
-from blocks import Bridge
+from blocks import Bridge, Inventory, Workbench
 from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
 from tasks import daily_report
+from tests.support.people import Office
 
 PROJECT = Path(__file__).parents[3]
+
+
+def workbench(project: Path, owner: str = "") -> Workbench:
+    return Workbench(project=str(project), tools="/nowhere", database="/nowhere", people_owner=owner)
 
 
 def dead(monkeypatch, number):
@@ -111,7 +117,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     await by_hand()
     until = now() + timedelta(minutes=1)
 
-    report = await daily_report.collect_step.fn(until, 24, PROJECT)
+    report = await daily_report.collect_step.fn(until, 24, workbench(PROJECT))
 
     def mine(runs):
         return sorted((run.deployment, run.state) for run in runs if run.name == name)
@@ -121,3 +127,24 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     assert mine(report.waiting) == [(f"{name}/nightly", "Suspended")]
     assert {run.message for run in (*report.runs, *report.waiting) if run.deployment == f"{name}/nightly"} == {"why"}
     assert "Failed last night" in report.views
+    assert report.waivers == ""
+
+
+async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
+    """They are those of the project, with the images that rest on them."""
+    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    office = Office(tmp_path)
+    office.write_people(at=now(), days=366)
+    office.waive("idle", at=now(), expires=now() + timedelta(days=30))
+    asked = []
+
+    async def load(name: str) -> SimpleNamespace:
+        asked.append(name)
+        return SimpleNamespace(open=lambda: SimpleNamespace(images=lambda _: iter(())))
+
+    monkeypatch.setattr(Inventory, "aload", load)
+
+    found = await daily_report._waivers(workbench(tmp_path, office.owner.public))
+
+    assert asked == ["inventory"]
+    assert [(each.waiver.name, each.waiver.state, each.images) for each in found] == [("idle", "active", ())]

@@ -58,29 +58,17 @@ class Cosign:
         Raises `SignatureFailed`, `AccessDenied`, `KeyUnusable`, `ClockWrong`, `AwsUnavailable` or
         `RegistryUnavailable`.
         """
-        with _workspace() as work:
-            (work / "statement.json").write_bytes(statement.bytes())
-            self._check_result(
-                self._with_credentials().run(
-                    "attest-blob", "--statement", work / "statement.json", *self._signing(work),
-                    "--bundle", work / "bundle.json", "--yes",
-                    timeout=TIMEOUT, check=False, quiet=True,
-                )
-            )  # fmt: skip
-            if not (work / "bundle.json").is_file():
-                raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
-            return (work / "bundle.json").read_bytes()
+        return sign_statement(self._with_credentials(), self.key, statement)
 
     def sign_image(self, ref: ImageRef) -> None:
         """Sign the image itself, as `cosign sign` does; the signature is a referrer."""
         with _workspace() as work, self.docker_config() as config:
-            self._check_result(
-                self._with_credentials().with_environment(DOCKER_CONFIG=str(config)).run(
-                    "sign", "--annotations", ADMITTED,
-                    *self._signing(work), *self._insecure(), f"{self.host}/{ref}", "--yes",
-                    timeout=TIMEOUT, check=False, quiet=True,
-                )
+            done = self._with_credentials().with_environment(DOCKER_CONFIG=str(config)).run(
+                "sign", "--annotations", ADMITTED,
+                *_signing(work, self.key), *self._insecure(), f"{self.host}/{ref}", "--yes",
+                timeout=TIMEOUT, check=False, quiet=True,
             )  # fmt: skip
+        _check_result(done, self.key)
 
     def verify_image(self, ref: ImageRef, public_key: str) -> None:
         """Run plain `cosign verify` with only the public key, as anybody can.
@@ -105,42 +93,51 @@ class Cosign:
     def _with_credentials(self) -> Tool:
         return self.tool.with_environment(**self.environment())
 
-    def _signing(self, work: Path) -> tuple[str | Path, ...]:
-        return (
-            "--key",
-            self.key,
-            "--signing-config",
-            work / "signing.json",
-            "--trusted-root",
-            work / "root.json",
-        )
-
     def _insecure(self) -> tuple[str, ...]:
         return ("--allow-insecure-registry",) if self.insecure else ()
 
-    def _check_result(self, done: CommandResult) -> None:
-        if done.status == 0:
-            return
-        message = done.stderr[-1500:].strip()
-        if tool_errors.is_clock_skew(message):
-            raise ClockWrong(
-                f"AWS does not take what was signed with {self.key}: {message}\n"
-                "Set this machine's clock, and run the step again. Nothing was signed."
-            )
-        if tool_errors.is_denied(message):
-            raise AccessDenied(
-                f"This tier's role may not sign with {self.key}: {message}\n"
-                "Give each tier the role and the key of its own; `cscm doctor` shows both."
-            )
-        if any(word in message for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
-            raise KeyUnusable(
-                f"{self.key} cannot sign: {message}\nEnable the key, or name the right one in the tier's block."
-            )
-        if tool_errors.is_transient(message):
-            raise _unavailable_error(f"Nothing could be signed with {self.key}", message)
-        raise SignatureFailed(
-            f"cosign ended with status {done.status}: {message}\nNothing was signed. Run the step again."
+
+def sign_statement(tool: Tool, key: str, statement: Statement) -> bytes:
+    """Return a sigstore bundle (v0.3) of a statement, signed with any key that cosign can name.
+
+    Credentials and passwords are in the environment of `tool`. Raises the errors of `Cosign.sign`.
+    """
+    with _workspace() as work:
+        (work / "statement.json").write_bytes(statement.bytes())
+        done = tool.run(
+            "attest-blob", "--statement", work / "statement.json", *_signing(work, key),
+            "--bundle", work / "bundle.json", "--yes",
+            timeout=TIMEOUT, check=False, quiet=True,
+        )  # fmt: skip
+        _check_result(done, key)
+        if not (work / "bundle.json").is_file():
+            raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
+        return (work / "bundle.json").read_bytes()
+
+
+def _signing(work: Path, key: str) -> tuple[str | Path, ...]:
+    return "--key", key, "--signing-config", work / "signing.json", "--trusted-root", work / "root.json"
+
+
+def _check_result(done: CommandResult, key: str) -> None:
+    if done.status == 0:
+        return
+    message = done.stderr[-1500:].strip()
+    if tool_errors.is_clock_skew(message):
+        raise ClockWrong(
+            f"AWS does not take what was signed with {key}: {message}\n"
+            "Set this machine's clock, and run the step again. Nothing was signed."
         )
+    if tool_errors.is_denied(message):
+        raise AccessDenied(
+            f"This identity may not sign with {key}: {message}\n"
+            "Give each tier the role and the key of its own; `cscm doctor` shows both."
+        )
+    if any(word in message for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
+        raise KeyUnusable(f"{key} cannot sign: {message}\nEnable the key, or name the right one in the tier's block.")
+    if tool_errors.is_transient(message):
+        raise _unavailable_error(f"Nothing could be signed with {key}", message)
+    raise SignatureFailed(f"cosign ended with status {done.status}: {message}\nNothing was signed. Run the step again.")
 
 
 def _unavailable_error(what: str, message: str) -> SupplyChainError:

@@ -1,0 +1,56 @@
+"""Signs documents with a person's own key; nothing of it needs the chain's servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from orchestration.project import find_project
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.cosign import sign_statement
+from supply_chain.adapters.tools.pins import Pins
+from supply_chain.adapters.tools.toolbox import Toolbox
+from supply_chain.model.documents import read_content
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.scratch import write_private
+
+PASSWORD, PREFIX = "COSIGN_PASSWORD", "COSIGN_"
+key = click.option(
+    "--key",
+    required=True,
+    metavar="REF",
+    help="Your key, as cosign names it: a file, awskms:///…, gcpkms://…, hashivault://… or pkcs11:….",
+)
+
+
+def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
+    """Sign the document as it is now, write the bundle beside it, and return the bundle's path.
+
+    Raises the errors of `cosign.sign_statement`, and `ToolMissing`.
+    """
+    cosign = find_cosign().with_environment(**password_of(key))
+    statement = document_statement(kind, document.name, read_content(document), datetime.now(UTC))
+    bundle = sign_statement(cosign, key, statement)
+    signed = signature_file(document)
+    write_private(signed, bundle)
+    signed.chmod(0o644)
+    return signed
+
+
+def find_cosign() -> Tool:
+    """Return cosign; raise `ToolMissing` if it is not installed."""
+    project = find_project()
+    home = Path(os.environ.get("CSCM_HOME") or project / ".cscm")
+    return Toolbox(home / "tools", Pins.load(project / "deployments/tools.yaml")).find("cosign")
+
+
+def password_of(key: str) -> Mapping[str, str]:
+    """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
+    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if PASSWORD not in given and Path(key).is_file():
+        given[PASSWORD] = click.prompt(f"Password of {key}", hide_input=True, default="", show_default=False, err=True)
+    return given

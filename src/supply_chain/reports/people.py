@@ -1,0 +1,72 @@
+"""Who may waive what, and what is waived, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from supply_chain.fleet.waivers import WaiverUse
+from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.waivers import WaiverState
+from supply_chain.reports.text import table
+from supply_chain.text import pluralize
+
+
+def people_lines(document: PeopleDocument) -> str:
+    """Return a line for each person with what they may do."""
+    lines = [f"expires {document.expires:%Y-%m-%d}"]
+    for name, person in document.people.items():
+        role = person.waive
+        if role is None:
+            lines.append(f"{name}: may waive nothing")
+            continue
+        parts = [
+            f"the rules {', '.join(role.rules)}" if role.rules else "",
+            f"vulnerabilities up to {role.vulnerabilities}" if role.vulnerabilities else "",
+        ]
+        what = " and ".join(part for part in parts if part) or "nothing"
+        lines.append(f"{name}: may waive {what}, for {pluralize(role.days, 'day')}")
+    return "\n".join(lines)
+
+
+def waiver_lines(uses: Sequence[WaiverUse]) -> str:
+    """Return each waiver with its state, what it accepts, who signed it, and how many images rest on it."""
+    return "\n".join(line for each in uses for line in _lines(each)) or "there are no waivers"
+
+
+def _lines(use: WaiverUse) -> Iterator[str]:
+    waiver = use.waiver
+    until = f" until {waiver.expires:%Y-%m-%d}" if waiver.expires and waiver.state is WaiverState.ACTIVE else ""
+    yield f"{waiver.name}: {waiver.state}{until}{f' ({waiver.why})' if waiver.why else ''}"
+    if waiver.accepts:
+        yield f"    accepts {', '.join(waiver.accepts)} for {', '.join(waiver.scope)}"
+        signed = f", signed by {waiver.by}" if waiver.by else ""
+        yield f"    {waiver.reason} ({waiver.ticket}); requested by {waiver.requester}{signed}"
+    if waiver.state is WaiverState.ACTIVE:
+        yield f"    {_use(use)}"
+
+
+def _use(use: WaiverUse) -> str:
+    owners = f", of {', '.join(use.owners)}" if use.owners else ""
+    return f"{pluralize(len(use.images), 'image')}{owners}" if use.images else "no image rests on it"
+
+
+def waiver_attention(uses: Sequence[WaiverUse], now: datetime) -> str:
+    """Return a Markdown table of the waivers that expire soon, are not used or have no effect; empty if none is."""
+    rows = [
+        (use.waiver.name, problem, f"{use.waiver.expires:%Y-%m-%d}" if use.waiver.expires else "", use.waiver.requester,
+         ", ".join(use.owners))
+        for use in uses
+        for problem in _problems(use, now)
+    ]  # fmt: skip
+    return table(("waiver", "what", "expires", "requested by", "owners of its images"), rows) if rows else ""
+
+
+def _problems(use: WaiverUse, now: datetime) -> Iterator[str]:
+    waiver = use.waiver
+    if waiver.state is not WaiverState.ACTIVE:
+        yield f"{waiver.state}: {waiver.why}"
+    elif waiver.expires_soon(now):
+        yield f"expires soon; {_use(use)}"
+    elif not use.images:
+        yield "no image rests on it; remove it"

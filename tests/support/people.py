@@ -1,0 +1,54 @@
+"""A project with people and waivers, and the keys with which they sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supply_chain.policy.people import FILE
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.waivers import DIRECTORY
+from tests.support.builders import NOON
+from tests.support.signer import EcdsaSigner
+
+EVERYTHING: dict[str, Any] = {"rules": ["scan.*", "sbom.*", "a.*"], "vulnerabilities": "critical", "days": 90}
+
+
+@dataclass
+class Office:
+    """Ann may waive everything that can be waived, Bob asks for it, and the owner says so."""
+
+    project: Path
+    owner: EcdsaSigner = field(default_factory=EcdsaSigner)
+    ann: EcdsaSigner = field(default_factory=EcdsaSigner)
+    bob: EcdsaSigner = field(default_factory=EcdsaSigner)
+
+    def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
+        """Write and sign the people document; `changes` are changes of Ann's role."""
+        people = {"ann": {"keys": [self.ann.public], "waive": EVERYTHING | changes}, "bob": {"keys": [self.bob.public]}}
+        document = {"expires": NOON + timedelta(days=300), "people": people}
+        return self.write(self.project / FILE, document, DocumentKind.PEOPLE, signer or self.owner, at)
+
+    def waive(self, name: str, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
+        """Write and sign a waiver of CVE-2026-1 for every application for 30 days; `changes` make another of it."""
+        given = {
+            "vulnerabilities": () if changes.get("rules") else ("CVE-2026-1",), "applications": ("*",),
+            "reason": "not reachable", "ticket": "SEC-1", "requester": "bob", "expires": NOON + timedelta(days=30),
+        }  # fmt: skip
+        return self.write(self.project / DIRECTORY / f"{name}.yaml", given | changes, DocumentKind.WAIVER, signer, at)
+
+    def write(
+        self, file: Path, document: dict[str, Any], kind: DocumentKind, signer: EcdsaSigner | None, at: datetime
+    ) -> Path:
+        """Write a document, and sign it; as Ann by default."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in document.items()}
+        file.write_text(yaml.safe_dump(plain))
+        signature_file(file).write_bytes(
+            (signer or self.ann).sign(document_statement(kind, file.name, file.read_bytes(), at))
+        )
+        return file

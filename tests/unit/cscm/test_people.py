@@ -1,0 +1,123 @@
+"""`cscm people`, `waive` and `waivers`: what is signed, and what is refused before it is signed."""
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cscm import people, signing
+from cscm.main import main
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.envelope import keys_of
+from supply_chain.evidence.statement import Statement
+from supply_chain.policy.people import FILE
+from supply_chain.policy.signed_documents import DocumentKind, Signature, read_bundle, signature_file, verify_document
+from supply_chain.policy.waivers import DIRECTORY, WaiverReport, Waivers, WaiverState
+from tests.support.builders import NOON
+from tests.support.people import Office
+
+
+@pytest.fixture
+def office(tmp_path, monkeypatch):
+    """A project whose documents are not signed, and a cosign that signs with the key of the person."""
+    made = Office(tmp_path)
+    for file in (made.write_people(), made.waive("zlib")):
+        signature_file(file).unlink()
+    monkeypatch.setattr(people, "find_project", lambda: tmp_path)
+    return made
+
+
+@pytest.fixture
+def cosign(program, monkeypatch):
+    recorded = program("cosign")
+    tool = recorded.does('while [ $# -gt 0 ]; do [ "$1" = --bundle ] && printf bundle > "$2"; shift; done')
+    monkeypatch.setattr(signing, "find_cosign", lambda: tool)
+    return recorded
+
+
+def cscm(*arguments: Any, answer: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)), input=answer)
+
+
+def test_check_lists_what_people_may_do(office):
+    """A mistake in the document is an error."""
+    done = cscm("people", "check")
+    assert done.exit_code == 0 and "ann: may waive the rules scan.*, sbom.*, a.* and" in done.stdout
+
+    (office.project / FILE).write_text("people: {}\n")
+    done = cscm("people", "check")
+    assert done.exit_code == 1 and "people.yaml:1:1: expires" in done.stderr
+
+
+@pytest.mark.parametrize(("command", "kind"), [("people", DocumentKind.PEOPLE), ("waive", DocumentKind.WAIVER)])
+def test_document_is_signed_as_it_is(office, monkeypatch, command, kind):
+    """The gates verify what the command writes."""
+    signed: list[Statement] = []
+
+    def sign(tool: Any, key: str, statement: Statement) -> bytes:
+        signed.append(statement)
+        assert key == "awskms:///alias/ann"
+        return bytes(office.ann.sign(statement))
+
+    monkeypatch.setattr(signing, "sign_statement", sign)
+    monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
+    file = office.project / (FILE if command == "people" else DIRECTORY / "zlib.yaml")
+    words = ["people", "sign"] if command == "people" else ["waive", file]
+    done = cscm(*words, "--key", "awskms:///alias/ann")
+
+    assert done.exit_code == 0, done.output
+    assert f"{file.name}.sigstore.json" in done.stdout
+    keys = {"ann": keys_of(office.ann.public, "ann")}
+    found = verify_document(kind, file.read_bytes(), read_bundle(file), keys, datetime.now(UTC))
+    assert found == Signature(by="ann", at=datetime.fromisoformat(signed[0].predicate["signed"]))
+    assert signature_file(file).stat().st_mode & 0o777 == 0o644
+
+
+def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):
+    """It is passed to cosign in the environment; a password that is set there is not asked for."""
+    key = office.project / "ann.key"
+    key.write_text("PRIVATE")
+    file = office.project / DIRECTORY / "zlib.yaml"
+    monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+
+    assert cscm("waive", file, "--key", key, answer="secret\n").exit_code == 0
+    monkeypatch.setenv("COSIGN_PASSWORD", "other")
+    assert cscm("waive", file, "--key", key).exit_code == 0
+    assert cscm("waive", file, "--key", "pkcs11:token=a").exit_code == 0
+
+    assert [each["COSIGN_PASSWORD"] for each in cosign.environments] == ["secret", "other", "other"]
+    assert signature_file(file).read_bytes() == b"bundle"
+    assert [call[call.index("--key") + 1] for call in cosign.calls] == [str(key), str(key), "pkcs11:token=a"]
+
+
+def test_invalid_or_misplaced_waiver_is_not_signed(office, cosign, tmp_path):
+    """Nobody signs what could not have an effect."""
+    wrong = office.project / DIRECTORY / "wrong.yaml"
+    wrong.write_text("reason: because\n")
+    elsewhere = tmp_path / "zlib.yaml"
+    elsewhere.write_bytes((office.project / DIRECTORY / "zlib.yaml").read_bytes())
+    suffix = office.project / DIRECTORY / "zlib.yml"
+    suffix.write_bytes(elsewhere.read_bytes())
+
+    for file, why in ((wrong, "Field required"), (elsewhere, "deployments/waivers"), (suffix, "NAME.yaml")):
+        done = cscm("waive", file, "--key", "awskms:///alias/ann")
+        assert done.exit_code == 1 and why in done.stderr, done.output
+        assert f"[{DeclarationInvalid.code}]" in done.stderr and not signature_file(file).exists()
+    assert cosign.calls == []
+
+
+def test_waivers_are_listed_as_the_gates_see_them(monkeypatch):
+    """They are read with the workbench block, and their uses from the inventory."""
+    report = WaiverReport(name="zlib", state=WaiverState.INERT, why="nobody signed it", expires=NOON)
+    blocks = {
+        "Workbench": SimpleNamespace(policies=lambda: SimpleNamespace(waivers=Waivers(reports=(report,)))),
+        "Inventory": SimpleNamespace(open=lambda: SimpleNamespace(images=lambda _: iter(()))),
+    }
+    monkeypatch.setattr(people, "load_block", lambda kind, name: blocks[kind])
+
+    assert cscm("waivers").stdout.splitlines()[0] == "zlib: inert (nobody signed it)"
+    (row,) = json.loads(cscm("waivers", "--json").stdout)
+    assert (row["waiver"]["name"], row["images"]) == ("zlib", [])

@@ -1,0 +1,95 @@
+"""People: their document counts only if its owner signed it, and each person has keys of their own."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.policy.people import FILE, PeopleDocument, WaiverRole, read_people
+from tests.support.builders import NOON
+from tests.support.people import Office
+from tests.support.signer import EcdsaSigner
+
+
+@pytest.fixture
+def office(tmp_path):
+    return Office(tmp_path)
+
+
+def people(office, owner=None, now=NOON):
+    return read_people(office.project / FILE, office.owner.public if owner is None else owner, now)
+
+
+def test_people_count_if_their_owner_signed_the_document(office):
+    """Their keys are ready to verify with."""
+    office.write_people()
+    found = people(office)
+
+    assert (set(found.people), set(found.keys), found.distrusted) == ({"ann", "bob"}, {"ann", "bob"}, "")
+
+
+def test_nobody_counts_without_the_owners_signature(office):
+    """Whoever can change the file could otherwise give themselves a role."""
+    assert people(office).distrusted == "there is no deployments/people.yaml"
+    file = office.write_people(signer=office.ann)
+    assert "no key that is trusted" in people(office).distrusted and not people(office).people
+    office.write_people()
+    file.write_text(file.read_text().replace("critical", "low"))
+    assert "other content" in people(office).distrusted and not people(office).keys
+
+
+def test_nobody_counts_without_a_key_of_the_owner(office):
+    """An operator has to name it."""
+    office.write_people()
+
+    assert "names no key of the owner" in people(office, owner=" ").distrusted
+    assert not people(office, owner=" ").people
+
+
+def test_expired_people_document_does_not_count(office):
+    """An earlier version, with the signature that it had, could otherwise come back at any time."""
+    office.write_people()
+
+    assert people(office, now=NOON + timedelta(days=300) - timedelta(seconds=1)).people
+    expired = people(office, now=NOON + timedelta(days=300))
+    assert "expired on 2027-" in expired.distrusted and not expired.people
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        (["no key"], "a key of ann is no public key on P-256 in PEM"),
+        ([], "at least 1"),
+    ],
+)
+def test_person_without_a_usable_key_is_refused(keys, why):
+    """The message names the person."""
+    with pytest.raises(ValueError, match=why):
+        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": keys}}})
+
+
+def test_two_people_may_not_share_a_key():
+    """Otherwise one person could be requester and signer."""
+    key, other = EcdsaSigner().public, EcdsaSigner().public
+    both = {"ann": {"keys": [other, key]}, "bob": {"keys": [key]}}
+
+    with pytest.raises(ValueError, match="ann and bob have the same key"):
+        PeopleDocument.model_validate({"expires": NOON, "people": both})
+    assert PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": [key, key, other]}}})
+
+
+def test_invalid_people_document_is_an_error(office):
+    """It names the file and the line."""
+    file = office.write_people()
+    file.write_text("people: {}\n")
+
+    with pytest.raises(DeclarationInvalid, match=r"people.yaml:1:1: expires"):
+        people(office)
+
+
+def test_role_allows_rules_by_id_or_by_beginning():
+    """A beginning ends with a dot, so that no other word is meant."""
+    role = WaiverRole(rules=("scan.high", "sbom.*"), days=1)
+
+    assert [role.allows(rule) for rule in ("scan.high", "sbom.empty")] == [True, True]
+    assert not any(map(role.allows, ("scan.higher", "scan.low", "sbomx.a", "sbom")))

@@ -1,0 +1,82 @@
+"""A signature counts for exactly one content of one kind, by a key that is trusted for it."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.evidence.envelope import keys_of
+from supply_chain.evidence.statement import about
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.signed_documents import (
+    LIMIT,
+    DocumentKind,
+    Signature,
+    Unsigned,
+    document_statement,
+    read_bundle,
+    signature_file,
+    verify_document,
+)
+from tests.support.builders import NOON
+from tests.support.signer import EcdsaSigner
+
+CONTENT = b"expires: tomorrow\n"
+ANN, STRANGER = EcdsaSigner(), EcdsaSigner()
+KEYS = {"bob": keys_of(EcdsaSigner().public, "bob"), "ann": keys_of(ANN.public, "ann")}
+
+
+def signed(content=CONTENT, kind=DocumentKind.WAIVER, at=NOON, signer=ANN):
+    return signer.sign(document_statement(kind, "zlib.yaml", content, at))
+
+
+def verified(bundle, kind=DocumentKind.WAIVER, now=NOON):
+    return verify_document(kind, CONTENT, bundle, KEYS, now)
+
+
+def test_signature_names_signer_and_time():
+    """Each person has keys of their own."""
+    assert verified(signed()) == Signature(by="ann", at=NOON)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "why"),
+    [
+        (None, "nobody signed it"),
+        (b"", "not a sigstore bundle"),
+        (signed() + b" " * LIMIT, "not a sigstore bundle"),
+        (signed(signer=STRANGER), "no key that is trusted"),
+        (ANN.sign_bytes(b"{}"), "not a statement about a document"),
+        (ANN.sign(about(ImageRef(repository="dev/a", digest="sha256:" + "a" * 64), "urn:x", {})), "not a statement"),
+        (signed(kind=DocumentKind.PEOPLE), "another kind of document"),
+        (signed(content=b"expires: never\n"), "other content"),
+        (signed(at=NOON + timedelta(minutes=6)), "in the future"),
+    ],
+)
+def test_document_without_its_signature_says_why(bundle, why):
+    """Everything else than this content, kind and key is no signature of it."""
+    found = verified(bundle)
+
+    assert isinstance(found, Unsigned) and why in found.why
+
+
+def test_statement_of_another_type_is_no_signature():
+    """A person's key may sign other things elsewhere, with the same digest and words."""
+    other = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, NOON)
+    found = verified(ANN.sign(other.model_copy(update={"predicate_type": "urn:other"})))
+
+    assert isinstance(found, Unsigned) and "another kind of document" in found.why
+
+
+def test_clock_of_the_signer_may_be_ahead_by_minutes():
+    """As for every other statement."""
+    assert isinstance(verified(signed(at=NOON + timedelta(minutes=5))), Signature)
+
+
+def test_bundle_is_next_to_its_document(tmp_path):
+    """A document without a bundle has none."""
+    document = tmp_path / "zlib.yaml"
+    assert read_bundle(document) is None
+
+    signature_file(document).write_bytes(b"x" * (LIMIT + 9))
+    assert signature_file(document).name == "zlib.yaml.sigstore.json"
+    assert read_bundle(document) == b"x" * (LIMIT + 1)

@@ -1,0 +1,357 @@
+"""Waivers: signed by somebody who may, for what they name, until they expire; otherwise they have no effect."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from supply_chain.errors import PolicyInvalid
+from supply_chain.model.tier import Gate
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.loading import gate_policy, read_policies_with_waivers
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, waivers_of
+from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.signed_documents import signature_file
+from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, Waivers, WaiverState, read_waivers, waive_findings
+from supply_chain.vulnerability.findings import Severity
+from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.command import ROOT
+from tests.support.facts import deploy_facts, intake_facts, release_facts
+from tests.support.people import EVERYTHING, Office
+from tests.support.policies import POLICIES, policy, refusing, rule
+
+WAIVABLE = {"scan.high": True, "scan.critical": True, "sbom.empty": True, "image.blocked": False, "a.b": True}
+NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
+
+
+@pytest.fixture
+def office(tmp_path):
+    made = Office(tmp_path)
+    made.write_people()
+    return made
+
+
+def read(office: Office, now: Any = NOON) -> Waivers:
+    people = read_people(office.project / FILE, office.owner.public, now)
+    return read_waivers(office.project / DIRECTORY, people, WAIVABLE, now)
+
+
+def inert(office: Office, now: Any = NOON) -> str:
+    """Return why the only waiver has no effect."""
+    found = read(office, now)
+    (about,) = found.reports
+    assert (found.valid, about.state) == ((), WaiverState.INERT)
+    return about.why
+
+
+def judged(office, facts, gate=Gate.RELEASE, now=NOON):
+    """Return the verdict by the shipped policies, with the waivers."""
+    return evaluate(facts, POLICIES.with_waivers(read(office)).at(gate), now)
+
+
+def codes(verdict):
+    return [] if isinstance(verdict, Admitted) else [reason.code for reason in verdict.reasons]
+
+
+def test_signed_waiver_is_active_and_names_all_about_it(office):
+    """Operators see the same of every waiver."""
+    office.waive("zlib", environments=("staging",))
+    (about,) = read(office).reports
+
+    assert about.state is WaiverState.ACTIVE and about.why == ""
+    assert (about.name, about.accepts, about.scope) == ("zlib", ("CVE-2026-1",), ("*", "staging"))
+    assert (about.requester, about.by, about.reason, about.ticket) == ("bob", "ann", "not reachable", "SEC-1")
+    assert not about.expires_soon(NOON) and about.expires_soon(NOON + timedelta(days=23))
+
+
+def test_unsigned_or_changed_waiver_has_no_effect(office):
+    """Everybody who can write a file could otherwise waive."""
+    file = office.waive("zlib")
+    file.write_text(file.read_text().replace("CVE-2026-1", "CVE-2026-2"))
+    assert inert(office) == "ann signed other content; it was changed since"
+
+    signature_file(file).unlink()
+    assert inert(office) == "nobody signed it"
+
+
+@pytest.mark.parametrize(
+    ("role", "changes", "why"),
+    [
+        ({}, {"requester": "ann"}, "ann requested it and signed it; another person has to sign"),
+        ({"vulnerabilities": None}, {}, "ann may accept no vulnerability"),
+        ({}, {"rules": ("scan.nothing",)}, "there is no rule scan.nothing"),
+        ({}, {"rules": ("image.blocked",)}, "nobody may waive the rule image.blocked"),
+        ({"rules": ["sbom.*"]}, {"rules": ("scan.high",)}, "ann may not waive the rule scan.high"),
+        ({"days": 29}, {}, "it lasts until 2026-12-24, and ann may waive for 29 days"),
+        ({}, {"expires": NOON.replace(year=9999)}, "it lasts until 9999-11-24, and ann may waive for 90 days"),
+    ],
+)
+def test_waiver_by_somebody_who_may_not_has_no_effect(office, role, changes, why):
+    """Roles, rules and terms limit what a signature is worth."""
+    office.write_people(**role)
+    office.waive("zlib", **changes)
+
+    assert inert(office) == why
+
+
+def test_waiver_by_a_person_without_that_role_has_no_effect(office):
+    """Bob has a key and no role."""
+    office.waive("zlib", signer=office.bob, requester="carl")
+
+    assert inert(office) == "bob may waive nothing"
+
+
+def test_waiver_by_a_removed_person_has_no_effect(office):
+    """The people of today count, not those of the day of the signature."""
+    office.waive("zlib")
+    assert read(office).valid
+    office.ann = office.bob
+    office.bob = office.owner
+    office.write_people()
+
+    assert inert(office) == "no key that is trusted for it signed it"
+
+
+def test_waiver_has_no_effect_if_the_people_do_not_count(office):
+    """It says that the people are the cause."""
+    office.waive("zlib")
+    office.write_people(signer=office.bob)
+
+    assert inert(office).startswith("deployments/people.yaml does not count: ")
+
+
+def test_invalid_waiver_has_no_effect_and_stops_no_gate(office):
+    """Its mistakes are named; every other waiver counts."""
+    office.waive("zlib")
+    office.waive("openssl").write_text("reason: [\n")
+    found = read(office)
+
+    assert [each.name for each in found.valid] == ["zlib"]
+    assert [each.state for each in found.reports] == [WaiverState.INERT, WaiverState.ACTIVE]
+    assert "openssl.yaml:" in found.reports[0].why
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rules": ("a.b",)}, "rules or vulnerabilities"),
+        ({"vulnerabilities": ()}, "rules or vulnerabilities"),
+        ({"vulnerabilities": (), "rules": ("a.b",), "packages": ("zlib",)}, "packages narrow vulnerabilities"),
+        ({"applications": ()}, "for which images"),
+        ({"reason": " "}, "reason"),
+        ({"expires": None}, "expires"),
+        ({"until": "now"}, "until"),
+    ],
+)
+def test_waiver_without_clear_subject_and_scope_is_invalid(changes, why):
+    """A waiver for everything is none."""
+    given = {
+        "vulnerabilities": ("CVE-1",), "applications": ("*",), "reason": "r", "ticket": "t", "requester": "bob",
+        "expires": NOON,
+    }  # fmt: skip
+    assert WaiverDocument.model_validate(given)
+    with pytest.raises(ValueError, match=why):
+        WaiverDocument.model_validate(given | changes)
+
+
+def test_waived_vulnerability_does_not_count_until_the_waiver_expires(office):
+    """At the gates, and with its name in the verdict."""
+    office.waive("zlib")
+    facts = release_facts(NONE, report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+    verdict, end = judged(office, facts), NOON + timedelta(days=30)
+
+    assert codes(evaluate(facts, POLICIES.release, NOON)) == ["scan.high"]
+    assert isinstance(verdict, Admitted)
+    (waiver,) = waivers_of(verdict.results)
+    assert (waiver.name, waiver.by, waiver.expires) == ("zlib", "ann", end)
+    assert [each.rule for each in verdict.results if each.result is RuleOutcome.WAIVED] == ["scan.high"]
+    assert any("scan.high is waived: 1 finding" in each and "zlib, signed by ann" in each for each in verdict.notes)
+    assert codes(judged(office, facts, now=end - timedelta(seconds=1))) == []
+    assert codes(judged(office, facts, now=end)) == ["scan.high"]
+
+
+def test_every_gate_honours_a_waiver(office):
+    """Those of the source are judged by the intake gate."""
+    office.waive("zlib")
+    found = report(finding(id="CVE-2026-1", severity=Severity.HIGH))
+
+    for gate, facts in (
+        (Gate.INTAKE, intake_facts(NONE, source_report=found)),
+        (Gate.RELEASE, release_facts(NONE, report=found)),
+        (Gate.DEPLOY, deploy_facts(NONE, report=found)),
+    ):
+        assert len(codes(evaluate(facts, POLICIES.at(gate), NOON))) == 1, gate
+        assert isinstance(judged(office, facts, gate), Admitted), gate
+
+
+def test_other_findings_still_refuse(office):
+    """The message counts only those that are not waived."""
+    office.waive("zlib")
+    findings = [finding(id=f"CVE-2026-{n}", severity=Severity.HIGH) for n in (1, 2)]
+    verdict = judged(office, release_facts(NONE, report=report(*findings)))
+
+    assert isinstance(verdict, Refused)
+    (reason,) = verdict.reasons
+    assert reason.code == "scan.high" and reason.fact.startswith("1 finding of severity high, 0 accepted: CVE-2026-2")
+    assert waivers_of(verdict.results) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "effect"),
+    [
+        ({"vulnerabilities": ("GHSA-1",)}, True),
+        ({"vulnerabilities": ("ghsa-1",)}, True),
+        ({"vulnerabilities": ("CVE-2026-11",)}, False),
+        ({"packages": ("zlib",)}, True),
+        ({"packages": ("openssl",)}, False),
+        ({"applications": ("hello",)}, True),
+        ({"applications": ("hello/*",)}, False),
+        ({"applications": ("other",)}, False),
+        ({"applications": (), "digests": (DIGEST,)}, True),
+        ({"applications": (), "digests": ("sha256:" + "e" * 64,)}, False),
+        ({"environments": ("staging",)}, True),
+        ({"environments": ("production",)}, False),
+    ],
+    ids=str,
+)
+def test_waiver_covers_only_what_it_names(office, changes, effect):
+    """Vulnerability by name or alias, package, application, digest and environment."""
+    office.waive("zlib", **changes)
+    found = finding(id="CVE-2026-1", aliases=("GHSA-1",), package="zlib", severity=Severity.HIGH)
+    verdict = judged(office, deploy_facts(NONE, report=report(found)), Gate.DEPLOY)
+
+    assert isinstance(verdict, Admitted) is effect
+
+
+def test_waiver_for_an_environment_has_no_effect_at_earlier_gates(office):
+    """They do not know where the image will run."""
+    office.waive("zlib", environments=("staging",))
+    facts = release_facts(NONE, report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+
+    assert codes(judged(office, facts)) == ["scan.high"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "severity", "effect"),
+    [
+        ("high", Severity.HIGH, True),
+        ("high", Severity.MEDIUM, True),
+        ("high", Severity.CRITICAL, False),
+        ("high", Severity.UNKNOWN, False),
+        ("critical", Severity.UNKNOWN, True),
+    ],
+)
+def test_signer_accepts_up_to_a_severity(office, limit, severity, effect):
+    """A severity that nobody rated may be the worst."""
+    office.write_people(vulnerabilities=limit)
+    office.waive("zlib")
+    limits = manifest(limits={"critical": 0, "high": 0, "medium": 0, "unknown": 0})
+    facts = release_facts(limits, report=report(finding(id="CVE-2026-1", severity=severity)))
+
+    assert isinstance(judged(office, facts), Admitted) is effect
+
+
+def test_known_exploited_vulnerability_cannot_be_waived(office):
+    """Nobody may accept it, whatever the waiver says."""
+    office.waive("zlib")
+    exploited = finding(id="CVE-2026-1", severity=Severity.HIGH, known_exploited=True)
+
+    assert codes(judged(office, release_facts(NONE, report=report(exploited)))) == ["scan.known-exploited"]
+
+
+def test_rule_that_nobody_may_waive_sees_no_waiver(office):
+    """Neither in its list nor in counts."""
+    office.waive("zlib")
+    counting = "size(image.scan.findings) == 0"
+    loop = {"for_each": "each in image.scan.findings", "expression": "each.severity != 'high'"}
+    rules = [
+        rule("a.count", expression=counting, waivable=False),
+        rule("a.each", waivable=False, **loop),
+        rule("b.each", **loop),
+    ]
+    waivers = read(office).valid
+    facts = release_facts(report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+    bare = policy(Gate.RELEASE, *rules)
+    with_waivers = gate_policy(Gate.RELEASE, bare.policies, waivers)
+
+    assert codes(evaluate(facts, bare, NOON)) == ["a.count", "a.each", "b.each"]
+    assert codes(evaluate(facts, with_waivers, NOON)) == ["a.count", "a.each"]
+
+
+def test_rule_is_waived_as_a_whole(office):
+    """By the waiver that lasts longest."""
+    office.waive("short", rules=("a.b",), expires=NOON + timedelta(days=1))
+    office.waive("long", rules=("a.b", "scan.high"))
+    rules = policy(Gate.RELEASE, refusing(Reason(code="a.b", fact="f", remedy="r")))
+    verdict = evaluate(release_facts(), gate_policy(Gate.RELEASE, rules.policies, read(office).valid), NOON)
+
+    assert [each.name for each in waivers_of(verdict.results)] == ["long"]
+    assert verdict.notes == ("a.b is waived: f (waiver long, signed by ann, until 2026-12-24: not reachable)",)
+
+
+def test_verdict_rests_on_no_waiver_that_it_does_not_need(office):
+    """Otherwise it would end with it."""
+    office.waive("zlib")
+    office.waive("rule", rules=("scan.high",))
+    facts = release_facts(manifest(limits={"high": 1}), report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+    verdict = judged(office, facts)
+
+    assert isinstance(verdict, Admitted) and waivers_of(verdict.results) == ()
+
+
+def test_longest_waiver_of_a_finding_counts(office):
+    """A short one does not end what a longer one accepts."""
+    office.waive("short", expires=NOON + timedelta(days=1))
+    office.waive("long")
+    facts = release_facts(NONE, report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+
+    assert [each.name for each in waivers_of(judged(office, facts).results)] == ["long"]
+
+
+def test_findings_are_joined_with_waivers_by_name_of_vulnerability(office):
+    """Each finding is asked for by its names: 50,000 findings do not meet 5,000 waivers one by one."""
+
+    class Names(dict[str, Any]):
+        asked = 0
+
+        def __getitem__(self, key):
+            Names.asked += 1
+            return super().__getitem__(key)
+
+    office.waive("zlib", vulnerabilities=tuple(f"CVE-2026-{n}" for n in range(300)))
+    found = [
+        Names(id=f"CVE-2025-{n}", aliases=[], severity="high", package="p", version="1", type="deb", fixed_in=[],
+              exploited=False, text="", fix="")
+        for n in range(100)
+    ]  # fmt: skip
+    joined, used = waive_findings(found, read(office).valid * 100)  # type: ignore[arg-type]
+
+    assert (len(joined), used, Names.asked) == (100, {}, 200)
+
+
+def test_project_is_read_with_its_waivers(office):
+    """The shipped rules say which of them can be waived."""
+    policies = office.project / "deployments/policies"
+    policies.mkdir()
+    for file in (ROOT / "deployments/policies").glob("*.yaml"):
+        (policies / file.name).write_bytes(file.read_bytes())
+    office.waive("high", rules=("scan.high",))
+    office.waive("blocked", rules=("image.blocked",))
+    office.write_people(rules=["scan.*", "image.*"])
+    found = read_policies_with_waivers(office.project, office.owner.public, NOON)
+
+    assert [(each.name, each.state) for each in found.waivers.reports] == [
+        ("blocked", WaiverState.INERT), ("high", WaiverState.ACTIVE),
+    ]  # fmt: skip
+    assert [each.waivers for each in found.gates] == [found.waivers.valid] * 3
+    assert found.release.digest == POLICIES.release.digest
+    assert EVERYTHING["rules"]
+
+
+def test_image_that_no_policy_selects_is_not_admitted_by_a_waiver(office):
+    """There is no rule to waive."""
+    office.waive("rule", rules=("a.b",))
+    nothing = policy(Gate.RELEASE, select={"applications": ["other"]})
+
+    with pytest.raises(PolicyInvalid, match="No policy of the release gate selects hello"):
+        evaluate(release_facts(), gate_policy(Gate.RELEASE, nothing.policies, read(office).valid), NOON)

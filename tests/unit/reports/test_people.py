@@ -1,0 +1,65 @@
+"""People and waivers in the terminal and on the daily report."""
+
+from datetime import timedelta
+
+from supply_chain.fleet.waivers import WaiverUse
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.waivers import WaiverReport, WaiverState
+from supply_chain.reports import people_lines, waiver_attention, waiver_lines
+from tests.support.builders import NOON
+from tests.support.signer import EcdsaSigner
+
+IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+ACTIVE = WaiverReport(
+    name="zlib", state=WaiverState.ACTIVE, accepts=("CVE-2026-1",), scope=("hello", "staging"), reason="not reachable",
+    ticket="SEC-1", requester="bob", by="ann", expires=NOON + timedelta(days=30),
+)  # fmt: skip
+INERT = WaiverReport(name="bad", state=WaiverState.INERT, why="nobody signed it")
+USED = WaiverUse(waiver=ACTIVE, images=(IMAGE,), owners=("sales",))
+
+
+def test_people_are_listed_with_what_they_may_do():
+    """One line for each."""
+    roles = {
+        "ann": {"rules": ["scan.*"], "vulnerabilities": "high", "days": 1}, "bob": {"days": 7, "rules": ["a.b"]},
+        "carl": {"days": 7}, "dora": None,
+    }  # fmt: skip
+    people = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
+    document = PeopleDocument.model_validate({"expires": NOON, "people": people})
+
+    assert people_lines(document).splitlines() == [
+        "expires 2026-11-24",
+        "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
+        "bob: may waive the rules a.b, for 7 days",
+        "carl: may waive nothing, for 7 days",
+        "dora: may waive nothing",
+    ]
+
+
+def test_waivers_are_listed_with_state_signer_and_use():
+    """One without effect says why."""
+    unused = WaiverUse(waiver=ACTIVE)
+    lines = waiver_lines([USED, unused, WaiverUse(waiver=INERT)]).splitlines()
+
+    assert lines[:4] == [
+        "zlib: active until 2026-12-24",
+        "    accepts CVE-2026-1 for hello, staging",
+        "    not reachable (SEC-1); requested by bob, signed by ann",
+        "    1 image, of sales",
+    ]
+    assert lines[7:] == ["    no image rests on it", "bad: inert (nobody signed it)"]
+    assert waiver_lines([]) == "there are no waivers"
+
+
+def test_daily_report_names_waivers_that_need_attention():
+    """Those that end within a week, that nobody needs, and that have no effect."""
+    uses = [USED, WaiverUse(waiver=INERT)]
+    assert "zlib" not in waiver_attention(uses, NOON)
+
+    page = waiver_attention([*uses, WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))], NOON)
+    assert r"| idle | no image rests on it; remove it | 2026-12-24 | bob |  |" in page
+    assert "| bad | inert: nobody signed it |" in page
+    soon = waiver_attention(uses, NOON + timedelta(days=23))
+    assert "| zlib | expires soon; 1 image, of sales | 2026-12-24 | bob | sales |" in soon
+    assert waiver_attention([USED], NOON) == ""
