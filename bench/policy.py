@@ -26,6 +26,7 @@ from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Severity
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
@@ -47,7 +48,7 @@ def main() -> None:
     found = [finding("low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}") for each in range(options.findings)]
     exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
     admitted, refused = (deploy_facts(anything, report=report(*each)) for each in (found, exploited))
-    joined = values_of(admitted)
+    joined = values_of(admitted, People())
 
     def engine() -> None:
         values = Values.of(Gate.DEPLOY, joined, NOON)

@@ -20,13 +20,15 @@ from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import grype_environment, has_distribution, pin_database, read_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
+from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.loading import read_policies_with_waivers
+from supply_chain.policy.loading import read_policies_and_decisions
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
@@ -184,8 +186,15 @@ class Workbench(Setting):
         return read_rules(Path(self.project) / "deployments/lifecycle", name)
 
     def policies(self) -> Policies:
-        """Return the policies of the gates with the waivers, after running the tests of their rules."""
-        return read_policies_with_waivers(Path(self.project), self.people_owner, now())
+        """Return the policies of the gates with people and waivers, after running the tests of their rules."""
+        return read_policies_and_decisions(Path(self.project), self.people_owner, now())
+
+    def sign_as_person(self, key: str, statement: Statement) -> bytes:
+        """Return a bundle of a statement, signed with a person's key; its password is in the environment.
+
+        Raises the errors of `cosign.sign_statement`.
+        """
+        return sign_statement(self.tool("cosign").with_environment(**settings_of_person()), key, statement)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

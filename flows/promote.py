@@ -22,7 +22,7 @@ from orchestration.run_report import log
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.steps import in_thread
 from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -144,16 +144,25 @@ def _unneeded(move: Move) -> Move:
 
 
 @flow(name="approve", flow_run_name=by_image)
-async def approve(image: str, environment: str, by: Words, reason: Words, deny: bool = False) -> Approval:
+async def approve(
+    image: str, environment: str, by: Words, reason: Words, deny: bool = False, key: str = ""
+) -> Approval:
     """Sign a person's approval or denial of a curated image in an environment, before a promotion asks for it.
 
     Args:
         image: The image that curation signed: curated/hello@sha256:… or only its digest.
         environment: The environment to decide about: the name of a document in deployments/environments.
-        by: Your name. It is recorded as you write it and is not verified.
+        by: Your name. Without a key it is recorded as you write it, and is not verified.
         reason: The reason, in one sentence. It is part of the signed statement.
         deny: Deny the deployment. A denial overrides an earlier approval.
+        key: Your own key, as cosign names it; this machine has to be able to use it. If empty, nobody verifies the
+            name.
     """
+    if key and deployment.id:
+        raise DeclarationInvalid(
+            "A person's key is not used by a run of a deployment, whose machine is not that person's.\n"
+            "Run `cscm approve --key REF` where your key is."
+        )
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
     ref = await in_thread(find_stored, image, ports.repositories)
@@ -165,7 +174,7 @@ async def approve(image: str, environment: str, by: Words, reason: Words, deny: 
         reason=reason,
         decided=now(),
     )
-    await sign_decision_step(ref, approval, ports)
+    approval = await sign_decision_step(ref, approval, ports, key=key)
     for note in _approval_notes(approval, place, ref) if approval.approved else ():
         log.info("%s", plain_text(f"note: {note}"))
     return approval

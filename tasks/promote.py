@@ -12,6 +12,7 @@ from blocks.tier_ports import TierPorts
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.approval import Approval, to_sign
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE
 from supply_chain.execution.records import read_expected
@@ -65,18 +66,22 @@ async def _require_healthy(move: Move, view: View) -> Move:
 
 
 @step("sign the decision")
-def sign_decision_step(ref: ImageRef, decision: Approval, ports: ExecutionPorts, *, sent: bool = False) -> None:
-    """Sign a person's decision as execution's evidence; the deploy gate reads that and nothing else.
+def sign_decision_step(
+    ref: ImageRef, decision: Approval, ports: ExecutionPorts, *, sent: bool = False, key: str = ""
+) -> Approval:
+    """Sign a person's decision as execution's evidence, and return it; the deploy gate reads that and nothing else.
 
-    `sent` is that of `evidence.approval.to_sign`: the decision was made in a form.
+    `sent` is that of `evidence.approval.to_sign`: the decision was made in a form. With a `key`, the person signs it
+    first; raise `DeclarationInvalid` if that would not count.
     """
     where, evidence = execution_place(ref), ports.evidence
     number = event_id("image.decided", f"{ref} {decision.predicate()}")
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     if unsigned := to_sign(decision, execution_statements(ref, evidence, APPROVAL), sent=sent):
-        evidence.attach(where, APPROVAL, unsigned.predicate(), unsigned.decided)
+        decision = _sign_as_person(unsigned, ref, ports, key) if key else unsigned
+        evidence.attach(where, APPROVAL, decision.predicate(), decision.decided)
     if is_recorded(number):  # a run signed and emitted it, but was killed before it removed the form's answer
-        return
+        return decision
     emit(
         "image.decided",
         ref,
@@ -87,6 +92,18 @@ def sign_decision_step(ref: ImageRef, decision: Approval, ports: ExecutionPorts,
         by=decision.by,
         reason=decision.reason,
     )
+    return decision
+
+
+def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
+    bundle = ports.workbench.sign_as_person(key, decision.statement(ref))
+    signed = decision.model_copy(update={"signature": bundle.decode()})
+    if why := ports.workbench.policies().deploy.people.explain_uncounted(signed, ref):
+        raise DeclarationInvalid(
+            f"The decision would not count: {why}.\n"
+            "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."
+        )
+    return signed
 
 
 @step("find missed promotions")

@@ -14,6 +14,7 @@ import click
 from cscm import events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
+from cscm.signing import key_option, password_of
 from orchestration.project import find_project
 from supply_chain.errors import LaptopMissing, SupplyChainError
 from supply_chain.model.manifest import FILE, json_schema, read_manifest
@@ -185,14 +186,19 @@ def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bo
     metavar="NAME",
     type=Words(),
     required=True,
-    help="The name of the person who decides. It is recorded, but not verified.",
+    help="Your name. With --key, as in deployments/people.yaml; without, nobody verifies it.",
 )
 @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@key_option(default="")
 @click.option("--deny", is_flag=True, help="Deny it, which overrides an earlier approval.")
 @as_json
 @verbose
-def approve(image: str, environment: str, by: str, reason: str, deny: bool, as_json: bool, verbose: bool) -> None:
+def approve(
+    image: str, environment: str, by: str, reason: str, key: str, deny: bool, as_json: bool, verbose: bool
+) -> None:
     """Sign your approval or denial of IMAGE for an environment.
+
+    Some environments count only what you sign with a key of your own (--key).
 
     IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
@@ -200,9 +206,10 @@ def approve(image: str, environment: str, by: str, reason: str, deny: bool, as_j
     Example:
       cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
     """
-    run(
-        "flows.promote:approve", as_json, verbose, image=image, environment=environment, by=by, reason=reason, deny=deny
-    )
+    if key:
+        os.environ.update(password_of(key))
+    given = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
+    run("flows.promote:approve", as_json, verbose, **given)
 
 
 @main.command()

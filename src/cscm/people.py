@@ -8,7 +8,7 @@ import click
 
 from cscm.options import as_json, json_of
 from cscm.session import load_block
-from cscm.signing import key, sign_document
+from cscm.signing import key_option, sign_document
 from orchestration.project import find_project
 from supply_chain import reports
 from supply_chain.errors import DeclarationInvalid
@@ -43,7 +43,7 @@ def check() -> None:
 
 
 @people.command()
-@key
+@key_option(required=True)
 def sign(key: str) -> None:
     """Sign deployments/people.yaml with the owner's key.
 
@@ -60,7 +60,7 @@ def sign(key: str) -> None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@key
+@key_option(required=True)
 def waive(file: Path, key: str) -> None:
     """Sign the waiver FILE, which is in deployments/waivers, with your own key.
 

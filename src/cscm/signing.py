@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from orchestration.project import find_project
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.cosign import sign_statement
+from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.model.documents import read_content
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.scratch import write_private
 
-PASSWORD, PREFIX = "COSIGN_PASSWORD", "COSIGN_"
-key = click.option(
-    "--key",
-    required=True,
-    metavar="REF",
-    help="Your key, as cosign names it: a file, awskms:///…, gcpkms://…, hashivault://… or pkcs11:….",
-)
+VARIABLE = "COSIGN_PASSWORD"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class KeyReference(click.ParamType[str]):
+    """A key as cosign names it, without a secret in the name."""
+
+    name = "key"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value as typed; fail if it contains a PIN, which would be stored with the run."""
+        if "pin-value=" in value:
+            self.fail("it contains a PIN; set COSIGN_PKCS11_PIN in place of it", param, ctx)
+        return value
+
+
+def key_option(**settings: Any) -> Callable[[F], F]:
+    """Return the option `--key`."""
+    text = "Your own key, as cosign names it: a file, awskms:///…, gcpkms://…, hashivault://… or pkcs11:…."
+    return click.option("--key", metavar="REF", type=KeyReference(), help=text, **settings)
 
 
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
@@ -50,7 +64,7 @@ def find_cosign() -> Tool:
 
 def password_of(key: str) -> Mapping[str, str]:
     """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
-    given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    if PASSWORD not in given and Path(key).is_file():
-        given[PASSWORD] = click.prompt(f"Password of {key}", hide_input=True, default="", show_default=False, err=True)
+    given = settings_of_person()
+    if VARIABLE not in given and Path(key).is_file():
+        given[VARIABLE] = click.prompt(f"Password of {key}", hide_input=True, default="", show_default=False, err=True)
     return given

@@ -85,6 +85,7 @@ def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> Depl
         verdicts=verdicts(intake=True, release=True),
         environment=requirements(),
         approval=None,
+        signed_approvals=(),
         soak=None,
     )
     return replace(good, **changes)
@@ -101,7 +102,8 @@ def provenance_of(manifest: Service | Base | None = None, **changes: Any) -> Pro
 
 def requirements(name: str = "staging", **changes: Any) -> EnvironmentRequirements:
     """Return the requirements of an environment that takes every released image."""
-    return replace(EnvironmentRequirements(name=name, approval=False, soak=None, test_report=False), **changes)
+    required = EnvironmentRequirements(name=name, approval=False, signed_approvals=0, soak=None, test_report=False)
+    return replace(required, **changes)
 
 
 def encryption(**changes: Any) -> EncryptionRecord:

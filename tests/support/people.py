@@ -29,7 +29,10 @@ class Office:
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
-        people = {"ann": {"keys": [self.ann.public], "waive": EVERYTHING | changes}, "bob": {"keys": [self.bob.public]}}
+        people = {
+            "ann": {"keys": [self.ann.public], "approve": ["production"], "waive": EVERYTHING | changes},
+            "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
+        }
         document = {"expires": NOON + timedelta(days=300), "people": people}
         return self.write(self.project / FILE, document, DocumentKind.PEOPLE, signer or self.owner, at)
 

@@ -8,11 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import INSTANT, SKEW
+from supply_chain.evidence.envelope import Key, envelope_in
 from supply_chain.evidence.reading import SignedValue, read_statements
-from supply_chain.evidence.statement import APPROVAL, VerifiedStatement
-from supply_chain.model.image import Digest, Model
+from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement, about, is_about, read_statement
+from supply_chain.model.image import Digest, ImageRef, Model
 
+PERSONAL_DECISION = "urn:cscm:personal-decision:v1"
+"""Predicate type of what a person signs with a key of their own. It is part of the approval that execution signs."""
+MOST_SIGNATURE = 64 * 1024
+"""Maximum number of characters of a signature."""
 MOST_WORDS = 1000
 """Maximum number of characters of a text by a person."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
@@ -27,6 +33,11 @@ class Approval(Model):
     by: Words = Field(description="the name of the person who decided; it is not verified")
     reason: Words
     decided: AwareDatetime
+    signature: str = Field(
+        default="",
+        max_length=MOST_SIGNATURE,
+        description="a sigstore bundle of the decision by the person's own key; empty: an answer in a form",
+    )
 
     @property
     def approved(self) -> bool:
@@ -35,6 +46,25 @@ class Approval(Model):
 
     def __str__(self) -> str:
         return f"{self.decision} for {self.environment} by {self.by}: {self.reason}"
+
+    def statement(self, image: ImageRef) -> Statement:
+        """Return what a person signs with a key of their own: this decision about this image at this time."""
+        signed = {"environment", "decision", "reason", "decided"}
+        return about(image.with_digest(self.digest), PERSONAL_DECISION, self.model_dump(mode="json", include=signed))
+
+    def is_signed_by(self, key: Key, image: ImageRef) -> bool:
+        """Return whether the holder of a key signed exactly this decision about this image."""
+        envelope = envelope_in(self.signature.encode())
+        if envelope is None or not envelope.signed_by(key):
+            return False
+        try:
+            signed = read_statement(envelope, "the signature of a decision")
+        except EvidenceInvalid:
+            return False
+        wanted = self.statement(image)
+        return is_about(signed, image) and (signed.predicate_type, signed.predicate) == (
+            wanted.predicate_type, wanted.predicate,
+        )  # fmt: skip
 
     def has_same_content(self, other: Approval) -> bool:
         """Return whether two decisions differ only in their time."""
@@ -54,6 +84,21 @@ def last_approval(
     """
     about = _about(evidence, environment, digest)
     return max(about, key=lambda each: (each.at, not each.value.approved), default=None)
+
+
+def signed_approvals(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> tuple[Approval, ...]:
+    """Return the approvals with a person's signature since the last denial, oldest first.
+
+    Whether the signatures are valid is not verified. Raise `EvidenceInvalid` for a decision that cannot be read.
+    """
+    decisions = sorted(_about(evidence, environment, digest), key=lambda each: (each.at, not each.value.approved))
+    since: list[Approval] = []
+    for each in decisions:
+        if not each.value.approved:
+            since = []
+        elif each.value.signature:
+            since.append(each.value)
+    return tuple(since)
 
 
 def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:

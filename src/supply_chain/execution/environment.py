@@ -57,10 +57,12 @@ class Environment(Model):
         description="the environment in which every image has to soak first; null: none",
     )
     production: bool = Field(default=False, description="whether users reach it; its findings are reported first")
-    approval: Literal["required", "none"] = Field(
+    approval: Literal["signed", "required", "none"] = Field(
         default="none",
-        description="whether a person has to approve each image",
+        description="whether a person has to approve each image; required: an answer in a form is enough; signed: with "
+        "a key of their own",
     )
+    approvers: int = Field(default=1, ge=1, le=10, description="with approval: signed, how many people have to approve")
     tests: Literal["shown", "any"] = Field(
         default="any",
         description="shown: only images with a test runner's report that tests ran",
@@ -71,6 +73,12 @@ class Environment(Model):
     applications: dict[str, Placement] = Field(
         default_factory=dict, description="application → its address; no other application is deployed here"
     )
+
+    @model_validator(mode="after")
+    def _check_approvers(self) -> Self:
+        if self.approvers > 1 and self.approval != "signed":
+            raise ValueError("several approvers are told apart by their keys; write approval: signed")
+        return self
 
     @model_validator(mode="after")
     def _check_after(self) -> Self:
@@ -90,7 +98,12 @@ class Environment(Model):
     @property
     def asks(self) -> bool:
         """Whether a person has to approve each image for this environment."""
-        return self.approval == "required"
+        return self.approval != "none"
+
+    @property
+    def signed_approvals(self) -> int:
+        """How many people have to approve each image with keys of their own; 0 if an answer in a form is enough."""
+        return self.approvers if self.approval == "signed" else 0
 
     def requirements(self, read: Callable[[str], Environment]) -> EnvironmentRequirements:
         """Return what the deploy gate requires of an image here; `read` returns an environment by its name.
@@ -99,7 +112,11 @@ class Environment(Model):
         here.
         """
         return EnvironmentRequirements(
-            name=self.name, approval=self.asks, soak=self._required_soak(read), test_report=self.tests == "shown"
+            name=self.name,
+            approval=self.asks,
+            signed_approvals=self.signed_approvals,
+            soak=self._required_soak(read),
+            test_report=self.tests == "shown",
         )
 
     def _required_soak(self, read: Callable[[str], Environment]) -> RequiredSoak | None:

@@ -267,6 +267,8 @@ class EnvironmentFacts(TypedDict):
     name: str
     approval: bool
     """Whether a person has to approve."""
+    signed_approvals: int
+    """How many people have to approve with keys of their own; 0 if an answer in a form is enough."""
     test_report: bool
     """Whether a test runner's own report has to show that tests ran."""
     soak: NotRequired[RequiredSoakFacts]
@@ -320,6 +322,8 @@ class DeployValues(CuratedValues):
     verdicts: VerdictsFacts
     environment: EnvironmentFacts
     approval: NotRequired[ApprovalFacts]
+    approvers: list[str]
+    """The people who approved it for the environment with keys of their own, and may do that."""
     soak: NotRequired[SoakFacts]
 
 

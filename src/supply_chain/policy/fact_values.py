@@ -25,6 +25,7 @@ from supply_chain.policy.facts import (
     ReleaseFacts,
 )
 from supply_chain.policy.names import Holder
+from supply_chain.policy.people import People
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -36,13 +37,16 @@ WORST = 5
 
 
 @singledispatch
-def values_of(facts: ImageFacts) -> Mapping[str, Any]:
-    """Return the variable `image` of the expressions of the gate whose facts these are."""
+def values_of(facts: ImageFacts, people: People) -> Mapping[str, Any]:
+    """Return the variable `image` of the expressions of the gate whose facts these are.
+
+    `people` are those whose approvals count.
+    """
     raise TypeError(type(facts))
 
 
 @values_of.register
-def _(facts: IntakeFacts) -> types.IntakeValues:
+def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     values = cast(types.IntakeValues, _image(facts))
     if (built := facts.provenance) is not None and (
         conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source))
@@ -54,7 +58,7 @@ def _(facts: IntakeFacts) -> types.IntakeValues:
 
 
 @values_of.register
-def _(facts: ReleaseFacts) -> types.ReleaseValues:
+def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     values = cast(types.ReleaseValues, _curated(facts))
     values["copied_bases"] = list(facts.copied_bases)
     if facts.packages is not None:
@@ -80,7 +84,7 @@ def _(facts: ReleaseFacts) -> types.ReleaseValues:
 
 
 @values_of.register
-def _(facts: DeployFacts) -> types.DeployValues:
+def _(facts: DeployFacts, people: People) -> types.DeployValues:
     values = cast(types.DeployValues, _curated(facts))
     if facts.packages is not None:
         values["sbom"] = {"packages": len(facts.packages)}
@@ -94,6 +98,7 @@ def _(facts: DeployFacts) -> types.DeployValues:
         values["approval"] = {
             "approved": approval.approved, "by": approval.by, "reason": approval.reason, "at": approval.decided,
         }  # fmt: skip
+    values["approvers"] = list(people.find_approvers(facts.signed_approvals, facts.ref))
     if facts.soak is not None:
         values["soak"] = {"seconds": int(facts.soak.seconds), "text": str(facts.soak)}
     return values
@@ -299,8 +304,11 @@ def _verdict(last: Summary) -> types.VerdictFacts:
 
 def _environment(required_of: EnvironmentRequirements) -> types.EnvironmentFacts:
     values: types.EnvironmentFacts = {
-        "name": required_of.name, "approval": required_of.approval, "test_report": required_of.test_report,
-    }  # fmt: skip
+        "name": required_of.name,
+        "approval": required_of.approval,
+        "signed_approvals": required_of.signed_approvals,
+        "test_report": required_of.test_report,
+    }
     if (soak := required_of.soak) is not None:
         time = str(timedelta(seconds=soak.seconds))
         values["soak"] = {"environment": soak.environment, "seconds": soak.seconds, "time": time}

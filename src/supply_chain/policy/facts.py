@@ -46,6 +46,8 @@ class EnvironmentRequirements:
     name: str
     approval: bool
     """Whether a person has to approve."""
+    signed_approvals: int
+    """How many people have to approve with keys of their own; 0 if an answer in a form is enough."""
     soak: RequiredSoak | None
     """The required soak in another environment; None if images may come directly from curation."""
     test_report: bool
@@ -130,5 +132,7 @@ class DeployFacts(CuratedFacts):
     environment: EnvironmentRequirements
     approval: Approval | None
     """The last decision of a person about this image in this environment."""
+    signed_approvals: tuple[Approval, ...]
+    """The approvals since the last denial that say who signed them; whether that is true is not verified yet."""
     soak: Soak | None
     """The longest soak in the environment in which a soak is required; None if none is."""

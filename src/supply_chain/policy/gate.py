@@ -25,7 +25,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
     Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    results = judge(values_of(facts), policy, now)
+    results = judge(values_of(facts, policy.people), policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
     if reasons:

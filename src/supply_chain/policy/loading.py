@@ -55,8 +55,8 @@ def read_project_policies(project: Path, directory: Path | None = None) -> Polic
     return read_policies(directory or project / DIRECTORY, environments)
 
 
-def read_policies_with_waivers(project: Path, owner: str, now: datetime) -> Policies:
-    """Read the policies of a project with its waivers, as far as its people signed them; raise as `read_policies`.
+def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Policies:
+    """Read the policies of a project with its people and their waivers; raise as `read_policies`.
 
     `owner` is the public key (PEM) of the owner of the people document. An invalid people document raises
     `DeclarationInvalid`.
@@ -66,7 +66,7 @@ def read_policies_with_waivers(project: Path, owner: str, now: datetime) -> Poli
     waivable: dict[str, bool] = {}
     for rule in (rule for gate in policies.gates for rule in gate.rules):
         waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
-    return policies.with_waivers(read_waivers(project / WAIVERS, people, waivable, now))
+    return policies.with_decisions(people, read_waivers(project / WAIVERS, people, waivable, now))
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

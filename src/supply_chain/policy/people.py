@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.envelope import Key, keys_of
 from supply_chain.model.documents import decode_document, parse_document, read_content
-from supply_chain.model.image import Model
+from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
 from supply_chain.vulnerability.findings import Severity
 
@@ -42,6 +43,7 @@ class Person(Model):
     """A person."""
 
     keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
+    approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
 
 
@@ -80,6 +82,21 @@ class People:
     keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
     distrusted: str = ""
     """Why no signature counts; empty if the owner signed the document."""
+
+    def explain_uncounted(self, decision: Approval, image: ImageRef) -> str:
+        """Return why a person's signed approval of an image does not count; empty if it does."""
+        if self.distrusted:
+            return self.distrusted
+        if not any(decision.is_signed_by(key, image) for key in self.keys.get(decision.by, ())):
+            return f"it is not signed with a key of {decision.by} in {FILE}"
+        if decision.environment not in self.people[decision.by].approve:
+            return f"{decision.by} may not approve for {decision.environment}"
+        return ""
+
+    def find_approvers(self, decisions: Iterable[Approval], image: ImageRef) -> tuple[str, ...]:
+        """Return the people whose signed approvals of an image count, each once."""
+        counted = (each.by for each in decisions if not self.explain_uncounted(each, image))
+        return tuple(dict.fromkeys(counted))
 
 
 def read_people(file: Path, owner: str, now: datetime) -> People:

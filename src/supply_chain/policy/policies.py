@@ -16,13 +16,14 @@ from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.people import People
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import truncate_lines
 
 F = TypeVar("F", bound=ImageFacts)
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approval", "soak"))
+OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approval", "approvers", "soak"))
 """Facts of the deploy gate that concern one environment."""
 LISTED = 10
 """Number of elements of a list that a message names one by one."""
@@ -187,6 +188,8 @@ class GatePolicy(Generic[F]):
     """
     waivers: tuple[Waiver, ...] = ()
     """Those that have an effect until they expire."""
+    people: People = field(default_factory=People)
+    """The people whose approvals count."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -215,9 +218,9 @@ class Policies:
     waivers: Waivers = field(default_factory=Waivers)
     """All waivers, also those without effect."""
 
-    def with_waivers(self, waivers: Waivers) -> Policies:
-        """Return the policies with these waivers at every gate."""
-        intake, release, deploy = (replace(each, waivers=waivers.valid) for each in self.gates)
+    def with_decisions(self, people: People, waivers: Waivers) -> Policies:
+        """Return the policies with these people and their waivers at every gate."""
+        intake, release, deploy = (replace(each, people=people, waivers=waivers.valid) for each in self.gates)
         return Policies(intake, release, deploy, waivers)
 
     @property

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
-from supply_chain.evidence.approval import last_approval
+from supply_chain.evidence.approval import last_approval, signed_approvals
 from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.examination import Examination
@@ -279,6 +279,7 @@ def read_deploy_facts(
         verdicts=_verdicts((*curation, *elsewhere), ref),
         environment=environment,
         approval=_value(last_approval(own, environment.name, ref.digest)),
+        signed_approvals=signed_approvals(own, environment.name, ref.digest),
         soak=_value(longest_soak(own, soak.environment, ref.digest)) if soak else None,
     )
 

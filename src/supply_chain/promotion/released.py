@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from supply_chain.errors import UNREADABLE, SettingInvalid
-from supply_chain.evidence.approval import last_approval
+from supply_chain.evidence.approval import last_approval, signed_approvals
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.reading import SignedValue
@@ -74,8 +74,15 @@ def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
     own = execution_statements(ref, view.store, *EXECUTION_STATEMENTS)
     if why := next(_list_objections(ref, after, to, own, view), ""):
         return no_move(ref, why)
-    asks = view.read(to).asks and last_approval(own, to, ref.digest) is None
-    return Move(image=ref, to=to, after=after, asks=asks)
+    return Move(image=ref, to=to, after=after, asks=_asks(view.read(to), ref, own))
+
+
+def _asks(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
+    """Return whether people still have to decide. Whether they may, and whether they signed, the gate verifies."""
+    if not environment.signed_approvals:
+        return environment.asks and last_approval(own, environment.name, ref.digest) is None
+    signers = {each.by for each in signed_approvals(own, environment.name, ref.digest)}
+    return len(signers) < environment.signed_approvals
 
 
 def missed_deployments(view: View) -> tuple[Move, ...]:

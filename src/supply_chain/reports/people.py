@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from supply_chain.fleet.waivers import WaiverUse
-from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.people import PeopleDocument, WaiverRole
 from supply_chain.policy.waivers import WaiverState
 from supply_chain.reports.text import table
 from supply_chain.text import pluralize
@@ -16,17 +16,20 @@ def people_lines(document: PeopleDocument) -> str:
     """Return a line for each person with what they may do."""
     lines = [f"expires {document.expires:%Y-%m-%d}"]
     for name, person in document.people.items():
-        role = person.waive
-        if role is None:
-            lines.append(f"{name}: may waive nothing")
-            continue
-        parts = [
-            f"the rules {', '.join(role.rules)}" if role.rules else "",
-            f"vulnerabilities up to {role.vulnerabilities}" if role.vulnerabilities else "",
-        ]
-        what = " and ".join(part for part in parts if part) or "nothing"
-        lines.append(f"{name}: may waive {what}, for {pluralize(role.days, 'day')}")
+        approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
+        lines.append(f"{name}: {approves}may waive {_waivable(person.waive)}")
     return "\n".join(lines)
+
+
+def _waivable(role: WaiverRole | None) -> str:
+    if role is None:
+        return "nothing"
+    parts = [
+        f"the rules {', '.join(role.rules)}" if role.rules else "",
+        f"vulnerabilities up to {role.vulnerabilities}" if role.vulnerabilities else "",
+    ]
+    what = " and ".join(part for part in parts if part) or "nothing"
+    return f"{what}, for {pluralize(role.days, 'day')}"
 
 
 def waiver_lines(uses: Sequence[WaiverUse]) -> str:

@@ -6,12 +6,15 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.approval import Approval, last_approval, to_sign
+from supply_chain.evidence.approval import Approval, last_approval, signed_approvals, to_sign
+from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, about
 from supply_chain.model.image import ImageRef
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.present import present
+from tests.support.signer import EcdsaSigner
 
+ANN = EcdsaSigner()
 WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 
 
@@ -139,3 +142,63 @@ def test_sent_decision_is_not_signed_twice(decision, changed, again):
 
     assert (found is not None) is again
     assert to_sign(approval(decision), evidence(approval(decision)), sent=True) is None
+
+
+def signed(decision="approved", hour=0, signer=ANN, **changes):
+    """Return a decision with the signature of a person."""
+    unsigned = approval(decision, hour, **changes)
+    return unsigned.model_copy(update={"signature": signer.sign(unsigned.statement(WHERE)).decode()})
+
+
+def test_decision_is_signed_by_the_key_of_the_person():
+    """Whoever holds another key signed nothing."""
+    ann, bob = (keys_of(each.public, "x")[0] for each in (ANN, EcdsaSigner()))
+
+    assert signed().is_signed_by(ann, WHERE) and not signed().is_signed_by(bob, WHERE)
+    assert not approval().is_signed_by(ann, WHERE)
+    assert not approval(signature="{}").is_signed_by(ann, WHERE)
+    assert not approval(signature=ANN.sign_bytes(b"{}").decode()).is_signed_by(ann, WHERE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"environment": "staging"},
+        {"decision": "denied"},
+        {"reason": "other"},
+        {"decided": NOON + timedelta(seconds=1)},
+        {"digest": OTHER},
+    ],
+    ids=str,
+)
+def test_signature_counts_for_no_other_decision(changes):
+    """An earlier approval cannot be replayed as a new one."""
+    (ann,) = keys_of(ANN.public, "ann")
+
+    assert not signed().model_copy(update=changes).is_signed_by(ann, WHERE.with_digest(changes.get("digest", DIGEST)))
+
+
+def test_signature_of_another_statement_is_none():
+    """A person's key may sign other things with the same words."""
+    (ann,) = keys_of(ANN.public, "ann")
+    other = approval().statement(WHERE).model_copy(update={"predicate_type": "urn:other"})
+    elsewhere = approval().statement(WHERE.moved_to("evidence/execution/other"))
+
+    for statement in (other, elsewhere):
+        assert not approval(signature=ANN.sign(statement).decode()).is_signed_by(ann, WHERE)
+    curated = approval().statement(WHERE.moved_to("curated/hello"))
+    assert approval(signature=ANN.sign(curated).decode()).is_signed_by(ann, WHERE), "the same application"
+
+
+def test_signed_approvals_are_those_since_the_last_denial():
+    """Oldest first, without those in a form, of other environments and of other images."""
+    first, denial, second, third = signed(), approval("denied", 1), signed(hour=2), signed(hour=3)
+    form, elsewhere = approval(hour=4), signed(hour=5, environment="staging")
+
+    def read(*decisions):
+        return signed_approvals(evidence(*decisions), "production", DIGEST)
+
+    assert read() == read(form, elsewhere, signed(digest=OTHER)) == ()
+    assert read(third, first, form, elsewhere, second, denial) == (second, third)
+    assert read(first, second) == (first, second)
+    assert read(approval("denied"), first) == (), "a denial at the same time counts"

@@ -71,7 +71,19 @@ def test_soak_is_parsed_as_duration(tmp_path, text, seconds):
 
 @pytest.mark.parametrize(
     "text",
-    ["soak: 0", "soak: -1h", "soak: soon", "soak: 1w", "soak: 91d", "approval: yes", "approval: maybe", "tests: yes"],
+    [
+        "soak: 0",
+        "soak: -1h",
+        "soak: soon",
+        "soak: 1w",
+        "soak: 91d",
+        "approval: yes",
+        "approval: maybe",
+        "tests: yes",
+        "approvers: 2",
+        "approval: required\napprovers: 2",
+        "approval: signed\napprovers: 0",
+    ],
 )
 def test_environment_refuses_invalid_soak_approval_or_tests(tmp_path, text):
     """An ambiguous value is not guessed."""
@@ -92,6 +104,20 @@ def test_environment_after_another_asks_for_its_soak(tmp_path):
         requirements("production", approval=True, soak=RequiredSoak("staging", 7200)),
         requirements("staging"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "approval", "number"),
+    [("", False, 0), ("approval: required", True, 0), ("approval: signed", True, 1),
+     ("approval: signed\napprovers: 2", True, 2)],
+)  # fmt: skip
+def test_environment_asks_for_signed_approvals(tmp_path, text, approval, number):
+    """An answer in a form is enough unless it says `signed`."""
+    write(tmp_path, "production", text)
+    found = read_environment(tmp_path, "production")
+    asked = found.requirements(lambda name: found)
+
+    assert (found.asks, asked.approval, asked.signed_approvals) == (approval, approval, number)
 
 
 def test_environment_can_require_shown_tests(tmp_path):

@@ -21,7 +21,7 @@ from flows import promote as flows
 from flows.promote import approve, promote
 from orchestration import promotion_freeze
 from orchestration.waiting_runs import SOON
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.freeze import PromotionFreeze
@@ -299,7 +299,7 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
     ports = Mock()
     ports.workbench.environment = lambda name: environment
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
-    signed = AsyncMock()
+    signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
     monkeypatch.setattr(flows, "sign_decision_step", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
@@ -309,6 +309,21 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
     assert [record.getMessage() for record in caplog.records if record.name == "supply_chain.steps"] == [
         f"note: {note}" for note in notes
     ]
+
+
+async def test_run_of_a_deployment_uses_no_key_of_a_person(monkeypatch):
+    """Its machine is not that person's; without a key it records what was typed."""
+    ports = Mock()
+    ports.workbench.environment = lambda name: Environment(name=name)
+    monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
+    signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
+    monkeypatch.setattr(flows, "sign_decision_step", signed)
+    for deployed, key, error in ((None, "ann.key", False), ("1", "", False), ("1", "ann.key", True)):
+        monkeypatch.setattr(flows, "deployment", SimpleNamespace(id=deployed))
+        with pytest.raises(DeclarationInvalid, match="cscm approve --key") if error else nullcontext():
+            await approve(IMAGE, "staging", by="ann", reason="so", key=key)
+
+    assert [each.kwargs["key"] for each in signed.await_args_list] == ["ann.key", ""]
 
 
 async def test_decision_about_missing_image_is_not_signed(monkeypatch):

@@ -2,25 +2,29 @@
 
 from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import find_mistakes
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import ImageFacts
+from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.facts import FACTS as MAKERS
+from tests.support.people import Office
 
 
 @pytest.mark.parametrize(("epss", "read"), [(0.9, 0.9), (0.0, 0.0), (None, None)])
 def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float | None, read: float | None) -> None:
     """A finding without one is not one of probability 0."""
-    values: Any = values_of(deploy_facts(report=report(finding(epss=epss))))
+    values: Any = values_of(deploy_facts(report=report(finding(epss=epss))), People())
 
     (found,) = values["scan"]["findings"]
     assert ("epss" in found, found.get("epss")) == (read is not None, read)
@@ -30,7 +34,7 @@ def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float 
 def test_values_fit_their_types(gate: Any) -> None:
     """An expression is checked against these types and evaluated on these values."""
     for changes in ({}, {"provenance": None}):
-        values = values_of(MAKERS[gate](**changes))
+        values = values_of(MAKERS[gate](**changes), People())
 
         assert list(find_mistakes(FACTS[gate], values, "image")) == []
         assert ("build" in values) is (not changes)
@@ -42,10 +46,25 @@ def test_end_of_a_verdict_is_there_only_if_it_rests_on_a_waiver(expires: datetim
     last = summary(
         CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, expires=expires
     )
-    values: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}))
+    values: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}), People())
 
     wanted = {"passed": True, "at": NOON} | ({"expires": expires} if expires else {})
     assert values["verdicts"] == {"release": wanted}
+
+
+def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
+    """Without people nobody approved, whatever the evidence says."""
+    office = Office(tmp_path)
+    office.write_people()
+    unsigned = Approval(
+        environment="production", digest=CURATED.digest, decision="approved", by="ann", reason="so", decided=NOON
+    )
+    signed = unsigned.model_copy(update={"signature": office.ann.sign(unsigned.statement(CURATED)).decode()})
+    facts = deploy_facts(signed_approvals=(signed,))
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+
+    values: list[Any] = [values_of(facts, each) for each in (people, People())]
+    assert [each["approvers"] for each in values] == [["ann"], []]
 
 
 def test_facts_of_no_gate_have_no_values() -> None:
@@ -54,4 +73,4 @@ def test_facts_of_no_gate_have_no_values() -> None:
     of_every_gate = ImageFacts(**{each.name: getattr(facts, each.name) for each in fields(ImageFacts)})
 
     with pytest.raises(TypeError, match="ImageFacts"):
-        values_of(of_every_gate)
+        values_of(of_every_gate, People())

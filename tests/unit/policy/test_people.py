@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.policy.people import FILE, PeopleDocument, WaiverRole, read_people
-from tests.support.builders import NOON
+from supply_chain.evidence.approval import Approval
+from supply_chain.policy.people import FILE, People, PeopleDocument, WaiverRole, read_people
+from tests.support.builders import DIGEST, NOON, OTHER
+from tests.support.facts import CURATED
 from tests.support.people import Office
 from tests.support.signer import EcdsaSigner
 
@@ -93,3 +95,42 @@ def test_role_allows_rules_by_id_or_by_beginning():
 
     assert [role.allows(rule) for rule in ("scan.high", "sbom.empty")] == [True, True]
     assert not any(map(role.allows, ("scan.higher", "scan.low", "sbomx.a", "sbom")))
+
+
+def approved(office, by="ann", signer=None, environment="production", **changes):
+    decision = Approval(
+        environment=environment, digest=DIGEST, decision="approved", by=by, reason="so", decided=NOON, **changes
+    )
+    bundle = (signer or getattr(office, by)).sign(decision.statement(CURATED))
+    return decision.model_copy(update={"signature": bundle.decode()})
+
+
+def test_approvers_are_people_who_may_and_signed(office):
+    """Each counts once; a name that somebody else signed does not count."""
+    office.write_people()
+    found = people(office)
+    decisions = [approved(office), approved(office), approved(office, "bob"), approved(office, "carl", office.bob)]
+
+    assert found.find_approvers(decisions, CURATED) == ("ann", "bob")
+    assert found.find_approvers([approved(office, "ann", office.bob)], CURATED) == ()
+    assert found.find_approvers([approved(office, environment="staging")], CURATED) == ()
+    assert found.find_approvers([approved(office)], CURATED.with_digest(OTHER)) == ()
+    assert People().find_approvers(decisions, CURATED) == ()
+
+
+def test_approval_that_does_not_count_says_why(office):
+    """The person is told before it is part of the evidence."""
+    office.write_people()
+    found = people(office)
+
+    assert found.explain_uncounted(approved(office), CURATED) == ""
+    assert (
+        found.explain_uncounted(approved(office, environment="staging"), CURATED) == "ann may not approve for staging"
+    )
+    stranger = approved(office, "carl", office.bob)
+    assert (
+        found.explain_uncounted(stranger, CURATED) == "it is not signed with a key of carl in deployments/people.yaml"
+    )
+    office.write_people(signer=office.bob)
+    assert "does not count" in people(office).explain_uncounted(approved(office), CURATED)
+    assert People().explain_uncounted(approved(office), CURATED).startswith("it is not signed")

@@ -31,6 +31,7 @@ from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import RequiredSoak
 from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from supply_chain.policy.people import People
 from supply_chain.policy.reading import (
     execution_statements,
     find_bases_in_layers,
@@ -591,6 +592,19 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
     assert [each.predicate["reason"] for each in asked] == ["evidence/execution/hello"]
 
 
+def test_deploy_gate_reads_signed_approvals_of_its_environment(pieces, make):
+    """What execution attached for another environment is no approval here."""
+    fields = {"digest": CURATED.digest, "decision": "approved", "by": "ann", "reason": "so", "signature": "s",
+              "decided": make.noon.isoformat()}  # fmt: skip
+    for environment in ("staging", "production"):
+        place = CURATED.moved_to("evidence/execution/hello")
+        pieces.attach(place, EXECUTION, APPROVAL, {**fields, "environment": environment})
+
+    facts = read_deploy_facts(CURATED, requirements("production"), pieces.world.store(EXECUTION), bases=())
+
+    assert [each.environment for each in facts.signed_approvals] == ["production"]
+
+
 SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", "looks": 2, "asked": 60}
 
 
@@ -667,7 +681,7 @@ def test_archive_that_is_in_a_base_too_is_accepted(pieces, gate):
     facts = pieces.facts(gate)
 
     assert [each.archives for each in facts.examined_bases] == [(ZIP,)]
-    results = {each.rule: each.result for each in judge(values_of(facts), POLICIES.at(gate), NOON)}
+    results = {each.rule: each.result for each in judge(values_of(facts, People()), POLICIES.at(gate), NOON)}
     assert results["sbom.archives"] is RuleOutcome.PASSED
 
 

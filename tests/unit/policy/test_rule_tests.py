@@ -63,9 +63,15 @@ def test_test_with_another_result_is_named():
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({}, {"name": "staging", "approval": False, "test_report": False}),
-        ({"environment": {"name": "test"}}, {"name": "test", "approval": False, "test_report": False}),
-        ({"environment": {"approval": True}}, {"name": "staging", "approval": True, "test_report": False}),
+        ({}, {"name": "staging", "approval": False, "signed_approvals": 0, "test_report": False}),
+        (
+            {"environment": {"name": "test"}},
+            {"name": "test", "approval": False, "signed_approvals": 0, "test_report": False},
+        ),
+        (
+            {"environment": {"approval": True}},
+            {"name": "staging", "approval": True, "signed_approvals": 0, "test_report": False},
+        ),
     ],
 )
 def test_changes_of_the_example_are_merged(changes, found):

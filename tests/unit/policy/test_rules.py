@@ -21,6 +21,7 @@ from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts, Re
 from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Distribution, Report, Severity
 from tests.support import builders
 from tests.support.builders import DIGEST, NOON
@@ -36,7 +37,7 @@ def asked(*ids: str) -> Callable[..., list[Reason]]:
     """Return a function that returns the reasons of the shipped rules with these ids; `*` stands for any text."""
 
     def reasons(facts: Any, now: datetime = NOON) -> list[Reason]:
-        results = judge(values_of(facts), POLICIES.at(GATES[type(facts)]), now)
+        results = judge(values_of(facts, People()), POLICIES.at(GATES[type(facts)]), now)
         of_rules = [each for each in results if any(fnmatch(each.rule, pattern) for pattern in ids)]
         assert of_rules, f"no rule {ids} at this gate"
         return [reason for each in of_rules for reason in each.reasons]
@@ -495,9 +496,8 @@ def test_approval_given_refuses_denial_and_missing_required_approval(make):
             "approval.denied",
             "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
         )
-        assert (
-            codes(rules.approval_given, deploy_facts(environment=requirements(approval=asks), approval=approved)) == []
-        )
+        given = deploy_facts(environment=requirements(approval=asks), approval=approved)
+        assert codes(rules.approval_given, given) == ["approval.by-form"], "a note"
     assert codes(rules.approval_given, deploy_facts()) == []
     assert codes(rules.approval_given, deploy_facts(environment=requirements(approval=True))) == ["approval.missing"]
 

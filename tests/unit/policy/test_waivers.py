@@ -8,9 +8,9 @@ import pytest
 from supply_chain.errors import PolicyInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.loading import gate_policy, read_policies_with_waivers
+from supply_chain.policy.loading import gate_policy, read_policies_and_decisions
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, waivers_of
-from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, Waivers, WaiverState, read_waivers, waive_findings
 from supply_chain.vulnerability.findings import Severity
@@ -46,7 +46,7 @@ def inert(office: Office, now: Any = NOON) -> str:
 
 def judged(office, facts, gate=Gate.RELEASE, now=NOON):
     """Return the verdict by the shipped policies, with the waivers."""
-    return evaluate(facts, POLICIES.with_waivers(read(office)).at(gate), now)
+    return evaluate(facts, POLICIES.with_decisions(People(), read(office)).at(gate), now)
 
 
 def codes(verdict):
@@ -338,7 +338,7 @@ def test_project_is_read_with_its_waivers(office):
     office.waive("high", rules=("scan.high",))
     office.waive("blocked", rules=("image.blocked",))
     office.write_people(rules=["scan.*", "image.*"])
-    found = read_policies_with_waivers(office.project, office.owner.public, NOON)
+    found = read_policies_and_decisions(office.project, office.owner.public, NOON)
 
     assert [(each.name, each.state) for each in found.waivers.reports] == [
         ("blocked", WaiverState.INERT), ("high", WaiverState.ACTIVE),

@@ -41,6 +41,7 @@ class Chain:
     make: SimpleNamespace
     running: dict[str, int] = field(default_factory=dict)
     approval: str = "none"
+    approvers: int = 1
     asked: int | None = 60
     placed: tuple[str, ...] = PLACES
     after: str | None = None
@@ -102,10 +103,10 @@ class Chain:
                          until=until, looks=2, asked=seconds)  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, SOAK, statement.predicate())
 
-    def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION):
+    def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION, **changes):
         at = self.make.noon + timedelta(hours=hour)
-        statement = Approval(environment=environment, digest=digest(number), decision=decision, by="Ada", reason="so",
-                             decided=at)  # fmt: skip
+        statement = Approval(environment=environment, digest=digest(number), decision=decision, reason="so",
+                             decided=at, **{"by": "Ada", **changes})  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, APPROVAL, statement.predicate())
 
     def _evidence(self, number):
@@ -119,7 +120,10 @@ class Chain:
         places = {"hello": {"port": 8080}} if name in self.placed else {}
         approval = self.approval if name == "production" else "none"
         after = self.after if name == "production" else None
-        return Environment(name=name, applications=places, approval=approval, soak=self.asked, after=after)
+        approvers = self.approvers if approval == "signed" else 1
+        return Environment(
+            name=name, applications=places, approval=approval, approvers=approvers, soak=self.asked, after=after
+        )
 
     def current(self, application, environment):
         assert application == "hello"

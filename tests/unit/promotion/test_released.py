@@ -95,6 +95,24 @@ def test_required_approval_is_asked_once(chain):
     assert (move.to, move.asks) == ("production", False)
 
 
+def test_signed_approvals_are_asked_for_until_there_are_enough(chain):
+    """A form is asked again and again otherwise; whether the signatures count, the gate decides."""
+    chain.approval, chain.approvers = "signed", 2
+    chain.release(1)
+    chain.deploy(1)
+    chain.soak(1)
+
+    def asks():
+        return chain.onward(1, after="staging").asks
+
+    assert asks()
+    for hour, (by, signature, still) in enumerate(
+        [("ann", "", True), ("ann", "s", True), ("ann", "t", True), ("bob", "s", False)]
+    ):
+        chain.decide(1, "approved", hour=hour, by=by, signature=signature)
+        assert asks() is still, (by, signature)
+
+
 def test_approval_signed_by_other_tier_does_not_count(chain):
     """Only execution asks for approvals."""
     chain.approval = "required"
@@ -181,7 +199,8 @@ def test_refusal_for_one_environment_does_not_affect_another(chain, code):
 def test_rules_about_one_environment_are_those_that_read_it():
     """A new rule must not keep an image out of the other environments."""
     assert DEPLOY.environment_rules == {
-        "approval.missing", "approval.denied", "placement.not-declared", "soak.missing", "tests.not-shown",
+        "approval.missing", "approval.denied", "approval.too-few", "approval.by-form", "placement.not-declared",
+        "soak.missing", "tests.not-shown",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """People and waivers in the terminal and on the daily report."""
 
 from datetime import timedelta
+from typing import Any
 
 from supply_chain.fleet.waivers import WaiverUse
 from supply_chain.model.image import ImageRef
@@ -25,7 +26,8 @@ def test_people_are_listed_with_what_they_may_do():
         "ann": {"rules": ["scan.*"], "vulnerabilities": "high", "days": 1}, "bob": {"days": 7, "rules": ["a.b"]},
         "carl": {"days": 7}, "dora": None,
     }  # fmt: skip
-    people = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
+    people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
+    people["dora"]["approve"] = ["staging", "production"]
     document = PeopleDocument.model_validate({"expires": NOON, "people": people})
 
     assert people_lines(document).splitlines() == [
@@ -33,7 +35,7 @@ def test_people_are_listed_with_what_they_may_do():
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
         "bob: may waive the rules a.b, for 7 days",
         "carl: may waive nothing, for 7 days",
-        "dora: may waive nothing",
+        "dora: may approve for staging, production; may waive nothing",
     ]
 
 

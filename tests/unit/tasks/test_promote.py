@@ -8,16 +8,20 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supply_chain.evidence.approval import Approval, last_approval
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
+from supply_chain.evidence.statement import APPROVAL, PROVENANCE, Statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import execution_statements
+from supply_chain.policy.waivers import Waivers
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
-from tests.support.builders import OTHER
+from tests.support.builders import NOON, OTHER
 from tests.support.observations import look
+from tests.support.people import Office
 from tests.support.policies import POLICIES
 from tests.support.present import present
 
@@ -39,6 +43,41 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
 
     last = present(last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest))
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("by", ["ann", "bob"])
+async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, tmp_path, by):
+    """One that would not count is refused, and is not part of the evidence."""
+    monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
+    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
+    world.now = make.noon
+    office = Office(tmp_path)
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    store, asked = world.store(TierName.EXECUTION), []
+
+    def sign(key: str, statement: Statement) -> bytes:
+        asked.append(key)
+        return bytes(office.ann.sign(statement))
+
+    policies = POLICIES.with_decisions(people, Waivers())
+    ports: Any = SimpleNamespace(
+        repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store,
+        workbench=SimpleNamespace(policies=lambda: policies, sign_as_person=sign),
+    )  # fmt: skip
+    decision = Approval(
+        environment="production", digest=REF.digest, decision="approved", by=by, reason="so", decided=make.noon
+    )
+
+    if by == "bob":
+        with pytest.raises(DeclarationInvalid, match="not signed with a key of bob"):
+            await promote.sign_decision_step.fn(REF, decision, ports, key="ann.key")
+        assert execution_statements(REF, store, APPROVAL) == ()
+    else:
+        signed = await promote.sign_decision_step.fn(REF, decision, ports, key="ann.key")
+        (found,) = signed_approvals(execution_statements(REF, store, APPROVAL), "production", REF.digest)
+        assert found == signed and people.find_approvers([found], REF) == ("ann",)
+    assert asked == ["ann.key"]
 
 
 @pytest.mark.parametrize(("changes", "deployed", "goes"), [

@@ -7,6 +7,7 @@ that cosign downloads nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ class Cosign:
 
     def _insecure(self) -> tuple[str, ...]:
         return ("--allow-insecure-registry",) if self.insecure else ()
+
+
+def settings_of_person() -> dict[str, str]:
+    """Return the variables with which a person's own keys are used, such as COSIGN_PASSWORD."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COSIGN_")}
 
 
 def sign_statement(tool: Tool, key: str, statement: Statement) -> bytes:
