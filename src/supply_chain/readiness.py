@@ -65,23 +65,32 @@ def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
     return "" if 200 <= status < 300 else f"{path} is answered with {status}"
 
 
+def check(engine: Engine, container: str, network: str, probe: Probe) -> tuple[str, bool]:
+    """Return why a container is not ready, empty if it answers on its own address, and whether it runs.
+
+    A container that ends during the request is reported as ended: nobody answers at the address that it had.
+    """
+    before = engine.inspect(container)
+    if not before.running:
+        return describe_end(before), False
+    address = before.networks.get(network)
+    trouble = trouble_at(address, probe.port, probe.path) if address else f"it has no address on {network}"
+    if not trouble or (after := engine.inspect(container)).running:
+        return trouble, True
+    return describe_end(after), False
+
+
 def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
     """Wait until the container answers on its own address, at most for the probe's start timeout.
 
     The engine has to run on this machine.
     """
     started = time.monotonic()
-    trouble = f"it has no address on {network}"
     while True:
-        now = engine.inspect(container)
-        if not now.running:
-            return Answer(False, time.monotonic() - started, describe_end(now))
-        if address := now.networks.get(network):
-            trouble = trouble_at(address, probe.port, probe.path)
-        if not trouble:
-            return Answer(True, time.monotonic() - started)
-        if time.monotonic() - started > probe.start_timeout:
-            return Answer(False, time.monotonic() - started, trouble)
+        trouble, runs = check(engine, container, network, probe)
+        seconds = time.monotonic() - started
+        if not trouble or not runs or seconds > probe.start_timeout:
+            return Answer(not trouble, seconds, trouble)
         wait(POLL)
 
 

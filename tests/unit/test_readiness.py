@@ -2,10 +2,14 @@
 
 import http.server
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from supply_chain.readiness import trouble_at
+from supply_chain.model.manifest import Probe
+from supply_chain.readiness import check, trouble_at
+from tests.support.memory_engine import MemoryEngine
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,36 @@ def test_only_success_status_is_ready(status, message):
 def test_refused_connection_is_reported_as_reason(unused_port):
     """It does not raise an exception."""
     assert trouble_at("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
+
+
+@pytest.mark.parametrize(
+    ("states", "trouble", "runs"),
+    [
+        (["exited"], "it ended with status 3", False),
+        (["running", "exited"], "it ended with status 3", False),
+        (["running", "running"], "no answer from port", True),
+    ],
+    ids=str,
+)
+def test_container_that_ends_during_the_request_is_reported_as_ended(unused_port, states, trouble, runs):
+    """Nobody answers at its address any more, and its end is the reason."""
+    made = MemoryEngine().container("web").model_copy(update={"networks": {"n": "127.0.0.1"}, "exit_code": 3})
+    looks = iter([made.model_copy(update={"status": status}) for status in states])
+    engine: Any = SimpleNamespace(inspect=lambda _: next(looks))
+
+    found, still = check(engine, made.id, "n", Probe(port=unused_port))
+
+    assert found.startswith(trouble) and still is runs
+    assert next(looks, None) is None, "each look counts"
+
+
+def test_container_without_an_address_is_not_ready():
+    """Its network gives it one soon."""
+    engine = MemoryEngine()
+    made = engine.container("web")
+    engine.start(made.id)
+
+    assert check(engine, made.id, "n", Probe(port=8080)) == ("it has no address on n", True)
 
 
 @pytest.fixture

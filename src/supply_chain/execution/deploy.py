@@ -35,7 +35,6 @@ from supply_chain.model.container import (
     Wait,
     configuration_digest,
     container_name,
-    describe_end,
     labels,
     profile,
 )
@@ -43,7 +42,7 @@ from supply_chain.model.image import Digest, Model, Provable
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
-from supply_chain.readiness import trouble_at, wait_until_ready
+from supply_chain.readiness import check, trouble_at, wait_until_ready
 from supply_chain.text import first_line
 
 SETTLE = 0.3
@@ -309,8 +308,7 @@ def _wait_until_ready(engine: Engine, order: Order, new: Container, wait: Wait) 
     trouble = answer.says
     if answer.ready:
         wait(SETTLE)
-        later = engine.inspect(new.id)
-        trouble = trouble_at(later.networks[network], probe.port, probe.path) if later.running else describe_end(later)
+        trouble, _ = check(engine, new.id, network, probe)
     if trouble:
         raise _deployment_error(engine, order, new, trouble)
     return answer.seconds

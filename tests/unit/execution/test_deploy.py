@@ -38,6 +38,7 @@ class Stage:
         ready = SimpleNamespace(ready=True, says="", seconds=0.1)
         monkeypatch.setattr(module, "wait_until_ready", lambda *_: ready)
         monkeypatch.setattr(module, "trouble_at", lambda *_: "")
+        monkeypatch.setattr(module, "check", lambda *_: ("", True))
 
     def as_reverse_proxy(self):
         def switch(new, *_):
