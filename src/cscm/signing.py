@@ -42,7 +42,7 @@ def key_option(**settings: Any) -> Callable[[F], F]:
 
 
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
-    """Sign the document as it is now, write the bundle beside it, and return the bundle's path.
+    """Sign the document as it is now, write the bundle next to it, and return the bundle's path.
 
     Raises the errors of `cosign.sign_statement`, and `ToolMissing`.
     """

@@ -77,7 +77,7 @@ class Environment(Model):
     @model_validator(mode="after")
     def _check_approvers(self) -> Self:
         if self.approvers > 1 and self.approval != "signed":
-            raise ValueError("several approvers are told apart by their keys; write approval: signed")
+            raise ValueError("only keys distinguish several approvers; write approval: signed")
         return self
 
     @model_validator(mode="after")

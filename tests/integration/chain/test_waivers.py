@@ -97,9 +97,9 @@ def test_signed_waiver_admits_the_image_until_it_is_withdrawn(bases: None, appli
     admitted = cscm("curate", image, "--json")
     assert admitted.status == 0, admitted.stderr
     released = str(admitted.result["ref"]["repository"]) + "@" + admitted.result["ref"]["digest"]
-    explained = cscm("policy", "explain", released).stdout
-    assert "ok*   scan.critical" in explained and "waived by django, signed by ann" in explained
-    assert cscm("deploy", released, "--environment", "staging", "--json").status == 0
+    for gate in ((), ("--environment", "staging")):
+        explained = cscm("policy", "explain", released, *gate).stdout
+        assert "ok*   scan.critical" in explained and "waived by django, signed by ann" in explained
     assert cscm("inventory").status == 0
     (active,) = cscm("waivers", "--json").result
     assert (active["waiver"]["state"], [each["repository"] for each in active["images"]]) == (
