@@ -1,4 +1,4 @@
-"""A waiver on the laptop: people sign with cosign, and every gate honours what they may decide."""
+"""People on the laptop: they sign waivers and approvals with cosign, and every gate honours what they may decide."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.Mon
     cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
     cosign.run("generate-key-pair", "--output-key-prefix", key, timeout=60)
     end = datetime.now(UTC) + timedelta(days=30)
-    ann = {"keys": [key.with_suffix(".pub").read_text()], "waive": {"vulnerabilities": "critical", "days": 31}}
+    ann = {
+        "keys": [key.with_suffix(".pub").read_text()], "approve": ["production"],
+        "waive": {"vulnerabilities": "critical", "days": 31},
+    }  # fmt: skip
     document, waiver = ROOT / FILE, ROOT / DIRECTORY / "django.yaml"
     assert not document.exists() and not waiver.parent.exists()
     waiver.parent.mkdir()
@@ -83,7 +86,7 @@ def application(tmp_path: Path) -> Path:
     return made
 
 
-def test_signed_waiver_admits_the_image_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:
+def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:
     """Its file alone has no effect; its verdict names it and ends with it."""
     refused = cscm("chain", str(application), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
@@ -105,6 +108,12 @@ def test_signed_waiver_admits_the_image_until_it_is_withdrawn(bases: None, appli
     assert (active["waiver"]["state"], [each["repository"] for each in active["images"]]) == (
         "active", ["curated/waived"],
     )  # fmt: skip
+
+    decide = ("approve", released, "--environment", "production", "--reason", "tested", "--key", str(people.key))
+    assert cscm(*decide, "--by", "bob").code() == "declaration.invalid"
+    assert "image.approvers = 0 elements" in cscm("policy", "explain", released, "--environment", "production").stdout
+    assert cscm(*decide, "--by", "ann").status == 0
+    assert "image.approvers = 1 element," in cscm("policy", "explain", released, "--environment", "production").stdout
 
     signature_file(people.waiver).unlink()
     again = cscm("deploy", released, "--environment", "staging", "--json")
