@@ -371,10 +371,16 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
     variable, *names = path
     if variable != IMAGE:
         return True
-    found: Any = language.facts
+    found = type_at(language.facts, names)
+    return not is_typeddict(found) and get_origin(found) is not list
+
+
+def type_at(facts: type, names: Iterable[str]) -> Any:
+    """Return the type of the fact at a path from the image; None if there is no such fact."""
+    found: Any = facts
     for name in names:
         found = fields_of(found).get(name) if is_typeddict(found) else None
-    return not is_typeddict(found) and get_origin(found) is not list
+    return found
 
 
 def _reason(error: RuntimeError) -> str:

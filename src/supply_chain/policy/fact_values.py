@@ -13,7 +13,9 @@ from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Package, system_packages
-from supply_chain.model.tier import Gate
+from supply_chain.model.image import Source
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import Gate, development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
     CuratedFacts,
@@ -47,7 +49,7 @@ def _(facts: IntakeFacts) -> types.IntakeValues:
     ):
         values["name_conflict"] = conflict
     if facts.source_report is not None:
-        values["source_scan"] = _scan(facts.source_report, facts.provenance)
+        values["source_scan"] = _scan(facts.source_report, facts.manifest)
     return values
 
 
@@ -97,6 +99,29 @@ def _(facts: DeployFacts) -> types.DeployValues:
     return values
 
 
+def working_copy_values(
+    manifest: Service | Base,
+    source: Source,
+    uncurated: Sequence[str] | None,
+    checks: Sequence[CheckResult],
+    report: Report,
+) -> types.DeclaredValues | types.PlannedValues:
+    """Return the facts of the intake gate that a working copy determines, as `values_of` joins them after a build.
+
+    `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
+    """
+    checked: types.CheckedValues = {
+        "repository": development_repository(manifest.name),
+        "application": manifest.name,
+        "checks": _source_checks(checks),
+        "source_scan": _scan(report, manifest),
+    }
+    declared = _declared(manifest, source)
+    if uncurated is None:
+        return {**checked, "build": declared}
+    return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
+
+
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
     """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
@@ -126,7 +151,7 @@ def _curated(facts: CuratedFacts) -> types.CuratedValues:
     values = cast(types.CuratedValues, _image(facts))
     values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
     if facts.report is not None:
-        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.provenance))
+        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
         if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
             scan["unjudged"] = packages
         values["scan"] = scan
@@ -142,8 +167,17 @@ def _block(image: str, block: LifecycleDecision) -> types.BlockFacts:
 
 
 def _build(built: Provenance) -> types.BuildFacts:
-    manifest, source = built.manifest, built.source
     (level,) = build_level(built)
+    return {
+        **_declared(built.manifest, built.source),
+        "uncurated": list(built.uncurated),
+        "builder": built.run_details.builder.id,
+        "finished": built.run_details.metadata.finished_on,
+        "level": level,
+    }
+
+
+def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
     return {
         "name": manifest.name,
         "kind": manifest.kind,
@@ -154,10 +188,6 @@ def _build(built: Provenance) -> types.BuildFacts:
         "path": source.path,
         "revision": source.revision,
         "uncommitted": source.dirty,
-        "builder": built.run_details.builder.id,
-        "finished": built.run_details.metadata.finished_on,
-        "level": level,
-        "uncurated": list(built.uncurated),
         "required_checks": [each.value for each in required(manifest.kind)],
         "limits": {
             "scan_days": manifest.limits.scan_days,
@@ -167,12 +197,16 @@ def _build(built: Provenance) -> types.BuildFacts:
 
 
 def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
-    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
     reported = any(each.shows_tests for each in results)
-    return cast(types.ChecksFacts, {**newest, "tests_reported": reported})
+    return cast(types.ChecksFacts, {**_source_checks(results), "tests_reported": reported})
 
 
-def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:
+def _source_checks(results: Sequence[CheckResult]) -> types.SourceChecksFacts:
+    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
+    return cast(types.SourceChecksFacts, newest)
+
+
+def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
     return {
         "scanned": report.scanned,
         "scanner": report.scanner,
@@ -180,7 +214,7 @@ def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:
         "database": report.database.kind,
         "database_built": report.database.built,
         "findings": [_finding(each) for each in report.findings],
-        "severities": _severities(report, built),
+        "severities": _severities(report, manifest),
     }
 
 
@@ -204,19 +238,19 @@ def _finding(finding: Finding) -> types.FindingFacts:
     return values
 
 
-def _severities(report: Report, built: Provenance | None) -> list[types.SeverityFacts]:
+def _severities(report: Report, manifest: Service | Base | None) -> list[types.SeverityFacts]:
     found = {severity: [each for each in report.findings if each.severity is severity] for severity in Severity}
-    return [_severity(severity, of, built) for severity, of in found.items()]
+    return [_severity(severity, of, manifest) for severity, of in found.items()]
 
 
-def _severity(severity: Severity, found: Sequence[Finding], built: Provenance | None) -> types.SeverityFacts:
+def _severity(severity: Severity, found: Sequence[Finding], manifest: Service | Base | None) -> types.SeverityFacts:
     values: types.SeverityFacts = {
         "severity": severity.value,
         "found": len(found),
         "fixable": sum(each.fixable for each in found),
         "worst": "; ".join(truncate_lines(WORST, found)),
     }
-    accepted = getattr(built.manifest.limits, severity.value) if built else None
+    accepted = getattr(manifest.limits, severity.value) if manifest else None
     if accepted is not None:
         values["accepted"] = accepted
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,8 @@ from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import IntakeFacts
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult
-from supply_chain.policy.policies import F, GatePolicy, Rule
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, Unjudged
+from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
 
 NAME_TAKEN = "name.taken"
 """The rule that development applies before it builds."""
@@ -37,13 +37,34 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
     values = Values.of(policy.gate, image, now)
+    return tuple(_result(rule, str(each), values, now) for each in _selected(image, policy) for rule in each.rules)
+
+
+def judge_partly(
+    image: Mapping[str, Any], facts: type, policy: GatePolicy[Any], now: datetime
+) -> tuple[RuleResult | Unjudged, ...]:
+    """Return the result of every rule that reads only facts of this type, and what the other rules need.
+
+    `image` has all facts of the type `facts`. Raise as `judge`.
+    """
+    values = Values.of(policy.gate, image, now)
+    return tuple(
+        Unjudged(rule=rule.id, policy=str(each), needs=needs)
+        if (needs := rule.missing(facts))
+        else _result(rule, str(each), values, now)
+        for each in _selected(image, policy)
+        for rule in each.rules
+    )
+
+
+def _selected(image: Mapping[str, Any], policy: GatePolicy[Any]) -> Sequence[Policy]:
     selected = [each for each in policy.policies if each.selects(image)]
     if not selected:
         raise PolicyInvalid(
             f"No policy of the {policy.gate} gate selects {image['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    return tuple(_result(rule, str(each), values, now) for each in selected for rule in each.rules)
+    return selected
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:

@@ -46,6 +46,14 @@ class RuleResult(Model):
     reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold")
 
 
+class Unjudged(Model):
+    """A rule that reads facts which are not there yet."""
+
+    rule: str = Field(description="the id of the rule")
+    policy: str = Field(description="name and version of its policy")
+    needs: tuple[str, ...] = Field(min_length=1, description="the facts that it reads and that are missing")
+
+
 @dataclass(frozen=True)
 class Admitted(Generic[F]):
     """The verdict that an image passed this gate under this policy. Only `gate.evaluate` makes it.
