@@ -100,7 +100,7 @@ class Rule:
         return tuple(dict.fromkeys(path for path in (*self.reads, *texts) if path.startswith(f"{IMAGE}.")))
 
     def missing(self, facts: type) -> tuple[str, ...]:
-        """Return the facts of the image that the rule reads and that a type of facts does not have.
+        """Return the facts of the image that the rule reads and that a type of facts does not have, each once.
 
         That a group of facts is there may only mean that somebody signed it. So a rule that reads nothing else lacks
         these groups.
@@ -108,7 +108,8 @@ class Rule:
         types = {path: type_at(facts, path.split(".")[1:]) for path in self.facts}
         groups = tuple(path for path, kind in types.items() if is_typeddict(kind))
         lacking = tuple(path for path, kind in types.items() if kind is None)
-        return lacking or (groups if len(groups) == len(types) else ())
+        highest = tuple(path for path in lacking if path.rpartition(".")[0] not in lacking)
+        return highest or (groups if len(groups) == len(types) else ())
 
     def severity(self, now: datetime) -> Severity:
         """Return what the rule does now: one that is not effective yet only warns."""
