@@ -13,7 +13,6 @@ from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.adapters.tools.syft import SourceSyft
-from supply_chain.adapters.vulndb import read_database
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import PreflightPorts
@@ -34,7 +33,7 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     try:
         tools = {name: toolbox.find(name) for name in TOOLS}
-        read_database(home.database)
+        scanner = current_scanner(tools["grype"], home.database, now)
     except (DatabaseUnusable, ToolMissing) as error:
         raise type(error)(f"{error.message}\n{INSTALL}") from error
     reader = BuildKitReader(tools["dockerfile-reader"])
@@ -45,7 +44,7 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
         names=ImageNames(profile.registry, instead, profile.registries),
         plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, now),
         generator=SourceSyft(tools["syft"]),
-        scanner=current_scanner(tools["grype"], home.database, now),
+        scanner=scanner,
         policy=read_project_policies(home.project).intake,
         now=now,
     )
