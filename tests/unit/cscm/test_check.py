@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
@@ -17,7 +18,7 @@ from supply_chain.development.dockerfile import Reading
 from supply_chain.development.preflight import Preflight, PreflightPorts
 from supply_chain.development.test import Planned
 from supply_chain.errors import ToolMissing
-from supply_chain.evidence.checks import Check
+from supply_chain.evidence.checks import Check, CheckResult
 from tests.support.builders import NOON, check, report
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
@@ -34,7 +35,7 @@ class Reader:
 @pytest.fixture
 def application(make, tmp_path, monkeypatch):
     """A directory `apps/shop` below the working directory, and the failures of its check `secrets`."""
-    failed = []
+    failed: list[str] = []
     directory = tmp_path / "apps/shop"
     snapshot = make.snapshot(directory, files={"a.py": ""})
     (directory / "supply-chain.yaml").touch()
@@ -43,7 +44,7 @@ def application(make, tmp_path, monkeypatch):
         results = [check(Check.SOURCE), check(Check.DOCKERFILE), check(Check.SECRETS, failed=tuple(failed))]
         if not failed:
             results[-1] = check(Check.SECRETS)
-        return [Planned(each.check, {}, lambda of=each: of) for each in results]
+        return [Planned(each.check, {}, partial(CheckResult.model_copy, each)) for each in results]
 
     def take(path):
         assert path == directory

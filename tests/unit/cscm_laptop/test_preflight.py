@@ -87,7 +87,7 @@ def test_missing_database_is_an_error_that_says_how_to_make_it(home, installed):
 
 def test_install_gets_only_the_tools_of_a_check_and_the_database(home, monkeypatch):
     """The other tools need an engine, or root to install them."""
-    made = []
+    made: list[object] = []
 
     class Installer:
         def __init__(self, directory, pins):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -73,7 +74,7 @@ def run(make, tmp_path, directory):
             take=lambda _: contextlib.nullcontext(snapshot),
             reader=Reader(BASE),
             names=ImageNames("registry.test", {}, REGISTRIES),
-            plan=lambda _: [Planned(each, {}, lambda of=each: results[of]) for each in results],
+            plan=lambda _: [Planned(name, {}, partial(results.__getitem__, name)) for name in results],
             generator=MemoryGenerator(sboms),
             scanner=MemoryScanner(report(*findings)),
             policy=INTAKE,

@@ -83,6 +83,7 @@ def partly(rules, kind=PlannedValues, **changes):
     """Judge what a working copy has of the facts of the intake gate; return it by rule."""
     facts = intake_facts(**changes)
     built = facts.provenance
+    assert built is not None and facts.source_report is not None
     uncurated = None if kind is DeclaredValues else built.uncurated
     values = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report)
     return {each.rule: each for each in judge_partly(values, kind, rules, NOON)}
