@@ -134,6 +134,13 @@ def test_failures_of_checks_have_their_file_and_line(run):
     )
 
 
+def test_file_whose_name_ends_with_another_name_has_its_own_place(run):
+    """A sentence about one may contain the sentence about the other."""
+    found = run(check(Check.SECRETS, failed=("a.py:1: Key", "aa.py:1: Key")), files={"a.py": "", "aa.py": ""})
+
+    assert [each[1] for each in errors(found)] == ["a.py", "aa.py"]
+
+
 def test_files_of_a_context_below_are_relative_to_the_application(run, make, tmp_path):
     """Checks name a file as the context does; the declaration and the Dockerfile lie outside of it."""
     declared = manifest(build={"context": "./src/app/", "dockerfile": "docker/Dockerfile"})
@@ -221,6 +228,30 @@ def test_package_that_no_file_of_the_snapshot_declares_has_no_place(run):
     assert {(each.file, each.line) for each in found.findings} == {(None, None)}
 
 
+def test_package_in_several_files_is_at_the_first(run):
+    """Syft lists a package for each file that declares it."""
+    found = run(
+        files={"a.txt": "flask==1\n", "b.txt": "\nflask==1\n"},
+        findings=[finding("critical", package="flask", version="1")],
+        packages=[package("flask", "1", "/a.txt"), package("flask", "1", "/b.txt")],
+    )
+
+    assert errors(found) == [("dependencies.critical", "a.txt", 1)]
+
+
+def test_line_of_a_package_is_not_searched_in_a_large_file(run, monkeypatch):
+    """The file is named all the same."""
+    monkeypatch.setattr("supply_chain.development.preflight.LARGEST", 8)
+
+    found = run(
+        files={"a.txt": "flask==1\n"},
+        findings=[finding("critical", package="flask", version="1")],
+        packages=[package("flask", "1", "/a.txt")],
+    )
+
+    assert errors(found) == [("dependencies.critical", "a.txt", None)]
+
+
 def test_more_findings_than_a_check_lists_are_counted(run):
     """As in the result that a build signs."""
     many = [finding("low", package=f"p{n}", version="1") for n in range(MOST_SENTENCES + 5)]
@@ -236,7 +267,7 @@ def test_more_findings_than_a_check_lists_are_counted(run):
     [
         ({"directives": [{"name": "syntax", "value": "x", "line": 1}]}, (BASE,), "another frontend in line 1", 1),
         (
-            {"instructions": [{"name": "FROM", "line": 4, "lines": 1, "words": ["curated/base/python"]},
+            {"instructions": [{"name": "FROM", "line": 4, "lines": 1, "words": ["scratch", "AS", "library"]},
                               {"name": "FROM", "line": 7, "lines": 1, "words": ["python:3", "AS", "b"]}]},
             (BASE, UPSTREAM), f"takes in {UPSTREAM}", 7,
         ),
@@ -307,7 +338,7 @@ def test_preflight_and_plan_agree_about_images(run, make, declared):
     """The uncurated bases that a rule notes are those that a build records; what one refuses, the other does."""
     names = ImageNames("registry.test", {"curated/base/node": f"docker.io/library/node@{SUM}"}, REGISTRIES)
     application = manifest(build={"fetch": {"images": list(declared)}})
-    reader = Reader(BASE, UPSTREAM, "docker.io/curated/base/node:latest")
+    reader = Reader(BASE, UPSTREAM, "docker.io/curated/base/node:latest", "registry.test/curated/base/node:latest")
 
     found = run(declared=application, reader=reader, names=names)
 
