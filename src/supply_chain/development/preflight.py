@@ -6,28 +6,32 @@ What only a built image has is not judged, and the report names the rules that n
 
 from __future__ import annotations
 
-import json
 import os
-import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import Field
 
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.build import read_dockerfile
-from supply_chain.development.dockerfile import DockerfileReader, Instruction, Reading, normalize_reference
+from supply_chain.development.dockerfile import DockerfileReader, Reading
+from supply_chain.development.places import (
+    NOWHERE,
+    Place,
+    find_places,
+    place_in,
+    place_in_dockerfile,
+    place_of_mistake,
+)
 from supply_chain.development.plan import read_inputs
-from supply_chain.development.snapshot import Snapshot, normalize
-from supply_chain.development.test import MOST_SENTENCES, Dependencies, Planned, make_checks
+from supply_chain.development.snapshot import Snapshot
+from supply_chain.development.test import Dependencies, Planned, make_checks
 from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused, SourceInvalid, SupplyChainError
-from supply_chain.evidence.checks import CHECKS, Check, CheckResult
+from supply_chain.evidence.checks import CHECKS, CheckResult
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import FILE
 from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
@@ -36,21 +40,13 @@ from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.gate import judge_partly
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.policies import GatePolicy
-from supply_chain.vulnerability.findings import Database, Report
+from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Sbom, Sboms, Scanner, SourceSbomGenerator
 
 NAMESPACE = "check"
 """The prefix of the identifiers of cache mounts, of which there are none outside of a build."""
 NO_CONFIGURATION = b"{}"
 """The configuration of every image: none is read."""
-AT_LINE = re.compile(r"(?P<file>.+?):(?P<line>[1-9]\d*): ")
-"""How the checks `secrets` and `source` begin a sentence about a line."""
-AT_DOCKERFILE_LINE = re.compile(r"line (?P<line>[1-9]\d*): ")
-"""How the check `dockerfile` begins a sentence."""
-IN_LINE = re.compile(r" in line ([1-9]\d*)")
-"""How an error names a line of the Dockerfile."""
-LARGEST = 16 * 1024**2
-"""Maximum bytes of a file that is searched for the line of a dependency."""
 
 
 class Level(StrEnum):
@@ -164,7 +160,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     values = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
-    places = dict(_places(checks, report, generator.sbom, snapshot))
+    places = dict(find_places(checks, report, generator.sbom, snapshot))
     found = [*problems, *_reasons(results, places), *_notes(checks, places)]
     return Preflight(
         application=manifest.name,
@@ -211,7 +207,7 @@ def _reasons(results: Sequence[RuleResult | Unjudged], places: Mapping[str, Plac
         if isinstance(each, RuleResult):
             level = Level.ERROR if each.result is RuleOutcome.REFUSED else Level.WARNING
             for reason in each.reasons:
-                at = _place_in(reason.fact, places)
+                at = place_in(reason.fact, places)
                 yield _finding(level, reason.code, reason.fact, reason.remedy, at)
 
 
@@ -222,127 +218,25 @@ def _notes(checks: Sequence[CheckResult], places: Mapping[str, Place]) -> Iterat
             yield _finding(Level.NOTE, each.check.value, sentence, CHECKS[each.check].remedy, at)
 
 
-# --- files and lines ----------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """A file, relative to the application's directory, and a line of it; None: not known."""
-
-    file: str | None
-    line: int | None
-
-
-NOWHERE = Place(None, None)
-
-
 def _finding(level: Level, code: str, fact: str, remedy: str, at: Place) -> PreflightFinding:
     return PreflightFinding(level=level, code=code, fact=fact, remedy=remedy, file=at.file, line=at.line)
 
 
 def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[PreflightFinding]:
-    """Yield a finding for each mistake in the declaration or the source that an error names."""
-    *facts, remedy = error.message.splitlines()
-    start = f"{directory}/"
+    """Yield a finding for each mistake in the declaration or the source that an error names, at least one."""
+    lines = error.message.splitlines()
+    facts, remedy = (lines[:-1], lines[-1]) if len(lines) > 1 else (lines, "")
     for fact in facts:
-        text = fact.removeprefix(start)
-        found = re.match(rf"{re.escape(FILE)}:([1-9]\d*):\d+: ", text)
-        if found:
-            at = Place(FILE, int(found[1]))
-        elif isinstance(error, DeclarationInvalid):
-            at = Place(FILE, None)
-        else:
-            name = text.partition(" ")[0]
-            at = Place(name if os.path.lexists(directory / name) else None, None)
+        text = fact.removeprefix(f"{directory}/")
+        at = place_of_mistake(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
         yield _finding(Level.ERROR, error.code, text, remedy, at)
 
 
 def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> PreflightFinding:
     """Return a finding for an error about the Dockerfile."""
     fact, _, remedy = error.message.partition("\n")
-    named = IN_LINE.search(fact)
-    line = int(named[1]) if named else _find_instruction(fact, reading)
-    at = Place(normalize(snapshot.manifest.build.dockerfile), line)
+    at = place_in_dockerfile(fact, snapshot, reading)
     return _finding(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)
-
-
-def _find_instruction(fact: str, reading: Reading | None) -> int | None:
-    """Return the line of the first instruction of which the fact repeats an image, a URL or a flag."""
-    instructions = reading.instructions if reading else ()
-    return next((each.line for each in instructions if any(text in fact for text in _telling(each))), None)
-
-
-def _telling(instruction: Instruction) -> Iterator[str]:
-    """Yield the parts of an instruction by which an error names it."""
-    match instruction.name:
-        case "FROM":
-            yield from map(normalize_reference, instruction.words[:1])
-        case "ADD":
-            yield from (word for word in instruction.words if "://" in word)
-        case "COPY":
-            yield from (normalize_reference(f.partition("=")[2]) for f in instruction.flags if f.startswith("--from="))
-        case "RUN":
-            yield from instruction.flags
-
-
-def _place_in(fact: str, places: Mapping[str, Place]) -> Place:
-    """Return the place of the first sentence of a check that a fact repeats."""
-    return places.get(fact) or next((at for sentence, at in places.items() if sentence in fact), NOWHERE)
-
-
-def _places(
-    checks: Sequence[CheckResult], report: Report, sbom: Sbom | None, snapshot: Snapshot
-) -> Iterator[tuple[str, Place]]:
-    """Yield each sentence of a check whose place is known, with the place."""
-    for each in checks:
-        for sentence in (*each.failed, *each.warned):
-            at = _place_of(each.check, sentence, snapshot)
-            if at.file is not None:
-                yield sentence, at
-    files = _files_of_packages(sbom)
-    for finding in report.findings[:MOST_SENTENCES]:
-        file = _file_in(snapshot, files.get((finding.package, finding.version), ""))
-        if file is not None:
-            yield str(finding), Place(file, _find_package(finding.package, finding.version, file, snapshot))
-
-
-def _place_of(check: Check, sentence: str, snapshot: Snapshot) -> Place:
-    if check is Check.DOCKERFILE:
-        found = AT_DOCKERFILE_LINE.match(sentence)
-        return Place(normalize(snapshot.manifest.build.dockerfile), int(found["line"]) if found else None)
-    if found := AT_LINE.match(sentence):
-        file = _file_in(snapshot, found["file"])
-        return Place(file, int(found["line"]) if file else None)
-    return Place(_file_in(snapshot, sentence.partition(": ")[0]), None)
-
-
-def _file_in(snapshot: Snapshot, name: str) -> str | None:
-    """Return the path of a file by its name in the build context; None if the snapshot has no such file."""
-    path = posixpath.normpath(posixpath.join(normalize(snapshot.manifest.build.context), name.lstrip("/")))
-    return path if path in snapshot.entries else None
-
-
-def _files_of_packages(sbom: Sbom | None) -> dict[tuple[str, str], str]:
-    """Return name and version of each package → the first file that declares it."""
-    artifacts = json.loads(sbom.content)["artifacts"] if sbom else ()
-    return {
-        (each["name"], each["version"]): each["locations"][0]["path"]
-        for each in reversed(artifacts)
-        if each.get("version") and each.get("locations")
-    }
-
-
-def _find_package(name: str, version: str, file: str, snapshot: Snapshot) -> int | None:
-    """Return the line in which a file names a package, with the version in the same line or in the next one."""
-    path = snapshot.context / posixpath.relpath(file, normalize(snapshot.manifest.build.context) or ".")
-    if path.stat().st_size > LARGEST:
-        return None
-    text = path.read_text(encoding="utf-8", errors="replace")
-    found = re.search(
-        rf"(?<![\w.-]){re.escape(name)}(?![\w.-])[^\n]*(?:\n[^\n]*)?(?<![\w.]){re.escape(version)}(?![\w.])",
-        text,
-        re.IGNORECASE,
-    )
-    return text.count("\n", 0, found.start()) + 1 if found else None
 
 
 @dataclass

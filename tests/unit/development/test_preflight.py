@@ -193,6 +193,7 @@ LOCK = '[[package]]\nname = "flask-login"\nversion = "1.0"\n\n[[package]]\nname 
         ("poetry.lock", LOCK, 6),
         ("requirements.txt", "flask==1.0.1\nflask>=0.9\n", None),
         ("requirements.txt", "x\n" * 20 + "flask==1.0  # pinned\n", 21),
+        ("requirements.txt", "1.0 flask\n\n1.0\n", None),
     ],
 )
 def test_vulnerability_is_at_the_line_that_declares_its_package(run, file, text, line):
@@ -239,9 +240,23 @@ def test_package_in_several_files_is_at_the_first(run):
     assert errors(found) == [("dependencies.critical", "a.txt", 1)]
 
 
+def test_dangling_link_that_declares_a_package_has_no_line(run, make, tmp_path):
+    """The snapshot has links as they are."""
+    snapshot = make.snapshot(tmp_path)
+    (snapshot.context / "a.txt").symlink_to("nowhere")
+
+    found = run(
+        taken={"entries": {**snapshot.entries, "a.txt": snapshot.entries[FILE]}},
+        findings=[finding("critical", package="flask", version="1")],
+        packages=[package("flask", "1", "/a.txt")],
+    )
+
+    assert errors(found) == [("dependencies.critical", "a.txt", None)]
+
+
 def test_line_of_a_package_is_not_searched_in_a_large_file(run, monkeypatch):
     """The file is named all the same."""
-    monkeypatch.setattr("supply_chain.development.preflight.LARGEST", 8)
+    monkeypatch.setattr("supply_chain.development.places.LARGEST", 8)
 
     found = run(
         files={"a.txt": "flask==1\n"},
@@ -382,6 +397,15 @@ def test_source_that_cannot_be_copied_is_an_error(run, directory, error, file):
     (directory / "link").symlink_to("nowhere")
 
     assert errors(run(take=raising(error))) == [(error.code, file, None)]
+
+
+def test_error_of_one_line_is_an_error_too(run):
+    """Without a finding, the application would pass."""
+    found = run(take=raising(SourceInvalid("the repository is damaged")))
+
+    assert found.refused and [(each.fact, each.remedy) for each in found.findings] == [
+        ("the repository is damaged", "")
+    ]
 
 
 @pytest.mark.parametrize("error", [DiskFull("x\ny"), ToolFailed("x\ny")])
