@@ -18,11 +18,10 @@ from supply_chain.adapters.docker.buildx import Buildx
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
-from supply_chain.adapters.process.command import Tool, cancellation
-from supply_chain.adapters.tools.bandit import list_source_tools, scan_source
-from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.process.command import cancellation
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch, find_secrets, list_secret_tools
+from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
+from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.concurrency import run_both
 from supply_chain.development.build import BuildPorts, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
@@ -105,15 +104,6 @@ class DevelopmentPorts(TierPorts):
         engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
         context, run = snapshot.context, built.invocation
         image = local_name(built.application, run)
-        by_tool: list[tuple[Check, str, Callable[[Tool], CheckResult]]] = [
-            (
-                Check.SECRETS,
-                "detect-secrets",
-                lambda t: apply_reviews(find_secrets(t, context, now, snapshot.outside_context), manifest.reviewed),
-            ),
-            (Check.SOURCE, "bandit", lambda t: apply_reviews(scan_source(t, context, now), manifest.reviewed)),
-            (Check.DOCKERFILE, "hadolint", lambda t: lint_dockerfile(t, snapshot.dockerfile, now)),
-        ]
         search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
         in_engine: list[tuple[Check, Callable[[], CheckResult]]]
         if isinstance(manifest, Service):
@@ -135,7 +125,7 @@ class DevelopmentPorts(TierPorts):
         )  # fmt: skip
         return [
             *(Planned(check, tools[check], make) for check, make in in_engine),
-            *(_with_tool(check, workbench.tool(name), make) for check, name, make in by_tool),
+            *plan_source_checks(workbench.tool, snapshot, now),
         ]
 
     def dependencies(self, snapshot: Snapshot) -> Dependencies:
@@ -171,8 +161,3 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
     both, content = list_probe_tools(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
     return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
-
-
-def _with_tool(check: Check, tool: Tool, make: Callable[[Tool], CheckResult]) -> Planned:
-    of = {Check.SECRETS: list_secret_tools, Check.SOURCE: list_source_tools}.get(check)
-    return Planned(check, of(tool) if of else {tool.name: tool.version}, lambda: make(tool))

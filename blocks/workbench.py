@@ -22,8 +22,9 @@ from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, pin_database, read_database
+from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
+from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
@@ -126,14 +127,7 @@ class Workbench(Setting):
 
     def scanner(self) -> Scanner:
         """Return the scanner, with this workbench's database and no other."""
-        directory = Path(self.database)
-        return Grype(
-            tool=self.tool("grype"),
-            environment=grype_environment(directory),
-            database=lambda: read_database(directory).facts,
-            knows=lambda distribution: has_distribution(directory, distribution),
-            now=now,
-        )
+        return current_scanner(self.tool("grype"), Path(self.database), now)
 
     @contextmanager
     def pinned_scanner(self) -> Iterator[Scanner]:

@@ -31,6 +31,7 @@ from orchestration.registration.views import Views
 from scripts.reference_models import Links, fields, flat_list, lines, link, linked, written
 from scripts.reference_source import Given, Source, documented
 from supply_chain import errors
+from supply_chain.development.preflight import Preflight
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
 from supply_chain.evidence.approval import Approval
@@ -260,6 +261,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "build": [Candidate],
     "curate": [CuratedImage, Refused],
     "deploy": [Deployment, Refused],
+    "check": [Preflight],
     "approve": [Approval],
     "monitor": [Observation],
     "images": [FleetImage],

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cscm import events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register
+from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
 from cscm.signing import key_option, password_of
@@ -77,6 +77,7 @@ for command in (
     *register.COMMANDS,
     *policy.COMMANDS,
     *people.COMMANDS,
+    *check.COMMANDS,
 ):
     main.add_command(command)
 main.add_command(hook.hook)

@@ -87,12 +87,15 @@ def json_of(rows: Sequence[BaseModel]) -> str:
     return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)
 
 
-def progress_line() -> Callable[[str], None]:
-    """Return a function that prints a line with the seconds since this call, from any thread, one line at a time."""
+def progress_line(*, err: bool = False) -> Callable[[str], None]:
+    """Return a function that prints a line with the seconds since this call, from any thread, one line at a time.
+
+    It prints to standard error if `err` is true, so that standard output has only the result.
+    """
     started, lock = time.monotonic(), threading.Lock()
 
     def say(line: str) -> None:
         with lock:
-            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}")
+            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}", err=err)
 
     return say

@@ -27,11 +27,6 @@ def endpoint_url(profile: Profile) -> str:
     return f"http://{HOST}:{profile.ports.emulator}"
 
 
-def registry(profile: Profile) -> str:
-    """Return the registry's host and port, as they appear in the name of an image."""
-    return f"{HOST}:{profile.ports.emulator}"
-
-
 def root_key(home: Home) -> Path:
     """Return the path of the root key of the emulated account; the emulator makes it at its first start."""
     return _state(home) / "root-key.json"

@@ -43,6 +43,11 @@ class Home:
         return self.directory / "state"
 
     @property
+    def people_owner(self) -> Path:
+        """Public key of the owner of the people document; `cscm up` makes it."""
+        return self.state / "people" / "owner.pub"
+
+    @property
     def database(self) -> Path:
         """Directory of the vulnerability database."""
         return self.directory / "database"

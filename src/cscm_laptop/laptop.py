@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
@@ -154,6 +154,17 @@ def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, 
     return engine, _database(toolbox, profile, home, progress), ensure_people_owner(toolbox.find("cosign"), home)
 
 
+def install(profile: Profile, home: Home, tools: Sequence[str], progress: Progress) -> None:
+    """Install some of the pinned tools, grype among them, and make the vulnerability database; start nothing."""
+    home.create()
+    with home.locked():
+        pins = Pins.load(home.project / PINS)
+        needed = pins.model_copy(update={"tools": {name: pins.tools[name] for name in tools}})
+        toolbox = Installer(home.tools, needed)
+        toolbox.ensure(progress)
+        _database(toolbox, profile, home, progress)
+
+
 def _separate_builds(home: Home, engine: Engine, progress: Progress) -> None:
     """Set the firewall rules of the build network if this user may; report it if some could not be set."""
     if os.geteuid() == 0 and engine.url.startswith("unix://") and firewall.set_rules(home.owner):
@@ -197,7 +208,7 @@ def ensure_people_owner(cosign: Tool, home: Home) -> str:
 
     The private key is `owner.key`, without a password: whoever can read the home has every other key too.
     """
-    public = home.state / "people" / "owner.pub"
+    public = home.people_owner
     if not public.exists():
         made = home.state / "people.new"
         shutil.rmtree(made, ignore_errors=True)
@@ -215,7 +226,7 @@ def _state(
         endpoint_url=emulator_service.endpoint_url(profile),
         region=profile.region,
         account=accounts.account,
-        registry=emulator_service.registry(profile),
+        registry=profile.registry,
         identities=accounts.identities,
         bridge=accounts.bridge,
         storage_key=accounts.storage_key,

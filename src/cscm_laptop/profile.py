@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
@@ -84,6 +85,11 @@ class Profile(Model):
         if value.get("proxy"):
             raise ValueError("the proxy holds every address: it is always our own, curated/base/proxy")
         return value
+
+    @property
+    def registry(self) -> str:
+        """The registry's host and port, as they appear in the name of an image."""
+        return f"{HOST}:{self.ports.emulator}"
 
     def certificates(self) -> Path | None:
         """Return the CA bundle to use, or None.

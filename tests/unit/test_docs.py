@@ -9,14 +9,15 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 from mkdocs.exceptions import PluginError
 from prefect.blocks.core import Block
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from blocks import register
 from cscm import events
@@ -254,6 +255,46 @@ def test_glossary_has_each_term_once_in_one_sentence() -> None:
     assert [entry[2] for entry in entries if entry and ". " in entry[3]] == []
 
 
+class Strict(BaseModel):
+    """A part of a document of another program, with the keys that its examples use."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Hook(Strict):
+    id: str
+
+
+class HookRepository(Strict):
+    repo: str
+    rev: str
+    hooks: list[Hook]
+
+
+class HookConfiguration(Strict):
+    repos: list[HookRepository]
+
+
+class WorkflowStep(Strict):
+    uses: str | None = Field(default=None, pattern=r"^[\w-]+/[\w/-]+@v\d+$")
+    run: str | None = None
+    with_: dict[str, str] = Field(default={}, alias="with")
+    if_: str | None = Field(default=None, alias="if")
+    directory: str | None = Field(default=None, alias="working-directory")
+
+
+class Job(Strict):
+    machine: str = Field(alias="runs-on")
+    permissions: dict[str, Literal["read", "write"]]
+    steps: list[WorkflowStep]
+
+
+class Workflow(Strict):
+    name: str
+    on: list[Literal["push", "pull_request"]]
+    jobs: dict[str, Job]
+
+
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
     "# a supply-chain.yaml": MANIFEST,
     "# a part of supply-chain.yaml": MANIFEST,
@@ -263,6 +304,8 @@ WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
     "# deployments/policies/ours.yaml": PolicyDocument,
     "# deployments/people.yaml": PeopleDocument,
     "# deployments/waivers/django.yaml": WaiverDocument,
+    "# .pre-commit-config.yaml": HookConfiguration,
+    "# .github/workflows/check.yaml": Workflow,
 }
 SERVICE = "kind: service\nname: shop\nowner: sales\ntest: {command: [x]}\nprobe: {port: 8080}\n"
 
@@ -278,6 +321,46 @@ def test_yaml_block_is_valid_document_of_its_kind(content: str) -> None:
     assert document
     if isinstance(document, PolicyDocument):
         assert check_policy(document, ENVIRONMENTS), "its expressions fit the facts, and its own tests have passed"
+
+
+def page_block(kind: str) -> Any:
+    """Return the block of the page about `cscm check` with this first line, as an object."""
+    found = FENCE.findall((DOCS / "how-to/check.md").read_text(encoding="utf-8"))
+    (content,) = (text for _, text in found if text.startswith(f"# {kind}\n"))
+    return yaml.safe_load(content)
+
+
+def other_options(words: list[str]) -> set[str]:
+    """Return the options among these words that `cscm check` does not have."""
+    options = {option for each in main.commands["check"].params for option in each.opts}
+    return {word for word in words if word.startswith("-")} - options
+
+
+def test_hook_runs_a_command_that_exists() -> None:
+    """Other repositories name the hook by its id; pre-commit itself does not check what it runs."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, command = shlex.split(hook["entry"])
+    words: list[str] = hook["args"]
+
+    assert (program, command, hook["pass_filenames"], hook["language"]) == ("cscm", "check", False, "system")
+    assert other_options(words) == set() and words == ["."]
+    (repository,) = page_block(".pre-commit-config.yaml")["repos"]
+    assert repository["hooks"] == [{"id": hook["id"]}]
+
+
+def test_workflow_uploads_what_the_check_writes() -> None:
+    """Also if it refuses, and with the paths of the application's repository."""
+    steps = page_block(".github/workflows/check.yaml")["jobs"]["check"]["steps"]
+    (checked,) = (step for step in steps if "cscm check" in step.get("run", ""))
+    words = shlex.split(checked["run"].partition("cscm check")[2])
+    written = words[words.index("--output") + 1]
+    upload = steps[-1]
+
+    assert other_options(words) == set() and words[words.index("--format") + 1] == "sarif"
+    assert upload["uses"].startswith("github/codeql-action/upload-sarif@") and upload["if"] == "always()"
+    assert f"../{upload['with']['sarif_file']}" == written
+    assert upload["with"]["checkout_path"] == checked["working-directory"] == steps[0]["with"]["path"]
+    assert checked["run"].startswith(f"../{steps[1]['with']['path']}/.cscm/venv/bin/cscm ")
 
 
 def called() -> list[Any]:

@@ -35,6 +35,41 @@ class Catalogue(Protocol):
 
 
 @dataclass(frozen=True)
+class ImageNames:
+    """Decides by its name what an image in a Dockerfile is, without asking any registry; see `CuratedBases`."""
+
+    host: str
+    instead: Mapping[str, str]
+    registries: Collection[str]
+
+    def find(self, reference: str, declared: Collection[str] = ()) -> tuple[str, str | None]:
+        """Return an image's name for people, and its address; without an address it is a curated base.
+
+        Raises `DockerfileRefused` for an image that no build may take in.
+        """
+        name = _shorten(reference, self.host)
+        if name in self.instead:
+            return name, self.instead[name]
+        if is_base_repository(name):
+            return name, None
+        if reference.startswith(f"{self.host}/") or name.startswith(OWN):
+            raise DockerfileRefused(
+                f"The Dockerfile takes in {reference}, an image of this chain that is not a base.\n"
+                "Build on a base (`curated/base/…`), or copy what you need of it into the source."
+            )
+        registry = reference.partition("/")[0]
+        if registry not in self.registries:
+            raise DockerfileRefused(
+                f"The Dockerfile takes in {reference}: builds take no images from the registry {registry}.\n"
+                "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
+            )
+        address = declared_image(reference, declared)
+        if address is None:
+            raise _undeclared_error(reference)
+        return reference, address
+
+
+@dataclass(frozen=True)
 class CuratedBases:
     """Resolves the images that a Dockerfile names.
 
@@ -53,26 +88,8 @@ class CuratedBases:
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.plan.Bases`."""
-        name = _shorten(reference, self.host)
-        if name in self.instead:
-            return self._resolve_pinned(name, self.instead[name])
-        if is_base_repository(name):
-            return self.curated(name)
-        if reference.startswith(f"{self.host}/") or name.startswith(OWN):
-            raise DockerfileRefused(
-                f"The Dockerfile takes in {reference}, an image of this chain that is not a base.\n"
-                "Build on a base (`curated/base/…`), or copy what you need of it into the source."
-            )
-        registry = reference.partition("/")[0]
-        if registry not in self.registries:
-            raise DockerfileRefused(
-                f"The Dockerfile takes in {reference}: builds take no images from the registry {registry}.\n"
-                "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
-            )
-        address = declared_image(reference, declared)
-        if address is None:
-            raise _undeclared_error(reference)
-        return self._resolve_pinned(reference, address)
+        name, address = ImageNames(self.host, self.instead, self.registries).find(reference, declared)
+        return self.curated(name) if address is None else self._resolve_pinned(name, address)
 
     def config(self, address: str, platform: str) -> bytes:
         """See `development.plan.Bases`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.development.dockerfile import (
@@ -20,6 +20,8 @@ from supply_chain.development.record import Expected
 from supply_chain.errors import DockerfileRefused
 from supply_chain.model.image import Digest, Material, Source
 from supply_chain.model.manifest import Base, Service
+
+T = TypeVar("T")
 
 ROUNDS = 4
 """How often the Dockerfile is read at most: resolved images can have triggers (ONBUILD) that name more images."""
@@ -98,30 +100,66 @@ def plan_build(
     `namespace` is the prefix of the identifiers of cache mounts, the same as in the build. Raises `DockerfileRefused`,
     `BuildFailed`, `BaseMissing` or `DeclarationInvalid`, before anything is built.
     """
+    declared, platform = manifest.build.fetch.images, manifest.build.platform
+    inputs = read_inputs(
+        content,
+        manifest,
+        source,
+        namespace,
+        reader,
+        lambda name: bases.resolve(name, declared),
+        lambda found: bases.config(found[0], platform),
+    )
+    unpacks = any(each.name == "ADD" for each in inputs.reading.instructions) or any(
+        b"onbuild" in config.lower() for config in inputs.configs.values()
+    )
+    return Plan(inputs.reading, inputs.images, inputs.urls, namespace, unpacks)
+
+
+@dataclass(frozen=True)
+class Inputs(Generic[T]):
+    """What a Dockerfile takes in."""
+
+    reading: Reading
+    images: Mapping[str, T]
+    """Image name as BuildKit reads it → the image, resolved."""
+    configs: Mapping[str, bytes]
+    """Image name as BuildKit reads it → its configuration."""
+    urls: Mapping[str, Digest]
+
+
+def read_inputs(
+    content: bytes,
+    manifest: Service | Base,
+    source: Source,
+    namespace: str,
+    reader: DockerfileReader,
+    resolve: Callable[[str], T],
+    config: Callable[[T], bytes],
+) -> Inputs[T]:
+    """Read a Dockerfile until every image that it names is resolved; raise as `plan_build`.
+
+    `resolve` resolves the name of an image as BuildKit reads it; `config` returns the configuration of the image.
+    """
     targets = ("", manifest.test.stage) if isinstance(manifest, Service) else ("",)
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
-    declared, platform = manifest.build.fetch.images, manifest.build.platform
-    images: dict[str, tuple[str, Material]] = {}
+    images: dict[str, T] = {}
     configs: dict[str, bytes] = {}
     for _ in range(ROUNDS):
-        reading = reader.read(content, targets, platform, arguments, namespace, configs)
+        reading = reader.read(content, targets, manifest.build.platform, arguments, namespace, configs)
         check_frontend(reading)
         for name in targets:
             check_target(name, reading.targets[name], namespace)
         new = [name for name in image_references(reading.targets.values()) if name not in images]
         if not new:
             break
-        found = map_concurrently(lambda name: bases.resolve(name, declared), new)
+        found = map_concurrently(resolve, new)
         images.update(zip(new, found, strict=True))
-        addresses = [address for address, _ in found]
-        configs.update(zip(new, map_concurrently(lambda at: bases.config(at, platform), addresses), strict=True))
+        configs.update(zip(new, map_concurrently(config, found), strict=True))
     else:
         raise DockerfileRefused(
             f"The images that the Dockerfile names have triggers that name more, {ROUNDS} times over.\n"
             "Build on an image without ONBUILD."
         )
     sources = [source for target in reading.targets.values() for source in target.sources]
-    unpacks = any(each.name == "ADD" for each in reading.instructions) or any(
-        b"onbuild" in config.lower() for config in configs.values()
-    )
-    return Plan(reading, images, check_urls(sources, manifest.build.fetch.urls), namespace, unpacks)
+    return Inputs(reading, images, configs, check_urls(sources, manifest.build.fetch.urls))

@@ -17,7 +17,7 @@ from supply_chain.model.image import BuiltImage, Interval, Provable
 from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
-from supply_chain.vulnerability.scanner import SbomGenerator, Scanner
+from supply_chain.vulnerability.scanner import Scanner, SourceSbomGenerator
 
 MOST_SENTENCES = 100
 """Largest number of failures, and of warnings, in the result of one check; a source may have any number."""
@@ -49,7 +49,7 @@ class Dependencies:
 
     source: Path
     """A directory with exactly the files that the build uses."""
-    generator: SbomGenerator
+    generator: SourceSbomGenerator
     scanner: Scanner
     days: int
 
@@ -70,19 +70,29 @@ def test(
     before = _find_current_report(dependencies, evidence, now())
     if before:
         passed[Check.DEPENDENCIES] = before[1]
-    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
-    if before is None:
-        makers.append(lambda: scan_dependencies(dependencies, now))
-    makers += [plan.make for plan in planned if plan.check not in passed]
-    made, reports = _split_reports(map_concurrently(lambda make: make(), makers))
+    made, reports = make_checks(
+        [plan for plan in planned if plan.check not in passed], None if before else dependencies, now
+    )
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
-        checks=tuple(sorted([*map(_bounded, made), *(each.value for each in passed.values())], key=lambda c: c.check)),
+        checks=tuple(sorted([*made, *(each.value for each in passed.values())], key=lambda c: c.check)),
         dependencies=report,
         known=tuple(passed),
         proven=None if made else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
     )
+
+
+def make_checks(
+    planned: Sequence[Planned], dependencies: Dependencies | None, now: Callable[[], datetime]
+) -> tuple[list[CheckResult], list[Report]]:
+    """Make checks in parallel, that of `dependencies` first; return their results and its report, if it is made."""
+    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
+    if dependencies is not None:
+        makers.append(lambda: scan_dependencies(dependencies, now))
+    makers += [plan.make for plan in planned]
+    made, reports = _split_reports(map_concurrently(lambda make: make(), makers))
+    return list(map(_bounded, made)), reports
 
 
 def _split_reports(

@@ -78,15 +78,17 @@ class Values:
     """The values of the variables of one image, for many expressions."""
 
     language: Language
+    image: Mapping[str, Any]
+    """The variable `image`."""
     plain: Mapping[str, Any]
-    """The variable `image` with values that the engine knows."""
+    """The same with values that the engine knows."""
     now: datetime
     element: tuple[str, Any] | None = None
 
     @classmethod
     def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime) -> Self:
         """Return the values for the facts of a gate."""
-        return cls(language(gate), to_value(image, FACTS[gate]), now)
+        return cls(language(gate), image, to_value(image, FACTS[gate]), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -99,7 +101,7 @@ class Values:
 
     def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:
         """Return the values for one element of a list, with those facts of the image that are read besides."""
-        return Values(self.language, _pruned(self.plain, reads), self.now, (name, element))
+        return Values(self.language, self.image, _pruned(self.plain, reads), self.now, (name, element))
 
 
 def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]:
@@ -371,10 +373,16 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
     variable, *names = path
     if variable != IMAGE:
         return True
-    found: Any = language.facts
+    found = type_at(language.facts, names)
+    return not is_typeddict(found) and get_origin(found) is not list
+
+
+def type_at(facts: type, names: Iterable[str]) -> Any:
+    """Return the type of the fact at a path from the image; None if there is no such fact."""
+    found: Any = facts
     for name in names:
         found = fields_of(found).get(name) if is_typeddict(found) else None
-    return not is_typeddict(found) and get_origin(found) is not list
+    return found
 
 
 def _reason(error: RuntimeError) -> str:

@@ -34,8 +34,8 @@ class LimitsFacts(TypedDict):
     """Whether the vulnerability database need not know the distribution."""
 
 
-class BuildFacts(TypedDict):
-    """The newest build that development signed."""
+class DeclaredFacts(TypedDict):
+    """What the declaration and the source determine of a build."""
 
     name: str
     """The declared name of the application."""
@@ -54,16 +54,26 @@ class BuildFacts(TypedDict):
     """The commit."""
     uncommitted: bool
     """Whether the source differed from the commit."""
+    required_checks: list[str]
+    """The checks that this kind of application requires."""
+    limits: LimitsFacts
+
+
+class PlannedFacts(DeclaredFacts):
+    """What the Dockerfile determines besides."""
+
+    uncurated: list[str]
+    """Bases that are not curated."""
+
+
+class BuildFacts(PlannedFacts):
+    """The newest build that development signed."""
+
     builder: str
     """The identity of the builder."""
     finished: datetime
     level: str
     """The level of SLSA's Build track."""
-    uncurated: list[str]
-    """Bases that are not curated."""
-    required_checks: list[str]
-    """The checks that this kind of application requires."""
-    limits: LimitsFacts
 
 
 class CheckFacts(TypedDict):
@@ -75,14 +85,19 @@ class CheckFacts(TypedDict):
     """Whether the check examined anything."""
 
 
-class ChecksFacts(TypedDict):
-    """The checks whose results development signed."""
+class SourceChecksFacts(TypedDict):
+    """The checks that need no image."""
 
-    tests: NotRequired[CheckFacts]
     dockerfile: NotRequired[CheckFacts]
     source: NotRequired[CheckFacts]
     secrets: NotRequired[CheckFacts]
     dependencies: NotRequired[CheckFacts]
+
+
+class ChecksFacts(SourceChecksFacts):
+    """The checks whose results development signed."""
+
+    tests: NotRequired[CheckFacts]
     probe: NotRequired[CheckFacts]
     content: NotRequired[CheckFacts]
     command: NotRequired[CheckFacts]
@@ -325,6 +340,27 @@ class DeployValues(CuratedValues):
     approvers: list[str]
     """The people who approved it for the environment with keys of their own, and may do that."""
     soak: NotRequired[SoakFacts]
+
+
+class CheckedValues(TypedDict):
+    """The facts of the intake gate that the checks of a working copy determine."""
+
+    repository: str
+    application: str
+    checks: SourceChecksFacts
+    source_scan: ScanFacts
+
+
+class DeclaredValues(CheckedValues):
+    """The same, with what the declaration determines."""
+
+    build: DeclaredFacts
+
+
+class PlannedValues(CheckedValues):
+    """The same, with what a Dockerfile determines that can be built."""
+
+    build: PlannedFacts
 
 
 FACTS: dict[Gate, type] = {Gate.INTAKE: IntakeValues, Gate.RELEASE: ReleaseValues, Gate.DEPLOY: DeployValues}

@@ -14,7 +14,9 @@ from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.summary import Summary
-from supply_chain.model.tier import Gate
+from supply_chain.model.image import Source
+from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import Gate, development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
     CuratedFacts,
@@ -53,7 +55,7 @@ def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     ):
         values["name_conflict"] = conflict
     if facts.source_report is not None:
-        values["source_scan"] = _scan(facts.source_report, facts.provenance)
+        values["source_scan"] = _scan(facts.source_report, facts.manifest)
     return values
 
 
@@ -120,6 +122,29 @@ def apply_waivers(image: Mapping[str, Any], waivers: Sequence[Waiver]) -> tuple[
     return joined, tuple(used.values())
 
 
+def working_copy_values(
+    manifest: Service | Base,
+    source: Source,
+    uncurated: Sequence[str] | None,
+    checks: Sequence[CheckResult],
+    report: Report,
+) -> types.DeclaredValues | types.PlannedValues:
+    """Return the facts of the intake gate that a working copy determines, as `values_of` joins them after a build.
+
+    `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
+    """
+    checked: types.CheckedValues = {
+        "repository": development_repository(manifest.name),
+        "application": manifest.name,
+        "checks": _source_checks(checks),
+        "source_scan": _scan(report, manifest),
+    }
+    declared = _declared(manifest, source)
+    if uncurated is None:
+        return {**checked, "build": declared}
+    return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
+
+
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
     """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
@@ -149,7 +174,7 @@ def _curated(facts: CuratedFacts) -> types.CuratedValues:
     values = cast(types.CuratedValues, _image(facts))
     values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
     if facts.report is not None:
-        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.provenance))
+        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
         if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
             scan["unjudged"] = packages
         values["scan"] = scan
@@ -165,8 +190,17 @@ def _block(image: str, block: LifecycleDecision) -> types.BlockFacts:
 
 
 def _build(built: Provenance) -> types.BuildFacts:
-    manifest, source = built.manifest, built.source
     (level,) = build_level(built)
+    return {
+        **_declared(built.manifest, built.source),
+        "uncurated": list(built.uncurated),
+        "builder": built.run_details.builder.id,
+        "finished": built.run_details.metadata.finished_on,
+        "level": level,
+    }
+
+
+def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
     return {
         "name": manifest.name,
         "kind": manifest.kind,
@@ -177,10 +211,6 @@ def _build(built: Provenance) -> types.BuildFacts:
         "path": source.path,
         "revision": source.revision,
         "uncommitted": source.dirty,
-        "builder": built.run_details.builder.id,
-        "finished": built.run_details.metadata.finished_on,
-        "level": level,
-        "uncurated": list(built.uncurated),
         "required_checks": [each.value for each in required(manifest.kind)],
         "limits": {
             "scan_days": manifest.limits.scan_days,
@@ -190,14 +220,18 @@ def _build(built: Provenance) -> types.BuildFacts:
 
 
 def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
-    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
     reported = any(each.shows_tests for each in results)
-    return cast(types.ChecksFacts, {**newest, "tests_reported": reported})
+    return cast(types.ChecksFacts, {**_source_checks(results), "tests_reported": reported})
 
 
-def _scan(report: Report, built: Provenance | None) -> types.ScanFacts:
+def _source_checks(results: Sequence[CheckResult]) -> types.SourceChecksFacts:
+    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
+    return cast(types.SourceChecksFacts, newest)
+
+
+def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
     findings = [_finding(each) for each in report.findings]
-    limits = built.manifest.limits if built else None
+    limits = manifest.limits if manifest else None
     return {
         "scanned": report.scanned,
         "scanner": report.scanner,

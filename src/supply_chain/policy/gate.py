@@ -12,8 +12,8 @@ from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.fact_values import apply_waivers, values_of
 from supply_chain.policy.facts import IntakeFacts
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, UsedWaiver
-from supply_chain.policy.policies import F, GatePolicy, Rule
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, Unjudged, UsedWaiver
+from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
 NAME_TAKEN = "name.taken"
@@ -42,22 +42,47 @@ def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> t
     need. A rule that nobody may waive sees none.
     """
     values = Values.of(policy.gate, image, now)
+    rules = [(rule, str(each)) for each in _selected(image, policy) for rule in each.rules]
+    return tuple(_apply_rules(rules, values, policy))
+
+
+def judge_partly(
+    image: Mapping[str, Any], facts: type, policy: GatePolicy[Any], now: datetime
+) -> tuple[RuleResult | Unjudged, ...]:
+    """Return the result of every rule that reads only facts of this type, and what the other rules need.
+
+    `image` has all facts of the type `facts`. Raise as `judge`.
+    """
+    values = Values.of(policy.gate, image, now)
+    rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
+    results = _apply_rules([(rule, name) for rule, name, needs in rules if not needs], values, policy)
+    return tuple(
+        Unjudged(rule=rule.id, policy=name, needs=needs) if needs else next(results) for rule, name, needs in rules
+    )
+
+
+def _selected(image: Mapping[str, Any], policy: GatePolicy[Any]) -> Sequence[Policy]:
     selected = [each for each in policy.policies if each.selects(image)]
     if not selected:
         raise PolicyInvalid(
             f"No policy of the {policy.gate} gate selects {image['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    results = [(rule, _result(rule, str(each), values, now)) for each in selected for rule in each.rules]
-    waivers = [each for each in policy.waivers if each.covers(image, now)]
+    return selected
+
+
+def _apply_rules(rules: Sequence[tuple[Rule, str]], values: Values, policy: GatePolicy[Any]) -> Iterator[RuleResult]:
+    """Yield the results of rules, each given with the name and version of its policy."""
+    results = [(rule, _result(rule, name, values)) for rule, name in rules]
+    waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
     if not waivers or not any(_is_waivable(rule, result) for rule, result in results):
-        return tuple(result for _, result in results)
-    waived, accepting = apply_waivers(image, waivers)
-    with_waivers = Values.of(policy.gate, waived, now) if accepting else values
-    return tuple(
-        _waive(rule, result, with_waivers, accepting, waivers) if _is_waivable(rule, result) else result
-        for rule, result in results
-    )
+        yield from (result for _, result in results)
+        return
+    image, accepting = apply_waivers(values.image, waivers)
+    with_waivers = Values.of(policy.gate, image, values.now) if accepting else values
+    for rule, result in results:
+        waived = _is_waivable(rule, result)
+        yield _waive(rule, result, with_waivers, accepting, waivers) if waived else result
 
 
 def _is_waivable(rule: Rule, result: RuleResult) -> bool:
@@ -105,10 +130,10 @@ def _notes(result: RuleResult) -> Iterator[str]:
         yield from (f"{reason.code} is waived: {reason.fact} (waiver {waivers})" for reason in result.reasons)
 
 
-def _result(rule: Rule, policy: str, values: Values, now: datetime) -> RuleResult:
+def _result(rule: Rule, policy: str, values: Values) -> RuleResult:
     reasons = rule.reasons(values)
     if reasons is None:
         return RuleResult(rule=rule.id, policy=policy, result=RuleOutcome.NOT_APPLICABLE)
-    refuses = rule.severity(now) is Severity.DENY
+    refuses = rule.severity(values.now) is Severity.DENY
     result = (RuleOutcome.REFUSED if refuses else RuleOutcome.WARNED) if reasons else RuleOutcome.PASSED
     return RuleResult(rule=rule.id, policy=policy, result=result, reasons=reasons)

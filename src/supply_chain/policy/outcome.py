@@ -66,6 +66,14 @@ def waivers_of(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
     return tuple(sorted({waiver for each in results for waiver in each.waivers}, key=lambda each: each.name))
 
 
+class Unjudged(Model):
+    """A rule that reads facts which are not there yet."""
+
+    rule: str = Field(description="the id of the rule")
+    policy: str = Field(description="name and version of its policy")
+    needs: tuple[str, ...] = Field(min_length=1, description="the facts that it reads and that are missing")
+
+
 @dataclass(frozen=True)
 class Admitted(Generic[F]):
     """The verdict that an image passed this gate under this policy. Only `gate.evaluate` makes it.

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, is_typeddict
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
-from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
+from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find, type_at
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
@@ -94,6 +94,24 @@ class Rule:
         """The facts that decide whether the rule holds."""
         deciding = (self.when, self.loop.holds if self.loop else self.expression)
         return tuple(dict.fromkeys(path for each in deciding if each for path in each.reads))
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The facts of the image that the rule reads, also in its texts."""
+        texts = (path for each in self._of_element() for path in each.reads)
+        return tuple(dict.fromkeys(path for path in (*self.reads, *texts) if path.startswith(f"{IMAGE}.")))
+
+    def missing(self, facts: type) -> tuple[str, ...]:
+        """Return the facts of the image that the rule reads and that a type of facts does not have, each once.
+
+        That a group of facts is there may only mean that somebody signed it. So a rule that reads nothing else lacks
+        these groups.
+        """
+        types = {path: type_at(facts, path.split(".")[1:]) for path in self.facts}
+        groups = tuple(path for path, kind in types.items() if is_typeddict(kind))
+        lacking = tuple(path for path, kind in types.items() if kind is None)
+        highest = tuple(path for path in lacking if path.rpartition(".")[0] not in lacking)
+        return highest or (groups if len(groups) == len(types) else ())
 
     def severity(self, now: datetime) -> Severity:
         """Return what the rule does now: one that is not effective yet only warns."""

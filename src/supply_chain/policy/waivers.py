@@ -102,7 +102,7 @@ class Waiver:
         named = EVERY in of.applications or matches(image["application"], of.applications)
         return (
             now < of.expires
-            and (named or image["digest"] in of.digests)
+            and (named or image.get("digest") in of.digests)
             and (not of.environments or (environment is not None and environment["name"] in of.environments))
         )
 

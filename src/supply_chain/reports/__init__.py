@@ -4,6 +4,7 @@ from supply_chain.reports.fleet import explanation, explanation_lines, freshness
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.reports.people import people_lines, waiver_attention, waiver_lines
 from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
+from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -44,6 +45,9 @@ __all__ = [
     "policy_explanation_lines",
     "policy_explanation_page",
     "policy_page",
+    "preflight_junit",
+    "preflight_lines",
+    "preflight_sarif",
     "rescan_message",
     "rescan_page",
     "rescan_progress",

@@ -242,6 +242,19 @@ def test_intake_gate_refuses_careless_example_with_all_reasons(
     assert (runs[0]["state_type"], runs[0]["state_name"]) == ("COMPLETED", "Refused")
 
 
+def test_check_of_working_copy_names_the_reasons_of_the_intake_gate(chain: Chain) -> None:
+    """Both read the same facts; only the reasons that need a built image come later."""
+    refused = chain("careless").result["reasons"]
+
+    found = cscm("check", "examples/careless", "--json")
+
+    assert found.status == 3, found.stderr
+    judged = {rule["id"] for rule in found.result["rules"] if rule["result"]}
+    before = [(each["code"], each["fact"]) for each in found.result["findings"] if each["level"] == "error"]
+    assert sorted(before) == sorted((each["code"], each["fact"]) for each in refused if each["code"] in judged)
+    assert len(before) > 10
+
+
 def test_refusal_is_a_signed_verdict_with_every_reason(chain: Chain, outsider: Outsider) -> None:
     """The verdict is evidence about the digest, with the result FAILED."""
     ran = chain("careless")

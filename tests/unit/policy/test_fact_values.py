@@ -3,20 +3,21 @@
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.checks import Check
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import find_mistakes
-from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.expressions import fields_of, find_mistakes
+from supply_chain.policy.fact_types import FACTS, DeclaredValues, PlannedValues
+from supply_chain.policy.fact_values import values_of, working_copy_values
 from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.people import FILE, People, read_people
-from tests.support.builders import NOON, finding, report
-from tests.support.facts import CURATED, deploy_facts
+from tests.support.builders import NOON, check, finding, report, source
+from tests.support.facts import CURATED, deploy_facts, intake_facts, provenance_of
 from tests.support.facts import FACTS as MAKERS
 from tests.support.people import Office
 
@@ -65,6 +66,31 @@ def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
 
     values: list[Any] = [values_of(facts, each) for each in (people, People())]
     assert [each["approvers"] for each in values] == [["ann"], []]
+
+
+@pytest.mark.parametrize(
+    ("uncurated", "kind"),
+    [(["docker.io/library/python:3"], PlannedValues), ([], PlannedValues), (None, DeclaredValues)],
+)
+def test_working_copy_has_the_values_of_its_build(uncurated: list[str] | None, kind: type) -> None:
+    """Otherwise `cscm check` and the intake gate would judge different facts."""
+    facts = intake_facts(
+        provenance=provenance_of(uncurated=tuple(uncurated or ()), source=source(dirty=True)),
+        checks=(check(Check.SECRETS, failed=("a.py:1: x",)), check(Check.DEPENDENCIES)),
+        source_report=report(finding()),
+    )
+    built = facts.provenance
+    assert built is not None and facts.source_report is not None
+
+    found: Any = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report)
+
+    assert list(find_mistakes(kind, found, "image")) == []
+    gate: Any = values_of(facts, People())
+    assert found == {
+        **{name: gate[name] for name in ("repository", "application", "source_scan")},
+        "checks": {name: each for name, each in gate["checks"].items() if name != "tests_reported"},
+        "build": {name: gate["build"][name] for name in fields_of(get_type_hints(kind)["build"])},
+    }
 
 
 def test_facts_of_no_gate_have_no_values() -> None:

@@ -10,15 +10,19 @@ from pydantic import ValidationError
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence import checks
+from supply_chain.evidence.checks import Check
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import fact_types, fact_values, facts, loading, reading, verdict
 from supply_chain.policy import gate as gate_module
+from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
+from supply_chain.policy.fact_values import values_of, working_copy_values
 from supply_chain.policy.facts import ReleaseFacts
-from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.gate import evaluate, judge, judge_partly
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, Unjudged
+from supply_chain.policy.people import People
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.vulnerability import reports
-from tests.support.builders import NOON, report, source
+from tests.support.builders import NOON, check, finding, report, source
 from tests.support.facts import (
     CURATED,
     FACTS,
@@ -28,7 +32,7 @@ from tests.support.facts import (
     release_facts,
     requirements,
 )
-from tests.support.policies import POLICIES, policy, refusing, rule
+from tests.support.policies import INTAKE, POLICIES, policy, refusing, rule
 
 
 def always(*codes):
@@ -74,6 +78,92 @@ def test_image_that_no_policy_selects_is_not_admitted():
 
     with pytest.raises(PolicyInvalid, match=r"No policy .* selects hello"):
         evaluate(intake_facts(), others, NOON)
+
+
+def partly(rules, kind=PlannedValues, **changes):
+    """Judge what a working copy has of the facts of the intake gate; return it by rule."""
+    facts = intake_facts(**changes)
+    built = facts.provenance
+    assert built is not None and facts.source_report is not None
+    uncurated = None if kind is DeclaredValues else built.uncurated
+    values = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report)
+    return {each.rule: each for each in judge_partly(values, kind, rules, NOON)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"provenance": provenance_of(uncurated=("docker.io/library/python:3",), source=source(dirty=True))},
+        {"checks": (check(Check.SECRETS, failed=("a.py:1: x", "b.py:2: y")), check(Check.SOURCE, passed=()))},
+        {"source_report": report(*[finding("critical"), finding("low", known_exploited=True)], kind="starter")},
+    ],
+)
+def test_rule_that_a_working_copy_decides_has_the_result_of_the_gate(changes):
+    """Development and the gate must not disagree."""
+    gate = {each.rule: each for each in judge(values_of(intake_facts(**changes), People()), INTAKE, NOON)}
+
+    found = partly(INTAKE, **changes)
+
+    assert list(found) == list(gate)
+    judged = {name: each for name, each in found.items() if isinstance(each, RuleResult)}
+    assert judged.items() <= gate.items() and len(judged) == 23
+
+
+def test_rule_that_needs_a_built_image_is_named_with_what_it_needs():
+    """It is neither passed nor refused: nobody knows yet."""
+    found = partly(INTAKE)
+
+    needs = {name: each.needs for name, each in found.items() if isinstance(each, Unjudged)}
+    assert needs["image.blocked"] == ("image.block",)
+    assert needs["name.taken"] == ("image.name_conflict",)
+    assert needs["tests.no-report"] == ("image.checks.tests", "image.checks.tests_reported")
+    checks = {each.value for each in Check} - {"dockerfile", "source", "secrets", "dependencies"}
+    assert {name for name in needs if name.startswith(tuple(f"{each}." for each in checks))} > {"content.failed"}
+    assert not any(name.startswith(("dockerfile.", "source.", "secrets.")) for name in needs)
+
+
+def test_rule_about_signed_evidence_alone_is_not_judged():
+    """A working copy has no evidence, and passes only because a build would sign it."""
+    found = partly(INTAKE)
+
+    for name, group in (("provenance.missing", "image.build"), ("dependencies.report-missing", "image.source_scan")):
+        assert found[name] == Unjudged(rule=name, policy=found[name].policy, needs=(group,))
+
+
+@pytest.mark.parametrize(
+    ("change", "needs"),
+    [
+        ({"expression": "image.build.level != ''"}, ("image.build.level",)),
+        ({"message": "{image.digest} is wrong"}, ("image.digest",)),
+        ({"remedy": "see {image.build.builder}"}, ("image.build.builder",)),
+        ({"when": "has(image.build.finished) && now > image.build.finished"}, ("image.build.finished",)),
+        ({"for_each": "sentence in image.ignored", "expression": "sentence != image.build.name"}, ("image.ignored",)),
+    ],
+)
+def test_own_rule_is_judged_only_if_all_its_facts_are_there(change, needs):
+    """What decides is the facts that a rule reads, in its expressions and texts, and not its name."""
+    given = {"expression": "image.build.name != 'hello'", "message": "{image.build.name}"}
+    own = policy(Gate.INTAKE, rule("own.name", **given), rule("own.other", **{**given, **change}))
+
+    found = partly(own)
+
+    assert found["own.name"].result is RuleOutcome.REFUSED
+    assert found["own.other"] == Unjudged(rule="own.other", policy="test 1", needs=needs)
+
+
+def test_rule_about_the_dockerfile_is_not_judged_if_that_cannot_be_built():
+    """Nobody knows then which bases it has."""
+    found = partly(INTAKE, DeclaredValues)
+
+    assert found["base.uncurated"].needs == ("image.build.uncurated",)
+    assert [name for name, each in partly(INTAKE).items() if found[name] != each] == ["base.uncurated"]
+
+
+def test_working_copy_that_no_policy_selects_is_an_error():
+    """As at the gate."""
+    with pytest.raises(PolicyInvalid, match=r"No policy .* selects hello"):
+        partly(policy(Gate.INTAKE, select={"kinds": ["base"]}))
 
 
 def test_digest_covers_gate_documents_code_and_engine(monkeypatch):

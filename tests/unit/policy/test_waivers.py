@@ -7,9 +7,11 @@ import pytest
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.model.tier import Gate
-from supply_chain.policy.gate import evaluate
+from supply_chain.policy.fact_types import PlannedValues
+from supply_chain.policy.fact_values import working_copy_values
+from supply_chain.policy.gate import evaluate, judge_partly
 from supply_chain.policy.loading import gate_policy, read_policies_and_decisions
-from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, waivers_of
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, Waivers, WaiverState, read_waivers, waive_findings
@@ -355,3 +357,22 @@ def test_image_that_no_policy_selects_is_not_admitted_by_a_waiver(office):
 
     with pytest.raises(PolicyInvalid, match="No policy of the release gate selects hello"):
         evaluate(release_facts(), gate_policy(Gate.RELEASE, nothing.policies, read(office).valid), NOON)
+
+
+def test_working_copy_is_judged_with_waivers(office):
+    """What the gate would admit, a check before the build admits too; a digest is not known then."""
+    facts = intake_facts(NONE, source_report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+    assert facts.provenance is not None and facts.source_report is not None
+    built = facts.provenance
+    copy: Any = working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report)
+
+    def refusals():
+        policies = POLICIES.with_decisions(People(), read(office)).intake
+        results = judge_partly(copy, PlannedValues, policies, NOON)
+        return [each.rule for each in results if isinstance(each, RuleResult) and each.result is RuleOutcome.REFUSED]
+
+    assert refusals() == ["dependencies.high"]
+    office.waive("zlib", applications=(), digests=(DIGEST,))
+    assert refusals() == ["dependencies.high"]
+    office.waive("zlib")
+    assert refusals() == []

@@ -32,35 +32,25 @@ MAX_PACKAGES = 30_000
 
 
 @dataclass(frozen=True)
-class Syft:
-    """Syft with the permissions of one role; `docker_config` yields a directory with its registry credentials."""
+class SourceSyft:
+    """Syft without access to a registry; see `vulnerability.scanner.SourceSbomGenerator`."""
 
     tool: Tool
-    host: str
-    docker_config: Callable[[], AbstractContextManager[Path]]
-    insecure: bool = False
-    examine: Callable[[ImageRef], Examination] = field(kw_only=True)
-    """Finds out what an image's SBOM does not contain; see `vulnerability.scanner.SbomGenerator`."""
 
     @property
     def generator(self) -> str:
         """The tool and its version, as SBOMs name it."""
         return f"syft {self.tool.version}"
 
-    def of_image(self, ref: ImageRef) -> Sboms:
-        """Return the SBOMs of an image; raise `ScannerFailed` if syft did not make all, or `RegistryUnavailable`."""
-        with self.docker_config() as config:
-            return self._run(f"registry:{self.host}/{ref}", config)
-
     def of_directory(self, directory: Path) -> Sboms:
         """Return the SBOMs of what a source directory declares."""
-        return self._run(f"dir:{directory}", None)
+        return self._run(f"dir:{directory}")
 
-    def _run(self, source: str, config: Path | None) -> Sboms:
+    def _run(self, source: str, config: Path | None = None, *, insecure: bool = False) -> Sboms:
         environment = {
             "SYFT_CHECK_FOR_APP_UPDATE": "false",
             "SYFT_GOLANG_CAPTURE_SYMBOLS": "all",
-            "SYFT_REGISTRY_INSECURE_USE_HTTP": str(self.insecure).lower(),
+            "SYFT_REGISTRY_INSECURE_USE_HTTP": str(insecure).lower(),
         }
         if config:
             environment["DOCKER_CONFIG"] = str(config)
@@ -87,6 +77,22 @@ class Syft:
                     "Without an inventory nothing can be matched. Look at its message and run the step again."
                 ) from error
         return Sboms(Sbom(syft, packages, self.generator), cyclonedx, spdx)
+
+
+@dataclass(frozen=True)
+class Syft(SourceSyft):
+    """Syft with the permissions of one role; `docker_config` yields a directory with its registry credentials."""
+
+    host: str
+    docker_config: Callable[[], AbstractContextManager[Path]]
+    insecure: bool = False
+    examine: Callable[[ImageRef], Examination] = field(kw_only=True)
+    """Finds out what an image's SBOM does not contain; see `vulnerability.scanner.SbomGenerator`."""
+
+    def of_image(self, ref: ImageRef) -> Sboms:
+        """Return the SBOMs of an image; raise `ScannerFailed` if syft did not make all, or `RegistryUnavailable`."""
+        with self.docker_config() as config:
+            return self._run(f"registry:{self.host}/{ref}", config, insecure=self.insecure)
 
 
 def _count_packages(syft: bytes, source: str) -> int:

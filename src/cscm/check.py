@@ -1,0 +1,74 @@
+"""Command `cscm check`: what the intake gate would say about a working copy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from cscm.options import NewFile, as_json, progress_line
+from cscm.running import REFUSED
+from supply_chain.development.preflight import Preflight, preflight
+from supply_chain.reports import preflight_junit, preflight_lines, preflight_sarif
+from supply_chain.scratch import write_private
+
+FORMATS = ("text", "sarif", "junit")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
+              help="The format: for people, for code scanning, or for test reports.")  # fmt: skip
+@click.option("-o", "--output", type=NewFile(), help="Write that to this file, and the text to standard output.")
+@click.option("--install", "install_tools", is_flag=True,
+              help="Install the tools and the vulnerability database first, and start nothing.")  # fmt: skip
+@as_json
+def check(path: Path, form: str, output: Path | None, install_tools: bool, as_json: bool) -> None:
+    """Check the working copy in PATH as the intake gate would, without building it.
+
+    It needs no registry, no container engine and no Prefect server. Rules that need a built image are named.
+
+    \b
+    Example:
+      cscm check examples/hello
+      cscm check . --format sarif --output check.sarif
+    """
+    if as_json and form != "text":
+        raise click.UsageError("--json and --format exclude each other.")
+    from cscm_laptop.home import Home  # noqa: PLC0415 - the extra `laptop` installs it
+    from cscm_laptop.preflight import TOOLS, preflight_ports  # noqa: PLC0415
+    from cscm_laptop.profile import load_profile  # noqa: PLC0415
+
+    home = Home.find()
+    profile = load_profile(home.project)
+    if install_tools:
+        from cscm_laptop.laptop import install  # noqa: PLC0415
+
+        install(profile, home, TOOLS, progress_line(err=True))
+    found = preflight(path.resolve(), preflight_ports(home, profile))
+    directory = _name_of(path.resolve())
+    report = found.model_dump_json(indent=2) if as_json else _render(found, form, directory)
+    if output:
+        write_private(output, f"{report}\n")
+    click.echo(preflight_lines(found, directory) if output else report)
+    if found.refused:
+        sys.exit(REFUSED)
+
+
+def _render(found: Preflight, form: str, directory: str) -> str:
+    if form == "sarif":
+        return preflight_sarif(found, directory, version("container-supply-chain"))
+    return preflight_junit(found, directory) if form == "junit" else preflight_lines(found, directory)
+
+
+def _name_of(directory: Path) -> str:
+    """Return a directory as seen from the working directory: empty for itself, absolute outside of it."""
+    current = Path.cwd()
+    name = os.path.relpath(directory, current) if directory.is_relative_to(current) else str(directory)
+    return "" if name == "." else name
+
+
+COMMANDS = (check,)

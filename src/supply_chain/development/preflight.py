@@ -1,0 +1,281 @@
+"""What the intake gate would say about a working copy, before anything is built.
+
+The snapshot, the reading of the Dockerfile, the checks, the facts and the rules are those of a build and of the gate.
+What only a built image has is not judged, and the report names the rules that need it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field
+
+from supply_chain.development.bases import ImageNames
+from supply_chain.development.build import read_dockerfile
+from supply_chain.development.dockerfile import DockerfileReader, Reading
+from supply_chain.development.places import (
+    NOWHERE,
+    Place,
+    find_places,
+    place_in,
+    place_in_dockerfile,
+    place_of_mistake,
+)
+from supply_chain.development.plan import read_inputs
+from supply_chain.development.snapshot import Snapshot
+from supply_chain.development.test import Dependencies, Planned, make_checks
+from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused, SourceInvalid, SupplyChainError
+from supply_chain.evidence.checks import CHECKS, CheckResult
+from supply_chain.model.image import Digest, Model
+from supply_chain.model.manifest import FILE
+from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
+from supply_chain.policy.fact_values import working_copy_values
+from supply_chain.policy.facts import IntakeFacts
+from supply_chain.policy.gate import judge_partly
+from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
+from supply_chain.policy.policies import GatePolicy
+from supply_chain.vulnerability.findings import Database
+from supply_chain.vulnerability.scanner import Sbom, Sboms, Scanner, SourceSbomGenerator
+
+NAMESPACE = "check"
+"""The prefix of the identifiers of cache mounts, of which there are none outside of a build."""
+NO_CONFIGURATION = b"{}"
+"""The configuration of every image: none is read."""
+
+
+class Level(StrEnum):
+    """What a finding means."""
+
+    ERROR = "error"
+    """The gate refuses it, or nothing is built."""
+    WARNING = "warning"
+    """A rule only warns of it."""
+    NOTE = "note"
+    """A check notes it; no rule judges it."""
+
+
+class PreflightFinding(Model):
+    """One thing that is wrong with a working copy, or worth knowing."""
+
+    level: Level
+    code: str = Field(description="the rule, the error, or the check that only notes it")
+    fact: str = Field(description="what was found, as the gate or the build says it")
+    remedy: str
+    file: str | None = Field(description="relative to the application's directory; null: not known")
+    line: int | None = Field(description="null: not known")
+
+
+class PreflightRule(Model):
+    """One rule of the gate, and whether a working copy is enough to judge it."""
+
+    id: str
+    policy: str = Field(description="name and version of its policy")
+    title: str = Field(description="the rule in a sentence")
+    result: RuleOutcome | None = Field(description="null: not judged")
+    needs: tuple[str, ...] = Field(description="the facts that only a built image has, if it is not judged")
+
+
+class Preflight(Model):
+    """What the intake gate would say about a working copy."""
+
+    application: str | None = Field(description="null if the declaration cannot be read")
+    policy: Digest = Field(description="of the gate")
+    findings: tuple[PreflightFinding, ...] = Field(description="the errors first")
+    rules: tuple[PreflightRule, ...] = Field(description="every rule of the gate for this application")
+    images: tuple[str, ...] = Field(description="the images that the Dockerfile takes in, which were not read")
+    tools: dict[str, str] = Field(description="tool → version")
+    database: Database | None = Field(description="null if nothing was scanned")
+
+    @property
+    def refused(self) -> bool:
+        """Return whether the gate would refuse it, or nothing would be built."""
+        return any(each.level is Level.ERROR for each in self.findings)
+
+
+@dataclass(frozen=True)
+class PreflightPorts:
+    """The dependencies of a preflight."""
+
+    take: Callable[[Path], AbstractContextManager[Snapshot]]
+    """Takes the snapshot of a directory."""
+    reader: DockerfileReader
+    names: ImageNames
+    plan: Callable[[Snapshot], Sequence[Planned]]
+    """Returns the checks of a snapshot that need no image, without that of the dependencies."""
+    generator: SourceSbomGenerator
+    scanner: Scanner
+    policy: GatePolicy[IntakeFacts]
+    now: Callable[[], datetime]
+
+
+def preflight(directory: Path, ports: PreflightPorts) -> Preflight:
+    """Make every check of a working copy that needs no image, and apply every rule that needs nothing else.
+
+    What is wrong in the application's own files is a finding. Raises the error of a check that could not be made, and
+    `DeclarationInvalid` if there is no declaration.
+    """
+    if not os.path.lexists(directory / FILE):
+        raise DeclarationInvalid(f"{directory}/{FILE} does not exist.\nCreate it, or name the right directory.")
+    ports.scanner.current()
+    with ExitStack() as stack:
+        try:
+            snapshot = stack.enter_context(ports.take(directory))
+        except (DeclarationInvalid, SourceInvalid) as error:
+            return _without_snapshot(directory, error, ports)
+        return _judge_snapshot(snapshot, ports)
+
+
+def _without_snapshot(directory: Path, error: SupplyChainError, ports: PreflightPorts) -> Preflight:
+    every = (
+        Unjudged(rule=rule.id, policy=str(of), needs=rule.facts) for of in ports.policy.policies for rule in of.rules
+    )
+    return Preflight(
+        application=None,
+        policy=ports.policy.digest,
+        findings=tuple(_mistakes(directory, error)),
+        rules=_rules(tuple(every), ports.policy),
+        images=(),
+        tools={},
+        database=None,
+    )
+
+
+def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
+    manifest, reader, generator = snapshot.manifest, _Reader(ports.reader), _Generator(ports.generator)
+    problems: list[PreflightFinding] = []
+    images: dict[str, tuple[str, str | None]] | None = None
+    try:
+        images = _read_images(snapshot, reader, ports.names)
+    except (BuildFailed, DeclarationInvalid, DockerfileRefused) as error:
+        problems.append(_dockerfile_problem(error, snapshot, reader.last))
+    dependencies = Dependencies(snapshot.context, generator, ports.scanner, manifest.limits.scan_days)
+    checks, (report,) = make_checks(ports.plan(snapshot), dependencies, ports.now)
+    uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
+    values = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
+    kind = DeclaredValues if uncurated is None else PlannedValues
+    results = judge_partly(values, kind, ports.policy, ports.now())
+    places = dict(find_places(checks, report, generator.sbom, snapshot))
+    found = [*problems, *_reasons(results, places), *_notes(checks, places)]
+    return Preflight(
+        application=manifest.name,
+        policy=ports.policy.digest,
+        findings=tuple(sorted(found, key=lambda each: [*Level].index(each.level))),
+        rules=_rules(results, ports.policy),
+        images=tuple(images or ()),
+        tools={name: version for each in checks for name, version in each.tools.items()},
+        database=report.database,
+    )
+
+
+def _read_images(snapshot: Snapshot, reader: DockerfileReader, names: ImageNames) -> dict[str, tuple[str, str | None]]:
+    """Return the images of a Dockerfile by their names as BuildKit reads them; raise as `plan_build`."""
+    manifest = snapshot.manifest
+    inputs = read_inputs(
+        read_dockerfile(snapshot),
+        manifest,
+        snapshot.source,
+        NAMESPACE,
+        reader,
+        lambda reference: names.find(reference, manifest.build.fetch.images),
+        lambda _: NO_CONFIGURATION,
+    )
+    return dict(inputs.images)
+
+
+def _rules(results: Sequence[RuleResult | Unjudged], policy: GatePolicy[IntakeFacts]) -> tuple[PreflightRule, ...]:
+    titles = {rule.id: rule.document.title for rule in policy.rules}
+    return tuple(
+        PreflightRule(
+            id=each.rule,
+            policy=each.policy,
+            title=titles[each.rule],
+            result=each.result if isinstance(each, RuleResult) else None,
+            needs=each.needs if isinstance(each, Unjudged) else (),
+        )
+        for each in results
+    )
+
+
+def _reasons(results: Sequence[RuleResult | Unjudged], places: Mapping[str, Place]) -> Iterator[PreflightFinding]:
+    for each in results:
+        if isinstance(each, RuleResult):
+            level = Level.ERROR if each.result is RuleOutcome.REFUSED else Level.WARNING
+            for reason in each.reasons:
+                at = place_in(reason.fact, places)
+                fact = "; ".join([reason.fact, *(f"waived by {waiver}" for waiver in each.waivers)])
+                yield _finding(level, reason.code, fact, reason.remedy, at)
+
+
+def _notes(checks: Sequence[CheckResult], places: Mapping[str, Place]) -> Iterator[PreflightFinding]:
+    for each in checks:
+        for sentence in each.warned:
+            at = places.get(sentence, NOWHERE)
+            yield _finding(Level.NOTE, each.check.value, sentence, CHECKS[each.check].remedy, at)
+
+
+def _finding(level: Level, code: str, fact: str, remedy: str, at: Place) -> PreflightFinding:
+    return PreflightFinding(level=level, code=code, fact=fact, remedy=remedy, file=at.file, line=at.line)
+
+
+def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[PreflightFinding]:
+    """Yield a finding for each mistake in the declaration or the source that an error names, at least one."""
+    lines = error.message.splitlines()
+    facts, remedy = (lines[:-1], lines[-1]) if len(lines) > 1 else (lines, "")
+    for fact in facts:
+        text = fact.removeprefix(f"{directory}/")
+        at = place_of_mistake(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
+        yield _finding(Level.ERROR, error.code, text, remedy, at)
+
+
+def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> PreflightFinding:
+    """Return a finding for an error about the Dockerfile."""
+    fact, _, remedy = error.message.partition("\n")
+    at = place_in_dockerfile(fact, snapshot, reading)
+    return _finding(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)
+
+
+@dataclass
+class _Reader:
+    """A reader of Dockerfiles that retains its last reading, in which the line of a problem is found."""
+
+    reader: DockerfileReader
+    last: Reading | None = None
+
+    @property
+    def version(self) -> str:
+        return self.reader.version
+
+    def read(
+        self,
+        content: bytes,
+        targets: Sequence[str],
+        platform: str,
+        arguments: Mapping[str, str],
+        namespace: str,
+        configs: Mapping[str, bytes],
+    ) -> Reading:
+        self.last = self.reader.read(content, targets, platform, arguments, namespace, configs)
+        return self.last
+
+
+@dataclass
+class _Generator:
+    """An SBOM generator that retains its last SBOM, which has the files of the packages."""
+
+    source: SourceSbomGenerator
+    sbom: Sbom | None = field(default=None, init=False)
+
+    @property
+    def generator(self) -> str:
+        return self.source.generator
+
+    def of_directory(self, directory: Path) -> Sboms:
+        sboms = self.source.of_directory(directory)
+        self.sbom = sboms.record
+        return sboms

@@ -1,0 +1,161 @@
+"""What the intake gate would say about a working copy: for a terminal, as SARIF 2.1.0 and as JUnit's XML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from supply_chain.development.preflight import Level, Preflight, PreflightFinding
+from supply_chain.model.manifest import FILE
+from supply_chain.text import plain_text, plain_text_lines, pluralize
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+TOOL = "cscm check"
+NONCHARACTERS = {0xFFFE: "·", 0xFFFF: "·"}
+"""Characters that XML does not allow, besides those that `plain_text` replaces."""
+
+
+def preflight_lines(found: Preflight, directory: str) -> str:
+    """Return each finding with its place and remedy, and what was not judged; places begin with `directory`."""
+    return "\n".join(map(plain_text, _lines(found, directory)))
+
+
+def _lines(found: Preflight, directory: str) -> Iterator[str]:
+    for each in found.findings:
+        yield f"{_place(each, directory)}: {each.level}: {_fact(each)} [{each.code}]"
+        if each.level is Level.ERROR:
+            yield f"    → {each.remedy}"
+    if found.images:
+        yield f"not read: {', '.join(found.images)} (a build refuses blocked or missing bases, and runs their ONBUILD)"
+    yield from _unjudged(found)
+    yield _summary(found)
+
+
+def _unjudged(found: Preflight) -> Iterator[str]:
+    """Yield each missing fact with the rules that need it."""
+    rules: dict[tuple[str, ...], list[str]] = {}
+    for each in found.rules:
+        if each.result is None:
+            rules.setdefault(each.needs, []).append(each.id)
+    if found.application is not None and rules:
+        yield "not judged, because a working copy does not have these facts:"
+        yield from (f"    {', '.join(needs)}: {', '.join(ids)}" for needs, ids in rules.items())
+
+
+def _summary(found: Preflight) -> str:
+    judged = sum(each.result is not None for each in found.rules)
+    rules = f"{judged} of {pluralize(len(found.rules), 'rule')} judged"
+    errors = sum(each.level is Level.ERROR for each in found.findings)
+    answer = f"refused, {pluralize(errors, 'error')}" if errors else "nothing to refuse"
+    return f"{found.application or FILE}: {answer} ({rules})"
+
+
+def _place(finding: PreflightFinding, directory: str) -> str:
+    path = _join(directory, finding.file or FILE)
+    return f"{path}:{finding.line}" if finding.line else path
+
+
+def _join(directory: str, file: str) -> str:
+    return f"{directory}/{file}" if directory else file
+
+
+def _fact(finding: PreflightFinding) -> str:
+    """Return the fact without the place that it begins with, if that is printed before it."""
+    return finding.fact.removeprefix(f"{finding.file}:{finding.line}: ")
+
+
+def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
+    """Return a SARIF log; its URIs begin with `directory`, and a finding without a file is at the declaration."""
+    rules = [
+        {"id": each.id, "shortDescription": {"text": plain_text(each.title)}, "properties": {"policy": each.policy}}
+        for each in found.rules
+    ]
+    ids = [each.id for each in found.rules]
+    for code in dict.fromkeys(each.code for each in found.findings if each.code not in ids):
+        rules.append({"id": code, "shortDescription": {"text": code}})
+        ids.append(code)
+    run: dict[str, Any] = {
+        "tool": {"driver": {"name": TOOL, "version": version, "rules": rules}},
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "toolExecutionNotifications": [
+                    {
+                        "level": "note",
+                        "message": {"text": f"{each.id} was not judged: it needs {', '.join(each.needs)}"},
+                        "associatedRule": {"id": each.id, "index": ids.index(each.id)},
+                    }
+                    for each in found.rules
+                    if each.result is None
+                ],
+            }
+        ],
+        "results": [_result(each, ids, directory) for each in found.findings],
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def _result(finding: PreflightFinding, ids: list[str], directory: str) -> dict[str, Any]:
+    path = _join(directory, finding.file or FILE)
+    uri = f"file://{quote(path)}" if path.startswith("/") else quote(path)
+    region = {"region": {"startLine": finding.line}} if finding.line else {}
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": ids.index(finding.code),
+        "level": finding.level.value,
+        "message": {"text": plain_text_lines(f"{finding.fact}\n{finding.remedy}")},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, **region}}],
+    }
+
+
+def preflight_junit(found: Preflight, directory: str) -> str:
+    """Return JUnit's XML: a test case for each rule and for each error; one that is not judged is skipped."""
+    cases = list(_cases(found, directory))
+    failures, skipped = (sum(f"<{word}" in case for case in cases) for word in ("failure", "skipped"))
+    notes = "\n".join(_note(each, directory) for each in found.findings if each.level is not Level.ERROR)
+    name = _xml(f"{TOOL} {found.application or FILE}")
+    counts = f'tests="{len(cases)}" failures="{failures}" errors="0" skipped="{skipped}"'
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f"<testsuites {counts}>",
+        f'<testsuite name="{name}" {counts}>',
+        *cases,
+        *([f"<system-out>{_xml(notes)}</system-out>"] if notes else []),
+        "</testsuite>",
+        "</testsuites>",
+    ]
+    return "\n".join(lines)
+
+
+def _cases(found: Preflight, directory: str) -> Iterator[str]:
+    errors: dict[str, list[PreflightFinding]] = {}
+    for each in found.findings:
+        if each.level is Level.ERROR:
+            errors.setdefault(each.code, []).append(each)
+    for rule in found.rules:
+        skipped = f'<skipped message="{_xml("needs " + ", ".join(rule.needs))}"/>' if rule.result is None else ""
+        yield _case(rule.policy, rule.id, skipped or _failure(errors.pop(rule.id, []), directory))
+    for code, of_code in errors.items():
+        yield _case("build", code, _failure(of_code, directory))
+
+
+def _case(of: str, name: str, content: str) -> str:
+    return f'<testcase classname="{_xml(of)}" name="{_xml(name)}">{content}</testcase>'
+
+
+def _failure(findings: list[PreflightFinding], directory: str) -> str:
+    if not findings:
+        return ""
+    lines = "\n".join(f"{_note(each, directory)}\n    → {each.remedy}" for each in findings)
+    return f'<failure message="{_xml(findings[0].fact)}">{_xml(lines)}</failure>'
+
+
+def _note(finding: PreflightFinding, directory: str) -> str:
+    return f"{_place(finding, directory)}: {_fact(finding)} [{finding.code}]"
+
+
+def _xml(text: str) -> str:
+    return escape(plain_text_lines(text).translate(NONCHARACTERS))

@@ -1,0 +1,173 @@
+"""`cscm check`: its formats, its exit status, and that nothing is written for a wrong call."""
+
+import contextlib
+import json
+import os
+from functools import partial
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from cscm.main import main
+from cscm.running import REFUSED
+from cscm_laptop import laptop, preflight
+from cscm_laptop.preflight import TOOLS
+from supply_chain.development.bases import REGISTRIES, ImageNames
+from supply_chain.development.dockerfile import Reading
+from supply_chain.development.preflight import Preflight, PreflightPorts
+from supply_chain.development.test import Planned
+from supply_chain.errors import ToolMissing
+from supply_chain.evidence.checks import Check, CheckResult
+from tests.support.builders import NOON, check, report
+from tests.support.memory_generator import MemoryGenerator
+from tests.support.memory_scanner import MemoryScanner
+from tests.support.policies import INTAKE
+
+
+class Reader:
+    version = "1.0.0"
+
+    def read(self, content, targets, *_):
+        return Reading.model_validate({"targets": {name: {"base": "", "images": []} for name in targets}})
+
+
+@pytest.fixture
+def application(make, tmp_path, monkeypatch):
+    """A directory `apps/shop` below the working directory, and the failures of its check `secrets`."""
+    failed: list[str] = []
+    directory = tmp_path / "apps/shop"
+    snapshot = make.snapshot(directory, files={"a.py": ""})
+    (directory / "supply-chain.yaml").touch()
+
+    def plan(_):
+        results = [check(Check.SOURCE), check(Check.DOCKERFILE), check(Check.SECRETS, failed=tuple(failed))]
+        if not failed:
+            results[-1] = check(Check.SECRETS)
+        return [Planned(each.check, {}, partial(CheckResult.model_copy, each)) for each in results]
+
+    def take(path):
+        assert path == directory
+        return contextlib.nullcontext(snapshot)
+
+    ports = PreflightPorts(
+        take=take,
+        reader=Reader(),
+        names=ImageNames("registry.test", {}, REGISTRIES),
+        plan=plan,
+        generator=MemoryGenerator(),
+        scanner=MemoryScanner(report()),
+        policy=INTAKE,
+        now=lambda: NOON,
+    )
+    monkeypatch.setattr(preflight, "preflight_ports", lambda *_: ports)
+    monkeypatch.chdir(tmp_path)
+    return failed
+
+
+def cscm(*arguments):
+    return CliRunner().invoke(main, ["check", *map(str, arguments)])
+
+
+def test_check_of_good_application_ends_with_0(application):
+    """It names the rules that a build is needed for."""
+    done = cscm("apps/shop")
+
+    assert done.exit_code == 0, done.output
+    assert "    image.block: image.blocked" in done.stdout.splitlines()
+    assert done.stdout.endswith("hello: nothing to refuse (23 of 41 rules judged)\n")
+
+
+@pytest.mark.parametrize("form", ["text", "sarif", "junit", "json"])
+def test_check_of_refused_application_ends_with_3_in_every_format(application, form):
+    """A hook and a pipeline stop there."""
+    application.append("a.py:1: AWS Access Key")
+
+    done = cscm("apps/shop", *(["--json"] if form == "json" else ["--format", form]))
+
+    assert done.exit_code == REFUSED, done.output
+    match form:
+        case "text":
+            assert done.stdout.startswith("apps/shop/a.py:1: error: AWS Access Key [secrets.failed]\n    → remove ")
+        case "sarif":
+            (result,) = json.loads(done.stdout)["runs"][0]["results"]
+            (location,) = result["locations"]
+            assert location["physicalLocation"]["artifactLocation"]["uri"] == "apps/shop/a.py"
+        case "junit":
+            root = ElementTree.fromstring(done.stdout)
+            assert root.attrib["failures"] == "1" and "apps/shop/a.py:1" in "".join(root.itertext())
+        case "json":
+            (found,) = Preflight.model_validate_json(done.stdout).findings
+            assert (found.code, found.file, found.line) == ("secrets.failed", "a.py", 1)
+
+
+@pytest.mark.parametrize(("current", "place"), [("apps/shop", "a.py:1"), ("apps", "shop/a.py:1"), ("other", None)])
+def test_places_are_relative_to_the_working_directory(application, tmp_path, monkeypatch, current, place):
+    """An editor opens them; what lies elsewhere is absolute."""
+    application.append("a.py:1: AWS Access Key")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / current)
+
+    done = cscm(os.path.relpath(tmp_path / "apps/shop"))
+
+    assert done.stdout.startswith(f"{place or f'{tmp_path}/apps/shop/a.py:1'}: error: ")
+
+
+@pytest.mark.parametrize("arguments", [("--format", "sarif"), ("--json",)])
+def test_output_file_has_the_report_and_the_terminal_the_text(application, tmp_path, arguments):
+    """A log shows what the uploaded file says."""
+    application.append("a.py:1: AWS Access Key")
+
+    done = cscm("apps/shop", *arguments, "--output", "report.json")
+
+    assert done.exit_code == REFUSED and done.stdout.startswith("apps/shop/a.py:1: error: ")
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert ("runs" in written) is (arguments[0] == "--format") and len(written) == (3 if "runs" in written else 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("nowhere",), "does not exist"),
+        (("apps/shop/supply-chain.yaml",), "is a file"),
+        (("apps/shop", "--format", "xml"), "is not one of"),
+        (("apps/shop", "--json", "--format", "sarif"), "exclude each other"),
+        (("apps/shop", "--output", "nowhere/x"), "cannot be written"),
+    ],
+)
+def test_wrong_call_ends_with_2_and_says_why(application, arguments, why):
+    """Nothing is checked."""
+    done = cscm(*arguments)
+
+    assert done.exit_code == 2 and why in done.stderr and done.stdout == ""
+
+
+def test_check_that_cannot_be_made_ends_with_1_and_writes_nothing(application, tmp_path, monkeypatch):
+    """A missing tool is no pass."""
+
+    def missing(*_):
+        raise ToolMissing("syft is not on this machine\nRun `cscm up`.")
+
+    monkeypatch.setattr(preflight, "preflight_ports", missing)
+
+    done = cscm("apps/shop", "--output", "report.txt")
+
+    assert done.exit_code == 1 and done.stdout == ""
+    assert "syft is not on this machine" in done.stderr and "[tool.missing]" in done.stderr
+    assert not (tmp_path / "report.txt").exists()
+
+
+def test_install_comes_first_and_prints_to_standard_error(application, monkeypatch):
+    """Standard output has only the report."""
+    asked = []
+
+    def install(profile, home, tools, progress):
+        asked.append(tools)
+        progress("syft: ready")
+
+    monkeypatch.setattr(laptop, "install", install)
+
+    done = cscm("apps/shop", "--install", "--json")
+
+    assert done.exit_code == 0 and asked == [TOOLS]
+    assert "syft: ready" in done.stderr and Preflight.model_validate_json(done.stdout)
