@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cscm import events, fleet, hook, laptop, lifecycle, outside, policy, promotion, register
+from cscm import events, fleet, hook, laptop, lifecycle, outside, policy, promotion, register, vex
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
 from orchestration.project import find_project
@@ -75,6 +75,7 @@ for command in (
     *lifecycle.COMMANDS,
     *register.COMMANDS,
     *policy.COMMANDS,
+    *vex.COMMANDS,
 ):
     main.add_command(command)
 main.add_command(hook.hook)
