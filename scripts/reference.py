@@ -23,6 +23,7 @@ import tasks
 from cscm.main import main
 from cscm.policy import CheckedPolicy
 from cscm.running import EXIT
+from cscm.vex import CheckedStatement
 from cscm_laptop.doctor import Check as DoctorCheck
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
@@ -271,6 +272,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "bases": [ImageRef, Refused],
     "policy check": [CheckedPolicy],
     "policy explain": [GateExplanation],
+    "vex check": [CheckedStatement],
     "status": [Part],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
@@ -286,6 +288,7 @@ LISTS = (
     "inventory",
     "bases",
     "policy check",
+    "vex check",
     "status",
     "doctor",
     "events dead",

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from cscm.main import main
 from supply_chain.vulnerability.vex.reading import read_vex
 from tests.support.builders import DIGEST
-from tests.support.vex import CVE, OPENSSL
+from tests.support.vex import CVE, OPENSSL, csaf, csaf_product, openvex, openvex_statement
+from tests.support.vex import IMAGE as PURL
 
 IMAGE = f"curated/hello@{DIGEST}"
 
@@ -72,3 +73,55 @@ def test_image_without_its_digest_is_refused():
 
     assert done.exit_code == 1
     assert "does not name an image by digest" in done.stderr
+
+
+def check(*arguments):
+    return CliRunner().invoke(main, ["vex", "check", *map(str, arguments)])
+
+
+def test_check_shows_what_documents_state(tmp_path):
+    """Products that nothing matches are named, so that nobody relies on them."""
+    own, vendor = tmp_path / "own.json", tmp_path / "vendor.json"
+    parts = [{"@id": "urn:part"}]
+    statement = openvex_statement(
+        products=[{"@id": PURL}, {"@id": OPENSSL}, {"@id": PURL, "subcomponents": parts}, {"@id": "urn:rhel\n9"}]
+    )
+    own.write_text(json.dumps(openvex(statement)))
+    vendor.write_text(json.dumps(csaf(tree={"full_product_names": [csaf_product(1)]})))
+
+    done = check(own, vendor)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        f"{CVE}: not_affected (vulnerable_code_not_present) of 2 products, by psirt@example.com "
+        "(https://openvex.dev/docs/example/vex-1, version 1), 2026-11-23 12:00 UTC",
+        f"    note: matches nothing: {PURL}",
+        "    note: matches nothing: urn:rhel 9",
+        f"{CVE}: not_affected (component_not_present) of 0 products, by Example PSIRT (https://psirt.example.com) "
+        "(2026-EX-1, version 1), 2026-11-23 12:00 UTC",
+        "    note: matches nothing: Product 1",
+    ]
+    assert [row["unidentified"] for row in json.loads(check(own, vendor, "--json").stdout)] == [
+        [PURL, "urn:rhel\n9"], ["Product 1"],
+    ]  # fmt: skip
+
+
+def test_check_refuses_an_invalid_document(tmp_path):
+    """The other documents are not shown either."""
+    valid, wrong = tmp_path / "valid.json", tmp_path / "wrong.json"
+    valid.write_text(json.dumps(openvex()))
+    wrong.write_text(json.dumps(openvex(openvex_statement(status="harmless"))))
+
+    done = check(valid, wrong)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"error: {wrong}: statements.0.status: " in done.stderr
+
+
+def test_check_names_a_file_that_cannot_be_read(tmp_path):
+    """The remedy is to name another."""
+    for path in (tmp_path, tmp_path / "none.json"):
+        done = check(path)
+
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"{path} cannot be read: " in done.stderr and "Name a VEX document." in done.stderr
