@@ -23,6 +23,7 @@ import tasks
 from cscm.main import main
 from cscm.policy import CheckedPolicy
 from cscm.running import EXIT
+from cscm.vex import CheckedStatement
 from cscm_laptop.doctor import Check as DoctorCheck
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
@@ -279,6 +280,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "policy check": [CheckedPolicy],
     "waivers": [WaiverUse],
     "policy explain": [GateExplanation],
+    "vex check": [CheckedStatement],
     "status": [Part],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
@@ -295,6 +297,7 @@ LISTS = (
     "bases",
     "policy check",
     "waivers",
+    "vex check",
     "status",
     "doctor",
     "events dead",

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register
+from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register, vex
 from cscm.options import Image, Words, as_json
 from cscm.running import run, verbose
 from cscm.signing import key_option, password_of
@@ -78,6 +78,7 @@ for command in (
     *policy.COMMANDS,
     *people.COMMANDS,
     *check.COMMANDS,
+    *vex.COMMANDS,
 ):
     main.add_command(command)
 main.add_command(hook.hook)

@@ -27,6 +27,7 @@ ROOMS = {
     "src/supply_chain/policy": ("policy",),
     "src/supply_chain/evidence": ("evidence", "policy"),
     "src/supply_chain/vulnerability": ("vulnerability", "policy"),
+    "src/supply_chain/vulnerability/vex": ("vulnerability/vex",),
 }
 """Where gates and what they read are decided, and the directories of tests/unit that have to notice."""
 Executing = Mapping[str, Mapping[int, Sequence[str]]]

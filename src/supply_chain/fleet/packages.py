@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from supply_chain.evidence.sbom import Package
-from supply_chain.model.package_url import parse_package_url
+from supply_chain.model.package_url import normalize_version, parse_package_url
 
 SEPARATORS = re.compile(r"[-_.]+")
 MAVEN = re.compile(
@@ -14,8 +14,6 @@ MAVEN = re.compile(
 """`group:artifact:version`, as Maven writes it, also with packaging and scope."""
 ARCHITECTURE = re.compile(r":(all|any|amd64|arm64|armel|armhf|i386|mips64el|ppc64el|riscv64|s390x)$")
 """The architecture that dpkg appends to a package name."""
-MARKED = re.compile(r"^(?:v|go)(?=\d)")
-"""The prefix of versions of Go and of Go modules that SBOMs have and advisories do not."""
 
 
 def parse_package(text: str) -> tuple[str, str, str]:
@@ -39,11 +37,6 @@ def normalize_name(text: str) -> str:
     name: finding too many images is better than finding too few.
     """
     return SEPARATORS.sub("-", text.rpartition(":")[2]).lower()
-
-
-def normalize_version(text: str) -> str:
-    """Return the normal form of a version; empty for none."""
-    return MARKED.sub("", text.lower())
 
 
 def list_package_names(package: Package) -> frozenset[tuple[str, str]]:

@@ -11,6 +11,8 @@ NAMELESS = re.compile(r"[^?#]*/@[^/?#]*(?:[?#]|$)")
 """A URL without a name; packageurl takes the namespace for the name then."""
 NAMESPACED = ("golang", "npm", "composer", "swift", "github")
 """Types of packages whose names include their namespace."""
+MARKED = re.compile(r"^(?:v|go)(?=\d)")
+"""The prefix of versions of Go and of Go modules that SBOMs have and advisories do not."""
 
 
 class PackageParts(NamedTuple):
@@ -26,6 +28,18 @@ class PackageParts(NamedTuple):
     epoch: str = ""
 
 
+def normalize_version(text: str) -> str:
+    """Return the normal form of a version; empty for none."""
+    return MARKED.sub("", text.lower())
+
+
+def decode_package_url(text: str) -> PackageURL:
+    """Return a package URL; raise `ValueError` if it is not a valid one."""
+    if NAMELESS.match(text):
+        raise ValueError(f"purl is missing the required name component: {text!r}.")
+    return PackageURL.from_string(text)
+
+
 def parse_package_url(text: str) -> PackageParts:
     """Return the parts of a package URL; all are empty if it is not a valid one, which an author may have intended.
 
@@ -33,7 +47,7 @@ def parse_package_url(text: str) -> PackageParts:
     `glibc-2.34-100.el9.src.rpm`. Without a version there, the version is the package's own.
     """
     try:
-        url = PackageURL.from_string("" if NAMELESS.match(text) else text)
+        url = decode_package_url(text)
     except ValueError:
         return PackageParts()
     name = f"{url.namespace}/{url.name}" if url.namespace and url.type in NAMESPACED else url.name

@@ -202,8 +202,8 @@ def test_waived_vulnerability_is_a_warning_that_names_the_waiver(run, tmp_path):
 
     found = run(findings=[finding("critical", id="CVE-2026-1")], policy=policies.intake)
 
-    (warning,) = found.findings
-    assert (warning.level, warning.code, found.refused) == (Level.WARNING, "dependencies.critical", False)
+    (warning,) = [each for each in found.findings if each.level is Level.WARNING]
+    assert (warning.code, found.refused) == ("dependencies.critical", False)
     assert warning.fact.endswith("; waived by zlib, signed by ann, until 2026-12-24: not reachable")
 
 

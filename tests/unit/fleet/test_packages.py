@@ -2,7 +2,8 @@
 
 import pytest
 
-from supply_chain.fleet.packages import list_package_names, normalize_name, normalize_version, parse_package
+from supply_chain.fleet.packages import list_package_names, normalize_name, parse_package
+from supply_chain.model.package_url import normalize_version
 
 
 @pytest.mark.parametrize(

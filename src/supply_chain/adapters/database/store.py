@@ -18,8 +18,9 @@ from supply_chain.adapters.database.schema import read_transaction, write_transa
 from supply_chain.adapters.database.writing import clean_name, forget, insert_all, is_archived, put
 from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Entry
-from supply_chain.fleet.packages import normalize_name, normalize_version
+from supply_chain.fleet.packages import normalize_name
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
+from supply_chain.model.package_url import normalize_version
 
 
 def open_inventory(address: str) -> SqlInventory:
