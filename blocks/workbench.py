@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -26,7 +26,8 @@ from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.loading import read_project_policies
+from supply_chain.policy.facts import EnvironmentRequirements
+from supply_chain.policy.loading import read_project_policies, replace_policies
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
@@ -170,6 +171,10 @@ class Workbench(Setting):
         """Return an environment by its name; raise `SettingInvalid` if it does not exist or its document is invalid."""
         return read_environment(self.environments_directory, name)
 
+    def requirements(self, name: str) -> EnvironmentRequirements:
+        """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""
+        return self.environment(name).requirements(self.environment)
+
     def environments(self) -> tuple[Environment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
@@ -181,6 +186,11 @@ class Workbench(Setting):
     def policies(self) -> Policies:
         """Return the policies of the gates, after checking that their rules do what their tests expect."""
         return read_project_policies(Path(self.project))
+
+    def propose_policies(self, proposed: Mapping[str, str]) -> Policies:
+        """Return the policies of the gates with proposed ones, as file name → text; raise as `policies`."""
+        names = sorted(each.stem for each in self.environments_directory.glob("*.yaml"))
+        return replace_policies(self.policies(), proposed, names)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

@@ -178,7 +178,7 @@ def language(gate: Gate) -> Language:
 
 def to_value(value: Any, kind: Any) -> Any:
     """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
-    if not _has_times(kind):
+    if not has_times(kind):
         return value
     if kind is datetime:
         stamp = timestamp_pb2.Timestamp()
@@ -191,11 +191,12 @@ def to_value(value: Any, kind: Any) -> Any:
 
 
 @cache
-def _has_times(kind: Any) -> bool:
+def has_times(kind: Any) -> bool:
+    """Return whether a value of a type of facts is or contains a time."""
     if is_typeddict(kind):
-        return any(map(_has_times, fields_of(kind).values()))
+        return any(map(has_times, fields_of(kind).values()))
     element = element_of(kind)
-    return kind is datetime if element is kind else _has_times(element)
+    return kind is datetime if element is kind else has_times(element)
 
 
 @cache

@@ -36,14 +36,18 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
 def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
-    values = Values.of(policy.gate, image, now)
-    selected = [each for each in policy.policies if each.selects(image)]
+    return judge_values(Values.of(policy.gate, image, now), policy)
+
+
+def judge_values(values: Values, policy: GatePolicy[Any]) -> tuple[RuleResult, ...]:
+    """Return the same as `judge`; the values are made once if several policies judge the same image."""
+    selected = [each for each in policy.policies if each.selects(values.plain)]
     if not selected:
         raise PolicyInvalid(
-            f"No policy of the {policy.gate} gate selects {image['application']}.\n"
+            f"No policy of the {policy.gate} gate selects {values.plain['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    return tuple(_result(rule, str(each), values, now) for each in selected for rule in each.rules)
+    return tuple(_result(rule, str(each), values, values.now) for each in selected for rule in each.rules)
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:

@@ -69,6 +69,24 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
     return Policies(intake, release, deploy)
 
 
+def replace_policies(current: Policies, proposed: Mapping[str, str], environments: Sequence[str]) -> Policies:
+    """Return the policies with proposed ones: each replaces the one of its name, or is added; raise as `read_policies`.
+
+    `proposed` is file name → text. `environments` are the names of the project's environments.
+    """
+    checked = [_check_content(text.encode(), name, tuple(environments)) for name, text in sorted(proposed.items())]
+    names = {policy.document.name for found in checked for policy in found.values()}
+
+    def of_gate(gate: Gate) -> GatePolicy[Any]:
+        others = [each for each in current.at(gate).policies if each.document.name not in names]
+        return _of_gate(
+            gate, [*others, *(found[gate] for found in checked if gate in found)], "With these, the project"
+        )
+
+    intake, release, deploy = map(of_gate, Gate)
+    return Policies(intake, release, deploy)
+
+
 @cache
 def _check_content(content: bytes, name: str, environments: tuple[str, ...]) -> Mapping[Gate, Policy]:
     """Check the policy of a file; raise `PolicyInvalid` or `DeclarationInvalid`, which begin with the file's name."""
@@ -79,7 +97,7 @@ def _check_content(content: bytes, name: str, environments: tuple[str, ...]) -> 
         raise PolicyInvalid(f"{name}: {error.message}") from error
 
 
-def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy[Any]:
+def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path | str) -> GatePolicy[Any]:
     if not found:
         raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
     _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")

@@ -3,6 +3,7 @@
 from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
+from supply_chain.reports.preview import policy_preview_lines, policy_preview_page
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -42,6 +43,8 @@ __all__ = [
     "policy_explanation_lines",
     "policy_explanation_page",
     "policy_page",
+    "policy_preview_lines",
+    "policy_preview_page",
     "rescan_message",
     "rescan_page",
     "rescan_progress",
