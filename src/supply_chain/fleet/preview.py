@@ -185,4 +185,5 @@ def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
         if name not in old:
             yield f"{policy} (new)"
         elif policy.digest != old[name].digest:
-            yield f"{old[name]} → {policy.document.version}"
+            before, after = old[name].document.version, policy.document.version
+            yield f"{policy} (changed)" if before == after else f"{name} {before} → {after}"
