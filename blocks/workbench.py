@@ -12,8 +12,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from blocks.inventory import Inventory
 from blocks.setting import Setting
 from orchestration.clock import now
+from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.repository import read_remote
@@ -27,7 +29,8 @@ from supply_chain.development.bases import REGISTRIES
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.facts import EnvironmentRequirements
-from supply_chain.policy.loading import read_project_policies, replace_policies
+from supply_chain.policy.loading import DIRECTORY as POLICIES
+from supply_chain.policy.loading import read_documents, read_project_policies
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
@@ -187,10 +190,15 @@ class Workbench(Setting):
         """Return the policies of the gates, after checking that their rules do what their tests expect."""
         return read_project_policies(Path(self.project))
 
-    def propose_policies(self, proposed: Mapping[str, str]) -> Policies:
-        """Return the policies of the gates with proposed ones, as file name → text; raise as `policies`."""
-        names = sorted(each.stem for each in self.environments_directory.glob("*.yaml"))
-        return replace_policies(self.policies(), proposed, names)
+    def stored_judge(self, proposed: Mapping[str, str], inventory: Inventory) -> StoredJudge:
+        """Return what judges an inventory's facts by the policies of the gates, and by proposed ones, now.
+
+        `proposed` is file name → text.
+        """
+        directory = Path(self.project) / POLICIES
+        names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
+        address = inventory.address.get_secret_value()
+        return StoredJudge(address, directory, read_documents(directory), proposed, names, now())
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

@@ -37,5 +37,5 @@ def explain_deploy_step(ref: ImageRef, environment: Environment, ports: Executio
 @step("preview policies")
 def preview_policies_step(policies: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
     """Compare what the current policies and the proposed ones, as file name → text, say about the stored facts."""
-    proposed = workbench.propose_policies(policies)
-    return preview(inventory.open(), workbench.policies(), proposed, workbench.requirements, now())
+    judge = workbench.stored_judge(policies, inventory)
+    return preview(judge.inventory, judge.compare(), workbench.requirements, judge.judge)

@@ -74,7 +74,7 @@ def facts_of(number: int, environment: str = "", application: str = "hello") -> 
     ref = ImageRef(repository=f"curated/{application}", digest=digest(number))
     gate = Gate.DEPLOY if environment else Gate.RELEASE
     values = values_of(FACTS[gate](ref=ref))
-    return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), "v1", values)
+    return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
 
 
 def versions(inventory: SqlInventory) -> dict[str, str]:
@@ -494,8 +494,7 @@ class InventoryContract:
         """The rules read the same values as at the gate."""
         inventory.put([entry(1, deployed=(deployment("staging"),))])
         stored = [facts_of(1), facts_of(1, "staging")]
-        for each in stored:
-            inventory.put_facts(each, "mark 1")
+        inventory.put_facts(stored)
 
         subjects = [state.subject for state in inventory.list_subjects()]
         assert subjects == [each.subject for each in stored]
@@ -507,7 +506,7 @@ class InventoryContract:
         """There is one version at a time."""
         inventory.put([entry(1)])
         for version in ("v1", "v2"):
-            inventory.put_facts(replace(facts_of(1), version=version), "mark 1")
+            inventory.put_facts([replace(facts_of(1), version=version)])
 
         (state,) = inventory.list_subjects()
         assert state.version == "v2" and len(list(inventory.read_facts([state.subject]))) == 1
@@ -515,14 +514,13 @@ class InventoryContract:
     def test_facts_are_missing_once_their_image_is_read_again(self, inventory: SqlInventory) -> None:
         """What was read for an earlier entry says nothing about the new one, and cannot be stored for it."""
         inventory.put([entry(1)])
-        inventory.put_facts(facts_of(1), "mark 1")
+        inventory.put_facts([facts_of(1)])
         inventory.put([entry(1, signed=True)])
         assert versions(inventory) == {"hello 1": ""}
 
-        inventory.put_facts(facts_of(1), "another mark")
-        inventory.put_facts(facts_of(2), "mark 2")
+        inventory.put_facts([replace(facts_of(1), mark="another mark"), facts_of(2)])
         assert versions(inventory) == {"hello 1": ""}
-        inventory.put_facts(facts_of(1), "mark 1")
+        inventory.put_facts([facts_of(1)])
         inventory.mark_stale()
         assert versions(inventory) == {"hello 1": ""} and inventory.list_subjects()[0].mark == ""
 
@@ -531,8 +529,8 @@ class InventoryContract:
         """They depend on the block and the packages of what the image is built on, directly or not."""
         python, os = BuiltOn(digest=digest(2), name="base/python"), BuiltOn(digest=digest(1), name="base/os")
         inventory.put([entry(1, "base/os"), entry(2, "base/python", bases=(os,)), entry(3, bases=(python,)), entry(4)])
-        for number, application in ((1, "base/os"), (2, "base/python"), (3, "hello"), (4, "hello")):
-            inventory.put_facts(facts_of(number, application=application), f"mark {number}")
+        applications = {1: "base/os", 2: "base/python", 3: "hello", 4: "hello"}
+        inventory.put_facts(facts_of(number, application=name) for number, name in applications.items())
         inventory.put([entry(1, "base/os", owner="other")])
         assert versions(inventory) == {"base/os 1": "", "base/python 2": "v1", "hello 3": "v1", "hello 4": "v1"}
 

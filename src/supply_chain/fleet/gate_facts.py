@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -29,6 +30,9 @@ from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_
 Requirements = Callable[[str], EnvironmentRequirements]
 """Function that returns what an environment requires; raises `SettingInvalid` if there is no valid document of it."""
 
+PART = 50
+"""Number of subjects whose facts are stored at once."""
+
 
 class GateSubject(Model):
     """What a gate judges: an image; at the deploy gate, for an environment."""
@@ -47,6 +51,8 @@ class StoredFacts:
     """The facts of a gate about an image, as they were read from evidence."""
 
     subject: GateSubject
+    mark: str
+    """The mark of the image's entry when they were read."""
     version: str
     """What they depend on besides evidence: see `facts_version`."""
     values: Mapping[str, Any]
@@ -70,8 +76,8 @@ class FactsStore(Protocol):
     def list_subjects(self, application: str | None = None) -> tuple[SubjectState, ...]:
         """Return what gates judge of all applications or of one: images in the registry, and what should run."""
 
-    def put_facts(self, facts: StoredFacts, mark: str) -> None:
-        """Store facts in place of earlier ones; do nothing if the image's entry does not have this mark any more."""
+    def put_facts(self, facts: Iterable[StoredFacts]) -> None:
+        """Store facts in place of earlier ones, but for those whose image's entry has another mark by now."""
 
     def read_facts(self, subjects: Iterable[GateSubject]) -> Iterator[StoredFacts]:
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
@@ -97,15 +103,13 @@ class FactsReader:
     """Function that returns the images in the curated base repositories, including archived ones."""
     requirements: Requirements
 
-    def read(self, subject: GateSubject, version: str) -> StoredFacts:
-        """Return the facts of a subject; raise the errors of evidence and registry."""
+    def read(self, subject: GateSubject) -> Mapping[str, Any]:
+        """Return the facts of a subject as its rules read them; raise the errors of evidence and registry."""
         ref, bases = subject.image, self.bases()
         if subject.gate is Gate.DEPLOY:
             required = self.requirements(subject.environment)
-            values = values_of(read_deploy_facts(ref, required, self.store, bases=bases))
-        else:
-            values = values_of(read_release_facts(ref, self.store, self.layers, bases))
-        return StoredFacts(subject, version, values)
+            return values_of(read_deploy_facts(ref, required, self.store, bases=bases))
+        return values_of(read_release_facts(ref, self.store, self.layers, bases))
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:
@@ -126,15 +130,14 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     def read(each: tuple[SubjectState, str]) -> StoredFacts | str:
         state, version = each
         try:
-            return reader.read(state.subject, version)
+            return StoredFacts(state.subject, state.mark, version, reader.read(state.subject))
         except (ImageNotFound, *UNREADABLE) as error:
             return str(error)
 
-    for (state, _), facts in zip(wanted, iterate_concurrently(read, wanted), strict=True):
-        if isinstance(facts, StoredFacts):
-            inventory.put_facts(facts, state.mark)
-        else:
-            failed[state.subject] = facts
+    found = zip(wanted, iterate_concurrently(read, wanted), strict=True)
+    while part := list(islice(found, PART)):
+        inventory.put_facts(facts for _, facts in part if isinstance(facts, StoredFacts))
+        failed |= {state.subject: why for (state, _), why in part if isinstance(why, str)}
     return failed
 
 
@@ -145,7 +148,7 @@ def encode_facts(values: Mapping[str, Any]) -> bytes:
 
 def decode_facts(content: bytes, gate: Gate) -> Mapping[str, Any]:
     """Return the values that were encoded."""
-    decoded: Mapping[str, Any] = _with_times(from_json(zlib.decompress(content)), FACTS[gate])
+    decoded: Mapping[str, Any] = _with_times(from_json(zlib.decompress(content), cache_strings="keys"), FACTS[gate])
     return decoded
 
 

@@ -6,7 +6,8 @@ Nothing is read from the registry, scanned or signed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -40,7 +41,7 @@ class PolicyChange(Model):
     """What proposed policies change for an image at a gate."""
 
     subject: GateSubject
-    running: tuple[str, ...] = Field(description="the environments in which the image should run")
+    running: tuple[str, ...] = Field(default=(), description="the environments in which the image should run")
     effect: Effect
     gained: tuple[Reason, ...] = Field(description=f"reasons of the proposed policies alone, at most {LISTED}")
     lost: tuple[Reason, ...] = Field(description=f"reasons of the current policies alone, at most {LISTED}")
@@ -67,48 +68,124 @@ class PolicyPreview(Model):
     not_judged: tuple[NotJudged, ...]
 
 
+Result = PolicyChange | NotJudged | None
+"""The result for one subject; None if nothing changes."""
+Results = tuple[RuleResult, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Current and proposed policies, which judge the same facts at the same time."""
+
+    current: Policies
+    proposed: Policies
+    now: datetime
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates whose policies are different."""
+        return tuple(gate for gate in Gate if _digests(self.current, gate) != _digests(self.proposed, gate))
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that are new or different, with their versions."""
+        return tuple(_describe_changes(self.current, self.proposed))
+
+    def judge(self, facts: StoredFacts) -> Result:
+        """Return what the proposed policies change for a subject; where it runs is not stated."""
+        gate, found = facts.subject.gate, list[Results]()
+        values = Values.of(gate, facts.values, self.now)
+        for name, policies in (("current", self.current), ("proposed", self.proposed)):
+            try:
+                found.append(judge_values(values, policies.at(gate)))
+            except (PolicyInvalid, RuleNotEvaluated) as error:
+                return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
+        return _compare(facts.subject, *found)
+
+
+def _digests(policies: Policies, gate: Gate) -> set[str]:
+    return {each.digest for each in policies.at(gate).policies}
+
+
+def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
+    old, new = (
+        {each.document.name: each for gate in Gate for each in of.at(gate).policies} for of in (current, proposed)
+    )
+    for name, policy in new.items():
+        if name not in old:
+            yield f"{policy} (new)"
+        elif policy.digest != old[name].digest:
+            before, after = old[name].document.version, policy.document.version
+            yield f"{policy} (changed)" if before == after else f"{name} {before} → {after}"
+
+
+def _compare(subject: GateSubject, before: Results, after: Results) -> PolicyChange | None:
+    old, new = _reasons(before, RuleOutcome.REFUSED), _reasons(after, RuleOutcome.REFUSED)
+    if bool(old) is not bool(new):
+        effect = Effect.REFUSED if new else Effect.ADMITTED
+    elif old.keys() != new.keys():
+        effect = Effect.REASONS
+    else:
+        old, new = _reasons(before, RuleOutcome.WARNED), _reasons(after, RuleOutcome.WARNED)
+        if old.keys() == new.keys():
+            return None
+        effect = Effect.NOTES
+    gained, lost = [each for each in new if each not in old], [each for each in old if each not in new]
+    return PolicyChange(
+        subject=subject,
+        effect=effect,
+        gained=tuple(gained[:LISTED]),
+        lost=tuple(lost[:LISTED]),
+        more=len(gained[LISTED:]) + len(lost[LISTED:]),
+    )
+
+
+def _reasons(results: Iterable[RuleResult], outcome: RuleOutcome) -> dict[Reason, None]:
+    """Return the reasons of the rules with an outcome, in order."""
+    return dict.fromkeys(reason for each in results if each.result is outcome for reason in each.reasons)
+
+
+Wanted = Mapping[GateSubject, str]
+"""Subject → the version of its facts."""
+
+
+def judge_stored(inventory: FactsStore, wanted: Wanted, comparison: Comparison) -> dict[GateSubject, Result]:
+    """Return the results of these subjects, but for those whose facts have another version by now."""
+    found = inventory.read_facts(wanted)
+    return {each.subject: comparison.judge(each) for each in found if each.version == wanted[each.subject]}
+
+
 def preview(
-    inventory: FactsStore, current: Policies, proposed: Policies, requirements: Requirements, now: datetime
+    inventory: FactsStore,
+    comparison: Comparison,
+    requirements: Requirements,
+    judge: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
-    Facts that are missing, or that other code or another document of the environment made, are not judged.
+    Facts that are missing, or that other code or another document of the environment made, are not judged. `judge`
+    does what `judge_stored` does, which judges one after the other.
     """
-    gates = tuple(gate for gate in Gate if _digests(current, gate) != _digests(proposed, gate))
-    states = inventory.list_subjects()
+    states, gates = inventory.list_subjects(), comparison.gates
     running: dict[ImageRef, list[str]] = defaultdict(list)
     for state in states:
         if state.subject.environment:
             running[state.subject.image].append(state.subject.environment)
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
     not_judged = {each.subject: each for each in _find_outdated(asked, requirements)}
-    left = dict.fromkeys(subject for subject in asked if subject not in not_judged)
-    changes, judged = list[PolicyChange](), 0
-    for facts in inventory.read_facts(left):
-        subject = facts.subject
-        if facts.version != asked[subject]:
-            continue  # it was replaced meanwhile
-        del left[subject]
-        found = _judge(facts, current, proposed, now)
-        if isinstance(found, NotJudged):
-            not_judged[subject] = found
-            continue
-        judged += 1
-        if change := _compare(subject, running[subject.image], *found):
-            changes.append(change)
-    not_judged |= {subject: NotJudged(subject=subject, why=OUTDATED) for subject in left}
+    wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
+    results = judge(wanted) if judge else judge_stored(inventory, wanted, comparison)
+    found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
+    failed = [each for each in found if isinstance(each, NotJudged)]
+    changes = (each for each in found if isinstance(each, PolicyChange))
     return PolicyPreview(
-        at=now,
-        policies=tuple(_describe_changes(current, proposed)),
+        at=comparison.now,
+        policies=comparison.policies,
         gates=gates,
-        judged=judged,
-        changes=tuple(changes),
-        not_judged=tuple(not_judged.values()),
+        judged=len(found) - len(failed),
+        changes=tuple(each.model_copy(update={"running": tuple(running[each.subject.image])}) for each in changes),
+        not_judged=(*not_judged.values(), *failed),
     )
-
-
-def _digests(policies: Policies, gate: Gate) -> set[str]:
-    return {each.digest for each in policies.at(gate).policies}
 
 
 def _find_outdated(stored: Mapping[GateSubject, str], requirements: Requirements) -> Iterator[NotJudged]:
@@ -128,62 +205,3 @@ def _find_outdated(stored: Mapping[GateSubject, str], requirements: Requirements
             yield NotJudged(subject=subject, why=expected.message)
         elif version != expected:
             yield NotJudged(subject=subject, why=OUTDATED)
-
-
-Results = tuple[RuleResult, ...]
-
-
-def _judge(
-    facts: StoredFacts, current: Policies, proposed: Policies, now: datetime
-) -> tuple[Results, Results] | NotJudged:
-    """Return the results of the current and of the proposed rules."""
-    gate, found = facts.subject.gate, list[Results]()
-    values = Values.of(gate, facts.values, now)
-    for name, policies in (("current", current), ("proposed", proposed)):
-        try:
-            found.append(judge_values(values, policies.at(gate)))
-        except (PolicyInvalid, RuleNotEvaluated) as error:
-            return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
-    before, after = found
-    return before, after
-
-
-def _compare(subject: GateSubject, running: Sequence[str], before: Results, after: Results) -> PolicyChange | None:
-    """Return what differs; None if nothing does."""
-    old, new = _reasons(before, RuleOutcome.REFUSED), _reasons(after, RuleOutcome.REFUSED)
-    if bool(old) is not bool(new):
-        effect = Effect.REFUSED if new else Effect.ADMITTED
-    elif old.keys() != new.keys():
-        effect = Effect.REASONS
-    else:
-        old, new = _reasons(before, RuleOutcome.WARNED), _reasons(after, RuleOutcome.WARNED)
-        if old.keys() == new.keys():
-            return None
-        effect = Effect.NOTES
-    gained, lost = [each for each in new if each not in old], [each for each in old if each not in new]
-    return PolicyChange(
-        subject=subject,
-        running=tuple(running),
-        effect=effect,
-        gained=tuple(gained[:LISTED]),
-        lost=tuple(lost[:LISTED]),
-        more=len(gained[LISTED:]) + len(lost[LISTED:]),
-    )
-
-
-def _reasons(results: Iterable[RuleResult], outcome: RuleOutcome) -> dict[Reason, None]:
-    """Return the reasons of the rules with an outcome, in order."""
-    return dict.fromkeys(reason for each in results if each.result is outcome for reason in each.reasons)
-
-
-def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
-    """Yield the name of each policy that is new or different, with its version."""
-    old, new = (
-        {each.document.name: each for gate in Gate for each in of.at(gate).policies} for of in (current, proposed)
-    )
-    for name, policy in new.items():
-        if name not in old:
-            yield f"{policy} (new)"
-        elif policy.digest != old[name].digest:
-            before, after = old[name].document.version, policy.document.version
-            yield f"{policy} (changed)" if before == after else f"{name} {before} → {after}"

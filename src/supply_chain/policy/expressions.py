@@ -101,6 +101,16 @@ class Values:
         """Return the values for one element of a list, with those facts of the image that are read besides."""
         return Values(self.language, _pruned(self.plain, reads), self.now, (name, element))
 
+    def with_list(self, path: str, part: Sequence[Any], reads: Iterable[str]) -> Values:
+        """Return the values for a part of the list at a path, with those facts of the image that are read besides."""
+        image = dict(_pruned(self.plain, reads))
+        group, (*groups, name) = image, path.split(".")
+        for each in groups:
+            group[each] = dict(group[each])
+            group = group[each]
+        group[name] = part
+        return Values(self.language, image, self.now)
+
 
 def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]:
     """Return the image with the facts at these paths only."""

@@ -56,11 +56,20 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
     `environments` are the names of the project's environments. What a process has checked, it does not check again
     before a file changes.
     """
+    return compile_policies(read_documents(directory), environments, directory)
+
+
+def read_documents(directory: Path) -> dict[str, bytes]:
+    """Return the content of each policy in a directory, by the file's name; raise `DeclarationInvalid`."""
+    return {file.name: read_content(file) for file in sorted(directory.glob("*.yaml"))}
+
+
+def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str], directory: Path) -> Policies:
+    """Return the policies of a directory from the content of its files; raise as `read_policies`."""
     found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
-    for file in sorted(directory.glob("*.yaml")):
-        content = read_content(file)
+    for name, content in documents.items():
         try:
-            checked = _check_content(content, file.name, tuple(environments))
+            checked = _check_content(content, name, tuple(environments))
         except (DeclarationInvalid, PolicyInvalid) as error:
             raise type(error)(f"{directory}/{error.message}") from error
         for gate, policy in checked.items():

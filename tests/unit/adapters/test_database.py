@@ -127,7 +127,7 @@ def test_migrated_inventory_has_no_facts_of_gates(tmp_path):
 
     (state,) = inventory.list_subjects()
     assert (state.subject.image, state.mark, state.version) == (ref, "mark 1", "")
-    inventory.put_facts(facts_of(1), state.mark)
+    inventory.put_facts([facts_of(1)])
     assert [each.version for each in inventory.list_subjects()] == ["v1"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import SettingInvalid
 from supply_chain.fleet.gate_facts import StoredFacts, facts_version
-from supply_chain.fleet.preview import LISTED, Effect, preview
+from supply_chain.fleet.preview import LISTED, Comparison, Effect, preview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.fact_values import values_of
@@ -36,10 +36,10 @@ class Shop:
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
                 version = facts_version(subject, self.requirements)
-                self.inventory.put_facts(StoredFacts(subject, version, values_of(facts)), state.mark)
+                self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts))])
 
     def preview(self, current=POLICIES, **proposed):
-        return preview(self.inventory, current, replace(POLICIES, **proposed), self.requirements, NOON)
+        return preview(self.inventory, Comparison(current, replace(POLICIES, **proposed), NOON), self.requirements)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
     good = replace(POLICIES, release=policy(Gate.RELEASE))
     current, proposed = (broken, good) if wrong == "current" else (good, broken)
 
-    found = preview(shop.inventory, current, proposed, requirements, NOON)
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements)
 
     (failed,) = found.not_judged
     assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
@@ -210,6 +210,7 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
         def read_facts(self, subjects):
             return (replace(each, version="another") for each in read(subjects))
 
-    found = preview(Changing(), POLICIES, replace(POLICIES, release=policy(Gate.RELEASE)), requirements, NOON)
+    looser = replace(POLICIES, release=policy(Gate.RELEASE))
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements)
 
     assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])

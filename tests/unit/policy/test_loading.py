@@ -1,5 +1,6 @@
 """Policies that could not decide are rejected when they are read, with the place and what to do."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -12,6 +13,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
 from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate, judge, refuse_name
 from supply_chain.policy.loading import (
     DIRECTORY,
@@ -240,6 +242,20 @@ def test_each_element_that_breaks_the_rule_is_a_reason(read):
     assert [reason.fact for reason in results["own.rule"].reasons] == ["CVE-1 in openssl", "CVE-3 in openssl"]
     assert judge_deploy(policies, report=None)["own.rule"].result is RuleOutcome.NOT_APPLICABLE
     assert judge_deploy(policies)["own.rule"].result is RuleOutcome.PASSED
+
+
+def test_failing_elements_of_a_long_list_are_reasons_in_order(read):
+    """The list is asked about in parts, and no part hides another; the facts themselves stay as they are."""
+    policies = read({**POLICY, "rules": [PER_FINDING]})
+    found = [finding("critical" if at in (0, 16, 17, 47, 49) else "low", id=f"CVE-{at}") for at in range(50)]
+    image = values_of(deploy_facts(report=report(*found)))
+    before = copy.deepcopy(image)
+
+    results = {each.rule: each for each in judge(image, policies.deploy, NOON)}
+
+    reasons = [reason.fact.split()[0] for reason in results["own.rule"].reasons]
+    assert reasons == ["CVE-0", "CVE-16", "CVE-17", "CVE-47", "CVE-49"]
+    assert image == before
 
 
 def judge_deploy(policies, **changes):

@@ -1,10 +1,10 @@
 """The flow of a preview: what it compares, and the page that it publishes."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from prefect.artifacts import Artifact
+from pydantic import SecretStr
 
 from blocks import Inventory, Workbench
 from flows import policy as flows
@@ -27,10 +27,11 @@ def stored(fleet, monkeypatch):
     fleet.refresh()
     refresh_facts(None, fleet.inventory, fleet.reader)
     workbench = Workbench.model_construct(project=str(ROOT))
+    inventory = Inventory.model_construct(address=SecretStr(fleet.inventory.engine.url.render_as_string()))
     monkeypatch.setattr(Workbench, "requirements", lambda _, name: requirements(name))
 
     async def load(name):
-        return {"workbench": workbench, "inventory": SimpleNamespace(open=lambda: fleet.inventory)}[name]
+        return {"workbench": workbench, "inventory": inventory}[name]
 
     for block in (Workbench, Inventory):
         monkeypatch.setattr(block, "aload", load)

@@ -42,10 +42,10 @@ def _state(row: Any) -> SubjectState:
     return SubjectState(subject, row.mark, (row.version or "") if row.mark else "")
 
 
-def put_facts(connection: Connection, facts: StoredFacts, mark: str) -> None:
-    """Store the facts of a subject in place of earlier ones, if its image has this mark."""
+def put_facts(connection: Connection, facts: StoredFacts) -> None:
+    """Store the facts of a subject in place of earlier ones, if its image has the same mark."""
     subject, stored = facts.subject, t.gate_facts.c
-    image = connection.execute(select(t.images.c.id).where(_is(subject.image), t.images.c.mark == mark)).scalar()
+    image = connection.execute(select(t.images.c.id).where(_is(subject.image), t.images.c.mark == facts.mark)).scalar()
     if image is None:
         return
     key = {"image": image, "gate": subject.gate.value, "environment": subject.environment}
@@ -60,12 +60,14 @@ def _is(ref: ImageRef) -> ColumnElement[bool]:
 
 def read_facts(connection: Connection, subjects: Sequence[GateSubject]) -> Iterator[StoredFacts]:
     """Read the stored facts of these subjects at once; return an iterator that decodes them one by one, in order."""
-    columns = t.images.c.repository, t.images.c.digest, t.gate_facts
+    columns = t.images.c.repository, t.images.c.digest, t.images.c.mark, t.gate_facts
     of = select(*columns).join(t.gate_facts, t.gate_facts.c.image == t.images.c.id)
     rows = connection.execute(of.where(t.images.c.digest.in_({each.image.digest for each in subjects})))
-    found = {(row.repository, row.digest, row.gate, row.environment): (row.version, row.content) for row in rows}
+    found = {(row.repository, row.digest, row.gate, row.environment): row for row in rows}
     wanted = ((each, found.get((*_name(each.image), each.gate.value, each.environment))) for each in subjects)
-    return (StoredFacts(each, row[0], decode_facts(row[1], each.gate)) for each, row in wanted if row)
+    return (
+        StoredFacts(each, row.mark, row.version, decode_facts(row.content, each.gate)) for each, row in wanted if row
+    )
 
 
 def _name(ref: ImageRef) -> Name:

@@ -178,10 +178,11 @@ class SqlInventory:
         with self._read_transaction("list what gates judge") as connection:
             return list_subjects(connection, _belongs_to(application))
 
-    def put_facts(self, facts: StoredFacts, mark: str) -> None:
-        """Store the facts of a gate about an image whose entry has this mark, in place of earlier ones."""
-        with self._write_transaction("store the facts of a gate") as connection:
-            put_facts(connection, facts, mark)
+    def put_facts(self, facts: Iterable[StoredFacts]) -> None:
+        """Store facts in place of earlier ones, but for those whose image has another mark by now."""
+        with self._write_transaction("store the facts of gates") as connection:
+            for each in facts:
+                put_facts(connection, each)
 
     def read_facts(self, subjects: Iterable[GateSubject]) -> Iterator[StoredFacts]:
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
