@@ -46,7 +46,7 @@ PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
 EACH = 10
 """Number of images of an application."""
-KNOWN, PACKAGES = 20_000, 2_000
+VULNERABILITIES, PACKAGES = 20_000, 2_000
 """Number of different findings, and of packages that they are in."""
 OURS = """
 name: ours
@@ -76,14 +76,14 @@ rules:
 def fill(inventory: SqlInventory, images: int, findings: int) -> None:
     """Store images with their facts."""
     chance = random.Random(17)  # noqa: S311 (a benchmark's data)
-    known = [_finding(number, chance) for number in range(KNOWN)]
-    likely = [each.model_copy(update={"epss": 0.9, "fixed_in": ("9.1",)}) for each in known[:200]]
+    published = [_finding(number, chance) for number in range(VULNERABILITIES)]
+    likely = [each.model_copy(update={"epss": 0.9, "fixed_in": ("9.1",)}) for each in published[:200]]
     for application in range(images // EACH):
         name = f"app{application:04}"
         inventory.put(_entry(name, number) for number in range(EACH))
         declared = builders.manifest(name=name, limits={each.value: None for each in Severity})
         found = [
-            [*chance.sample(known, findings - 3), *chance.sample(likely if number % 5 == 1 else known, 3)]
+            [*chance.sample(published, findings - 3), *chance.sample(likely if number % 5 == 1 else published, 3)]
             for number in range(EACH)
         ]
         found[2][0] = found[2][0].model_copy(update={"known_exploited": True})
@@ -99,7 +99,7 @@ def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Findin
         declared, ref=subject.image, provenance=provenance_of(declared), report=report(*found),
         **({"environment": requirements(subject.environment)} if subject.environment else {}),
     )  # fmt: skip
-    return StoredFacts(subject, state.mark, facts_version(subject, requirements), values_of(facts))
+    return StoredFacts(subject, state.mark, facts_version(subject.environment, requirements), values_of(facts))
 
 
 def _finding(number: int, chance: random.Random) -> Finding:

@@ -46,6 +46,7 @@ from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.where import Place
 from supply_chain.lifecycle.apply import Applied
@@ -271,6 +272,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "bases": [ImageRef, Refused],
     "policy check": [CheckedPolicy],
     "policy explain": [GateExplanation],
+    "policy preview": [PolicyPreview],
     "status": [Part],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any, Protocol
 
@@ -83,13 +84,13 @@ class FactsStore(Protocol):
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
 
 
-def facts_version(subject: GateSubject, requirements: Requirements) -> Digest:
-    """Return a digest of what the facts of a subject depend on besides evidence.
+def facts_version(environment: str, requirements: Requirements) -> Digest:
+    """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
     That is the code that joins them and what the environment requires. Raise `SettingInvalid` without a valid document
     of the environment.
     """
-    required = repr(requirements(subject.environment)) if subject.environment else ""
+    required = repr(requirements(environment)) if environment else ""
     return digest_of(f"{code_digest()}\n{required}".encode())
 
 
@@ -117,10 +118,11 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
 
     An image whose entry has to be read again is left out. Raises the registry's errors.
     """
+    requirements = cache(reader.requirements)
     wanted, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
-            version = facts_version(state.subject, reader.requirements)
+            version = facts_version(state.subject.environment, requirements)
         except SettingInvalid as error:
             failed[state.subject] = str(error)
         else:

@@ -193,9 +193,8 @@ def _find_outdated(stored: Mapping[GateSubject, str], requirements: Requirements
 
     @cache
     def version_in(environment: str) -> str | SettingInvalid:
-        subject = next(each for each in stored if each.environment == environment)
         try:
-            return facts_version(subject, requirements)
+            return facts_version(environment, requirements)
         except SettingInvalid as error:
             return error
 

@@ -57,7 +57,7 @@ def test_processes_judge_as_this_one(judge, monkeypatch):
 
 def test_preview_takes_results_of_processes(judge, monkeypatch):
     """The order is that of the inventory."""
-    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda subject, requirements: "v1")
+    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements: "v1")
     monkeypatch.setattr(judging, "FEW", 1)
     monkeypatch.setattr(judging, "PART", 2)
 

@@ -35,7 +35,7 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = facts_version(subject, self.requirements)
+                version = facts_version(subject.environment, self.requirements)
                 self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts))])
 
     def preview(self, current=POLICIES, **proposed):
@@ -206,6 +206,9 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
     class Changing:
         def list_subjects(self, application=None):
             return (state,)
+
+        def put_facts(self, facts):
+            raise AssertionError("a preview writes nothing")
 
         def read_facts(self, subjects):
             return (replace(each, version="another") for each in read(subjects))

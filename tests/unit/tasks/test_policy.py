@@ -26,7 +26,7 @@ def stored(fleet, monkeypatch):
     fleet.deploy(fleet.curated())
     fleet.refresh()
     refresh_facts(None, fleet.inventory, fleet.reader)
-    workbench = Workbench.model_construct(project=str(ROOT))
+    workbench = Workbench.model_construct(project=str(ROOT), tools="/t", database="/d")
     inventory = Inventory.model_construct(address=SecretStr(fleet.inventory.engine.url.render_as_string()))
     monkeypatch.setattr(Workbench, "requirements", lambda _, name: requirements(name))
 
@@ -57,7 +57,7 @@ async def test_preview_publishes_what_would_change(machine, stored):
     assert [(c.subject.gate, c.subject.environment, c.effect) for c in found.changes] == [
         (Gate.DEPLOY, "staging", Effect.REFUSED)
     ]
-    page = present(await Artifact.aget("policy-preview")).data
+    page = str(present(await Artifact.aget("policy-preview")).data)
     assert "| admitted → refused | hello | deploy gate for staging |" in page and "ours.rule: it is ours" in page
     assert stored.world.registry.repositories["curated/hello"].manifests == before
 
