@@ -69,6 +69,16 @@ def test_facts_are_read_again_only_if_something_changed(fleet, read):
     assert read(reader())[0][Gate.RELEASE, ""].values["scan"]["scanned"] == later.scanned
 
 
+def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
+    """They would be those of an image that nobody has looked at."""
+    fleet.curated()
+    read()
+    fleet.inventory.mark_stale()
+    reader = FactsReader(fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements)
+
+    assert refresh_facts(None, fleet.inventory, reader) == {}
+
+
 def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
     """Facts that were joined differently are not what the rules would read."""
     before = facts_version("", requirements)

@@ -1,6 +1,5 @@
 """Policies that could not decide are rejected when they are read, with the place and what to do."""
 
-import copy
 import dataclasses
 import json
 import shutil
@@ -13,7 +12,6 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
 from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_types import NameFacts
-from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate, judge, refuse_name
 from supply_chain.policy.loading import (
     DIRECTORY,
@@ -245,17 +243,19 @@ def test_each_element_that_breaks_the_rule_is_a_reason(read):
 
 
 def test_failing_elements_of_a_long_list_are_reasons_in_order(read):
-    """The list is asked about in parts, and no part hides another; the facts themselves stay as they are."""
-    policies = read({**POLICY, "rules": [PER_FINDING]})
+    """The list is asked about in parts: no part hides another, and the next rule reads the complete list."""
+    rules = [
+        {**PER_FINDING, "id": f"own.{name}", "expression": f"{PER_FINDING['expression']} && {also}"}
+        for name, also in (("first", "has(image.scan)"), ("second", "finding.id != ''"))
+    ]
+    policies = read({**POLICY, "rules": rules})
     found = [finding("critical" if at in (0, 16, 17, 47, 49) else "low", id=f"CVE-{at}") for at in range(50)]
-    image = values_of(deploy_facts(report=report(*found)))
-    before = copy.deepcopy(image)
 
-    results = {each.rule: each for each in judge(image, policies.deploy, NOON)}
+    results = judge_deploy(policies, report=report(*found))
 
-    reasons = [reason.fact.split()[0] for reason in results["own.rule"].reasons]
-    assert reasons == ["CVE-0", "CVE-16", "CVE-17", "CVE-47", "CVE-49"]
-    assert image == before
+    for name in ("own.first", "own.second"):
+        reasons = [reason.fact.split()[0] for reason in results[name].reasons]
+        assert reasons == ["CVE-0", "CVE-16", "CVE-17", "CVE-47", "CVE-49"]
 
 
 def judge_deploy(policies, **changes):
