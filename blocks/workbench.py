@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -12,8 +12,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from blocks.inventory import Inventory
 from blocks.setting import Setting
 from orchestration.clock import now
+from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.repository import read_remote
@@ -29,8 +31,12 @@ from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.loading import read_policies_and_decisions
+from supply_chain.policy.facts import EnvironmentRequirements
+from supply_chain.policy.loading import DIRECTORY as POLICIES
+from supply_chain.policy.loading import read_documents, read_policies_and_decisions
 from supply_chain.policy.names import Holder, NameRegister, read_register
+from supply_chain.policy.people import FILE as PEOPLE
+from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import Policies
 from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Scanner
@@ -171,6 +177,10 @@ class Workbench(Setting):
         """Return an environment by its name; raise `SettingInvalid` if it does not exist or its document is invalid."""
         return read_environment(self.environments_directory, name)
 
+    def requirements(self, name: str) -> EnvironmentRequirements:
+        """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""
+        return self.environment(name).requirements(self.environment)
+
     def environments(self) -> tuple[Environment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
@@ -183,12 +193,27 @@ class Workbench(Setting):
         """Return the policies of the gates with people and waivers, after running the tests of their rules."""
         return read_policies_and_decisions(Path(self.project), self.people_owner, now())
 
+    def people(self) -> People:
+        """Return the people who may decide, if the owner of their document signed it."""
+        return read_people(Path(self.project) / PEOPLE, self.people_owner, now())
+
     def sign_as_person(self, key: str, statement: Statement) -> bytes:
         """Return a bundle of a statement, signed with a person's key; its password is in the environment.
 
         Raises the errors of `cosign.sign_statement`.
         """
         return sign_statement(self.tool("cosign").with_environment(**settings_of_person()), key, statement)
+
+    def stored_judge(self, proposed: Mapping[str, str], inventory: Inventory) -> StoredJudge:
+        """Return what judges an inventory's facts by the policies of the gates, and by proposed ones, now.
+
+        `proposed` is file name → text.
+        """
+        directory = Path(self.project) / POLICIES
+        names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
+        address = inventory.address.get_secret_value()
+        waivers = self.policies().waivers
+        return StoredJudge(address, directory, read_documents(directory), proposed, waivers, names, now())
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

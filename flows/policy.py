@@ -1,20 +1,24 @@
-"""Flow `explain-policy`: show what each rule of a gate says about an image, without recording anything."""
+"""Flows `explain-policy` and `preview-policies`: what rules say about images, without recording any verdict."""
 
 from __future__ import annotations
+
+import asyncio
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
+from blocks import Inventory, Workbench
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_names import by_image
 from orchestration.steps import in_thread
 from supply_chain.fleet.find import find
+from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.model.image import short
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.explanation import GateExplanation
-from supply_chain.reports import policy_explanation_page
-from tasks.policy import explain_curation_step, explain_deploy_step
+from supply_chain.reports import policy_explanation_page, policy_preview_page
+from tasks.policy import explain_curation_step, explain_deploy_step, preview_policies_step
 
 
 @flow(name="explain-policy", flow_run_name=by_image)
@@ -36,4 +40,20 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
         ref = await in_thread(find, image, prefix, curation.repositories)
         found = await explain_curation_step(ref, curation)
     await acreate_markdown_artifact(key=f"policy-{short(ref.digest)}", markdown=policy_explanation_page(found))
+    return found
+
+
+@flow(name="preview-policies", flow_run_name="preview-policies")
+async def preview_policies(policies: dict[str, str]) -> PolicyPreview:
+    """Show what proposed policies would change for every curated image and every deployment.
+
+    They and the current policies judge the facts that the inventory stores. Nothing is read from the registry, scanned
+    or signed.
+
+    Args:
+        policies: File name → the text of a policy. It replaces the project's policy with its name, or is added.
+    """
+    workbench, inventory = await asyncio.gather(Workbench.aload("workbench"), Inventory.aload("inventory"))
+    found = await preview_policies_step(policies, workbench, inventory)
+    await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(found))
     return found

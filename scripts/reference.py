@@ -48,6 +48,7 @@ from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.image import FleetImage
+from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.waivers import WaiverUse
 from supply_chain.fleet.where import Place
@@ -280,6 +281,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "policy check": [CheckedPolicy],
     "waivers": [WaiverUse],
     "policy explain": [GateExplanation],
+    "policy preview": [PolicyPreview],
     "vex check": [CheckedStatement],
     "status": [Part],
     "doctor": [DoctorCheck],

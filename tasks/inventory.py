@@ -12,6 +12,7 @@ from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.steps import in_thread, step
 from supply_chain.fleet.explain import Explanation, explain
+from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.reconcile import ReconcileResult, list_applications, observe_hosts, refresh
 from supply_chain.fleet.where import Place, find_places, list_exclusions, parse_question
 from supply_chain.model.container import Engine
@@ -23,13 +24,18 @@ from supply_chain.text import pluralize
 def refresh_step(
     application: str | None, ports: LifecyclePorts, inventory: Inventory, rebuild: bool
 ) -> tuple[ReconcileResult, ...]:
-    """Reconcile one application's images, or all images, with the registry; `rebuild` also reads unchanged ones."""
+    """Reconcile one application's images, or all images, with the registry; `rebuild` also reads unchanged ones.
+
+    Then the facts of the gates that are missing are read.
+    """
     hosts = {place.name: place.host for place in ports.workbench.environments()}
     facts, registry = inventory.open(), ports.repositories
     if rebuild:
         facts.mark_stale(application)
     names = (application,) if application else list_applications(registry, facts)
-    return tuple(refresh(name, registry, ports.evidence, facts, lambda e: hosts.get(e, "")) for name in names)
+    done = tuple(refresh(name, registry, ports.evidence, facts, lambda e: hosts.get(e, "")) for name in names)
+    failed = refresh_facts(application, facts, ports.facts_reader())
+    return tuple(each.with_failed(failed) for each in done)
 
 
 @step("observe the hosts")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from blocks import Inventory, Workbench
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
 from orchestration.steps import step
 from supply_chain.execution.environment import Environment
+from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import OFFERED, Gate
 from supply_chain.policy.explanation import GateExplanation, explain
@@ -28,3 +32,10 @@ def explain_deploy_step(ref: ImageRef, environment: Environment, ports: Executio
     """Explain the deploy gate for a curated image in an environment."""
     rules = explain(ports.deploy_facts(ref, environment), ports.workbench.policies().deploy, now())
     return GateExplanation(image=ref, gate=Gate.DEPLOY, environment=environment.name, rules=rules)
+
+
+@step("preview policies")
+def preview_policies_step(policies: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
+    """Compare what the current policies and the proposed ones, as file name → text, say about the stored facts."""
+    judge = workbench.stored_judge(policies, inventory)
+    return preview(judge.inventory, judge.compare(), workbench.requirements, workbench.people(), judge.judge)

@@ -98,7 +98,7 @@ def sign_decision_step(
 def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
     bundle = ports.workbench.sign_as_person(key, decision.statement(ref))
     signed = decision.model_copy(update={"signature": bundle.decode()})
-    if why := ports.workbench.policies().deploy.people.explain_uncounted(signed, ref):
+    if why := ports.workbench.people().explain_uncounted(signed, ref):
         raise DeclarationInvalid(
             f"The decision would not count: {why}.\n"
             "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."

@@ -1,23 +1,25 @@
-"""Commands `cscm policy`: check the policies of the gates, list their rules, and explain a decision."""
+"""Commands `cscm policy`: check, list and preview the policies of the gates, and explain a decision."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 from pydantic import Field
 
 from cscm.options import Image, as_json, json_of
-from cscm.running import run, verbose
+from cscm.running import print_result, result_of, run, verbose
 from orchestration.project import find_project
+from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.loading import read_project_policies
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
-from supply_chain.reports import facts_page, policy_page
+from supply_chain.reports import facts_page, policy_page, policy_preview_page
 from supply_chain.text import plain_text_lines, pluralize
 
 
@@ -42,7 +44,7 @@ directory = click.argument("directory", required=False, type=click.Path(exists=T
 
 @click.group()
 def policy() -> None:
-    """Check the policies of the gates, list their rules, and explain a decision.
+    """Check, list and preview the policies of the gates, and explain a decision.
 
     \b
     Example:
@@ -128,6 +130,46 @@ def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
       cscm policy explain 3fb1a90c7d2e --environment production
     """
     run("flows.policy:explain_policy", as_json, verbose, image=image, environment=environment)
+
+
+@policy.command()
+@click.argument("new", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    help="Markdown is for a comment on a pull request.",
+)
+@as_json
+@verbose
+def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> None:
+    """Show what the policies in NEW would change for every curated image and every deployment.
+
+    NEW are files, or directories with files *.yaml. A policy replaces the project's policy with its name, or is added.
+    It judges the facts that `cscm inventory` stored; nothing is read from the registry, scanned or signed.
+
+    \b
+    Example:
+      cscm policy preview ours.yaml
+      cscm policy preview ../proposal/deployments/policies --format markdown
+    """
+    found = result_of("flows.policy:preview_policies", verbose, policies=_read_texts(new))
+    if as_json or form == "text":
+        print_result(found, as_json)
+    else:
+        click.echo(plain_text_lines(policy_preview_page(found)))
+
+
+def _read_texts(paths: Iterable[Path]) -> dict[str, str]:
+    """Return file → its text, of these files and of the policies in these directories."""
+    files = list[Path]()
+    for path in paths:
+        found = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        if not found:
+            raise click.BadParameter(f"{path} has no policy: no file there is called *.yaml", param_hint="NEW")
+        files += found
+    return {str(file): decode_document(read_content(file), str(file)) for file in files}
 
 
 def _read(directory: Path | None) -> Policies:

@@ -9,11 +9,19 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.monitor import Observation
 from supply_chain.fleet.exposure import RescanReport
+from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.image import Candidate, CuratedImage
 from supply_chain.policy.explanation import GateExplanation
-from supply_chain.reports import applied_lines, observation_lines, plan_lines, policy_explanation_lines, rescan_message
+from supply_chain.reports import (
+    applied_lines,
+    observation_lines,
+    plan_lines,
+    policy_explanation_lines,
+    policy_preview_lines,
+    rescan_message,
+)
 
 
 @singledispatch
@@ -46,6 +54,7 @@ def _render_reference(image: Candidate | CuratedImage) -> str:
 
 render.register(Observation, observation_lines)
 render.register(GateExplanation, policy_explanation_lines)
+render.register(PolicyPreview, policy_preview_lines)
 render.register(Plan, plan_lines)
 render.register(Applied, applied_lines)
 render.register(RescanReport, rescan_message)

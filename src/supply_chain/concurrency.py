@@ -1,12 +1,15 @@
-"""Functions that run independent calls concurrently, a few at a time."""
+"""Functions that run independent calls concurrently, a few at a time; in threads, or in processes if they calculate."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 SIDE_BY_SIDE = 4
@@ -48,6 +51,33 @@ def iterate_concurrently(function: Callable[[S], R], items: Iterable[S], wide: i
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def iterate_in_processes(function: Callable[[S], R], items: Sequence[S], wide: int) -> Iterator[R]:
+    """Call `function` on every item in `wide` new processes, and yield the results in the order of the items.
+
+    Function, items and results have to be picklable. After an error, no further call starts. The processes end with
+    this one, however it ends.
+    """
+    with ProcessPoolExecutor(wide, get_context("spawn"), _end_with_parent) as pool:
+        try:
+            for future in [pool.submit(function, item) for item in items]:
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent has ended: the pool's queue would keep it waiting."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:

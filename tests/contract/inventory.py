@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +12,16 @@ from sqlalchemy import event
 
 from supply_chain.adapters.database import SqlInventory, open_inventory
 from supply_chain.evidence.sbom import Package
+from supply_chain.fleet.gate_facts import GateSubject, StoredFacts
 from supply_chain.fleet.image import BuiltOn, FleetImage, HostContainer, Judgement, Running, Scan
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
+from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Database, Finding, Severity
+from tests.support.facts import FACTS
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
@@ -61,7 +66,21 @@ def entry(number: int, application: str = "hello", packages: frozenset[Package] 
 
 
 def refs(images: Any) -> list[str]:
-    return [f"{image.application} {int(image.ref.digest[-4:], 16)}" for image in images]
+    named = [each if isinstance(each, ImageRef) else each.ref for each in images]
+    return [f"{ref.application} {int(ref.digest[-4:], 16)}" for ref in named]
+
+
+def facts_of(number: int, environment: str = "", application: str = "hello") -> StoredFacts:
+    """Return the stored facts of an image at the release gate, or at the deploy gate for an environment."""
+    ref = ImageRef(repository=f"curated/{application}", digest=digest(number))
+    gate = Gate.DEPLOY if environment else Gate.RELEASE
+    values = values_of(FACTS[gate](ref=ref), People())
+    return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
+
+
+def versions(inventory: SqlInventory) -> dict[str, str]:
+    """Return the version of the stored facts of each image."""
+    return {refs([each.subject.image])[0]: each.version for each in inventory.list_subjects()}
 
 
 class InventoryContract:
@@ -471,6 +490,66 @@ class InventoryContract:
         assert {(r.container, r.host) for r in inventory.running()} == {
             ("c1", "north"), ("c2", "laptop"), ("c3", "laptop"),
         }  # fmt: skip
+
+    def test_stored_facts_are_read_back_with_their_times(self, inventory: SqlInventory) -> None:
+        """The rules read the same values as at the gate."""
+        inventory.put([entry(1, deployed=(deployment("staging"),))])
+        stored = [facts_of(1), facts_of(1, "staging")]
+        inventory.put_facts(stored)
+
+        subjects = [state.subject for state in inventory.list_subjects()]
+        assert subjects == [each.subject for each in stored]
+        assert list(inventory.read_facts(subjects)) == stored
+        assert [each.subject.environment for each in inventory.read_facts(subjects[1:])] == ["staging"]
+        assert all(each.values["scan"]["scanned"].tzinfo for each in stored)
+
+    def test_facts_of_the_same_subject_are_replaced(self, inventory: SqlInventory) -> None:
+        """There is one version at a time."""
+        inventory.put([entry(1)])
+        for version in ("v1", "v2"):
+            inventory.put_facts([replace(facts_of(1), version=version)])
+
+        (state,) = inventory.list_subjects()
+        assert state.version == "v2" and len(list(inventory.read_facts([state.subject]))) == 1
+
+    def test_facts_are_missing_once_their_image_is_read_again(self, inventory: SqlInventory) -> None:
+        """What was read for an earlier entry says nothing about the new one, and cannot be stored for it."""
+        inventory.put([entry(1)])
+        inventory.put_facts([facts_of(1)])
+        inventory.put([entry(1, signed=True)])
+        assert versions(inventory) == {"hello 1": ""}
+
+        inventory.put_facts([replace(facts_of(1), mark="another mark"), facts_of(2)])
+        assert versions(inventory) == {"hello 1": ""}
+        inventory.put_facts([facts_of(1)])
+        inventory.mark_stale()
+        assert versions(inventory) == {"hello 1": ""} and inventory.list_subjects()[0].mark == ""
+
+    @pytest.mark.parametrize("change", [{"blocked": "by ann"}, {"sbom_content": digest(802), "sbom": digest(803)}])
+    def test_facts_are_missing_once_a_base_changes(self, inventory: SqlInventory, change: dict[str, Any]) -> None:
+        """They depend on the block and the packages of what the image is built on, directly or not."""
+        python, os = BuiltOn(digest=digest(2), name="base/python"), BuiltOn(digest=digest(1), name="base/os")
+        inventory.put([entry(1, "base/os"), entry(2, "base/python", bases=(os,)), entry(3, bases=(python,)), entry(4)])
+        applications = {1: "base/os", 2: "base/python", 3: "hello", 4: "hello"}
+        inventory.put_facts(facts_of(number, application=name) for number, name in applications.items())
+        inventory.put([entry(1, "base/os", owner="other")])
+        assert versions(inventory) == {"base/os 1": "", "base/python 2": "v1", "hello 3": "v1", "hello 4": "v1"}
+
+        inventory.put([entry(1, "base/os", **change)])
+        assert versions(inventory) == {"base/os 1": "", "base/python 2": "", "hello 3": "", "hello 4": "v1"}
+
+    def test_subjects_are_images_in_the_registry_and_last_deployments(self, inventory: SqlInventory) -> None:
+        """Not copies, replaced deployments, or images that are gone and run nowhere."""
+        inventory.put([entry(1, deployed=(deployment("staging"),), copies=(digest(5),)), entry(5)])
+        inventory.put([entry(2, gone=True, deployed=(deployment("staging", LATER, "c2"),)), entry(3, gone=True)])
+        inventory.put([entry(4, "other")])
+
+        found = [(refs([each.subject.image])[0], each.subject.gate, each.subject.environment)
+                 for each in inventory.list_subjects()]  # fmt: skip
+        assert found == [
+            ("hello 1", Gate.RELEASE, ""), ("hello 2", Gate.DEPLOY, "staging"), ("other 4", Gate.RELEASE, ""),
+        ]  # fmt: skip
+        assert [refs([each.subject.image]) for each in inventory.list_subjects("other")] == [["other 4"]]
 
     def test_concurrent_writers_lose_no_image(self, address: str) -> None:
         """Four threads create and fill the same database."""

@@ -14,12 +14,15 @@ from supply_chain.adapters.database import open_inventory
 from supply_chain.evidence.statement import BUNDLE, SBOM, SUMMARY
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.records import record
+from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import ReconcileResult, refresh
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.people import People
+from tests.support.facts import requirements
 from tests.support.pieces import CURATED, Piece, Pieces
 from tests.support.world import World
 
@@ -78,6 +81,11 @@ class Fleet:
 
     def refresh(self, application: str = "hello") -> ReconcileResult:
         return refresh(application, self.registry, self.store, self.inventory, lambda _: "laptop")
+
+    @property
+    def reader(self) -> FactsReader:
+        """What reads the facts of the gates: no base, and environments that take every released image."""
+        return FactsReader(self.store, lambda ref: (), lambda: (), requirements, People())
 
     def spoil(self, ref: ImageRef) -> None:
         """Attach a statement to the image that curation signed and nobody can read."""

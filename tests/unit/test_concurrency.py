@@ -1,13 +1,18 @@
 """Parallel work: a few items at a time, in order, and none after the first error."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
 
 import pytest
 
-from supply_chain.concurrency import iterate_concurrently, map_concurrently
+from supply_chain.concurrency import iterate_concurrently, iterate_in_processes, map_concurrently
 from supply_chain.errors import RegistryUnavailable
+from tests.support.present import present
+from tests.support.waiting import eventually
 
 
 def test_side_by_side_runs_four_at_a_time_and_keeps_order():
@@ -81,3 +86,51 @@ def test_one_by_one_ends_with_first_error():
     assert (next(found), next(found)) == (0, 1)
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+def test_processes_return_results_in_order_and_raise_the_first_error():
+    """Each item is calculated in another process than this one."""
+    assert list(iterate_in_processes(abs, [-3, 2, -1], 2)) == [3, 2, 1]
+    assert os.getpid() not in set(iterate_in_processes(_process, range(2), 2))
+    found = iterate_in_processes(_divide, [1, 0, 2], 2)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def _process(_):
+    return os.getpid()
+
+
+def _divide(number):
+    return 1 // number
+
+
+PARENT = """
+import operator, os, sys
+from supply_chain.concurrency import iterate_in_processes
+if __name__ == "__main__":
+    calls = iterate_in_processes(operator.methodcaller("__call__"), [os.getpid, os.getpid], 1)
+    print(next(calls), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_processes_end_with_a_killed_parent(tmp_path):
+    """Nobody else would end them, and each holds hundreds of megabytes."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(present(parent.stdout).readline())
+        os.kill(child, 0)
+        parent.kill()
+        parent.wait()
+    eventually(lambda: not _is_alive(child), 60)
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

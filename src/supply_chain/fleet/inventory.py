@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from supply_chain.evidence.sbom import Package
+from supply_chain.fleet.gate_facts import FactsStore
 from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
 
@@ -24,7 +25,7 @@ class Entry:
     mark: str
 
 
-class Inventory(Protocol):
+class Inventory(FactsStore, Protocol):
     """A store of images: a copy of what the registry, the evidence and the hosts say.
 
     Code that acts on an answer reads the sources again. An image that is `gone` from the registry is returned as long
@@ -33,7 +34,11 @@ class Inventory(Protocol):
     """
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Replace the entries of these images; all of them or none."""
+        """Replace the entries of these images; all of them or none.
+
+        The facts of the gates about them are deleted, and those about images that are built on one whose block or SBOM
+        changed.
+        """
 
     def update_listing(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
         """Update what the registry lists about images of a repository; everything else about them stays."""

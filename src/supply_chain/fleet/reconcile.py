@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing
@@ -27,15 +28,26 @@ class ReconcileResult(Model):
     read: int = Field(description="whose evidence was read again")
     gone: tuple[ImageRef, ...] = Field(default=(), description="no longer in the registry")
     unreadable: dict[str, str] = Field(default_factory=dict, description="image → why")
+    without_facts: dict[str, str] = Field(
+        default_factory=dict,
+        description="image and gate → why its facts, which a preview of policies needs, are missing",
+    )
 
     def __str__(self) -> str:
         gone = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
         unread = [
-            f"  cannot be read: {image}: {' — '.join(why.splitlines())}" for image, why in self.unreadable.items()
+            f"  {what}: {each}: {' — '.join(why.splitlines())}"
+            for what, found in (("cannot be read", self.unreadable), ("facts cannot be read", self.without_facts))
+            for each, why in found.items()
         ]
         return "\n".join(
             [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read again{gone}", *unread]
         )
+
+    def with_failed(self, failed: Mapping[GateSubject, str]) -> ReconcileResult:
+        """Return the result with those of the application of which the facts of a gate could not be read."""
+        own = {str(each): why for each, why in failed.items() if each.image.application == self.application}
+        return self.model_copy(update={"without_facts": own})
 
 
 def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:

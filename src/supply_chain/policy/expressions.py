@@ -103,6 +103,16 @@ class Values:
         """Return the values for one element of a list, with those facts of the image that are read besides."""
         return Values(self.language, self.image, _pruned(self.plain, reads), self.now, (name, element))
 
+    def with_list(self, path: str, part: Sequence[Any], reads: Iterable[str]) -> Values:
+        """Return the values for a part of the list at a path, with those facts of the image that are read besides."""
+        image = dict(_pruned(self.plain, reads))
+        group, (*groups, name) = image, path.split(".")
+        for each in groups:
+            group[each] = dict(group[each])
+            group = group[each]
+        group[name] = part
+        return Values(self.language, self.image, image, self.now)
+
 
 def _pruned(image: Mapping[str, Any], reads: Iterable[str]) -> Mapping[str, Any]:
     """Return the image with the facts at these paths only."""
@@ -180,7 +190,7 @@ def language(gate: Gate) -> Language:
 
 def to_value(value: Any, kind: Any) -> Any:
     """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
-    if not _has_times(kind):
+    if not has_times(kind):
         return value
     if kind is datetime:
         stamp = timestamp_pb2.Timestamp()
@@ -193,11 +203,12 @@ def to_value(value: Any, kind: Any) -> Any:
 
 
 @cache
-def _has_times(kind: Any) -> bool:
+def has_times(kind: Any) -> bool:
+    """Return whether a value of a type of facts is or contains a time."""
     if is_typeddict(kind):
-        return any(map(_has_times, fields_of(kind).values()))
+        return any(map(has_times, fields_of(kind).values()))
     element = element_of(kind)
-    return kind is datetime if element is kind else _has_times(element)
+    return kind is datetime if element is kind else has_times(element)
 
 
 @cache

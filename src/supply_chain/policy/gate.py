@@ -41,8 +41,12 @@ def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> t
     Waivers count only where the image is refused without them, so that a verdict rests on no waiver that it does not
     need. A rule that nobody may waive sees none.
     """
-    values = Values.of(policy.gate, image, now)
-    rules = [(rule, str(each)) for each in _selected(image, policy) for rule in each.rules]
+    return judge_values(Values.of(policy.gate, image, now), policy)
+
+
+def judge_values(values: Values, policy: GatePolicy[Any]) -> tuple[RuleResult, ...]:
+    """Return the same as `judge`; the values are made once if several policies judge the same image."""
+    rules = [(rule, str(each)) for each in _selected(values.image, policy) for rule in each.rules]
     return tuple(_apply_rules(rules, values, policy))
 
 

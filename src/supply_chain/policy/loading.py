@@ -75,16 +75,43 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
     `environments` are the names of the project's environments. What a process has checked, it does not check again
     before a file changes.
     """
+    return compile_policies(read_documents(directory), environments, directory)
+
+
+def read_documents(directory: Path) -> dict[str, bytes]:
+    """Return the content of each policy in a directory, by the file's name; raise `DeclarationInvalid`."""
+    return {file.name: read_content(file) for file in sorted(directory.glob("*.yaml"))}
+
+
+def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str], directory: Path) -> Policies:
+    """Return the policies of a directory from the content of its files; raise as `read_policies`."""
     found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
-    for file in sorted(directory.glob("*.yaml")):
-        content = read_content(file)
+    for name, content in documents.items():
         try:
-            checked = _check_content(content, file.name, tuple(environments))
+            checked = _check_content(content, name, tuple(environments))
         except (DeclarationInvalid, PolicyInvalid) as error:
             raise type(error)(f"{directory}/{error.message}") from error
         for gate, policy in checked.items():
             found[gate].append(policy)
     intake, release, deploy = (_of_gate(gate, found[gate], directory) for gate in Gate)
+    return Policies(intake, release, deploy)
+
+
+def replace_policies(current: Policies, proposed: Mapping[str, str], environments: Sequence[str]) -> Policies:
+    """Return the policies with proposed ones: each replaces the one of its name, or is added; raise as `read_policies`.
+
+    `proposed` is file name → text. `environments` are the names of the project's environments.
+    """
+    checked = [_check_content(text.encode(), name, tuple(environments)) for name, text in sorted(proposed.items())]
+    names = {policy.document.name for found in checked for policy in found.values()}
+
+    def of_gate(gate: Gate) -> GatePolicy[Any]:
+        others = [each for each in current.at(gate).policies if each.document.name not in names]
+        return _of_gate(
+            gate, [*others, *(found[gate] for found in checked if gate in found)], "With these, the project"
+        )
+
+    intake, release, deploy = map(of_gate, Gate)
     return Policies(intake, release, deploy)
 
 
@@ -98,7 +125,7 @@ def _check_content(content: bytes, name: str, environments: tuple[str, ...]) -> 
         raise PolicyInvalid(f"{name}: {error.message}") from error
 
 
-def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path) -> GatePolicy[Any]:
+def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path | str) -> GatePolicy[Any]:
     if not found:
         raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
     _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")

@@ -83,6 +83,11 @@ class People:
     distrusted: str = ""
     """Why no signature counts; empty if the owner signed the document."""
 
+    @property
+    def version(self) -> str:
+        """A text that differs if other people count, or for other things."""
+        return repr({name: person.model_dump_json() for name, person in sorted(self.people.items())})
+
     def explain_uncounted(self, decision: Approval, image: ImageRef) -> str:
         """Return why a person's signed approval of an image does not count; empty if it does."""
         if self.distrusted:

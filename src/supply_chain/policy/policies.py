@@ -27,6 +27,8 @@ OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approva
 """Facts of the deploy gate that concern one environment."""
 LISTED = 10
 """Number of elements of a list that a message names one by one."""
+PART = 16
+"""Number of elements that are asked about at once: most of a long list hold."""
 TEXTS = ("STRING", "INT", "DOUBLE", "BOOL", "TIMESTAMP", "LIST")
 """Types that a message can contain."""
 
@@ -147,7 +149,7 @@ class Rule:
 
     def _reasons_of_elements(self, loop: Loop, values: Values) -> Iterator[Reason]:
         read = [path for each in self._of_element() for path in each.reads]
-        for element in find(values.plain, loop.path):
+        for element in _find_suspects(loop, values):
             if self._accepts(element):
                 continue
             one = values.with_element(loop.name, element, read)
@@ -160,6 +162,15 @@ class Rule:
 
     def _reason(self, values: Values) -> Reason:
         return Reason(code=self.id, fact=self.message.render(values), remedy=self.remedy.render(values))
+
+
+def _find_suspects(loop: Loop, values: Values) -> Iterator[Any]:
+    """Yield the elements of the parts of a list for which the rule does not hold, in order."""
+    elements = find(values.plain, loop.path)
+    for start in range(0, len(elements), PART):
+        part = elements[start : start + PART]
+        if not _holds_for_all(loop.holds, values.with_list(loop.path, part, loop.holds.reads)):
+            yield from part
 
 
 def _holds_for_all(holds: Expression, values: Values) -> bool:

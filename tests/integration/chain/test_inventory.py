@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,6 +76,40 @@ def test_policy_explain_shows_the_rules_of_each_gate(chain: Chain) -> None:
     assert "ok    signature.missing  (deploy 1)" in deploy.stdout, deploy.stderr
     assert "image.signed = True" in deploy.stdout and "\nNO " not in deploy.stdout
     assert cscm("policy", "explain", digest[7:19], "--environment", "nowhere").code() == "setting.invalid"
+
+
+OURS = """
+name: ours
+version: 1
+description: Refuses one application.
+gates: [release, deploy]
+rules:
+- id: ours.application
+  title: Refuse the application hello.
+  expression: image.application != 'hello'
+  message: it is hello
+  remedy: take another
+  tests:
+  - {name: another, facts: {application: shop}, passes: true}
+  - {name: hello, facts: {application: hello}, passes: false}
+"""
+
+
+def test_policy_preview_names_the_deployed_image(chain: Chain, tmp_path: Path) -> None:
+    """The facts are read by the reconciliation; nothing is signed, so that the image stays admitted."""
+    digest = chain("hello").result["digest"]
+    (tmp_path / "ours.yaml").write_text(OURS)
+    assert cscm("inventory").status == 0
+
+    found = cscm("policy", "preview", str(tmp_path), "--json").result
+
+    own = [each for each in found["changes"] if each["subject"]["image"]["digest"] == digest]
+    assert [(e["subject"]["gate"], e["subject"]["environment"], e["effect"]) for e in own] == [
+        ("release", "", "admitted → refused"), ("deploy", "staging", "admitted → refused"),
+    ]  # fmt: skip
+    assert not [each for each in found["not_judged"] if each["subject"]["image"]["digest"] == digest]
+    assert cscm("policy", "preview", str(tmp_path)).stdout.startswith("Proposed: ours 1 (new), at the release gate")
+    assert "NO " not in cscm("policy", "explain", digest[7:19], "--environment", "staging").stdout
 
 
 def test_rebuilt_inventory_equals_the_lost_one(read_entry: Callable[[], dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from supply_chain.adapters.database.schema import VERSION, configuration, write_
 from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 from supply_chain.model.image import StorageStatus
-from tests.contract.inventory import NOON, InventoryContract, digest, entry, scan, stored
+from tests.contract.inventory import NOON, InventoryContract, digest, entry, facts_of, scan, stored
 
 
 class TestSqlite(InventoryContract):
@@ -111,6 +111,24 @@ def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_pa
 
     assert list(inventory.read_marks("hello").values()) == ["", "mark", "mark"]
     assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 1)
+
+
+def test_migrated_inventory_has_no_facts_of_gates(tmp_path):
+    """A preview names the image as not judged until the next reconciliation; nothing else is read again."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    ref = entry(1).image.ref
+    with write_transaction(engine) as connection:
+        command.upgrade(configuration(connection), "0005")
+        connection.exec_driver_sql(
+            "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
+            (ref.repository, ref.digest, "hello", "", "mark 1", entry(1).image.model_dump_json()),
+        )
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    (state,) = inventory.list_subjects()
+    assert (state.subject.image, state.mark, state.version) == (ref, "mark 1", "")
+    inventory.put_facts([facts_of(1)])
+    assert [each.version for each in inventory.list_subjects()] == ["v1"]
 
 
 @pytest.mark.parametrize("address", ["", "inventory.db", "mysql://x/y", "sqlite+aiosqlite:///x", "postgresql://x/y"])

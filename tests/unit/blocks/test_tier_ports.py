@@ -7,7 +7,11 @@ from prefect_aws import AwsCredentials
 
 from blocks import Tier, Workbench
 from blocks.curation_ports import CurationPorts
+from blocks.lifecycle_ports import LifecyclePorts
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.errors import SettingInvalid
 from supply_chain.model.tier import TierName
 
 REGISTRY = "localhost:4566"
@@ -40,6 +44,30 @@ def test_evidence_is_signed_with_key_of_tier(ports):
     assert (ports.evidence.tier, ports.evidence.trusted) == (TierName.CURATION, {TierName.DEVELOPMENT: "PEM"})
     assert ports.evidence.signer.key == "awskms:///alias/curation"
     assert ports.evidence is ports.evidence
+
+
+def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypatch, tmp_path):
+    """The bases are listed once, and what environments require comes from the project's documents."""
+    lifecycle = LifecyclePorts(ports.tier.model_copy(update={"tier": "lifecycle"}), ports.workbench)
+    monkeypatch.setattr(Tier, "http", Registry(RegistryHttp("registry.test", lambda: ("", ""))))
+    listed = []
+
+    def list_bases(ports):
+        listed.append(ports.name)
+        return []
+
+    monkeypatch.setattr(LifecyclePorts, "list_base_images", list_bases)
+    document = tmp_path / "deployments/environments/staging.yaml"
+    document.parent.mkdir(parents=True)
+    document.write_text("name: staging\napproval: required\n")
+    lifecycle.workbench.project = str(tmp_path)
+
+    reader = lifecycle.facts_reader()
+
+    assert (reader.bases(), reader.bases(), listed) == ([], [], ["lifecycle"])
+    assert reader.store.tier is TierName.LIFECYCLE and reader.requirements("staging").approval is True
+    with pytest.raises(SettingInvalid):
+        reader.requirements("nowhere")
 
 
 async def test_ports_load_only_the_block_of_their_tier(monkeypatch):

@@ -7,13 +7,26 @@ import pytest
 from click.testing import CliRunner
 
 from cscm.main import main
+from supply_chain.fleet.gate_facts import GateSubject
+from supply_chain.fleet.preview import Effect, PolicyChange, PolicyPreview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.loading import DIRECTORY
+from supply_chain.policy.outcome import Reason
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.policies import DEPLOY, POLICIES
+
+PREVIEW = PolicyPreview(
+    at=NOON, policies=("ours 1 (new)",), gates=(Gate.DEPLOY,), judged=1, not_judged=(),
+    changes=(
+        PolicyChange(
+            subject=GateSubject(image=CURATED, gate=Gate.DEPLOY, environment="staging"), running=("staging",),
+            effect=Effect.REFUSED, gained=(Reason(code="own.rule", fact="f", remedy="r"),), lost=(), more=0,
+        ),
+    ),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -87,3 +100,41 @@ def test_explain_prints_what_the_flow_found(monkeypatch):
     assert asked == [{"image": "3fb1a90c7d2e", "environment": "staging"}]
     assert "ok    approval.denied" not in done.stdout and "-     approval.denied  (deploy 1)" in done.stdout
     assert cscm("explain", "no image").exit_code == 2 and len(asked) == 1
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Replace the flow; return the policies that it got at each call."""
+    asked = []
+
+    async def flow(policies):
+        asked.append(policies)
+        return PREVIEW
+
+    monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
+    monkeypatch.setattr("flows.policy.preview_policies", flow)
+    return asked
+
+
+def test_preview_prints_text_markdown_or_json(asked, directory):
+    """The flow gets the text of each file, so that it can run on another machine."""
+    file = directory.parent / "ours.txt"
+    file.write_text("name: ours")
+
+    done = cscm("preview", file, directory)
+
+    assert done.exit_code == 0, done.output
+    files = {str(each): each.read_text() for each in (file, *directory.glob("*.yaml"))}
+    assert asked == [files]
+    assert "admitted → refused: hello, deploy gate for staging: 1 image: " in done.stdout
+    assert cscm("preview", file, "--format", "markdown").stdout.startswith("# Preview of policies\n")
+    assert json.loads(cscm("preview", file, "--json").stdout)["changes"][0]["effect"] == "admitted → refused"
+
+
+def test_preview_without_any_policy_is_a_wrong_call(asked, tmp_path):
+    """A preview of nothing would say that nothing changes."""
+    assert cscm("preview").exit_code == 2
+    done = cscm("preview", tmp_path)
+
+    assert (done.exit_code, asked) == (2, []) and "has no policy: no file there is called *.yaml" in done.stderr
+    assert cscm("preview", tmp_path / "nothing.yaml").exit_code == 2

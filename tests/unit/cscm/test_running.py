@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from prefect import flow, flow_engine, task
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 
-from cscm import lifecycle, running
+from cscm import lifecycle, policy, running
 from cscm.main import main
 from supply_chain.lifecycle.plan import write_plan
+from tests.support.command import ROOT
 from tests.support.present import present
 from tests.support.snapshots import planned
 
@@ -30,6 +31,7 @@ CALLS = {
     "lifecycle plan": "--rules nightly",
     "lifecycle apply": "{plan} --yes --by ann --reason x",
     "policy explain": f"{IMAGE} --environment staging",
+    "policy preview": "{policy}",
     **dict.fromkeys(lifecycle.DECISIONS, f"{IMAGE} --reason x --by ann"),
 }
 
@@ -39,7 +41,8 @@ def given(tmp_path):
     """Create an application and a plan."""
     (tmp_path / "supply-chain.yaml").write_text("kind: base\nname: base/x\nowner: me\ncheck: [x]\n")
     write_plan(planned(), tmp_path / "plan.json")
-    return {"application": str(tmp_path), "plan": str(tmp_path / "plan.json")}
+    rules = ROOT / "deployments/policies/image.yaml"
+    return {"application": str(tmp_path), "plan": str(tmp_path / "plan.json"), "policy": str(rules)}
 
 
 @pytest.mark.parametrize("command", CALLS)
@@ -51,7 +54,7 @@ def test_command_calls_existing_flow_with_valid_parameters(monkeypatch, given, c
         started.append((flow, parameters))
         return "done"
 
-    for module in (running, lifecycle):
+    for module in (running, lifecycle, policy):
         monkeypatch.setattr(module, "result_of", result_of)
     words = [word.format(**given) for word in CALLS[command].split()]
     done = CliRunner().invoke(main, [*command.split(), *words])

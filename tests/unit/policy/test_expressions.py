@@ -278,7 +278,7 @@ def test_optional_facts_are_told_from_required_ones():
     assert expressions.is_optional(facts, "soak") and not expressions.is_optional(facts, "signed")
 
 
-@pytest.mark.parametrize("function", ["_environments", "_hints", "_has_times"])
+@pytest.mark.parametrize("function", ["_environments", "_hints", "has_times"])
 def test_types_are_read_once(function):
     """A gate takes milliseconds; an environment of the engine takes as long to make."""
     assert hasattr(getattr(expressions, function), "cache_info")

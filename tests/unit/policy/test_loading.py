@@ -13,7 +13,14 @@ from supply_chain.policy import loading
 from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.gate import evaluate, judge, refuse_name
-from supply_chain.policy.loading import DIRECTORY, fill_parameters, gate_policy, read_policies, read_project_policies
+from supply_chain.policy.loading import (
+    DIRECTORY,
+    fill_parameters,
+    gate_policy,
+    read_policies,
+    read_project_policies,
+    replace_policies,
+)
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
@@ -236,6 +243,22 @@ def test_each_element_that_breaks_the_rule_is_a_reason(read):
     assert judge_deploy(policies)["own.rule"].result is RuleOutcome.PASSED
 
 
+def test_failing_elements_of_a_long_list_are_reasons_in_order(read):
+    """The list is asked about in parts: no part hides another, and the next rule reads the complete list."""
+    rules = [
+        {**PER_FINDING, "id": f"own.{name}", "expression": f"{PER_FINDING['expression']} && {also}"}
+        for name, also in (("first", "has(image.scan)"), ("second", "finding.id != ''"))
+    ]
+    policies = read({**POLICY, "rules": rules})
+    found = [finding("critical" if at in (0, 16, 17, 47, 49) else "low", id=f"CVE-{at}") for at in range(50)]
+
+    results = judge_deploy(policies, report=report(*found))
+
+    for name in ("own.first", "own.second"):
+        reasons = [reason.fact.split()[0] for reason in results[name].reasons]
+        assert reasons == ["CVE-0", "CVE-16", "CVE-17", "CVE-47", "CVE-49"]
+
+
 def judge_deploy(policies, **changes):
     verdict = evaluate(deploy_facts(**changes), policies.deploy, NOON)
     return {each.rule: each for each in verdict.results}
@@ -360,3 +383,30 @@ def test_same_facts_give_the_same_verdict():
 
     assert isinstance(first, Refused) and isinstance(second, Refused)
     assert first.model_dump_json() == second.model_dump_json()
+
+
+def test_proposed_policy_replaces_the_one_of_its_name():
+    """It may be for other gates, and one of another name is added."""
+    current = replace_policies(POLICIES, {"a.yaml": json.dumps(POLICY)}, ENVIRONMENTS)
+    moved = {**with_rule(), "version": 4, "gates": ["release"]}
+
+    proposed = replace_policies(current, {"b.yaml": json.dumps(moved)}, ENVIRONMENTS)
+
+    def own(policies):
+        return {gate: [str(p) for p in policies.at(gate).policies if p.document.name == "own"] for gate in Gate}
+
+    assert own(current) == {Gate.INTAKE: [], Gate.RELEASE: [], Gate.DEPLOY: ["own 3"]}
+    assert own(proposed) == {Gate.INTAKE: [], Gate.RELEASE: ["own 4"], Gate.DEPLOY: []}
+    assert proposed.deploy.policies == POLICIES.deploy.policies
+
+
+def test_proposed_policy_that_cannot_decide_is_rejected():
+    """The message names the file; a gate without a policy, or a rule that is there twice, is rejected too."""
+    with pytest.raises(PolicyInvalid, match=r"^own.yaml: rule own.rule: "):
+        replace_policies(POLICIES, {"own.yaml": json.dumps(with_rule(expression="image.nothing"))}, ENVIRONMENTS)
+    only = dataclasses.replace(POLICIES, deploy=policy(Gate.DEPLOY, name="own"))
+    with pytest.raises(PolicyInvalid, match="has no policy for the deploy gate"):
+        replace_policies(only, {"own.yaml": json.dumps({**POLICY, "gates": ["release"]})}, ENVIRONMENTS)
+    twice = {"a.yaml": json.dumps(POLICY), "b.yaml": json.dumps({**POLICY, "name": "another"})}
+    with pytest.raises(PolicyInvalid, match=r"own\.rule are there twice"):
+        replace_policies(POLICIES, twice, ENVIRONMENTS)

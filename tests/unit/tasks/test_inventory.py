@@ -27,7 +27,10 @@ def shop(fleet, monkeypatch):
     places = [SimpleNamespace(name=name, host="laptop") for name in ("staging", "production")]
     blocks = {
         "ports": SimpleNamespace(
-            repositories=fleet.registry, evidence=fleet.store, workbench=SimpleNamespace(environments=lambda: places)
+            repositories=fleet.registry,
+            evidence=fleet.store,
+            workbench=SimpleNamespace(environments=lambda: places),
+            facts_reader=lambda: fleet.reader,
         ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),
     }

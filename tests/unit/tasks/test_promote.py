@@ -15,7 +15,6 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import execution_statements
-from supply_chain.policy.waivers import Waivers
 from supply_chain.promotion.moves import Move
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
@@ -60,10 +59,9 @@ async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, 
         asked.append(key)
         return bytes(office.ann.sign(statement))
 
-    policies = POLICIES.with_decisions(people, Waivers())
     ports: Any = SimpleNamespace(
         repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store,
-        workbench=SimpleNamespace(policies=lambda: policies, sign_as_person=sign),
+        workbench=SimpleNamespace(people=lambda: people, sign_as_person=sign),
     )  # fmt: skip
     decision = Approval(
         environment="production", digest=REF.digest, decision="approved", by=by, reason="so", decided=make.noon

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select, true
+from sqlalchemy import ColumnElement, Connection, Select, func, select, true
 
 from supply_chain.adapters.database import tables as t
 from supply_chain.adapters.database.connection import AT_ONCE, split_batches
@@ -21,14 +21,19 @@ def is_running() -> ColumnElement[bool]:
 
     It runs if it is its application's last deployment in an environment, or if a host reported a container of it.
     """
+    deployed = select(select_deployed().subquery().c.image)
+    return t.images.c.id.in_(deployed) | t.images.c.digest.in_(select(t.seen.c.digest))
+
+
+def select_deployed() -> Select[tuple[int, str]]:
+    """Return the query for the image and environment of each application's last deployment in each environment."""
     place = func.row_number().over(
         partition_by=(t.images.c.application, t.deployments.c.environment),
         order_by=(t.deployments.c.since.desc(), t.deployments.c.id.desc()),
     )
-    of = select(t.deployments.c.image, place.label("place")).join(t.images, t.images.c.id == t.deployments.c.image)
-    ranked = of.subquery()
-    deployed = select(ranked.c.image).where(ranked.c.place == 1)
-    return t.images.c.id.in_(deployed) | t.images.c.digest.in_(select(t.seen.c.digest))
+    of = select(t.deployments.c.image, t.deployments.c.environment, place.label("place"))
+    ranked = of.join(t.images, t.images.c.id == t.deployments.c.image).subquery()
+    return select(ranked.c.image, ranked.c.environment).where(ranked.c.place == 1)
 
 
 def is_image() -> ColumnElement[bool]:

@@ -13,9 +13,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, f
 
 from supply_chain.adapters.database import tables as t
 from supply_chain.adapters.database.connection import AT_ONCE, connect, format_time, split_batches, translate_errors
+from supply_chain.adapters.database.facts import list_subjects, put_facts, read_base, read_facts
 from supply_chain.adapters.database.reading import deployments, is_image, is_running, list_refs, read, read_all
 from supply_chain.adapters.database.schema import read_transaction, write_transaction
 from supply_chain.adapters.database.writing import clean_name, forget, insert_all, is_archived, put
+from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, SubjectState
 from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.packages import normalize_name
@@ -38,8 +40,12 @@ class SqlInventory:
         """Store images in place of what was stored about the same images; all of them or none."""
         with self._write_transaction("keep images") as connection:
             for entry in entries:
-                forget(connection, [entry.image.ref])
+                image, before = entry.image, read_base(connection, entry.image.ref)
+                forget(connection, [image.ref])
                 put(connection, entry)
+                if before != (image.blocked, image.sbom_content):
+                    outdated = t.gate_facts.c.image.in_(_select_built_on([image.ref.digest]))
+                    connection.execute(delete(t.gate_facts).where(outdated))
 
     def update_listing(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
         """Update what the registry lists about a repository's images; everything else about them stays."""
@@ -166,10 +172,25 @@ class SqlInventory:
 
     def find_built_on(self, bases: Iterable[Digest]) -> tuple[FleetImage, ...]:
         """Return the images that are built, directly or not, on one of these digests."""
-        upon = select(t.bases.c.image).where(t.bases.c.digest.in_(list(bases))).cte("upon", recursive=True)
-        further = select(t.bases.c.image).join(t.images, t.images.c.digest == t.bases.c.digest)
-        upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # UNION drops duplicates, so it ends
-        return self._read_all(t.images.c.id.in_(select(upon.c.image)))
+        return self._read_all(t.images.c.id.in_(_select_built_on(bases)))
+
+    def list_subjects(self, application: str | None = None) -> tuple[SubjectState, ...]:
+        """Return what gates judge: each image in the registry, and each last deployment in an environment."""
+        with self._read_transaction("list what gates judge") as connection:
+            return list_subjects(connection, _belongs_to(application))
+
+    def put_facts(self, facts: Iterable[StoredFacts]) -> None:
+        """Store facts in place of earlier ones, but for those whose image has another mark by now."""
+        with self._write_transaction("store the facts of gates") as connection:
+            for each in facts:
+                put_facts(connection, each)
+
+    def read_facts(self, subjects: Iterable[GateSubject]) -> Iterator[StoredFacts]:
+        """Yield the facts of these subjects that are stored; read in parts to limit memory."""
+        for part in split_batches(tuple(subjects), AT_ONCE):
+            with self._read_transaction("read the facts of gates") as connection:
+                found = read_facts(connection, part)
+            yield from found
 
     def last_reconciled(self) -> datetime | None:
         """Return the time of the last reconciliation with registry and hosts; None if there was none."""
@@ -205,6 +226,14 @@ class SqlInventory:
 def _belongs_to(application: str | None) -> ColumnElement[bool]:
     """Return the condition that an image belongs to an application; without a name, every image does."""
     return true() if application is None else t.images.c.application == application
+
+
+def _select_built_on(bases: Iterable[Digest]) -> Select[tuple[int]]:
+    """Return the query for the images that are built, directly or not, on one of these digests."""
+    upon = select(t.bases.c.image).where(t.bases.c.digest.in_(list(bases))).cte("upon", recursive=True)
+    further = select(t.bases.c.image).join(t.images, t.images.c.digest == t.bases.c.digest)
+    upon = upon.union(further.join(upon, upon.c.image == t.images.c.id))  # UNION drops duplicates, so it ends
+    return select(upon.c.image)
 
 
 def _select_packages(package: str, version: str | None) -> Select[tuple[int]]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -85,6 +86,16 @@ seen = Table(
     Column("healthy", Boolean),
     Column("at", String(32), nullable=False),
 )
+gate_facts = Table(
+    "gate_facts",
+    metadata,
+    Column("image", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("gate", String(16), primary_key=True),
+    Column("environment", String(256), primary_key=True),
+    Column("version", String(71), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+"""`environment` is empty but at the deploy gate. `content` is the facts as compressed JSON."""
 findings = Table(
     "findings",
     metadata,

@@ -1,0 +1,167 @@
+"""The facts that the inventory stores for the gates, so that other policies can judge the same images later.
+
+They are what the rules read, joined from evidence. A preview judges them; no gate does.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import islice
+from typing import Any, Protocol
+
+from pydantic import Field
+from pydantic_core import from_json, to_json
+
+from supply_chain.concurrency import iterate_concurrently
+from supply_chain.errors import UNREADABLE, ImageNotFound, SettingInvalid
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.image import Digest, ImageRef, Model, digest_of
+from supply_chain.model.tier import Gate
+from supply_chain.policy.expressions import element_of, fields_of, has_times
+from supply_chain.policy.fact_types import FACTS
+from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.facts import EnvironmentRequirements
+from supply_chain.policy.loading import code_digest
+from supply_chain.policy.people import People
+from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_facts
+
+Requirements = Callable[[str], EnvironmentRequirements]
+"""Function that returns what an environment requires; raises `SettingInvalid` if there is no valid document of it."""
+
+PART = 50
+"""Number of subjects whose facts are stored at once."""
+
+
+class GateSubject(Model):
+    """What a gate judges: an image; at the deploy gate, for an environment."""
+
+    image: ImageRef
+    gate: Gate
+    environment: str = Field(default="", description="empty but at the deploy gate")
+
+    def __str__(self) -> str:
+        where = f" for {self.environment}" if self.environment else ""
+        return f"{self.image} at the {self.gate} gate{where}"
+
+
+@dataclass(frozen=True)
+class StoredFacts:
+    """The facts of a gate about an image, as they were read from evidence."""
+
+    subject: GateSubject
+    mark: str
+    """The mark of the image's entry when they were read."""
+    version: str
+    """What they depend on besides evidence: see `facts_version`."""
+    values: Mapping[str, Any]
+    """The variable `image` of the gate's expressions."""
+
+
+@dataclass(frozen=True)
+class SubjectState:
+    """What an inventory has of a subject."""
+
+    subject: GateSubject
+    mark: str
+    """The mark of the image's entry; empty if the entry has to be read again."""
+    version: str
+    """The version of the stored facts; empty if there are none that belong to this entry."""
+
+
+class FactsStore(Protocol):
+    """A store of the facts of gates; a part of the port `fleet.inventory.Inventory`."""
+
+    def list_subjects(self, application: str | None = None) -> tuple[SubjectState, ...]:
+        """Return what gates judge of all applications or of one: images in the registry, and what should run."""
+
+    def put_facts(self, facts: Iterable[StoredFacts]) -> None:
+        """Store facts in place of earlier ones, but for those whose image's entry has another mark by now."""
+
+    def read_facts(self, subjects: Iterable[GateSubject]) -> Iterator[StoredFacts]:
+        """Yield the facts of these subjects that are stored; read in parts to limit memory."""
+
+
+def facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
+    """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
+
+    That is the code that joins them, what the environment requires, and the people who may approve. Raise
+    `SettingInvalid` without a valid document of the environment.
+    """
+    required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
+    return digest_of(f"{code_digest()}\n{required}".encode())
+
+
+@dataclass(frozen=True)
+class FactsReader:
+    """Reads the facts of gates from evidence, as the gates do."""
+
+    store: EvidenceStore
+    layers: Layers
+    bases: Callable[[], Sequence[ImageRef]]
+    """Function that returns the images in the curated base repositories, including archived ones."""
+    requirements: Requirements
+    people: People
+    """The people whose approvals count."""
+
+    def read(self, subject: GateSubject) -> Mapping[str, Any]:
+        """Return the facts of a subject as its rules read them; raise the errors of evidence and registry."""
+        ref, bases = subject.image, self.bases()
+        if subject.gate is Gate.DEPLOY:
+            required = self.requirements(subject.environment)
+            return values_of(read_deploy_facts(ref, required, self.store, bases=bases), self.people)
+        return values_of(read_release_facts(ref, self.store, self.layers, bases), self.people)
+
+
+def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:
+    """Read and store the facts of one application, or of all, that are missing; return subject → why it failed.
+
+    An image whose entry has to be read again is left out. Raises the registry's errors.
+    """
+    requirements = cache(reader.requirements)
+    wanted, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
+    for state in inventory.list_subjects(application):
+        try:
+            version = facts_version(state.subject.environment, requirements, reader.people)
+        except SettingInvalid as error:
+            failed[state.subject] = str(error)
+        else:
+            if state.mark and state.version != version:
+                wanted.append((state, version))
+
+    def read(each: tuple[SubjectState, str]) -> StoredFacts | str:
+        state, version = each
+        try:
+            return StoredFacts(state.subject, state.mark, version, reader.read(state.subject))
+        except (ImageNotFound, *UNREADABLE) as error:
+            return str(error)
+
+    found = zip(wanted, iterate_concurrently(read, wanted), strict=True)
+    while part := list(islice(found, PART)):
+        inventory.put_facts(facts for _, facts in part if isinstance(facts, StoredFacts))
+        failed |= {state.subject: why for (state, _), why in part if isinstance(why, str)}
+    return failed
+
+
+def encode_facts(values: Mapping[str, Any]) -> bytes:
+    """Return the values of a gate's rules as compressed JSON."""
+    return zlib.compress(to_json(values))
+
+
+def decode_facts(content: bytes, gate: Gate) -> Mapping[str, Any]:
+    """Return the values that were encoded."""
+    decoded: Mapping[str, Any] = _with_times(from_json(zlib.decompress(content), cache_strings="keys"), FACTS[gate])
+    return decoded
+
+
+def _with_times(value: Any, kind: Any) -> Any:
+    """Return a value of a type of facts with times in place of their texts."""
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if (element := element_of(kind)) is not kind:
+        return [_with_times(each, element) for each in value]
+    fields = fields_of(kind)
+    return {name: _with_times(each, fields[name]) if has_times(fields[name]) else each for name, each in value.items()}

@@ -1,0 +1,212 @@
+"""What proposed policies would change: they and the current ones judge the facts that the inventory stores.
+
+Nothing is read from the registry, scanned or signed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.errors import PolicyInvalid, RuleNotEvaluated, SettingInvalid
+from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
+from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.tier import Gate
+from supply_chain.policy.expressions import Values
+from supply_chain.policy.gate import judge_values
+from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
+from supply_chain.policy.people import People
+from supply_chain.policy.policies import Policies
+
+NOTES = (RuleOutcome.WARNED, RuleOutcome.WAIVED)
+"""The outcomes of rules that a verdict only notes."""
+LISTED = 10
+"""Number of reasons of one image that are named one by one."""
+OUTDATED = "Its facts are missing or outdated: run `cscm inventory`."
+
+
+class Effect(StrEnum):
+    """What proposed policies change for an image."""
+
+    REFUSED = "admitted → refused"
+    ADMITTED = "refused → admitted"
+    REASONS = "refused for other reasons"
+    NOTES = "admitted or refused as before, with other notes"
+
+
+class PolicyChange(Model):
+    """What proposed policies change for an image at a gate."""
+
+    subject: GateSubject
+    running: tuple[str, ...] = Field(default=(), description="the environments in which the image should run")
+    effect: Effect
+    gained: tuple[Reason, ...] = Field(description=f"reasons of the proposed policies alone, at most {LISTED}")
+    lost: tuple[Reason, ...] = Field(description=f"reasons of the current policies alone, at most {LISTED}")
+    more: int = Field(description="number of reasons that are left out")
+
+
+class NotJudged(Model):
+    """An image or deployment of which a preview does not know whether it changes."""
+
+    subject: GateSubject
+    why: str
+
+
+class PolicyPreview(Model):
+    """What proposed policies would change if they were the project's."""
+
+    at: AwareDatetime
+    policies: tuple[str, ...] = Field(description="the proposed policies that are new or different")
+    gates: tuple[Gate, ...] = Field(
+        description="the gates whose policies are different; of the intake gate, nothing is stored and judged"
+    )
+    judged: int = Field(description="number of images and deployments that both judged")
+    changes: tuple[PolicyChange, ...]
+    not_judged: tuple[NotJudged, ...]
+
+
+Result = PolicyChange | NotJudged | None
+"""The result for one subject; None if nothing changes."""
+Results = tuple[RuleResult, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Current and proposed policies, which judge the same facts at the same time."""
+
+    current: Policies
+    proposed: Policies
+    now: datetime
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates whose policies are different."""
+        return tuple(gate for gate in Gate if _digests(self.current, gate) != _digests(self.proposed, gate))
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The policies that are new or different, with their versions."""
+        return tuple(_describe_changes(self.current, self.proposed))
+
+    def judge(self, facts: StoredFacts) -> Result:
+        """Return what the proposed policies change for a subject; where it runs is not stated."""
+        gate, found = facts.subject.gate, list[Results]()
+        values = Values.of(gate, facts.values, self.now)
+        for name, policies in (("current", self.current), ("proposed", self.proposed)):
+            try:
+                found.append(judge_values(values, policies.at(gate)))
+            except (PolicyInvalid, RuleNotEvaluated) as error:
+                return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
+        return _compare(facts.subject, *found)
+
+
+def _digests(policies: Policies, gate: Gate) -> set[str]:
+    return {each.digest for each in policies.at(gate).policies}
+
+
+def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
+    old, new = (
+        {each.document.name: each for gate in Gate for each in of.at(gate).policies} for of in (current, proposed)
+    )
+    for name, policy in new.items():
+        if name not in old:
+            yield f"{policy} (new)"
+        elif policy.digest != old[name].digest:
+            before, after = old[name].document.version, policy.document.version
+            yield f"{policy} (changed)" if before == after else f"{name} {before} → {after}"
+
+
+def _compare(subject: GateSubject, before: Results, after: Results) -> PolicyChange | None:
+    old, new = _reasons(before, RuleOutcome.REFUSED), _reasons(after, RuleOutcome.REFUSED)
+    if bool(old) is not bool(new):
+        effect = Effect.REFUSED if new else Effect.ADMITTED
+    elif old.keys() != new.keys():
+        effect = Effect.REASONS
+    else:
+        old, new = _reasons(before, *NOTES), _reasons(after, *NOTES)
+        if old.keys() == new.keys():
+            return None
+        effect = Effect.NOTES
+    gained, lost = [each for each in new if each not in old], [each for each in old if each not in new]
+    return PolicyChange(
+        subject=subject,
+        effect=effect,
+        gained=tuple(gained[:LISTED]),
+        lost=tuple(lost[:LISTED]),
+        more=len(gained[LISTED:]) + len(lost[LISTED:]),
+    )
+
+
+def _reasons(results: Iterable[RuleResult], *outcomes: RuleOutcome) -> dict[Reason, None]:
+    """Return the reasons of the rules with one of these outcomes, in order."""
+    return dict.fromkeys(reason for each in results if each.result in outcomes for reason in each.reasons)
+
+
+Wanted = Mapping[GateSubject, str]
+"""Subject → the version of its facts."""
+
+
+def judge_stored(inventory: FactsStore, wanted: Wanted, comparison: Comparison) -> dict[GateSubject, Result]:
+    """Return the results of these subjects, but for those whose facts have another version by now."""
+    found = inventory.read_facts(wanted)
+    return {each.subject: comparison.judge(each) for each in found if each.version == wanted[each.subject]}
+
+
+def preview(
+    inventory: FactsStore,
+    comparison: Comparison,
+    requirements: Requirements,
+    people: People,
+    judge: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
+) -> PolicyPreview:
+    """Judge every image and every deployment by current and proposed policies, and return what differs.
+
+    Facts that are missing, or that other code or another document of the environment made, are not judged. `judge`
+    does what `judge_stored` does, which judges one after the other.
+    """
+    states, gates = inventory.list_subjects(), comparison.gates
+    running: dict[ImageRef, list[str]] = defaultdict(list)
+    for state in states:
+        if state.subject.environment:
+            running[state.subject.image].append(state.subject.environment)
+    asked = {state.subject: state.version for state in states if state.subject.gate in gates}
+    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
+    wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
+    results = judge(wanted) if judge else judge_stored(inventory, wanted, comparison)
+    found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
+    failed = [each for each in found if isinstance(each, NotJudged)]
+    changes = (each for each in found if isinstance(each, PolicyChange))
+    return PolicyPreview(
+        at=comparison.now,
+        policies=comparison.policies,
+        gates=gates,
+        judged=len(found) - len(failed),
+        changes=tuple(each.model_copy(update={"running": tuple(running[each.subject.image])}) for each in changes),
+        not_judged=(*not_judged.values(), *failed),
+    )
+
+
+def _find_outdated(
+    stored: Mapping[GateSubject, str], requirements: Requirements, people: People
+) -> Iterator[NotJudged]:
+    """Yield the subjects whose facts are missing or of another version than this process would read."""
+
+    @cache
+    def version_in(environment: str) -> str | SettingInvalid:
+        try:
+            return facts_version(environment, requirements, people)
+        except SettingInvalid as error:
+            return error
+
+    for subject, version in stored.items():
+        expected = version_in(subject.environment)
+        if isinstance(expected, SettingInvalid):
+            yield NotJudged(subject=subject, why=expected.message)
+        elif version != expected:
+            yield NotJudged(subject=subject, why=OUTDATED)

@@ -1,0 +1,128 @@
+"""What proposed policies would change, for people: the same rows as lines and as a Markdown page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from supply_chain.fleet.gate_facts import GateSubject
+from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPreview
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import Reason
+from supply_chain.reports.text import ROWS, escape, table
+from supply_chain.text import pluralize, truncate_lines
+
+NAMED = 5
+"""Number of images and of reasons of a row that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The changes of one application at one gate that have the same effect and the same rules."""
+
+    changes: tuple[PolicyChange, ...]
+
+    @property
+    def application(self) -> str:
+        """The application."""
+        return self.changes[0].subject.image.application
+
+    @property
+    def place(self) -> str:
+        """The gate, with the environment or where the images run."""
+        subject = self.changes[0].subject
+        if subject.environment:
+            return _place(subject)
+        running = sorted({each for change in self.changes for each in change.running})
+        return f"{_place(subject)}, running in {', '.join(running)}" if running else _place(subject)
+
+    @property
+    def effect(self) -> Effect:
+        """What changes."""
+        return self.changes[0].effect
+
+    @property
+    def images(self) -> str:
+        """The images, by the first digits of their digests."""
+        names = truncate_lines(NAMED, [each.subject.image.short for each in self.changes])
+        return f"{pluralize(len(self.changes), 'image')}: {', '.join(names)}"
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons that the proposed policies have and the current ones lack (+), and the other way round (-)."""
+        of = ((sign, each) for change in self.changes for sign, each in _signed(change))
+        lines = list(dict.fromkeys(f"{sign} {each.code}: {each.fact}" for sign, each in of))
+        more = sum(change.more for change in self.changes) + len(lines[NAMED:])
+        return [*lines[:NAMED], *([f"and {more} more"] if more else [])]
+
+
+def _signed(change: PolicyChange) -> Iterator[tuple[str, Reason]]:
+    yield from (("+", each) for each in change.gained)
+    yield from (("-", each) for each in change.lost)
+
+
+def _place(subject: GateSubject) -> str:
+    return f"{subject.gate} gate for {subject.environment}" if subject.environment else f"{subject.gate} gate"
+
+
+def _rows(found: PolicyPreview) -> list[Row]:
+    """Return the changes in groups: refusals first, then by application and gate."""
+    effects = list(Effect)
+    groups: dict[tuple[int, str, str, tuple[str, ...]], list[PolicyChange]] = {}
+    for each in found.changes:
+        codes = tuple(sorted({f"{sign}{reason.code}" for sign, reason in _signed(each)}))
+        key = effects.index(each.effect), each.subject.image.application, _place(each.subject), codes
+        groups.setdefault(key, []).append(each)
+    return [Row(tuple(groups[key])) for key in sorted(groups)]
+
+
+def _summary(found: PolicyPreview) -> Iterator[str]:
+    """Yield sentences with the policies and the numbers."""
+    if not found.policies:
+        yield "The proposed policies are the current ones: nothing changes."
+        return
+    yield f"Proposed: {', '.join(found.policies)}, at {' and '.join(f'the {gate} gate' for gate in found.gates)}."
+    counts = Counter(each.effect for each in found.changes)
+    effects = [f"{counts[effect]} {effect}" for effect in Effect if counts[effect]]
+    yield f"{found.judged} judged: {', '.join(effects) or 'nothing changes'}."
+    if Gate.INTAKE in found.gates:
+        yield "Nothing is stored of images at the intake gate: judge one with `cscm policy explain dev/NAME@sha256:…`."
+    if found.not_judged:
+        yield f"{len(found.not_judged)} NOT judged, and neither changed nor unchanged: see the end."
+
+
+def _unjudged(found: Sequence[NotJudged]) -> list[tuple[str, str, str]]:
+    """Return place, images and reason of what was not judged."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        image = each.subject.image
+        groups.setdefault((_place(each.subject), each.why), []).append(f"{image.application}@{image.short}")
+    return [
+        (place, f"{len(images)}: {', '.join(truncate_lines(NAMED, images))}", " ".join(why.split("\n")))
+        for (place, why), images in sorted(groups.items())
+    ]
+
+
+def policy_preview_lines(found: PolicyPreview) -> str:
+    """Return what changes, by application and gate, with the reasons, and what was not judged."""
+    lines = list(_summary(found))
+    for row in _rows(found):
+        lines.append(f"{row.effect}: {row.application}, {row.place}: {row.images}")
+        lines += [f"    {each}" for each in row.reasons]
+    lines += [f"not judged: {place}: {images}\n    {why}" for place, images, why in _unjudged(found.not_judged)]
+    return "\n".join(lines)
+
+
+def policy_preview_page(found: PolicyPreview) -> str:
+    """Return the same as a Markdown page with tables."""
+    rows = _rows(found)
+    cells = [(row.effect.value, row.application, row.place, row.images, "; ".join(row.reasons)) for row in rows]
+    parts = ["# Preview of policies", *map(escape, _summary(found))]
+    if cells:
+        parts.append(table(("change", "application", "gate", "images", "reasons"), cells[:ROWS]))
+    if more := cells[ROWS:]:
+        parts.append(f"{len(more)} more rows: `cscm policy preview` prints all.")
+    if found.not_judged:
+        parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(found.not_judged)[:ROWS])]
+    return "\n\n".join(parts)

@@ -1,0 +1,165 @@
+"""The inventory has the facts that a gate would read now, or none."""
+
+from datetime import timedelta
+
+import pytest
+
+from supply_chain.errors import RegistryUnavailable, SettingInvalid
+from supply_chain.evidence.statement import SIGNATURE, VULNERABILITIES
+from supply_chain.fleet import gate_facts
+from supply_chain.fleet.gate_facts import FactsReader, facts_version, refresh_facts
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.reading import read_deploy_facts, read_release_facts
+from tests.support.builders import NOON
+from tests.support.facts import requirements
+from tests.support.people import Office
+
+OTHER = "sha256:" + "b" * 64
+
+
+@pytest.fixture
+def read(fleet):
+    """Return a function that reconciles images and facts, and returns the facts by gate and environment."""
+
+    def read(reader=None):
+        for application in ("hello", "shop"):
+            fleet.refresh(application)
+        failed = refresh_facts(None, fleet.inventory, reader or fleet.reader)
+        subjects = [each.subject for each in fleet.inventory.list_subjects()]
+        found = {(f.subject.gate, f.subject.environment): f for f in fleet.inventory.read_facts(subjects)}
+        return found, failed
+
+    return read
+
+
+def test_facts_are_those_that_the_gates_read(fleet, read):
+    """The release gate judges each image, and the deploy gate each deployment."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+
+    found, failed = read()
+
+    staging = requirements("staging")
+    assert failed == {} and {key: dict(each.values) for key, each in found.items()} == {
+        (Gate.RELEASE, ""): values_of(read_release_facts(ref, fleet.store, lambda _: (), ()), People()),
+        (Gate.DEPLOY, "staging"): values_of(read_deploy_facts(ref, staging, fleet.store, bases=()), People()),
+    }
+
+
+def test_facts_are_read_again_only_if_something_changed(fleet, read):
+    """Evidence, what the environment requires, and the code that joins facts: each makes them outdated."""
+    ref = fleet.curated()
+    fleet.deploy(ref)
+    before, _ = read()
+    asked = []
+
+    def bases():
+        asked.append("bases")
+        return ()
+
+    def reader(**changes):
+        return FactsReader(fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), People())
+
+    assert read(reader())[0] == before and asked == []
+    after, _ = read(reader(approval=True))
+    assert len(asked) == 1 and after[Gate.DEPLOY, "staging"].values["environment"]["approval"] is True
+    assert after[Gate.RELEASE, ""] == before[Gate.RELEASE, ""]
+
+    later = fleet.make.report(at=fleet.make.noon + timedelta(days=1))
+    fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
+    assert read(reader())[0][Gate.RELEASE, ""].values["scan"]["scanned"] == later.scanned
+
+
+def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
+    """They would be those of an image that nobody has looked at."""
+    fleet.curated()
+    read()
+    fleet.inventory.mark_stale()
+    reader = FactsReader(fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, People())
+
+    assert refresh_facts(None, fleet.inventory, reader) == {}
+
+
+def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
+    """Facts that were joined differently are not what the rules would read."""
+    before = facts_version("", requirements, People())
+    monkeypatch.setattr(gate_facts, "code_digest", lambda: "sha256:" + "f" * 64)
+
+    assert facts_version("", requirements, People()) != before
+
+
+def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
+    """They may count another approval; the release gate asks nobody."""
+    office = Office(tmp_path)
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+
+    changed = [
+        facts_version(each, requirements, people) != facts_version(each, requirements, People())
+        for each in ("staging", "")
+    ]
+    assert changed == [True, False]
+    assert facts_version("staging", requirements, people) == facts_version("staging", requirements, people)
+
+
+def test_facts_of_an_unknown_environment_are_named(fleet, read):
+    """The others are stored."""
+
+    def missing(name):
+        raise SettingInvalid(f"{name} does not exist.")
+
+    fleet.deploy(fleet.curated(), "gone")
+
+    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, People()))
+
+    assert list(found) == [(Gate.RELEASE, "")]
+    assert [(each.environment, why) for each, why in failed.items()] == [
+        ("gone", "gone does not exist. [setting.invalid]")
+    ]
+
+
+def test_unreadable_evidence_is_no_facts(fleet, read):
+    """The image stays without facts, and others get theirs."""
+    spoilt, good = fleet.curated(), fleet.curated(OTHER, "shop")
+    fleet.refresh()
+    where = spoilt.moved_to("evidence/curation/hello")
+    fleet.spoil(where)
+
+    found, _ = read()
+
+    assert [each.subject.image for each in found.values()] == [good]
+    assert [(each.subject.image, each.mark) for each in fleet.inventory.list_subjects("hello")] == [(spoilt, "")]
+
+
+def test_failure_of_a_base_is_named_with_the_image(fleet, read):
+    """The image itself can be read, so that no other line would name it."""
+    ref = fleet.curated()
+    base = ref.moved_to("curated/base/python").with_digest(OTHER)
+    fleet.say(base, TierName.CURATION, SIGNATURE, {})
+    reader = FactsReader(fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, People())
+
+    found, failed = read(reader)
+
+    assert not found and [each.image for each in failed] == [ref]
+    assert "has no SBOM that curation signed" in next(iter(failed.values()))
+
+
+def test_outage_ends_the_refresh(fleet, read):
+    """A registry that does not answer says nothing about an image; what is stored stays."""
+    fleet.curated()
+    fleet.curated(OTHER, "shop")
+    read()
+    fleet.inventory.mark_stale("hello")
+    fleet.refresh()
+
+    def unavailable():
+        raise RegistryUnavailable("no answer")
+
+    with pytest.raises(RegistryUnavailable):
+        refresh_facts(
+            None, fleet.inventory, FactsReader(fleet.store, lambda ref: (), unavailable, requirements, People())
+        )
+    stored = {state.subject.image.application: bool(state.version) for state in fleet.inventory.list_subjects()}
+    assert stored == {"hello": False, "shop": True}

@@ -1,0 +1,221 @@
+"""A preview says what would change, and never that something stays of which it does not know."""
+
+from dataclasses import replace
+
+import pytest
+
+from supply_chain.adapters.database import open_inventory
+from supply_chain.errors import SettingInvalid
+from supply_chain.fleet.gate_facts import StoredFacts, facts_version
+from supply_chain.fleet.preview import LISTED, Comparison, Effect, preview
+from supply_chain.model.tier import Gate
+from supply_chain.policy.documents import Severity
+from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.people import People
+from tests.contract.inventory import LATER, deployment, entry, refs
+from tests.support.builders import NOON, finding, manifest, report
+from tests.support.facts import FACTS, provenance_of, requirements
+from tests.support.policies import POLICIES, policy, rule
+
+EXPLOITED = finding("critical", known_exploited=True)
+
+
+class Shop:
+    """An inventory with images and their facts, and policies that judge them."""
+
+    def __init__(self, address):
+        self.inventory = open_inventory(address)
+        self.requirements = requirements
+
+    def add(self, number, application="hello", environment="", stored=True, **changes):
+        """Add an image with its facts at the release gate, and at the deploy gate if it runs in an environment."""
+        deployed = (deployment(environment, container=f"c{number}"),) if environment else ()
+        image = entry(number, application, deployed=deployed)
+        self.inventory.put([image])
+        for state in self.inventory.list_subjects(application):
+            subject = state.subject
+            if stored and subject.image == image.image.ref:
+                facts = FACTS[subject.gate](ref=subject.image, **changes)
+                version = facts_version(subject.environment, self.requirements, People())
+                self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts, People()))])
+
+    def preview(self, current=POLICIES, **proposed):
+        compared = Comparison(current, replace(POLICIES, **proposed), NOON)
+        return preview(self.inventory, compared, self.requirements, People())
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Shop(f"sqlite:///{tmp_path}/inventory.db")
+
+
+def codes(reasons):
+    return [each.code for each in reasons]
+
+
+def test_stricter_policy_refuses_what_was_admitted(shop):
+    """Each image and each deployment is named, with its reasons and where it runs."""
+    shop.add(1, environment="staging")
+    shop.add(2)
+    own = rule("own.rule", expression="!image.digest.endsWith('1')")
+    current = replace(POLICIES, release=policy(Gate.RELEASE), deploy=policy(Gate.DEPLOY))
+
+    found = shop.preview(current, release=policy(Gate.RELEASE, own), deploy=policy(Gate.DEPLOY, own))
+
+    assert [(refs([c.subject.image])[0], c.subject.gate, c.subject.environment, c.effect) for c in found.changes] == [
+        ("hello 1", Gate.RELEASE, "", Effect.REFUSED),
+        ("hello 1", Gate.DEPLOY, "staging", Effect.REFUSED),
+    ]
+    assert all(codes(c.gained) == ["own.rule"] and c.lost == () and c.running == ("staging",) for c in found.changes)
+    assert (found.judged, found.not_judged, found.gates) == (3, (), (Gate.RELEASE, Gate.DEPLOY))
+    assert found.policies == ("test 1 (changed)",)
+
+
+def test_looser_policy_admits_what_was_refused(shop):
+    """The reasons that fall away are named."""
+    shop.add(1, report=report(EXPLOITED))
+
+    (change,) = shop.preview(release=policy(Gate.RELEASE)).changes
+
+    assert change.effect is Effect.ADMITTED and change.gained == ()
+    assert set(codes(change.lost)) == {"scan.critical", "scan.known-exploited"}
+
+
+def test_other_reasons_of_a_refused_image_are_a_change(shop):
+    """What a team has to correct is not the same any more."""
+    shop.add(1, report=report(EXPLOITED))
+    current = replace(
+        POLICIES, release=policy(Gate.RELEASE, rule("one.rule"), rule("two.rule", expression="image.digest == 'x'"))
+    )
+
+    (change,) = shop.preview(
+        current, release=policy(Gate.RELEASE, rule("two.rule", expression="image.digest == 'x'"), rule("new.rule"))
+    ).changes
+
+    assert (change.effect, codes(change.gained), codes(change.lost)) == (Effect.REASONS, ["new.rule"], ["one.rule"])
+
+
+def test_rule_that_only_warns_changes_notes(shop):
+    """A rule that is effective later is seen before it refuses."""
+    shop.add(1)
+    warns = [
+        rule("new.rule", severity=Severity.WARN),
+        rule("later.rule", effective_on=LATER, expression="image.digest == 'x'"),
+    ]
+
+    (change,) = shop.preview(
+        replace(POLICIES, release=policy(Gate.RELEASE)), release=policy(Gate.RELEASE, *warns)
+    ).changes
+
+    assert (change.effect, codes(change.gained)) == (Effect.NOTES, ["new.rule", "later.rule"])
+
+
+def test_reasons_of_an_image_are_counted_beyond_a_limit(shop):
+    """A rule for each finding gives hundreds of reasons for each of thousands of images."""
+    shop.add(1, report=report(*(finding("low", id=f"CVE-2026-{n}") for n in range(LISTED + 3))))
+    each = rule("each.finding", for_each="finding in image.scan.findings", expression="finding.severity == 'x'",
+                message="{finding.id}")  # fmt: skip
+
+    (change,) = shop.preview(release=policy(Gate.RELEASE, each)).changes
+
+    assert len(change.gained) == LISTED and change.more == 3
+
+
+def test_new_version_of_a_policy_is_named_with_both(shop):
+    """A reader sees what is proposed."""
+    current = replace(POLICIES, release=policy(Gate.RELEASE))
+
+    assert "test 1 → 2" in shop.preview(current, release=policy(Gate.RELEASE, version=2)).policies
+
+
+def test_gates_whose_policies_stay_are_not_judged_again(shop):
+    """An equal policy in another order is no change."""
+    shop.add(1, environment="staging")
+
+    same = replace(POLICIES.release, policies=POLICIES.release.policies[::-1])
+    found = shop.preview(release=same)
+    assert (found.gates, found.judged, found.changes, found.policies) == ((), 0, (), ())
+    only = shop.preview(deploy=policy(Gate.DEPLOY))
+    assert (only.gates, only.judged) == ((Gate.DEPLOY,), 1)
+
+
+def test_facts_that_are_missing_or_outdated_are_not_judged(shop):
+    """They count neither as changed nor as unchanged, and the remedy is named."""
+    shop.add(1)
+    shop.add(2, stored=False)
+    shop.add(3, "shop", environment="staging", provenance=provenance_of(manifest(name="shop")))
+    shop.inventory.mark_stale("hello")
+    shop.requirements = lambda name: requirements(name, approval=True)
+
+    found = shop.preview(release=policy(Gate.RELEASE), deploy=policy(Gate.DEPLOY))
+
+    places = [(each.subject.image.application, each.subject.gate) for each in found.not_judged]
+    assert places == [("hello", Gate.RELEASE), ("hello", Gate.RELEASE), ("shop", Gate.DEPLOY)]
+    assert found.judged == 1 and found.changes == ()
+    assert {each.why for each in found.not_judged} == {"Its facts are missing or outdated: run `cscm inventory`."}
+
+
+def test_deployment_without_environment_document_is_not_judged(shop):
+    """Nobody knows what that environment requires."""
+    shop.add(1, environment="staging")
+
+    def missing(name):
+        raise SettingInvalid(f"{name} does not exist.\nWrite it.")
+
+    shop.requirements = missing
+    found = shop.preview(release=policy(Gate.RELEASE), deploy=policy(Gate.DEPLOY))
+
+    assert [(each.subject.gate, each.why) for each in found.not_judged] == [
+        (Gate.DEPLOY, "staging does not exist.\nWrite it.")
+    ]
+    assert found.judged == 1
+
+
+@pytest.mark.parametrize("wrong", ["current", "proposed"])
+def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
+    """The other images are judged."""
+    shop.add(1, report=None)
+    shop.add(2)
+    broken = replace(
+        POLICIES, release=policy(Gate.RELEASE, rule("own.rule", expression="image.scan.scanner == 'grype'"))
+    )
+    good = replace(POLICIES, release=policy(Gate.RELEASE))
+    current, proposed = (broken, good) if wrong == "current" else (good, broken)
+
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People())
+
+    (failed,) = found.not_judged
+    assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
+    assert int(failed.subject.image.digest[7:], 16) == 1 and found.judged == 1
+
+
+def test_image_that_no_proposed_policy_selects_is_named(shop):
+    """The gate would end with an error, and not admit it."""
+    shop.add(1)
+
+    found = shop.preview(release=policy(Gate.RELEASE, select={"applications": ["shop"]}))
+
+    (failed,) = found.not_judged
+    assert "The proposed policies cannot judge it: No policy of the release gate selects hello." in failed.why
+
+
+def test_facts_replaced_meanwhile_are_not_judged(shop):
+    """The version that is judged is the one that was found up to date."""
+    shop.add(1)
+    (state,) = shop.inventory.list_subjects()
+    read = shop.inventory.read_facts
+
+    class Changing:
+        def list_subjects(self, application=None):
+            return (state,)
+
+        def put_facts(self, facts):
+            raise AssertionError("a preview writes nothing")
+
+        def read_facts(self, subjects):
+            return (replace(each, version="another") for each in read(subjects))
+
+    looser = replace(POLICIES, release=policy(Gate.RELEASE))
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People())
+
+    assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])

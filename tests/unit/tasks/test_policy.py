@@ -1,0 +1,68 @@
+"""The flow of a preview: what it compares, and the page that it publishes."""
+
+import json
+
+import pytest
+from prefect.artifacts import Artifact
+from pydantic import SecretStr
+
+from blocks import Inventory, Workbench
+from flows import policy as flows
+from supply_chain.errors import PolicyInvalid
+from supply_chain.fleet.gate_facts import refresh_facts
+from supply_chain.fleet.preview import Effect
+from supply_chain.model.tier import Gate
+from tests.support import fleet as fleets
+from tests.support.command import ROOT
+from tests.support.facts import requirements
+from tests.support.present import present
+
+fleet = fleets.fleet
+
+
+@pytest.fixture
+def stored(fleet, monkeypatch):
+    """Store an image that runs in staging, and load blocks that lead to it and to the project's policies."""
+    fleet.deploy(fleet.curated())
+    fleet.refresh()
+    refresh_facts(None, fleet.inventory, fleet.reader)
+    workbench = Workbench.model_construct(project=str(ROOT), tools="/t", database="/d")
+    inventory = Inventory.model_construct(address=SecretStr(fleet.inventory.engine.url.render_as_string()))
+    monkeypatch.setattr(Workbench, "requirements", lambda _, name: requirements(name))
+
+    async def load(name):
+        return {"workbench": workbench, "inventory": inventory}[name]
+
+    for block in (Workbench, Inventory):
+        monkeypatch.setattr(block, "aload", load)
+    return fleet
+
+
+def proposal(expression):
+    """Return the text of a policy for staging whose rule passes for the application x alone, by this expression."""
+    tests = [{"name": "x", "facts": {"application": "x"}, "passes": True}, {"name": "y", "passes": False}]
+    rule = {"id": "ours.rule", "title": "t", "expression": expression, "message": "it is ours", "remedy": "r"}
+    return json.dumps(
+        {"name": "ours", "version": 1, "description": "d", "gates": ["deploy"],
+         "select": {"environments": ["staging"]}, "rules": [{**rule, "tests": tests}]}
+    )  # fmt: skip
+
+
+async def test_preview_publishes_what_would_change(machine, stored):
+    """Neither the registry nor the inventory has anything new."""
+    before = dict(stored.world.registry.repositories["curated/hello"].manifests)
+
+    found = await flows.preview_policies({"ours.yaml": proposal("image.application == 'x'")})
+
+    assert [(c.subject.gate, c.subject.environment, c.effect) for c in found.changes] == [
+        (Gate.DEPLOY, "staging", Effect.REFUSED)
+    ]
+    page = str(present(await Artifact.aget("policy-preview")).data)
+    assert "| admitted → refused | hello | deploy gate for staging |" in page and "ours.rule: it is ours" in page
+    assert stored.world.registry.repositories["curated/hello"].manifests == before
+
+
+async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored):
+    """There is nothing to compare with."""
+    with pytest.raises(PolicyInvalid, match=r"ours.yaml: rule ours.rule: "):
+        await flows.preview_policies({"ours.yaml": proposal("image.nothing == 'x'")})
