@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.policy.documents import Severity
@@ -75,40 +76,43 @@ def _selected(image: Mapping[str, Any], policy: GatePolicy[Any]) -> Sequence[Pol
     return selected
 
 
+class _Waived(NamedTuple):
+    """What an image looks like with its waivers."""
+
+    values: Values
+    """The facts, with the waivers of findings."""
+    accepting: Sequence[Waiver]
+    """The waivers that accept findings."""
+    waivers: Sequence[Waiver]
+    """All that cover the image."""
+
+
 def _apply_rules(rules: Sequence[tuple[Rule, str]], values: Values, policy: GatePolicy[Any]) -> Iterator[RuleResult]:
     """Yield the results of rules, each given with the name and version of its policy."""
-    results = [(rule, _result(rule, name, values)) for rule, name in rules]
-    waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
-    if not waivers or not any(_is_waivable(rule, result) for rule, result in results):
-        yield from (result for _, result in results)
-        return
-    image, accepting = apply_waivers(values.image, waivers)
-    with_waivers = Values.of(policy.gate, image, values.now) if accepting else values
-    for rule, result in results:
-        waived = _is_waivable(rule, result)
-        yield _waive(rule, result, with_waivers, accepting, waivers) if waived else result
+
+    @cache
+    def with_waivers() -> _Waived:
+        waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
+        image, accepting = apply_waivers(values.image, waivers)
+        return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
+
+    for rule, name in rules:
+        result = _result(rule, name, values)
+        refused = result.result is RuleOutcome.REFUSED and rule.document.waivable
+        yield _waive(rule, result, with_waivers()) if refused else result
 
 
-def _is_waivable(rule: Rule, result: RuleResult) -> bool:
-    return result.result is RuleOutcome.REFUSED and rule.document.waivable
-
-
-def _waive(
-    rule: Rule, result: RuleResult, values: Values, accepting: Sequence[Waiver], waivers: Sequence[Waiver]
-) -> RuleResult:
-    """Return the result of a rule that refuses, with the waivers.
-
-    `values` are the facts with the waivers of findings, which are `accepting`.
-    """
-    reasons = rule.reasons(values) if accepting else result.reasons
+def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
+    """Return the result of a rule that refuses, with the waivers."""
+    reasons = rule.reasons(waived.values)
     if not reasons:
-        return _waived(result, accepting)
-    if (waiver := waive_rule(rule.id, waivers)) is not None:
-        return _waived(result, [waiver])
+        return _with_waivers(result, waived.accepting)
+    if (waiver := waive_rule(rule.id, waived.waivers)) is not None:
+        return _with_waivers(result, [waiver])
     return result.model_copy(update={"reasons": reasons})
 
 
-def _waived(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
+def _with_waivers(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
     used = tuple(UsedWaiver.model_validate(waiver_facts(each)) for each in waivers)
     return result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": used})
 

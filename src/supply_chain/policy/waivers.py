@@ -157,8 +157,8 @@ def _read(file: Path, people: People, waivable: Mapping[str, bool], now: datetim
     if isinstance(signature, Unsigned):
         return _inert(file.stem, document, people.distrusted or signature.why)
     role = people.people[signature.by].waive
-    if why := next(_obstacles(document, signature.by, signature.at, role, waivable), None):
-        return _inert(file.stem, document, why, signature.by)
+    if obstacles := list(_obstacles(document, signature.by, signature.at, role, waivable)):
+        return _inert(file.stem, document, "; ".join(obstacles), signature.by)
     return Waiver(file.stem, document, signature.by, role.vulnerabilities if role else None)
 
 

@@ -202,3 +202,10 @@ def test_signed_approvals_are_those_since_the_last_denial():
     assert read(third, first, form, elsewhere, second, denial) == (second, third)
     assert read(first, second) == (first, second)
     assert read(approval("denied"), first) == (), "a denial at the same time counts"
+
+
+def test_signature_is_not_longer_than_64_kib():
+    """A longer one is none that cosign makes."""
+    assert approval(signature="x" * 65536)
+    with pytest.raises(ValidationError):
+        approval(signature="x" * 65537)

@@ -1,5 +1,6 @@
 """People: their document counts only if its owner signed it, and each person has keys of their own."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -87,6 +88,21 @@ def test_invalid_people_document_is_an_error(office):
 
     with pytest.raises(DeclarationInvalid, match=r"people.yaml:1:1: expires"):
         people(office)
+
+
+@pytest.mark.parametrize(("days", "valid"), [(0, False), (1, True), (366, True), (367, False)])
+def test_term_of_a_waiver_is_a_day_to_a_year(days, valid):
+    """A waiver that never ends would be a rule."""
+    with nullcontext() if valid else pytest.raises(ValueError, match="days"):
+        WaiverRole(days=days)
+
+
+@pytest.mark.parametrize(("name", "valid"), [("a", True), ("a" * 100, True), ("a" * 101, False), ("A", False)])
+def test_name_of_a_person_is_short_and_plain(name, valid):
+    """It is part of verdicts and commands."""
+    people = {name: {"keys": [EcdsaSigner().public]}}
+    with nullcontext() if valid else pytest.raises(ValueError, match="people"):
+        PeopleDocument.model_validate({"expires": NOON, "people": people})
 
 
 def test_role_allows_rules_by_id_or_by_beginning():

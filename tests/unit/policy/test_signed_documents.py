@@ -59,6 +59,22 @@ def test_document_without_its_signature_says_why(bundle, why):
     assert isinstance(found, Unsigned) and why in found.why
 
 
+def test_each_key_of_a_person_signs():
+    """People have several, for example on two tokens."""
+    keys = {"ann": (*keys_of(STRANGER.public, "ann"), *keys_of(ANN.public, "ann"))}
+
+    assert verify_document(DocumentKind.WAIVER, CONTENT, signed(), keys, NOON) == Signature(by="ann", at=NOON)
+
+
+def test_bundle_of_64_kib_is_read_and_a_longer_one_is_not():
+    """A longer one is no signature of a document."""
+    bundle = signed()
+    padded = bundle + b" " * (65536 - len(bundle))
+
+    assert isinstance(verified(padded), Signature)
+    assert isinstance(verified(padded + b" "), Unsigned)
+
+
 def test_statement_of_another_type_is_no_signature():
     """A person's key may sign other things elsewhere, with the same digest and words."""
     other = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, NOON)

@@ -26,6 +26,12 @@ WAIVABLE = {"scan.high": True, "scan.critical": True, "sbom.empty": True, "image
 NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
 
 
+FOUND = {
+    "id": "CVE-2026-1", "aliases": [], "severity": "high", "package": "zlib", "version": "1", "type": "deb",
+    "fixed_in": [], "exploited": False, "text": "", "fix": "",
+}  # fmt: skip
+
+
 @pytest.fixture
 def office(tmp_path):
     made = Office(tmp_path)
@@ -63,7 +69,59 @@ def test_signed_waiver_is_active_and_names_all_about_it(office):
     assert about.state is WaiverState.ACTIVE and about.why == ""
     assert (about.name, about.accepts, about.scope) == ("zlib", ("CVE-2026-1",), ("*", "staging"))
     assert (about.requester, about.by, about.reason, about.ticket) == ("bob", "ann", "not reachable", "SEC-1")
-    assert not about.expires_soon(NOON) and about.expires_soon(NOON + timedelta(days=23))
+    soon = NOON + timedelta(days=23)
+    assert about.expires_soon(soon) and not about.expires_soon(soon - timedelta(seconds=1))
+    assert not about.model_copy(update={"state": WaiverState.INERT}).expires_soon(soon)
+    assert not about.model_copy(update={"expires": None}).expires_soon(soon)
+
+
+def test_expired_waiver_is_named_as_expired(office):
+    """Until that second it is active."""
+    office.waive("zlib")
+    end = NOON + timedelta(days=30)
+    (before,), (after,) = (read(office, each).reports for each in (end - timedelta(seconds=1), end))
+
+    assert (before.state, before.why) == (WaiverState.ACTIVE, "")
+    assert (after.state, after.why) == (WaiverState.EXPIRED, "it expired on 2026-12-24")
+
+
+def test_term_counts_from_the_signature(office):
+    """As many days as the role says, and not a second more."""
+    office.write_people(days=30)
+    office.waive("zlib")
+    assert read(office).valid
+
+    office.waive("zlib", at=NOON - timedelta(seconds=1))
+    assert "ann may waive for 30 days" in inert(office)
+
+
+def test_waiver_says_everything_that_is_wrong(office):
+    """One correction is enough then."""
+    office.write_people(days=1, vulnerabilities=None)
+    office.waive("zlib", requester="ann")
+
+    assert len(inert(office).split("; ")) == 4
+
+
+def test_person_without_vulnerabilities_waives_rules(office):
+    """And the other way round."""
+    office.write_people(vulnerabilities=None)
+    office.waive("rule", rules=("scan.high",))
+    assert [each.name for each in read(office).valid] == ["rule"]
+
+    (waiver,) = read(office).valid
+    assert not waiver.accepts(dict(FOUND))  # type: ignore[arg-type]
+
+
+def test_waived_finding_stays_with_its_waiver(office):
+    """Rules see it, and by whom it is accepted."""
+    office.waive("zlib")
+    other = {**FOUND, "id": "CVE-2026-2"}
+    joined, used = waive_findings([FOUND, other], read(office).valid)  # type: ignore[list-item]
+
+    end = NOON + timedelta(days=30)
+    waiver = {"name": "zlib", "by": "ann", "reason": "not reachable", "expires": end}
+    assert joined == [{**FOUND, "waiver": waiver}, other] and list(used) == ["zlib"]
 
 
 def test_unsigned_or_changed_waiver_has_no_effect(office):
@@ -141,6 +199,7 @@ def test_invalid_waiver_has_no_effect_and_stops_no_gate(office):
         ({"vulnerabilities": (), "rules": ("a.b",), "packages": ("zlib",)}, "packages narrow vulnerabilities"),
         ({"applications": ()}, "for which images"),
         ({"reason": " "}, "reason"),
+        ({"reason": "x" * 1001}, "reason"),
         ({"expires": None}, "expires"),
         ({"until": "now"}, "until"),
     ],
@@ -151,7 +210,7 @@ def test_waiver_without_clear_subject_and_scope_is_invalid(changes, why):
         "vulnerabilities": ("CVE-1",), "applications": ("*",), "reason": "r", "ticket": "t", "requester": "bob",
         "expires": NOON,
     }  # fmt: skip
-    assert WaiverDocument.model_validate(given)
+    assert WaiverDocument.model_validate(given | {"reason": "x" * 1000})
     with pytest.raises(ValueError, match=why):
         WaiverDocument.model_validate(given | changes)
 
@@ -269,6 +328,7 @@ def test_rule_that_nobody_may_waive_sees_no_waiver(office):
     rules = [
         rule("a.count", expression=counting, waivable=False),
         rule("a.each", waivable=False, **loop),
+        rule("a.severities", expression="image.scan.severities.all(s, s.found == 0)", waivable=False),
         rule("b.each", **loop),
     ]
     waivers = read(office).valid
@@ -276,8 +336,8 @@ def test_rule_that_nobody_may_waive_sees_no_waiver(office):
     bare = policy(Gate.RELEASE, *rules)
     with_waivers = gate_policy(Gate.RELEASE, bare.policies, waivers)
 
-    assert codes(evaluate(facts, bare, NOON)) == ["a.count", "a.each", "b.each"]
-    assert codes(evaluate(facts, with_waivers, NOON)) == ["a.count", "a.each"]
+    assert codes(evaluate(facts, bare, NOON)) == ["a.count", "a.each", "a.severities", "b.each"]
+    assert codes(evaluate(facts, with_waivers, NOON)) == ["a.count", "a.each", "a.severities"]
 
 
 def test_rule_is_waived_as_a_whole(office):
