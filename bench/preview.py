@@ -43,6 +43,7 @@ from supply_chain.vulnerability.matching import processors
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import FACTS, provenance_of, requirements
+from tests.support.policies import POLICIES
 
 PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
@@ -101,7 +102,7 @@ def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Findin
         declared, ref=subject.image, provenance=provenance_of(declared), report=report(*found),
         **({"environment": requirements(subject.environment)} if subject.environment else {}),
     )  # fmt: skip
-    version = facts_version(subject.environment, requirements, People())
+    version = facts_version(subject.environment, requirements, POLICIES)
     return StoredFacts(subject, state.mark, version, values_of(facts, People()))
 
 
@@ -135,7 +136,7 @@ def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, Po
     """Return the seconds of a preview, the seconds of processors that it used, and its result."""
     begun, used, directory = time.perf_counter(), sum(os.times()[:4]), PROJECT / DIRECTORY
     judge = StoredJudge(address, directory, read_documents(directory), proposed, Waivers(), ENVIRONMENTS, NOON)
-    found = preview(judge.inventory, judge.compare(), requirements, People(), judge.judge)
+    found = preview(judge.inventory, judge.compare(), requirements, POLICIES, judge.judge)
     return time.perf_counter() - begun, sum(os.times()[:4]) - used, found
 
 

@@ -9,6 +9,7 @@ from prefect.settings import get_current_settings
 
 from blocks.curation_ports import layers_of
 from blocks.tier_ports import TierPorts
+from orchestration.clock import now
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.lifecycle.decisions import DecisionPorts
@@ -38,7 +39,9 @@ class LifecyclePorts(TierPorts):
         registry = replace(self.registry, memory=workbench.content_cache)
         evidence = replace(self.evidence, referrers=registry, wide=1)
         layers = layers_of(registry, evidence, workbench.content_cache)
-        return FactsReader(evidence, layers, cache(self.list_base_images), workbench.requirements, workbench.people())
+        return FactsReader(
+            evidence, layers, cache(self.list_base_images), workbench.requirements, workbench.policies(), now
+        )
 
     def journal(self, plan: Plan) -> FileJournal:
         """Return the journal of a plan, which outlives the run that applies it."""

@@ -246,7 +246,7 @@ def conclude(
     if (
         image.last.verdict
         and not signed
-        and not policy.depends_on_time
+        and policy.is_settled
         and _is_up_to_date(
             image.last.verdict, image, policy, _find_base_decisions(image, base_decisions, layers, evidence)
         )
@@ -293,12 +293,11 @@ def _is_up_to_date(
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, on all blocks
-    and unblocks of the image and of its bases, and if no waiver could change it.
+    and unblocks of the image and of its bases, and on no waiver.
     """
     inputs = _inputs(verdict)
     return (
-        not policy.waivers
-        and not verdict.value.cscm.waivers
+        not verdict.value.cscm.waivers
         and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))

@@ -23,10 +23,10 @@ from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import element_of, fields_of, has_times
 from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.fact_values import values_of
-from supply_chain.policy.facts import EnvironmentRequirements
+from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
 from supply_chain.policy.loading import code_digest
-from supply_chain.policy.people import People
+from supply_chain.policy.policies import Policies
 from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_facts
 
 Requirements = Callable[[str], EnvironmentRequirements]
@@ -85,14 +85,14 @@ class FactsStore(Protocol):
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
 
 
-def facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
+def facts_version(environment: str, requirements: Requirements, policies: Policies) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
-    That is the code that joins them, what the environment requires, and the people who may approve. Raise
-    `SettingInvalid` without a valid document of the environment.
+    That is the code that joins them, the statements of issuers, what the environment requires, and the people who may
+    approve. Raise `SettingInvalid` without a valid document of the environment.
     """
-    required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
-    return digest_of(f"{code_digest()}\n{required}".encode())
+    required = f"{requirements(environment)!r}\n{policies.deploy.people.version}" if environment else ""
+    return digest_of(f"{code_digest()}\n{policies.vex.version}\n{required}".encode())
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,20 @@ class FactsReader:
     bases: Callable[[], Sequence[ImageRef]]
     """Function that returns the images in the curated base repositories, including archived ones."""
     requirements: Requirements
-    people: People
-    """The people whose approvals count."""
+    policies: Policies
+    """The people whose approvals count, and the statements of issuers."""
+    now: Callable[[], datetime]
 
     def read(self, subject: GateSubject) -> Mapping[str, Any]:
         """Return the facts of a subject as its rules read them; raise the errors of evidence and registry."""
         ref, bases = subject.image, self.bases()
         if subject.gate is Gate.DEPLOY:
             required = self.requirements(subject.environment)
-            return values_of(read_deploy_facts(ref, required, self.store, bases=bases), self.people)
-        return values_of(read_release_facts(ref, self.store, self.layers, bases), self.people)
+            return self._join(read_deploy_facts(ref, required, self.store, bases=bases))
+        return self._join(read_release_facts(ref, self.store, self.layers, bases))
+
+    def _join(self, facts: ImageFacts) -> Mapping[str, Any]:
+        return joined_values(facts, self.policies.deploy.people, self.policies.vex, self.now())
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:
@@ -125,7 +129,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     wanted, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
-            version = facts_version(state.subject.environment, requirements, reader.people)
+            version = facts_version(state.subject.environment, requirements, reader.policies)
         except SettingInvalid as error:
             failed[state.subject] = str(error)
         else:

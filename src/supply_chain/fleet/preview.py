@@ -21,7 +21,6 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.gate import judge_values
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
-from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
 
 NOTES = (RuleOutcome.WARNED, RuleOutcome.WAIVED)
@@ -162,10 +161,12 @@ def preview(
     inventory: FactsStore,
     comparison: Comparison,
     requirements: Requirements,
-    people: People,
+    policies: Policies,
     judge: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
+
+    `policies` are those of the project, with its people and issuers.
 
     Facts that are missing, or that other code or another document of the environment made, are not judged. `judge`
     does what `judge_stored` does, which judges one after the other.
@@ -176,7 +177,7 @@ def preview(
         if state.subject.environment:
             running[state.subject.image].append(state.subject.environment)
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
-    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
+    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, policies)}
     wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
     results = judge(wanted) if judge else judge_stored(inventory, wanted, comparison)
     found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
@@ -193,14 +194,14 @@ def preview(
 
 
 def _find_outdated(
-    stored: Mapping[GateSubject, str], requirements: Requirements, people: People
+    stored: Mapping[GateSubject, str], requirements: Requirements, policies: Policies
 ) -> Iterator[NotJudged]:
     """Yield the subjects whose facts are missing or of another version than this process would read."""
 
     @cache
     def version_in(environment: str) -> str | SettingInvalid:
         try:
-            return facts_version(environment, requirements, people)
+            return facts_version(environment, requirements, policies)
         except SettingInvalid as error:
             return error
 

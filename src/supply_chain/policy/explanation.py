@@ -12,7 +12,7 @@ from supply_chain.errors import RuleNotEvaluated
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import IMAGE, NOW, find
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import joined_values
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import RuleResult
 from supply_chain.policy.policies import F, GatePolicy
@@ -40,7 +40,7 @@ class GateExplanation(Model):
 
 def explain(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[RuleExplanation, ...]:
     """Return each rule with its result and the facts that it read; raise as `gate.evaluate`."""
-    image = values_of(facts, policy.people)
+    image = joined_values(facts, policy.people, policy.vex, now)
     rules = {rule.id: rule for rule in policy.rules}
     return tuple(
         RuleExplanation(

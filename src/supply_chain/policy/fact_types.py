@@ -115,6 +115,23 @@ class WaiverFacts(TypedDict):
     expires: datetime
 
 
+class VexFacts(TypedDict):
+    """What an issuer states about a finding (VEX)."""
+
+    status: str
+    """`not_affected`, `affected`, `fixed` or `under_investigation`."""
+    justification: NotRequired[str]
+    """Of `not_affected`."""
+    text: str
+    by: str
+    """The author and the document."""
+    at: datetime
+    until: NotRequired[datetime]
+    """The end of an investigation."""
+    accepted: bool
+    """Whether the finding does not count because of it."""
+
+
 class FindingFacts(TypedDict):
     """One vulnerability in one package."""
 
@@ -133,6 +150,9 @@ class FindingFacts(TypedDict):
     """Probability of an exploit, from 0 to 1."""
     waiver: NotRequired[WaiverFacts]
     """The waiver that accepts it; rules that nobody may waive see none."""
+    vex: NotRequired[VexFacts]
+    vex_contradiction: NotRequired[str]
+    """Which issuers contradict each other about it."""
     text: str
     """The finding in one line."""
     fix: str
@@ -140,7 +160,7 @@ class FindingFacts(TypedDict):
 
 
 class SeverityFacts(TypedDict):
-    """The findings of one severity, without those that a waiver accepts."""
+    """The findings of one severity, without those that a waiver or an accepted VEX statement removes."""
 
     severity: str
     found: int

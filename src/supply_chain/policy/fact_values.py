@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import singledispatch
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from supply_chain.policy.facts import (
 )
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
+from supply_chain.policy.vex import Vex, is_accepted, join_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -113,13 +114,24 @@ def apply_waivers(image: Mapping[str, Any], waivers: Sequence[Waiver]) -> tuple[
     """
     joined, used = dict(image), dict[str, Waiver]()
     for scan in ("scan", "source_scan"):
-        if scan not in image:
-            continue
-        findings, accepting = waive_findings(image[scan]["findings"], waivers)
-        limits = {each["severity"]: each.get("accepted") for each in image[scan]["severities"]}
-        joined[scan] = {**image[scan], "findings": findings, "severities": count_severities(findings, limits)}
-        used |= accepting
+        if scan in image:
+            findings, accepting = waive_findings(image[scan]["findings"], waivers)
+            joined[scan] = _with_findings(image[scan], findings)
+            used |= accepting
     return joined, tuple(used.values())
+
+
+def _with_findings(scan: Mapping[str, Any], findings: Sequence[types.FindingFacts]) -> Mapping[str, Any]:
+    """Return a scan with these findings, counted again."""
+    limits = {each["severity"]: each.get("accepted") for each in scan["severities"]}
+    return {**scan, "findings": findings, "severities": count_severities(findings, limits)}
+
+
+def joined_values(facts: ImageFacts, people: People, vex: Vex, now: datetime) -> Mapping[str, Any]:
+    """Return the variable `image` with what issuers state about its findings at this time."""
+    image = values_of(facts, people)
+    findings = join_vex(image, facts, vex, now)
+    return image if findings is None else {**image, "scan": _with_findings(image["scan"], findings)}
 
 
 def working_copy_values(
@@ -266,13 +278,13 @@ def _finding(finding: Finding) -> types.FindingFacts:
 def count_severities(
     findings: Iterable[types.FindingFacts], accepted: Mapping[str, int | None]
 ) -> list[types.SeverityFacts]:
-    """Return each severity, the worst first, with the findings that no waiver accepts.
+    """Return each severity, the worst first, with the findings that are not accepted.
 
     `accepted` is the most findings that the owner accepts, by severity; None for any number.
     """
     by_severity: dict[str, list[types.FindingFacts]] = {severity.value: [] for severity in Severity}
     for finding in findings:
-        if "waiver" not in finding:
+        if not is_accepted(finding):
             by_severity[finding["severity"]].append(finding)
     return [_severity(severity, of, accepted.get(severity)) for severity, of in by_severity.items()]
 

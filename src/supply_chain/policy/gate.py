@@ -11,7 +11,7 @@ from supply_chain.errors import PolicyInvalid
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
-from supply_chain.policy.fact_values import apply_waivers, values_of
+from supply_chain.policy.fact_values import apply_waivers, joined_values
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, Unjudged, UsedWaiver
 from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
@@ -26,7 +26,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
     Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    results = judge(values_of(facts, policy.people), policy, now)
+    results = judge(joined_values(facts, policy.people, policy.vex, now), policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
     if reasons:

@@ -24,6 +24,8 @@ from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.rule_tests import run_tests
+from supply_chain.policy.vex import DIRECTORY as VEX
+from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waiver, read_waivers
 
@@ -56,7 +58,7 @@ def read_project_policies(project: Path, directory: Path | None = None) -> Polic
 
 
 def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Policies:
-    """Read the policies of a project with its people and their waivers; raise as `read_policies`.
+    """Read the policies of a project with its people, waivers and VEX documents; raise as `read_policies`.
 
     `owner` is the public key (PEM) of the owner of the people document. An invalid people document raises
     `DeclarationInvalid`.
@@ -66,7 +68,8 @@ def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Pol
     waivable: dict[str, bool] = {}
     for rule in (rule for gate in policies.gates for rule in gate.rules):
         waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
-    return policies.with_decisions(people, read_waivers(project / WAIVERS, people, waivable, now))
+    waivers = read_waivers(project / WAIVERS, people, waivable, now)
+    return policies.with_decisions(people, waivers, read_vex_documents(project / VEX, people, now))
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

@@ -17,10 +17,14 @@ from supply_chain.model.documents import decode_document, parse_document, read_c
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
 from supply_chain.vulnerability.findings import Severity
+from supply_chain.vulnerability.vex.matching import VexTerms
+from supply_chain.vulnerability.vex.statement import Justification
 
 FILE = Path("deployments/people.yaml")
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
 MOST_DAYS = 366
+NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0)
+"""No issuer's `not_affected` or `under_investigation` counts."""
 
 
 class WaiverRole(Model):
@@ -47,6 +51,24 @@ class Person(Model):
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
 
 
+class VexIssuer(Model):
+    """Somebody whose VEX documents count."""
+
+    keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256")
+
+
+class VexSettings(Model):
+    """Whose VEX documents count, and what they may state."""
+
+    issuers: dict[PersonName, VexIssuer] = Field(description="name → keys with which it signs")
+    justifications: tuple[Justification, ...] = Field(
+        default=(), description="why an image may be `not_affected`; empty: `not_affected` never counts"
+    )
+    investigation_days: int = Field(
+        default=0, ge=0, le=MOST_DAYS, description="for how many days `under_investigation` counts"
+    )
+
+
 class PeopleDocument(Model):
     """Who may decide what."""
 
@@ -54,22 +76,25 @@ class PeopleDocument(Model):
         description="from then on no signature counts, so that an earlier version cannot come back forever"
     )
     people: dict[PersonName, Person] = Field(description="name → keys and what the person may do")
+    vex: VexSettings | None = Field(default=None, description="null: no VEX document counts")
 
     @model_validator(mode="after")
     def _has_no_shared_key(self) -> PeopleDocument:
         owners: dict[tuple[int, int], str] = {}
         for name, person in self.people.items():
-            for key in _keys(name, person):
+            for key in _keys(name, person.keys):
                 numbers = key.public_numbers()
                 other = owners.setdefault((numbers.x, numbers.y), name)
                 if other != name:
                     raise ValueError(f"{other} and {name} have the same key; each person has their own")
+        for name, issuer in (self.vex.issuers if self.vex else {}).items():
+            _keys(name, issuer.keys)
         return self
 
 
-def _keys(name: str, person: Person) -> tuple[Key, ...]:
+def _keys(name: str, keys: Iterable[str]) -> tuple[Key, ...]:
     try:
-        return tuple(key for each in person.keys for key in keys_of(each, name))
+        return tuple(key for each in keys for key in keys_of(each, name))
     except SettingInvalid as error:
         raise ValueError(f"a key of {name} is no public key on P-256 in PEM") from error
 
@@ -80,6 +105,9 @@ class People:
 
     people: Mapping[str, Person] = field(default_factory=dict)
     keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    issuers: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    """The keys of those whose VEX documents count."""
+    vex_terms: VexTerms = NO_TERMS
     distrusted: str = ""
     """Why no signature counts; empty if the owner signed the document."""
 
@@ -123,4 +151,10 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
         return People(distrusted=f"{FILE} does not count: {signature.why}")
     if document.expires <= now:
         return People(distrusted=f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one")
-    return People(document.people, {name: _keys(name, person) for name, person in document.people.items()})
+    vex = document.vex or VexSettings(issuers={})
+    return People(
+        document.people,
+        {name: _keys(name, person.keys) for name, person in document.people.items()},
+        {name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()},
+        VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
+    )

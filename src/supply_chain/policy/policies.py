@@ -10,13 +10,14 @@ from typing import Any, Generic, TypeVar, is_typeddict
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence.examination import matches
-from supply_chain.model.image import Digest
+from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find, type_at
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
+from supply_chain.policy.vex import Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import truncate_lines
 
@@ -121,8 +122,8 @@ class Rule:
         return Severity.WARN if effective is not None and now < effective else self.document.severity
 
     def _accepts(self, element: Any) -> bool:
-        """Return whether the rule leaves out an element of its list, because a waiver accepts it."""
-        return self.document.waivable and isinstance(element, Mapping) and "waiver" in element
+        """Return whether the rule leaves out an element of its list, because it is an accepted finding."""
+        return self.document.waivable and isinstance(element, Mapping) and is_accepted(element)
 
     def reasons(self, values: Values) -> tuple[Reason, ...] | None:
         """Return why the rule does not hold, empty if it holds, None if it does not apply; raise `RuleNotEvaluated`."""
@@ -219,6 +220,21 @@ class GatePolicy(Generic[F]):
     """Those that have an effect until they expire."""
     people: People = field(default_factory=People)
     """The people whose approvals count."""
+    vex: Vex = field(default_factory=Vex)
+    """What issuers state about vulnerabilities."""
+
+    def with_decisions(self, people: People, waivers: Waivers, vex: Vex) -> GatePolicy[F]:
+        """Return the policies with these people, their waivers and the statements of issuers.
+
+        The digest says whether there are statements, so that a verdict that rests on one is given again without.
+        """
+        digest = digest_of(f"{self.digest}\nVEX".encode()) if vex.index else self.digest
+        return replace(self, digest=digest, people=people, waivers=waivers.valid, vex=vex)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether only evidence and the policies decide: no waiver, no statement of an issuer and no time."""
+        return not self.waivers and self.vex.index is None and not self.depends_on_time
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -246,11 +262,12 @@ class Policies:
     deploy: GatePolicy[DeployFacts]
     waivers: Waivers = field(default_factory=Waivers)
     """All waivers, also those without effect."""
+    vex: Vex = field(default_factory=Vex)
 
-    def with_decisions(self, people: People, waivers: Waivers) -> Policies:
-        """Return the policies with these people and their waivers at every gate."""
-        intake, release, deploy = (replace(each, people=people, waivers=waivers.valid) for each in self.gates)
-        return Policies(intake, release, deploy, waivers)
+    def with_decisions(self, people: People, waivers: Waivers, vex: Vex) -> Policies:
+        """Return the policies with these people, their waivers and the statements of issuers at every gate."""
+        intake, release, deploy = (each.with_decisions(people, waivers, vex) for each in self.gates)
+        return Policies(intake, release, deploy, waivers, vex)
 
     @property
     def gates(self) -> tuple[GatePolicy[Any], ...]:

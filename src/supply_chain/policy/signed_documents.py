@@ -28,6 +28,7 @@ class DocumentKind(StrEnum):
 
     PEOPLE = "people"
     WAIVER = "waiver"
+    VEX = "vex"
 
 
 class Signature(Model):

@@ -10,7 +10,7 @@ from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, preview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.loading import DIRECTORY, read_documents
-from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
 from tests.contract.inventory import entry, facts_of
@@ -18,7 +18,7 @@ from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import requirements
 from tests.support.people import Office
-from tests.support.policies import ENVIRONMENTS
+from tests.support.policies import ENVIRONMENTS, POLICIES
 
 RULE = "ours.rule"
 OURS = {
@@ -62,13 +62,13 @@ def test_processes_judge_as_this_one(judge, monkeypatch):
 
 def test_preview_takes_results_of_processes(judge, monkeypatch):
     """The order is that of the inventory."""
-    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements, people: "v1")
+    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements, policies: "v1")
     monkeypatch.setattr(judging, "FEW", 1)
     monkeypatch.setattr(judging, "PART", 2)
 
-    found = preview(judge.inventory, judge.compare(), requirements, People(), judge.judge)
+    found = preview(judge.inventory, judge.compare(), requirements, POLICIES, judge.judge)
 
-    assert found == preview(judge.inventory, judge.compare(), requirements, People())
+    assert found == preview(judge.inventory, judge.compare(), requirements, POLICIES)
     assert (found.judged, len(found.changes), found.gates) == (5, 4, (Gate.RELEASE,))
 
 

@@ -29,6 +29,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
+from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import read_waivers
 from supply_chain.vulnerability.scanner import Sbom, Sboms
@@ -198,7 +199,7 @@ def test_waived_vulnerability_is_a_warning_that_names_the_waiver(run, tmp_path):
     office.waive("zlib")
     people = read_people(office.project / PEOPLE, office.owner.public, NOON)
     waivers = read_waivers(office.project / WAIVERS, people, {}, NOON)
-    policies = POLICIES.with_decisions(people, waivers)
+    policies = POLICIES.with_decisions(people, waivers, Vex())
 
     found = run(findings=[finding("critical", id="CVE-2026-1")], policy=policies.intake)
 

@@ -12,9 +12,12 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import Waivers
 from tests.support.builders import NOON
 from tests.support.facts import requirements
 from tests.support.people import Office
+from tests.support.policies import POLICIES
 
 OTHER = "sha256:" + "b" * 64
 
@@ -60,7 +63,9 @@ def test_facts_are_read_again_only_if_something_changed(fleet, read):
         return ()
 
     def reader(**changes):
-        return FactsReader(fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), People())
+        return FactsReader(
+            fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), POLICIES, lambda: NOON
+        )
 
     assert read(reader())[0] == before and asked == []
     after, _ = read(reader(approval=True))
@@ -77,17 +82,19 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
     fleet.curated()
     read()
     fleet.inventory.mark_stale()
-    reader = FactsReader(fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, People())
+    reader = FactsReader(
+        fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, POLICIES, lambda: NOON
+    )
 
     assert refresh_facts(None, fleet.inventory, reader) == {}
 
 
 def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
     """Facts that were joined differently are not what the rules would read."""
-    before = facts_version("", requirements, People())
+    before = facts_version("", requirements, POLICIES)
     monkeypatch.setattr(gate_facts, "code_digest", lambda: "sha256:" + "f" * 64)
 
-    assert facts_version("", requirements, People()) != before
+    assert facts_version("", requirements, POLICIES) != before
 
 
 def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
@@ -95,13 +102,14 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     office = Office(tmp_path)
     office.write_people()
     people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    others = POLICIES.with_decisions(people, Waivers(), Vex())
 
     changed = [
-        facts_version(each, requirements, people) != facts_version(each, requirements, People())
+        facts_version(each, requirements, others) != facts_version(each, requirements, POLICIES)
         for each in ("staging", "")
     ]
     assert changed == [True, False]
-    assert facts_version("staging", requirements, people) == facts_version("staging", requirements, people)
+    assert facts_version("staging", requirements, others) == facts_version("staging", requirements, others)
 
 
 def test_facts_of_an_unknown_environment_are_named(fleet, read):
@@ -112,7 +120,7 @@ def test_facts_of_an_unknown_environment_are_named(fleet, read):
 
     fleet.deploy(fleet.curated(), "gone")
 
-    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, People()))
+    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, POLICIES, lambda: NOON))
 
     assert list(found) == [(Gate.RELEASE, "")]
     assert [(each.environment, why) for each, why in failed.items()] == [
@@ -138,7 +146,9 @@ def test_failure_of_a_base_is_named_with_the_image(fleet, read):
     ref = fleet.curated()
     base = ref.moved_to("curated/base/python").with_digest(OTHER)
     fleet.say(base, TierName.CURATION, SIGNATURE, {})
-    reader = FactsReader(fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, People())
+    reader = FactsReader(
+        fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, POLICIES, lambda: NOON
+    )
 
     found, failed = read(reader)
 
@@ -159,7 +169,9 @@ def test_outage_ends_the_refresh(fleet, read):
 
     with pytest.raises(RegistryUnavailable):
         refresh_facts(
-            None, fleet.inventory, FactsReader(fleet.store, lambda ref: (), unavailable, requirements, People())
+            None,
+            fleet.inventory,
+            FactsReader(fleet.store, lambda ref: (), unavailable, requirements, POLICIES, lambda: NOON),
         )
     stored = {state.subject.image.application: bool(state.version) for state in fleet.inventory.list_subjects()}
     assert stored == {"hello": False, "shop": True}

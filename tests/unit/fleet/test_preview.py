@@ -36,12 +36,12 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = facts_version(subject.environment, self.requirements, People())
+                version = facts_version(subject.environment, self.requirements, POLICIES)
                 self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts, People()))])
 
     def preview(self, current=POLICIES, **proposed):
         compared = Comparison(current, replace(POLICIES, **proposed), NOON)
-        return preview(self.inventory, compared, self.requirements, People())
+        return preview(self.inventory, compared, self.requirements, POLICIES)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
     good = replace(POLICIES, release=policy(Gate.RELEASE))
     current, proposed = (broken, good) if wrong == "current" else (good, broken)
 
-    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People())
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, POLICIES)
 
     (failed,) = found.not_judged
     assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
@@ -216,6 +216,6 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
             return (replace(each, version="another") for each in read(subjects))
 
     looser = replace(POLICIES, release=policy(Gate.RELEASE))
-    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People())
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, POLICIES)
 
     assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])

@@ -14,6 +14,7 @@ from supply_chain.policy.loading import gate_policy, read_policies_and_decisions
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import signature_file
+from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, Waivers, WaiverState, read_waivers, waive_findings
 from supply_chain.vulnerability.findings import Severity
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
@@ -54,7 +55,7 @@ def inert(office: Office, now: Any = NOON) -> str:
 
 def judged(office, facts, gate=Gate.RELEASE, now=NOON):
     """Return the verdict by the shipped policies, with the waivers."""
-    return evaluate(facts, POLICIES.with_decisions(People(), read(office)).at(gate), now)
+    return evaluate(facts, POLICIES.with_decisions(People(), read(office), Vex()).at(gate), now)
 
 
 def codes(verdict):
@@ -427,7 +428,7 @@ def test_working_copy_is_judged_with_waivers(office):
     copy: Any = working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report)
 
     def refusals():
-        policies = POLICIES.with_decisions(People(), read(office)).intake
+        policies = POLICIES.with_decisions(People(), read(office), Vex()).intake
         results = judge_partly(copy, PlannedValues, policies, NOON)
         return [each.rule for each in results if isinstance(each, RuleResult) and each.result is RuleOutcome.REFUSED]
 

@@ -15,6 +15,7 @@ from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Comparison, Result, Wanted, judge_stored
 from supply_chain.policy.loading import compile_policies, replace_policies
 from supply_chain.policy.people import People
+from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
 from supply_chain.vulnerability.matching import processors
 
@@ -52,7 +53,7 @@ class StoredJudge:
         """Return both policies; raise as `policy.loading.read_policies`."""
         current = compile_policies(self.current, self.environments, self.directory)
         proposed = replace_policies(current, self.proposed, self.environments)
-        current, proposed = (each.with_decisions(People(), self.waivers) for each in (current, proposed))
+        current, proposed = (each.with_decisions(People(), self.waivers, Vex()) for each in (current, proposed))
         return Comparison(current, proposed, self.now)
 
     def judge_part(self, wanted: Wanted) -> dict[GateSubject, Result]:
