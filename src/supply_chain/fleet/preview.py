@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated, SettingInvalid
 from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
-from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.gate import judge_values
@@ -93,11 +93,11 @@ class Comparison:
 
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
-        gate, found = facts.subject.gate, list[Results]()
+        gate, found, judged = facts.subject.gate, list[Results](), dict[Digest, Results]()
         values = Values.of(gate, facts.values, self.now)
         for name, policies in (("current", self.current), ("proposed", self.proposed)):
             try:
-                found.append(judge_values(values, policies.at(gate)))
+                found.append(judge_values(values, policies.at(gate), judged))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
         return _compare(facts.subject, *found)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from supply_chain.errors import PolicyInvalid
+from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
@@ -39,15 +40,24 @@ def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> t
     return judge_values(Values.of(policy.gate, image, now), policy)
 
 
-def judge_values(values: Values, policy: GatePolicy[Any]) -> tuple[RuleResult, ...]:
-    """Return the same as `judge`; the values are made once if several policies judge the same image."""
+def judge_values(
+    values: Values, policy: GatePolicy[Any], judged: dict[Digest, tuple[RuleResult, ...]] | None = None
+) -> tuple[RuleResult, ...]:
+    """Return the same as `judge`, for other policies that judge the same image at the same time.
+
+    `judged` are the results for these values, by the digest of the policy; those that are missing are added to it.
+    """
     selected = [each for each in policy.policies if each.selects(values.plain)]
     if not selected:
         raise PolicyInvalid(
             f"No policy of the {policy.gate} gate selects {values.plain['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    return tuple(_result(rule, str(each), values, values.now) for each in selected for rule in each.rules)
+    results = {} if judged is None else judged
+    for each in selected:
+        if each.digest not in results:
+            results[each.digest] = tuple(_result(rule, str(each), values, values.now) for rule in each.rules)
+    return tuple(result for each in selected for result in results[each.digest])
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
