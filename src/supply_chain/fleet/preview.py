@@ -16,10 +16,10 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated, SettingInvalid
 from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
-from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
-from supply_chain.policy.gate import judge_values
+from supply_chain.policy.gate import SharedResults, judge
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
 from supply_chain.policy.policies import Policies
 
@@ -93,11 +93,11 @@ class Comparison:
 
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
-        gate, found, judged = facts.subject.gate, list[Results](), dict[Digest, Results]()
-        values = Values.of(gate, facts.values, self.now)
+        gate, found = facts.subject.gate, list[Results]()
+        shared = SharedResults(Values.of(gate, facts.values, self.now))
         for name, policies in (("current", self.current), ("proposed", self.proposed)):
             try:
-                found.append(judge_values(values, policies.at(gate), judged))
+                found.append(judge(facts.values, policies.at(gate), self.now, shared))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
         return _compare(facts.subject, *found)
@@ -159,12 +159,12 @@ def preview(
     inventory: FactsStore,
     comparison: Comparison,
     requirements: Requirements,
-    judge: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
+    judge_all: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
-    Facts that are missing, or that other code or another document of the environment made, are not judged. `judge`
-    does what `judge_stored` does, which judges one after the other.
+    Facts that are missing, or that other code or another document of the environment made, are not judged.
+    `judge_all` does what `judge_stored` does, which judges one after the other.
     """
     states, gates = inventory.list_subjects(), comparison.gates
     running: dict[ImageRef, list[str]] = defaultdict(list)
@@ -174,7 +174,7 @@ def preview(
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
     not_judged = {each.subject: each for each in _find_outdated(asked, requirements)}
     wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
-    results = judge(wanted) if judge else judge_stored(inventory, wanted, comparison)
+    results = judge_all(wanted) if judge_all else judge_stored(inventory, wanted, comparison)
     found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
     failed = [each for each in found if isinstance(each, NotJudged)]
     changes = (each for each in found if isinstance(each, PolicyChange))

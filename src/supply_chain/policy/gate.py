@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from supply_chain.policy.fact_types import NameFacts
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult
-from supply_chain.policy.policies import F, GatePolicy, Rule
+from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
 
 NAME_TAKEN = "name.taken"
 """The rule that development applies before it builds."""
@@ -35,29 +36,37 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
 
 
-def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
-    """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does."""
-    return judge_values(Values.of(policy.gate, image, now), policy)
+@dataclass(frozen=True)
+class SharedResults:
+    """What several policies share that judge the same image at the same time."""
+
+    values: Values
+    results: dict[Digest, tuple[RuleResult, ...]] = field(default_factory=dict)
+    """Digest of a policy → the results of its rules."""
+
+    def judge(self, policy: Policy) -> tuple[RuleResult, ...]:
+        """Return the results of the rules of a policy, and of an equal one without evaluating it again."""
+        if policy.digest not in self.results:
+            results = (_result(rule, str(policy), self.values, self.values.now) for rule in policy.rules)
+            self.results[policy.digest] = tuple(results)
+        return self.results[policy.digest]
 
 
-def judge_values(
-    values: Values, policy: GatePolicy[Any], judged: dict[Digest, tuple[RuleResult, ...]] | None = None
+def judge(
+    image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime, shared: SharedResults | None = None
 ) -> tuple[RuleResult, ...]:
-    """Return the same as `judge`, for other policies that judge the same image at the same time.
+    """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does.
 
-    `judged` are the results for these values, by the digest of the policy; those that are missing are added to it.
+    `shared` are the values of this image at this time, and what others have judged of it.
     """
-    selected = [each for each in policy.policies if each.selects(values.plain)]
+    shared = shared or SharedResults(Values.of(policy.gate, image, now))
+    selected = [each for each in policy.policies if each.selects(image)]
     if not selected:
         raise PolicyInvalid(
-            f"No policy of the {policy.gate} gate selects {values.plain['application']}.\n"
+            f"No policy of the {policy.gate} gate selects {image['application']}.\n"
             "Write one that does: an image that no policy judges is not admitted."
         )
-    results = {} if judged is None else judged
-    for each in selected:
-        if each.digest not in results:
-            results[each.digest] = tuple(_result(rule, str(each), values, values.now) for rule in each.rules)
-    return tuple(result for each in selected for result in results[each.digest])
+    return tuple(result for each in selected for result in shared.judge(each))
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
