@@ -19,7 +19,7 @@ from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements,
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
-from supply_chain.policy.gate import judge_values
+from supply_chain.policy.gate import SharedResults, judge
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
 from supply_chain.policy.policies import Policies
 
@@ -96,10 +96,10 @@ class Comparison:
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
         gate, found = facts.subject.gate, list[Results]()
-        values = Values.of(gate, facts.values, self.now)
+        shared = SharedResults(Values.of(gate, facts.values, self.now))
         for name, policies in (("current", self.current), ("proposed", self.proposed)):
             try:
-                found.append(judge_values(values, policies.at(gate)))
+                found.append(judge(facts.values, policies.at(gate), self.now, shared))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
         return _compare(facts.subject, *found)
@@ -162,14 +162,14 @@ def preview(
     comparison: Comparison,
     requirements: Requirements,
     policies: Policies,
-    judge: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
+    judge_all: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
     `policies` are those of the project, with its people and issuers.
 
-    Facts that are missing, or that other code or another document of the environment made, are not judged. `judge`
-    does what `judge_stored` does, which judges one after the other.
+    Facts that are missing, or that other code or another document of the environment made, are not judged.
+    `judge_all` does what `judge_stored` does, which judges one after the other.
     """
     states, gates = inventory.list_subjects(), comparison.gates
     running: dict[ImageRef, list[str]] = defaultdict(list)
@@ -179,7 +179,7 @@ def preview(
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
     not_judged = {each.subject: each for each in _find_outdated(asked, requirements, policies)}
     wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
-    results = judge(wanted) if judge else judge_stored(inventory, wanted, comparison)
+    results = judge_all(wanted) if judge_all else judge_stored(inventory, wanted, comparison)
     found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
     failed = [each for each in found if isinstance(each, NotJudged)]
     changes = (each for each in found if isinstance(each, PolicyChange))

@@ -64,7 +64,7 @@ class Expression:
         """Return the result as a plain value; raise `RuleNotEvaluated` if there is none of the checked type."""
         result = self.program.eval(values.activation)
         found = result.type().name()
-        if found.partition("<")[0] != self.type.partition("<")[0]:
+        if found != self.type and found.partition("<")[0] != self.type.partition("<")[0]:
             why = result.plain_value() if found == "ERROR" else f"the result is a {found} and not a {self.type}"
             raise RuleNotEvaluated(
                 f"`{self.text}` cannot be evaluated: {why}\n"
@@ -257,7 +257,8 @@ def _pool(facts: type) -> descriptor_pool.DescriptorPool:
     return pool
 
 
-def fields_of(facts: type) -> dict[str, Any]:
+@cache
+def fields_of(facts: type) -> Mapping[str, Any]:
     """Return the fields of a TypedDict with their types, without `NotRequired`."""
     return {name: _required(kind) for name, kind in _hints(facts).items()}
 

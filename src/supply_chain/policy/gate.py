@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
+from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import NameFacts
@@ -36,19 +38,33 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
 
 
-def judge(image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime) -> tuple[RuleResult, ...]:
+@dataclass(frozen=True)
+class SharedResults:
+    """What several policies share that judge the same image at the same time."""
+
+    values: Values
+    results: dict[Digest, tuple[RuleResult, ...]] = field(default_factory=dict)
+    """Digest of a policy → the results of its rules, without waivers."""
+
+    def judge(self, policy: Policy) -> tuple[RuleResult, ...]:
+        """Return the results of the rules of a policy, and of an equal one without evaluating it again."""
+        if policy.digest not in self.results:
+            self.results[policy.digest] = tuple(_result(rule, str(policy), self.values) for rule in policy.rules)
+        return self.results[policy.digest]
+
+
+def judge(
+    image: Mapping[str, Any], policy: GatePolicy[Any], now: datetime, shared: SharedResults | None = None
+) -> tuple[RuleResult, ...]:
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does.
 
     Waivers count only where the image is refused without them, so that a verdict rests on no waiver that it does not
-    need. A rule that nobody may waive sees none.
+    need. A rule that nobody may waive sees none. `shared` are the values of this image at this time, and what others
+    have judged of it.
     """
-    return judge_values(Values.of(policy.gate, image, now), policy)
-
-
-def judge_values(values: Values, policy: GatePolicy[Any]) -> tuple[RuleResult, ...]:
-    """Return the same as `judge`; the values are made once if several policies judge the same image."""
-    rules = [(rule, str(each)) for each in _selected(values.image, policy) for rule in each.rules]
-    return tuple(_apply_rules(rules, values, policy))
+    shared = shared or SharedResults(Values.of(policy.gate, image, now))
+    results = (pair for each in _selected(image, policy) for pair in zip(each.rules, shared.judge(each), strict=True))
+    return tuple(_apply_waivers(results, shared.values, policy))
 
 
 def judge_partly(
@@ -60,7 +76,8 @@ def judge_partly(
     """
     values = Values.of(policy.gate, image, now)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
-    results = _apply_rules([(rule, name) for rule, name, needs in rules if not needs], values, policy)
+    judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
+    results = _apply_waivers(judged, values, policy)
     return tuple(
         Unjudged(rule=rule.id, policy=name, needs=needs) if needs else next(results) for rule, name, needs in rules
     )
@@ -87,8 +104,10 @@ class _Waived(NamedTuple):
     """All that cover the image."""
 
 
-def _apply_rules(rules: Sequence[tuple[Rule, str]], values: Values, policy: GatePolicy[Any]) -> Iterator[RuleResult]:
-    """Yield the results of rules, each given with the name and version of its policy."""
+def _apply_waivers(
+    results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
+) -> Iterator[RuleResult]:
+    """Yield the results of rules, with the waivers where one refuses the image."""
 
     @cache
     def with_waivers() -> _Waived:
@@ -96,8 +115,7 @@ def _apply_rules(rules: Sequence[tuple[Rule, str]], values: Values, policy: Gate
         image, accepting = apply_waivers(values.image, waivers)
         return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
 
-    for rule, name in rules:
-        result = _result(rule, name, values)
+    for rule, result in results:
         refused = result.result is RuleOutcome.REFUSED and rule.document.waivable
         yield _waive(rule, result, with_waivers()) if refused else result
 
