@@ -65,6 +65,7 @@ from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.vex import VexReport
 from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
 from supply_chain.vulnerability.findings import Report
@@ -283,6 +284,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "policy explain": [GateExplanation],
     "policy preview": [PolicyPreview],
     "vex check": [CheckedStatement],
+    "vex list": [VexReport],
     "status": [Part],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
@@ -300,6 +302,7 @@ LISTS = (
     "policy check",
     "waivers",
     "vex check",
+    "vex list",
     "status",
     "doctor",
     "events dead",

@@ -8,10 +8,9 @@ import click
 
 from cscm.options import as_json, json_of
 from cscm.session import load_block
-from cscm.signing import key_option, sign_document
+from cscm.signing import key_option, require_place, sign_document
 from orchestration.project import find_project
 from supply_chain import reports
-from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.documents import read_document
 from supply_chain.policy.people import FILE, PeopleDocument
@@ -72,9 +71,7 @@ def waive(file: Path, key: str) -> None:
       cscm waive deployments/waivers/zlib.yaml --key ann.key
     """
     read_document(file, WaiverDocument)
-    place = find_project() / DIRECTORY
-    if file.resolve().parent != place.resolve() or file.suffix != ".yaml":
-        raise DeclarationInvalid(f"{file} is not {DIRECTORY}/NAME.yaml of this project.\nMove it there, and sign it.")
+    require_place(file, DIRECTORY, ".yaml")
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
 
 

@@ -15,7 +15,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
-from supply_chain.model.documents import read_content
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.scratch import write_private
 
@@ -47,12 +47,20 @@ def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
     Raises the errors of `cosign.sign_statement`, and `ToolMissing`.
     """
     cosign = find_cosign().with_environment(**password_of(key))
-    statement = document_statement(kind, document.name, read_content(document), datetime.now(UTC))
+    statement = document_statement(kind, document.name, document.read_bytes(), datetime.now(UTC))
     bundle = sign_statement(cosign, key, statement)
     signed = signature_file(document)
     write_private(signed, bundle)
     signed.chmod(0o644)
     return signed
+
+
+def require_place(file: Path, directory: Path, suffix: str) -> None:
+    """Raise `DeclarationInvalid` unless a document is where the gates read it."""
+    if file.resolve().parent != (find_project() / directory).resolve() or file.suffix != suffix:
+        raise DeclarationInvalid(
+            f"{file} is not {directory}/NAME{suffix} of this project.\nMove it there, and sign it."
+        )
 
 
 def find_cosign() -> Tool:

@@ -9,7 +9,11 @@ import click
 from pydantic import AwareDatetime, Field
 
 from cscm.options import Image, NewFile, Words, as_json, json_of
+from cscm.session import load_block
+from cscm.signing import key_option, require_place, sign_document
 from supply_chain.model.image import ImageRef, Model
+from supply_chain.policy.signed_documents import DocumentKind
+from supply_chain.policy.vex import DIRECTORY, VexReport
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.vex.openvex import vex_document
 from supply_chain.vulnerability.vex.reading import read_vex_file
@@ -56,7 +60,7 @@ def create(
     packages: tuple[str, ...],
     output: Path | None,
 ) -> None:
-    """Write an OpenVEX document about IMAGE, with a statement for each vulnerability. It is not signed.
+    """Write an OpenVEX document about IMAGE, with a statement for each vulnerability. Sign it with `cscm vex sign`.
 
     IMAGE is NAME@sha256:… with the whole digest.
 
@@ -127,6 +131,41 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     """
     rows = [CheckedStatement.of(statement) for file in files for statement in read_vex_file(file)]
     click.echo(json_of(rows) if as_json else "\n".join(map(str, rows)))
+
+
+@vex.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@key_option(required=True)
+def sign(file: Path, key: str) -> None:
+    """Sign the VEX document FILE, which is in deployments/vex, with the key of an issuer.
+
+    It counts if deployments/people.yaml lists the issuer: see `cscm vex list`.
+
+    \b
+    Example:
+      cscm vex sign deployments/vex/hello.json --key issuer.key
+    """
+    read_vex_file(file)
+    require_place(file, DIRECTORY, ".json")
+    click.echo(f"signed: {plain_text(sign_document(DocumentKind.VEX, file, key))}")
+
+
+@vex.command(name="list")
+@as_json
+def list_documents(as_json: bool) -> None:
+    """List the VEX documents in deployments/vex, with why one does not count at the gates.
+
+    \b
+    Example:
+      cscm vex list
+    """
+    found = load_block("Workbench", "workbench").policies().vex.reports
+    click.echo(json_of(found) if as_json else "\n".join(map(_line, found)) or "there are no VEX documents")
+
+
+def _line(report: VexReport) -> str:
+    state = f"does not count: {report.why}" if report.why else f"counts, {pluralize(report.statements, 'statement')}"
+    return plain_text(f"{report.name}: {state}{f', signed by {report.by}' if report.by else ''}")
 
 
 COMMANDS = (vex,)

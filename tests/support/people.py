@@ -18,6 +18,11 @@ from tests.support.signer import EcdsaSigner
 EVERYTHING: dict[str, Any] = {"rules": ["scan.*", "sbom.*", "a.*"], "vulnerabilities": "critical", "days": 90}
 
 
+TERMS: dict[str, Any] = {
+    "justifications": ["component_not_present", "vulnerable_code_not_in_execute_path"], "investigation_days": 7,
+}  # fmt: skip
+
+
 @dataclass
 class Office:
     """Ann may waive everything that can be waived, Bob asks for it, and the owner says so."""
@@ -26,6 +31,10 @@ class Office:
     owner: EcdsaSigner = field(default_factory=EcdsaSigner)
     ann: EcdsaSigner = field(default_factory=EcdsaSigner)
     bob: EcdsaSigner = field(default_factory=EcdsaSigner)
+    issuers: dict[str, EcdsaSigner] = field(default_factory=dict)
+    """Whose VEX documents count."""
+    terms: dict[str, Any] = field(default_factory=dict)
+    """Changes of what issuers may state."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
@@ -34,6 +43,9 @@ class Office:
             "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
         }
         document = {"expires": NOON + timedelta(days=300), "people": people}
+        if self.issuers:
+            keys = {name: {"keys": [issuer.public]} for name, issuer in self.issuers.items()}
+            document["vex"] = {**TERMS, **self.terms, "issuers": keys}
         return self.write(self.project / FILE, document, DocumentKind.PEOPLE, signer or self.owner, at)
 
     def waive(self, name: str, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:

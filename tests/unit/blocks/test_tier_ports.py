@@ -1,5 +1,6 @@
 """The ports of a tier: each tool gets the tier's own registry, credentials and key."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.tier import TierName
+from tests.support.command import ROOT
 
 REGISTRY = "localhost:4566"
 
@@ -57,6 +59,7 @@ def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypat
         return []
 
     monkeypatch.setattr(LifecyclePorts, "list_base_images", list_bases)
+    shutil.copytree(ROOT / "deployments/policies", tmp_path / "deployments/policies")
     document = tmp_path / "deployments/environments/staging.yaml"
     document.parent.mkdir(parents=True)
     document.write_text("name: staging\napproval: required\n")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cscm import people, signing
+from cscm import people, signing, vex
 from cscm.main import main
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import Statement
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import DocumentKind, Signature, read_bundle, signature_file, verify_document
+from supply_chain.policy.vex import Vex, VexReport
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, Waivers, WaiverState
 from tests.support.builders import NOON
 from tests.support.people import Office
@@ -26,7 +27,8 @@ def office(tmp_path, monkeypatch):
     made = Office(tmp_path)
     for file in (made.write_people(), made.waive("zlib")):
         signature_file(file).unlink()
-    monkeypatch.setattr(people, "find_project", lambda: tmp_path)
+    for module in (people, signing):
+        monkeypatch.setattr(module, "find_project", lambda: tmp_path)
     return made
 
 
@@ -121,3 +123,33 @@ def test_waivers_are_listed_as_the_gates_see_them(monkeypatch):
     assert cscm("waivers").stdout.splitlines()[0] == "zlib: inert (nobody signed it)"
     (row,) = json.loads(cscm("waivers", "--json").stdout)
     assert (row["waiver"]["name"], row["images"]) == ("zlib", [])
+
+
+def test_vex_document_is_signed_and_listed(office, cosign, monkeypatch):
+    """An invalid or misplaced one is not signed."""
+    file = office.project / "deployments/vex/hello.json"
+    file.parent.mkdir()
+    create = ("vex", "create", f"curated/hello@sha256:{'a' * 64}", "--vulnerability", "CVE-2026-1", "--status", "fixed")
+    assert cscm(*create, "--author", "acme", "--output", file).exit_code == 0
+    elsewhere = office.project / "hello.json"
+    elsewhere.write_bytes(file.read_bytes())
+    invalid = file.with_name("invalid.json")
+    invalid.write_text("{}")
+
+    done = cscm("vex", "sign", file, "--key", "awskms:///alias/acme")
+    assert done.exit_code == 0 and done.stdout.endswith("hello.json.sigstore.json\n")
+    assert signature_file(file).read_bytes() == b"bundle" and len(cosign.calls) == 1
+    for wrong in (elsewhere, invalid):
+        assert cscm("vex", "sign", wrong, "--key", "awskms:///alias/acme").exit_code == 1
+    assert len(cosign.calls) == 1
+
+    reports = (
+        VexReport(name="hello.json", by="acme", statements=1),
+        VexReport(name="x.json", why="nobody signed it"),
+    )
+    policies = SimpleNamespace(vex=Vex(reports=reports))
+    monkeypatch.setattr(vex, "load_block", lambda kind, name: SimpleNamespace(policies=lambda: policies))
+    assert cscm("vex", "list").stdout.splitlines() == [
+        "hello.json: counts, 1 statement, signed by acme", "x.json: does not count: nobody signed it",
+    ]  # fmt: skip
+    assert [each["name"] for each in json.loads(cscm("vex", "list", "--json").stdout)] == ["hello.json", "x.json"]

@@ -150,3 +150,18 @@ def test_approval_that_does_not_count_says_why(office):
     office.write_people(signer=office.bob)
     assert "does not count" in people(office).explain_uncounted(approved(office), CURATED)
     assert People().explain_uncounted(approved(office), CURATED).startswith("it is not signed")
+
+
+@pytest.mark.parametrize(("days", "valid"), [(-1, False), (0, True), (366, True), (367, False)])
+def test_investigation_counts_for_a_year_at_most(days, valid):
+    """Somebody who investigates for ever states nothing."""
+    settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, "investigation_days": days}
+    with nullcontext() if valid else pytest.raises(ValueError, match="investigation_days"):
+        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": settings})
+
+
+@pytest.mark.parametrize("keys", [[], ["no key"]])
+def test_issuer_without_a_usable_key_is_refused(keys):
+    """Its documents would never count."""
+    with pytest.raises(ValueError, match="acme"):
+        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": {"issuers": {"acme": {"keys": keys}}}})

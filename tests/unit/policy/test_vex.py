@@ -1,0 +1,236 @@
+"""VEX documents: signed by an issuer, and joined into the findings of an image; otherwise they do not count."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from supply_chain.model.tier import Gate
+from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.vex import DIRECTORY, Vex, is_accepted, read_vex_documents
+from supply_chain.policy.waivers import Waivers
+from supply_chain.vulnerability.findings import Severity
+from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.facts import deploy_facts, intake_facts, release_facts
+from tests.support.people import Office
+from tests.support.policies import POLICIES
+
+PURL = "pkg:deb/debian/openssl@3.0.1?distro=debian-12"
+PACKAGES = frozenset({("deb", "openssl", PURL)})
+FOUND = finding(id="CVE-2026-1", severity=Severity.HIGH)
+NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
+NOT_REACHABLE = "vulnerable_code_not_in_execute_path"
+
+
+class Publisher:
+    """Acme issues documents; two of the reasons why an image may not be affected are accepted, for a week each."""
+
+    def __init__(self, project):
+        self.office = Office(project)
+        self.office.issuers = {"acme": self.office.bob, "vendor": self.office.ann}
+        self.office.write_people()
+        self.directory = project / DIRECTORY
+        self.directory.mkdir(parents=True)
+
+    def state(self, name="acme", signer=None, at=NOON, sign=True, **changes):
+        """Write and sign a document with one statement."""
+        statement = {
+            "vulnerability": {"name": "CVE-2026-1"}, "products": [{"@id": PURL}], "status": "not_affected",
+            "justification": NOT_REACHABLE,
+        }  # fmt: skip
+        given = {key: value for key, value in {**statement, **changes}.items() if value is not None}
+        document = {
+            "@context": "https://openvex.dev/ns/v0.2.0", "@id": f"https://{name}.example/1", "author": name,
+            "timestamp": at.isoformat(), "version": 1, "statements": [given],
+        }  # fmt: skip
+        file = self.directory / f"{name}.json"
+        file.write_text(json.dumps(document))
+        if sign:
+            key = signer or self.office.issuers[name]
+            statement_of = document_statement(DocumentKind.VEX, file.name, file.read_bytes(), NOON)
+            signature_file(file).write_bytes(key.sign(statement_of))
+        return file
+
+    def read(self, now=NOON):
+        people = read_people(self.office.project / FILE, self.office.owner.public, now)
+        return read_vex_documents(self.directory, people, now)
+
+    def judge(self, facts, gate=Gate.RELEASE, now=NOON):
+        return evaluate(facts, POLICIES.with_decisions(People(), Waivers(), self.read(now)).at(gate), now)
+
+
+@pytest.fixture
+def vex(tmp_path):
+    return Publisher(tmp_path)
+
+
+def facts(make=release_facts, **changes):
+    return make(NONE, **{"report": report(FOUND), "packages": PACKAGES, **changes})
+
+
+def codes(verdict):
+    return [] if isinstance(verdict, Admitted) else [reason.code for reason in verdict.reasons]
+
+
+def test_accepted_statement_removes_the_finding_and_is_noted(vex):
+    """At both gates of a curated image; the verdict says who stated it."""
+    vex.state()
+
+    assert codes(evaluate(facts(), POLICIES.release, NOON)) == ["scan.high"]
+    for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
+        verdict = vex.judge(facts(make), gate)
+        assert codes(verdict) == []
+        note = "CVE-2026-1 in openssl does not count: acme (https://acme.example/1, version 1) states not_affected"
+        assert note in verdict.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "counts"),
+    [
+        ({"justification": "inline_mitigations_already_exist"}, 0, True),
+        ({"status": "fixed", "justification": None}, 0, False),
+        ({"status": "affected", "justification": None, "action_statement": "upgrade"}, 0, True),
+        ({"status": "under_investigation", "justification": None}, 6, False),
+        ({"status": "under_investigation", "justification": None}, 7, True),
+        ({"vulnerability": {"name": "CVE-2026-2"}}, 0, True),
+        ({"products": [{"@id": "pkg:deb/debian/zlib@1"}]}, 0, True),
+        ({"products": [{"@id": "pkg:deb/debian/openssl@3.0.1?distro=debian-11"}]}, 0, True),
+        ({"products": [{"@id": f"pkg:oci/hello@{DIGEST}"}]}, 0, False),
+        ({"products": [{"@id": "pkg:oci/hello@sha256:" + "e" * 64}]}, 0, True),
+    ],
+    ids=str,
+)
+def test_finding_counts_unless_the_statement_is_accepted_and_about_it(vex, changes, now, counts):
+    """Status, justification, time, vulnerability, package and image decide."""
+    vex.state(**changes)
+    verdict = vex.judge(facts(), now=NOON + timedelta(days=now))
+
+    assert codes(verdict) == (["scan.high"] if counts else [])
+
+
+def test_contradiction_refuses_the_image(vex):
+    """It is a reason, never a choice."""
+    vex.state()
+    vex.state("vendor", status="affected", justification=None, action_statement="upgrade")
+    reasons = {each.code: each.fact for each in vex.judge(facts()).reasons}
+
+    assert reasons.keys() == {"scan.vex-contradiction", "scan.high"}
+    assert "acme (https://acme.example/1, version 1) states not_affected" in reasons["scan.vex-contradiction"]
+    assert "vendor (https://vendor.example/1, version 1) states affected" in reasons["scan.vex-contradiction"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda vex: vex.state(sign=False), "nobody signed it"),
+        (lambda vex: vex.state(signer=vex.office.owner), "no key that is trusted for it signed it"),
+        (lambda vex: vex.state(status="fine"), "acme.json: statements.0.status"),
+        (lambda vex: vex.state(at=NOON + timedelta(minutes=6)), "in the future"),
+        (lambda vex: (vex.state(), vex.office.write_people(signer=vex.office.bob)), "people.yaml does not count"),
+    ],
+)
+def test_document_that_is_not_an_issuers_does_not_count(vex, change, why):
+    """It says why, and stops no gate."""
+    change(vex)
+    found = vex.read()
+    (about,) = found.reports
+
+    assert why in about.why and found.index is None and found.version == ""
+    assert codes(vex.judge(facts())) == ["scan.high"]
+
+
+def test_documents_that_count_are_reported_with_issuer_and_number(vex):
+    """The order is that of their names, and signatures are no documents."""
+    vex.state()
+    vex.state("vendor")
+    found = vex.read()
+
+    assert [(each.name, each.by, each.why, each.statements) for each in found.reports] == [
+        ("acme.json", "acme", "", 1), ("vendor.json", "vendor", "", 1),
+    ]  # fmt: skip
+
+
+def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):
+    """As for every other statement."""
+    vex.state(at=NOON + timedelta(minutes=5))
+
+    assert vex.read().index is not None
+
+
+def test_version_differs_with_documents_and_terms(vex):
+    """Facts that were joined with others are outdated."""
+    vex.state()
+    first = vex.read().version
+    assert first == vex.read().version != ""
+    vex.state("vendor")
+    second = vex.read().version
+    vex.office.terms = {"investigation_days": 8}
+    vex.office.write_people()
+
+    assert len({first, second, vex.read().version}) == 3
+
+
+def test_without_settings_no_document_counts(vex):
+    """Issuers and justifications are what the owner signs."""
+    vex.state()
+    vex.office.issuers = {}
+    vex.office.write_people()
+
+    assert vex.read().index is None
+
+
+def test_policies_with_statements_have_another_digest(vex):
+    """A verdict that rests on statements is given again when all of them are gone."""
+    vex.state()
+    with_vex, without = (POLICIES.with_decisions(People(), Waivers(), each).release for each in (vex.read(), Vex()))
+
+    assert with_vex.digest != without.digest == POLICIES.release.digest
+    assert without.is_settled and not with_vex.is_settled
+
+
+def test_rule_for_each_finding_leaves_out_accepted_ones(vex):
+    """A rule of an organisation need not know of VEX; what is known to be exploited counts all the same."""
+    vex.state()
+    exploited = finding(id="CVE-2026-1", severity=Severity.HIGH, known_exploited=True)
+
+    assert codes(vex.judge(facts(report=report(exploited)))) == ["scan.known-exploited"]
+
+
+def test_facts_of_a_finding_have_what_is_stated(vex):
+    """Only what the statement has."""
+    vex.state(impact_statement="not linked")
+    values: Any = joined_values(facts(), People(), vex.read(), NOON)
+
+    (found,) = values["scan"]["findings"]
+    assert found["vex"] == {
+        "status": "not_affected", "justification": NOT_REACHABLE, "text": "not linked", "at": NOON, "accepted": True,
+        "by": "acme (https://acme.example/1, version 1)",
+    }  # fmt: skip
+    vex.state(status="under_investigation", justification=None)
+    values = joined_values(facts(), People(), vex.read(), NOON)
+    (found,) = values["scan"]["findings"]
+    assert found["vex"]["until"] == NOON + timedelta(days=7) and "justification" not in found["vex"]
+
+
+def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
+    """The intake gate has no package URLs, and an image may lack its scan."""
+    vex.state()
+    state: Vex = vex.read()
+
+    for given in (facts(report=None), intake_facts(source_report=report(FOUND)), facts(packages=None)):
+        plain: Any = joined_values(given, People(), Vex(), NOON)
+        assert joined_values(given, People(), state, NOON) == plain
+
+
+@pytest.mark.parametrize(
+    ("finding", "accepted"),
+    [({}, False), ({"waiver": {}}, True), ({"vex": {"accepted": True}}, True), ({"vex": {"accepted": False}}, False)],
+)
+def test_finding_is_accepted_by_waiver_or_statement(finding, accepted):
+    """A statement that is not accepted changes nothing."""
+    assert is_accepted(finding) is accepted
