@@ -135,7 +135,9 @@ def _entry(name: str, number: int) -> Entry:
 def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, PolicyPreview]:
     """Return the seconds of a preview, the seconds of processors that it used, and its result."""
     begun, used, directory = time.perf_counter(), sum(os.times()[:4]), PROJECT / DIRECTORY
-    judge = StoredJudge(address, directory, read_documents(directory), proposed, Waivers(), ENVIRONMENTS, NOON)
+    judge = StoredJudge(
+        address, directory, read_documents(directory), proposed, Waivers(), Waivers(), ENVIRONMENTS, NOON
+    )
     found = preview(judge.inventory, judge.compare(), requirements, POLICIES, judge.judge)
     return time.perf_counter() - begun, sum(os.times()[:4]) - used, found
 

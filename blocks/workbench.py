@@ -33,7 +33,13 @@ from supply_chain.execution.environment import Environment, read_environment, re
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.loading import read_documents, read_policies_and_decisions
+from supply_chain.policy.loading import (
+    compile_policies,
+    read_documents,
+    read_policies_and_decisions,
+    read_project_waivers,
+    replace_policies,
+)
 from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
@@ -209,11 +215,15 @@ class Workbench(Setting):
 
         `proposed` is file name → text.
         """
-        directory = Path(self.project) / POLICIES
+        directory, documents = Path(self.project) / POLICIES, read_documents(Path(self.project) / POLICIES)
         names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
+        current = compile_policies(documents, names, directory)
+        waivers, others = (
+            read_project_waivers(Path(self.project), self.people(), each, now())
+            for each in (current, replace_policies(current, proposed, names))
+        )
         address = inventory.address.get_secret_value()
-        waivers = self.policies().waivers
-        return StoredJudge(address, directory, read_documents(directory), proposed, waivers, names, now())
+        return StoredJudge(address, directory, documents, proposed, waivers, others, names, now())
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

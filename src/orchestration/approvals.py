@@ -45,6 +45,11 @@ async def request_approval(move: Move) -> None:
     """Ask a person to approve a move: the run is suspended here, and starts again when the form is sent."""
     where = f"has soaked in {escape(move.after)}" if move.after else "**has not run in any environment before**"
     about = f"**{escape(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escape(move.to)}**?"
+    if move.signers:
+        about += (
+            f" {escape(move.to)} counts only approvals that people sign with keys of their own, and needs "
+            f"{move.signers}: `cscm approve --key`. An answer here records a request, or a denial."
+        )
     form = Decision.with_initial_data(description=about)
     digest = move.image.digest.removeprefix("sha256:")
     key = FORM.format(digest=digest, environment=move.to, once=uuid4().hex)

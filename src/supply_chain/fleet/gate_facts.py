@@ -24,7 +24,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import element_of, fields_of, has_times
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import joined_values
-from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
+from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import code_digest
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_facts
@@ -88,10 +88,10 @@ class FactsStore(Protocol):
 def facts_version(environment: str, requirements: Requirements, policies: Policies) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
-    That is the code that joins them, the statements of issuers, what the environment requires, and the people who may
-    approve. Raise `SettingInvalid` without a valid document of the environment.
+    That is the code that joins them, the statements of issuers, what the environment requires, and the people with
+    their waivers. Raise `SettingInvalid` without a valid document of the environment.
     """
-    required = f"{requirements(environment)!r}\n{policies.deploy.people.version}" if environment else ""
+    required = f"{requirements(environment)!r}\n{policies.decisions_version}" if environment else ""
     return digest_of(f"{code_digest()}\n{policies.vex.version}\n{required}".encode())
 
 
@@ -113,11 +113,9 @@ class FactsReader:
         ref, bases = subject.image, self.bases()
         if subject.gate is Gate.DEPLOY:
             required = self.requirements(subject.environment)
-            return self._join(read_deploy_facts(ref, required, self.store, bases=bases))
-        return self._join(read_release_facts(ref, self.store, self.layers, bases))
-
-    def _join(self, facts: ImageFacts) -> Mapping[str, Any]:
-        return joined_values(facts, self.policies.deploy.people, self.policies.vex, self.now())
+            facts = read_deploy_facts(ref, required, self.store, bases=bases)
+            return joined_values(facts, self.policies.deploy, self.now())
+        return joined_values(read_release_facts(ref, self.store, self.layers, bases), self.policies.release, self.now())
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:

@@ -40,7 +40,7 @@ class GateExplanation(Model):
 
 def explain(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[RuleExplanation, ...]:
     """Return each rule with its result and the facts that it read; raise as `gate.evaluate`."""
-    image = joined_values(facts, policy.people, policy.vex, now)
+    image = joined_values(facts, policy, now)
     rules = {rule.id: rule for rule in policy.rules}
     return tuple(
         RuleExplanation(

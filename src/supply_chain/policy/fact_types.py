@@ -260,8 +260,10 @@ class VerdictFacts(TypedDict):
 
     passed: bool
     at: datetime
-    expires: NotRequired[datetime]
-    """When the first waiver that it rests on expires."""
+    waivers: list[str]
+    """The waivers that it rests on."""
+    ended_waivers: list[str]
+    """Those of them that have no effect on the image any more."""
 
 
 class VerdictsFacts(TypedDict):

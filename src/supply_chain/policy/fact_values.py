@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import singledispatch
 from typing import Any, cast
@@ -28,7 +28,8 @@ from supply_chain.policy.facts import (
 )
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
-from supply_chain.policy.vex import Vex, is_accepted, join_vex
+from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.vex import is_accepted, join_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -127,11 +128,20 @@ def _with_findings(scan: Mapping[str, Any], findings: Sequence[types.FindingFact
     return {**scan, "findings": findings, "severities": count_severities(findings, limits)}
 
 
-def joined_values(facts: ImageFacts, people: People, vex: Vex, now: datetime) -> Mapping[str, Any]:
-    """Return the variable `image` with what issuers state about its findings at this time."""
-    image = values_of(facts, people)
-    findings = join_vex(image, facts, vex, now)
-    return image if findings is None else {**image, "scan": _with_findings(image["scan"], findings)}
+def joined_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str, Any]:
+    """Return the variable `image` with what people and issuers have decided by this time."""
+    image = dict(values_of(facts, policy.people))
+    if (findings := join_vex(image, facts, policy.vex, now)) is not None:
+        image["scan"] = _with_findings(image["scan"], findings)
+    if "verdicts" in image:
+        effective = {each.name for each in policy.waivers if each.covers(image, now)}
+        image["verdicts"] = {gate: _with_ended(each, effective) for gate, each in image["verdicts"].items()}
+    return image
+
+
+def _with_ended(verdict: types.VerdictFacts, effective: Set[str]) -> types.VerdictFacts:
+    """Return a verdict with those of its waivers that are not among the effective ones."""
+    return {**verdict, "ended_waivers": [each for each in verdict["waivers"] if each not in effective]}
 
 
 def working_copy_values(
@@ -342,10 +352,8 @@ def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None
 
 
 def _verdict(last: Summary) -> types.VerdictFacts:
-    values: types.VerdictFacts = {"passed": last.passed, "at": last.time_verified}
-    if last.cscm.expires is not None:
-        values["expires"] = last.cscm.expires
-    return values
+    waivers = list(last.cscm.waivers)
+    return {"passed": last.passed, "at": last.time_verified, "waivers": waivers, "ended_waivers": waivers}
 
 
 def _environment(required_of: EnvironmentRequirements) -> types.EnvironmentFacts:

@@ -28,7 +28,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
     Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    results = judge(joined_values(facts, policy.people, policy.vex, now), policy, now)
+    results = judge(joined_values(facts, policy, now), policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
     if reasons:
@@ -58,9 +58,9 @@ def judge(
 ) -> tuple[RuleResult, ...]:
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does.
 
-    Waivers count only where the image is refused without them, so that a verdict rests on no waiver that it does not
-    need. A rule that nobody may waive sees none. `shared` are the values of this image at this time, and what others
-    have judged of it.
+    Waivers count only if a rule refuses the image without them. Then the verdict rests on all that accept a finding of
+    the image. A rule that nobody may waive sees none. `shared` are the values of this image at this time, and what
+    others have judged of it.
     """
     shared = shared or SharedResults(Values.of(policy.gate, image, now))
     results = (pair for each in _selected(image, policy) for pair in zip(each.rules, shared.judge(each), strict=True))
@@ -121,8 +121,8 @@ def _apply_waivers(
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
-    """Return the result of a rule that refuses, with the waivers."""
-    reasons = rule.reasons(waived.values)
+    """Return the result of a rule that refuses, with the waivers. To what it applies does not depend on them."""
+    reasons = rule.reasons_where_it_applies(waived.values)
     if not reasons:
         return _with_waivers(result, waived.accepting)
     if (waiver := waive_rule(rule.id, waived.waivers)) is not None:

@@ -21,13 +21,13 @@ from supply_chain.policy import fact_values, reading
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
 from supply_chain.policy.expressions import language
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import read_people
+from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.rule_tests import run_tests
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
-from supply_chain.policy.waivers import Waiver, read_waivers
+from supply_chain.policy.waivers import Waiver, Waivers, read_waivers
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
@@ -63,13 +63,18 @@ def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Pol
     `owner` is the public key (PEM) of the owner of the people document. An invalid people document raises
     `DeclarationInvalid`.
     """
-    policies = read_project_policies(project)
     people = read_people(project / PEOPLE, owner, now)
+    policies = read_project_policies(project)
+    waivers = read_project_waivers(project, people, policies, now)
+    return policies.with_decisions(people, waivers, read_vex_documents(project / VEX, people, now))
+
+
+def read_project_waivers(project: Path, people: People, policies: Policies, now: datetime) -> Waivers:
+    """Read the waivers of a project, as far as these policies let rules be waived."""
     waivable: dict[str, bool] = {}
     for rule in (rule for gate in policies.gates for rule in gate.rules):
         waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
-    waivers = read_waivers(project / WAIVERS, people, waivable, now)
-    return policies.with_decisions(people, waivers, read_vex_documents(project / VEX, people, now))
+    return read_waivers(project / WAIVERS, people, waivable, now)
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

@@ -10,12 +10,18 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.envelope import Key, keys_of
-from supply_chain.model.documents import decode_document, parse_document, read_content
+from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import ImageRef, Model
-from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.policy.signed_documents import (
+    DocumentKind,
+    Unsigned,
+    read_bundle,
+    read_file,
+    verify_document,
+)
 from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexTerms
 from supply_chain.vulnerability.vex.statement import Justification
@@ -133,22 +139,24 @@ class People:
 
 
 def read_people(file: Path, owner: str, now: datetime) -> People:
-    """Read the people, if the owner signed the document; raise `DeclarationInvalid` if it is invalid.
+    """Read the people, if the owner signed the document; raise `SettingInvalid` if `owner` is no key.
 
-    `owner` is the owner's public key in PEM. Without the owner's signature none of a person counts: whoever can
-    change the file could otherwise give themselves any role.
+    `owner` is the owner's public key in PEM. Without the owner's signature none of a person counts: whoever can change
+    the file could otherwise give themselves any role. A document that is not signed is not even parsed.
     """
-    if not file.exists():
+    content = read_file(file, LIMIT)
+    if content is None:
         return People(distrusted=f"there is no {FILE}")
-    content = read_content(file)
-    document = parse_document(decode_document(content, str(file)), PeopleDocument, str(file))
     if not owner.strip():
         return People(distrusted=f"the workbench block names no key of the owner of {FILE}")
-    signature = verify_document(
-        DocumentKind.PEOPLE, content, read_bundle(file), {"its owner": keys_of(owner, "owner")}, now
-    )
+    keys = {"its owner": _keys_of_owner(owner)}
+    signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), keys, now)
     if isinstance(signature, Unsigned):
         return People(distrusted=f"{FILE} does not count: {signature.why}")
+    try:
+        document = parse_document(decode_document(content, str(FILE)), PeopleDocument, str(FILE))
+    except DeclarationInvalid as error:
+        return People(distrusted=f"{FILE} does not count: {error.message}")
     if document.expires <= now:
         return People(distrusted=f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one")
     vex = document.vex or VexSettings(issuers={})
@@ -158,3 +166,13 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
         {name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()},
         VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
     )
+
+
+def _keys_of_owner(owner: str) -> tuple[Key, ...]:
+    try:
+        return keys_of(owner, "owner")
+    except SettingInvalid as error:
+        raise SettingInvalid(
+            f"`people_owner` in the workbench block is no public key on P-256 in PEM, so nobody can verify {FILE}.\n"
+            "Write the public key of the person who signs that file there."
+        ) from error

@@ -130,6 +130,13 @@ class Rule:
         try:
             if self.when is not None and self.when.evaluate(values) is not True:
                 return None
+        except RuleNotEvaluated as error:
+            raise RuleNotEvaluated(f"rule {self.id}: {error.message}") from error
+        return self.reasons_where_it_applies(values)
+
+    def reasons_where_it_applies(self, values: Values) -> tuple[Reason, ...]:
+        """Return why the rule does not hold, empty if it holds, without asking `when`; raise `RuleNotEvaluated`."""
+        try:
             return tuple(self._reasons(values))
         except RuleNotEvaluated as error:
             raise RuleNotEvaluated(f"rule {self.id}: {error.message}") from error
@@ -268,6 +275,12 @@ class Policies:
         """Return the policies with these people, their waivers and the statements of issuers at every gate."""
         intake, release, deploy = (each.with_decisions(people, waivers, vex) for each in self.gates)
         return Policies(intake, release, deploy, waivers, vex)
+
+    @property
+    def decisions_version(self) -> str:
+        """A text that differs if other people may decide, or if other waivers have an effect."""
+        waivers = [(each.name, each.by, each.document.model_dump_json()) for each in self.waivers.valid]
+        return f"{self.deploy.people.version}\n{waivers!r}"
 
     @property
     def gates(self) -> tuple[GatePolicy[Any], ...]:

@@ -65,17 +65,25 @@ def document_statement(kind: DocumentKind, name: str, content: bytes, at: dateti
 
 def read_bundle(document: Path) -> bytes | None:
     """Return the bundle of a document, no more than is needed to refuse a longer one; None if there is none."""
+    return read_file(signature_file(document), LIMIT)
+
+
+def read_file(file: Path, limit: int) -> bytes | None:
+    """Return the content of a file, at most a byte more than `limit`; None if it is no file that can be read."""
     try:
-        with signature_file(document).open("rb") as file:
-            return file.read(LIMIT + 1)
+        if not file.is_file():  # a pipe or a device would never end
+            return None
+        with file.open("rb") as opened:
+            return opened.read(limit + 1)
     except OSError:
         return None
 
 
 def verify_document(
-    kind: DocumentKind, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Key]], now: datetime
-) -> Signature | Unsigned:
-    """Return who signed exactly this content as a document of this kind.
+    kind: DocumentKind, name: str, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Key]],
+    now: datetime,
+) -> Signature | Unsigned:  # fmt: skip
+    """Return who signed exactly this content as a document of this kind and name.
 
     `keys` are the public keys of each person. A time in the future is no signature: with it, a waiver could last longer
     than its signer may allow.
@@ -93,17 +101,17 @@ def verify_document(
         signed = _Predicate.model_validate(statement.predicate)
     except (EvidenceInvalid, ValidationError):
         return Unsigned(why=f"what {by} signed is not a statement about a document")
-    why = next(_differences(statement, signed, kind, content, now), None)
+    why = next(_differences(statement, signed, document_statement(kind, name, content, now), now), None)
     return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=signed.signed)
 
 
-def _differences(
-    statement: Statement, signed: _Predicate, kind: DocumentKind, content: bytes, now: datetime
-) -> Iterator[str]:
-    """Yield what the signer signed instead of this content as a document of this kind, now or earlier."""
-    if statement.predicate_type != SIGNED_DOCUMENT or signed.kind is not kind:
+def _differences(statement: Statement, signed: _Predicate, wanted: Statement, now: datetime) -> Iterator[str]:
+    """Yield what the signer signed instead of the wanted document, now or earlier."""
+    if (statement.predicate_type, signed.kind) != (wanted.predicate_type, wanted.predicate["kind"]):
         yield "signed it as another kind of document"
-    if digest_set(digest_of(content)) not in [each.digest for each in statement.subject]:
+    if [each.digest for each in statement.subject] != [each.digest for each in wanted.subject]:
         yield "signed other content; it was changed since"
+    if statement.subject != wanted.subject:
+        yield "signed it under another name"
     if signed.signed > now + SKEW:
         yield f"signed it at {signed.signed:%Y-%m-%d %H:%M} UTC, which is in the future"

@@ -16,7 +16,14 @@ from supply_chain.model.image import Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, VexFacts
 from supply_chain.policy.facts import CuratedFacts, ImageFacts
 from supply_chain.policy.people import NO_TERMS, People
-from supply_chain.policy.signed_documents import SUFFIX, DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.policy.signed_documents import (
+    SUFFIX,
+    DocumentKind,
+    Unsigned,
+    read_bundle,
+    read_file,
+    verify_document,
+)
 from supply_chain.vulnerability.vex.json_document import LIMIT
 from supply_chain.vulnerability.vex.matching import Image, VexConclusion, VexIndex, VexTerms, vex_of
 from supply_chain.vulnerability.vex.matching import Vex as Found
@@ -53,7 +60,7 @@ def read_vex_documents(directory: Path, people: People, now: datetime) -> Vex:
     statements: list[VexStatement] = []
     digests, reports = [people.vex_terms.model_dump_json()], []
     for file in sorted(each for each in directory.glob("*.json") if not each.name.endswith(SUFFIX)):
-        content = _read(file)
+        content = read_file(file, LIMIT) or b""
         found = _statements(file, content, people, now)
         if isinstance(found, VexReport):
             reports.append(found)
@@ -67,13 +74,8 @@ def read_vex_documents(directory: Path, people: People, now: datetime) -> Vex:
     return Vex(VexIndex.of(statements, now), people.vex_terms, version, tuple(reports))
 
 
-def _read(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return content.read(LIMIT + 1)
-
-
 def _statements(file: Path, content: bytes, people: People, now: datetime) -> tuple[VexStatement, ...] | VexReport:
-    signature = verify_document(DocumentKind.VEX, content, read_bundle(file), people.issuers, now)
+    signature = verify_document(DocumentKind.VEX, file.name, content, read_bundle(file), people.issuers, now)
     if isinstance(signature, Unsigned):
         return VexReport(name=file.name, why=people.distrusted or signature.why)
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,14 +15,24 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.examination import matches
-from supply_chain.model.documents import decode_document, parse_document, read_content
+from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import Digest, Model
 from supply_chain.policy.fact_types import FindingFacts, WaiverFacts
 from supply_chain.policy.people import People, PersonName, WaiverRole
-from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.policy.signed_documents import (
+    DocumentKind,
+    Unsigned,
+    read_bundle,
+    read_file,
+    verify_document,
+)
+from supply_chain.text import plain_text
 from supply_chain.vulnerability.findings import RANKS, Severity
+from supply_chain.vulnerability.vex.matching import list_cves
 
 DIRECTORY = Path("deployments/waivers")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""The name of a waiver."""
 EVERY = "*"
 """In the scope of a waiver: every application."""
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
@@ -35,11 +47,11 @@ class WaiverDocument(Model):
     vulnerabilities: tuple[Text, ...] = Field(default=(), description="ids or aliases, such as CVE-2026-1234; or rules")
     packages: tuple[Text, ...] = Field(default=(), description="only in these packages; empty: in every package")
     applications: tuple[Text, ...] = Field(
-        default=(), description="names, every name below one: base/*, or `*`; or digests"
+        default=(), description="names, every name below one: base/*, or `*`; empty: those of the digests"
     )
-    digests: tuple[Digest, ...] = Field(default=(), description="of images; or applications")
+    digests: tuple[Digest, ...] = Field(default=(), description="of images; empty: all of the applications")
     environments: tuple[Text, ...] = Field(
-        default=(), description="only at the deploy gate for these; empty: at every gate"
+        default=(), description="of rules: only at the deploy gate for these; empty: at every gate"
     )
     reason: Text = Field(description="why it is acceptable")
     ticket: Text = Field(description="where it was discussed")
@@ -52,6 +64,8 @@ class WaiverDocument(Model):
             raise ValueError("a waiver names rules or vulnerabilities, and not both")
         if self.packages and not self.vulnerabilities:
             raise ValueError("packages narrow vulnerabilities; remove packages")
+        if self.environments and not self.rules:
+            raise ValueError("environments narrow rules of the deploy gate; earlier gates judge vulnerabilities")
         if not self.applications and not self.digests:
             raise ValueError("a waiver says for which images it is: write applications or digests")
         return self
@@ -102,21 +116,33 @@ class Waiver:
         named = EVERY in of.applications or matches(image["application"], of.applications)
         return (
             now < of.expires
-            and (named or image.get("digest") in of.digests)
+            and (not of.applications or named)
+            and (not of.digests or image.get("digest") in of.digests)
             and (not of.environments or (environment is not None and environment["name"] in of.environments))
         )
 
-    def accepts(self, finding: FindingFacts) -> bool:
-        """Return whether it accepts a finding of one of its vulnerabilities.
+    @cached_property
+    def vulnerabilities(self) -> frozenset[str]:
+        """The names of the vulnerabilities, in upper case."""
+        return frozenset(each.upper() for each in self.document.vulnerabilities)
 
-        A severity that nobody rated may be the worst one.
+    def accepts(self, finding: FindingFacts, names: Set[str]) -> bool:
+        """Return whether it accepts a finding that has one of its vulnerabilities among its `names`, in upper case.
+
+        An advisory is an alias of several CVEs: all of them have to be accepted if any is named. A severity that nobody
+        rated may be the worst one.
         """
-        rated = Severity(finding["severity"])
+        rated, cves = Severity(finding["severity"]), list_cves(names)
         rank = RANKS[Severity.CRITICAL if rated is Severity.UNKNOWN else rated]
         return (
             self.severity is not None
             and rank >= RANKS[self.severity]
             and (not self.document.packages or finding["package"] in self.document.packages)
+            and (
+                finding["id"].upper() in self.vulnerabilities
+                or cves <= self.vulnerabilities
+                or cves.isdisjoint(self.vulnerabilities)
+            )
         )
 
 
@@ -133,33 +159,41 @@ class Waivers:
 def read_waivers(directory: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waivers:
     """Read the waivers of a directory. One that is invalid, or not signed by somebody who may, has no effect.
 
-    `waivable` says of the id of each rule whether it may be waived.
+    `waivable` says of the id of each rule whether it may be waived. A file that nobody signed is not even parsed.
     """
     valid, reports = [], []
     for file in sorted(directory.glob("*.yaml")):
         read = _read(file, people, waivable, now)
-        if isinstance(read, Waiver):
+        if isinstance(read, Waiver) and now < read.document.expires:
             valid.append(read)
-            expired = read.document.expires <= now
-            reports.append(_report(read, WaiverState.EXPIRED if expired else WaiverState.ACTIVE))
-        else:
-            reports.append(read)
+        reports.append(read if isinstance(read, WaiverReport) else _report(read, now))
     return Waivers(tuple(valid), tuple(reports))
 
 
 def _read(file: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waiver | WaiverReport:
-    try:
-        content = read_content(file)
-        document = parse_document(decode_document(content, file.name), WaiverDocument, file.name)
-    except DeclarationInvalid as error:
-        return WaiverReport(name=file.stem, state=WaiverState.INERT, why=error.message.rpartition("\n")[0])
-    signature = verify_document(DocumentKind.WAIVER, content, read_bundle(file), people.keys, now)
+    name, content = file.stem, read_file(file, LIMIT)
+    if content is None or not NAME.fullmatch(name):
+        why = "it is not a file" if content is None else f"its name has other characters than {NAME.pattern}"
+        return WaiverReport(name=plain_text(name), state=WaiverState.INERT, why=why)
+    signature = verify_document(DocumentKind.WAIVER, file.name, content, read_bundle(file), people.keys, now)
     if isinstance(signature, Unsigned):
-        return _inert(file.stem, document, people.distrusted or signature.why)
-    role = people.people[signature.by].waive
-    if obstacles := list(_obstacles(document, signature.by, signature.at, role, waivable)):
-        return _inert(file.stem, document, "; ".join(obstacles), signature.by)
-    return Waiver(file.stem, document, signature.by, role.vulnerabilities if role else None)
+        return WaiverReport(name=name, state=WaiverState.INERT, why=people.distrusted or signature.why)
+    by = signature.by
+    try:
+        document = parse_waiver(content, file.name)
+    except DeclarationInvalid as error:
+        return WaiverReport(name=name, state=WaiverState.INERT, why=error.message.rpartition("\n")[0], by=by)
+    role = people.people[by].waive
+    waiver = Waiver(name, document, by, role.vulnerabilities if role else None)
+    if obstacles := list(_obstacles(document, by, signature.at, role, waivable)):
+        return _report(waiver, now).model_copy(update={"state": WaiverState.INERT, "why": "; ".join(obstacles)})
+    return waiver
+
+
+@cache
+def parse_waiver(content: bytes, name: str) -> WaiverDocument:
+    """Return the waiver in a document; raise `DeclarationInvalid`, which calls it `name`."""
+    return parse_document(decode_document(content, name), WaiverDocument, name)
 
 
 def _obstacles(
@@ -184,16 +218,13 @@ def _obstacles(
         yield f"it lasts until {document.expires:%Y-%m-%d}, and {by} may waive for {role.days} days"
 
 
-def _inert(name: str, document: WaiverDocument, why: str, by: str = "") -> WaiverReport:
-    return _report(Waiver(name, document, by, None), WaiverState.INERT, why)
-
-
-def _report(waiver: Waiver, state: WaiverState, why: str = "") -> WaiverReport:
+def _report(waiver: Waiver, now: datetime) -> WaiverReport:
     of = waiver.document
+    expired = of.expires <= now
     return WaiverReport(
         name=waiver.name,
-        state=state,
-        why=f"it expired on {of.expires:%Y-%m-%d}" if state is WaiverState.EXPIRED else why,
+        state=WaiverState.EXPIRED if expired else WaiverState.ACTIVE,
+        why=f"it expired on {of.expires:%Y-%m-%d}" if expired else "",
         accepts=(*of.rules, *of.vulnerabilities),
         scope=(*of.applications, *of.digests, *of.environments),
         reason=of.reason,
@@ -217,15 +248,18 @@ def waive_findings(
     `waivers` are those that cover the image.
     """
     by_vulnerability: dict[str, list[Waiver]] = {}
-    for waiver in waivers:
-        for name in waiver.document.vulnerabilities:
-            by_vulnerability.setdefault(name.upper(), []).append(waiver)
+    for waiver in sorted(waivers, key=_end, reverse=True):
+        for name in waiver.vulnerabilities:
+            by_vulnerability.setdefault(name, []).append(waiver)
     used: dict[str, Waiver] = {}
     joined: list[FindingFacts] = []
     for finding in findings:
-        names = (finding["id"], *finding["aliases"])
-        candidates = (each for name in names for each in by_vulnerability.get(name.upper(), ()))
-        accepting = max((each for each in candidates if each.accepts(finding)), key=_end, default=None)
+        names = {finding["id"].upper(), *(each.upper() for each in finding["aliases"])}
+        lasting = (
+            next((each for each in by_vulnerability.get(name, ()) if each.accepts(finding, names)), None)
+            for name in names
+        )
+        accepting = max((each for each in lasting if each), key=_end, default=None)
         if accepting is None:
             joined.append(finding)
         else:

@@ -40,6 +40,8 @@ class Move(Model):
     """Whether the missing evidence may still arrive."""
     asks: bool = False
     """Whether a person has to decide first and has not yet."""
+    signers: int = 0
+    """How many people have to approve with keys of their own, which a form does not replace."""
     unreadable: bool = False
     """Whether the image stays because the signed statements about the application's images cannot be read or found."""
 

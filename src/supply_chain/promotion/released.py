@@ -35,9 +35,12 @@ from supply_chain.promotion.soaking import Soaking
 from supply_chain.text import first_line, join_lines
 
 EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
-OF_A_BLOCK = {IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old"}
-"""Reasons of a refusal that result from a block: the block itself, curation's refusal, and the scans not made
-meanwhile."""
+PASSING = {
+    IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", f"verdict.{Gate.RELEASE}.waived",
+    f"verdict.{Gate.INTAKE}.waived", "scan.old",
+}  # fmt: skip
+"""Reasons of a refusal that end when curation admits the image again: a block, a waiver that ended, and what follows
+from them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
     own = execution_statements(ref, view.store, *EXECUTION_STATEMENTS)
     if why := next(_list_objections(ref, after, to, own, view), ""):
         return no_move(ref, why)
-    return Move(image=ref, to=to, after=after, asks=_asks(view.read(to), ref, own))
+    place = view.read(to)
+    return Move(image=ref, to=to, after=after, asks=_asks(place, ref, own), signers=place.signed_approvals)
 
 
 def _asks(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
@@ -217,11 +221,11 @@ def _explain_not_newer(ref: ImageRef, deployed: ImageRef, view: View) -> str:
 def _applies_no_more(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
     """Return whether a refusal no longer counts.
 
-    It does not if it was about one environment, or due to a block and its consequences, and curation has admitted the
-    image since.
+    It does not if it was about one environment, or if it was due to what ends, and curation has admitted the image
+    since.
     """
     codes = codes_of(verdict.value) - view.environment_rules
     if not codes:
         return True
     judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    return codes <= OF_A_BLOCK and judged is not None and judged.value.passed and judged.at > verdict.at
+    return codes <= PASSING and judged is not None and judged.value.passed and judged.at > verdict.at

@@ -38,7 +38,7 @@ def judge(tmp_path):
     directory = ROOT / DIRECTORY
     judge = StoredJudge(
         f"sqlite:///{tmp_path}/i.db?pw-1234", directory, read_documents(directory), {"ours.yaml": json.dumps(OURS)},
-        Waivers(), ENVIRONMENTS, NOON,
+        Waivers(), Waivers(), ENVIRONMENTS, NOON,
     )  # fmt: skip
     judge.inventory.put(entry(number) for number in range(5))
     judge.inventory.put_facts(facts_of(number) for number in range(5))
@@ -85,7 +85,10 @@ def test_both_policies_honour_waivers(judge, tmp_path):
         return {each.effect for each in judge.judge(wanted).values() if isinstance(each, PolicyChange)}
 
     assert effects(judge) == {Effect.REFUSED}
-    assert effects(replace(judge, waivers=waivers)) == {Effect.NOTES}
+    assert effects(replace(judge, waivers=waivers)) == {Effect.REFUSED}, (
+        "they may not be waived by the proposed policies"
+    )
+    assert effects(replace(judge, proposed_waivers=waivers)) == {Effect.NOTES}
 
 
 def test_judge_does_not_show_the_password_of_its_database(judge):

@@ -73,7 +73,7 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind):
     assert done.exit_code == 0, done.output
     assert f"{file.name}.sigstore.json" in done.stdout
     keys = {"ann": keys_of(office.ann.public, "ann")}
-    found = verify_document(kind, file.read_bytes(), read_bundle(file), keys, datetime.now(UTC))
+    found = verify_document(kind, file.name, file.read_bytes(), read_bundle(file), keys, datetime.now(UTC))
     assert found == Signature(by="ann", at=datetime.fromisoformat(signed[0].predicate["signed"]))
     assert signature_file(file).stat().st_mode & 0o777 == 0o644
 

@@ -134,6 +134,9 @@ def test_image_is_released_until_its_verdict_ends():
     evidence = [signed(until), signed({}, SIGNATURE)]
 
     assert is_released(evidence, DIGEST, end - timedelta(seconds=1)) and not is_released(evidence, DIGEST, end)
+    intake = signed(until | {"verifier": verdict(gate=Gate.INTAKE)["verifier"]})
+    evidence = [signed(verdict()), intake, signed({}, SIGNATURE)]
+    assert is_released(evidence, DIGEST, end - timedelta(seconds=1)) and not is_released(evidence, DIGEST, end)
 
 
 @pytest.mark.parametrize("signer", TierName)

@@ -291,6 +291,11 @@ async def test_answer_applies_to_asked_image_only(waiting):
             ["hello has no address in staging: its images are not deployed there"],
         ),
         ({"applications": {}}, True, []),
+        (
+            {"approval": "signed"},
+            False,
+            ["staging counts only approvals that people sign with keys of their own (`cscm approve --key`)"],
+        ),
     ],
 )
 async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):

@@ -1,7 +1,6 @@
 """What rules read about an image: absent facts are absent, and values are those of the evidence."""
 
 from dataclasses import fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -13,13 +12,14 @@ from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, PlannedValues
-from supply_chain.policy.fact_values import values_of, working_copy_values
+from supply_chain.policy.fact_values import joined_values, values_of, working_copy_values
 from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, check, finding, report, source
 from tests.support.facts import CURATED, deploy_facts, intake_facts, provenance_of
 from tests.support.facts import FACTS as MAKERS
 from tests.support.people import Office
+from tests.support.policies import DEPLOY
 
 
 @pytest.mark.parametrize(("epss", "read"), [(0.9, 0.9), (0.0, 0.0), (None, None)])
@@ -41,16 +41,17 @@ def test_values_fit_their_types(gate: Any) -> None:
         assert ("build" in values) is (not changes)
 
 
-@pytest.mark.parametrize("expires", [None, NOON])
-def test_end_of_a_verdict_is_there_only_if_it_rests_on_a_waiver(expires: datetime | None) -> None:
-    """A rule asks `has(…)`."""
+def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
+    """Whoever does not join them assumes the worst."""
     last = summary(
-        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, expires=expires
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"]
     )
-    values: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}), People())
+    facts = deploy_facts(verdicts={Gate.RELEASE: last})
+    wanted = {"passed": True, "at": NOON, "waivers": ["zlib"], "ended_waivers": ["zlib"]}
 
-    wanted = {"passed": True, "at": NOON} | ({"expires": expires} if expires else {})
-    assert values["verdicts"] == {"release": wanted}
+    plain: Any = values_of(facts, People())
+    joined: Any = joined_values(facts, DEPLOY, NOON)
+    assert plain["verdicts"] == joined["verdicts"] == {"release": wanted}
 
 
 def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:

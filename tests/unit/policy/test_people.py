@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
+from supply_chain.policy import people as people_module
 from supply_chain.policy.people import FILE, People, PeopleDocument, WaiverRole, read_people
+from supply_chain.policy.signed_documents import DocumentKind
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED
 from tests.support.people import Office
@@ -81,13 +83,27 @@ def test_two_people_may_not_share_a_key():
     assert PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": [key, key, other]}}})
 
 
-def test_invalid_people_document_is_an_error(office):
-    """It names the file and the line."""
-    file = office.write_people()
-    file.write_text("people: {}\n")
+def test_invalid_people_document_does_not_count(office):
+    """Even if the owner signed it; it stops no gate, and its mistakes are named."""
+    office.write(office.project / FILE, {"people": {}}, DocumentKind.PEOPLE, office.owner, NOON)
 
-    with pytest.raises(DeclarationInvalid, match=r"people.yaml:1:1: expires"):
-        people(office)
+    assert "people.yaml:1:1: expires" in people(office).distrusted and not people(office).people
+
+
+def test_unsigned_people_document_is_not_parsed(office, monkeypatch):
+    """Parsing a large one takes seconds, at every gate."""
+    office.write_people(signer=office.bob)
+    monkeypatch.setattr(people_module, "parse_document", lambda *_: pytest.fail("it is parsed"))
+
+    assert "no key that is trusted" in people(office).distrusted
+
+
+def test_owner_without_a_usable_key_is_an_error_of_the_block(office):
+    """Its setting is named."""
+    office.write_people()
+
+    with pytest.raises(SettingInvalid, match="people_owner"):
+        people(office, owner="no key")
 
 
 @pytest.mark.parametrize(("days", "valid"), [(0, False), (1, True), (366, True), (367, False)])

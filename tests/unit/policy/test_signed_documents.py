@@ -1,5 +1,6 @@
 """A signature counts for exactly one content of one kind, by a key that is trusted for it."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -25,12 +26,12 @@ ANN, STRANGER = EcdsaSigner(), EcdsaSigner()
 KEYS = {"bob": keys_of(EcdsaSigner().public, "bob"), "ann": keys_of(ANN.public, "ann")}
 
 
-def signed(content=CONTENT, kind=DocumentKind.WAIVER, at=NOON, signer=ANN):
-    return signer.sign(document_statement(kind, "zlib.yaml", content, at))
+def signed(content=CONTENT, kind=DocumentKind.WAIVER, at=NOON, signer=ANN, name="zlib.yaml"):
+    return signer.sign(document_statement(kind, name, content, at))
 
 
 def verified(bundle, kind=DocumentKind.WAIVER, now=NOON):
-    return verify_document(kind, CONTENT, bundle, KEYS, now)
+    return verify_document(kind, "zlib.yaml", CONTENT, bundle, KEYS, now)
 
 
 def test_signature_names_signer_and_time():
@@ -49,6 +50,7 @@ def test_signature_names_signer_and_time():
         (ANN.sign(about(ImageRef(repository="dev/a", digest="sha256:" + "a" * 64), "urn:x", {})), "not a statement"),
         (signed(kind=DocumentKind.PEOPLE), "another kind of document"),
         (signed(content=b"expires: never\n"), "other content"),
+        (signed(name="other.yaml"), "under another name"),
         (signed(at=NOON + timedelta(minutes=6)), "in the future"),
     ],
 )
@@ -63,7 +65,9 @@ def test_each_key_of_a_person_signs():
     """People have several, for example on two tokens."""
     keys = {"ann": (*keys_of(STRANGER.public, "ann"), *keys_of(ANN.public, "ann"))}
 
-    assert verify_document(DocumentKind.WAIVER, CONTENT, signed(), keys, NOON) == Signature(by="ann", at=NOON)
+    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, signed(), keys, NOON) == Signature(
+        by="ann", at=NOON
+    )
 
 
 def test_bundle_of_64_kib_is_read_and_a_longer_one_is_not():
@@ -96,3 +100,11 @@ def test_bundle_is_next_to_its_document(tmp_path):
     signature_file(document).write_bytes(b"x" * (LIMIT + 9))
     assert signature_file(document).name == "zlib.yaml.sigstore.json"
     assert read_bundle(document) == b"x" * (LIMIT + 1)
+
+
+def test_bundle_that_is_no_file_is_none(tmp_path):
+    """A pipe would never end, and every gate waits for it."""
+    document = tmp_path / "zlib.yaml"
+    os.mkfifo(signature_file(document))
+
+    assert read_bundle(document) is None

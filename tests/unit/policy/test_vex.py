@@ -60,8 +60,11 @@ class Publisher:
         people = read_people(self.office.project / FILE, self.office.owner.public, now)
         return read_vex_documents(self.directory, people, now)
 
+    def policies(self, now=NOON):
+        return POLICIES.with_decisions(People(), Waivers(), self.read(now))
+
     def judge(self, facts, gate=Gate.RELEASE, now=NOON):
-        return evaluate(facts, POLICIES.with_decisions(People(), Waivers(), self.read(now)).at(gate), now)
+        return evaluate(facts, self.policies(now).at(gate), now)
 
 
 @pytest.fixture
@@ -204,7 +207,7 @@ def test_rule_for_each_finding_leaves_out_accepted_ones(vex):
 def test_facts_of_a_finding_have_what_is_stated(vex):
     """Only what the statement has."""
     vex.state(impact_statement="not linked")
-    values: Any = joined_values(facts(), People(), vex.read(), NOON)
+    values: Any = joined_values(facts(), vex.policies().release, NOON)
 
     (found,) = values["scan"]["findings"]
     assert found["vex"] == {
@@ -212,7 +215,7 @@ def test_facts_of_a_finding_have_what_is_stated(vex):
         "by": "acme (https://acme.example/1, version 1)",
     }  # fmt: skip
     vex.state(status="under_investigation", justification=None)
-    values = joined_values(facts(), People(), vex.read(), NOON)
+    values = joined_values(facts(), vex.policies().release, NOON)
     (found,) = values["scan"]["findings"]
     assert found["vex"]["until"] == NOON + timedelta(days=7) and "justification" not in found["vex"]
 
@@ -220,11 +223,15 @@ def test_facts_of_a_finding_have_what_is_stated(vex):
 def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
     """The intake gate has no package URLs, and an image may lack its scan."""
     vex.state()
-    state: Vex = vex.read()
+    with_vex = vex.policies()
 
-    for given in (facts(report=None), intake_facts(source_report=report(FOUND)), facts(packages=None)):
-        plain: Any = joined_values(given, People(), Vex(), NOON)
-        assert joined_values(given, People(), state, NOON) == plain
+    for gate, given in (
+        (Gate.RELEASE, facts(report=None)),
+        (Gate.INTAKE, intake_facts(source_report=report(FOUND))),
+        (Gate.RELEASE, facts(packages=None)),
+    ):
+        plain: Any = joined_values(given, POLICIES.at(gate), NOON)
+        assert joined_values(given, with_vex.at(gate), NOON) == plain
 
 
 @pytest.mark.parametrize(

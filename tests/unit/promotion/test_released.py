@@ -111,6 +111,7 @@ def test_signed_approvals_are_asked_for_until_there_are_enough(chain):
     ):
         chain.decide(1, "approved", hour=hour, by=by, signature=signature)
         assert asks() is still, (by, signature)
+    assert chain.onward(1, after="staging").signers == 2
 
 
 def test_approval_signed_by_other_tier_does_not_count(chain):
@@ -175,9 +176,10 @@ def test_refusal_at_deploy_gate_is_final_for_events(chain):
 @pytest.mark.parametrize(("codes", "goes"), [
     (("base.blocked",), True), (("image.blocked", "verdict.release.refused"), True),
     (("image.blocked", "approval.missing", "scan.old"), True), (("base.blocked", "scan.high"), False),
+    (("verdict.release.waived", "verdict.intake.waived"), True),
 ])  # fmt: skip
-def test_refusal_for_block_ends_with_block(chain, codes, goes):
-    """A later release verdict that admits the image shows that the block was lifted."""
+def test_refusal_for_what_ends_does_not_last(chain, codes, goes):
+    """A later release verdict that admits the image shows that the block was lifted, or that a waiver is there."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, *codes, hour=1)
     assert "refused at the deploy gate" in chain.onward(1).reason

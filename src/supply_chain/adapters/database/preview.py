@@ -41,7 +41,9 @@ class StoredJudge:
     proposed: Mapping[str, str]
     """File name → text of each proposed policy."""
     waivers: Waivers
-    """The waivers of the project, which both honour."""
+    """The waivers of the project, as far as the current policies let rules be waived."""
+    proposed_waivers: Waivers
+    """The same, as far as the proposed ones do."""
     environments: tuple[str, ...]
     now: datetime
 
@@ -54,8 +56,11 @@ class StoredJudge:
         """Return both policies; raise as `policy.loading.read_policies`."""
         current = compile_policies(self.current, self.environments, self.directory)
         proposed = replace_policies(current, self.proposed, self.environments)
-        current, proposed = (each.with_decisions(People(), self.waivers, Vex()) for each in (current, proposed))
-        return Comparison(current, proposed, self.now)
+        return Comparison(
+            current.with_decisions(People(), self.waivers, Vex()),
+            proposed.with_decisions(People(), self.proposed_waivers, Vex()),
+            self.now,
+        )
 
     def judge_part(self, wanted: Wanted) -> dict[GateSubject, Result]:
         """Return the results of these subjects, judged in this process."""
