@@ -181,3 +181,14 @@ def test_issuer_without_a_usable_key_is_refused(keys):
     """Its documents would never count."""
     with pytest.raises(ValueError, match="acme"):
         PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": {"issuers": {"acme": {"keys": keys}}}})
+
+
+def test_version_of_the_people_differs_with_what_they_may(office):
+    """Facts that were read with other people are outdated."""
+    versions = []
+    for days in (1, 1, 2):
+        office.write_people(days=days)
+        versions.append(people(office).version)
+
+    assert versions[0] == versions[1] != versions[2]
+    assert "ann" in versions[0] and People().version != versions[0]

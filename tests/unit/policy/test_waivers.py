@@ -10,6 +10,7 @@ import pytest
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
+from supply_chain.policy import gate as gate_module
 from supply_chain.policy import waivers
 from supply_chain.policy.fact_types import PlannedValues
 from supply_chain.policy.fact_values import working_copy_values
@@ -532,3 +533,48 @@ def test_working_copy_is_judged_with_waivers(office):
     assert refusals() == ["dependencies.high"]
     office.waive("zlib")
     assert refusals() == []
+
+
+def test_only_accepted_elements_of_a_list_are_left_out(office):
+    """Those after it are judged, and one that holds needs no waiver."""
+    office.waive("zlib")
+    high = rule(
+        "a.b", for_each="each in image.scan.findings", expression="each.severity != 'high'", message="{each.id}"
+    )
+    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, high).policies, read(office).valid)
+    waived, other = (finding(id=f"CVE-2026-{n}", severity=Severity.HIGH) for n in (1, 2))
+    low = finding(id="CVE-2026-3", severity=Severity.LOW)
+
+    def facts(of):
+        verdict = evaluate(release_facts(report=report(*of)), policies, NOON)
+        return [] if isinstance(verdict, Admitted) else [reason.fact for reason in verdict.reasons]
+
+    assert facts([waived, other, low]) == ["CVE-2026-2"]
+    assert facts([waived, low]) == facts([low]) == []
+
+
+def test_text_that_speaks_of_a_waiver_is_none(office):
+    """Lists of texts have no waivers."""
+    office.waive("zlib")
+    each = rule("a.b", for_each="each in image.ignored", message="{each}")
+    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, each).policies, read(office).valid)
+
+    assert codes(evaluate(release_facts(ignored_referrers=("a waiver",)), policies, NOON)) == ["a.b"]
+
+
+def test_findings_are_joined_with_waivers_once(office, monkeypatch):
+    """However many rules refuse the image."""
+    office.waive("zlib")
+    rules = [rule(each, expression="size(image.scan.findings) == 0") for each in ("a.b", "b.c")]
+    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, *rules).policies, read(office).valid)
+    joined = []
+    apply = gate_module.apply_waivers
+
+    def counting(*given: Any) -> Any:
+        joined.append(given)
+        return apply(*given)
+
+    monkeypatch.setattr(gate_module, "apply_waivers", counting)
+    facts = release_facts(report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
+
+    assert codes(evaluate(facts, policies, NOON)) == ["a.b", "b.c"] and len(joined) == 1
