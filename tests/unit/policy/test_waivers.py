@@ -10,8 +10,8 @@ import pytest
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
+from supply_chain.policy import fact_values, waivers
 from supply_chain.policy import gate as gate_module
-from supply_chain.policy import waivers
 from supply_chain.policy.fact_types import PlannedValues
 from supply_chain.policy.fact_values import working_copy_values
 from supply_chain.policy.gate import evaluate, judge_partly
@@ -568,7 +568,7 @@ def test_findings_are_joined_with_waivers_once(office, monkeypatch):
     rules = [rule(each, expression="size(image.scan.findings) == 0") for each in ("a.b", "b.c")]
     policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, *rules).policies, read(office).valid)
     joined = []
-    apply = gate_module.apply_waivers
+    apply = fact_values.apply_waivers
 
     def counting(*given: Any) -> Any:
         joined.append(given)
