@@ -455,6 +455,23 @@ def test_advisory_is_accepted_with_all_of_its_vulnerabilities(office, names, eff
     assert isinstance(judged(office, release_facts(NONE, report=report(advisory))), Admitted) is effect
 
 
+def test_finding_is_accepted_by_its_own_name(office):
+    """An alias that is another vulnerability changes nothing."""
+    office.waive("zlib", vulnerabilities=("CVE-2026-1001",))
+    twin = finding(id="CVE-2026-1001", aliases=("CVE-2026-1002",), severity=Severity.HIGH)
+
+    assert isinstance(judged(office, release_facts(NONE, report=report(twin))), Admitted)
+
+
+def test_waiver_is_parsed_once(office, monkeypatch):
+    """Each step of a run reads the policies again."""
+    office.waive("zlib", reason="it is parsed once")
+    read(office)
+    monkeypatch.setattr(waivers, "parse_document", lambda *_: pytest.fail("it is parsed again"))
+
+    assert read(office).valid
+
+
 def test_waived_finding_does_not_change_to_what_a_rule_applies(office):
     """Otherwise a person who may waive no rule would switch one off."""
     office.write_people(rules=[])
