@@ -43,13 +43,14 @@ class SharedResults:
     """What several policies share that judge the same image at the same time."""
 
     values: Values
-    results: dict[Digest, tuple[RuleResult, ...]] = field(default_factory=dict)
-    """Digest of a policy → the results of its rules, without waivers."""
+    results: dict[Digest, tuple[tuple[Rule, RuleResult], ...]] = field(default_factory=dict)
+    """Digest of a policy → its rules with their results, without waivers."""
 
-    def judge(self, policy: Policy) -> tuple[RuleResult, ...]:
-        """Return the results of the rules of a policy, and of an equal one without evaluating it again."""
+    def judge(self, policy: Policy) -> tuple[tuple[Rule, RuleResult], ...]:
+        """Return the rules of a policy with their results; an equal policy is not evaluated again."""
         if policy.digest not in self.results:
-            self.results[policy.digest] = tuple(_result(rule, str(policy), self.values) for rule in policy.rules)
+            name = str(policy)
+            self.results[policy.digest] = tuple((rule, _result(rule, name, self.values)) for rule in policy.rules)
         return self.results[policy.digest]
 
 
@@ -63,7 +64,7 @@ def judge(
     others have judged of it.
     """
     shared = shared or SharedResults(Values.of(policy.gate, image, now))
-    results = (pair for each in _selected(image, policy) for pair in zip(each.rules, shared.judge(each), strict=True))
+    results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     return tuple(_apply_waivers(results, shared.values, policy))
 
 

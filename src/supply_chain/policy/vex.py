@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.model.image import Model, digest_of
+from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, VexFacts
 from supply_chain.policy.facts import CuratedFacts, ImageFacts
 from supply_chain.policy.people import NO_TERMS, People
@@ -39,7 +39,7 @@ class VexReport(Model):
     name: str = Field(description="of its file")
     why: str = Field(default="", description="why its statements do not count; empty if they do")
     by: str = Field(default="", description="the issuer that signed it")
-    statements: int = Field(default=0, description="number of its statements")
+    statements: int = Field(default=0, description="number of its statements that count")
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,31 @@ def read_vex_documents(directory: Path, people: People, now: datetime) -> Vex:
     statements: list[VexStatement] = []
     digests, reports = [people.vex_terms.model_dump_json()], []
     for file in sorted(each for each in directory.glob("*.json") if not each.name.endswith(SUFFIX)):
-        content = read_file(file, LIMIT) or b""
-        found = _statements(file, content, people, now)
-        if isinstance(found, VexReport):
+        found = _read(file, people, now)
+        if isinstance(found, _Document):
+            statements += found.statements
+            digests.append(found.digest)
+            reports.append(VexReport(name=file.name, by=found.by, statements=len(found.statements)))
+        else:
             reports.append(found)
-            continue
-        statements += found
-        digests.append(digest_of(content))
-        reports.append(VexReport(name=file.name, by=found[0].signer, statements=len(found)))
     if not statements:
         return Vex(reports=tuple(reports))
     version = digest_of("\n".join(digests).encode())
     return Vex(VexIndex.of(statements, now), people.vex_terms, version, tuple(reports))
 
 
-def _statements(file: Path, content: bytes, people: People, now: datetime) -> tuple[VexStatement, ...] | VexReport:
+class _Document(NamedTuple):
+    """A document that counts."""
+
+    by: str
+    digest: Digest
+    statements: tuple[VexStatement, ...]
+
+
+def _read(file: Path, people: People, now: datetime) -> _Document | VexReport:
+    content = read_file(file, LIMIT)
+    if content is None:
+        return VexReport(name=file.name, why="it is not a file")
     signature = verify_document(DocumentKind.VEX, file.name, content, read_bundle(file), people.issuers, now)
     if isinstance(signature, Unsigned):
         return VexReport(name=file.name, why=people.distrusted or signature.why)
@@ -85,7 +95,7 @@ def _statements(file: Path, content: bytes, people: People, now: datetime) -> tu
     if late := next((each for each in statements if each.at > now + SKEW), None):
         why = f"it states something at {late.at:%Y-%m-%d %H:%M} UTC, which is in the future"
         return VexReport(name=file.name, why=why, by=signature.by)
-    return statements
+    return _Document(signature.by, digest_of(content), statements)
 
 
 def join_vex(image: Mapping[str, Any], facts: ImageFacts, vex: Vex, now: datetime) -> list[FindingFacts] | None:
@@ -98,8 +108,7 @@ def join_vex(image: Mapping[str, Any], facts: ImageFacts, vex: Vex, now: datetim
         return None
     target = Image(facts.ref.digest, facts.packages or ())
     found = vex_of(facts.report.findings, target, vex.index, vex.terms, now)
-    joined = zip(image["scan"]["findings"], found, strict=True)
-    return [_join(finding, each) for finding, each in joined] if any(found) else None
+    return list(map(_join, image["scan"]["findings"], found)) if any(found) else None
 
 
 def _join(finding: FindingFacts, found: Found | None) -> FindingFacts:

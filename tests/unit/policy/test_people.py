@@ -8,7 +8,7 @@ import pytest
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.policy import people as people_module
-from supply_chain.policy.people import FILE, People, PeopleDocument, WaiverRole, read_people
+from supply_chain.policy.people import FILE, People, PeopleDocument, VexSettings, WaiverRole, read_people
 from supply_chain.policy.signed_documents import DocumentKind
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED
@@ -192,3 +192,10 @@ def test_version_of_the_people_differs_with_what_they_may(office):
 
     assert versions[0] == versions[1] != versions[2]
     assert "ann" in versions[0] and People().version != versions[0]
+
+
+def test_investigation_counts_only_if_the_owner_says_so():
+    """Without a number of days it is as if nobody investigated."""
+    settings = VexSettings.model_validate({"issuers": {"acme": {"keys": [EcdsaSigner().public]}}})
+
+    assert (settings.investigation_days, settings.justifications) == (0, ())

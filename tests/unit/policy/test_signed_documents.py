@@ -15,6 +15,7 @@ from supply_chain.policy.signed_documents import (
     Unsigned,
     document_statement,
     read_bundle,
+    read_file,
     signature_file,
     verify_document,
 )
@@ -108,3 +109,10 @@ def test_bundle_that_is_no_file_is_none(tmp_path):
     os.mkfifo(signature_file(document))
 
     assert read_bundle(document) is None
+
+
+def test_file_that_cannot_be_read_has_no_content(tmp_path):
+    """A name that is too long names no file."""
+    assert read_file(tmp_path / ("a" * 300), 1) is None
+    (tmp_path / "a").write_bytes(b"123")
+    assert read_file(tmp_path / "a", 1) == b"12"

@@ -1,6 +1,7 @@
 """VEX documents: signed by an issuer, and joined into the findings of an image; otherwise they do not count."""
 
 import json
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_document_that_is_not_an_issuers_does_not_count(vex, change, why):
     found = vex.read()
     (about,) = found.reports
 
-    assert why in about.why and found.index is None and found.version == ""
+    assert why in about.why and about.statements == 0 and found.index is None and found.version == ""
     assert codes(vex.judge(facts())) == ["scan.high"]
 
 
@@ -156,6 +157,30 @@ def test_documents_that_count_are_reported_with_issuer_and_number(vex):
     assert [(each.name, each.by, each.why, each.statements) for each in found.reports] == [
         ("acme.json", "acme", "", 1), ("vendor.json", "vendor", "", 1),
     ]  # fmt: skip
+
+
+def test_document_that_does_not_count_hides_no_other(vex):
+    """Neither one that nobody signed, nor one that is no file."""
+    os.mkfifo(vex.directory / "a.json")
+    vex.state(sign=False)
+    vex.state("vendor")
+    found = vex.read()
+
+    assert [(each.name, each.why) for each in found.reports] == [
+        ("a.json", "it is not a file"), ("acme.json", "nobody signed it"), ("vendor.json", ""),
+    ]  # fmt: skip
+    assert codes(vex.judge(facts())) == []
+
+
+def test_finding_of_which_nobody_states_anything_stays(vex):
+    """It is judged as before."""
+    vex.state()
+    other = finding(id="CVE-2026-2", severity=Severity.LOW)
+    values: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+
+    stated, left = values["scan"]["findings"]
+    assert stated["vex"]["accepted"] is True
+    assert left["id"] == "CVE-2026-2" and "vex" not in left
 
 
 def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):

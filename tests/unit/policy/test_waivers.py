@@ -579,6 +579,16 @@ def test_text_that_speaks_of_a_waiver_is_none(office):
     assert codes(evaluate(release_facts(ignored_referrers=("a waiver",)), policies, NOON)) == ["a.b"]
 
 
+def test_longest_waiver_counts_whatever_name_it_uses(office):
+    """One of the alias may last longer than one of the vulnerability."""
+    office.waive("short", expires=NOON + timedelta(days=1))
+    office.waive("long", vulnerabilities=("GHSA-1",))
+    both = finding(id="CVE-2026-1", aliases=("GHSA-1",), severity=Severity.HIGH)
+
+    verdict = judged(office, release_facts(NONE, report=report(both)))
+    assert [each.name for each in waivers_of(verdict.results)] == ["long"]
+
+
 def test_findings_are_joined_with_waivers_once(office, monkeypatch):
     """However many rules refuse the image."""
     office.waive("zlib")
