@@ -14,10 +14,11 @@ from supply_chain.evidence.checks import Check
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy import fact_types, fact_values, facts, loading, reading, verdict
 from supply_chain.policy import gate as gate_module
+from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
 from supply_chain.policy.fact_values import values_of, working_copy_values
 from supply_chain.policy.facts import ReleaseFacts
-from supply_chain.policy.gate import evaluate, judge, judge_partly
+from supply_chain.policy.gate import SharedResults, evaluate, judge, judge_partly
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
@@ -287,3 +288,18 @@ def test_every_fact_is_read(gate):
     read = set(re.findall(r"\bfacts\.(\w+)", sources))
 
     assert {field.name for field in dataclasses.fields(FACTS[gate]())} <= read
+
+
+def test_policies_share_the_results_of_equal_ones():
+    """A preview judges every image twice, by policies that are nearly the same."""
+    first, image = policy(Gate.RELEASE, *always("a.a")), values_of(release_facts(), People())
+    shared = SharedResults(Values.of(Gate.RELEASE, image, NOON))
+
+    before = judge(image, first, NOON, shared)
+    (digest,) = shared.results
+    ((one, result),) = shared.results[digest]
+    shared.results[digest] = ((one, result.model_copy(update={"result": RuleOutcome.PASSED})),)
+
+    assert digest == first.policies[0].digest and before[0].result is RuleOutcome.REFUSED
+    assert judge(image, first, NOON, shared)[0].result is RuleOutcome.PASSED
+    assert judge(image, first, NOON) == before
