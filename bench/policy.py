@@ -7,8 +7,8 @@ Arms are interleaved in every round, with the shipped policies and the same imag
 - *engine*: the CEL engine alone, on facts that are joined already: it takes them over and evaluates each expression;
 - *gate*: `evaluate`, which also joins the facts and makes the verdict.
 
-A refused image, in which each finding is a reason, and the reading of unchanged policies by a process that has checked
-them, are measured too.
+An image that is admitted with waivers, a refused one in which each finding is a reason, and the reading of unchanged
+policies by a process that has checked them, are measured too. `--waivers 5000 --findings 50000` is a bad day.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from bench.section import write_section
@@ -26,7 +27,10 @@ from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import People
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
 from supply_chain.vulnerability.findings import Severity
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
@@ -36,11 +40,20 @@ PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
 
 
+def _waiver(vulnerability: str) -> Waiver:
+    document = WaiverDocument(
+        vulnerabilities=(vulnerability,), applications=("hello",), reason="r", ticket="t", requester="bob",
+        expires=NOON + timedelta(days=30),
+    )  # fmt: skip
+    return Waiver(vulnerability, document, "ann", Severity.CRITICAL)
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--findings", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--waivers", type=int, default=50)
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
     policies = read_policies(PROJECT / DIRECTORY, ENVIRONMENTS)
@@ -49,6 +62,12 @@ def main() -> None:
     exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
     admitted, refused = (deploy_facts(anything, report=report(*each)) for each in (found, exploited))
     joined = values_of(admitted, People())
+    accepted = builders.manifest(limits={"low": options.findings - options.waivers})
+    waivable = deploy_facts(accepted, report=report(*found))
+    waivers = tuple(_waiver(each.id) for each in found[: options.waivers])
+    with_waivers = policies.with_decisions(People(), Waivers(waivers), Vex()).deploy
+    assert isinstance(evaluate(waivable, policies.deploy, NOON), Refused)
+    assert isinstance(evaluate(waivable, with_waivers, NOON), Admitted)
 
     def engine() -> None:
         values = Values.of(Gate.DEPLOY, joined, NOON)
@@ -58,6 +77,7 @@ def main() -> None:
     arms: dict[str, Callable[[], object]] = {
         "engine": engine,
         "gate": lambda: evaluate(admitted, policies.deploy, NOON),
+        f"gate, admitted with {options.waivers} waivers": lambda: evaluate(waivable, with_waivers, NOON),
         "gate, each finding a reason": lambda: evaluate(refused, policies.deploy, NOON),
         "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),
     }
