@@ -21,7 +21,7 @@ from supply_chain.text import plain_text, plain_text_lines
 
 @click.group()
 def people() -> None:
-    """Check and sign deployments/people.yaml: who may waive what.
+    """Check and sign deployments/people.yaml: who may approve and waive, and whose VEX documents count.
 
     \b
     Example:
@@ -32,7 +32,7 @@ def people() -> None:
 
 @people.command()
 def check() -> None:
-    """Check deployments/people.yaml, and list what each person may do. Whether its owner signed it is not checked.
+    """Check deployments/people.yaml, and list what it allows. Whether its owner signed it is not checked.
 
     \b
     Example:

@@ -30,13 +30,15 @@ class Approval(Model):
     environment: str
     digest: Digest = Field(description="the image")
     decision: Literal["approved", "denied"]
-    by: Words = Field(description="the name of the person who decided; it is not verified")
+    by: Words = Field(
+        description="the name of the person who decided, as typed; with a signature, the deploy gate verifies it"
+    )
     reason: Words
     decided: AwareDatetime
     signature: str = Field(
         default="",
         max_length=MOST_SIGNATURE,
-        description="a sigstore bundle of the decision by the person's own key; empty: an answer in a form",
+        description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
     )
 
     @property

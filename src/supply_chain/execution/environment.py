@@ -59,8 +59,8 @@ class Environment(Model):
     production: bool = Field(default=False, description="whether users reach it; its findings are reported first")
     approval: Literal["signed", "required", "none"] = Field(
         default="none",
-        description="whether a person has to approve each image; required: an answer in a form is enough; signed: with "
-        "a key of their own",
+        description="whether a person has to approve each image; required: an unsigned approval is enough; signed: "
+        "with a key of their own",
     )
     approvers: int = Field(default=1, ge=1, le=10, description="with approval: signed, how many people have to approve")
     tests: Literal["shown", "any"] = Field(
@@ -102,7 +102,7 @@ class Environment(Model):
 
     @property
     def signed_approvals(self) -> int:
-        """How many people have to approve each image with keys of their own; 0 if an answer in a form is enough."""
+        """How many people have to approve each image with keys of their own; 0 if an unsigned approval is enough."""
         return self.approvers if self.approval == "signed" else 0
 
     def requirements(self, read: Callable[[str], Environment]) -> EnvironmentRequirements:

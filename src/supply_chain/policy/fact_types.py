@@ -305,7 +305,7 @@ class EnvironmentFacts(TypedDict):
     approval: bool
     """Whether a person has to approve."""
     signed_approvals: int
-    """How many people have to approve with keys of their own; 0 if an answer in a form is enough."""
+    """How many people have to approve with keys of their own; 0 if an unsigned approval is enough."""
     test_report: bool
     """Whether a test runner's own report has to show that tests ran."""
     soak: NotRequired[RequiredSoakFacts]

@@ -47,7 +47,7 @@ class EnvironmentRequirements:
     approval: bool
     """Whether a person has to approve."""
     signed_approvals: int
-    """How many people have to approve with keys of their own; 0 if an answer in a form is enough."""
+    """How many people have to approve with keys of their own; 0 if an unsigned approval is enough."""
     soak: RequiredSoak | None
     """The required soak in another environment; None if images may come directly from curation."""
     test_report: bool

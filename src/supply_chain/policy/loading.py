@@ -60,8 +60,8 @@ def read_project_policies(project: Path, directory: Path | None = None) -> Polic
 def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Policies:
     """Read the policies of a project with its people, waivers and VEX documents; raise as `read_policies`.
 
-    `owner` is the public key (PEM) of the owner of the people document. An invalid people document raises
-    `DeclarationInvalid`.
+    `owner` is the public key (PEM) of the owner of the people document. Without a document that
+    they signed no decision counts, and the reports say why. Raise `SettingInvalid` if `owner` is no key.
     """
     people = read_people(project / PEOPLE, owner, now)
     policies = read_project_policies(project)

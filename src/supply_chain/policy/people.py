@@ -40,7 +40,9 @@ class WaiverRole(Model):
         default=(), description="ids of rules, or all whose id begins so: `scan.*`; empty: the person may waive no rule"
     )
     vulnerabilities: Severity | None = Field(
-        default=None, description="the worst severity of a vulnerability that the person may accept; null: none"
+        default=None,
+        description="the worst severity of a vulnerability that the person may accept; one that is not rated counts as "
+        "critical; null: none",
     )
     days: int = Field(ge=1, le=MOST_DAYS, description="for how many days, counted from the signature")
 

@@ -233,7 +233,7 @@ class GatePolicy(Generic[F]):
     def with_decisions(self, people: People, waivers: Waivers, vex: Vex) -> GatePolicy[F]:
         """Return the policies with these people, their waivers and the statements of issuers.
 
-        The digest says whether there are statements, so that a verdict that rests on one is given again without.
+        The digest says whether there are statements, so that an image is judged again when all are removed.
         """
         digest = digest_of(f"{self.digest}\nVEX".encode()) if vex.index else self.digest
         return replace(self, digest=digest, people=people, waivers=waivers.valid, vex=vex)

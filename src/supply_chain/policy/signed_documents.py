@@ -24,7 +24,7 @@ LIMIT = 64 * 1024
 
 
 class DocumentKind(StrEnum):
-    """What a document is. A signature of one kind is none of another."""
+    """What a document is. A signature for one kind does not count for another."""
 
     PEOPLE = "people"
     WAIVER = "waiver"

@@ -39,7 +39,9 @@ class VexReport(Model):
     name: str = Field(description="of its file")
     why: str = Field(default="", description="why its statements do not count; empty if they do")
     by: str = Field(default="", description="the issuer that signed it")
-    statements: int = Field(default=0, description="number of its statements that count")
+    statements: int = Field(
+        default=0, description="number of its statements; of several versions of a document, only the newest counts"
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ def people_lines(document: PeopleDocument) -> str:
     for name, person in document.people.items():
         approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
         lines.append(f"{name}: {approves}may waive {_waivable(person.waive)}")
+    if document.vex is not None:
+        lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
     return "\n".join(lines)
 
 

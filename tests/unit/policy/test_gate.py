@@ -303,3 +303,14 @@ def test_policies_share_the_results_of_equal_ones():
     assert digest == first.policies[0].digest and before[0].result is RuleOutcome.REFUSED
     assert judge(image, first, NOON, shared)[0].result is RuleOutcome.PASSED
     assert judge(image, first, NOON) == before
+
+
+def test_one_element_of_a_long_list_is_the_only_reason():
+    """The list is asked about in parts, and only those that do not hold are asked one by one."""
+    high = rule(
+        "a.b", for_each="each in image.scan.findings", expression="each.severity != 'high'", message="{each.id}"
+    )
+    findings = [finding("high" if n == 20 else "low", id=f"CVE-2026-{n}") for n in range(40)]
+    verdict = evaluate(release_facts(report=report(*findings)), policy(Gate.RELEASE, high), NOON)
+
+    assert isinstance(verdict, Refused) and [each.fact for each in verdict.reasons] == ["CVE-2026-20"]

@@ -497,7 +497,7 @@ def test_approval_given_refuses_denial_and_missing_required_approval(make):
             "Ada denied it for staging on 2026-11-24 12:00 UTC: not today",
         )
         given = deploy_facts(environment=requirements(approval=asks), approval=approved)
-        assert codes(rules.approval_given, given) == ["approval.by-form"], "a note"
+        assert codes(rules.approval_given, given) == ["approval.unverified"], "a note"
     assert codes(rules.approval_given, deploy_facts()) == []
     assert codes(rules.approval_given, deploy_facts(environment=requirements(approval=True))) == ["approval.missing"]
 

@@ -28,7 +28,8 @@ def test_people_are_listed_with_what_they_may_do():
     }  # fmt: skip
     people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
     people["dora"]["approve"] = ["staging", "production"]
-    document = PeopleDocument.model_validate({"expires": NOON, "people": people})
+    vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
+    document = PeopleDocument.model_validate({"expires": NOON, "people": people, "vex": vex})
 
     assert people_lines(document).splitlines() == [
         "expires 2026-11-24",
@@ -36,6 +37,7 @@ def test_people_are_listed_with_what_they_may_do():
         "bob: may waive the rules a.b, for 7 days",
         "carl: may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
+        "VEX documents of: acme",
     ]
 
 
