@@ -605,3 +605,29 @@ def test_findings_are_joined_with_waivers_once(office, monkeypatch):
     facts = release_facts(report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
 
     assert codes(evaluate(facts, policies, NOON)) == ["a.b", "b.c"] and len(joined) == 1
+
+
+def test_verdict_is_settled_only_without_waivers_and_time(office):
+    """Otherwise a rescan judges the image again."""
+    office.waive("zlib")
+    waivers = read(office)
+    timed = policy(Gate.RELEASE, rule("a.b", expression="now > image.scan.scanned"))
+
+    assert POLICIES.release.is_settled and not timed.is_settled
+    assert not POLICIES.with_decisions(People(), waivers, Vex()).release.is_settled
+
+
+def test_version_of_decisions_differs_with_people_and_waivers(office):
+    """Facts of deployments that were read with others are outdated."""
+
+    def version(people, waivers):
+        return POLICIES.with_decisions(people, waivers, Vex()).decisions_version
+
+    office.waive("zlib")
+    one, people = read(office), read_people(office.project / FILE, office.owner.public, NOON)
+    office.waive("zlib", applications=("hello",))
+    other = read(office)
+    versions = [version(People(), Waivers()), version(people, Waivers()), version(people, one), version(people, other)]
+
+    assert len(set(versions)) == 4 and version(people, one) == versions[2]
+    assert "zlib" in versions[2]
