@@ -15,7 +15,7 @@ from supply_chain.policy import gate as gate_module
 from supply_chain.policy.fact_types import PlannedValues
 from supply_chain.policy.fact_values import working_copy_values
 from supply_chain.policy.gate import evaluate, judge_partly
-from supply_chain.policy.loading import gate_policy, read_policies_and_decisions
+from supply_chain.policy.loading import gate_policy, read_policies_and_decisions, read_project_waivers
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import DocumentKind, signature_file
@@ -631,3 +631,18 @@ def test_version_of_decisions_differs_with_people_and_waivers(office):
 
     assert len(set(versions)) == 4 and version(people, one) == versions[2]
     assert "zlib" in versions[2]
+
+
+@pytest.mark.parametrize("waivable", [(True, True), (True, False), (False, True)], ids=str)
+def test_rule_of_several_gates_is_waived_only_if_all_allow_it(office, waivable):
+    """A waiver names the rule and no gate."""
+    office.waive("rule", rules=("a.b",))
+    people = read_people(office.project / FILE, office.owner.public, NOON)
+    intake, release = (
+        policy(gate, rule("a.b", waivable=each))
+        for gate, each in zip((Gate.INTAKE, Gate.RELEASE), waivable, strict=True)
+    )
+
+    found = read_project_waivers(office.project, people, replace(POLICIES, intake=intake, release=release), NOON)
+
+    assert bool(found.valid) is all(waivable)
