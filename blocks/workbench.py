@@ -215,15 +215,17 @@ class Workbench(Setting):
 
         `proposed` is file name → text.
         """
-        directory, documents = Path(self.project) / POLICIES, read_documents(Path(self.project) / POLICIES)
+        project, people, at = Path(self.project), self.people(), now()
+        directory = project / POLICIES
+        documents = read_documents(directory)
         names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
         current = compile_policies(documents, names, directory)
         waivers, others = (
-            read_project_waivers(Path(self.project), self.people(), each, now())
+            read_project_waivers(project, people, each, at)
             for each in (current, replace_policies(current, proposed, names))
         )
         address = inventory.address.get_secret_value()
-        return StoredJudge(address, directory, documents, proposed, waivers, others, names, now())
+        return StoredJudge(address, directory, documents, proposed, waivers, others, names, at)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

@@ -10,7 +10,10 @@ from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
 from supply_chain.policy.expressions import language
 from supply_chain.policy.loading import DIRECTORY, gate_policy, read_policies
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.people import People
 from supply_chain.policy.policies import GatePolicy, Policy, compile_rule
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import Waiver, Waivers
 from tests.support.command import ROOT
 
 ENVIRONMENTS = ("staging", "production")
@@ -28,6 +31,11 @@ def rule(id: str, **changes: Any) -> RuleDocument:
 def refusing(reason: Reason) -> RuleDocument:
     """Return a rule that always gives this reason."""
     return rule(reason.code, message=reason.fact, remedy=reason.remedy)
+
+
+def with_waivers(policies: GatePolicy[Any], waivers: tuple[Waiver, ...]) -> GatePolicy[Any]:
+    """Return the policies of a gate with waivers, and no people or VEX documents."""
+    return policies.with_decisions(People(), Waivers(waivers), Vex())
 
 
 def policy(gate: Gate, *rules: RuleDocument, **changes: Any) -> GatePolicy[Any]:

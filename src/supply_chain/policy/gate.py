@@ -117,8 +117,8 @@ def _apply_waivers(
         return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
 
     for rule, result in results:
-        refused = result.result is RuleOutcome.REFUSED and rule.document.waivable
-        yield _waive(rule, result, with_waivers()) if refused else result
+        waivable = policy.waivers and result.result is RuleOutcome.REFUSED and rule.document.waivable
+        yield _waive(rule, result, with_waivers()) if waivable else result
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:

@@ -27,7 +27,7 @@ from supply_chain.policy.rule_tests import run_tests
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
-from supply_chain.policy.waivers import Waiver, Waivers, read_waivers
+from supply_chain.policy.waivers import Waivers, read_waivers
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
@@ -142,10 +142,10 @@ def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path | str) -> Gate
     return gate_policy(gate, found)
 
 
-def gate_policy(gate: Gate, found: Sequence[Policy], waivers: tuple[Waiver, ...] = ()) -> GatePolicy[Any]:
-    """Return all policies of a gate with their digest, and with waivers."""
+def gate_policy(gate: Gate, found: Sequence[Policy]) -> GatePolicy[Any]:
+    """Return all policies of a gate with their digest."""
     content = "\n".join([gate.value, code_digest(), *(each.digest for each in found)])
-    return GatePolicy(gate, tuple(found), digest_of(content.encode()), waivers)
+    return GatePolicy(gate, tuple(found), digest_of(content.encode()))
 
 
 def _require_unique(names: Sequence[str], what: str) -> None:

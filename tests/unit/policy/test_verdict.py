@@ -9,7 +9,6 @@ from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.loading import gate_policy
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.verdict import decide, record, verdict_places
@@ -24,7 +23,7 @@ from tests.support.facts import (
 )
 from tests.support.facts import OFFERED as IMAGE
 from tests.support.people import Office
-from tests.support.policies import policy, refusing, rule
+from tests.support.policies import policy, refusing, rule, with_waivers
 from tests.support.present import present
 
 ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
@@ -64,7 +63,7 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
     refused = policy(Gate.INTAKE, *(refusing(Reason(code=code, fact="f", remedy="r")) for code in ("a.b", "a.c")))
     store, facts = world.store(TierName.CURATION), intake_facts()
 
-    for asked in (policy(Gate.INTAKE), gate_policy(Gate.INTAKE, refused.policies, waivers)):
+    for asked in (policy(Gate.INTAKE), with_waivers(refused, waivers)):
         record(evaluate(facts, asked, NOON), facts, store, make.noon)
         found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
         last = present(last_verdict(found, Gate.INTAKE, IMAGE.digest)).value

@@ -15,7 +15,7 @@ from supply_chain.policy import gate as gate_module
 from supply_chain.policy.fact_types import PlannedValues
 from supply_chain.policy.fact_values import working_copy_values
 from supply_chain.policy.gate import evaluate, judge_partly
-from supply_chain.policy.loading import gate_policy, read_policies_and_decisions, read_project_waivers
+from supply_chain.policy.loading import read_policies_and_decisions, read_project_waivers
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import DocumentKind, signature_file
@@ -34,7 +34,7 @@ from tests.support.builders import DIGEST, NOON, finding, manifest, report
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts, intake_facts, release_facts
 from tests.support.people import EVERYTHING, Office
-from tests.support.policies import POLICIES, policy, refusing, rule
+from tests.support.policies import POLICIES, policy, refusing, rule, with_waivers
 
 WAIVABLE = {"scan.high": True, "scan.critical": True, "sbom.empty": True, "image.blocked": False, "a.b": True}
 NONE = manifest(limits={"critical": 0, "high": 0, "medium": 0})
@@ -351,10 +351,10 @@ def test_rule_that_nobody_may_waive_sees_no_waiver(office):
     valid = read(office).valid
     facts = release_facts(report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     bare = policy(Gate.RELEASE, *rules)
-    with_waivers = gate_policy(Gate.RELEASE, bare.policies, valid)
+    waived = with_waivers(bare, valid)
 
     assert codes(evaluate(facts, bare, NOON)) == ["a.count", "a.each", "a.severities", "b.each"]
-    assert codes(evaluate(facts, with_waivers, NOON)) == ["a.count", "a.each", "a.severities"]
+    assert codes(evaluate(facts, waived, NOON)) == ["a.count", "a.each", "a.severities"]
 
 
 def test_rule_is_waived_as_a_whole(office):
@@ -362,7 +362,7 @@ def test_rule_is_waived_as_a_whole(office):
     office.waive("short", rules=("a.b",), expires=NOON + timedelta(days=1))
     office.waive("long", rules=("a.b", "scan.high"))
     rules = policy(Gate.RELEASE, refusing(Reason(code="a.b", fact="f", remedy="r")))
-    verdict = evaluate(release_facts(), gate_policy(Gate.RELEASE, rules.policies, read(office).valid), NOON)
+    verdict = evaluate(release_facts(), with_waivers(rules, read(office).valid), NOON)
 
     assert [each.name for each in waivers_of(verdict.results)] == ["long"]
     assert verdict.notes == ("a.b is waived: f (waiver long, signed by ann, until 2026-12-24: not reachable)",)
@@ -482,7 +482,7 @@ def test_waived_finding_does_not_change_to_what_a_rule_applies(office):
     facts = release_facts(NONE, report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     found = policy(Gate.RELEASE, vetted)
 
-    assert codes(evaluate(facts, gate_policy(Gate.RELEASE, found.policies, read(office).valid), NOON)) == ["a.b"]
+    assert codes(evaluate(facts, with_waivers(found, read(office).valid), NOON)) == ["a.b"]
 
 
 @pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
@@ -530,7 +530,7 @@ def test_image_that_no_policy_selects_is_not_admitted_by_a_waiver(office):
     nothing = policy(Gate.RELEASE, select={"applications": ["other"]})
 
     with pytest.raises(PolicyInvalid, match="No policy of the release gate selects hello"):
-        evaluate(release_facts(), gate_policy(Gate.RELEASE, nothing.policies, read(office).valid), NOON)
+        evaluate(release_facts(), with_waivers(nothing, read(office).valid), NOON)
 
 
 def test_working_copy_is_judged_with_waivers(office):
@@ -558,7 +558,7 @@ def test_only_accepted_elements_of_a_list_are_left_out(office):
     high = rule(
         "a.b", for_each="each in image.scan.findings", expression="each.severity != 'high'", message="{each.id}"
     )
-    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, high).policies, read(office).valid)
+    policies = with_waivers(policy(Gate.RELEASE, high), read(office).valid)
     waived, other = (finding(id=f"CVE-2026-{n}", severity=Severity.HIGH) for n in (1, 2))
     low = finding(id="CVE-2026-3", severity=Severity.LOW)
 
@@ -574,7 +574,7 @@ def test_text_that_speaks_of_a_waiver_is_none(office):
     """Lists of texts have no waivers."""
     office.waive("zlib")
     each = rule("a.b", for_each="each in image.ignored", message="{each}")
-    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, each).policies, read(office).valid)
+    policies = with_waivers(policy(Gate.RELEASE, each), read(office).valid)
 
     assert codes(evaluate(release_facts(ignored_referrers=("a waiver",)), policies, NOON)) == ["a.b"]
 
@@ -593,7 +593,7 @@ def test_findings_are_joined_with_waivers_once(office, monkeypatch):
     """However many rules refuse the image."""
     office.waive("zlib")
     rules = [rule(each, expression="size(image.scan.findings) == 0") for each in ("a.b", "b.c")]
-    policies = gate_policy(Gate.RELEASE, policy(Gate.RELEASE, *rules).policies, read(office).valid)
+    policies = with_waivers(policy(Gate.RELEASE, *rules), read(office).valid)
     joined = []
     apply = fact_values.apply_waivers
 
@@ -646,3 +646,11 @@ def test_rule_of_several_gates_is_waived_only_if_all_allow_it(office, waivable):
     found = read_project_waivers(office.project, people, replace(POLICIES, intake=intake, release=release), NOON)
 
     assert bool(found.valid) is all(waivable)
+
+
+def test_refused_image_is_judged_once_without_waivers(monkeypatch):
+    """Most projects have none, and joining them costs as much as the first judgement."""
+    monkeypatch.setattr(gate_module, "apply_waivers", lambda *_: pytest.fail("there is no waiver"))
+    facts = release_facts(NONE, report=report(finding(severity=Severity.HIGH)))
+
+    assert codes(evaluate(facts, POLICIES.release, NOON)) == ["scan.high"]
