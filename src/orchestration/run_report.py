@@ -101,9 +101,8 @@ class RunReporter:
         name = self._name or f"run-{self._run}"
         about = reports.summary(self.report)
         self._log.info("%s", about)
-        await acreate_markdown_artifact(
-            key=artifact_key("run-report", name), markdown=reports.run_report_page(self.report), description=about
-        )
+        page = reports.run_report_page(self.report, now())
+        await acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about)
         if self.report.report:
             rows = reports.findings_table(self.report.report)
             description = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"

@@ -30,12 +30,12 @@ class Reason(Model):
 
 
 class RuleOutcome(StrEnum):
-    """What a rule says about an image."""
+    """What a rule says about an image, in the order of a reader's interest."""
 
-    PASSED = "passed"
-    WARNED = "warned"
     REFUSED = "refused"
     WAIVED = "waived"
+    WARNED = "warned"
+    PASSED = "passed"
     NOT_APPLICABLE = "does not apply"
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver, waivers_of
+from supply_chain.policy.waivers import SOON
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report
@@ -44,18 +45,19 @@ class RunReport(Model):
     running: tuple[str, ...] = Field(default=(), description="where it runs now, as `in staging at http://…`")
 
 
-def run_report_page(run: RunReport) -> str:
-    """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings and bases."""
+def run_report_page(run: RunReport, now: datetime) -> str:
+    """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings, bases and rules."""
     parts = [
         f"# {escape(run.application)}",
         f"**{escape(summary(run))}**",
         _facts(run),
-        _decisions(run),
+        _verdicts(run, now),
         _running(run),
         _steps(run),
         _checks(run),
         _findings(run),
         _materials(run),
+        _rules(run),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -99,13 +101,14 @@ def _facts(run: RunReport) -> str:
     )
 
 
-def _decisions(run: RunReport) -> str:
-    lines = [line for verdict in run.verdicts for line in _decision(verdict)]
-    return "## Decided\n\n" + "\n".join(lines) if lines else ""
+def _verdicts(run: RunReport, now: datetime) -> str:
+    lines = [line for verdict in run.verdicts for line in _verdict(verdict, now)]
+    return "## Verdicts\n\n" + "\n".join(lines) if lines else ""
 
 
-def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
-    notes = [f"    - note: {escape(note)}" for note in verdict.notes]
+def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
+    waivers = [f"    - rests on the waiver {_waiver(each, now)}" for each in waivers_of(verdict.results)]
+    notes = [*waivers, *(f"    - note: {escape(note)}" for note in verdict.notes)]
     where = f"at the {verdict.gate} gate, policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
         reasons = [f"`{escape(r.code)}` {escape(r.fact)}  \n      → {escape(r.remedy)}" for r in verdict.reasons]
@@ -113,17 +116,26 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
             *notes,
-            *_rules(verdict),
         ]
-    return [f"- **Admitted** {where}", *notes, *_rules(verdict)]
+    return [f"- **Admitted** {where}", *notes]
 
 
-def _rules(verdict: Admitted[Any] | Refused) -> Iterator[str]:
-    """Yield the waivers, the rules that held, and those that do not apply; the others are reasons or notes."""
-    yield from (f"    - rests on the waiver {escape(each)}" for each in waivers_of(verdict.results))
-    for outcome in (RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE):
-        if rules := [each.rule for each in verdict.results if each.result is outcome]:
-            yield f"    - {outcome}: {escape(', '.join(rules))}"
+def _waiver(waiver: UsedWaiver, now: datetime) -> str:
+    return escape(waiver) + (" — **it expires within a week**" if waiver.expires <= now + SOON else "")
+
+
+def _rules(run: RunReport) -> str:
+    """Render each rule with its result at every gate that judged the image, those that did not just pass first."""
+    judged = [verdict for verdict in run.verdicts if verdict.results]
+    gates = [verdict.gate.value for verdict in judged]
+    results = [{each.rule: each.result for each in verdict.results} for verdict in judged]
+    order = list(RuleOutcome)
+    rules = {
+        rule: min(order.index(each[rule]) for each in results if rule in each)
+        for rule in dict.fromkeys(rule for each in results for rule in each)
+    }
+    rows = [[rule, *(each.get(rule, "") for each in results)] for rule in sorted(rules, key=rules.__getitem__)]
+    return "## Rules\n\n" + table(("rule", *(f"{gate} gate" for gate in gates)), rows) if rows else ""
 
 
 def _running(run: RunReport) -> str:
@@ -151,7 +163,7 @@ def _checks(run: RunReport) -> str:
         )
         for c in run.checks
     ]
-    return "## Checks\n\n" + table(("check", "result", "took", "said"), rows)
+    return "## Checks\n\n" + table(("check", "result", "took", "details"), rows)
 
 
 def _findings(run: RunReport) -> str:
@@ -159,7 +171,7 @@ def _findings(run: RunReport) -> str:
         return ""
     rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in run.report.counts().items()]
     exploited = sum(f.known_exploited for f in run.report.findings)
-    return f"## Found\n\n{findings_summary(run.report)}, {exploited} of them known to be exploited.\n\n" + table(
+    return f"## Findings\n\n{findings_summary(run.report)}, {exploited} of them known to be exploited.\n\n" + table(
         ("severity", "findings", "with a fix"), rows
     )
 
@@ -168,7 +180,7 @@ def _materials(run: RunReport) -> str:
     if not run.materials:
         return ""
     rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in run.materials]
-    return "## Built on\n\n" + table(("base", "digest", ""), rows)
+    return "## Bases\n\n" + table(("base", "digest", ""), rows)
 
 
 def findings_summary(report: Report) -> str:

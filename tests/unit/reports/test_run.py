@@ -71,7 +71,7 @@ def unescaped(text):
 
 def test_run_page_answers_questions_of_operator(build_report, make):
     """The page has origin, steps, findings, verdicts, materials and addresses."""
-    page = unescaped(run_report_page(build_report())).replace("\u00a0", " ")
+    page = unescaped(run_report_page(build_report(), NOON)).replace("\u00a0", " ")
 
     for fact in (
         "# hello",
@@ -106,7 +106,7 @@ def test_run_page_lists_reasons_and_remedies_of_refusal(build_report):
     image = ImageRef(repository="dev/hello", digest=DIGEST)
     refused = Refused(image=image, gate=Gate.RELEASE, policy=POLICY, reasons=reasons, notes=("left out 3 of it",))
 
-    page = unescaped(run_report_page(build_report(verdicts=(refused,), running=())))
+    page = unescaped(run_report_page(build_report(verdicts=(refused,), running=()), NOON))
 
     assert "**Refused** at the release gate" in page and "for 3 reasons:" in page
     assert all(word in page for n in range(3) for word in (f"`scan.r{n}`", f"fact {n}", f"remedy {n}"))
@@ -119,7 +119,7 @@ def test_run_page_lists_first_reasons_and_counts_rest(build_report):
     reasons = tuple(Reason(code="secrets.failed", fact=f"fact {n}.", remedy="mend") for n in range(MOST_REASONS + 3))
     refused = Refused(image=None, application="hello", gate=Gate.RELEASE, policy=POLICY, reasons=reasons)
 
-    page = unescaped(run_report_page(build_report(verdicts=(refused,))))
+    page = unescaped(run_report_page(build_report(verdicts=(refused,)), NOON))
 
     assert f"for {MOST_REASONS + 3} reasons:" in page and "    - and 3 more\n" in page
     assert [f"fact {n}." in page for n in range(MOST_REASONS + 3)] == [True] * MOST_REASONS + [False] * 3
@@ -140,48 +140,72 @@ def test_run_page_lists_first_reasons_and_counts_rest(build_report):
 )
 def test_run_page_highlights_facts_that_need_attention(build_report, make, changes, fact):
     """These are a dirty source, the starter database, uncurated materials and exploited vulnerabilities."""
-    assert fact in run_report_page(build_report(**changes(make)))
+    assert fact in run_report_page(build_report(**changes(make)), NOON)
 
 
 def test_run_page_of_early_failure_omits_unknown_sections(make):
     """The page has only what is known."""
-    page = run_report_page(RunReport(application="hello"))
+    page = run_report_page(RunReport(application="hello"), NOON)
 
     assert page.startswith("# hello")
-    assert "## Found" not in page and "## Decided" not in page and "## Steps" not in page
+    assert "## Findings" not in page and "## Verdicts" not in page and "## Steps" not in page
 
 
 @pytest.mark.parametrize("changes", [{}, {"provenance": None}], ids=["admitted", "refused"])
 def test_run_page_lists_each_rule_with_its_result(build_report, changes):
-    """Those that held, and those that do not apply; the others are reasons and notes."""
+    """An auditor sees that no rule was left out."""
     verdict = evaluate(intake_facts(**changes), INTAKE, NOON)
 
-    page = run_report_page(build_report(verdicts=(verdict,)))
-    held, left_out = (
-        re.search(rf"^    - {outcome}: (.+)$", page, re.MULTILINE) for outcome in ("passed", "does not apply")
+    page = unescaped(run_report_page(build_report(verdicts=(verdict,)), NOON)).partition("## Rules")[2]
+    rows = [tuple(line.strip("| ").split(" | ")) for line in page.strip().splitlines()]
+
+    assert rows[0] == ("rule", "intake gate")
+    assert sorted(rows[2:]) == sorted((each.rule, each.result.value) for each in verdict.results)
+    assert len(rows[2:]) == len(INTAKE.rules)
+
+
+def test_run_page_lists_rules_of_all_gates_the_refused_first(build_report):
+    """A rule that one gate has and another has not leaves a cell empty."""
+
+    def result(rule, outcome):
+        return RuleResult(rule=rule, policy="ours 1", result=outcome)
+
+    first = (result("a.a", RuleOutcome.PASSED), result("b.b", RuleOutcome.NOT_APPLICABLE))
+    last = (result("a.a", RuleOutcome.PASSED), result("c.c", RuleOutcome.REFUSED), result("d.d", RuleOutcome.WAIVED))
+    reason = Reason(code="c.c", fact="f", remedy="r")
+    verdicts = (
+        Admitted(facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=(), results=first),
+        Refused(image=None, gate=Gate.RELEASE, policy=POLICY, reasons=(reason,), results=last),
     )
+    page = unescaped(run_report_page(build_report(verdicts=verdicts), NOON)).partition("## Rules")[2]
 
-    assert held and "image.blocked, " in held[1] and left_out and "command.failed" in left_out[1]
-    listed = {rule.replace("\\", "") for each in (held, left_out) for rule in each[1].split(", ")}
-    others = {each.rule for each in verdict.results if each.reasons}
-    assert listed | others == {rule.id for rule in INTAKE.rules} and not listed & others
+    assert page.strip().splitlines() == [
+        "| rule | intake gate | release gate |",
+        "| --- | --- | --- |",
+        "| c.c |  | refused |",
+        "| d.d |  | waived |",
+        "| a.a | passed | passed |",
+        "| b.b | does not apply |  |",
+    ]
 
 
-def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report):
-    """Each once, with its end."""
-    waiver = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=NOON)
+@pytest.mark.parametrize(("days", "soon"), [(7, True), (8, False)])
+def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report, days, soon):
+    """Each once, with its end; one that expires within a week stands out."""
+    waiver = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=NOON + timedelta(days=days))
     result = RuleResult(rule="scan.high", policy="curated 1", result=RuleOutcome.WAIVED, waivers=(waiver,))
     admitted = Admitted(facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=(), results=(result, result))
-    page = unescaped(run_report_page(build_report(verdicts=(admitted,))))
+    page = unescaped(run_report_page(build_report(verdicts=(admitted,)), NOON))
 
-    assert page.count("rests on the waiver zlib, signed by ann, until 2026-11-24: not reachable") == 1
+    assert page.count(f"rests on the waiver zlib, signed by ann, until {waiver.expires:%Y-%m-%d}: not reachable") == 1
+    assert ("**it expires within a week**" in page) == soon
 
 
 def test_run_page_of_early_refusal_names_database(build_report, make):
     """The starter database also matters at the intake gate."""
-    page = run_report_page(build_report(report=None, source_report=make.report(kind="starter")))
+    page = run_report_page(build_report(report=None, source_report=make.report(kind="starter")), NOON)
 
-    assert "the **starter database**" in page and "## Found" not in page
+    assert "the **starter database**" in page and "## Findings" not in page
 
 
 def test_summary_states_how_run_ended(build_report, make):
@@ -199,7 +223,7 @@ def test_summary_states_how_run_ended(build_report, make):
     assert summary(build_report(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
     assert summary(build_report(running=(), verdicts=())) == "test done"
     assert summary(RunReport(application="hello")) == "Nothing was done"
-    assert "**Runs in staging at" in run_report_page(build_report())
+    assert "**Runs in staging at" in run_report_page(build_report(), NOON)
 
 
 def test_run_page_escapes_external_text(build_report, make):
@@ -219,7 +243,8 @@ def test_run_page_escapes_external_text(build_report, make):
                 Admitted(facts=release_facts(), gate=Gate.RELEASE, policy=POLICY, notes=(HOSTILE,)),
             ),
             running=(HOSTILE,),
-        )
+        ),
+        NOON,
     )
 
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page)
