@@ -23,7 +23,7 @@ from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import require_package_names
 from tasks.rescan import list_all_images_step, rescan_step, set_up_step
 
-AGAIN = (10.0, 60.0)
+RETRY_PAUSES = (10.0, 60.0)
 """Pauses in seconds before retries of images for which a registry or AWS did not answer."""
 NIGHT = 12 * 3600
 """Seconds that a rescan waits for the one before it."""
@@ -75,8 +75,8 @@ async def _rescan(images: Sequence[FleetImage], ports: RescanPorts, tally: Tally
 
 
 async def _all(images: Sequence[FleetImage], ports: RescanPorts, fixed: Fixes, tally: Tally) -> None:
-    """Rescan all images, one chunk at a time; repeat those that got no answer after each of the pauses in `AGAIN`."""
-    for pause in (0.0, *AGAIN):
+    """Rescan all images, one chunk at a time; repeat those without an answer after each of `RETRY_PAUSES`."""
+    for pause in (0.0, *RETRY_PAUSES):
         left = tally.list_retryable(images) if pause else images
         if not left:
             break

@@ -33,7 +33,7 @@ from orchestration.steps import in_thread, step
 from supply_chain.errors import SettingInvalid
 from supply_chain.fleet.waivers import WaiverUse, find_uses
 from supply_chain.reports import waiver_attention
-from supply_chain.reports.daily import CHANGES, HELD, WAITING, Change, DailyReport, Run, changes
+from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
 
 DETAILS = ("gate", "environment", "decision", "by", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
@@ -47,7 +47,7 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
     since = until - timedelta(hours=hours)
     async with get_client() as client:
         night = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since, before_=until))
-        paused = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(WAITING))))
+        paused = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(AWAITS_DECISION))))
         runs, waiting = await _runs(client, night), await _runs(client, paused)
         names = await _deployments(client, [*runs, *waiting])
         events = await _events(client, since, until)

@@ -37,7 +37,7 @@ def bridge(alive: Path | None) -> None:
     settings = _settings()
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - import Prefect only after its environment is set
 
-    from orchestration.announcements import Announcer  # noqa: PLC0415
+    from orchestration.announcements import PrefectAnnouncer  # noqa: PLC0415
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(FORMAT))
@@ -46,7 +46,7 @@ def bridge(alive: Path | None) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False  # no run owns these messages
     with get_client(sync_client=True) as client:
-        carrying = Bridge(settings.queue(), settings.dead_letters(), Announcer(client), time.sleep)
+        carrying = Bridge(settings.queue(), settings.dead_letters(), PrefectAnnouncer(client), time.sleep)
         carrying.run(alive.touch if alive else lambda: None)
 
 

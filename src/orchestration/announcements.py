@@ -18,7 +18,7 @@ from supply_chain.promotion.pushes import Pushed
 from supply_chain.text import first_line, plain_text
 
 EVENT = "cscm.image.pushed"
-WAITING = "cscm.pushes.waiting"
+PUSHES_WAITING = "cscm.pushes.waiting"
 NEVER = (400, 413, 422)
 """HTTP statuses with which the server rejects the event itself, so that another attempt cannot succeed."""
 NO_ANSWER = (*NEVER, 404, 405)
@@ -33,7 +33,7 @@ UNFINISHED = {
 
 
 @dataclass(frozen=True)
-class Announcer:
+class PrefectAnnouncer:
     """Announces pushes to the Prefect server of a client, and reads how many promotions are unfinished."""
 
     client: SyncPrefectClient
@@ -49,12 +49,12 @@ class Announcer:
         work.
         """
         event = Event(
-            event=WAITING,
+            event=PUSHES_WAITING,
             resource=Resource.model_validate({"prefect.resource.id": "cscm.bridge"}),
             payload={"applications": applications, "pushes": pushes},
         )
         try:
-            _request(self.client, "/events", [event.model_dump(mode="json")], WAITING)
+            _request(self.client, "/events", [event.model_dump(mode="json")], PUSHES_WAITING)
         except EventNotTaken as error:
             if _status(error) not in NEVER:
                 raise

@@ -12,7 +12,7 @@ from prefect.variables import Variable
 
 from orchestration.clock import now
 
-AGAIN = timedelta(days=1)
+REPEAT_AFTER = timedelta(days=1)
 """Time after which the same message may be sent again."""
 SENT = "told_lately"
 """Prefix of the variables that record what was sent; there are 256, because each holds at most 5000 characters."""
@@ -47,7 +47,7 @@ async def _read_sent(name: str) -> dict[str, int]:
     Two concurrent calls may overwrite each other's record; a message is then sent again.
     """
     stored = await Variable.aget(name)
-    since = (now() - AGAIN).timestamp()
+    since = (now() - REPEAT_AFTER).timestamp()
     if not isinstance(stored, dict):
         return {}
     return {what: at for what, at in stored.items() if isinstance(at, int) and at > since}

@@ -16,7 +16,7 @@ from orchestration.clock import now
 
 SOON = 3.0
 """Seconds for which a run waits while it uses a slot of the work queue."""
-AGAIN = timedelta(seconds=20)
+RETRY_AFTER = timedelta(seconds=20)
 """Time after which a worker takes up the waiting run again."""
 WAITING = "Waiting"
 """Name of the state of a waiting run. Such a run is Scheduled, has no process, and never becomes Late."""
@@ -35,8 +35,8 @@ async def run_age() -> float:
 
 
 async def release_slot(why: str) -> Pause:
-    """Schedule this run again `AGAIN` from now; the caller raises the returned exception, which ends the process."""
-    state: State[object] = Scheduled(scheduled_time=now() + AGAIN, name=WAITING, message=why)
+    """Schedule this run again `RETRY_AFTER` from now; the caller raises the returned exception."""
+    state: State[object] = Scheduled(scheduled_time=now() + RETRY_AFTER, name=WAITING, message=why)
     async with get_client() as client:
         answer = await client.set_flow_run_state(UUID(flow_run.id), state)
     return Pause(state=answer.state)

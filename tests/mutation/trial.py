@@ -34,7 +34,7 @@ OTHERS = ("boto3", "cel", "cel_expr_python.cel", "cryptography.hazmat.primitives
 BUSY = 120
 """Seconds of computing after which a mutant goes round in circles; the tests need a tenth of it, however busy the
 machine is."""
-WAITING = 900
+TIMEOUT = 900
 """Seconds after which a mutant waits for what does not come."""
 MEMORY = 4 * 1024**3
 """Bytes of address space; a mutant that collects without end is over soon."""
@@ -96,7 +96,7 @@ def outcomes(root: Path, trials: Iterable[Trial], jobs: int) -> Iterator[tuple[T
             process.join()
             yield trial, process.exitcode == 0
         for process, _, started in running.values():
-            if time.monotonic() - started > WAITING and process.pid:
+            if time.monotonic() - started > TIMEOUT and process.pid:
                 os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from flows.respond import alert
 from orchestration import events, source
-from orchestration.announcements import WAITING, make_event
+from orchestration.announcements import PUSHES_WAITING, make_event
 from orchestration.registration import entrypoints
 from orchestration.registration.abandoned_runs import SILENT
 from orchestration.registration.automations import ALERT, as_prefect, read_automations
@@ -189,7 +189,7 @@ def test_pushed_image_starts_promotion() -> None:
 
 def test_event_of_many_pushes_starts_catch_up_run() -> None:
     """The trigger matches the event of the bridge."""
-    event = {"event": WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
+    event = {"event": PUSHES_WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
 
     assert started(event) == ["reconcile/on-pushes"]
     (limit,) = (d.concurrency_limit for d in DEPLOYMENTS if f"reconcile/{d.name}" == COVERED)

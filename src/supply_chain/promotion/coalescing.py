@@ -1,10 +1,10 @@
 """Coalescing of pushes by application, and the decision which of them are announced when.
 
-An application is announced at most once in `AGAIN` seconds, with its newest push. The promotion that an announcement
-starts decides on the newest image that is offered at that time, so it covers every push before it. At most `AT_ONCE`
-promotions by event are unfinished at a time. If more applications wait, one catch-up run covers them together: it looks
-at all applications and starts a promotion only for those that need one. So the number of runs depends neither on the
-number of pushes nor on the number of applications.
+An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
+announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
+`AT_ONCE` promotions by event are unfinished at a time. If more applications wait, one catch-up run covers them
+together: it looks at all applications and starts a promotion only for those that need one. So the number of runs depends
+neither on the number of pushes nor on the number of applications.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from supply_chain.promotion.pushes import Pushed
 
 AT_ONCE = 5
 """Maximum number of unfinished promotions by event; the work queue `pushes` has as many slots."""
-AGAIN = 10.0
+ANNOUNCE_INTERVAL = 10.0
 """Seconds between two announcements of the same application."""
 LOOK = 10.0
 """Seconds between two catch-up runs."""
@@ -75,7 +75,7 @@ class Coalescer:
 
     def step(self, now: float, unfinished: int) -> Step:
         """Decide what to announce now. `unfinished` is the number of unfinished promotions by event in Prefect."""
-        self.announced = {name: at for name, at in self.announced.items() if now - at < AGAIN}
+        self.announced = {name: at for name, at in self.announced.items() if now - at < ANNOUNCE_INTERVAL}
         starting = sum(now - at < STARTING for at in self.announced.values())
         room = max(0, AT_ONCE - max(unfinished, starting))
         due = [group for name, group in self.waiting.items() if name not in self.announced]

@@ -18,7 +18,7 @@ from supply_chain.text import plain_text, pluralize
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 """The code at the end of an error's message."""
 FAILED = ("Failed", "Crashed", "TimedOut")
-WAITING = ("Suspended", "Paused")
+AWAITS_DECISION = ("Suspended", "Paused")
 LATE = "Late"
 UNDER_WAY = (
     "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
@@ -109,7 +109,7 @@ class DailyReport(Model):
     @property
     def notable(self) -> tuple[Run, ...]:
         """Runs whose final state needs attention, such as Refused, Drifted or Unreadable."""
-        ordinary = (*FAILED, *WAITING, *QUIET, *UNDER_WAY, LATE)
+        ordinary = (*FAILED, *AWAITS_DECISION, *QUIET, *UNDER_WAY, LATE)
         return tuple(run for run in self.runs if run.state not in ordinary)
 
     @property
@@ -247,7 +247,7 @@ def _suggest_action(alike: Sequence[Run], runs: Sequence[Run]) -> str:
 
 def _find_later_success(failed: Run, runs: Iterable[Run]) -> Run | None:
     """Return a later run of the same deployment and name that came to a result; None if there is none."""
-    same, none = (failed.deployment, failed.name), (*FAILED, *WAITING, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
+    same, none = (failed.deployment, failed.name), (*FAILED, *AWAITS_DECISION, *UNDER_WAY, *CALLED_OFF, *IN_PART, LATE)
     after = (r for r in runs if (r.deployment, r.name) == same and r.at > failed.at and r.state not in none)
     return next(after, None)
 

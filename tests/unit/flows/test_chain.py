@@ -17,7 +17,7 @@ from blocks import Workbench
 from flows import chain as flows
 from flows.chain import chain
 from orchestration import locks, promotion_freeze
-from orchestration.waiting_runs import AGAIN
+from orchestration.waiting_runs import RETRY_AFTER
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
@@ -157,7 +157,7 @@ async def test_push_waits_for_other_chain_without_process(by_push, held):
         state = await by_push.work(run)
         locks._held.reset(token)
     assert (state.type.value, state.name) == ("SCHEDULED", "Waiting")
-    assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < AGAIN
+    assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < RETRY_AFTER
     assert not by_push.steps.await_count
     assert not set(locks.abandoned_locks()) & set(by_push.taken.values())
 

@@ -69,7 +69,7 @@ def fleet(machine, monkeypatch, make):
         monkeypatch.setattr(CurationPorts, "aload", lambda: load(ports))
         monkeypatch.setattr(Inventory, "aload", lambda name: load(None))
         monkeypatch.setattr(flows.rescan, "list_all_images_step", lambda *_: load(tuple(images)))
-        monkeypatch.setattr(flows.rescan, "AGAIN", (0.01, 0.01))
+        monkeypatch.setattr(flows.rescan, "RETRY_PAUSES", (0.01, 0.01))
         monkeypatch.setattr(rescan_report, "notify", notify)
         monkeypatch.setattr(tasks.rescan, "emit", emit)
         monkeypatch.setattr(tasks.rescan, "is_recorded", known_by.__contains__)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from orchestration.announcements import WAITING, Announcer, announce, make_event
+from orchestration.announcements import PUSHES_WAITING, PrefectAnnouncer, announce, make_event
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.coalescing import AT_ONCE
@@ -82,7 +82,7 @@ def test_unfinished_counts_push_runs_on_server():
     """The filter selects the deployment and unfinished states."""
     server = Server(200)
 
-    assert Announcer(server).unfinished() == 3
+    assert PrefectAnnouncer(server).unfinished() == 3
     ((_, path, wanted),) = server.asked
     assert (path, wanted["deployments"]["name"]["any_"]) == ("/flow_runs/count", ["on-push"])
 
@@ -90,14 +90,14 @@ def test_unfinished_counts_push_runs_on_server():
 @pytest.mark.parametrize("answer", [404, 422])
 def test_unfinished_counts_as_busy_if_server_cannot_count(answer):
     """Endless retries would hold back every push; catch-up runs cover them."""
-    assert Announcer(Client(answer)).unfinished() == AT_ONCE
+    assert PrefectAnnouncer(Client(answer)).unfinished() == AT_ONCE
 
 
 @pytest.mark.parametrize("answer", [401, 503])
 def test_unfinished_raises_error_if_server_does_not_answer(answer):
     """The bridge retries, as the server may answer later."""
     with pytest.raises(EventNotTaken):
-        Announcer(Client(answer)).unfinished()
+        PrefectAnnouncer(Client(answer)).unfinished()
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
@@ -105,7 +105,7 @@ def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
     """Endless retries would hold back every later push."""
     client = Client(answer)
 
-    Announcer(client).catch_up(40, 1000)
+    PrefectAnnouncer(client).catch_up(40, 1000)
 
     assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled reconcile" in caplog.text
 
@@ -113,10 +113,10 @@ def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
 def test_catch_up_posts_event_or_raises_error():
     """After an error, the bridge retries."""
     client = Client(204)
-    Announcer(client).catch_up(40, 1000)
+    PrefectAnnouncer(client).catch_up(40, 1000)
     ((_, path, (event,)),) = client.asked
-    assert (path, event["event"], event["payload"]) == ("/events", WAITING, {"applications": 40, "pushes": 1000})
+    assert (path, event["event"], event["payload"]) == ("/events", PUSHES_WAITING, {"applications": 40, "pushes": 1000})
 
-    for call in (Announcer(Client(503)).unfinished, lambda: Announcer(Client(503)).catch_up(1, 1)):
+    for call in (PrefectAnnouncer(Client(503)).unfinished, lambda: PrefectAnnouncer(Client(503)).catch_up(1, 1)):
         with pytest.raises(EventNotTaken):
             call()

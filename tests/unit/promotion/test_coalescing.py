@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import AwsUnavailable, EventNotTaken
 from supply_chain.promotion.bridge import Bridge
-from supply_chain.promotion.coalescing import AGAIN, AT_ONCE, FOLLOW, LOOK
+from supply_chain.promotion.coalescing import ANNOUNCE_INTERVAL, AT_ONCE, FOLLOW, LOOK
 from tests.support.memory_queue import MemoryQueue
 from tests.support.pushes import message
 
@@ -151,7 +151,7 @@ def test_number_of_runs_is_independent_of_number_of_pushes(steps, lasts):
     assert simulation.most <= AT_ONCE + 1
     for name in simulation.pushed:
         begun = sorted(begins for application, begins, _ in simulation.runs if application == name)
-        assert all(later - earlier > AGAIN - 0.01 for earlier, later in itertools.pairwise(begun))
+        assert all(later - earlier > ANNOUNCE_INTERVAL - 0.01 for earlier, later in itertools.pairwise(begun))
     looks = sorted(begins for application, begins, _ in simulation.runs if not application)
     assert all(later - earlier > LOOK - 0.01 for earlier, later in itertools.pairwise(looks))
 
