@@ -299,7 +299,6 @@ LISTS = (
     "explain",
     "inventory",
     "bases",
-    "policy check",
     "waivers",
     "vex check",
     "vex list",

@@ -10,7 +10,7 @@ from scripts.shipped_policies import current_digest
 from supply_chain.errors import PolicyInvalid, PolicyUnsigned, SettingInvalid
 from supply_chain.model.image import digest_of
 from supply_chain.policy import loading
-from supply_chain.policy.activation import LISTING, SHIPPED, list_policies
+from supply_chain.policy.activation import LISTING, SHIPPED, list_policies, require_active
 from supply_chain.policy.loading import DIRECTORY, read_active_policies, read_policy_state, read_unsigned_policies
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import DocumentKind, signature_file
@@ -78,6 +78,8 @@ def test_shipped_policies_are_active_without_a_signature(office):
     assert expired.deploy.people.distrusted and len(expired.deploy.policies) == 3
     (office.project / FILE).unlink()
     assert read_policy_state(office.project, "", None, NOON).active
+    office.sign_policies(office.owner)
+    assert state(office).why == "signed by the owner of deployments/people.yaml at 2026-11-24 12:00 UTC"
 
 
 def test_policies_are_active_when_signed_by_who_may_change_them(office):
@@ -97,6 +99,7 @@ def test_owner_needs_no_people_document(office):
     """The block that names their key is not among the files of the project."""
     change(office)
     (office.project / FILE).unlink()
+    assert state(office).why.endswith(": nobody signed it")
     office.sign_policies(office.owner)
     assert state(office).active
     assert not read_policy_state(office.project, "", None, NOON).active
@@ -223,10 +226,9 @@ def test_what_is_compiled_is_what_was_signed(office, monkeypatch):
     """A file that is replaced after the check of its signature is not read."""
     change(office)
     office.sign_policies(office.ann)
-    require = loading.require_active
 
     def replace(*given):
-        require(*given)
+        require_active(*given)
         (office.project / DIRECTORY / "release.yaml").write_text("name: replaced")
 
     monkeypatch.setattr(loading, "require_active", replace)
