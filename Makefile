@@ -59,6 +59,7 @@ release: $(READY)
 	$(BIN)/python -m scripts.release
 
 docs: $(READY)
+	$(BIN)/python -m scripts.shipped_policies
 	$(BIN)/python -m scripts.reference
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "the documentation is at build/docs/index.html"

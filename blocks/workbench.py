@@ -10,7 +10,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from blocks.inventory import Inventory
 from blocks.setting import Setting
@@ -31,13 +31,16 @@ from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
 from supply_chain.lifecycle.rules import Rules, read_rules
+from supply_chain.policy.activation import PolicyState
 from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.loading import (
     compile_policies,
+    read_active_policies,
     read_documents,
-    read_policies_and_decisions,
+    read_policy_state,
     read_project_waivers,
+    read_unsigned_policies,
     replace_policies,
 )
 from supply_chain.policy.names import Holder, NameRegister, read_register
@@ -101,6 +104,12 @@ class Workbench(Setting):
         default="",
         title="Owner of the people document",
         description="The public key (PEM) that verifies deployments/people.yaml; without it no person may decide.",
+    )
+    policies_signed_since: AwareDatetime | None = Field(
+        default=None,
+        title="Policies signed since",
+        description="Signatures of policies before this time do not count, nor do unsigned policies that ship with the "
+        "project; empty: any signature counts, and those that ship need none.",
     )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
@@ -196,8 +205,19 @@ class Workbench(Setting):
         return read_rules(Path(self.project) / "deployments/lifecycle", name)
 
     def policies(self) -> Policies:
-        """Return the policies of the gates with people and waivers, after running the tests of their rules."""
-        return read_policies_and_decisions(Path(self.project), self.people_owner, now())
+        """Return the active policies of the gates with people and waivers, after running the tests of their rules.
+
+        Raises `PolicyUnsigned` if nobody who may signed them.
+        """
+        return read_active_policies(Path(self.project), self.people_owner, self.policies_signed_since, now())
+
+    def unsigned_policies(self) -> Policies:
+        """Return the same policies, signed or not, for what decides nothing."""
+        return read_unsigned_policies(Path(self.project), self.people_owner, now())
+
+    def policy_state(self, project: Path) -> PolicyState:
+        """Return whether the policies of a project would be active at these gates."""
+        return read_policy_state(project, self.people_owner, self.policies_signed_since, now())
 
     def people(self) -> People:
         """Return the people who may decide, if the owner of their document signed it."""

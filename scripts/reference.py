@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 import blocks
 import tasks
 from cscm.main import main
-from cscm.policy import CheckedPolicy
+from cscm.policy import PolicyCheck
 from cscm.running import EXIT
 from cscm.vex import CheckedStatement
 from cscm_laptop.doctor import Check as DoctorCheck
@@ -279,7 +279,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "lifecycle apply": [Applied],
     "rescan": [RescanReport],
     "bases": [ImageRef, Refused],
-    "policy check": [CheckedPolicy],
+    "policy check": [PolicyCheck],
     "waivers": [WaiverUse],
     "policy explain": [GateExplanation],
     "policy preview": [PolicyPreview],
@@ -299,7 +299,6 @@ LISTS = (
     "explain",
     "inventory",
     "bases",
-    "policy check",
     "waivers",
     "vex check",
     "vex list",

@@ -56,6 +56,7 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
         )
     return DailyReport(
         dead_letters=await _dead_letters(),
+        policies=await in_thread(_find_inactive, workbench),
         waivers=waiver_attention(await _waivers(workbench), until),
         since=since,
         until=until,
@@ -68,9 +69,15 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
     )
 
 
+def _find_inactive(workbench: Workbench) -> str:
+    """Return why the gates do not decide by the project's policies; empty if they do."""
+    state = workbench.policy_state(Path(workbench.project))
+    return "" if state.active else state.why
+
+
 async def _waivers(workbench: Workbench) -> tuple[WaiverUse, ...]:
     """Return the waivers with the images that rest on them."""
-    waivers = (await in_thread(workbench.policies)).waivers.reports
+    waivers = (await in_thread(workbench.unsigned_policies)).waivers.reports
     if not waivers:
         return ()
     inventory: Inventory = await Inventory.aload("inventory")

@@ -38,4 +38,4 @@ def explain_deploy_step(ref: ImageRef, environment: Environment, ports: Executio
 def preview_policies_step(policies: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
     """Compare what the current policies and the proposed ones, as file name → text, say about the stored facts."""
     judge = workbench.stored_judge(policies, inventory)
-    return preview(judge.inventory, judge.compare(), workbench.requirements, workbench.policies(), judge.judge)
+    return preview(judge.inventory, judge.compare(), workbench.requirements, workbench.unsigned_policies(), judge.judge)

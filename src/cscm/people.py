@@ -84,7 +84,7 @@ def waivers(as_json: bool) -> None:
     Example:
       cscm waivers
     """
-    policies = load_block("Workbench", "workbench").policies()
+    policies = load_block("Workbench", "workbench").unsigned_policies()
     found = find_uses(policies.waivers.reports, load_block("Inventory", "inventory").open().images(None))
     click.echo(json_of(found) if as_json else plain_text_lines(reports.waiver_lines(found)))
 

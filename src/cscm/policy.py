@@ -9,18 +9,23 @@ from pathlib import Path
 import click
 from pydantic import Field
 
-from cscm.options import Image, as_json, json_of
+from cscm.options import Image, as_json
 from cscm.running import print_result, result_of, run, verbose
+from cscm.session import load_block
+from cscm.signing import key_option, sign_content
 from orchestration.project import find_project
+from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
+from supply_chain.policy.activation import LISTING, PolicyState, list_policies
 from supply_chain.policy.documents import PolicyDocument
-from supply_chain.policy.loading import read_project_policies
+from supply_chain.policy.loading import DIRECTORY, compile_project, read_documents, read_project_policies
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
+from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
-from supply_chain.text import plain_text_lines, pluralize
+from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
 class CheckedPolicy(Model):
@@ -37,6 +42,19 @@ class CheckedPolicy(Model):
         rules, tests = pluralize(self.rules, "rule"), pluralize(self.tests, "test")
         lines = [f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"]
         return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested)])
+
+
+class PolicyCheck(Model):
+    """The policies of a directory, which can decide, and whether they do."""
+
+    policies: tuple[CheckedPolicy, ...]
+    active: bool | None = Field(description="whether the gates decide by them; null: not known, or another directory")
+    why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
+
+    def __str__(self) -> str:
+        state = {True: "active", False: "not active: the gates do not decide", None: "not known whether active"}
+        lines = map(str, self.policies)
+        return "\n".join([*lines, *([f"{state[self.active]}: {self.why}"] if self.why else [])])
 
 
 directory = click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -59,14 +77,15 @@ def policy() -> None:
 def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
-    It names what the tests of a rule leave open: a change of its expression that none of them notices.
+    It names what the tests of a rule leave open: a change of its expression that none of them notices. Of the project's
+    own policies, it says whether they are active, and who signed them.
 
     \b
     Example:
       cscm policy check
     """
     policies = _read(directory)
-    rows = [
+    rows = tuple(
         CheckedPolicy(
             gate=gate,
             policy=each.document.name,
@@ -77,8 +96,40 @@ def check(directory: Path | None, as_json: bool) -> None:
         )
         for gate in Gate
         for each in policies.at(gate).policies
-    ]
-    click.echo(json_of(rows) if as_json else "\n".join(map(str, rows)))
+    )
+    active, why = (None, "") if directory else _find_state(find_project())
+    found = PolicyCheck(policies=rows, active=active, why=why)
+    click.echo(found.model_dump_json(indent=2) if as_json else plain_text_lines(str(found)))
+
+
+def _find_state(project: Path) -> tuple[bool | None, str]:
+    """Return whether the project's policies are active, and why; None if the workbench block cannot be read."""
+    try:
+        state: PolicyState = load_block("Workbench", "workbench").policy_state(project)
+    except (ModuleNotFoundError, PartFailed, SettingInvalid) as error:
+        first = str(error).partition("\n")[0]
+        return None, f"the workbench block, which names the key of their owner, cannot be read: {first}"
+    return state.active, state.why
+
+
+@policy.command()
+@key_option(required=True)
+def sign(key: str) -> None:
+    """Sign the policies in deployments/policies with your own key, so that the gates decide by them.
+
+    The signature is of all files as they are: after a change, a new file or a deleted one, they are signed again.
+    It counts if you are the owner of deployments/people.yaml, or may change policies by it.
+
+    \b
+    Example:
+      cscm policy sign --key ann.key
+    """
+    place = find_project() / DIRECTORY
+    documents = read_documents(place)
+    compile_project(find_project(), documents)
+    listing = list_policies(documents)
+    click.echo(plain_text_lines(listing.decode().rstrip()))
+    click.echo(f"signed: {plain_text(sign_content(DocumentKind.POLICIES, place / LISTING, listing, key))}")
 
 
 @policy.command()

@@ -46,8 +46,13 @@ def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
 
     Raises the errors of `cosign.sign_statement`, and `ToolMissing`.
     """
+    return sign_content(kind, document, document.read_bytes(), key)
+
+
+def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -> Path:
+    """Sign content as the document with this path, which need not exist; otherwise as `sign_document`."""
     cosign = find_cosign().with_environment(**password_of(key))
-    statement = document_statement(kind, document.name, document.read_bytes(), datetime.now(UTC))
+    statement = document_statement(kind, document.name, content, datetime.now(UTC))
     bundle = sign_statement(cosign, key, statement)
     signed = signature_file(document)
     write_private(signed, bundle)

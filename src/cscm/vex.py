@@ -159,7 +159,7 @@ def list_documents(as_json: bool) -> None:
     Example:
       cscm vex list
     """
-    found = load_block("Workbench", "workbench").policies().vex.reports
+    found = load_block("Workbench", "workbench").unsigned_policies().vex.reports
     click.echo(json_of(found) if as_json else "\n".join(map(_line, found)) or "there are no VEX documents")
 
 

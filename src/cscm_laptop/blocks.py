@@ -38,6 +38,23 @@ def bridge_of(state: LaptopState) -> Bridge:
     return Bridge(aws=_credentials(state, bridge), role_arn=bridge.role_arn, pushed=bridge.queue, dead=bridge.dead)
 
 
+def workbench_of(state: LaptopState) -> Workbench:
+    """Return the block of the workbench."""
+    return Workbench(
+        project=str(state.project),
+        tools=str(state.tools),
+        database=str(state.database_directory),
+        build_network=cast(Literal["default", "none"], state.build_network),
+        ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
+        notify=state.notify,
+        lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
+        bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
+        registries=state.registries,
+        people_owner=state.people_owner,
+        policies_signed_since=state.policies_signed_since,
+    )
+
+
 def _credentials(state: LaptopState, identity: Identity) -> AwsCredentials:
     """Return an identity's credentials, to be nested in the block that uses them.
 
@@ -60,16 +77,5 @@ def register_laptop(state: LaptopState) -> None:
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
-    Workbench(
-        project=str(state.project),
-        tools=str(state.tools),
-        database=str(state.database_directory),
-        build_network=cast(Literal["default", "none"], state.build_network),
-        ca_bundle=str(state.ca_bundle) if state.ca_bundle else None,
-        notify=state.notify,
-        lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
-        bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
-        registries=state.registries,
-        people_owner=state.people_owner,
-    ).save("workbench", overwrite=True)
+    workbench_of(state).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

@@ -27,6 +27,7 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
 from supply_chain.model.image import Model
+from supply_chain.policy.loading import read_policy_state
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -69,6 +70,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         _runner(prefect_server.worker(home, profile)),
         _runner(prefect_server.bridge(home, profile)),
         _database(home),
+        _policies(profile, home),
         *_ports(profile, home),
         *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
     ]
@@ -208,6 +210,16 @@ def _database(home: Home) -> Check:
     found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
     fresh = database.kind == "starter" or age < OLD
     return check("vulnerability database", found, f"starter, or official under {OLD} days", fresh, UP)
+
+
+def _policies(profile: Profile, home: Home) -> Check:
+    name, wanted = "policies", "active"
+    try:
+        state = read_policy_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
+    except SupplyChainError as error:
+        return check(name, _message(error), wanted, False, "correct it, and run `cscm policy check`")
+    found = f"{wanted}: {state.why}" if state.active else f"the gates do not decide: {state.why}"
+    return check(name, found, wanted, state.active, "read them, and run `cscm policy sign --key REF`")
 
 
 def _ports(profile: Profile, home: Home) -> Iterable[Check]:

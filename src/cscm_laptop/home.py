@@ -47,6 +47,10 @@ class Home:
         """Public key of the owner of the people document; `cscm up` makes it."""
         return self.state / "people" / "owner.pub"
 
+    def owner_key(self) -> str:
+        """Return that key in PEM; empty if there is none."""
+        return self.people_owner.read_text(encoding="ascii") if self.people_owner.exists() else ""
+
     @property
     def database(self) -> Path:
         """Directory of the vulnerability database."""

@@ -87,6 +87,7 @@ class LaptopState(Model):
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
     people_owner: str
+    policies_signed_since: datetime | None = None
 
 
 class Part(Model):
@@ -247,6 +248,7 @@ def _state(
         notify=profile.notify,
         lifecycle=profile.lifecycle,
         people_owner=people_owner,
+        policies_signed_since=profile.policies_signed_since,
     )
 
 

@@ -18,7 +18,7 @@ from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import PreflightPorts
 from supply_chain.errors import DatabaseUnusable, ToolMissing
 from supply_chain.model.tier import BASES
-from supply_chain.policy.loading import read_policies_and_decisions
+from supply_chain.policy.loading import read_unsigned_policies
 
 PINS = Path("deployments/tools.yaml")
 TOOLS = ("dockerfile-reader", "detect-secrets", "bandit", "hadolint", "syft", "grype")
@@ -37,7 +37,6 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
     except (DatabaseUnusable, ToolMissing) as error:
         raise type(error)(f"{error.message}\n{INSTALL}") from error
     reader = BuildKitReader(tools["dockerfile-reader"])
-    owner = home.people_owner.read_text(encoding="ascii") if home.people_owner.exists() else ""
     instead = {f"{BASES}/{name}": image for name, image in profile.bases.items() if image}
     return PreflightPorts(
         take=partial(take_snapshot, revision=None, ignores=reader.find_excluded),
@@ -46,6 +45,6 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
         plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, now),
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,
-        policy=read_policies_and_decisions(home.project, owner, now()).intake,
+        policy=read_unsigned_policies(home.project, home.owner_key(), now()).intake,
         now=now,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
@@ -72,6 +72,12 @@ class Profile(Model):
 
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan", description="whether lifecycle/nightly only plans or also applies the plan"
+    )
+
+    policies_signed_since: AwareDatetime | None = Field(
+        default=None,
+        description="signatures of policies before this time do not count, nor do unsigned policies that ship with the "
+        "project; null: any signature counts, and those that ship need none",
     )
 
     inventory: str | None = Field(

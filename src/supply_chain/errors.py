@@ -207,6 +207,16 @@ class PolicyInvalid(SupplyChainError):
     code = "policy.invalid"
 
 
+class PolicyUnsigned(SupplyChainError):
+    """The project's policies do not ship with this version, and nobody who may signed them as they are.
+
+    No gate decides. `cscm policy check` and `cscm policy preview` read them without a signature. The owner of
+    deployments/people.yaml, or a person with `policies: true` there, signs them: `cscm policy sign --key REF`.
+    """
+
+    code = "policy.unsigned"
+
+
 class RuleNotEvaluated(SupplyChainError):
     """A rule cannot be evaluated for this image, so that nobody knows whether it holds. Nothing was admitted.
 

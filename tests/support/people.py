@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from supply_chain.policy.activation import LISTING, list_policies
+from supply_chain.policy.loading import DIRECTORY as POLICIES
+from supply_chain.policy.loading import read_documents
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY
@@ -35,13 +38,17 @@ class Office:
     """Whose VEX documents count."""
     terms: dict[str, Any] = field(default_factory=dict)
     """Changes of what issuers may state."""
+    policies: tuple[str, ...] = ()
+    """Who may change policies."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
-        people = {
+        people: dict[str, dict[str, Any]] = {
             "ann": {"keys": [self.ann.public], "approve": ["production"], "waive": EVERYTHING | changes},
             "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
         }
+        for name in self.policies:
+            people[name]["policies"] = True
         document = {"expires": NOON + timedelta(days=300), "people": people}
         if self.issuers:
             keys = {name: {"keys": [issuer.public]} for name, issuer in self.issuers.items()}
@@ -55,6 +62,16 @@ class Office:
             "reason": "not reachable", "ticket": "SEC-1", "requester": "bob", "expires": NOON + timedelta(days=30),
         }  # fmt: skip
         return self.write(self.project / DIRECTORY / f"{name}.yaml", given | changes, DocumentKind.WAIVER, signer, at)
+
+    def sign_policies(
+        self, signer: EcdsaSigner, at: datetime = NOON, kind: DocumentKind = DocumentKind.POLICIES, name: str = LISTING
+    ) -> Path:
+        """Sign the policies of the project as they are, and return the bundle's path."""
+        directory = self.project / POLICIES
+        content = list_policies(read_documents(directory))
+        bundle = signature_file(directory / LISTING)
+        bundle.write_bytes(signer.sign(document_statement(kind, name, content, at)))
+        return bundle
 
     def write(
         self, file: Path, document: dict[str, Any], kind: DocumentKind, signer: EcdsaSigner | None, at: datetime

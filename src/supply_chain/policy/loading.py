@@ -18,6 +18,7 @@ from supply_chain.model.documents import decode_document, parse_document, read_c
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
+from supply_chain.policy.activation import PolicyState, find_policy_state, require_active
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
 from supply_chain.policy.expressions import language
 from supply_chain.policy.people import FILE as PEOPLE
@@ -53,18 +54,46 @@ def read_code() -> str:
 
 def read_project_policies(project: Path, directory: Path | None = None) -> Policies:
     """Read the policies of a project, or those of another directory for its environments; raise as `read_policies`."""
-    environments = sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
-    return read_policies(directory or project / DIRECTORY, environments)
+    return read_policies(directory or project / DIRECTORY, _environments_of(project))
 
 
-def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Policies:
-    """Read the policies of a project with its people, waivers and VEX documents; raise as `read_policies`.
+def _environments_of(project: Path) -> list[str]:
+    return sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
+
+
+def compile_project(project: Path, documents: Mapping[str, bytes]) -> Policies:
+    """Return a project's policies from the content of their files, as `compile_policies`."""
+    return compile_policies(documents, _environments_of(project), project / DIRECTORY)
+
+
+def read_active_policies(project: Path, owner: str, since: datetime | None, now: datetime) -> Policies:
+    """Read the policies by which the gates decide; raise `PolicyUnsigned` if they are not active.
+
+    What is compiled is what was signed: each file is read once, and not parsed before. `since` is the time from which
+    signatures count (`activation.find_policy_state`). Everything else is as in `read_unsigned_policies`.
+    """
+    directory = project / DIRECTORY
+    documents, people = read_documents(directory), read_people(project / PEOPLE, owner, now)
+    require_active(find_policy_state(directory, documents, people, owner, since, now), directory)
+    return _with_decisions(project, compile_project(project, documents), people, now)
+
+
+def read_policy_state(project: Path, owner: str, since: datetime | None, now: datetime) -> PolicyState:
+    """Return whether the policies of a project are active; raise as `find_policy_state`, or `DeclarationInvalid`."""
+    directory, people = project / DIRECTORY, read_people(project / PEOPLE, owner, now)
+    return find_policy_state(directory, read_documents(directory), people, owner, since, now)
+
+
+def read_unsigned_policies(project: Path, owner: str, now: datetime) -> Policies:
+    """Read policies for what decides nothing, signed or not, with people, waivers and VEX; raise as `read_policies`.
 
     `owner` is the public key (PEM) of the owner of the people document. Without a document that
     they signed no decision counts, and the reports say why. Raise `SettingInvalid` if `owner` is no key.
     """
-    people = read_people(project / PEOPLE, owner, now)
-    policies = read_project_policies(project)
+    return _with_decisions(project, read_project_policies(project), read_people(project / PEOPLE, owner, now), now)
+
+
+def _with_decisions(project: Path, policies: Policies, people: People, now: datetime) -> Policies:
     waivers = read_project_waivers(project, people, policies, now)
     return policies.with_decisions(people, waivers, read_vex_documents(project / VEX, people, now))
 

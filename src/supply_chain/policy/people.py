@@ -57,6 +57,7 @@ class Person(Model):
     keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
     approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
+    policies: bool = Field(default=False, description="whether policies that the person signed are active")
 
 
 class VexIssuer(Model):
@@ -120,6 +121,11 @@ class People:
     """Why no signature counts; empty if the owner signed the document."""
 
     @property
+    def policy_keys(self) -> dict[str, tuple[Key, ...]]:
+        """The keys of the people whose signature makes policies active."""
+        return {name: keys for name, keys in self.keys.items() if self.people[name].policies}
+
+    @property
     def version(self) -> str:
         """A text that differs if other people count, or for other things."""
         return repr({name: person.model_dump_json() for name, person in sorted(self.people.items())})
@@ -149,10 +155,10 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
     content = read_file(file, LIMIT)
     if content is None:
         return People(distrusted=f"there is no {FILE}")
-    if not owner.strip():
+    own = keys_of_owner(owner)
+    if not own:
         return People(distrusted=f"the workbench block names no key of the owner of {FILE}")
-    keys = {"its owner": _keys_of_owner(owner)}
-    signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), keys, now)
+    signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), {"its owner": own}, now)
     if isinstance(signature, Unsigned):
         return People(distrusted=f"{FILE} does not count: {signature.why}")
     try:
@@ -170,7 +176,10 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
     )
 
 
-def _keys_of_owner(owner: str) -> tuple[Key, ...]:
+def keys_of_owner(owner: str) -> tuple[Key, ...]:
+    """Return the keys in the owner's PEM, none if it is blank; raise `SettingInvalid` if it is no key."""
+    if not owner.strip():
+        return ()
     try:
         return keys_of(owner, "owner")
     except SettingInvalid as error:

@@ -29,6 +29,7 @@ class DocumentKind(StrEnum):
     PEOPLE = "people"
     WAIVER = "waiver"
     VEX = "vex"
+    POLICIES = "policies"
 
 
 class Signature(Model):

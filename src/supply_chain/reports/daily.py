@@ -92,6 +92,7 @@ class DailyReport(Model):
     changes: tuple[Change, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
+    policies: str = Field(default="", description="why the policies are not active; empty if they are")
     waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
@@ -121,7 +122,8 @@ class DailyReport(Model):
             (len(self.late), "did not start"),
             (self.dead_letters or 0, "could not be read"),
         ]
-        text = ", ".join(f"{number} {what}" for number, what in parts if number)
+        found = [f"{number} {what}" for number, what in parts if number]
+        text = ", ".join([*(["no gate decides"] if self.policies else []), *found])
         return text[:1].upper() + text[1:] if text else "Nothing waits for you, and nothing failed"
 
 
@@ -150,6 +152,7 @@ def daily_report_page(report: DailyReport) -> str:
     parts = [
         f"# {escape(report.headline)}",
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
+        *_inactive_policies(report.policies),
         "## Waits for you",
         _render_table(("since", "run"), [(_format_time(r.at), _link(r, report)) for r in report.waiting], "Nothing."),
         "## Failed, and what to do",
@@ -196,6 +199,13 @@ def daily_report_page(report: DailyReport) -> str:
         _more_links(report),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _inactive_policies(why: str) -> list[str]:
+    if not why:
+        return []
+    do = "Read them with `cscm policy check`; who may change policies signs them with `cscm policy sign`."
+    return ["## No gate decides", f"The policies are not active: {escape(why)}. {do}"]
 
 
 def _dead_messages(number: int | None) -> list[str]:

@@ -17,7 +17,8 @@ def people_lines(document: PeopleDocument) -> str:
     lines = [f"expires {document.expires:%Y-%m-%d}"]
     for name, person in document.people.items():
         approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
-        lines.append(f"{name}: {approves}may waive {_waivable(person.waive)}")
+        changes = "may change policies; " if person.policies else ""
+        lines.append(f"{name}: {approves}{changes}may waive {_waivable(person.waive)}")
     if document.vex is not None:
         lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
     return "\n".join(lines)

@@ -59,7 +59,9 @@ def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypat
         return []
 
     monkeypatch.setattr(LifecyclePorts, "list_base_images", list_bases)
-    shutil.copytree(ROOT / "deployments/policies", tmp_path / "deployments/policies")
+    policies = Path(shutil.copytree(ROOT / "deployments/policies", tmp_path / "deployments/policies"))
+    unsigned = policies / "release.yaml"
+    unsigned.write_text(unsigned.read_text().replace("version: 1", "version: 2"))
     document = tmp_path / "deployments/environments/staging.yaml"
     document.parent.mkdir(parents=True)
     document.write_text("name: staging\napproval: required\n")

@@ -6,8 +6,12 @@ import subprocess
 import pytest
 
 from blocks import Workbench
+from orchestration.clock import now
+from supply_chain.errors import PolicyUnsigned
 from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.names import Holder
+from tests.support.people import Office
+from tests.support.policies import RELEASE
 
 ASKS = {"kind": "base", "owner": "platform"}
 
@@ -24,8 +28,27 @@ def checkout(tmp_path):
     return project
 
 
-def workbench(project):
-    return Workbench(project=str(project), tools="/nowhere", database="/nowhere")
+def workbench(project, **settings):
+    return Workbench(project=str(project), tools="/nowhere", database="/nowhere", **settings)
+
+
+def test_gates_decide_by_active_policies_alone(tmp_path):
+    """What decides nothing also reads others. The owner and the time are settings of the block."""
+    shutil.copytree("deployments/policies", tmp_path / "deployments/policies")
+    file = tmp_path / "deployments/policies/release.yaml"
+    assert workbench(tmp_path).policies().release.digest == RELEASE.digest
+
+    with pytest.raises(PolicyUnsigned):
+        workbench(tmp_path, policies_signed_since=now()).policies()
+    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    with pytest.raises(PolicyUnsigned):
+        workbench(tmp_path).policies()
+    assert workbench(tmp_path).unsigned_policies().release.digest != RELEASE.digest
+    office = Office(tmp_path)
+    office.sign_policies(office.owner, now())
+    owned = workbench(tmp_path, people_owner=office.owner.public)
+    assert owned.policies().release.digest == owned.unsigned_policies().release.digest
+    assert owned.policy_state(tmp_path).active and not workbench(tmp_path).policy_state(tmp_path).active
 
 
 @pytest.mark.parametrize("remote", ["", "git@example.com:any/clone.git"])

@@ -115,7 +115,7 @@ def test_waivers_are_listed_as_the_gates_see_them(monkeypatch):
     """They are read with the workbench block, and their uses from the inventory."""
     report = WaiverReport(name="zlib", state=WaiverState.INERT, why="nobody signed it", expires=NOON)
     blocks = {
-        "Workbench": SimpleNamespace(policies=lambda: SimpleNamespace(waivers=Waivers(reports=(report,)))),
+        "Workbench": SimpleNamespace(unsigned_policies=lambda: SimpleNamespace(waivers=Waivers(reports=(report,)))),
         "Inventory": SimpleNamespace(open=lambda: SimpleNamespace(images=lambda _: iter(()))),
     }
     monkeypatch.setattr(people, "load_block", lambda kind, name: blocks[kind])
@@ -148,7 +148,7 @@ def test_vex_document_is_signed_and_listed(office, cosign, monkeypatch):
         VexReport(name="x.json", why="nobody signed it"),
     )
     policies = SimpleNamespace(vex=Vex(reports=reports))
-    monkeypatch.setattr(vex, "load_block", lambda kind, name: SimpleNamespace(policies=lambda: policies))
+    monkeypatch.setattr(vex, "load_block", lambda kind, name: SimpleNamespace(unsigned_policies=lambda: policies))
     assert cscm("vex", "list").stdout.splitlines() == [
         "hello.json: counts, 1 statement, signed by acme", "x.json: does not count: nobody signed it",
     ]  # fmt: skip

@@ -2,20 +2,26 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from cscm import policy as commands
+from cscm import signing
 from cscm.main import main
+from orchestration.clock import now
+from supply_chain.errors import PartFailed
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, PolicyChange, PolicyPreview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
-from supply_chain.policy.loading import DIRECTORY
+from supply_chain.policy.loading import DIRECTORY, read_policy_state
 from supply_chain.policy.outcome import Reason
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
+from tests.support.people import Office
 from tests.support.policies import DEPLOY, POLICIES
 
 PREVIEW = PolicyPreview(
@@ -34,6 +40,24 @@ def directory(tmp_path):
     return shutil.copytree(ROOT / DIRECTORY, tmp_path / "policies")
 
 
+@pytest.fixture(autouse=True)
+def workbench(monkeypatch):
+    """A block that names no owner."""
+    block = SimpleNamespace(policy_state=lambda project: read_policy_state(project, "", None, NOON))
+    monkeypatch.setattr(commands, "load_block", lambda kind, name: block)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose policies are those that ship, and a cosign that is not asked for a password."""
+    shutil.copytree(ROOT / "deployments/environments", tmp_path / "deployments/environments")
+    shutil.copytree(ROOT / DIRECTORY, tmp_path / DIRECTORY)
+    for module in (commands, signing):
+        monkeypatch.setattr(module, "find_project", lambda: tmp_path)
+    monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
+    return tmp_path
+
+
 def cscm(*arguments):
     return CliRunner().invoke(main, ["policy", *map(str, arguments)])
 
@@ -44,7 +68,7 @@ def test_check_names_each_policy_with_its_rules_and_tests():
 
     assert done.exit_code == 0, done.output
     assert "deploy   deploy 1: " in done.stdout and "tests passed" in done.stdout
-    rows = json.loads(cscm("check", "--json").stdout)
+    rows = json.loads(cscm("check", "--json").stdout)["policies"]
     assert {row["gate"] for row in rows} == set(Gate)
     assert sum(row["rules"] for row in rows) == sum(len(POLICIES.at(gate).rules) for gate in Gate)
 
@@ -72,7 +96,63 @@ def test_check_names_what_the_tests_leave_open(directory):
     assert done.exit_code == 0
     named = "    note: no test notices provenance.other-application: image.build.name == image.application || 1 > 3"
     assert named in done.stdout.splitlines()
-    assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)] == [[]] * 8
+    assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)["policies"]] == [[]] * 8
+
+
+def test_check_says_whether_the_policies_are_active(project, monkeypatch):
+    """A change is checked without a signature; another directory decides nothing, and without a block it is unknown."""
+    assert cscm("check").stdout.splitlines()[-1] == "active: they ship with this version"
+    file = project / DIRECTORY / "release.yaml"
+    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+
+    done = cscm("check")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == (
+        "not active: the gates do not decide: the list of their files does not count: nobody signed it"
+    )
+    found = json.loads(cscm("check", "--json").stdout)
+    assert found["active"] is False and found["why"].endswith("nobody signed it")
+    assert "active" not in cscm("check", project / DIRECTORY).stdout
+
+    def fail(*_):
+        raise PartFailed("Prefect's server does not answer.\nStart it.")
+
+    monkeypatch.setattr(commands, "load_block", fail)
+    last = cscm("check").stdout.splitlines()[-1]
+    assert last.startswith("not known whether active: ") and last.endswith(
+        "cannot be read: Prefect's server does not answer."
+    )
+
+
+def test_policies_are_signed_as_they_are(project, monkeypatch):
+    """The gates of the same project decide by them, and the signer sees the list of files."""
+    office = Office(project)
+    (project / DIRECTORY / "deploy.yaml").rename(project / DIRECTORY / "renamed.yaml")
+    monkeypatch.setattr(signing, "sign_statement", lambda tool, key, statement: bytes(office.owner.sign(statement)))
+    assert not read_policy_state(project, office.owner.public, None, now()).active
+
+    done = cscm("sign", "--key", "awskms:///alias/owner")
+
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert [line.partition("  ")[2] for line in lines[:-1]] == [
+        "curated.yaml", "image.yaml", "intake.yaml", "release.yaml", "renamed.yaml",
+    ]  # fmt: skip
+    assert lines[-1] == f"signed: {project / DIRECTORY}/policies.sigstore.json"
+    state = read_policy_state(project, office.owner.public, None, now())
+    assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
+
+
+def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):
+    """The gates would refuse to judge by them."""
+    monkeypatch.setattr(signing, "sign_statement", lambda *_: pytest.fail("it is signed"))
+    file = project / DIRECTORY / "image.yaml"
+    file.write_text(file.read_text().replace("image.build.name ==", "image.build.nam =="))
+
+    done = cscm("sign", "--key", "awskms:///alias/owner")
+
+    assert done.exit_code == 1 and done.stdout == ""
+    assert "[policy.invalid]" in done.stderr and not (project / DIRECTORY / "policies.sigstore.json").exists()
 
 
 def test_docs_and_schema_are_printed():

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from cscm.main import main
 from cscm_laptop import firewall, laptop, prefect_server
+from cscm_laptop.blocks import workbench_of
 from cscm_laptop.engine import Engine
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import (
@@ -81,6 +82,15 @@ def state(tmp_path):
         ca_bundle=None,
         bases={"python": None},
     )
+
+
+def test_workbench_has_the_owner_and_the_time_from_which_signatures_count(state):
+    """By these, the gates find out whether policies are active."""
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    block = workbench_of(state.model_copy(update={"policies_signed_since": since}))
+
+    assert (block.people_owner, block.policies_signed_since) == ("PEM of the owner", since)
+    assert workbench_of(state).policies_signed_since is None
 
 
 def test_blocks_are_registered_only_after_a_change(home, state):

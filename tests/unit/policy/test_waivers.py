@@ -15,7 +15,7 @@ from supply_chain.policy import gate as gate_module
 from supply_chain.policy.fact_types import PlannedValues
 from supply_chain.policy.fact_values import working_copy_values
 from supply_chain.policy.gate import evaluate, judge_partly
-from supply_chain.policy.loading import read_policies_and_decisions, read_project_waivers
+from supply_chain.policy.loading import read_project_waivers, read_unsigned_policies
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.signed_documents import DocumentKind, signature_file
@@ -514,7 +514,7 @@ def test_project_is_read_with_its_waivers(office):
     office.waive("high", rules=("scan.high",))
     office.waive("blocked", rules=("image.blocked",))
     office.write_people(rules=["scan.*", "image.*"])
-    found = read_policies_and_decisions(office.project, office.owner.public, NOON)
+    found = read_unsigned_policies(office.project, office.owner.public, NOON)
 
     assert [(each.name, each.state) for each in found.waivers.reports] == [
         ("blocked", WaiverState.INERT), ("high", WaiverState.ACTIVE),

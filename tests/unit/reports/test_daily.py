@@ -42,6 +42,17 @@ def test_report_of_quiet_day_answers_every_section(make):
     assert "| rescan/nightly | 1 Completed |" in page
 
 
+def test_inactive_policies_come_first(make):
+    """Until somebody signs them, nothing moves on."""
+    assert "No gate decides" not in daily_report_page(report(make.noon))
+    daily = report(make.noon, policies="nobody signed *it*", dead_letters=2)
+
+    assert daily.headline == "No gate decides, 2 could not be read"
+    page = daily_report_page(daily)
+    assert "## No gate decides\n\nThe policies are not active: nobody signed \\*it\\*. Read them with" in page
+    assert page.index("## No gate decides") < page.index("## Waits for you")
+
+
 def test_waivers_have_a_section_only_if_one_needs_attention(make):
     """The table is part of the report."""
     assert "## Waivers" not in daily_report_page(report(make.noon))

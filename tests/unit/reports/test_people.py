@@ -28,6 +28,7 @@ def test_people_are_listed_with_what_they_may_do():
     }  # fmt: skip
     people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
     people["dora"]["approve"] = ["staging", "production"]
+    people["carl"]["policies"] = True
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
     document = PeopleDocument.model_validate({"expires": NOON, "people": people, "vex": vex})
 
@@ -35,7 +36,7 @@ def test_people_are_listed_with_what_they_may_do():
         "expires 2026-11-24",
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
         "bob: may waive the rules a.b, for 7 days",
-        "carl: may waive nothing, for 7 days",
+        "carl: may change policies; may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
         "VEX documents of: acme",
     ]

@@ -130,6 +130,15 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     assert report.waivers == ""
 
 
+def test_report_says_why_the_policies_are_not_active(tmp_path):
+    """Those of the repository are; after a change, nobody has signed them."""
+    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    assert daily_report._find_inactive(workbench(tmp_path)) == ""
+
+    (tmp_path / "deployments/policies/release.yaml").unlink()
+    assert daily_report._find_inactive(workbench(tmp_path)).endswith("nobody signed it")
+
+
 async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
     """They are those of the project, with the images that rest on them."""
     shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")

@@ -62,6 +62,15 @@ async def test_preview_publishes_what_would_change(machine, stored):
     assert stored.world.registry.repositories["curated/hello"].manifests == before
 
 
+async def test_preview_needs_no_signature_of_the_policies(machine, stored, monkeypatch):
+    """It decides nothing, and who signs them looks at it before."""
+    monkeypatch.setattr(Workbench, "policies", lambda _: pytest.fail("they have to be signed"))
+
+    found = await flows.preview_policies({"ours.yaml": proposal("image.application == 'x'")})
+
+    assert len(found.changes) == 1
+
+
 async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored):
     """There is nothing to compare with."""
     with pytest.raises(PolicyInvalid, match=r"ours.yaml: rule ours.rule: "):
