@@ -35,11 +35,18 @@ class Office:
     """Whose VEX documents count."""
     terms: dict[str, Any] = field(default_factory=dict)
     """Changes of what issuers may state."""
+    break_glass: dict[str, Any] | None = field(default_factory=lambda: {"environments": ["production"], "hours": 8})
+    """Where Ann may break the glass, and for how long."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
         people = {
-            "ann": {"keys": [self.ann.public], "approve": ["production"], "waive": EVERYTHING | changes},
+            "ann": {
+                "keys": [self.ann.public],
+                "approve": ["production"],
+                "waive": EVERYTHING | changes,
+                "break_glass": self.break_glass,
+            },  # fmt: skip
             "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
         }
         document = {"expires": NOON + timedelta(days=300), "people": people}

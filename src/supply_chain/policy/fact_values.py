@@ -103,6 +103,10 @@ def _(facts: DeployFacts, people: People) -> types.DeployValues:
             "approved": approval.approved, "by": approval.by, "reason": approval.reason, "at": approval.decided,
         }  # fmt: skip
     values["approvers"] = list(people.find_approvers(facts.signed_approvals, facts.ref))
+    values["break_glass"] = [
+        {"by": each.by, "reason": each.reason, "at": each.at, "expires": each.expires}
+        for each in people.find_break_glass(facts.break_glass, facts.ref)
+    ]
     if facts.soak is not None:
         values["soak"] = {"seconds": int(facts.soak.seconds), "text": str(facts.soak)}
     return values

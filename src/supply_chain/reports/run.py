@@ -9,7 +9,7 @@ from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, break_glass_of, waivers_of
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Report
@@ -119,8 +119,10 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
 
 
 def _rules(verdict: Admitted[Any] | Refused) -> Iterator[str]:
-    """Yield the waivers, the rules that held, and those that do not apply; the others are reasons or notes."""
+    """Yield waivers, break-glass, rules that held, and rules that do not apply; the others are reasons or notes."""
     yield from (f"    - rests on the waiver {escape(each)}" for each in waivers_of(verdict.results))
+    if (break_glass := break_glass_of(verdict.results)) is not None:
+        yield f"    - **rests on a break-glass** {escape(str(break_glass))}"
     for outcome in (RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE):
         if rules := [each.rule for each in verdict.results if each.result is outcome]:
             yield f"    - {outcome}: {escape(', '.join(rules))}"
