@@ -46,7 +46,7 @@ class Office:
                 "approve": ["production"],
                 "waive": EVERYTHING | changes,
                 "break_glass": self.break_glass,
-            },  # fmt: skip
+            },
             "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
         }
         document = {"expires": NOON + timedelta(days=300), "people": people}
