@@ -102,6 +102,12 @@ class Workbench(Setting):
         title="Owner of the people document",
         description="The public key (PEM) that verifies deployments/people.yaml; without it no person may decide.",
     )
+    lifting: Literal["signed", "any"] = Field(
+        default="any",
+        title="Lifting blocks and holds",
+        description="signed: only a person's signature ends a block or a hold (docs/how-to/approvals.md); any: also a "
+        "name as typed.",
+    )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
         title="Lifecycle",

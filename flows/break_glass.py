@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import flow
-from prefect.runtime import deployment
 
 from blocks.execution_ports import ExecutionPorts
 from flows.deploy import deploy
 from orchestration.clock import now
 from orchestration.notifications import notify
+from orchestration.personal_keys import require_own_machine
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread
@@ -41,11 +41,7 @@ async def break_glass(
         expires: When it ends. Then the deployment is judged again.
         key: Your own key, as cosign names it; this machine has to be able to use it.
     """
-    if deployment.id:
-        raise DeclarationInvalid(
-            "A person's key is not used by a run of a deployment, whose machine is not that person's.\n"
-            "Run `cscm break-glass --key REF` where your key is."
-        )
+    require_own_machine(key, "break-glass")
     ports, at = await ExecutionPorts.aload(), now()
     if expires <= at:
         raise DeclarationInvalid(f"It would end on {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time.")

@@ -12,7 +12,6 @@ from blocks.tier_ports import TierPorts
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
-from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.approval import Approval, last_denial, to_sign
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.clock import INSTANT
@@ -20,6 +19,7 @@ from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.policy.people import uncounted
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, reportable_moves
@@ -109,7 +109,7 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
         use = use.model_copy(update={"at": max(use.at, denied + INSTANT)})
     signed = use.model_copy(update={"signature": ports.workbench.sign_as_person(key, use.statement(ref)).decode()})
     if why := ports.workbench.people().explain_ineffective(signed, ref):
-        raise _without_effect(why)
+        raise uncounted(why)
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     evidence.attach(where, BREAK_GLASS, signed.predicate(), signed.at)
     emit(
@@ -125,18 +125,11 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
     return signed
 
 
-def _without_effect(why: str) -> DeclarationInvalid:
-    return DeclarationInvalid(
-        f"The decision would not count: {why}.\n"
-        "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."
-    )
-
-
 def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
     bundle = ports.workbench.sign_as_person(key, decision.statement(ref))
     signed = decision.model_copy(update={"signature": bundle.decode()})
     if why := ports.workbench.people().explain_uncounted(signed, ref):
-        raise _without_effect(why)
+        raise uncounted(why)
     return signed
 
 

@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.envelope import Key, keys_of
+from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDecision
+from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.signed_documents import (
     DocumentKind,
     Unsigned,
@@ -66,6 +68,8 @@ class Person(Model):
 
     keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
     approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
+    block: bool = Field(default=False, description="whether the person may block and unblock images")
+    hold: bool = Field(default=False, description="whether the person may hold images, and end a hold")
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
     break_glass: BreakGlassRole | None = Field(
         default=None, description="where the person may let a refused image run; null: nowhere"
@@ -147,6 +151,33 @@ class People:
             return f"{decision.by} may not approve for {decision.environment}"
         return ""
 
+    def explain_unverified(self, decision: LifecycleDecision, digest: Digest) -> str:
+        """Return why nobody knows that a person who may took a lifecycle decision about a digest; empty if they did."""
+        if self.distrusted:
+            return self.distrusted
+        if not any(decision.is_signed_by(key, digest) for key in self.keys.get(decision.by, ())):
+            return f"it is not signed with a key of {decision.by} in {FILE}"
+        person = self.people[decision.by]
+        may = person.block if decision.act in BLOCKS else person.hold
+        return "" if may else f"{decision.by} may not {decision.act}"
+
+    def explain_uncounted_lift(self, subject: ImageRef, statement: VerifiedStatement) -> str:
+        """Return why a statement ends no block or hold where that needs a signature; empty for every other statement.
+
+        A block counts for a digest under every name, a hold for the image of one application. One that cannot be read
+        is left to the code that reads it.
+        """
+        if statement.predicate_type != LIFECYCLE or statement.predicate.get("act") not in LIFTS:
+            return ""
+        try:
+            decision = LifecycleDecision.model_validate(statement.predicate)
+        except ValidationError:
+            return ""
+        why = self.explain_unverified(decision, subject.digest)
+        if decision.act is Act.UNHOLD and not why and ImageRef.parse(decision.image).application != subject.application:
+            why = "it is about another application"
+        return f"{decision.act} without effect: {why}" if why else ""
+
     def explain_ineffective(self, use: BreakGlass, image: ImageRef) -> str:
         """Return why a person's break-glass of an image has no effect at any time; empty if it has until it expires."""
         if self.distrusted:
@@ -173,6 +204,14 @@ class People:
         """Return the people whose signed approvals of an image count, each once."""
         counted = (each.by for each in decisions if not self.explain_uncounted(each, image))
         return tuple(dict.fromkeys(counted))
+
+
+def uncounted(why: str) -> DeclarationInvalid:
+    """Return the error about a person's signed decision that would not count."""
+    return DeclarationInvalid(
+        f"The decision would not count: {why}.\n"
+        "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."
+    )
 
 
 def read_people(file: Path, owner: str, now: datetime) -> People:

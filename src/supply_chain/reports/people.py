@@ -17,8 +17,10 @@ def people_lines(document: PeopleDocument) -> str:
     lines = [f"expires {document.expires:%Y-%m-%d}"]
     for name, person in document.people.items():
         approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
+        acts = [act for act in ("block", "hold") if getattr(person, act)]
+        decides = f"may {' and '.join(acts)}; " if acts else ""
         glass = f"; {_break_glass(person.break_glass)}" if person.break_glass else ""
-        lines.append(f"{name}: {approves}may waive {_waivable(person.waive)}{glass}")
+        lines.append(f"{name}: {approves}{decides}may waive {_waivable(person.waive)}{glass}")
     if document.vex is not None:
         lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
     return "\n".join(lines)

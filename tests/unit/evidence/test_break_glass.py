@@ -14,7 +14,7 @@ from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, VerifiedStatement, about
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import TierName
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.signer import EcdsaSigner
@@ -45,7 +45,7 @@ def denial(hour: int, decision: str = "denied", **changes: Any) -> Approval:
 
 
 def evidence(*statements: BreakGlass | Approval) -> list[VerifiedStatement]:
-    kinds = {BreakGlass: BREAK_GLASS, Approval: APPROVAL}
+    kinds: dict[type[Model], str] = {BreakGlass: BREAK_GLASS, Approval: APPROVAL}
     return [
         VerifiedStatement(
             digest=DIGEST, repository="evidence/execution/hello", signer=TierName.EXECUTION,

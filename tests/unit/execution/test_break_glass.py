@@ -26,10 +26,8 @@ from tests.support.facts import CURATED, deploy_facts, requirements, verdicts
 from tests.support.people import Office
 from tests.support.policies import DEPLOY
 from tests.support.present import present
-from tests.support.records import deployed, registry
 from tests.support.world import World
 
-__all__ = ["deployed", "registry"]
 END = NOON + timedelta(hours=8)
 USE = UsedBreakGlass(by="ann", reason="outage", expires=END)
 

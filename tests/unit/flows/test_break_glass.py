@@ -12,6 +12,8 @@ import pytest
 from blocks.execution_ports import ExecutionPorts
 from flows import break_glass as flows
 from flows.break_glass import break_glass
+from flows.image_decisions import block, hold, unblock, unhold
+from orchestration import personal_keys
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
@@ -58,7 +60,7 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_break_glass_is_signed_and_notified_before_the_deployment(done: list[str]) -> None:
     """A deployment that fails is notified too: until its end it can be repeated."""
-    assert await break_glass(**GIVEN) == "the deployment"  # type: ignore[comparison-overlap]
+    assert await break_glass(**GIVEN) == "the deployment"
 
     assert done == [
         "signed break-glass for production by ann until 2026-11-24 13:00 UTC: outage with ann.key, of 12:00",
@@ -86,7 +88,17 @@ async def test_break_glass_of_an_application_without_an_address_is_not_signed(
 
 async def test_run_of_a_deployment_breaks_no_glass(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine is not that person's."""
-    monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="1"))
+    monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id="1"))
     with pytest.raises(DeclarationInvalid, match="cscm break-glass --key"):
         await break_glass(**GIVEN)
     assert done == []
+
+
+@pytest.mark.parametrize("decide", [block, unblock, hold, unhold], ids=lambda flow: flow.name)
+async def test_run_of_a_deployment_signs_no_lifecycle_decision_as_a_person(
+    machine: object, monkeypatch: pytest.MonkeyPatch, decide: Any
+) -> None:
+    """The message names the command."""
+    monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id="1"))
+    with pytest.raises(DeclarationInvalid, match=f"cscm {decide.name} --key"):
+        await decide(image=IMAGE, reason="x", by="ann", key="ann.key")

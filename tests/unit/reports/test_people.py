@@ -28,6 +28,7 @@ def test_people_are_listed_with_what_they_may_do():
     }  # fmt: skip
     people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
     people["dora"]["approve"] = ["staging", "production"]
+    people["carl"]["hold"] = people["bob"]["block"] = people["bob"]["hold"] = True
     people["bob"]["break_glass"] = {"environments": ["staging", "production"], "hours": 2}
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
     document = PeopleDocument.model_validate({"expires": NOON, "people": people, "vex": vex})
@@ -35,8 +36,9 @@ def test_people_are_listed_with_what_they_may_do():
     assert people_lines(document).splitlines() == [
         "expires 2026-11-24",
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
-        "bob: may waive the rules a.b, for 7 days; may break the glass for staging, production, for 2 hours",
-        "carl: may waive nothing, for 7 days",
+        "bob: may block and hold; may waive the rules a.b, for 7 days; may break the glass for staging, production, "
+        "for 2 hours",
+        "carl: may hold; may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
         "VEX documents of: acme",
     ]
