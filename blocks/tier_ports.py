@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -66,7 +66,11 @@ class TierPorts:
     def evidence(self) -> EvidenceStore:
         """The evidence as the tier sees it."""
         trusted = {TierName(name): key for name, key in self.tier.trusted_keys.items()}
-        return EvidenceStore(TierName(self.tier.tier), self.registry, self.cosign, trusted, now)
+        store = EvidenceStore(TierName(self.tier.tier), self.registry, self.cosign, trusted, now)
+        if self.workbench.lifting == "any":
+            return store
+        people = cache(self.workbench.people)
+        return replace(store, explain_uncounted=lambda *about: people().explain_uncounted_lift(*about))
 
     @property
     def crane(self) -> Crane:

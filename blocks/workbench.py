@@ -111,6 +111,12 @@ class Workbench(Setting):
         description="Signatures of policies before this time do not count, nor do unsigned policies that ship with the "
         "project; empty: any signature counts, and those that ship need none.",
     )
+    lifting: Literal["signed", "any"] = Field(
+        default="any",
+        title="Lifting blocks and holds",
+        description="signed: only a person's signature ends a block or a hold (docs/how-to/approvals.md); any: also a "
+        "name as typed.",
+    )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",
         title="Lifecycle",

@@ -15,6 +15,7 @@ from flows.deploy import deploy
 from orchestration.approvals import forget_answer, read_answers, request_approval
 from orchestration.clock import now
 from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
+from orchestration.personal_keys import require_own_machine
 from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active
 from orchestration.run_names import by_image
@@ -22,7 +23,7 @@ from orchestration.run_report import log
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.steps import in_thread
 from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
-from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval, Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -158,11 +159,7 @@ async def approve(
         key: Your own key, as cosign names it; this machine has to be able to use it. If empty, nobody verifies the
             name.
     """
-    if key and deployment.id:
-        raise DeclarationInvalid(
-            "A person's key is not used by a run of a deployment, whose machine is not that person's.\n"
-            "Run `cscm approve --key REF` where your key is."
-        )
+    require_own_machine(key, "approve")
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
     ref = await in_thread(find_stored, image, ports.repositories)

@@ -31,11 +31,12 @@ from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
 from orchestration.steps import in_thread, step
 from supply_chain.errors import SettingInvalid
+from supply_chain.fleet.break_glass import OpenBreakGlass, find_open
 from supply_chain.fleet.waivers import WaiverUse, find_uses
 from supply_chain.reports import waiver_attention
 from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
 
-DETAILS = ("gate", "environment", "decision", "by", "reason", "unchanged", "from", "to")
+DETAILS = ("gate", "environment", "decision", "by", "until", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
 EVENTS = 50
 """Number of events on the first page; Prefect returns the address of the next one."""
@@ -57,6 +58,7 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
     return DailyReport(
         dead_letters=await _dead_letters(),
         policies=await in_thread(_find_inactive, workbench),
+        break_glass=await _break_glass(),
         waivers=waiver_attention(await _waivers(workbench), until),
         since=since,
         until=until,
@@ -82,6 +84,12 @@ async def _waivers(workbench: Workbench) -> tuple[WaiverUse, ...]:
         return ()
     inventory: Inventory = await Inventory.aload("inventory")
     return await in_thread(lambda: find_uses(waivers, inventory.open().images(None)))
+
+
+async def _break_glass() -> tuple[OpenBreakGlass, ...]:
+    """Return the deployments that rest on a break-glass."""
+    inventory: Inventory = await Inventory.aload("inventory")
+    return await in_thread(lambda: find_open(inventory.open()))
 
 
 async def _dead_letters() -> int | None:

@@ -14,7 +14,7 @@ from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import in_thread, step
-from supply_chain.evidence.image_status import Act
+from supply_chain.evidence.image_status import LIFTS, Act, LifecycleDecision
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.apply import Entry, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, approve_plan, decide
@@ -22,6 +22,7 @@ from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.model.image import Digest, ImageRef
+from supply_chain.policy.people import uncounted
 from supply_chain.reports import plan_rows
 
 
@@ -83,9 +84,26 @@ def sign_approval_step(plan: Digest, yes: bool, by: str, reason: str, ports: Lif
 
 
 @step("decide", run_name="{act} {ref.application}")
-def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecyclePorts) -> DecisionResult:
-    """Sign a person's decision about an image, and carry out its immediate consequences."""
-    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), on_result=_emit)
+def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecyclePorts, key: str = "") -> DecisionResult:
+    """Sign a person's decision about an image, and carry out its immediate consequences.
+
+    With a `key`, the person signs it first; raise `DeclarationInvalid` if that would not count, or if there is no key
+    and only a signed decision would count.
+    """
+    if not key and act in LIFTS and ports.workbench.lifting == "signed":
+        raise uncounted("the workbench block lets only a signed decision end a block or a hold (`--key REF`)")
+
+    def sign(decision: LifecycleDecision) -> LifecycleDecision:
+        if not key:
+            return decision
+        image = ImageRef.parse(decision.image)
+        bundle = ports.workbench.sign_as_person(key, decision.statement(image))
+        signed = decision.model_copy(update={"signature": bundle.decode()})
+        if why := ports.workbench.people().explain_unverified(signed, image.digest):
+            raise uncounted(why)
+        return signed
+
+    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), sign=sign, on_result=_emit)
 
 
 @step("enforce blocks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
@@ -17,10 +18,11 @@ from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
 from orchestration.steps import in_thread, step
 from supply_chain.evidence.soak import Soak
+from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.host import HostObservation, add_entries, read_host
-from supply_chain.execution.monitor import Observation, drop_deploying, monitor
+from supply_chain.execution.monitor import Deviation, Observation, drop_deploying, monitor
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository, evidence_repository
@@ -46,7 +48,8 @@ async def monitor_step(
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
-        observed += await in_thread(monitor, host.engine(), wanted, [place], now, application)
+        seen = await in_thread(monitor, host.engine(), wanted, [place], now, application)
+        observed += add_entries(seen, await in_thread(_judge_again, wanted, place, ports))
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for host_observation in looked.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
@@ -61,6 +64,19 @@ async def monitor_step(
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
     await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
     return reported
+
+
+def _judge_again(
+    expected: Iterable[Expected], place: Environment, ports: ExecutionPorts
+) -> dict[str, tuple[Deviation, ...]]:
+    """Judge the deployments of an environment that rest on a break-glass; return container → why it is refused."""
+    resting = [each for each in expected if each.break_glass]
+    if not resting:
+        return {}
+    read = partial(ports.deploy_facts, environment=place)
+    judge = Judge(read, ports.workbench.policies().deploy, ports.evidence, now)
+    judged = {each.container: judge_again(each, judge) for each in resting}
+    return {container: (deviation,) for container, deviation in judged.items() if deviation}
 
 
 async def _soak(observations: Iterable[Observation], place: Environment, ports: ExecutionPorts) -> None:

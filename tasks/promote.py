@@ -12,12 +12,14 @@ from blocks.tier_ports import TierPorts
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
-from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.approval import Approval, to_sign
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE
+from supply_chain.evidence.approval import Approval, last_denial, to_sign
+from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.policy.people import uncounted
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, reportable_moves
@@ -95,14 +97,39 @@ def sign_decision_step(
     return decision
 
 
+@step("sign the break-glass")
+def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts, key: str) -> BreakGlass:
+    """Sign a break-glass as its person and as execution's evidence, and return it.
+
+    Raise `DeclarationInvalid` if it would have no effect; then nothing is part of the evidence.
+    """
+    where, evidence = execution_place(ref), ports.evidence
+    denied = last_denial(execution_statements(ref, evidence, APPROVAL), use.environment, use.digest)
+    if denied is not None:  # also if the clock is behind
+        use = use.model_copy(update={"at": max(use.at, denied + INSTANT)})
+    signed = use.model_copy(update={"signature": ports.workbench.sign_as_person(key, use.statement(ref)).decode()})
+    if why := ports.workbench.people().explain_ineffective(signed, ref):
+        raise uncounted(why)
+    ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
+    evidence.attach(where, BREAK_GLASS, signed.predicate(), signed.at)
+    emit(
+        "image.break-glass",
+        ref,
+        None,
+        event_id("image.break-glass", f"{ref} {signed.predicate()}"),
+        environment=signed.environment,
+        by=signed.by,
+        until=signed.expires.isoformat(),
+        reason=signed.reason,
+    )
+    return signed
+
+
 def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
     bundle = ports.workbench.sign_as_person(key, decision.statement(ref))
     signed = decision.model_copy(update={"signature": bundle.decode()})
     if why := ports.workbench.people().explain_uncounted(signed, ref):
-        raise DeclarationInvalid(
-            f"The decision would not count: {why}.\n"
-            "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."
-        )
+        raise uncounted(why)
     return signed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register, vex
-from cscm.options import Image, Words, as_json
+from cscm.options import Image, Words, as_json, environments, offered
 from cscm.running import run, verbose
 from cscm.signing import key_option, password_of
 from orchestration.project import find_project
@@ -84,20 +84,10 @@ for command in (
 main.add_command(hook.hook)
 
 
-def _list_environments() -> list[str]:
-    return sorted(path.stem for path in find_project().glob("deployments/environments/*.yaml"))
-
-
 def _list_bases(project: Path) -> list[str]:
     return sorted(path.parent.name for path in project.glob(f"bases/*/{FILE}"))
 
 
-def _offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
-    """Return a shell completion that offers the names that begin with the typed text."""
-    return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
-
-
-environments = _offered(_list_environments)
 force = click.option("--force", is_flag=True, help="Repeat every step, also those that are proven.")
 
 
@@ -266,7 +256,7 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Build a base again even if it is released.")
-@click.argument("names", nargs=-1, shell_complete=_offered(lambda: _list_bases(find_project())))
+@click.argument("names", nargs=-1, shell_complete=offered(lambda: _list_bases(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:

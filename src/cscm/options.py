@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import click
 from pydantic import BaseModel
 
+from orchestration.project import find_project
 from supply_chain.evidence.approval import MOST_WORDS
 from supply_chain.model.image import HEXADECIMAL, PATH
 from supply_chain.text import plain_text
@@ -72,6 +74,17 @@ class NewFile(click.ParamType[Path]):
             self.fail(f"{path} cannot be written: {error.strerror}", param, ctx)
 
 
+def offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
+    """Return a shell completion that offers the names that begin with the typed text."""
+    return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
+
+
+def _list_environments() -> list[str]:
+    return sorted(path.stem for path in find_project().glob("deployments/environments/*.yaml"))
+
+
+environments = offered(_list_environments)
+"""The shell completion of `--environment`."""
 by = click.option(
     "--by",
     metavar="NAME",

@@ -1,13 +1,18 @@
-"""Commands `cscm freeze` and `cscm unfreeze`: stop and resume promotions by events."""
+"""Commands `cscm freeze`, `unfreeze` and `break-glass`: stop promotions by events, and deploy what a gate refuses."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
-from cscm.options import Words, by
+from cscm.options import Image, Words, as_json, by, environments
+from cscm.running import run, verbose
 from cscm.session import use_prefect
+from cscm.signing import key_option, password_of
 from supply_chain.text import plain_text
 
 
@@ -47,4 +52,45 @@ def unfreeze() -> None:
     click.echo("the promotion freeze ended" if asyncio.run(end()) else "there was no promotion freeze")
 
 
-COMMANDS = (freeze, unfreeze)
+class Time(click.ParamType[datetime]):
+    """A time in UTC."""
+
+    name = "time"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time; fail without a time zone, or with another one."""
+        try:
+            at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-12-01T12:00Z", param, ctx)
+        if at.utcoffset() != timedelta(0):
+            self.fail(f"{value!r} is not in UTC: write 2026-12-01T12:00Z", param, ctx)
+        return at
+
+
+@click.command("break-glass")
+@click.argument("image", type=Image())
+@click.option("--environment", required=True, help="Deploy to this environment.", shell_complete=environments)
+@click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name in deployments/people.yaml.")
+@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@click.option("--expires", metavar="TIME", type=Time(), required=True, help="When it ends, as 2026-12-01T12:00Z.")
+@key_option(required=True)
+@as_json
+@verbose
+def break_glass(**given: Any) -> None:
+    """Deploy IMAGE although the deploy gate refuses it, for some hours.
+
+    You sign it with your own key, and the operators are notified. When it ends, the deployment is judged again.
+
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm break-glass 3fb1a90c7d2e --environment production --by ann --reason "Outage 4711" \\
+        --expires 2026-12-01T12:00Z --key ann.key
+    """
+    os.environ.update(password_of(given["key"]))
+    run("flows.break_glass:break_glass", given.pop("as_json"), given.pop("verbose"), **given)
+
+
+COMMANDS = (freeze, unfreeze, break_glass)

@@ -86,6 +86,7 @@ def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> Depl
         environment=requirements(),
         approval=None,
         signed_approvals=(),
+        break_glass=(),
         soak=None,
     )
     return replace(good, **changes)

@@ -40,11 +40,21 @@ class Office:
     """Changes of what issuers may state."""
     policies: tuple[str, ...] = ()
     """Who may change policies."""
+    break_glass: dict[str, Any] | None = field(default_factory=lambda: {"environments": ["production"], "hours": 8})
+    """Where Ann may break the glass, and for how long."""
+    may: dict[str, bool] = field(default_factory=dict)
+    """What else Ann may do."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
         people: dict[str, dict[str, Any]] = {
-            "ann": {"keys": [self.ann.public], "approve": ["production"], "waive": EVERYTHING | changes},
+            "ann": {
+                "keys": [self.ann.public],
+                "approve": ["production"],
+                "waive": EVERYTHING | changes,
+                "break_glass": self.break_glass,
+                **self.may,
+            },
             "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
         }
         for name in self.policies:

@@ -24,6 +24,20 @@ MOST_WORDS = 1000
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
 
 
+def has_signed(key: Key, signature: str, wanted: Statement, image: ImageRef) -> bool:
+    """Return whether the holder of a key signed exactly this statement about an image; `signature` is the bundle."""
+    envelope = envelope_in(signature.encode())
+    if envelope is None or not envelope.signed_by(key):
+        return False
+    try:
+        signed = read_statement(envelope, "the signature of a decision")
+    except EvidenceInvalid:
+        return False
+    return is_about(signed, image) and (signed.predicate_type, signed.predicate) == (
+        wanted.predicate_type, wanted.predicate,
+    )  # fmt: skip
+
+
 class Approval(Model):
     """The predicate of `statement.APPROVAL`."""
 
@@ -56,17 +70,7 @@ class Approval(Model):
 
     def is_signed_by(self, key: Key, image: ImageRef) -> bool:
         """Return whether the holder of a key signed exactly this decision about this image."""
-        envelope = envelope_in(self.signature.encode())
-        if envelope is None or not envelope.signed_by(key):
-            return False
-        try:
-            signed = read_statement(envelope, "the signature of a decision")
-        except EvidenceInvalid:
-            return False
-        wanted = self.statement(image)
-        return is_about(signed, image) and (signed.predicate_type, signed.predicate) == (
-            wanted.predicate_type, wanted.predicate,
-        )  # fmt: skip
+        return has_signed(key, self.signature, self.statement(image), image)
 
     def has_same_content(self, other: Approval) -> bool:
         """Return whether two decisions differ only in their time."""
@@ -101,6 +105,15 @@ def signed_approvals(evidence: Iterable[VerifiedStatement], environment: str, di
         elif each.value.signature:
             since.append(each.value)
     return tuple(since)
+
+
+def last_denial(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> datetime | None:
+    """Return when a person last denied a digest for an environment; None if nobody did.
+
+    Raise `EvidenceInvalid` for a decision that cannot be read.
+    """
+    denials = (each.at for each in _about(evidence, environment, digest) if not each.value.approved)
+    return max(denials, default=None)
 
 
 def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:

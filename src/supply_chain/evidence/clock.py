@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from supply_chain.errors import ClockWrong
 from supply_chain.evidence.statement import (
     APPROVAL,
+    BREAK_GLASS,
     DEPLOYMENT,
     ENCRYPTION,
     LIFECYCLE,
@@ -39,6 +40,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     DEPLOYMENT: ("deployedAt",),
     SOAK: ("until",),
     APPROVAL: ("decided",),
+    BREAK_GLASS: ("at",),
     LIFECYCLE: ("at",),
 }
 """Predicate type → the keys in the predicate that lead to the time by which the newest statement is found."""

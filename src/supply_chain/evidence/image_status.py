@@ -9,7 +9,7 @@ All statements are below `evidence/lifecycle/`, where only the lifecycle's role 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,10 +17,11 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.concurrency import run_both
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.approval import Words
+from supply_chain.evidence.approval import MOST_SIGNATURE, PERSONAL_DECISION, Words, has_signed
 from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.envelope import Key
 from supply_chain.evidence.reading import SignedValue, read_statements
-from supply_chain.evidence.statement import LIFECYCLE, Predicate, VerifiedStatement
+from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement, about
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
@@ -50,6 +51,8 @@ class PlanAct(StrEnum):
 
 UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.UNHOLD}
 BLOCKS = (Act.BLOCK, Act.UNBLOCK)
+LIFTS = (Act.UNBLOCK, Act.UNHOLD)
+"""The decisions that make something possible again."""
 DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
 """The repository for blocks by digest, whatever the image's name is."""
 
@@ -63,9 +66,27 @@ class LifecycleDecision(Predicate):
     at: AwareDatetime
     rule: str = Field(default="", description="the rule; empty if a person decided")
     image: str = Field(default="", description="the image's name at that time")
+    signature: str = Field(
+        default="",
+        max_length=MOST_SIGNATURE,
+        description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
+    )
 
     def __str__(self) -> str:
         return f"by {self.by} on {self.at:%Y-%m-%d %H:%M %Z}: {self.reason}"
+
+    def statement(self, image: ImageRef) -> Statement:
+        """Return what a person signs with a key of their own: this decision about this image at this time."""
+        signed = self.model_dump(mode="json", include={"reason", "at"})
+        return about(image, PERSONAL_DECISION, {"decision": self.act.value, **signed})
+
+    def is_signed_by(self, key: Key, digest: Digest) -> bool:
+        """Return whether the holder of a key signed exactly this decision, about the image of this digest."""
+        repository, _, named = self.image.partition("@")
+        if not self.signature or named != digest:
+            return False
+        image = ImageRef(repository=repository, digest=digest)
+        return has_signed(key, self.signature, self.statement(image), image)
 
 
 class ImageStatus(Model):
@@ -168,12 +189,14 @@ def sign_decision(
     reason: str,
     now: datetime,
     of: str = "",
+    sign: Callable[[LifecycleDecision], LifecycleDecision] = lambda decision: decision,
 ) -> Digest | None:
     """Sign a lifecycle decision about an image and return the statement's digest; None if it is in force.
 
-    `of` is the rule that decided; it is empty for a person's decision. A new decision gets a later time than all
-    earlier ones, even if the clock is behind, because otherwise it would not count. A person can block what a rule
-    blocked; no rule lifts that block. If only one of the two places has the block, it is signed in the other one too.
+    `of` is the rule that decided; it is empty for a person's decision, to which `sign` adds the person's signature. A
+    new decision gets a later time than all earlier ones, even if the clock is behind, because otherwise it would not
+    count. A person can block what a rule blocked; no rule lifts that block. If only one of the two places has the
+    block, it is signed in the other one too.
     """
     before = read_image_status(ref, store).by(TierName.LIFECYCLE)
     stands = image_status(before)
@@ -188,7 +211,7 @@ def sign_decision(
         first = stands.block or stands.excuse
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
-    decision = LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref))
+    decision = sign(LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref)))
     return _sign(decision, places, store, repositories, now)
 
 

@@ -37,6 +37,8 @@ SOAK = "urn:cscm:soak:v1"
 """That an image was healthy in an environment for the required time. Signed by execution."""
 APPROVAL = "urn:cscm:approval:v1"
 """A person's approval or denial of an image in an environment. Signed by execution."""
+BREAK_GLASS = "urn:cscm:break-glass:v1"
+"""That a person lets an image run in an environment although the deploy gate refuses it. Signed by execution."""
 LIFECYCLE = "urn:cscm:lifecycle:v1"
 """A lifecycle decision about an image or a plan: by whom, why and when.
 Signed by lifecycle."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol
@@ -129,6 +129,8 @@ class EvidenceStore:
     now: Callable[[], datetime]
     wide: int = SIDE_BY_SIDE
     most: int = MOST
+    explain_uncounted: Callable[[ImageRef, VerifiedStatement], str] = lambda _subject, _statement: ""
+    """Returns why a statement about a subject does not count although a trusted key signed it; empty if it counts."""
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject`, attach it in `subject`'s repository and return the referrer's digest."""
@@ -170,7 +172,12 @@ class EvidenceStore:
         )
         reading = _reading(subject, self._weigh(subject, attached))
         refuse_the_future(reading.evidence, self.now())
-        return reading
+        why = {each.digest: self.explain_uncounted(subject, each) for each in reading.evidence}
+        return replace(
+            reading,
+            evidence=tuple(each for each in reading.evidence if not why[each.digest]),
+            left_out=(*reading.left_out, *(NotEvidence(why=each) for each in why.values() if each)),
+        )
 
     def _weigh(
         self, subject: ImageRef, attached: Sequence[Referrer]

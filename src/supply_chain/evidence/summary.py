@@ -38,7 +38,12 @@ class Grounds(Foreign):
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
     waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
-    expires: AwareDatetime | None = Field(default=None, description="when the first of these waivers expires")
+    break_glass: str = Field(
+        default="", description="by whom, until when and why what refuses the image is overridden; empty: nothing is"
+    )
+    expires: AwareDatetime | None = Field(
+        default=None, description="when the first of these waivers, or the break-glass, expires"
+    )
 
 
 class Summary(Predicate):
@@ -60,7 +65,7 @@ class Summary(Predicate):
         return self.verification_result == "PASSED"
 
     def has_expired(self, now: datetime) -> bool:
-        """Return whether it rests on a waiver that expired."""
+        """Return whether it rests on a waiver or a break-glass that expired."""
         return self.cscm.expires is not None and self.cscm.expires <= now
 
     def has_same_content(self, other: Summary) -> bool:
@@ -86,6 +91,7 @@ def summary(
     environment: str = "",
     policies: Sequence[str] = (),
     waivers: Sequence[str] = (),
+    break_glass: str = "",
     expires: datetime | None = None,
 ) -> Summary:
     """Return a verdict: FAILED if there are reasons, otherwise PASSED.
@@ -108,6 +114,7 @@ def summary(
             environment=environment,
             policies=tuple(policies),
             waivers=tuple(waivers),
+            break_glass=break_glass,
             expires=expires,
         ),
     )

@@ -41,7 +41,7 @@ from supply_chain.model.container import (
 from supply_chain.model.image import Digest, Model, Provable
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.outcome import Admitted, UsedBreakGlass, break_glass_of
 from supply_chain.readiness import check, trouble_at, wait_until_ready
 from supply_chain.text import first_line
 
@@ -65,6 +65,9 @@ class Expected(Model):
     settings: dict[str, str] = Field(description="the declared settings, overridden by the environment's")
     profile: Profile
     configuration: Digest = Field(description="of settings and profile")
+    break_glass: UsedBreakGlass | None = Field(
+        default=None, description="what overrides the deploy gate's refusal; null: the gate admitted it"
+    )
 
     @property
     def url(self) -> str:
@@ -208,6 +211,7 @@ def _expected(order: Order, running: Container, reverse_proxy: Container) -> Exp
         settings=order.settings,
         profile=order.profile,
         configuration=order.configuration,
+        break_glass=break_glass_of(order.admitted.results),
     )
 
 

@@ -209,7 +209,7 @@ def redact_values(command: str) -> str:
 def add_entries(
     observations: Iterable[Observation], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> tuple[Observation, ...]:
-    """Return the observations; those of deployments get the accesses to their container and proxy."""
+    """Return the observations; those of deployments get the deviations of their container."""
     return tuple(
         each.model_copy(update={"deviations": (*each.deviations, *entries[each.container])})
         if each.wanted and each.container in entries

@@ -9,6 +9,7 @@ from pydantic import Field
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence.statement import (
     APPROVAL,
+    BREAK_GLASS,
     DEPLOYMENT,
     ENCRYPTION,
     LIFECYCLE,
@@ -34,6 +35,7 @@ SAYS = {
     SIGNATURE: "signed",
     SOAK: "a soak",
     APPROVAL: "an approval",
+    BREAK_GLASS: "a break-glass",
     LIFECYCLE: "a lifecycle decision",
 }
 """Predicate type → a short text for the timeline. A statement of another type is shown by its type."""

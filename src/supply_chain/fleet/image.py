@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.model.image import Digest, ImageRef, Model, Source, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.outcome import Reason
+from supply_chain.policy.outcome import Reason, UsedBreakGlass
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
 
@@ -78,6 +78,7 @@ class Running(Model):
     address: str
     host: str = Field(description="the name of the container host's block")
     since: AwareDatetime = Field(description="when it was deployed")
+    break_glass: UsedBreakGlass | None = Field(default=None, description="the break-glass that it rests on; null: none")
     seen: AwareDatetime | None = Field(default=None, description="its last observation")
     healthy: bool | None = None
 

@@ -23,7 +23,7 @@ from supply_chain.policy.gate import SharedResults, judge
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
 from supply_chain.policy.policies import Policies
 
-NOTES = (RuleOutcome.WARNED, RuleOutcome.WAIVED)
+NOTES = (RuleOutcome.WARNED, RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
 """The outcomes of rules that a verdict only notes."""
 LISTED = 10
 """Number of reasons of one image that are named one by one."""

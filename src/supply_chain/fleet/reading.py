@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.clock import made_at
 from supply_chain.evidence.encryption import encryption_records
 from supply_chain.evidence.image_status import image_status, read_decisions
@@ -19,7 +20,15 @@ from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.sbom import Package, sbom_in
 from supply_chain.evidence.soak import Soak
-from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, ENCRYPTION, LOOK_AT_IT, SOAK, VerifiedStatement
+from supply_chain.evidence.statement import (
+    APPROVAL,
+    BREAK_GLASS,
+    DEPLOYMENT,
+    ENCRYPTION,
+    LOOK_AT_IT,
+    SOAK,
+    VerifiedStatement,
+)
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
 from supply_chain.execution.deploy import Expected
@@ -219,6 +228,8 @@ def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
     decided = {
         each.evidence.digest: str(each.value) for each in read_statements(execution, APPROVAL, Approval.model_validate)
     }
+    opened = read_statements(execution, BREAK_GLASS, BreakGlass.model_validate)
+    decided |= {each.evidence.digest: str(each.value) for each in opened}
     soaked = {each.evidence.digest: str(each.value) for each in read_statements(execution, SOAK, Soak.model_validate)}
     texts = {**lifecycle, **decided, **soaked}
     notes = (
@@ -255,4 +266,5 @@ def _parse_deployment(record: SignedValue[Expected], host_of: Callable[[str], st
         address=expected.url,
         host=host_of(expected.environment),
         since=record.at,
+        break_glass=expected.break_glass,
     )

@@ -163,6 +163,7 @@ def decide(
     now: datetime,
     of: str = "",
     only_sign: bool = False,
+    sign: Callable[[LifecycleDecision], LifecycleDecision] = lambda decision: decision,
     on_result: Callable[[DecisionResult], object] = lambda _: None,
 ) -> DecisionResult:
     """Sign a decision by a person, or by the rule `of`, about a curated image and carry it out, as far as needed.
@@ -170,7 +171,7 @@ def decide(
     A block and its lifting apply to the digest under every name: all of these images are archived or restored. The
     decision is signed first, so that every gate refuses the image even if archiving fails. After that, each part is
     tried even if another fails, `on_result` receives the result, and the first error is raised. Repeating the call does
-    what was left undone.
+    what was left undone. `sign` adds a person's signature.
 
     If the deployments that run from the image cannot be read, the result says so; the error is raised only if it is
     retryable. With `only_sign` nothing is archived or restored, because the caller does that, and this retryable error
@@ -179,7 +180,8 @@ def decide(
     """
     listed = {} if only_sign else {each.digest: each for each in ports.storage.images(ref.repository)}
     ref = ref if only_sign else _resolve_image(ref, listed.get(ref.digest), ports)
-    changed = sign_decision(ref, act, ports.evidence, ports.storage, by=by, reason=reason, now=now, of=of) is not None
+    digest = sign_decision(ref, act, ports.evidence, ports.storage, by=by, reason=reason, now=now, of=of, sign=sign)
+    changed = digest is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign
     moved = tuple(_move_with_copies(ref, act, ports, failed)) if moves else ()

@@ -65,6 +65,9 @@ class RuleDocument(Model):
     remedy: Text | None = Field(default=None, description="what to do; {…} is CEL; required of a rule that denies")
     effective_on: AwareDatetime | None = Field(default=None, description="warns before this time, denies from then on")
     waivable: bool = Field(default=True, description="whether a signed waiver can accept what breaks the rule")
+    break_glass: bool = Field(
+        default=True, description="whether a person's break-glass can override the rule at the deploy gate"
+    )
     matrix: tuple[dict[Word, str], ...] = Field(
         default=(),
         description="the rule stands once for each of these, with its values in place of ${NAME} in all texts",

@@ -282,6 +282,16 @@ class ApprovalFacts(TypedDict):
     at: datetime
 
 
+class BreakGlassFacts(TypedDict):
+    """That a person lets the image run although the gate refuses it."""
+
+    by: str
+    reason: str
+    at: datetime
+    """When the person signed it."""
+    expires: datetime
+
+
 class SoakFacts(TypedDict):
     """The longest soak in the environment in which one is required."""
 
@@ -361,6 +371,8 @@ class DeployValues(CuratedValues):
     approval: NotRequired[ApprovalFacts]
     approvers: list[str]
     """The people who approved it for the environment with keys of their own, and may do that."""
+    break_glass: list[BreakGlassFacts]
+    """What people who may do that signed to let it run although the gate refuses it, also what has expired."""
     soak: NotRequired[SoakFacts]
 
 

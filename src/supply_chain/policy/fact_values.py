@@ -51,7 +51,7 @@ def values_of(facts: ImageFacts, people: People) -> Mapping[str, Any]:
 
 @values_of.register
 def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
-    values = cast(types.IntakeValues, _image(facts))
+    values = cast(types.IntakeValues, _image(facts, people))
     if (built := facts.provenance) is not None and (
         conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source))
     ):
@@ -63,7 +63,7 @@ def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
 
 @values_of.register
 def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
-    values = cast(types.ReleaseValues, _curated(facts))
+    values = cast(types.ReleaseValues, _curated(facts, people))
     values["copied_bases"] = list(facts.copied_bases)
     if facts.packages is not None:
         missing, listed = facts.base_packages - facts.packages, {package[:2] for package in facts.packages}
@@ -89,7 +89,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
 
 @values_of.register
 def _(facts: DeployFacts, people: People) -> types.DeployValues:
-    values = cast(types.DeployValues, _curated(facts))
+    values = cast(types.DeployValues, _curated(facts, people))
     if facts.packages is not None:
         values["sbom"] = {"packages": len(facts.packages)}
     if facts.examination is not None:
@@ -103,6 +103,10 @@ def _(facts: DeployFacts, people: People) -> types.DeployValues:
             "approved": approval.approved, "by": approval.by, "reason": approval.reason, "at": approval.decided,
         }  # fmt: skip
     values["approvers"] = list(people.find_approvers(facts.signed_approvals, facts.ref))
+    values["break_glass"] = [
+        {"by": each.by, "reason": each.reason, "at": each.at, "expires": each.expires}
+        for each in people.find_break_glass(facts.break_glass, facts.ref)
+    ]
     if facts.soak is not None:
         values["soak"] = {"seconds": int(facts.soak.seconds), "text": str(facts.soak)}
     return values
@@ -177,7 +181,7 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
 EARLIER = (Gate.INTAKE, Gate.RELEASE)
 
 
-def _image(facts: ImageFacts) -> types.ImageValues:
+def _image(facts: ImageFacts, people: People) -> types.ImageValues:
     values: types.ImageValues = {
         "repository": facts.ref.repository,
         "digest": facts.ref.digest,
@@ -186,15 +190,15 @@ def _image(facts: ImageFacts) -> types.ImageValues:
         "ignored": list(facts.ignored_referrers),
     }
     if facts.status.block is not None:
-        values["block"] = _block(str(facts.ref), facts.status.block)
+        values["block"] = _block(str(facts.ref), facts.status.block, people)
     if facts.provenance is not None:
         values["build"] = _build(facts.provenance)
     return values
 
 
-def _curated(facts: CuratedFacts) -> types.CuratedValues:
-    values = cast(types.CuratedValues, _image(facts))
-    values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
+def _curated(facts: CuratedFacts, people: People) -> types.CuratedValues:
+    values = cast(types.CuratedValues, _image(facts, people))
+    values["blocked_bases"] = [_block(base, block, people) for base, block in facts.blocked_bases.items()]
     if facts.report is not None:
         scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
         if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
@@ -207,8 +211,10 @@ def _curated(facts: CuratedFacts) -> types.CuratedValues:
     return values
 
 
-def _block(image: str, block: LifecycleDecision) -> types.BlockFacts:
-    return {"image": image, "by": block.by, "reason": block.reason, "at": block.at, "text": str(block)}
+def _block(image: str, block: LifecycleDecision, people: People) -> types.BlockFacts:
+    verified = block.rule or not people.explain_unverified(block, image.rpartition("@")[2])
+    text = str(block) if verified else f"{block} (the name is as typed)"
+    return {"image": image, "by": block.by, "reason": block.reason, "at": block.at, "text": text}
 
 
 def _build(built: Provenance) -> types.BuildFacts:

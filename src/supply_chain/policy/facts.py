@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination, Identity
@@ -134,5 +135,8 @@ class DeployFacts(CuratedFacts):
     """The last decision of a person about this image in this environment."""
     signed_approvals: tuple[Approval, ...]
     """The approvals since the last denial that say who signed them; whether that is true is not verified yet."""
+    break_glass: tuple[BreakGlass, ...]
+    """What people signed since the last denial to let the image run although the gate refuses it; whether they may do
+    that is not verified yet."""
     soak: Soak | None
     """The longest soak in the environment in which a soak is required; None if none is."""

@@ -9,13 +9,22 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
+from supply_chain.evidence.clock import SKEW
 from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
-from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
 from supply_chain.policy.fact_values import apply_waivers, joined_values
 from supply_chain.policy.facts import IntakeFacts
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, RuleResult, Unjudged, UsedWaiver
+from supply_chain.policy.outcome import (
+    Admitted,
+    Refused,
+    RuleOutcome,
+    RuleResult,
+    Unjudged,
+    UsedBreakGlass,
+    UsedWaiver,
+)
 from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
@@ -60,12 +69,12 @@ def judge(
     """Return the result of every rule of the policies that select an image; raise `PolicyInvalid` if none does.
 
     Waivers count only if a rule refuses the image without them. Then the verdict rests on all that accept a finding of
-    the image. A rule that nobody may waive sees none. `shared` are the values of this image at this time, and what
-    others have judged of it.
+    the image. A rule that nobody may waive sees none. A break-glass overrides what refuses the image after that.
+    `shared` are the values of this image at this time, and what others have judged of it.
     """
     shared = shared or SharedResults(Values.of(policy.gate, image, now))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
-    return tuple(_apply_waivers(results, shared.values, policy))
+    return tuple(_apply_decisions(results, shared.values, policy))
 
 
 def judge_partly(
@@ -78,7 +87,7 @@ def judge_partly(
     values = Values.of(policy.gate, image, now)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
     judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
-    results = _apply_waivers(judged, values, policy)
+    results = _apply_decisions(judged, values, policy)
     return tuple(
         Unjudged(rule=rule.id, policy=name, needs=needs) if needs else next(results) for rule, name, needs in rules
     )
@@ -105,10 +114,10 @@ class _Waived(NamedTuple):
     """All that cover the image."""
 
 
-def _apply_waivers(
+def _apply_decisions(
     results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
 ) -> Iterator[RuleResult]:
-    """Yield the results of rules, with the waivers where one refuses the image."""
+    """Yield the results of rules, with the waivers and the break-glass where one refuses the image."""
 
     @cache
     def with_waivers() -> _Waived:
@@ -116,9 +125,11 @@ def _apply_waivers(
         image, accepting = apply_waivers(values.image, waivers)
         return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
 
+    break_glass = _find_break_glass(values)
     for rule, result in results:
         waivable = policy.waivers and result.result is RuleOutcome.REFUSED and rule.document.waivable
-        yield _waive(rule, result, with_waivers()) if waivable else result
+        waived = _waive(rule, result, with_waivers()) if waivable else result
+        yield _override(rule, waived, break_glass) if break_glass else waived
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
@@ -134,6 +145,21 @@ def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
 def _with_waivers(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
     used = tuple(UsedWaiver.model_validate(waiver_facts(each)) for each in waivers)
     return result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": used})
+
+
+def _find_break_glass(values: Values) -> UsedBreakGlass | None:
+    """Return the break-glass that is in effect now and lasts longest; None if there is none, and at earlier gates."""
+    uses: Iterable[BreakGlassFacts] = values.image.get("break_glass", ())
+    now = [each for each in uses if each["at"] <= values.now + SKEW and values.now < each["expires"]]
+    last = max(now, key=lambda each: (each["expires"], each["at"], each["by"]), default=None)
+    return last and UsedBreakGlass(by=last["by"], reason=last["reason"], expires=last["expires"])
+
+
+def _override(rule: Rule, result: RuleResult, break_glass: UsedBreakGlass) -> RuleResult:
+    """Return the result of a rule where a break-glass is in effect."""
+    if result.result is not RuleOutcome.REFUSED or not rule.document.break_glass:
+        return result
+    return result.model_copy(update={"result": RuleOutcome.OVERRIDDEN, "break_glass": break_glass})
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
@@ -155,6 +181,9 @@ def _notes(result: RuleResult) -> Iterator[str]:
     if result.result is RuleOutcome.WAIVED:
         waivers = "; ".join(map(str, result.waivers))
         yield from (f"{reason.code} is waived: {reason.fact} (waiver {waivers})" for reason in result.reasons)
+    if result.break_glass is not None:
+        end = f"break-glass {result.break_glass}"
+        yield from (f"{reason.code} is overridden: {reason.fact} ({end})" for reason in result.reasons)
 
 
 def _result(rule: Rule, policy: str, values: Values) -> RuleResult:

@@ -34,6 +34,8 @@ class RuleOutcome(StrEnum):
 
     REFUSED = "refused"
     WAIVED = "waived"
+    OVERRIDDEN = "overridden"
+    """It refuses the image, and a person's break-glass lets the image run all the same."""
     WARNED = "warned"
     PASSED = "passed"
     NOT_APPLICABLE = "does not apply"
@@ -51,6 +53,17 @@ class UsedWaiver(Model):
         return f"{self.name}, signed by {self.by}, until {self.expires:%Y-%m-%d}: {self.reason}"
 
 
+class UsedBreakGlass(Model):
+    """A break-glass that a verdict rests on."""
+
+    by: str = Field(description="who signed it")
+    reason: str
+    expires: AwareDatetime
+
+    def __str__(self) -> str:
+        return f"by {self.by} until {self.expires:%Y-%m-%d %H:%M} UTC: {self.reason}"
+
+
 class RuleResult(Model):
     """The result of one rule."""
 
@@ -59,11 +72,17 @@ class RuleResult(Model):
     result: RuleOutcome
     reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold, without waivers if it is waived")
     waivers: tuple[UsedWaiver, ...] = Field(default=(), description="those that accept what is waived")
+    break_glass: UsedBreakGlass | None = Field(default=None, description="what overrides the rule; null: nothing")
 
 
 def waivers_of(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
     """Return the waivers that a verdict rests on, each once, in the order of their names."""
     return tuple(sorted({waiver for each in results for waiver in each.waivers}, key=lambda each: each.name))
+
+
+def break_glass_of(results: Iterable[RuleResult]) -> UsedBreakGlass | None:
+    """Return the break-glass that a verdict rests on; None if it rests on none."""
+    return next((each.break_glass for each in results if each.break_glass is not None), None)
 
 
 class Unjudged(Model):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.envelope import Key, keys_of
+from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDecision
+from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.signed_documents import (
     DocumentKind,
     Unsigned,
@@ -29,6 +32,8 @@ from supply_chain.vulnerability.vex.statement import Justification
 FILE = Path("deployments/people.yaml")
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
 MOST_DAYS = 366
+MOST_HOURS = 168
+"""The longest time, in hours, for which a person may let a refused image run."""
 NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0)
 """No issuer's `not_affected` or `under_investigation` counts."""
 
@@ -51,13 +56,25 @@ class WaiverRole(Model):
         return any(rule.startswith(each[:-1]) if each.endswith(".*") else rule == each for each in self.rules)
 
 
+class BreakGlassRole(Model):
+    """Where a person may let a refused image run, and for how long."""
+
+    environments: tuple[str, ...] = Field(min_length=1, description="the names of the environments")
+    hours: int = Field(ge=1, le=MOST_HOURS, description="for how many hours, counted from the signature")
+
+
 class Person(Model):
     """A person."""
 
     keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
     approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
+    block: bool = Field(default=False, description="whether the person may block and unblock images")
+    hold: bool = Field(default=False, description="whether the person may hold images, and end a hold")
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
     policies: bool = Field(default=False, description="whether policies that the person signed are active")
+    break_glass: BreakGlassRole | None = Field(
+        default=None, description="where the person may let a refused image run; null: nowhere"
+    )
 
 
 class VexIssuer(Model):
@@ -134,16 +151,73 @@ class People:
         """Return why a person's signed approval of an image does not count; empty if it does."""
         if self.distrusted:
             return self.distrusted
-        if not any(decision.is_signed_by(key, image) for key in self.keys.get(decision.by, ())):
+        if not self._has_signed(decision, image):
             return f"it is not signed with a key of {decision.by} in {FILE}"
         if decision.environment not in self.people[decision.by].approve:
             return f"{decision.by} may not approve for {decision.environment}"
         return ""
 
+    def explain_unverified(self, decision: LifecycleDecision, digest: Digest) -> str:
+        """Return why nobody knows that a person who may took a lifecycle decision about a digest; empty if they did."""
+        if self.distrusted:
+            return self.distrusted
+        if not any(decision.is_signed_by(key, digest) for key in self.keys.get(decision.by, ())):
+            return f"it is not signed with a key of {decision.by} in {FILE}"
+        person = self.people[decision.by]
+        may = person.block if decision.act in BLOCKS else person.hold
+        return "" if may else f"{decision.by} may not {decision.act}"
+
+    def explain_uncounted_lift(self, subject: ImageRef, statement: VerifiedStatement) -> str:
+        """Return why a statement ends no block or hold where that needs a signature; empty for every other statement.
+
+        A block counts for a digest under every name, a hold for the image of one application. One that cannot be read
+        is left to the code that reads it.
+        """
+        if statement.predicate_type != LIFECYCLE or statement.predicate.get("act") not in LIFTS:
+            return ""
+        try:
+            decision = LifecycleDecision.model_validate(statement.predicate)
+        except ValidationError:
+            return ""
+        why = self.explain_unverified(decision, subject.digest)
+        if decision.act is Act.UNHOLD and not why and ImageRef.parse(decision.image).application != subject.application:
+            why = "it is about another application"
+        return f"{decision.act} without effect: {why}" if why else ""
+
+    def explain_ineffective(self, use: BreakGlass, image: ImageRef) -> str:
+        """Return why a person's break-glass of an image has no effect at any time; empty if it has until it expires."""
+        if self.distrusted:
+            return self.distrusted
+        if not self._has_signed(use, image):
+            return f"it is not signed with a key of {use.by} in {FILE}"
+        role = self.people[use.by].break_glass
+        if role is None or use.environment not in role.environments:
+            return f"{use.by} may not break the glass for {use.environment}"
+        if use.expires - use.at > timedelta(hours=role.hours):
+            return (
+                f"it lasts until {use.expires:%Y-%m-%d %H:%M}, and {use.by} may break the glass for {role.hours} hours"
+            )
+        return ""
+
+    def find_break_glass(self, uses: Iterable[BreakGlass], image: ImageRef) -> tuple[BreakGlass, ...]:
+        """Return the uses of break-glass that have an effect on an image until they expire."""
+        return tuple(each for each in uses if not self.explain_ineffective(each, image))
+
+    def _has_signed(self, decision: Approval | BreakGlass, image: ImageRef) -> bool:
+        return any(decision.is_signed_by(key, image) for key in self.keys.get(decision.by, ()))
+
     def find_approvers(self, decisions: Iterable[Approval], image: ImageRef) -> tuple[str, ...]:
         """Return the people whose signed approvals of an image count, each once."""
         counted = (each.by for each in decisions if not self.explain_uncounted(each, image))
         return tuple(dict.fromkeys(counted))
+
+
+def uncounted(why: str) -> DeclarationInvalid:
+    """Return the error about a person's signed decision that would not count."""
+    return DeclarationInvalid(
+        f"The decision would not count: {why}.\n"
+        "Use the key and the name that deployments/people.yaml has for you. Nothing was signed into the evidence."
+    )
 
 
 def read_people(file: Path, owner: str, now: datetime) -> People:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import last_approval, signed_approvals
+from supply_chain.evidence.break_glass import break_glass_uses
 from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.examination import Examination
@@ -18,7 +19,16 @@ from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SBOM, SIGNATURE, SOAK, SUMMARY, VerifiedStatement
+from supply_chain.evidence.statement import (
+    APPROVAL,
+    BREAK_GLASS,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SOAK,
+    SUMMARY,
+    VerifiedStatement,
+)
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.model.image import Digest, ImageRef
@@ -249,7 +259,7 @@ def read_deploy_facts(
         lambda: _with_status(ref, store),
         lambda: run_both(
             lambda: store.read(refusals_place(ref)),
-            lambda: execution_statements(ref, store, APPROVAL, SOAK),
+            lambda: execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK),
         ),
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
@@ -280,6 +290,7 @@ def read_deploy_facts(
         environment=environment,
         approval=_value(last_approval(own, environment.name, ref.digest)),
         signed_approvals=signed_approvals(own, environment.name, ref.digest),
+        break_glass=break_glass_uses(own, environment.name, ref.digest),
         soak=_value(longest_soak(own, soak.environment, ref.digest)) if soak else None,
     )
 

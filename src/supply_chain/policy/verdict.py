@@ -16,7 +16,7 @@ from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.facts import DeployFacts, ImageFacts
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
 
 
@@ -82,7 +82,8 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
-    waivers = waivers_of(verdict.results)
+    waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
+    ends = [*(each.expires for each in waivers), *([break_glass.expires] if break_glass else [])]
     current = summary(
         facts.ref,
         verdict.gate,
@@ -95,7 +96,8 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
         waivers=[each.name for each in waivers],
-        expires=min((each.expires for each in waivers), default=None),
+        break_glass=str(break_glass or ""),
+        expires=min(ends, default=None),
     )
     words = (
         last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()

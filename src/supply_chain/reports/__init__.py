@@ -15,7 +15,13 @@ from supply_chain.reports.rescan import (
     rescan_summary,
 )
 from supply_chain.reports.run import RunReport, Step, findings_summary, findings_table, run_report_page, summary
-from supply_chain.reports.runtime import alert_page, observation_lines, observation_rows, response_page
+from supply_chain.reports.runtime import (
+    alert_page,
+    break_glass_page,
+    observation_lines,
+    observation_rows,
+    response_page,
+)
 from supply_chain.reports.text import day, escape, keep_together, megabytes, table, truncate_rows
 
 __all__ = [
@@ -24,6 +30,7 @@ __all__ = [
     "alert_page",
     "applied_lines",
     "applied_rows",
+    "break_glass_page",
     "day",
     "escape",
     "explanation",

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
+from supply_chain.fleet.break_glass import OpenBreakGlass
 from supply_chain.model.image import Model, short
 from supply_chain.reports.text import escape, grid, keep_together, table
 from supply_chain.text import plain_text, pluralize
@@ -46,6 +47,7 @@ CHANGES = {
     "cscm.image.refused": "refused",
     "cscm.image.signed": "admitted and signed",
     "cscm.image.decided": "decided by a person",
+    "cscm.image.break-glass": "break-glass",
     "cscm.deployment.started": "deployed",
     "cscm.deployment.drifted": "drifted",
 }
@@ -93,6 +95,7 @@ class DailyReport(Model):
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
     policies: str = Field(default="", description="why the policies are not active; empty if they are")
+    break_glass: tuple[OpenBreakGlass, ...] = Field(default=(), description="deployments that rest on a break-glass")
     waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
@@ -117,6 +120,7 @@ class DailyReport(Model):
     def headline(self) -> str:
         """The summary in one line."""
         parts = [
+            (len(self.break_glass), "by break-glass"),
             (len(self.waiting), "waits for you" if len(self.waiting) == 1 else "wait for you"),
             (len(self.failed), "failed"),
             (len(self.late), "did not start"),
@@ -153,6 +157,7 @@ def daily_report_page(report: DailyReport) -> str:
         f"# {escape(report.headline)}",
         f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
         *_inactive_policies(report.policies),
+        *_break_glass(report),
         "## Waits for you",
         _render_table(("since", "run"), [(_format_time(r.at), _link(r, report)) for r in report.waiting], "Nothing."),
         "## Failed, and what to do",
@@ -206,6 +211,33 @@ def _inactive_policies(why: str) -> list[str]:
         return []
     do = "Read them with `cscm policy check`; who may change policies signs them with `cscm policy sign`."
     return ["## No gate decides", f"The policies are not active: {escape(why)}. {do}"]
+
+
+def _break_glass(report: DailyReport) -> list[str]:
+    """Return the section on what was deployed although the deploy gate refused it; nothing without one."""
+    if not report.break_glass:
+        return []
+    head = ("image", "environment", "owner", "until", "by", "reason", "state")
+    rows = [
+        (
+            _format_image(str(each.image)),
+            escape(each.environment),
+            escape(each.owner),
+            f"{each.use.expires:%Y-%m-%d %H:%M} UTC",
+            escape(each.use.by),
+            escape(each.use.reason),
+            escape(_state(each, report.until)),
+        )
+        for each in report.break_glass
+    ]
+    do = "Each stays here until another deployment takes its place; to end one now: `cscm approve --deny`."
+    return ["## Deployed by break-glass", do, _render_table(head, rows, "")]
+
+
+def _state(use: OpenBreakGlass, now: datetime) -> str:
+    if use.reasons:
+        return f"refused, and it still runs: {', '.join(use.reasons)}"
+    return "expired, and it still runs" if use.use.expires <= now else "in effect"
 
 
 def _dead_messages(number: int | None) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from supply_chain.fleet.waivers import WaiverUse
-from supply_chain.policy.people import PeopleDocument, WaiverRole
+from supply_chain.policy.people import BreakGlassRole, PeopleDocument, WaiverRole
 from supply_chain.policy.waivers import WaiverState
 from supply_chain.reports.text import table
 from supply_chain.text import pluralize
@@ -18,10 +18,17 @@ def people_lines(document: PeopleDocument) -> str:
     for name, person in document.people.items():
         approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
         changes = "may change policies; " if person.policies else ""
-        lines.append(f"{name}: {approves}{changes}may waive {_waivable(person.waive)}")
+        acts = [act for act in ("block", "hold") if getattr(person, act)]
+        decides = f"may {' and '.join(acts)}; " if acts else ""
+        glass = f"; {_break_glass(person.break_glass)}" if person.break_glass else ""
+        lines.append(f"{name}: {approves}{decides}{changes}may waive {_waivable(person.waive)}{glass}")
     if document.vex is not None:
         lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
     return "\n".join(lines)
+
+
+def _break_glass(role: BreakGlassRole) -> str:
+    return f"may break the glass for {', '.join(role.environments)}, for {pluralize(role.hours, 'hour')}"
 
 
 def _waivable(role: WaiverRole | None) -> str:

@@ -16,14 +16,14 @@ from supply_chain.policy.documents import RuleDocument
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.expressions import IMAGE, NOW, element_of, fields_of, is_optional
 from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.outcome import RuleOutcome
+from supply_chain.policy.outcome import RuleOutcome, RuleResult
 from supply_chain.policy.policies import Policies, Policy
 from supply_chain.reports.text import table
 
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
 MARKS = {
     RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.WAIVED: "ok*",
-    RuleOutcome.NOT_APPLICABLE: "-",
+    RuleOutcome.OVERRIDDEN: "ok!",     RuleOutcome.NOT_APPLICABLE: "-",
 }  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def _rule(rule: RuleDocument) -> Iterator[str]:
     yield f"- severity: {rule.severity}"
     if not rule.waivable:
         yield "- nobody may waive it"
+    if not rule.break_glass:
+        yield "- no break-glass overrides it"
     yield f"- says: {rule.message}"
     if rule.remedy:
         yield f"- remedy: {rule.remedy}"
@@ -113,9 +115,16 @@ def policy_explanation_lines(found: GateExplanation) -> str:
         facts = ", ".join(f"{path} = {value}" for path, value in each.facts.items())
         lines.append(f"{MARKS[each.result.result]:<4}  {each.result.rule}  ({each.result.policy})")
         lines += [f"        {reason.fact}" for reason in each.result.reasons]
-        lines += [f"        waived by {waiver}" for waiver in each.result.waivers]
+        lines += [f"        {accepted}" for accepted in _accepted(each.result)]
         lines.append(f"        read: {facts}")
     return "\n".join(lines)
+
+
+def _accepted(result: RuleResult) -> Iterator[str]:
+    """Yield who accepts or overrides what breaks a rule."""
+    yield from (f"waived by {waiver}" for waiver in result.waivers)
+    if result.break_glass is not None:
+        yield f"overridden by break-glass {result.break_glass}"
 
 
 def policy_explanation_page(found: GateExplanation) -> str:
@@ -125,8 +134,7 @@ def policy_explanation_page(found: GateExplanation) -> str:
         (
             each.result.result.value,
             each.result.rule,
-            "; ".join([reason.fact for reason in each.result.reasons] + [f"waived by {w}" for w in each.result.waivers])
-            or each.title,
+            "; ".join([*(reason.fact for reason in each.result.reasons), *_accepted(each.result)]) or each.title,
             ", ".join(f"{path} = {value}" for path, value in each.facts.items()),
         )
         for each in found.rules

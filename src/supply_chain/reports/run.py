@@ -9,7 +9,7 @@ from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.image import Material, Model, Source, short
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver, break_glass_of, waivers_of
 from supply_chain.policy.waivers import SOON
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
 from supply_chain.text import plain_text, pluralize, truncate_lines
@@ -108,7 +108,12 @@ def _verdicts(run: RunReport, now: datetime) -> str:
 
 def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
     waivers = [f"    - rests on the waiver {_waiver(each, now)}" for each in waivers_of(verdict.results)]
-    notes = [*waivers, *(f"    - note: {escape(note)}" for note in verdict.notes)]
+    glass = break_glass_of(verdict.results)
+    notes = [
+        *([f"    - **rests on a break-glass** {escape(glass)}"] if glass else []),
+        *waivers,
+        *(f"    - note: {escape(note)}" for note in verdict.notes),
+    ]
     where = f"at the {verdict.gate} gate, policy `{verdict.policy[:19]}`"
     if isinstance(verdict, Refused):
         reasons = [f"`{escape(r.code)}` {escape(r.fact)}  \n      → {escape(r.remedy)}" for r in verdict.reasons]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.execution.monitor import Observation
-from supply_chain.model.image import short
+from supply_chain.model.image import ImageRef, short
 from supply_chain.promotion.response import Response
 from supply_chain.reports.text import escape, table
 from supply_chain.text import plain_text
@@ -60,6 +61,16 @@ def response_page(found: Response) -> str:
         f"## What runs from it\n\n{running}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def break_glass_page(use: BreakGlass, image: ImageRef) -> str:
+    """Render the notification that a person deploys an image whether the deploy gate refuses it or not."""
+    facts = (
+        f"by {use.by}: {use.reason}",
+        f"until {use.expires:%Y-%m-%d %H:%M %Z}; then the deployment is judged again",
+        f"to end it now: cscm approve {image.short} --environment {use.environment} --deny",
+    )
+    return f"# Break-glass for {escape(use.environment)}\n\n`{image}`\n\n" + "".join(f"- {escape(f)}\n" for f in facts)
 
 
 def alert_page(about: str, what: str, remedy: str) -> str:

@@ -13,7 +13,11 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
+from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from supply_chain.policy.people import People
+from tests.support.builders import DIGEST, NOON
 from tests.support.command import ROOT
 
 REGISTRY = "localhost:4566"
@@ -46,6 +50,22 @@ def test_evidence_is_signed_with_key_of_tier(ports):
     assert (ports.evidence.tier, ports.evidence.trusted) == (TierName.CURATION, {TierName.DEVELOPMENT: "PEM"})
     assert ports.evidence.signer.key == "awskms:///alias/curation"
     assert ports.evidence is ports.evidence
+
+
+def test_lifts_need_a_signature_if_the_workbench_says_so(ports, monkeypatch):
+    """The people are read once, and only then."""
+    read, about = [], VerifiedStatement.model_construct(
+        statement=Statement.model_construct(predicate_type=LIFECYCLE, predicate={
+            "act": "unblock", "by": "ann", "reason": "so", "at": NOON.isoformat(),
+        })
+    )  # fmt: skip
+    monkeypatch.setattr(Workbench, "people", lambda _: read.append(1) or People())
+    image = ImageRef(repository="curated/hello", digest=DIGEST)
+
+    assert ports.evidence.explain_uncounted(image, about) == "" and not read
+    ports = CurationPorts(ports.tier, ports.workbench.model_copy(update={"lifting": "signed"}))
+    assert [ports.evidence.explain_uncounted(image, about)[:23] for _ in range(2)] == ["unblock without effect:"] * 2
+    assert read == [1]
 
 
 def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypatch, tmp_path):

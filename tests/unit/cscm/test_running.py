@@ -24,6 +24,7 @@ CALLS = {
     "curate": f"{IMAGE} --force",
     "deploy": f"{IMAGE} --environment staging --force",
     "approve": f"{IMAGE} --environment staging --by ann --reason x --deny",
+    "break-glass": f"{IMAGE} --environment staging --by ann --reason x --expires 2026-12-01T12:00Z --key awskms:///k",
     "monitor": "--environment staging",
     "inventory": "hello --rebuild",
     "rescan": "openssl",

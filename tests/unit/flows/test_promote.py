@@ -19,7 +19,7 @@ from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from flows import promote as flows
 from flows.promote import approve, promote
-from orchestration import promotion_freeze
+from orchestration import personal_keys, promotion_freeze
 from orchestration.waiting_runs import SOON
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.execution.environment import Environment, Placement
@@ -324,7 +324,7 @@ async def test_run_of_a_deployment_uses_no_key_of_a_person(monkeypatch):
     signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
     monkeypatch.setattr(flows, "sign_decision_step", signed)
     for deployed, key, error in ((None, "ann.key", False), ("1", "", False), ("1", "ann.key", True)):
-        monkeypatch.setattr(flows, "deployment", SimpleNamespace(id=deployed))
+        monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id=deployed))
         with pytest.raises(DeclarationInvalid, match="cscm approve --key") if error else nullcontext():
             await approve(IMAGE, "staging", by="ann", reason="so", key=key)
 

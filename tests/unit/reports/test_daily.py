@@ -7,6 +7,9 @@ import pytest
 
 from scripts import reference
 from supply_chain.errors import RegistryUnavailable, ScannerFailed
+from supply_chain.fleet.break_glass import OpenBreakGlass
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.outcome import UsedBreakGlass
 from supply_chain.reports.daily import (
     CHANGES,
     COVERED,
@@ -18,6 +21,7 @@ from supply_chain.reports.daily import (
     daily_report_page,
     remedy,
 )
+from tests.support.builders import DIGEST
 
 UI = "http://127.0.0.1:4200"
 ID = UUID(int=7)
@@ -57,6 +61,34 @@ def test_waivers_have_a_section_only_if_one_needs_attention(make):
     """The table is part of the report."""
     assert "## Waivers" not in daily_report_page(report(make.noon))
     assert "## Waivers\n\n| zlib |\n" in daily_report_page(report(make.noon, waivers="| zlib |"))
+
+
+def opened(noon, hours=1, reasons=()):
+    return OpenBreakGlass(
+        image=ImageRef(repository="curated/hello", digest=DIGEST), environment="production", owner="web",
+        use=UsedBreakGlass(by="ann", reason="*outage*", expires=noon + timedelta(days=1, hours=hours)),
+        reasons=reasons,
+    )  # fmt: skip
+
+
+def test_what_a_break_glass_deployed_is_on_top_until_it_is_closed(make):
+    """Before all else, also in the headline; without one, there is no section."""
+    assert "break-glass" not in daily_report_page(report(make.noon))
+    given = report(make.noon, run("Failed", make.noon), break_glass=(opened(make.noon),))
+    page = daily_report_page(given)
+
+    assert given.headline == "1 by break-glass, 1 failed"
+    assert page.index("## Deployed by break-glass") < page.index("## Waits for you")
+    assert "production | web | 2026-11-25 13:00 UTC | ann | \\*outage\\* | in effect |" in page
+
+
+@pytest.mark.parametrize(("hours", "reasons", "state"), [
+    (1, (), "in effect"), (0, (), "expired, and it still runs"),
+    (0, ("a.b", "a.c"), "refused, and it still runs: a.b, a.c"), (1, ("a.b",), "refused, and it still runs: a.b"),
+])  # fmt: skip
+def test_break_glass_says_whether_it_has_ended(make, hours, reasons, state):
+    """A person may end it before it expires."""
+    assert f"| {state} |" in daily_report_page(report(make.noon, break_glass=(opened(make.noon, hours, reasons),)))
 
 
 @pytest.mark.parametrize("state", ["Failed", "Crashed", "TimedOut"])

@@ -29,14 +29,17 @@ def test_people_are_listed_with_what_they_may_do():
     people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
     people["dora"]["approve"] = ["staging", "production"]
     people["carl"]["policies"] = True
+    people["carl"]["hold"] = people["bob"]["block"] = people["bob"]["hold"] = True
+    people["bob"]["break_glass"] = {"environments": ["staging", "production"], "hours": 2}
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
     document = PeopleDocument.model_validate({"expires": NOON, "people": people, "vex": vex})
 
     assert people_lines(document).splitlines() == [
         "expires 2026-11-24",
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
-        "bob: may waive the rules a.b, for 7 days",
-        "carl: may change policies; may waive nothing, for 7 days",
+        "bob: may block and hold; may waive the rules a.b, for 7 days; may break the glass for staging, production, "
+        "for 2 hours",
+        "carl: may hold; may change policies; may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
         "VEX documents of: acme",
     ]

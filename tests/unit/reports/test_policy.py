@@ -2,7 +2,7 @@
 
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
-from supply_chain.policy.outcome import RuleOutcome, UsedWaiver
+from supply_chain.policy.outcome import RuleOutcome, UsedBreakGlass, UsedWaiver
 from supply_chain.reports import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
@@ -22,6 +22,8 @@ def test_page_has_a_section_for_each_rule():
     assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == by_id.keys()
     assert page.count("## image.blocked\n") == 1
     assert "expression: !has(image.block)" in page and "- fails: a blocked image" in page
+    overridable = [rule.document.break_glass for rule in by_id.values()]
+    assert 5 < page.count("- no break-glass overrides it") == overridable.count(False) < len(overridable)
     assert page.count("- nobody may waive it") == sum(not rule.document.waivable for rule in by_id.values()) > 10
     assert "- references: SSDF RV.2.2" in page and "- remedy: build a new image" in page
 
@@ -63,6 +65,22 @@ def test_lines_and_page_name_waivers():
         "        waived by zlib, signed by ann, until 2026-11-24: not *reachable*",
     ]
     assert r"waived by zlib, signed by ann, until 2026-11-24: not \*reachable\*" in policy_explanation_page(given)
+
+
+def test_lines_and_page_name_the_break_glass():
+    """A rule that it overrides is no pass."""
+    result = explained().rules[0].result
+    used = UsedBreakGlass(by="ann", reason="*outage*", expires=NOON)
+    overridden = result.model_copy(update={"result": RuleOutcome.OVERRIDDEN, "break_glass": used})
+    given = explained().model_copy(update={"rules": (explained().rules[0].model_copy(update={"result": overridden}),)})
+
+    lines = policy_explanation_lines(given).splitlines()
+    assert lines[1:3] == [
+        f"ok!   {result.rule}  ({result.policy})",
+        "        overridden by break-glass by ann until 2026-11-24 12:00 UTC: *outage*",
+    ]
+    page = policy_explanation_page(given)
+    assert r"overridden by break-glass by ann until 2026-11-24 12:00 UTC: \*outage\*" in page
 
 
 def test_page_escapes_what_evidence_says():

@@ -15,7 +15,7 @@ from supply_chain.fleet.exposure import Rebuild, RescanReport, RescanResult, Unj
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, UsedWaiver
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, UsedBreakGlass, UsedWaiver
 from supply_chain.reports import (
     RunReport,
     Step,
@@ -199,6 +199,16 @@ def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report, days, 
 
     assert page.count(f"rests on the waiver zlib, signed by ann, until {waiver.expires:%Y-%m-%d}: not reachable") == 1
     assert ("**it expires within a week**" in page) == soon
+
+
+def test_run_page_names_the_break_glass_that_a_verdict_rests_on(build_report):
+    """Once, with its end."""
+    used = UsedBreakGlass(by="ann", reason="outage", expires=NOON)
+    result = RuleResult(rule="scan.high", policy="curated 1", result=RuleOutcome.OVERRIDDEN, break_glass=used)
+    admitted = Admitted(facts=intake_facts(), gate=Gate.DEPLOY, policy=POLICY, notes=(), results=(result, result))
+    page = unescaped(run_report_page(build_report(verdicts=(admitted,))))
+
+    assert page.count("**rests on a break-glass** by ann until 2026-11-24 12:00 UTC: outage") == 1
 
 
 def test_run_page_of_early_refusal_names_database(build_report, make):

@@ -18,9 +18,17 @@ from prefect.states import Scheduled
 from blocks import Bridge, Inventory, Workbench
 from orchestration.clock import now
 from supply_chain.errors import SettingInvalid
+from supply_chain.fleet.break_glass import OpenBreakGlass
+from supply_chain.model.image import ImageRef
+from supply_chain.policy.outcome import UsedBreakGlass
 from tasks import daily_report
+from tests.support.builders import DIGEST, NOON
 from tests.support.people import Office
 
+OPEN = OpenBreakGlass(
+    image=ImageRef(repository="curated/hello", digest=DIGEST), environment="production", owner="web",
+    use=UsedBreakGlass(by="ann", reason="outage", expires=NOON),
+)  # fmt: skip
 PROJECT = Path(__file__).parents[3]
 
 
@@ -53,6 +61,7 @@ async def test_dead_letters_are_counted_if_there_is_a_bridge(monkeypatch, number
     ({"from": "passed", "to": "refused", "reasons": [{"code": "scan.kev"}], "owner": "x"}, "passed, refused, scan.kev"),
     ({"environment": "production", "decision": "denied", "by": "Ada", "reason": "no"}, "production, denied, Ada, no"),
     ({"environment": "staging", "reasons": ["scan.high", {"fact": "x"}]}, "staging"),
+    ({"environment": "e", "by": "ann", "until": "2026-11-24T20:00", "reason": "x"}, "e, ann, 2026-11-24T20:00, x"),
     ({}, ""),
 ])  # fmt: skip
 def test_detail_of_event_lists_selected_values(payload, detail):
@@ -89,6 +98,12 @@ async def test_events_are_read_from_all_pages(machine, monkeypatch):
 async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypatch):
     """Subflow runs belong to their parent, and a waiting run may have started earlier."""
     dead(monkeypatch, 2)
+
+    async def load(name: str) -> SimpleNamespace:
+        return SimpleNamespace(open=lambda: "the inventory")
+
+    monkeypatch.setattr(Inventory, "aload", load)
+    monkeypatch.setattr(daily_report, "find_open", lambda inventory: (OPEN,) if inventory == "the inventory" else ())
     name = f"rescan-{uuid4().hex[:8]}"
 
     @flow(name=name, flow_run_name=name)
@@ -127,7 +142,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
     assert mine(report.waiting) == [(f"{name}/nightly", "Suspended")]
     assert {run.message for run in (*report.runs, *report.waiting) if run.deployment == f"{name}/nightly"} == {"why"}
     assert "Failed last night" in report.views
-    assert report.waivers == ""
+    assert report.waivers == "" and report.break_glass == (OPEN,)
 
 
 def test_report_says_why_the_policies_are_not_active(tmp_path):

@@ -12,6 +12,7 @@ from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import (
     AwsFailed,
     AwsUnavailable,
+    DeclarationInvalid,
     EvidenceInvalid,
     PlanUnfinished,
 )
@@ -22,7 +23,10 @@ from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from supply_chain.policy.people import FILE, read_people
 from tasks import lifecycle
+from tests.support.builders import NOON
+from tests.support.people import Office
 from tests.support.snapshots import NOW, RULES, Shelf, digest, image, newest, ref, snapshot_of
 
 TASKS = (
@@ -86,7 +90,8 @@ def place(world, monkeypatch, tmp_path):
         place.tables[key] = (table, description)
 
     place.ports = SimpleNamespace(
-        repositories=place, evidence=store, reader=place, workbench=SimpleNamespace(rules=lambda name: RULES),
+        repositories=place, evidence=store, reader=place,
+        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any"),
         decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
         journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
     )  # fmt: skip
@@ -222,6 +227,40 @@ async def test_hold_is_signed_and_emits_event(place):
     result = await lifecycle.decide_step.fn(ref(1), Act.HOLD, "ann", "audit", place.ports)
 
     assert result.changed and place.events[0][0] == "image.held"
+
+
+@pytest.mark.parametrize(("by", "act"), [("ann", Act.BLOCK), ("bob", Act.BLOCK), ("ann", Act.HOLD)])
+async def test_decision_with_a_key_is_signed_by_its_person_first(place, tmp_path, world, by, act):
+    """One by another person, or by somebody who may not, is not part of the evidence."""
+    office = Office(tmp_path)
+    office.may = {"block": True}
+    office.write_people(at=NOON)
+    place.ports.workbench.people = lambda: read_people(tmp_path / FILE, office.owner.public, NOON)
+    place.ports.workbench.sign_as_person = lambda key, statement: bytes(office.ann.sign(statement))
+    decided = lifecycle.decide_step.fn(ref(1), act, by, "audit", place.ports, "ann.key")
+
+    if (by, act) == ("ann", Act.BLOCK):
+        assert (await decided).changed
+        (found,) = read_decisions(read_image_status(ref(1), world.store(TierName.LIFECYCLE)).evidence)
+        assert place.ports.workbench.people().explain_unverified(found.value, ref(1).digest) == ""
+        return
+    with pytest.raises(DeclarationInvalid, match="ann may not hold" if by == "ann" else "not signed with a key of bob"):
+        await decided
+    assert read_image_status(ref(1), world.store(TierName.LIFECYCLE)).evidence == ()
+
+
+@pytest.mark.parametrize("act", Act)
+async def test_lift_without_a_key_is_refused_if_only_signed_ones_count(place, world, act):
+    """It would have no effect; a block and a hold make things safer."""
+    place.ports.workbench.lifting = "signed"
+    decided = lifecycle.decide_step.fn(ref(1), act, "ann", "audit", place.ports)
+
+    if act in (Act.BLOCK, Act.HOLD):
+        assert (await decided).changed
+        return
+    with pytest.raises(DeclarationInvalid, match="--key REF"):
+        await decided
+    assert read_image_status(ref(1), world.store(TierName.LIFECYCLE)).evidence == ()
 
 
 async def test_block_emits_event_even_if_archiving_fails(place):

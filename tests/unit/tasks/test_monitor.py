@@ -138,6 +138,38 @@ async def test_entry_is_reported_and_next_look_begins_after_it(environment, monk
     assert remembered == "9"
 
 
+async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatch):
+    """Only such ones are, with the requirements of their environment."""
+    place, asked = Environment(name=environment), list[Any]()
+    refused = Deviation(code="drift.refused", fact="f", remedy="r")
+
+    def judge(expected, judge):
+        asked.append((expected.container, judge.read("ref"), judge.policy, judge.evidence))
+        return refused if expected.container == "1" else None
+
+    monkeypatch.setattr(monitor, "judge_again", judge)
+    expected: list[Any] = [
+        SimpleNamespace(container=each, break_glass=glass) for each, glass in (("1", "b"), ("2", "b"), ("3", None))
+    ]
+    workbench = SimpleNamespace(policies=lambda: SimpleNamespace(deploy="the policy"))
+    ports: Any = SimpleNamespace(
+        evidence="the evidence", workbench=workbench, deploy_facts=lambda ref, environment: (ref, environment)
+    )
+
+    assert monitor._judge_again(expected, place, ports) == {"1": (refused,)}
+    assert asked == [(each, ("ref", place), "the policy", "the evidence") for each in "12"]
+    assert monitor._judge_again(expected[2:], place, None) == {}  # type: ignore[arg-type]
+
+
+async def test_refused_deployment_is_reported(environment, monkeypatch):
+    """As an event, like every other deviation."""
+    refused = Deviation(code="drift.refused", fact="f", remedy="r")
+    monkeypatch.setattr(monitor, "_judge_again", lambda expected, place, ports: {"1": (refused,)})
+    (reported,), _ = await looked_at(environment, monkeypatch, [set(), set()])
+
+    assert [each.code for each in reported.deviations] == ["drift.refused", "drift.exec"]
+
+
 @pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
 async def test_entry_during_deployment_is_left_for_next_look(environment, monkeypatch, before, after):
     """This holds if the deployment begins or ends meanwhile, because the record may be outdated."""

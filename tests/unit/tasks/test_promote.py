@@ -10,7 +10,8 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
-from supply_chain.evidence.statement import APPROVAL, PROVENANCE, Statement
+from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
+from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, Statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
@@ -76,6 +77,45 @@ async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, 
         (found,) = signed_approvals(execution_statements(REF, store, APPROVAL), "production", REF.digest)
         assert found == signed and people.find_approvers([found], REF) == ("ann",)
     assert asked == ["ann.key"]
+
+
+@pytest.mark.parametrize("denied", [None, -1, 1])
+@pytest.mark.parametrize("by", ["ann", "bob"])
+async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp_path, by, denied):
+    """It gets a later time than a denial, even if the clock is behind; one without effect is not signed."""
+    emitted = []
+    monkeypatch.setattr(promote, "emit", lambda event, *_, **payload: emitted.append((event, payload)))
+    office = Office(tmp_path)
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    store, where = world.store(TierName.EXECUTION), REF.moved_to("evidence/execution/hello")
+    world.now = NOON
+    if denied is not None:
+        no = Approval(
+            environment="production", digest=REF.digest, decision="denied", by="bob", reason="no",
+            decided=NOON + timedelta(minutes=denied),
+        )  # fmt: skip
+        store.attach(where, APPROVAL, no.predicate(), no.decided)
+    ports: Any = SimpleNamespace(
+        repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store,
+        workbench=SimpleNamespace(people=lambda: people, sign_as_person=lambda key, each: bytes(office.ann.sign(each))),
+    )  # fmt: skip
+    use = BreakGlass(
+        environment="production", digest=REF.digest, by=by, reason="outage", at=NOON,
+        expires=NOON + timedelta(hours=1),
+    )  # fmt: skip
+
+    if by == "bob":
+        with pytest.raises(DeclarationInvalid, match="not signed with a key of bob"):
+            await promote.sign_break_glass_step.fn(REF, use, ports, "ann.key")
+        assert execution_statements(REF, store, BREAK_GLASS) == () and not emitted
+        return
+    signed = await promote.sign_break_glass_step.fn(REF, use, ports, "ann.key")
+    found = break_glass_uses(execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest)
+    assert found == (signed,) and people.find_break_glass(found, REF) == found
+    assert signed.at == (NOON + timedelta(minutes=1, microseconds=1) if denied == 1 else NOON)
+    payload = {"environment": "production", "by": "ann", "until": "2026-11-24T13:00:00+00:00", "reason": "outage"}
+    assert emitted == [("image.break-glass", payload)]
 
 
 @pytest.mark.parametrize(("changes", "deployed", "goes"), [

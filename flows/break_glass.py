@@ -1,0 +1,56 @@
+"""Flow `break_glass`: a person deploys a refused image for some hours, with a key of their own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+from blocks.execution_ports import ExecutionPorts
+from flows.deploy import deploy
+from orchestration.clock import now
+from orchestration.notifications import notify
+from orchestration.personal_keys import require_own_machine
+from orchestration.run_names import by_image
+from orchestration.run_states import complete_refused
+from orchestration.steps import in_thread
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.approval import Words
+from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.execution.deploy import Deployment
+from supply_chain.fleet.find import find_stored
+from supply_chain.policy.outcome import Refused
+from supply_chain.reports import break_glass_page
+from supply_chain.text import plain_text
+from tasks.promote import sign_break_glass_step
+
+
+@flow(name="break-glass", flow_run_name=by_image)
+async def break_glass(
+    image: str, environment: str, by: Words, reason: Words, expires: datetime, key: str
+) -> Deployment | Refused:
+    """Sign that an image may run in an environment although the deploy gate refuses it, and deploy it.
+
+    The operators are notified before it is deployed.
+
+    Args:
+        image: The image in curated/: curated/hello@sha256:… or only its digest.
+        environment: The environment to deploy to: the name of a document in deployments/environments.
+        by: Your name in deployments/people.yaml.
+        reason: The reason, in one sentence. It is part of the signed statement.
+        expires: When it ends. Then the deployment is judged again.
+        key: Your own key, as cosign names it; this machine has to be able to use it.
+    """
+    require_own_machine(key, "break-glass")
+    ports, at = await ExecutionPorts.aload(), now()
+    if expires <= at:
+        raise DeclarationInvalid(f"It would end on {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time.")
+    place = ports.workbench.environment(environment)
+    ref = await in_thread(find_stored, image, ports.repositories)
+    place.placement(ref.application)  # raises before anything is signed
+    use = BreakGlass(environment=place.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires)
+    use = await sign_break_glass_step(ref, use, ports, key)
+    subject = plain_text(f"break-glass for {place.name}: {ref.application} {ref.short}, by {by}")
+    await notify(subject, break_glass_page(use, ref), ports.workbench.notify)
+    result = await deploy(image=str(ref), environment=place.name)
+    return complete_refused(result) if isinstance(result, Refused) else result

@@ -1,0 +1,62 @@
+"""Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import AwareDatetime, Field
+
+from supply_chain.evidence.approval import MOST_SIGNATURE, PERSONAL_DECISION, Words, has_signed, last_denial
+from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.reading import read_statements
+from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement, about
+from supply_chain.model.image import Digest, ImageRef, Model
+
+
+class BreakGlass(Model):
+    """The predicate of `statement.BREAK_GLASS`."""
+
+    environment: str
+    digest: Digest = Field(description="the image")
+    by: Words = Field(description="the name of the person, which the deploy gate verifies by the signature")
+    reason: Words
+    at: AwareDatetime = Field(description="when the person signed it")
+    expires: AwareDatetime = Field(description="from then on it has no effect")
+    signature: str = Field(
+        default="",
+        max_length=MOST_SIGNATURE,
+        description="a sigstore bundle by the person's own key; without it, it has no effect",
+    )
+
+    def __str__(self) -> str:
+        return f"break-glass for {self.environment} by {self.by} until {self.expires:%Y-%m-%d %H:%M %Z}: {self.reason}"
+
+    def statement(self, image: ImageRef) -> Statement:
+        """Return what the person signs with a key of their own."""
+        signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires"})
+        return about(image.with_digest(self.digest), PERSONAL_DECISION, {"decision": "break-glass", **signed})
+
+    def is_signed_by(self, key: Key, image: ImageRef) -> bool:
+        """Return whether the holder of a key signed exactly this about this image."""
+        return has_signed(key, self.signature, self.statement(image), image)
+
+    def predicate(self) -> dict[str, Any]:
+        """Return the predicate as it is signed."""
+        return self.model_dump(mode="json")
+
+
+def break_glass_uses(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> tuple[BreakGlass, ...]:
+    """Return the uses of break-glass for a digest in an environment since the last denial, oldest first.
+
+    A denial at the same time or later ends a use. Whether the signatures are valid is not verified. Raise
+    `EvidenceInvalid` for a use or a decision that cannot be read.
+    """
+    statements = tuple(evidence)
+    denied = last_denial(statements, environment, digest)
+    uses = (each.value for each in read_statements(statements, BREAK_GLASS, BreakGlass.model_validate))
+    return tuple(
+        each
+        for each in uses
+        if (each.environment, each.digest) == (environment, digest) and (denied is None or each.at > denied)
+    )

@@ -1,0 +1,58 @@
+"""Deployments that rest on a break-glass: the deploy gate judges them again as long as they should run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from supply_chain.errors import UNREADABLE, ImageNotFound, RuleNotEvaluated
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.execution.deploy import Expected
+from supply_chain.execution.monitor import Deviation
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import curated_repository
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.policies import GatePolicy
+from supply_chain.policy.verdict import record
+from supply_chain.text import first_line
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What judges the images of one environment."""
+
+    read: Callable[[ImageRef], DeployFacts]
+    """Returns the facts of the deploy gate for the environment."""
+    policy: GatePolicy[DeployFacts]
+    evidence: EvidenceStore
+    now: Callable[[], datetime]
+
+
+def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
+    """Judge a deployment that rests on a break-glass, and record the verdict; return why it is refused, or None.
+
+    An image that cannot be judged is reported too. Nothing is stopped. Raise the registry's errors.
+    """
+    ref = ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
+    how = f"{expected.name} was deployed by break-glass {expected.break_glass}"
+    try:
+        facts, now = judge.read(ref), judge.now()
+        verdict = evaluate(facts, judge.policy, now)
+    except (ImageNotFound, RuleNotEvaluated, *UNREADABLE) as error:
+        return Deviation(
+            code="drift.not-judged",
+            fact=f"{how}, and nobody knows whether it may still run: {first_line(error)}",
+            remedy="Correct what the message names, or deploy another image in its place.",
+        )
+    record(verdict, facts, judge.evidence, now)
+    if isinstance(verdict, Admitted):
+        return None
+    reasons = "; ".join(f"{each.fact} ({each.code})" for each in verdict.reasons)
+    return Deviation(
+        code="drift.refused",
+        fact=f"{how}, and the deploy gate refuses it now: {reasons}",
+        remedy="Deploy another image in its place, or correct the reasons and deploy it again. It runs until then.",
+    )

@@ -1,0 +1,64 @@
+"""Deployments that rest on a break-glass, by the signed records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from pydantic import Field
+
+from supply_chain.fleet.image import FleetImage, Running
+from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import UsedBreakGlass
+
+
+class Images(Protocol):
+    """A part of the port `fleet.inventory.Inventory`."""
+
+    def running(self) -> tuple[Running, ...]:
+        """Return what should run by signed records."""
+
+    def images(self, application: str | None = None) -> Iterator[FleetImage]:
+        """Yield the images in the registry."""
+
+    def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
+        """Return images that run but are no longer in the registry."""
+
+
+class OpenBreakGlass(Model):
+    """A deployment that rests on a break-glass: it is open until another deployment takes its place."""
+
+    image: ImageRef
+    environment: str
+    owner: str
+    use: UsedBreakGlass
+    reasons: tuple[str, ...] = Field(
+        default=(), description="the codes of the deploy gate's last verdict, if that refuses the image"
+    )
+
+
+def find_open(inventory: Images) -> tuple[OpenBreakGlass, ...]:
+    """Return the deployments that rest on a break-glass, those that end first at the beginning."""
+    applications = {each.application for each in inventory.running() if each.break_glass}
+    found = [
+        each
+        for application in applications
+        for image in (*inventory.images(application), *inventory.list_removed(application))
+        for each in _open(image)
+    ]
+    return tuple(sorted(found, key=lambda each: (each.use.expires, str(each.image), each.environment)))
+
+
+def _open(image: FleetImage) -> Iterator[OpenBreakGlass]:
+    for each in image.running:
+        if each.break_glass is None:
+            continue
+        refused = (r for r in image.refusals if (r.gate, r.environment) == (Gate.DEPLOY, each.environment))
+        yield OpenBreakGlass(
+            image=image.ref,
+            environment=each.environment,
+            owner=image.owner,
+            use=each.break_glass,
+            reasons=tuple(dict.fromkeys(reason.code for verdict in refused for reason in verdict.reasons)),
+        )

@@ -1,0 +1,104 @@
+"""Deployments by break-glass: judged again as long as they should run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageNotFound, RuleNotEvaluated
+from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.evidence.summary import last_verdict
+from supply_chain.execution.break_glass import Judge, judge_again
+from supply_chain.execution.deploy import Deployment, Expected
+from supply_chain.execution.monitor import Deviation
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.outcome import UsedBreakGlass
+from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import Waivers
+from tests.support.builders import DIGEST, NOON, finding, manifest, report
+from tests.support.facts import CURATED, deploy_facts, requirements, verdicts
+from tests.support.people import Office
+from tests.support.policies import DEPLOY
+from tests.support.present import present
+from tests.support.world import World
+
+END = NOON + timedelta(hours=8)
+USE = UsedBreakGlass(by="ann", reason="outage", expires=END)
+
+
+@pytest.fixture
+def expected(deployed: Callable[..., Deployment]) -> Expected:
+    return deployed(environment="production", break_glass=USE).expected
+
+
+@pytest.fixture
+def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
+    """Return a function that makes the judge of an image that the release gate refused and Ann lets run."""
+    office = Office(tmp_path)
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    use = BreakGlass(environment="production", digest=DIGEST, by="ann", reason="outage", at=NOON, expires=END)
+    use = use.model_copy(update={"signature": office.ann.sign(use.statement(CURATED)).decode()})
+    refused = deploy_facts(
+        manifest(environments=["staging", "production"]),
+        signed=False,
+        verdicts=verdicts(intake=True, release=False),
+        report=report(finding("critical")),
+        environment=requirements("production"),
+        break_glass=(use,),
+    )
+
+    def make(now: datetime, facts: DeployFacts | Exception = refused) -> Judge:
+        def read(ref: ImageRef) -> DeployFacts:
+            assert ref == CURATED
+            if isinstance(facts, Exception):
+                raise facts
+            return facts
+
+        policy = DEPLOY.with_decisions(people, Waivers(), Vex())
+        return Judge(read, policy, world.store(TierName.EXECUTION), lambda: now)
+
+    return make
+
+
+def test_record_names_the_break_glass(expected: Expected) -> None:
+    """It is how the next check knows what to judge again."""
+    assert expected.break_glass == USE
+
+
+def test_deployment_is_refused_when_its_break_glass_expires(
+    expected: Expected, judge: Callable[..., Judge], world: World
+) -> None:
+    """Before, it is admitted; each verdict is recorded once."""
+    assert judge_again(expected, judge(END - timedelta(seconds=1))) is None
+
+    for seconds in (0, 60):
+        found = judge_again(expected, judge(END + timedelta(seconds=seconds)))
+        assert isinstance(found, Deviation) and found.code == "drift.refused"
+        assert "by break-glass by ann until 2026-11-24 20:00 UTC: outage, and the deploy gate" in found.fact
+        assert "(signature.missing); " in found.fact and "(scan.critical)" in found.fact
+    place = CURATED.moved_to("evidence/execution/hello")
+    signed = world.store(TierName.EXECUTION).verified(place, TierName.EXECUTION)
+    last = present(last_verdict(signed, Gate.DEPLOY, DIGEST))
+    assert not last.value.passed and last.at == END
+    assert sum(each.predicate.get("verifier") is not None for each in signed) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EvidenceInvalid("broken\nx"), ClockWrong("broken\nx"), ImageNotFound("broken\nx"), RuleNotEvaluated("broken\nx")],
+)
+def test_deployment_that_cannot_be_judged_is_reported(
+    expected: Expected, judge: Callable[..., Judge], error: Exception
+) -> None:
+    """Its check stops no other, and it is not taken for admitted."""
+    found = judge_again(expected, judge(NOON, error))
+
+    assert isinstance(found, Deviation) and found.code == "drift.not-judged"
+    assert found.fact.endswith("and nobody knows whether it may still run: broken")
