@@ -12,9 +12,11 @@ from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, digest_set
-from supply_chain.model.tier import Gate
+from supply_chain.model.tier import JUDGE, Gate
 
 SLSA_VERSION = "1.2"
+EARLIER = "urn:cscm:gate:"
+"""Before the gate's name, this was its identity until version 0.2.0. Evidence with it counts; it is not published."""
 
 
 class Named(Foreign):
@@ -69,8 +71,13 @@ class Summary(Predicate):
 
 
 def verifier(gate: Gate) -> str:
-    """Return the identity of a gate."""
-    return f"urn:cscm:gate:{gate}"
+    """Return the identity of a gate, which names its tier."""
+    return f"urn:cscm:gate:{JUDGE[gate]}/{gate}"
+
+
+def policy_uri(gate: Gate, policies: Sequence[str]) -> str:
+    """Return the URN of the policies that judge at a gate, each with its name and version (`hello 1`)."""
+    return ":".join([f"urn:cscm:policy:{gate}", *(each.replace(" ", "@") for each in policies)])
 
 
 def summary(
@@ -97,7 +104,7 @@ def summary(
         verifier=Verifier(id=verifier(gate)),
         time_verified=now,
         resource_uri=str(ref),
-        policy=Named(uri=f"urn:cscm:policy:{gate}", digest=digest_set(policy)),
+        policy=Named(uri=policy_uri(gate, policies), digest=digest_set(policy)),
         input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=(FAILED,) if reasons else tuple(levels),
@@ -132,7 +139,7 @@ def last_verdict(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Dige
 
 def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
     by = predicate.get("verifier")
-    ours = isinstance(by, dict) and by.get("id") == verifier(gate)
+    ours = isinstance(by, dict) and by.get("id") in (verifier(gate), f"{EARLIER}{gate}")
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 

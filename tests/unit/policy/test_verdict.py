@@ -277,9 +277,9 @@ def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, jud
 
 
 @pytest.mark.parametrize(("gate", "made"), [
-    (Gate.INTAKE, "evidence/curation/hello"),
-    (Gate.RELEASE, "evidence/curation/hello"),
-    (Gate.DEPLOY, "evidence/execution/hello"),
+    (Gate.INTAKE, ["evidence/curation/hello", "verdicts/intake/hello"]),
+    (Gate.RELEASE, ["evidence/curation/hello", "verdicts/release/hello"]),
+    (Gate.DEPLOY, ["evidence/execution/hello", "verdicts/deploy/staging/hello"]),
 ])  # fmt: skip
 def test_decide_records_refusals_only(world, make, gate, made):
     """The step after an admission records it, together with its effect."""
@@ -292,7 +292,7 @@ def test_decide_records_refusals_only(world, make, gate, made):
 
     no = decide(facts, policy(gate, refusing(REASON)), world.ecr, store, make.noon)
     assert isinstance(no, Refused)
-    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
+    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == made
     for place in verdict_places(ref, gate, admitted=False):
         (recorded,) = store.verified(place, tier)
         assert not present(last_verdict([recorded], gate, ref.digest)).value.passed
