@@ -96,16 +96,11 @@ class CurrentVerdict(Model):
 
     statement: ImageRef = Field(description="the signed statement")
     verdict: Summary
-    expired: bool = Field(description="whether it rests on a waiver that expired")
-
-    @property
-    def admits(self) -> bool:
-        """Whether an enforcer lets the image run."""
-        return self.verdict.passed and not self.expired
+    admits: bool = Field(description="whether an enforcer lets the image run; not once a waiver expired")
 
     def __str__(self) -> str:
         verdict, own = self.verdict, self.verdict.cscm
-        result = f"{verdict.verification_result} but expired" if self.expired else verdict.verification_result
+        result = "PASSED but expired" if verdict.passed and not self.admits else verdict.verification_result
         lines = [f"{verdict.resource_uri}: {result}", f"  by {verdict.verifier.id}, {verdict.time_verified:%F %T} UTC"]
         lines += [f"  for {own.environment}"] if own.environment else []
         lines += [f"  {each['code']}: {each['fact']}\n      → {each['remedy']}" for each in own.reasons]
@@ -136,7 +131,8 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
         )
     last = counted[-1]
     statement = place.with_digest(last.evidence.digest)
-    return CurrentVerdict(statement=statement, verdict=last.value, expired=last.value.has_expired(verdicts.now()))
+    admits = last.value.passed and not last.value.has_expired(verdicts.now())
+    return CurrentVerdict(statement=statement, verdict=last.value, admits=admits)
 
 
 def _is_about(verdict: Summary, ref: ImageRef, gate: Gate, environment: str) -> bool:

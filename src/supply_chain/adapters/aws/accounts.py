@@ -2,8 +2,9 @@
 
 There is one user, role and signing key for each tier, a key for the published verdicts of each tier with a gate, and
 two keys for content. Each object is created once and then reused. The same calls work on the emulator and, with an
-administrator's session, on AWS. A user may only assume the role of its tier. The documents in `deployments/iam/` say what each role may do. The bridge has a user and a role, but
-no key: it reads ECR's push events from a queue that an EventBridge rule fills.
+administrator's session, on AWS. A user may only assume the role of its tier. The documents in `deployments/iam/` say
+what each role may do. The bridge has a user and a role, but no key: it reads ECR's push events from a queue that an
+EventBridge rule fills.
 """
 
 from __future__ import annotations
