@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import Image, as_json, json_of
-from cscm.running import REFUSED
+from cscm.options import Image, as_json
+from cscm.running import REFUSED, print_result
 from cscm.session import load_block, use_prefect
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.fleet.find import find
 from supply_chain.model.tier import CURATED, Gate, TierName
-from supply_chain.text import plain_text_lines
 
 if TYPE_CHECKING:
     from blocks import Tier
@@ -41,9 +40,9 @@ def key(tier: str, verdicts: bool) -> None:
 @click.command()
 @click.argument("image", type=Image())
 @click.option("--environment", default="", help="The environment, for the verdict of the deploy gate.")
-@click.option("--gate", type=click.Choice([Gate.INTAKE, Gate.RELEASE]), default=Gate.RELEASE, show_default=True)
+@click.option("--gate", type=click.Choice(["intake", "release"]), default="release", show_default=True)
 @as_json
-def verdict(image: str, environment: str, gate: Gate, as_json: bool) -> None:
+def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     """Verify and print the published verdict about IMAGE, as an enforcer reads it.
 
     It has to be signed with the verdict key of the gate's tier. Exits with 3 if it admits nothing.
@@ -54,8 +53,8 @@ def verdict(image: str, environment: str, gate: Gate, as_json: bool) -> None:
     """
     ports = _load_ports()
     ref = find(image, CURATED, ports.repositories)
-    found = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else gate, environment)
-    click.echo(json_of(found) if as_json else plain_text_lines(str(found)))
+    found = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
+    print_result(found, as_json)
     if not found.admits:
         sys.exit(REFUSED)
 
