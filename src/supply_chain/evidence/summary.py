@@ -32,6 +32,19 @@ class Verifier(Foreign):
     id: str
 
 
+class Denial(Foreign):
+    """What the refusal by one rule rests on, and how to ask for an exception."""
+
+    rule: str
+    policy: str = Field(description="its policy, with the version")
+    evidence: tuple[str, ...] = Field(description="digests of the statements that it rests on")
+    waiver: str = Field(description="whether a waiver can accept it, and how to ask for one")
+
+    def __str__(self) -> str:
+        evidence = f"rests on {', '.join(self.evidence)}; " if self.evidence else ""
+        return f"{self.rule}: {evidence}{self.waiver}"
+
+
 class Grounds(Foreign):
     """The reasons and notes of a verdict, in our own format."""
 
@@ -39,6 +52,7 @@ class Grounds(Foreign):
     notes: tuple[str, ...]
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
+    denials: tuple[Denial, ...] = Field(default=(), description="for each rule that refused")
     waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
     expires: AwareDatetime | None = Field(default=None, description="when the first of these waivers expires")
 
@@ -92,6 +106,7 @@ def summary(
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),
+    denials: Sequence[Denial] = (),
     waivers: Sequence[str] = (),
     expires: datetime | None = None,
 ) -> Summary:
@@ -114,6 +129,7 @@ def summary(
             notes=tuple(notes),
             environment=environment,
             policies=tuple(policies),
+            denials=tuple(denials),
             waivers=tuple(waivers),
             expires=expires,
         ),

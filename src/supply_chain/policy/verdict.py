@@ -98,6 +98,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
+        denials=verdict.denials if isinstance(verdict, Refused) else (),
         waivers=[each.name for each in waivers],
         expires=min((each.expires for each in waivers), default=None),
     )

@@ -112,6 +112,7 @@ def _decision(verdict: Admitted[Any] | Refused) -> list[str]:
         return [
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
+            *(f"    - {escape(denial)}" for denial in truncate_lines(MOST_REASONS, list(map(str, verdict.denials)))),
             *notes,
             *_rules(verdict),
         ]
