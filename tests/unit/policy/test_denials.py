@@ -131,7 +131,8 @@ def test_denial_says_whether_and_how_to_ask_for_a_waiver(waivable, text):
 def test_only_rules_that_refuse_have_a_denial():
     """A rule that only warns or holds is none."""
     rules = (
-        rule("a.warns", severity="warn", expression="image.digest == ''"), rule("a.holds", expression="image.digest != ''"),
+        rule("a.warns", severity="warn", expression="image.digest == ''"),
+        rule("a.holds", expression="image.digest != ''"),
         refusing(REASON),
     )  # fmt: skip
 
