@@ -40,7 +40,7 @@ def key(tier: str, verdicts: bool) -> None:
 @click.command()
 @click.argument("image", type=Image())
 @click.option("--environment", default="", help="The environment, for the verdict of the deploy gate.")
-@click.option("--gate", type=click.Choice(["intake", "release"]), default="release", show_default=True)
+@click.option("--gate", type=click.Choice(["intake", "release"]), default="release", help="The gate of curation.")
 @as_json
 def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     """Verify and print the published verdict about IMAGE, as an enforcer reads it.
