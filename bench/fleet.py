@@ -40,6 +40,7 @@ from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
 from supply_chain.evidence.store import EvidenceStore
@@ -157,8 +158,18 @@ class Fleet:
 
     def store(self, tier: TierName) -> EvidenceStore:
         """Return the evidence store as a tier sees it."""
-        trusted = {name: signer.public for name, signer in self.signers.items()}
-        return EvidenceStore(tier, self.registry, self.signers[tier], trusted, self.now)
+        store = self._store(tier, self.signers)
+        publisher = PublishedVerdicts(self._store(tier, self.verdict_signers), Ecr(self.ecr, self.registry.http.host))
+        return replace(store, publisher=publisher)
+
+    def _store(self, tier: TierName, signers: Mapping[TierName, LocalSigner]) -> EvidenceStore:
+        trusted = {name: signer.public for name, signer in signers.items()}
+        return EvidenceStore(tier, self.registry, signers[tier], trusted, self.now)
+
+    @cached_property
+    def verdict_signers(self) -> dict[TierName, LocalSigner]:
+        """The signers of published verdicts."""
+        return {name: LocalSigner.with_key_in(self.directory / f"{name}-verdicts.pem") for name in TierName}
 
     @cached_property
     def signers(self) -> dict[TierName, LocalSigner]:

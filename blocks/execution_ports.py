@@ -9,9 +9,11 @@ from supply_chain.adapters.process.command import cancellation, defer_cancellati
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
+from supply_chain.execution.verdicts import VerdictPorts, judge_published
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
 
 
@@ -24,6 +26,12 @@ class ExecutionPorts(TierPorts):
         """Return the facts of the deploy gate about a curated image in an environment."""
         requirements = environment.requirements(self.workbench.environment)
         return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
+
+    def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
+        """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""
+        policy = self.workbench.policies().deploy
+        ports = VerdictPorts(self.evidence, self.verdicts, self.repositories, policy, now)
+        return judge_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), ports)
 
     def deploy_ports(self, host: ContainerHost) -> DeployPorts:
         """Return the dependencies of a deployment to a host."""

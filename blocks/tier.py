@@ -54,6 +54,17 @@ class Tier(Setting):
         title="Trusted public keys",
         description="Tier → its trusted public keys (PEM), the present one first.",
     )
+    verdict_key: str | None = Field(
+        default=None,
+        title="Verdict key",
+        description="The asymmetric KMS key that signs the published verdicts of the tier's gates and nothing else, "
+        "as alias/… or ARN; only curation and execution.",
+    )
+    verdict_keys: dict[str, str] = Field(
+        default_factory=dict,
+        title="Trusted verdict keys",
+        description="Tier → its public keys for published verdicts (PEM), the present one first.",
+    )
     storage_key: str | None = Field(
         default=None, title="Storage key", description="The KMS key that encrypts the repositories; only curation."
     )
@@ -91,6 +102,15 @@ class Tier(Setting):
                 f"The block of the {self.tier} tier trusts no key of {of}.\nAdd the tier's public key to the block."
             )
         return self.trusted_keys[of]
+
+    def trusted_verdict_key(self, of: str) -> str:
+        """Return a tier's public key for published verdicts (PEM); raise `SettingInvalid` if the block has none."""
+        if of not in self.verdict_keys:
+            raise SettingInvalid(
+                f"The block of the {self.tier} tier has no verdict key of {of}.\n"
+                "Only curation and execution publish verdicts. Add the public key to the block's verdict_keys."
+            )
+        return self.verdict_keys[of]
 
     def key(self, name: Literal["storage_key", "content_key"]) -> str:
         """Return one of the tier's keys; raise `SettingInvalid` if the block does not name it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -21,6 +21,7 @@ from supply_chain.adapters.tools.crane import Crane, read_upstream_config
 from supply_chain.adapters.tools.skopeo import Skopeo
 from supply_chain.adapters.tools.syft import Syft
 from supply_chain.development.bases import CuratedBases
+from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.tier import BASES, TierName, curated_repository
@@ -57,20 +58,32 @@ class TierPorts:
     @property
     def cosign(self) -> Cosign:
         """cosign, which signs with the tier's key and uses registry and KMS in its role."""
+        return self._cosign(self.tier.signing_key)
+
+    def _cosign(self, key: str) -> Cosign:
         return Cosign(
-            self.workbench.tool("cosign"), f"awskms:///{self.tier.signing_key}", *self._access,
-            self.tier.session.environment,
+            self.workbench.tool("cosign"), f"awskms:///{key}", *self._access, self.tier.session.environment
         )  # fmt: skip
 
     @cached_property
     def evidence(self) -> EvidenceStore:
         """The evidence as the tier sees it."""
-        trusted = {TierName(name): key for name, key in self.tier.trusted_keys.items()}
-        store = EvidenceStore(TierName(self.tier.tier), self.registry, self.cosign, trusted, now)
+        store = self._store(self.tier.signing_key, self.tier.trusted_keys)
+        if self.tier.verdict_key:
+            store = replace(store, publisher=PublishedVerdicts(self.verdicts, self.repositories))
         if self.workbench.lifting == "any":
             return store
         people = cache(self.workbench.people)
         return replace(store, explain_uncounted=lambda *about: people().explain_uncounted_lift(*about))
+
+    @cached_property
+    def verdicts(self) -> EvidenceStore:
+        """The published verdicts as the tier sees them: only the keys for them are trusted."""
+        return self._store(self.tier.verdict_key or "", self.tier.verdict_keys)
+
+    def _store(self, key: str, trusted_keys: Mapping[str, str]) -> EvidenceStore:
+        trusted = {TierName(name): key for name, key in trusted_keys.items()}
+        return EvidenceStore(TierName(self.tier.tier), self.registry, self._cosign(key), trusted, now)
 
     @property
     def crane(self) -> Crane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefect import flow
@@ -13,18 +14,19 @@ from orchestration.notifications import notify
 from orchestration.run_names import by_image
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
-from supply_chain.promotion.response import Response
+from supply_chain.promotion.response import CANCELS, JUDGES, Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
 from supply_chain.text import plain_text
-from tasks.respond import cancel_promotions_step, find_deployments_step
+from tasks.respond import cancel_promotions_step, find_deployments_step, judge_again_step
 
 
 @flow(name="respond", flow_run_name=by_image)
 async def respond(image: str, happened: str, facts: list[Any] | None = None) -> Response:
     """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
 
-    Runs that promote a blocked image are cancelled.
+    After a block or a changed verdict, the published verdicts of the deploy gate are corrected. Runs that promote a
+    blocked image are cancelled; as they may publish a verdict until they end, it is corrected again after that.
 
     Args:
         image: The image that the event names, such as curated/hello@sha256:…
@@ -34,7 +36,13 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
     ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
-    stopped = await cancel_promotions_step(ref, happened, ports)
+    judging = [judge_again_step(ref, ports)] if happened in JUDGES else []
+    stopped, *judged = await asyncio.gather(cancel_promotions_step(ref, happened, ports), *judging)
+    if happened in CANCELS and stopped.runs:
+        judged.append(await judge_again_step(ref, ports))
+    for each in judged:
+        stopped.facts += each.facts
+        stopped.unread += each.unread
     found = await find_deployments_step(ref, happened, [_fact(each) for each in facts or ()], stopped, ports)
     page = response_page(found)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")

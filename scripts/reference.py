@@ -39,6 +39,7 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.image_status import LifecycleDecision
+from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution import host, monitor
 from supply_chain.execution.deploy import Deployment
@@ -281,6 +282,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "bases": [ImageRef, Refused],
     "policy check": [PolicyCheck],
     "waivers": [WaiverUse],
+    "verdict": [CurrentVerdict],
     "policy explain": [GateExplanation],
     "policy preview": [PolicyPreview],
     "vex check": [CheckedStatement],

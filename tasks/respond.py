@@ -34,6 +34,7 @@ from supply_chain.execution.monitor import Observation, monitor
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
+from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.response import CANCELS, Response, deployed_image, find_deployments, make_response
 from supply_chain.text import join_lines
 
@@ -44,7 +45,7 @@ NOT_BLOCKED = "no signed statement confirms it: nothing was cancelled, and no ga
 
 @dataclass
 class Stopped:
-    """Promotions in progress of an image, and the reason to stop them."""
+    """Promotions in progress of an image, and the reason to stop them; what changed and what is unknown."""
 
     runs: list[str]
     facts: list[str] = field(default_factory=list)
@@ -66,6 +67,23 @@ async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionP
             found.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
                 found.unread += await _cancel(runs, f"{happened}: {ref}")
+    return found
+
+
+@step("judge again")
+async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> Stopped:
+    """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
+
+    So an enforcer learns of a block or of a new finding. Return a sentence for each changed verdict, and what is
+    unknown; what cannot be judged in one environment does not prevent the others.
+    """
+    found = Stopped(runs=[])
+    for environment in ports.workbench.environments():
+        with _going_on(f"whether the published verdict for {environment.name} is right", found.unread):
+            verdict = await in_thread(ports.judge_published, ref, environment)
+            if verdict is not None:
+                result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
+                found.facts.append(f"the published verdict for {environment.name} is {result} now")
     return found
 
 
@@ -93,7 +111,7 @@ async def find_deployments_step(
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
-    facts = stopped.facts if happened in CANCELS else facts
+    facts = stopped.facts if happened in CANCELS else (*facts, *stopped.facts)
     return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
 
 

@@ -1,30 +1,62 @@
-"""Commands `cscm key` and `cscm registry-token`: all that is needed to verify an image elsewhere with plain cosign."""
+"""Commands `cscm key`, `registry-token` and `verdict`: what others need to verify an image, and what they see."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from cscm.session import load_block
-from supply_chain.model.tier import TierName
+from cscm.options import Image, as_json
+from cscm.running import REFUSED, print_result
+from cscm.session import load_block, use_prefect
+from supply_chain.evidence.published import read_current_verdict
+from supply_chain.fleet.find import find
+from supply_chain.model.tier import CURATED, Gate, TierName
 
 if TYPE_CHECKING:
     from blocks import Tier
+    from blocks.execution_ports import ExecutionPorts
 
 TIER = click.argument("tier", type=click.Choice([tier.value for tier in TierName]))
 
 
 @click.command()
 @TIER
-def key(tier: str) -> None:
+@click.option("--verdicts", is_flag=True, help="The key for the published verdicts instead of the one for evidence.")
+def key(tier: str, verdicts: bool) -> None:
     """Print the public key (PEM) of TIER that the execution tier trusts.
 
     \b
     Example:
       cscm key curation > curation.pub
+      cscm key execution --verdicts > verdicts.pub
     """
-    click.echo(_block(TierName.EXECUTION).trusted_key(tier).strip())
+    block = _block(TierName.EXECUTION)
+    click.echo((block.trusted_verdict_key(tier) if verdicts else block.trusted_key(tier)).strip())
+
+
+@click.command()
+@click.argument("image", type=Image())
+@click.option("--environment", default="", help="The environment, for the verdict of the deploy gate.")
+@click.option("--gate", type=click.Choice(["intake", "release"]), default="release", help="The gate of curation.")
+@as_json
+def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
+    """Verify and print the published verdict about IMAGE, as an enforcer reads it.
+
+    It has to be signed with the verdict key of the gate's tier. Exits with 3 if it admits nothing.
+
+    \b
+    Example:
+      cscm verdict 3fb1a90c7d2e --environment production
+    """
+    ports = _load_ports()
+    ref = find(image, CURATED, ports.repositories)
+    found = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
+    print_result(found, as_json)
+    if not found.admits:
+        sys.exit(REFUSED)
 
 
 @click.command()
@@ -41,9 +73,16 @@ def registry_token(tier: str) -> None:
     click.echo(_block(TierName(tier)).ecr.credentials()[1])
 
 
+def _load_ports() -> ExecutionPorts:
+    use_prefect()
+    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
+
+    return asyncio.run(ExecutionPorts.aload())
+
+
 def _block(tier: TierName) -> Tier:
     block: Tier = load_block("Tier", tier.value)
     return block
 
 
-COMMANDS = (key, registry_token)
+COMMANDS = (key, registry_token, verdict)

@@ -27,6 +27,12 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
         insecure_registry=state.endpoint_url.startswith("http://"),
         signing_key=identity.signing_alias,
         trusted_keys={each.value: key_owner.public_key for each, key_owner in state.identities.items()},
+        verdict_key=identity.verdict_alias,
+        verdict_keys={
+            each.value: key_owner.verdict_public_key
+            for each, key_owner in state.identities.items()
+            if key_owner.verdict_public_key
+        },
         storage_key=state.storage_key if name is TierName.CURATION else None,
         content_key=state.content_key if name in (TierName.CURATION, TierName.EXECUTION) else None,
     )

@@ -255,6 +255,15 @@ class GateOvertaken(SupplyChainError):
     retryable = True
 
 
+class VerdictMissing(SupplyChainError):
+    """No published verdict about the image counts, so an enforcer does not admit it.
+
+    The gate may not have judged it yet: run `cscm curate` or `cscm deploy`.
+    """
+
+    code = "verdict.missing"
+
+
 class SignatureFailed(SupplyChainError):
     """A signature could not be made or verified.
 

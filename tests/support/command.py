@@ -83,7 +83,7 @@ def cscm(
 
 WITH_PREFECT = (
     "bases", "block", "build", "chain", "curate", "deploy", "explain", "freeze", "images", "inventory", "monitor",
-    "unblock", "unfreeze", "where",
+    "unblock", "unfreeze", "verdict", "where",
 )  # fmt: skip
 """Commands that import Prefect and the flows; what --verbose sets has to be set before."""
 _preforks: dict[tuple[tuple[str, str], ...], Prefork | None] = {}

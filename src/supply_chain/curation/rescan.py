@@ -24,7 +24,7 @@ from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.sbom import Listed, last_listed
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Repositories
-from supply_chain.evidence.summary import Summary, verdicts
+from supply_chain.evidence.summary import Summary, verdicts, verifier
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
@@ -293,11 +293,13 @@ def _is_up_to_date(
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, on all blocks
-    and unblocks of the image and of its bases, and on no waiver.
+    and unblocks of the image and of its bases, and on no waiver. One of an earlier version, which names the gate
+    otherwise, is not: it was not published.
     """
     inputs = _inputs(verdict)
     return (
         not verdict.value.cscm.waivers
+        and verdict.value.verifier.id == verifier(Gate.RELEASE)
         and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))

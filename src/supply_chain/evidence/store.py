@@ -82,6 +82,13 @@ class Signer(Protocol):
         """Return a sigstore bundle of the statement, signed with the tier's own key."""
 
 
+class Publisher(Protocol):
+    """Publishes the verdicts of a tier's gates where others read them."""
+
+    def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
+        """Sign a verdict about an image for others, and return the function that makes it the current one."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What is attached to an image: the statements that each tier signed, and what was left out for which reason."""
@@ -119,7 +126,8 @@ class EvidenceStore:
 
     `trusted` has for each tier its public key in PEM, followed by its earlier ones. `now` is the clock. `wide` is the
     number of referrers of an image that are read at a time; it is 1 where many images are read concurrently. `most` is
-    the maximum number of referrers that are read although they are not evidence.
+    the maximum number of referrers that are read although they are not evidence. `publisher` publishes the verdicts of
+    the tier's gates; a tier without a gate has none.
     """
 
     tier: TierName
@@ -129,12 +137,20 @@ class EvidenceStore:
     now: Callable[[], datetime]
     wide: int = SIDE_BY_SIDE
     most: int = MOST
+    publisher: Publisher | None = None
     explain_uncounted: Callable[[ImageRef, VerifiedStatement], str] = lambda _subject, _statement: ""
     """Returns why a statement about a subject does not count although a trusted key signed it; empty if it counts."""
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject`, attach it in `subject`'s repository and return the referrer's digest."""
-        bundle = self.signer.sign(about(subject, predicate_type, predicate))
+        return self.attach_signed(subject, predicate_type, self.sign(subject, predicate_type, predicate), now)
+
+    def sign(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
+        """Return a signed statement about `subject`, as a bundle."""
+        return self.signer.sign(about(subject, predicate_type, predicate))
+
+    def attach_signed(self, subject: ImageRef, predicate_type: str, bundle: bytes, now: datetime) -> Digest:
+        """Attach a signed statement in `subject`'s repository and return the referrer's digest."""
         annotations = {PREDICATE: predicate_type, CONTENT: "dsse-envelope", CREATED: now.isoformat()}
         return self.referrers.attach(subject, BUNDLE, bundle, annotations)
 

@@ -12,9 +12,11 @@ from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, digest_set
-from supply_chain.model.tier import Gate
+from supply_chain.model.tier import JUDGE, Gate
 
 SLSA_VERSION = "1.2"
+EARLIER = "urn:cscm:gate:"
+"""Before the gate's name, this was its identity until version 0.2.0. Evidence with it counts; it is not published."""
 
 
 class Named(Foreign):
@@ -30,6 +32,19 @@ class Verifier(Foreign):
     id: str
 
 
+class Denial(Foreign):
+    """What the refusal by one rule rests on, and how to ask for an exception."""
+
+    rule: str
+    policy: str = Field(description="its policy, with the version")
+    evidence: tuple[str, ...] = Field(description="digests of the statements that it rests on")
+    waiver: str = Field(description="whether a waiver can accept it, and how to ask for one")
+
+    def __str__(self) -> str:
+        evidence = f"rests on {', '.join(self.evidence)}; " if self.evidence else ""
+        return f"{self.rule}: {evidence}{self.waiver}"
+
+
 class Grounds(Foreign):
     """The reasons and notes of a verdict, in our own format."""
 
@@ -37,6 +52,7 @@ class Grounds(Foreign):
     notes: tuple[str, ...]
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
+    denials: tuple[Denial, ...] = Field(default=(), description="for each rule that refused")
     waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
     break_glass: str = Field(
         default="", description="by whom, until when and why what refuses the image is overridden; empty: nothing is"
@@ -74,8 +90,13 @@ class Summary(Predicate):
 
 
 def verifier(gate: Gate) -> str:
-    """Return the identity of a gate."""
-    return f"urn:cscm:gate:{gate}"
+    """Return the identity of a gate, which names its tier."""
+    return f"urn:cscm:gate:{JUDGE[gate]}/{gate}"
+
+
+def policy_uri(gate: Gate, policies: Sequence[str]) -> str:
+    """Return the URN of the policies that judge at a gate, each with its name and version (`hello 1`)."""
+    return ":".join([f"urn:cscm:policy:{gate}", *(each.replace(" ", "@") for each in policies)])
 
 
 def summary(
@@ -90,6 +111,7 @@ def summary(
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),
+    denials: Sequence[Denial] = (),
     waivers: Sequence[str] = (),
     break_glass: str = "",
     expires: datetime | None = None,
@@ -103,7 +125,7 @@ def summary(
         verifier=Verifier(id=verifier(gate)),
         time_verified=now,
         resource_uri=str(ref),
-        policy=Named(uri=f"urn:cscm:policy:{gate}", digest=digest_set(policy)),
+        policy=Named(uri=policy_uri(gate, policies), digest=digest_set(policy)),
         input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=(FAILED,) if reasons else tuple(levels),
@@ -113,6 +135,7 @@ def summary(
             notes=tuple(notes),
             environment=environment,
             policies=tuple(policies),
+            denials=tuple(denials),
             waivers=tuple(waivers),
             break_glass=break_glass,
             expires=expires,
@@ -139,7 +162,7 @@ def last_verdict(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Dige
 
 def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
     by = predicate.get("verifier")
-    ours = isinstance(by, dict) and by.get("id") == verifier(gate)
+    ours = isinstance(by, dict) and by.get("id") in (verifier(gate), f"{EARLIER}{gate}")
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 

@@ -15,7 +15,7 @@ from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Variable
 from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$", max_length=32)]
 
 
 class Placement(Model):

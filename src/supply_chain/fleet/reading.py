@@ -36,17 +36,11 @@ from supply_chain.execution.records import read_records
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
-from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import JUDGE, Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.reading import execution_statements
 from supply_chain.vulnerability.reports import last_report
 
-JUDGE = {
-    Gate.INTAKE: TierName.CURATION,
-    Gate.RELEASE: TierName.CURATION,
-    Gate.DEPLOY: TierName.EXECUTION,
-}
-"""The tier that signs the verdicts of each gate."""
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """The tiers that sign statements about images of other tiers."""
 

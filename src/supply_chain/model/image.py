@@ -102,7 +102,10 @@ class ImageRef(Model):
 def application_of(repository: str) -> str:
     """Return the application's name in a repository's path; any text is accepted."""
     first, _, rest = repository.partition("/")
-    return rest.partition("/")[2] if first == "evidence" else rest
+    if first not in ("evidence", "verdicts"):
+        return rest
+    second, _, rest = rest.partition("/")
+    return rest.partition("/")[2] if (first, second) == ("verdicts", "deploy") else rest
 
 
 def digest_of(content: bytes) -> Digest:

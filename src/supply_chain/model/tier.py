@@ -32,6 +32,9 @@ CURATED = f"{PREFIX[TierName.CURATION]}/"
 EVIDENCE = "evidence/"
 """Prefix of the repositories in which tiers attach evidence about images that are not their own."""
 
+VERDICTS = "verdicts/"
+"""Prefix of the repositories in which tiers publish the current verdicts of their gates."""
+
 BY_DIGEST, OF_PLANS = "digests", "plans"
 """Repositories below `evidence/lifecycle/` for blocks by digest and for decisions about plans; reserved names."""
 
@@ -52,6 +55,14 @@ class Gate(StrEnum):
     DEPLOY = "deploy"
 
 
+JUDGE = {
+    Gate.INTAKE: TierName.CURATION,
+    Gate.RELEASE: TierName.CURATION,
+    Gate.DEPLOY: TierName.EXECUTION,
+}
+"""The tier that signs the verdicts of each gate."""
+
+
 def development_repository(application: str) -> str:
     """Return the repository in which development offers an application's images."""
     return f"{OFFERED}{application}"
@@ -65,3 +76,11 @@ def curated_repository(application: str) -> str:
 def evidence_repository(tier: TierName, application: str) -> str:
     """Return the repository in which a tier attaches evidence about an application's image that is not its own."""
     return f"{EVIDENCE}{tier}/{application}"
+
+
+def verdict_repository(gate: Gate, application: str, environment: str = "") -> str:
+    """Return the repository of a gate's current verdicts about an application's images, at most one for each image.
+
+    The deploy gate has one for each environment. Only the tier of the gate writes there.
+    """
+    return f"{VERDICTS}{gate}/{environment}/{application}" if environment else f"{VERDICTS}{gate}/{application}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.model.image import Digest
+from supply_chain.policy.denials import denials
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
@@ -42,8 +43,9 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     notes = tuple(note for each in results for note in _notes(each))
     if reasons:
         return Refused(
-            image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results
-        )
+            image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results,
+            denials=denials(results, policy, facts),
+        )  # fmt: skip
     return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
 
 

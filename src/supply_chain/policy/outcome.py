@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.provenance import Provenance
+from supply_chain.evidence.summary import Denial
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import ImageFacts
@@ -125,10 +126,14 @@ class Refused(Model):
     reasons: tuple[Reason, ...] = Field(min_length=1)
     notes: tuple[str, ...] = Field(default=(), description="what rules only warn of")
     results: tuple[RuleResult, ...] = Field(default=(), description="the result of every rule")
+    denials: tuple[Denial, ...] = Field(
+        default=(), description="for each rule that refuses: its evidence, and how to ask for a waiver"
+    )
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"
         lines = [f"{subject} is refused at the {self.gate} gate:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
+        lines += [f"  {denial}" for denial in self.denials]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

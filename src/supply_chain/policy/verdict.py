@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import chain
 
-from supply_chain.errors import GateOvertaken
+from supply_chain.concurrency import run_both
+from supply_chain.errors import GateOvertaken, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
-from supply_chain.evidence.store import EvidenceStore, Repositories
-from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts, verifier
+from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
+from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.facts import DeployFacts, ImageFacts
@@ -69,7 +71,9 @@ def record_refusal(
 def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: datetime) -> Digest:
     """Attach the verdict about `facts.ref` in its places and return the digest of the statement in the first one.
 
-    The repositories have to exist. If the gate's last verdict, in any place, is the same and rests on the same
+    The repositories have to exist. The verdict is also published: a refusal before it is attached, so that an enforcer
+    learns of it first; an admission after that, so that its evidence exists. A refusal is attached even if it cannot be
+    published, and the error is raised. If the gate's last verdict, in any place, is the same and rests on the same
     evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
     because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate refused the image
     after the facts were read: the admission would outweigh that refusal.
@@ -77,7 +81,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
     last = last_verdict(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
-    if isinstance(verdict, Admitted) and last is not None and _overtaken(facts, last):
+    if isinstance(verdict, Admitted) and last is not None and _overtaken(facts, last, verdict.gate):
         raise GateOvertaken(
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
@@ -95,6 +99,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
+        denials=verdict.denials if isinstance(verdict, Refused) else (),
         waivers=[each.name for each in waivers],
         break_glass=str(break_glass or ""),
         expires=min(ends, default=None),
@@ -103,23 +108,47 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()
     )
 
+    publisher = _publisher(store)
+
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)
         same = (each.evidence.digest for each in attached if each.evidence.predicate == words)
         return next(same, None) or store.attach(place, SUMMARY, words, now)
 
-    where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
-    return [ensure_attached(place) for place in reversed(where)][-1]
+    def attach_all() -> Digest:
+        where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
+        return [ensure_attached(place) for place in reversed(where)][-1]
+
+    def prepare() -> Callable[[], None]:
+        return publisher.prepare(facts.ref, words, now)
+
+    if isinstance(verdict, Admitted):
+        digest, publish = run_both(attach_all, prepare)
+        publish()
+        return digest
+    try:
+        prepare()()
+    finally:
+        digest = attach_all()
+    return digest
 
 
-def _overtaken(facts: ImageFacts, last: SignedValue[Summary]) -> bool:
+def _publisher(store: EvidenceStore) -> Publisher:
+    if store.publisher is None:
+        raise SettingInvalid(
+            f"The block of the {store.tier} tier names no verdict_key, so its verdicts cannot be published.\n"
+            "Make the key and add it to the block, with the verdict_keys (docs/how-to/aws.md)."
+        )
+    return store.publisher
+
+
+def _overtaken(facts: ImageFacts, last: SignedValue[Summary], gate: Gate) -> bool:
     """Return whether the last verdict is a refusal by the release gate that is not among the facts.
 
     Only the facts of the release gate contain that gate's own verdicts.
     """
     digests = {each.digest for each in facts.evidence}
-    ours = last.value.verifier.id == verifier(Gate.RELEASE)
-    return ours and not last.value.passed and last.evidence.digest not in digests
+    return gate is Gate.RELEASE and not last.value.passed and last.evidence.digest not in digests
 
 
 def is_conclusion(evidence: VerifiedStatement, judge: TierName) -> bool:

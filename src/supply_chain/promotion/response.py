@@ -22,6 +22,8 @@ STOPS = {
 """Event → its effect on new deployments."""
 CANCELS = frozenset({"cscm.image.blocked"})
 """The events that cancel promotions under way."""
+JUDGES = frozenset({*CANCELS, "cscm.image.verdict-changed"})
+"""The events after which the deploy gate judges again what it published."""
 UNKNOWN = "unknown"
 """The owner shown if none can be read."""
 

@@ -120,6 +120,7 @@ def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
         return [
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
+            *(f"    - {escape(denial)}" for denial in truncate_lines(MOST_REASONS, list(map(str, verdict.denials)))),
             *notes,
         ]
     return [f"- **Admitted** {where}", *notes]

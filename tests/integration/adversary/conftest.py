@@ -23,7 +23,20 @@ from tests.support.application import Application, git
 from tests.support.command import cscm
 from tests.support.place import placed
 
-NAMES = ("prey", "quarry", "foreign", "copied", "hostile", "caught", "leaky", "liar", "twofold", "dumped", "printer")
+NAMES = (
+    "prey",
+    "quarry",
+    "foreign",
+    "copied",
+    "hostile",
+    "caught",
+    "leaky",
+    "liar",
+    "twofold",
+    "dumped",
+    "printer",
+    "judged",
+)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +50,10 @@ def adversary(laptop: LaptopState, ecr: Any, toolbox: Toolbox) -> Iterator[Adver
 def _forget(ecr: Any) -> None:
     """Remove the repositories of the tests' applications."""
     for name in (*NAMES, BAIT):
-        for prefix in ("dev", "curated", "evidence/curation", "evidence/execution", "evidence/lifecycle"):
+        for prefix in (
+            "dev", "curated", "evidence/curation", "evidence/execution", "evidence/lifecycle", "verdicts/intake",
+            "verdicts/release", f"verdicts/deploy/{PLACE}",
+        ):  # fmt: skip
             with contextlib.suppress(ecr.exceptions.RepositoryNotFoundException):
                 ecr.delete_repository(repositoryName=f"{prefix}/{name}", force=True)
 

@@ -21,7 +21,8 @@ from tests.support.emulator import REGION, Emulator, artifact, put_blob, put_man
 
 ROLES = ("development", "curation", "execution", "bridge", "lifecycle")
 REPOSITORIES = ("dev/hello", "curated/hello", "curated/base/python", "evidence/curation/hello",
-                "evidence/execution/hello", "evidence/lifecycle/hello", "other/hello")  # fmt: skip
+                "evidence/execution/hello", "evidence/lifecycle/hello", "verdicts/intake/hello",
+                "verdicts/release/hello", "verdicts/deploy/staging/hello", "other/hello")  # fmt: skip
 DENIED = {"AccessDenied", "AccessDeniedException", "AWS.SimpleQueueService.AccessDenied", "UnauthorizedOperation"}
 
 

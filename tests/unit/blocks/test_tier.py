@@ -56,6 +56,13 @@ def test_tier_trusts_only_configured_keys():
         tier().trusted_key("execution")
 
 
+def test_tier_knows_only_configured_verdict_keys():
+    """A key for evidence is none for published verdicts."""
+    assert tier(verdict_keys={"execution": "PEM"}).trusted_verdict_key("execution") == "PEM"
+    with pytest.raises(SettingInvalid, match="has no verdict key of development"):
+        tier().trusted_verdict_key("development")
+
+
 def test_missing_key_setting_is_reported_by_field():
     """The error names the field of the block."""
     assert tier().key("storage_key") == "alias/cscm-storage"

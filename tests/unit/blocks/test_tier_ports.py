@@ -68,6 +68,19 @@ def test_lifts_need_a_signature_if_the_workbench_says_so(ports, monkeypatch):
     assert read == [1]
 
 
+def test_published_verdicts_have_keys_of_their_own(ports):
+    """The key for evidence counts nothing there, and the other way round."""
+    assert ports.evidence.publisher is None, "the block names no verdict key"
+    keys = {"verdict_key": "alias/verdicts", "verdict_keys": {"execution": "OTHER"}}
+    judging = CurationPorts(ports.tier.model_copy(update=keys), ports.workbench)
+
+    verdicts = judging.evidence.publisher.store
+
+    assert (verdicts.signer.key, verdicts.trusted) == ("awskms:///alias/verdicts", {TierName.EXECUTION: "OTHER"})
+    assert judging.evidence.signer.key == "awskms:///alias/curation"
+    assert verdicts is judging.verdicts and verdicts.publisher is None
+
+
 def test_facts_of_gates_are_read_with_evidence_of_the_lifecycle(ports, monkeypatch, tmp_path):
     """The bases are listed once, and what environments require comes from the project's documents."""
     lifecycle = LifecyclePorts(ports.tier.model_copy(update={"tier": "lifecycle"}), ports.workbench)

@@ -7,6 +7,7 @@ import pytest
 from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
@@ -257,6 +258,22 @@ def test_verdict_of_other_policy_is_given_again(image, world):
 
     assert image(policy=other).change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 2)
+
+
+def test_verdict_that_was_never_published_is_given_again(image, world, make):
+    """Verdicts until version 0.2.0 count, but enforcers do not know them."""
+    curation = world.store(TierName.CURATION)
+    (verdict,) = curation.verified(CURATED, TierName.CURATION, SUMMARY)
+    for place in world.ecr.repositories("verdicts/"):
+        del world.registry.repositories[place]
+    world.registry.remove(CURATED.with_digest(verdict.digest))
+    earlier = {**verdict.predicate, "verifier": {"id": "urn:cscm:gate:release"}}
+    curation.attach(CURATED, SUMMARY, earlier, make.noon)
+
+    assert image().change is None and count(world, SUMMARY) == 2
+    assert read_current_verdict(world.verdict_store(TierName.EXECUTION), CURATED, Gate.RELEASE).admits
+    image()
+    assert count(world, SUMMARY) == 2
 
 
 def test_verdict_of_policy_that_depends_on_time_is_given_again(image, world):

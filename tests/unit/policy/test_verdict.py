@@ -1,10 +1,13 @@
 """A recorded verdict can be read by the next gate."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import ClockWrong, GateOvertaken
+from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
+from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.tier import Gate, TierName
@@ -277,9 +280,9 @@ def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, jud
 
 
 @pytest.mark.parametrize(("gate", "made"), [
-    (Gate.INTAKE, "evidence/curation/hello"),
-    (Gate.RELEASE, "evidence/curation/hello"),
-    (Gate.DEPLOY, "evidence/execution/hello"),
+    (Gate.INTAKE, ["evidence/curation/hello", "verdicts/intake/hello"]),
+    (Gate.RELEASE, ["evidence/curation/hello", "verdicts/release/hello"]),
+    (Gate.DEPLOY, ["evidence/execution/hello", "verdicts/deploy/staging/hello"]),
 ])  # fmt: skip
 def test_decide_records_refusals_only(world, make, gate, made):
     """The step after an admission records it, together with its effect."""
@@ -292,7 +295,71 @@ def test_decide_records_refusals_only(world, make, gate, made):
 
     no = decide(facts, policy(gate, refusing(REASON)), world.ecr, store, make.noon)
     assert isinstance(no, Refused)
-    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == [made]
+    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == made
     for place in verdict_places(ref, gate, admitted=False):
         (recorded,) = store.verified(place, tier)
         assert not present(last_verdict([recorded], gate, ref.digest)).value.passed
+
+
+def current(world, gate=Gate.RELEASE):
+    """Return the published verdict, as others read it."""
+    environment = "staging" if gate is Gate.DEPLOY else ""
+    return read_current_verdict(world.verdict_store(TierName.EXECUTION), CURATED, gate, environment)
+
+
+@pytest.mark.parametrize("gate", list(Gate))
+def test_recorded_verdict_is_published_with_the_same_predicate(world, judge, gate):
+    """The history in the evidence explains what is published."""
+    ref = IMAGE if gate is Gate.INTAKE else CURATED
+    for at, reasons in enumerate([(), (REASON,), ()]):
+        digest = judge(reasons, at=at, gate=gate, ref=ref)
+
+        found, tier = current(world, gate), TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION
+        assert found.admits is not bool(reasons)
+        (recorded,) = [
+            each
+            for repository in (CURATED.repository, ELSEWHERE.repository, "evidence/execution/hello")
+            for each in world.store(TierName.EXECUTION).verified(CURATED.moved_to(repository), tier)
+            if each.digest == digest
+        ]
+        assert recorded.predicate == found.verdict.predicate()
+
+
+def failing(*_):
+    raise RegistryUnavailable("The registry did not answer.\nStart it.")
+
+
+@pytest.mark.parametrize(("reasons", "broken", "refusals"), [
+    ((), "verdicts/", 1), ((), "curated/", 1),
+    ((REASON,), "verdicts/", 1), ((REASON,), "curated/", 1), ((REASON,), "evidence/", 0),
+])  # fmt: skip
+def test_verdict_of_which_a_part_fails_is_completed_by_the_next_run(
+    world, judge, monkeypatch, reasons, broken, refusals
+):
+    """No refusal is lost, nobody reads an admission without its evidence, and the error is raised."""
+    judge(() if reasons else (REASON,))
+    attach = world.registry.attach
+    monkeypatch.setattr(
+        world.registry, "attach",
+        lambda subject, *rest: (failing if subject.repository.startswith(broken) else attach)(subject, *rest),
+    )  # fmt: skip
+
+    with pytest.raises(RegistryUnavailable):
+        judge(reasons, at=1)
+
+    unpublished = bool(reasons) and broken == "verdicts/"
+    with pytest.raises(VerdictMissing) if unpublished else nullcontext():
+        assert not current(world).admits
+    assert len(world.store(TierName.EXECUTION).verified(ELSEWHERE, TierName.CURATION)) == refusals
+    monkeypatch.setattr(world.registry, "attach", attach)
+    judge(reasons, at=1)
+    assert current(world).admits is not bool(reasons)
+
+
+def test_tier_without_verdict_key_does_not_judge(world, make):
+    """Others would go on to enforce an older verdict."""
+    store, facts = replace(world.store(TierName.CURATION), publisher=None), intake_facts()
+
+    with pytest.raises(SettingInvalid, match="The block of the curation tier names no verdict_key"):
+        record(evaluate(facts, policy(Gate.INTAKE), NOON), facts, store, make.noon)
+    assert world.registry.refs() == ()

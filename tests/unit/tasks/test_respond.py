@@ -20,6 +20,7 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import TierName
+from supply_chain.policy.outcome import Refused
 from tasks import respond
 from tests.support.builders import OTHER
 from tests.support.memory_engine import MemoryEngine
@@ -237,3 +238,27 @@ async def test_cancel_waits_for_end_of_running_promotion(machine, monkeypatch):
         await client.set_flow_run_state(run.id, Cancelled())
 
     assert not done and await waiting == []
+
+
+async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypatch):
+    """One environment that cannot be judged must not keep an admission in another one."""
+    names = ("broken", "same", "staging", "unsettled")
+    answers = {"same": None, "staging": Refused.model_construct(), "unsettled": object()}
+
+    def judge(ref, environment):
+        if environment.name == "broken":
+            raise EvidenceInvalid("it is damaged\ngo on")
+        return answers[environment.name]
+
+    monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
+    workbench = SimpleNamespace(environments=lambda: [Environment(name=name, host="h") for name in names])
+    ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge)
+
+    found = await respond.judge_again_step.fn(REF, ports)
+
+    assert found.facts == [
+        "the published verdict for staging is FAILED now", "the published verdict for unsettled is PASSED now",
+    ]  # fmt: skip
+    assert found.unread == [
+        "whether the published verdict for broken is right is unknown: it is damaged — go on [evidence.invalid]"
+    ]

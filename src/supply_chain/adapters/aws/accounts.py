@@ -1,9 +1,10 @@
 """Creates the chain's users, roles, keys, queues and EventBridge rule in an AWS account.
 
-There is one user, role and signing key for each tier, and two keys for content. Each object is created once and then
-reused. The same calls work on the emulator and, with an administrator's session, on AWS. A user may only assume the
-role of its tier. The documents in `deployments/iam/` say what each role may do. The bridge has a user and a role, but
-no key: it reads ECR's push events from a queue that an EventBridge rule fills.
+There is one user, role and signing key for each tier, a key for the published verdicts of each tier with a gate, and
+two keys for content. Each object is created once and then reused. The same calls work on the emulator and, with an
+administrator's session, on AWS. A user may only assume the role of its tier. The documents in `deployments/iam/` say
+what each role may do. The bridge has a user and a role, but no key: it reads ECR's push events from a queue that an
+EventBridge rule fills.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.errors import DeclarationInvalid, KeyUnusable
 from supply_chain.model.image import Model
-from supply_chain.model.tier import TierName
+from supply_chain.model.tier import JUDGE, TierName
 from supply_chain.promotion.pushes import PATTERN
 from supply_chain.scratch import write_private
 
@@ -83,6 +84,10 @@ class TierIdentity(Identity):
     signing_key_arn: str
     public_key: str
     """PEM. It is enough to verify signatures without asking AWS."""
+    verdict_alias: str | None = None
+    """The key that signs the published verdicts of the tier's gates; None for a tier without a gate."""
+    verdict_public_key: str | None = None
+    """PEM."""
 
 
 class Accounts(Model):
@@ -147,18 +152,22 @@ def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
 def ensure_tier(
     admin: Administrator, tier: TierName, policy: Path, values: dict[str, str], keys_file: Path
 ) -> TierIdentity:
-    """Ensure the tier's user with an access key, its role with its policy, and its signing key."""
+    """Ensure the tier's user with an access key, its role with its policy, and its signing keys."""
     name, account = f"cscm-{tier}", values["ACCOUNT"]
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
-    identity = ensure_identity(
-        admin.iam, tier, fill_template(policy, {**values, "SIGNING_KEY": signing}), account, keys_file
-    )
+    verdicts = f"alias/{name}-verdicts" if tier in JUDGE.values() else None
+    purpose = f"Signs published verdicts of the {tier} tier and nothing else"
+    verdict_key = ensure_key(admin.kms, verdicts, purpose, account, only_signer=role_arn) if verdicts else ""
+    filled = fill_template(policy, {**values, "SIGNING_KEY": signing, "VERDICT_KEY": verdict_key})
+    identity = ensure_identity(admin.iam, tier, filled, account, keys_file)
     return TierIdentity(
         **identity.model_dump(),
         signing_alias=f"alias/{name}",
         signing_key_arn=signing,
         public_key=public_key(admin.kms, signing),
+        verdict_alias=verdicts,
+        verdict_public_key=public_key(admin.kms, verdict_key) if verdict_key else None,
     )
 
 

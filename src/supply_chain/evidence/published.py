@@ -1,0 +1,157 @@
+"""Published verdicts: for each image, gate and environment the current verdict, in a repository that others read.
+
+A repository is of one gate, of one environment at the deploy gate, and of one application. It holds the current verdict
+of each image and nothing else: clients that take any verdict about a digest take this one. It is signed with a key that
+signs nothing else. What it replaces is removed; the history is the evidence, which the tier's own key signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from supply_chain.errors import RegistryFailed, VerdictMissing
+from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.evidence.statement import SUMMARY
+from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.summary import Summary, verifier
+from supply_chain.model.image import Digest, ImageRef, Model, Removal
+from supply_chain.model.tier import (
+    JUDGE,
+    Gate,
+    curated_repository,
+    development_repository,
+    verdict_repository,
+)
+
+GONE = "ImageNotFound"
+"""ECR's code for what another writer removed before."""
+
+
+class VerdictRepositories(Repositories, Protocol):
+    """A registry in which repositories can be created and manifests removed."""
+
+    def delete(self, repository: str, digests: Sequence[Digest]) -> Sequence[Removal]:
+        """Remove manifests and return the outcome of each."""
+
+
+@dataclass(frozen=True)
+class PublishedVerdicts:
+    """The published verdicts of one tier. `store` signs with its verdict key, and trusts only verdict keys."""
+
+    store: EvidenceStore
+    repositories: VerdictRepositories
+
+    def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
+        """Sign a verdict about an image, and return the function that makes it the current one.
+
+        Nothing is signed if the current verdict is newer, or the same. Of two with the same time, the refusal counts.
+        Concurrent writers need no lock: each removes all verdicts except the newest after it has added its own. A
+        refusal replaces an admission by removing that first, so that an interrupted run leaves no verdict instead of
+        two. Both functions raise the errors of the registry, of the signer and of `EvidenceStore.read`.
+        """
+        verdict = Summary.model_validate(predicate)
+        place = verdict_place(ref, _gate_of(verdict), verdict.cscm.environment)
+        before = self._read(place)
+        if before and _rank(before[-1].value) >= _rank(verdict):
+            return lambda: self._remove(place, before[:-1])
+        bundle = self.store.sign(place, SUMMARY, predicate)
+
+        def publish() -> None:
+            self.repositories.ensure_repository(place.repository, immutable=True, key=None)
+            if not verdict.passed:
+                self._remove(place, before)
+            self.store.attach_signed(place, SUMMARY, bundle, now)
+            self._remove(place, self._read(place)[:-1])
+
+        return publish
+
+    def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
+        """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
+        signed = self.store.verified(place, self.store.tier, SUMMARY)
+        return _sort(read_statements(signed, SUMMARY, Summary.model_validate))
+
+    def _remove(self, place: ImageRef, superseded: Sequence[SignedValue[Summary]]) -> None:
+        """Remove verdicts; raise `RegistryFailed` if one stays."""
+        removals = self.repositories.delete(place.repository, [each.evidence.digest for each in superseded])
+        left = [each for each in removals if each.code not in (None, GONE)]
+        if left:
+            raise RegistryFailed(
+                f"{place.repository} keeps a superseded verdict: {left[0].name}: {left[0].reason}.\n"
+                "Let the tier remove images there (deployments/iam), then run the step again."
+            )
+
+
+def verdict_place(ref: ImageRef, gate: Gate, environment: str) -> ImageRef:
+    """Return the place of the current verdict about an image."""
+    return ref.moved_to(verdict_repository(gate, ref.application, environment))
+
+
+class CurrentVerdict(Model):
+    """The verdict that counts for enforcers."""
+
+    statement: ImageRef = Field(description="the signed statement")
+    verdict: Summary
+    admits: bool = Field(description="whether an enforcer lets the image run; not once a waiver expired")
+
+    def __str__(self) -> str:
+        verdict, own = self.verdict, self.verdict.cscm
+        result = "PASSED but expired" if verdict.passed and not self.admits else verdict.verification_result
+        lines = [f"{verdict.resource_uri}: {result}", f"  by {verdict.verifier.id}, {verdict.time_verified:%F %T} UTC"]
+        lines += [f"  for {own.environment}"] if own.environment else []
+        lines += [f"  {each['code']}: {each['fact']}\n      → {each['remedy']}" for each in own.reasons]
+        lines += [f"  {denial}" for denial in own.denials]
+        lines += [f"  waived by {', '.join(own.waivers)}, until {own.expires:%F %T} UTC"] if own.expires else []
+        return "\n".join([*lines, f"  {self.statement}"])
+
+
+def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, environment: str = "") -> CurrentVerdict:
+    """Return the current verdict of a gate about an image, as an enforcer reads it.
+
+    `verdicts` trusts only verdict keys. `environment` is empty except at the deploy gate. The newest verdict counts, of
+    two with the same time the refusal. It has to be signed with the verdict key of the gate's tier, and to name this
+    gate, this image and this environment.
+
+    Raises `VerdictMissing` if there is none that counts, with the reasons why others do not, and the errors of
+    `EvidenceStore.read`.
+    """
+    place = verdict_place(ref, gate, environment)
+    reading = verdicts.read(place, SUMMARY)
+    signed = _sort(read_statements(reading.by(JUDGE[gate]), SUMMARY, Summary.model_validate))
+    counted = [each for each in signed if _is_about(each.value, ref, gate, environment)]
+    if not counted:
+        others = f"{len(signed)} of another gate, image or environment" if signed else ""
+        notes = "; ".join(filter(None, (others, *reading.notes())))
+        raise VerdictMissing(
+            f"{place} has no verdict that counts{f': {notes}' if notes else ''}.\n"
+            f"Without one, an image is not admitted. `cscm explain {ref.short}` shows what was decided about it."
+        )
+    last = counted[-1]
+    statement = place.with_digest(last.evidence.digest)
+    admits = last.value.passed and not last.value.has_expired(verdicts.now())
+    return CurrentVerdict(statement=statement, verdict=last.value, admits=admits)
+
+
+def _is_about(verdict: Summary, ref: ImageRef, gate: Gate, environment: str) -> bool:
+    repository = (development_repository if gate is Gate.INTAKE else curated_repository)(ref.application)
+    return (
+        verdict.verifier.id == verifier(gate)
+        and verdict.resource_uri == str(ref.moved_to(repository))
+        and verdict.cscm.environment == environment
+    )
+
+
+def _gate_of(verdict: Summary) -> Gate:
+    return next(gate for gate in Gate if verifier(gate) == verdict.verifier.id)
+
+
+def _rank(verdict: Summary) -> tuple[datetime, bool]:
+    return verdict.time_verified, not verdict.passed
+
+
+def _sort(verdicts: Iterable[SignedValue[Summary]]) -> tuple[SignedValue[Summary], ...]:
+    return tuple(sorted(verdicts, key=lambda each: _rank(each.value)))

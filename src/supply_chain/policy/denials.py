@@ -1,0 +1,96 @@
+"""What a refusal rests on, and how to ask for an exception: one entry for each rule that refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.statement import (
+    APPROVAL,
+    ENCRYPTION,
+    LIFECYCLE,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SOAK,
+    SUMMARY,
+    TEST_RESULT,
+    VULNERABILITIES,
+    VerifiedStatement,
+    is_about,
+)
+from supply_chain.evidence.store import BEFORE_ALL
+from supply_chain.evidence.summary import Denial, verifier
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.facts import DeployFacts, ImageFacts
+from supply_chain.policy.outcome import RuleOutcome, RuleResult
+from supply_chain.policy.policies import GatePolicy
+
+KINDS: Mapping[str, str] = {
+    "build": PROVENANCE, "checks": TEST_RESULT, "source_scan": VULNERABILITIES, "scan": VULNERABILITIES, "sbom": SBOM,
+    "examination": SBOM, "encryption": ENCRYPTION, "signed": SIGNATURE, "verdicts": SUMMARY, "approval": APPROVAL,
+    "approvers": APPROVAL, "soak": SOAK, "block": LIFECYCLE, "blocked_bases": LIFECYCLE,
+}  # fmt: skip
+"""Group of facts (`image.GROUP`) → the predicate type of the statements that it is read from."""
+WAIVABLE = (
+    "a person may waive it: write a waiver, and let somebody sign it who may (`cscm waive`, docs/how-to/waivers.md)"
+)
+NOT_WAIVABLE = "nobody may waive it"
+
+
+def denials(results: Iterable[RuleResult], policy: GatePolicy[ImageFacts], facts: ImageFacts) -> tuple[Denial, ...]:
+    """Return for each rule that refuses what it rests on and how to ask for a waiver.
+
+    Its evidence are the newest statements of those that its facts are read from; none if they are missing, or are not
+    read from statements.
+    """
+    rules = {(str(each), rule.id): rule for each in policy.policies for rule in each.rules}
+    refusing = (each for each in results if each.result is RuleOutcome.REFUSED)
+    found = ((each, rules[each.policy, each.rule]) for each in refusing)
+    return tuple(
+        Denial(
+            rule=result.rule,
+            policy=result.policy,
+            evidence=tuple(dict.fromkeys(_find_evidence(rule.reads, facts))),
+            waiver=WAIVABLE if rule.document.waivable else NOT_WAIVABLE,
+        )
+        for result, rule in found
+    )
+
+
+def _find_evidence(reads: Iterable[str], facts: ImageFacts) -> Iterator[str]:
+    """Yield the digest of the newest statement behind each fact."""
+    for path in reads:
+        group, _, rest = path.removeprefix("image.").partition(".")
+        basis = [each for each in facts.evidence if _is_basis(each, group, rest.partition(".")[0], facts)]
+        if basis:
+            yield max(basis, key=_time_of).digest
+
+
+def _time_of(statement: VerifiedStatement) -> datetime:
+    return signed_time(statement.statement) or BEFORE_ALL
+
+
+def _is_basis(each: VerifiedStatement, group: str, name: str, facts: ImageFacts) -> bool:
+    """Return whether facts are read from a statement; `name` is what follows the group in the path."""
+    if each.predicate_type != KINDS.get(group):
+        return False
+    is_read = True
+    match group:
+        case "checks":
+            is_read = _part(each, "cscm").get("check") == name.removesuffix("_reported")
+        case "source_scan" | "scan":
+            is_read = each.signer is (TierName.DEVELOPMENT if group == "source_scan" else TierName.CURATION)
+        case "verdicts":
+            is_read = _part(each, "verifier").get("id") == verifier(Gate(name))
+        case "approval" | "approvers":
+            is_read = isinstance(facts, DeployFacts) and each.predicate.get("environment") == facts.environment.name
+        case "block" | "blocked_bases":
+            is_read = is_about(each.statement, facts.ref) is (group == "block")
+    return is_read
+
+
+def _part(each: VerifiedStatement, key: str) -> Mapping[str, object]:
+    part = each.predicate.get(key)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,108 @@
+"""Published verdicts of the deploy gate follow what is signed after a deployment."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.errors import RegistryUnavailable, VerdictMissing
+from supply_chain.evidence.image_status import Act, sign_decision
+from supply_chain.evidence.published import read_current_verdict, verdict_place
+from supply_chain.execution.verdicts import VerdictPorts, judge_published
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.reading import read_deploy_facts
+from supply_chain.policy.verdict import record
+from tests.support.facts import CURATED, requirements
+from tests.support.pieces import Pieces
+from tests.support.policies import DEPLOY
+
+
+@pytest.fixture
+def gate(world, make):
+    """The deploy gate with an image that it admits to `staging`."""
+    pieces = Pieces(world, make)
+    for piece in (*pieces.development.values(), *pieces.curated.values()):
+        pieces.attach(CURATED, *piece)
+    evidence = world.store(TierName.EXECUTION)
+    ports = VerdictPorts(
+        evidence, world.verdict_store(TierName.EXECUTION), world.ecr, DEPLOY, lambda: make.noon + timedelta(hours=1)
+    )
+    where = requirements("staging")
+
+    def read():
+        return read_deploy_facts(CURATED, where, evidence, bases=())
+
+    def current():
+        return read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "staging")
+
+    def decide(act):
+        world.now = make.noon + timedelta(hours=2)
+        sign_decision(
+            CURATED, act, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=make.noon
+            + timedelta(minutes=len(world.registry.refs())),
+        )  # fmt: skip
+
+    def admit():
+        facts = read()
+        verdict = evaluate(facts, DEPLOY, make.noon)
+        assert isinstance(verdict, Admitted), verdict
+        record(verdict, facts, evidence, make.noon)
+
+    return SimpleNamespace(
+        admit=admit, current=current, decide=decide, judge=lambda: judge_published(CURATED, "staging", read, ports)
+    )
+
+
+def test_block_after_deployment_becomes_the_current_verdict(gate):
+    """A pod of the image is refused from then on."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    assert gate.current().admits
+
+    found = gate.judge()
+
+    assert isinstance(found, Refused) and not gate.current().admits
+    assert [each["code"] for each in gate.current().verdict.cscm.reasons] == ["image.blocked"]
+    assert gate.judge() is None, "nothing changed since"
+
+
+def test_admission_after_unblock_becomes_the_current_verdict(gate):
+    """What runs may be moved to another node again."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    gate.judge()
+    gate.decide(Act.UNBLOCK)
+
+    assert isinstance(gate.judge(), Admitted) and gate.current().admits
+
+
+def test_image_without_published_verdict_is_not_judged(gate, world):
+    """It was never admitted there, so there is nothing to correct."""
+    gate.decide(Act.BLOCK)
+
+    assert gate.judge() is None
+    with pytest.raises(VerdictMissing):
+        gate.current()
+    assert world.registry.refs(verdict_place(CURATED, Gate.DEPLOY, "staging").repository) == ()
+
+
+def test_unchanged_verdict_is_not_recorded_again(gate, world):
+    """Events are repeated."""
+    gate.admit()
+    before = world.registry.refs()
+
+    assert gate.judge() is None
+    assert world.registry.refs() == before
+
+
+def test_outage_is_an_error(gate, world, monkeypatch):
+    """Not a verdict that is missing."""
+
+    def fail(_):
+        raise RegistryUnavailable("The registry did not answer.\nStart it.")
+
+    monkeypatch.setattr(world.registry, "referrers", fail)
+    with pytest.raises(RegistryUnavailable):
+        gate.judge()
