@@ -153,6 +153,7 @@ class Workbench(Setting):
                 now=now,
                 cost=CHEAPER,
                 quiet=True,
+                publications=held.publications,
             )
 
     @property
