@@ -19,6 +19,7 @@ from supply_chain.policy.loading import (
     gate_policy,
     read_policies,
     read_project_policies,
+    read_proposed_policies,
     replace_policies,
 )
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
@@ -182,10 +183,10 @@ def test_policies_of_a_project_know_its_environments(tmp_path):
         shutil.copy(file, tmp_path / "own")
     (tmp_path / "own/own.yaml").write_text(json.dumps({**POLICY, "select": {"environments": ["test"]}}))
 
-    assert len(read_project_policies(tmp_path, tmp_path / "own").deploy.policies) == 4
+    assert len(read_proposed_policies(tmp_path, tmp_path / "own").deploy.policies) == 4
     assert len(read_project_policies(tmp_path).deploy.policies) == 3
     with pytest.raises(PolicyInvalid, match=r"select\.environments names test"):
-        read_project_policies(ROOT, tmp_path / "own")
+        read_proposed_policies(ROOT, tmp_path / "own")
 
 
 def test_limits_of_a_document_include_their_bounds(read):
