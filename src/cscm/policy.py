@@ -16,7 +16,7 @@ from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument
-from supply_chain.policy.loading import read_project_policies
+from supply_chain.policy.loading import read_project_policies, read_proposed_policies
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
@@ -59,11 +59,13 @@ def policy() -> None:
 def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
-    It names what the tests of a rule leave open: a change of its expression that none of them notices.
+    It names what the tests of a rule leave open: a change of its expression that none of them notices. The policies of
+    another directory are checked together with the project's: each replaces the one of its name, or is added.
 
     \b
     Example:
       cscm policy check
+      cscm policy check deployments/policies/library
     """
     policies = _read(directory)
     rows = [
@@ -173,7 +175,8 @@ def _read_texts(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _read(directory: Path | None) -> Policies:
-    return read_project_policies(find_project(), directory)
+    project = find_project()
+    return read_proposed_policies(project, directory) if directory else read_project_policies(project)
 
 
 COMMANDS = (policy,)

@@ -44,6 +44,7 @@ class RuleTest(Model):
         default_factory=dict,
         description="changes of the example facts of the gate, as a JSON Merge Patch (RFC 7396): null removes a fact",
     )
+    now: AwareDatetime | None = Field(default=None, description="the time of the decision; null: 2026-01-01T00:00:00Z")
     passes: bool = Field(description="whether the rule holds for these facts")
 
 

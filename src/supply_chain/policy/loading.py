@@ -51,10 +51,28 @@ def read_code() -> str:
     return "\n".join([*own, *(inspect.getsource(importlib.import_module(each)) for each in used)])
 
 
-def read_project_policies(project: Path, directory: Path | None = None) -> Policies:
-    """Read the policies of a project, or those of another directory for its environments; raise as `read_policies`."""
-    environments = sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
-    return read_policies(directory or project / DIRECTORY, environments)
+def read_project_policies(project: Path) -> Policies:
+    """Read the policies of a project, for its environments; raise as `read_policies`."""
+    return read_policies(project / DIRECTORY, _list_environments(project))
+
+
+def read_proposed_policies(project: Path, directory: Path) -> Policies:
+    """Read the policies of a directory, such as the library, which need not be of every gate; raise as `read_policies`.
+
+    They are checked together with those of the project: each replaces the one of its name, or is added. Only they are
+    returned, and no gate can use them so.
+    """
+    documents = {name: decode_document(content, name) for name, content in read_documents(directory).items()}
+    if not documents:
+        raise PolicyInvalid(f"{directory} has no policy: no file there is called *.yaml.")
+    environments = _list_environments(project)
+    proposed = replace_policies(read_project_policies(project), documents, environments)
+    names = {parse_document(text, PolicyDocument, name).name for name, text in documents.items()}
+    return proposed.select(names)
+
+
+def _list_environments(project: Path) -> list[str]:
+    return sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
 
 
 def read_policies_and_decisions(project: Path, owner: str, now: datetime) -> Policies:
