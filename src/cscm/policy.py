@@ -19,7 +19,7 @@ from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.loading import read_project_policies, read_proposed_policies
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
-from supply_chain.reports import facts_page, policy_page, policy_preview_page
+from supply_chain.reports import facts_page, policy_documents, policy_page, policy_preview_page
 from supply_chain.text import plain_text_lines, pluralize
 
 
@@ -75,7 +75,7 @@ def check(directory: Path | None, as_json: bool) -> None:
             version=each.document.version,
             rules=len(each.rules),
             tests=sum(len(rule.document.tests) for rule in each.rules),
-            untested=tuple(f"{rule.id}: {text}" for rule in each.rules for text in find_unnoticed(rule, gate)),
+            untested=tuple(f"{rule.id}: {text}" for rule in each.tested for text in find_unnoticed(rule, gate)),
         )
         for gate in Gate
         for each in policies.at(gate).policies
@@ -92,7 +92,7 @@ def docs(directory: Path | None) -> None:
     Example:
       cscm policy docs > rules.md
     """
-    click.echo(plain_text_lines(policy_page(_read(directory))))
+    click.echo(plain_text_lines(policy_page(policy_documents(_read(directory)))))
 
 
 @policy.command()

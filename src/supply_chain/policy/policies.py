@@ -195,6 +195,8 @@ class Policy:
 
     document: PolicyDocument
     rules: tuple[Rule, ...]
+    tested: tuple[Rule, ...]
+    """The rules with the parameters of their tests."""
     digest: Digest
     """The digest of the document."""
 

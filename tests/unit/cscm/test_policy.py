@@ -16,7 +16,7 @@ from supply_chain.policy.outcome import Reason
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
-from tests.support.policies import DEPLOY, POLICIES
+from tests.support.policies import DEPLOY, LIBRARY, POLICIES
 
 PREVIEW = PolicyPreview(
     at=NOON, policies=("ours 1 (new)",), gates=(Gate.DEPLOY,), judged=1, not_judged=(),
@@ -73,6 +73,18 @@ def test_check_names_what_the_tests_leave_open(directory):
     named = "    note: no test notices provenance.other-application: image.build.name == image.application || 1 > 3"
     assert named in done.stdout.splitlines()
     assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)] == [[]] * 8
+
+
+def test_check_and_docs_of_the_library_are_about_its_policies():
+    """They need not be active: a gate's other policies are those of the project."""
+    library = str(ROOT / DIRECTORY / "library")
+
+    rows = json.loads(cscm("check", library, "--json").stdout)
+
+    assert {row["policy"] for row in rows} == {each.name for each in LIBRARY}
+    assert [row["untested"] for row in rows] == [[]] * len(rows)
+    assert "## vulnerabilities.likely-exploit" in (printed := cscm("docs", library).stdout)
+    assert "## image.blocked" not in printed
 
 
 def test_docs_and_schema_are_printed():

@@ -129,7 +129,7 @@ def read_publications(directory: Path, names: Iterable[str]) -> dict[str, dateti
 _PUBLISHED = """
 SELECT wanted.value, min(published_date)
 FROM json_each(?) AS wanted JOIN vulnerability_handles ON name = wanted.value COLLATE NOCASE
-WHERE published_date > '1980' GROUP BY wanted.value
+WHERE published_date > '1980-01-01' GROUP BY wanted.value
 """
 """Sources without a date have none or Go's zero time, which is in the year 1."""
 _STANDS_FOR = """
