@@ -135,7 +135,8 @@ def _refusals() -> Iterator[str]:
             if rule.severity is Severity.DENY:
                 codes = ", ".join(f"`{each.id}`" for each in rule.expand())
                 anchor = re.sub(r"[^\w-]", "", rule.id)
-                yield f"- [{codes}](reference/rules.md#{anchor}): {_in_words(rule.title)}{_remedy(rule.remedy)}"
+                rule_link = f"[Rule](reference/rules.md#{anchor})"
+                yield f"- {codes}: {_in_words(rule.title)}{_remedy(rule.remedy)} {rule_link}"
         yield ""
 
 

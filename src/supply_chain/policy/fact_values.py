@@ -339,8 +339,8 @@ def _finding(finding: Finding) -> types.FindingFacts:
         if finding.fixed_in
         else f"remove {finding.package}; no fix is published",
     }
-    known = {name: value for name in OPTIONAL if (value := getattr(finding, name)) is not None}
-    return cast(types.FindingFacts, {**values, **known})
+    optional = {name: value for name in OPTIONAL if (value := getattr(finding, name)) is not None}
+    return cast(types.FindingFacts, {**values, **optional})
 
 
 def count_severities(
