@@ -200,7 +200,9 @@ def _rounds(
     rounds: int, arms: Measured, grype: Tool, work: Path, fleet: Fleet, images: list[FleetImage], files: list[Path]
 ) -> None:
     with pin_database(grype, work / "database") as held:
-        scanner = Grype(grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
+        scanner = Grype(
+            grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True, publications=held.publications
+        )
         ports = Fleet(fleet.host, fleet.directory, cache=work / "content-first").rescan_ports(
             scanner, work / "results-first"
         )

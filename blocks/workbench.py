@@ -168,6 +168,7 @@ class Workbench(Setting):
                 now=now,
                 cost=CHEAPER,
                 quiet=True,
+                publications=held.publications,
             )
 
     @property

@@ -69,6 +69,7 @@ from supply_chain.policy.people import PeopleDocument
 from supply_chain.policy.vex import VexReport
 from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
+from supply_chain.reports import policy_page
 from supply_chain.vulnerability.findings import Report
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -129,14 +130,33 @@ def _errors() -> Iterator[str]:
 
 def _refusals() -> Iterator[str]:
     """Yield the rules that refuse, by policy, with the codes of each."""
-    documents = [read_document(file, PolicyDocument) for file in sorted((DOCS.parent / POLICIES).glob("*.yaml"))]
-    for document in documents:
+    for document in _policy_documents(POLICIES):
         yield f"### {', '.join(document.gates)}: {document.name}\n"
         for rule in document.rules:
             if rule.severity is Severity.DENY:
                 codes = ", ".join(f"`{each.id}`" for each in rule.expand())
-                yield f"- {codes}: {_in_words(rule.title)}{_remedy(rule.remedy)}"
+                anchor = re.sub(r"[^\w-]", "", rule.id)
+                rule_link = f"[Rule](reference/rules.md#{anchor})"
+                yield f"- {codes}: {_in_words(rule.title)}{_remedy(rule.remedy)} {rule_link}"
         yield ""
+
+
+def _policy_documents(directory: Path) -> list[PolicyDocument]:
+    return [read_document(file, PolicyDocument) for file in sorted((DOCS.parent / directory).glob("*.yaml"))]
+
+
+def rules_page() -> str:
+    """Return docs/reference/rules.md: every rule that ships, and those of the library."""
+    return _page(
+        "Rules",
+        "Every rule with its expression over [the facts of its gate](../how-to/policies.md), and what its tests show. "
+        "`${…}` stands for each value of the rule's matrix. `cscm policy docs` prints the rules of your project.",
+        f"{policy_page(_policy_documents(POLICIES), 2)}\n"
+        "## The library\n\n"
+        "These policies are in `deployments/policies/library/` and not active: "
+        "[copy one](../how-to/policies.md#the-library).\n\n"
+        f"{policy_page(_policy_documents(POLICIES / 'library'), 3)}",
+    )
 
 
 def _in_words(text: str) -> str:
@@ -482,6 +502,7 @@ def pages() -> dict[Path, str]:
         "errors.md": errors_page(),
         "reference/declaration.md": declaration_page(),
         "reference/deployments.md": deployments_page(),
+        "reference/rules.md": rules_page(),
         "reference/blocks.md": blocks_page(),
         "reference/evidence.md": evidence_page(links),
         "reference/commands.md": commands_page(links),  # links to the sections of the page above

@@ -20,11 +20,17 @@ from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.activation import LISTING, PolicyState, list_policies
 from supply_chain.policy.documents import PolicyDocument
-from supply_chain.policy.loading import DIRECTORY, compile_project, read_documents, read_project_policies
+from supply_chain.policy.loading import (
+    DIRECTORY,
+    compile_project,
+    read_documents,
+    read_project_policies,
+    read_proposed_policies,
+)
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.policy.signed_documents import DocumentKind
-from supply_chain.reports import facts_page, policy_page, policy_preview_page
+from supply_chain.reports import facts_page, policy_documents, policy_page, policy_preview_page
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
@@ -78,11 +84,13 @@ def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
     It names what the tests of a rule leave open: a change of its expression that none of them notices. Of the project's
-    own policies, it says whether they are active, and who signed them.
+    own policies, it says whether they are active, and who signed them. The policies of another directory are checked
+    together with the project's: each replaces the one of its name, or is added.
 
     \b
     Example:
       cscm policy check
+      cscm policy check deployments/policies/library
     """
     policies = _read(directory)
     rows = tuple(
@@ -92,7 +100,7 @@ def check(directory: Path | None, as_json: bool) -> None:
             version=each.document.version,
             rules=len(each.rules),
             tests=sum(len(rule.document.tests) for rule in each.rules),
-            untested=tuple(f"{rule.id}: {text}" for rule in each.rules for text in find_unnoticed(rule, gate)),
+            untested=tuple(f"{rule.id}: {text}" for rule in each.tested for text in find_unnoticed(rule, gate)),
         )
         for gate in Gate
         for each in policies.at(gate).policies
@@ -141,7 +149,7 @@ def docs(directory: Path | None) -> None:
     Example:
       cscm policy docs > rules.md
     """
-    click.echo(plain_text_lines(policy_page(_read(directory))))
+    click.echo(plain_text_lines(policy_page(policy_documents(_read(directory)))))
 
 
 @policy.command()
@@ -224,7 +232,8 @@ def _read_texts(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _read(directory: Path | None) -> Policies:
-    return read_project_policies(find_project(), directory)
+    project = find_project()
+    return read_proposed_policies(project, directory) if directory else read_project_policies(project)
 
 
 COMMANDS = (policy,)

@@ -10,6 +10,7 @@ from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.evidence.provenance import Provenance, provenance
+from supply_chain.evidence.sbom import Listing, Package
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Base, Classification, Service
@@ -48,7 +49,8 @@ def _curated_facts(manifest: Service | Base | None) -> CuratedFacts:
     return CuratedFacts(
         **vars(_image_facts(CURATED, manifest)),
         blocked_bases={},
-        packages=PACKAGES,
+        bases={},
+        sbom=listing(),
         examination=Examination(),
         examined_bases=(),
         report=report(),
@@ -66,15 +68,28 @@ def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> Inta
     return replace(good, **changes)
 
 
+def listing(packages: frozenset[Package] = PACKAGES, **changes: Any) -> Listing:
+    """Return what an SBOM with these packages lists."""
+    return Listing(packages, {}, frozenset(), None)._replace(**changes)
+
+
+def _with_listing(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the changes with an SBOM of `packages`, and without one if there are none."""
+    if "packages" not in changes:
+        return changes
+    packages, others = changes["packages"], {name: each for name, each in changes.items() if name != "packages"}
+    return {**others, "sbom": None if packages is None else listing(packages)}
+
+
 def release_facts(manifest: Service | Base | None = None, **changes: Any) -> ReleaseFacts:
     """Return the facts of the release gate about an image with this declaration."""
     good = ReleaseFacts(
         **vars(_curated_facts(manifest)),
-        base_packages=frozenset(),
+        base_packages={},
         base_distributions={},
         copied_bases=(),
     )
-    return replace(good, **changes)
+    return replace(good, **_with_listing(changes))
 
 
 def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> DeployFacts:
@@ -89,7 +104,7 @@ def deploy_facts(manifest: Service | Base | None = None, **changes: Any) -> Depl
         break_glass=(),
         soak=None,
     )
-    return replace(good, **changes)
+    return replace(good, **_with_listing(changes))
 
 
 FACTS = {Gate.INTAKE: intake_facts, Gate.RELEASE: release_facts, Gate.DEPLOY: deploy_facts}

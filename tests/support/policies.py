@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from supply_chain.model.documents import read_document
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
@@ -18,6 +19,8 @@ from tests.support.command import ROOT
 
 ENVIRONMENTS = ("staging", "production")
 POLICIES = read_policies(ROOT / DIRECTORY, ENVIRONMENTS)
+LIBRARY = [read_document(file, PolicyDocument) for file in sorted((ROOT / DIRECTORY / "library").glob("*.yaml"))]
+"""The policies of the library, as they are written."""
 INTAKE, RELEASE, DEPLOY = POLICIES.intake, POLICIES.release, POLICIES.deploy
 TESTS = ({"name": "one", "passes": True}, {"name": "another", "passes": False})
 
@@ -44,4 +47,4 @@ def policy(gate: Gate, *rules: RuleDocument, **changes: Any) -> GatePolicy[Any]:
     given = {"name": "test", "version": 1, "description": "d", "gates": [gate], "rules": held}
     document = PolicyDocument.model_validate({**given, **changes})
     compiled = tuple(compile_rule(each, language(gate)) for each in held)
-    return gate_policy(gate, [Policy(document, compiled, digest_of(document.model_dump_json().encode()))])
+    return gate_policy(gate, [Policy(document, compiled, compiled, digest_of(document.model_dump_json().encode()))])

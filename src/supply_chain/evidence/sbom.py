@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, Field
 
@@ -27,6 +27,30 @@ SYSTEM = ("deb", "rpm", "apk", "alpm", "portage")
 
 Package = tuple[str, str, str]
 """Type, name and package URL; a scanner matches by the version, distribution and source package in the URL."""
+
+
+class Configuration(NamedTuple):
+    """What an image's configuration says about its containers (OCI image specification)."""
+
+    user: str
+    """The user that its program runs as; empty: root."""
+    ports: tuple[str, ...]
+    """The exposed ports, such as `8080/tcp`, sorted."""
+    labels: Mapping[str, str]
+    size: int
+    """Bytes of all layers, unpacked."""
+
+
+class Listing(NamedTuple):
+    """What an SBOM lists."""
+
+    packages: frozenset[Package]
+    licenses: Mapping[str, frozenset[str]]
+    """Licence as declared (an SPDX expression where there is one) → the packages, as `type/name`."""
+    unlicensed: frozenset[str]
+    """Packages without a licence, as `type/name`."""
+    configuration: Configuration | None
+    """None if the SBOM does not have it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,11 @@ class SignedSbom:
         return self._read(lambda sbom: frozenset(map(_package, sbom["artifacts"])))
 
     @property
+    def listing(self) -> Listing:
+        """Return what the SBOM lists; raise `EvidenceInvalid` if it is not an SBOM made by syft."""
+        return self._read(_listing)
+
+    @property
     def manifest(self) -> bytes:
         """Return the image's manifest as syft read it; the caller has to compare it with the image's digest."""
         return self._read(lambda sbom: base64.b64decode(sbom["source"]["metadata"]["manifest"], validate=True))
@@ -56,12 +85,42 @@ class SignedSbom:
     def _read(self, find: Callable[[Any], T]) -> T:
         try:
             return find(json.loads(self.content))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
 
 
 def _package(artifact: Mapping[str, Any]) -> Package:
     return str(artifact["type"]), str(artifact["name"]), str(artifact.get("purl", ""))
+
+
+def _listing(sbom: Mapping[str, Any]) -> Listing:
+    licenses, unlicensed = dict[str, set[str]](), set[str]()
+    for artifact in sbom["artifacts"]:
+        name = f"{artifact['type']}/{artifact['name']}"
+        found = [str(each.get("spdxExpression") or each["value"]) for each in artifact.get("licenses") or ()]
+        for each in found:
+            licenses.setdefault(each, set()).add(name)
+        if not found:
+            unlicensed.add(name)
+    return Listing(
+        frozenset(map(_package, sbom["artifacts"])),
+        {name: frozenset(licenses[name]) for name in sorted(licenses)},
+        frozenset(unlicensed),
+        _configuration(sbom.get("source", {}).get("metadata", {})),
+    )
+
+
+def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:
+    """Return the configuration of the image that syft read; None if it read no image."""
+    if not metadata.get("config"):
+        return None
+    found = json.loads(base64.b64decode(metadata["config"], validate=True)).get("config") or {}
+    return Configuration(
+        user=found.get("User") or "",
+        ports=tuple(sorted(found.get("ExposedPorts") or ())),
+        labels=dict(sorted((found.get("Labels") or {}).items())),
+        size=int(metadata["imageSize"]),
+    )
 
 
 class Referred(Foreign):
@@ -150,6 +209,12 @@ def packages_in(
     """Return all packages in the last signed SBOM; None if there is none. Raise the same errors as `sbom_in`."""
     found = sbom_in(evidence, content)
     return None if found is None else found.packages
+
+
+def listing_in(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> Listing | None:
+    """Return what the last signed SBOM lists; None if there is none. Raise the same errors as `sbom_in`."""
+    found = sbom_in(evidence, content)
+    return None if found is None else found.listing
 
 
 def _unreadable(evidence: VerifiedStatement, error: Exception) -> EvidenceInvalid:

@@ -44,6 +44,7 @@ class RuleTest(Model):
         default_factory=dict,
         description="changes of the example facts of the gate, as a JSON Merge Patch (RFC 7396): null removes a fact",
     )
+    now: AwareDatetime | None = Field(default=None, description="the time of the decision; null: 2026-01-01T00:00:00Z")
     passes: bool = Field(description="whether the rule holds for these facts")
 
 
@@ -115,12 +116,18 @@ class PolicyDocument(Model):
     parameters: dict[Word, Parameter] = Field(
         default_factory=dict, description="values that expressions use as `parameters.NAME`"
     )
+    tested_with: dict[Word, Parameter] = Field(
+        default_factory=dict,
+        description="other values of parameters for the tests of the rules, whose results then do not depend on yours",
+    )
     rules: Some[RuleDocument]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> PolicyDocument:
         if self.select.environments is not None and set(self.gates) != {Gate.DEPLOY}:
             raise ValueError("only the deploy gate knows an environment; remove select.environments")
+        if unknown := sorted(self.tested_with.keys() - self.parameters.keys()):
+            raise ValueError(f"tested_with names {', '.join(unknown)}, which is no parameter")
         return self
 
 

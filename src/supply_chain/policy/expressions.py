@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, NotRequired, Self, get_args, get_origin, get_type_hints, is_typeddict
 
 from cel_expr_python import cel
@@ -93,7 +93,7 @@ class Values:
     @cached_property
     def activation(self) -> Any:
         """The values in the engine's own form, which is made once: that takes most of the time."""
-        language, data = self.language, {IMAGE: self.plain, NOW: self.now}
+        language, data = self.language, {IMAGE: self.plain, NOW: _to_timestamp(self.now)}
         if self.element:
             name, value = self.element
             language, data = language.with_element(name, DYNAMIC), {**data, name: value}
@@ -193,13 +193,19 @@ def to_value(value: Any, kind: Any) -> Any:
     if not has_times(kind):
         return value
     if kind is datetime:
-        stamp = timestamp_pb2.Timestamp()
-        stamp.FromDatetime(value)
-        return stamp
+        return _to_timestamp(value)
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element) for each in value]
     fields = fields_of(kind)
     return {name: to_value(each, fields[name]) for name, each in value.items()}
+
+
+@lru_cache(maxsize=10_000)
+def _to_timestamp(value: datetime) -> Any:
+    """Return a time as the engine takes it. Findings have few different times, so most are made once."""
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(value)
+    return stamp
 
 
 @cache

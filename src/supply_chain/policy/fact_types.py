@@ -83,6 +83,7 @@ class CheckFacts(TypedDict):
     """A sentence for each failure."""
     examined: bool
     """Whether the check examined anything."""
+    finished: datetime
 
 
 class SourceChecksFacts(TypedDict):
@@ -148,6 +149,14 @@ class FindingFacts(TypedDict):
     """Whether it is known to be exploited."""
     epss: NotRequired[float]
     """Probability of an exploit, from 0 to 1."""
+    cvss: NotRequired[float]
+    """The highest base score of it and of its aliases, from 0 to 10."""
+    published: NotRequired[datetime]
+    """When a source of the database first published it or an alias."""
+    fixed_since: NotRequired[datetime]
+    """The day of the first version that fixes it."""
+    layer: NotRequired[str]
+    """The layer that last wrote the file which lists the package, by its unpacked digest."""
     waiver: NotRequired[WaiverFacts]
     """The waiver that accepts it; rules that nobody may waive see none."""
     vex: NotRequired[VexFacts]
@@ -157,6 +166,13 @@ class FindingFacts(TypedDict):
     """The finding in one line."""
     fix: str
     """What removes it."""
+
+
+class ReleaseFindingFacts(FindingFacts):
+    """The same, compared with the image's bases."""
+
+    base: NotRequired[str]
+    """A curated base that the image begins with and that has the same package in the same version."""
 
 
 class SeverityFacts(TypedDict):
@@ -171,8 +187,8 @@ class SeverityFacts(TypedDict):
     """The first five, and how many more there are."""
 
 
-class ScanFacts(TypedDict):
-    """A vulnerability report."""
+class ScannerFacts(TypedDict):
+    """What made a vulnerability report, and its summary."""
 
     scanned: datetime
     scanner: str
@@ -180,15 +196,30 @@ class ScanFacts(TypedDict):
     database: str
     """`official` or `starter`."""
     database_built: datetime
-    findings: list[FindingFacts]
-    """The worst first."""
+    database_digest: str
     severities: list[SeverityFacts]
     """Each severity, the worst first."""
+
+
+class ScanFacts(ScannerFacts):
+    """A vulnerability report."""
+
+    findings: list[FindingFacts]
+    """The worst first."""
 
 
 class ImageScanFacts(ScanFacts):
     """The vulnerability report of an image."""
 
+    unjudged: NotRequired[str]
+    """The packages that the scanner did not judge, and why."""
+
+
+class ReleaseScanFacts(ScannerFacts):
+    """The vulnerability report of an image, compared with its bases."""
+
+    findings: list[ReleaseFindingFacts]
+    """The worst first."""
     unjudged: NotRequired[str]
     """The packages that the scanner did not judge, and why."""
 
@@ -203,11 +234,47 @@ class NameFacts(TypedDict):
     """Who asks for it."""
 
 
+class LicenseFacts(TypedDict):
+    """A licence that packages have."""
+
+    license: str
+    """As declared; an SPDX expression where there is one."""
+    packages: int
+    """The number of packages."""
+    examples: str
+    """The first five, and how many more there are."""
+
+
 class SbomFacts(TypedDict):
     """The SBOM that curation signed."""
 
     packages: int
     """The number of packages."""
+    names: list[str]
+    """The packages, as `type/name`."""
+    licenses: list[LicenseFacts]
+    """Each licence of a package."""
+    unlicensed: list[str]
+    """The packages without a licence, as `type/name`."""
+
+
+class LabelFacts(TypedDict):
+    """A label of an image."""
+
+    name: str
+    value: str
+
+
+class ContainerFacts(TypedDict):
+    """What the image's configuration says about its containers, as the SBOM has it."""
+
+    user: str
+    """The user that its program runs as; empty: root."""
+    ports: list[str]
+    """The exposed ports, such as `8080/tcp`."""
+    labels: list[LabelFacts]
+    size: int
+    """Bytes of all layers, unpacked."""
 
 
 class ReleaseSbomFacts(SbomFacts):
@@ -342,17 +409,27 @@ class IntakeValues(ImageValues):
     source_scan: NotRequired[ScanFacts]
 
 
+class BaseFacts(TypedDict):
+    """A curated base that the image is built on, or that one of these is built on."""
+
+    image: str
+    built: NotRequired[datetime]
+
+
 class CuratedValues(ImageValues):
     """The facts of both gates that decide about an image in the curated repository."""
 
+    bases: list[BaseFacts]
+    """All curated bases below the image."""
     blocked_bases: list[BlockFacts]
-    scan: NotRequired[ImageScanFacts]
+    container: NotRequired[ContainerFacts]
     encryption: NotRequired[EncryptionFacts]
 
 
 class ReleaseValues(CuratedValues):
     """The facts of the release gate."""
 
+    scan: NotRequired[ReleaseScanFacts]
     sbom: NotRequired[ReleaseSbomFacts]
     examination: NotRequired[ReleaseExaminationFacts]
     copied_bases: list[str]
@@ -362,6 +439,7 @@ class ReleaseValues(CuratedValues):
 class DeployValues(CuratedValues):
     """The facts of the deploy gate."""
 
+    scan: NotRequired[ImageScanFacts]
     sbom: NotRequired[SbomFacts]
     examination: NotRequired[ExaminationFacts]
     signed: bool

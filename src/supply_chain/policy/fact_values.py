@@ -12,7 +12,7 @@ from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.sbom import Package, system_packages
+from supply_chain.evidence.sbom import Configuration, Listing, Package, system_packages
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
@@ -33,11 +33,14 @@ from supply_chain.policy.vex import is_accepted, join_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
+from supply_chain.vulnerability.vex.matching import Image
 
 NOTED = 20
 """Number of accepted contents that a verdict names one by one."""
 WORST = 5
-"""Number of findings that a reason names one by one."""
+"""Number of findings, or of packages with a licence, that a reason names one by one."""
+OPTIONAL = ("epss", "cvss", "published", "fixed_since", "layer")
+"""What a report may not know of a finding."""
 
 
 @singledispatch
@@ -65,10 +68,14 @@ def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
 def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     values = cast(types.ReleaseValues, _curated(facts, people))
     values["copied_bases"] = list(facts.copied_bases)
-    if facts.packages is not None:
-        missing, listed = facts.base_packages - facts.packages, {package[:2] for package in facts.packages}
+    if (scan := _image_scan(facts)) is not None:
+        values["scan"] = {**scan, "findings": _with_bases(scan["findings"], facts.base_packages)}
+    if facts.sbom is not None:
+        packages = facts.sbom.packages
+        missing = system_packages(frozenset().union(*facts.base_packages.values())) - packages
+        listed = {package[:2] for package in packages}
         values["sbom"] = {
-            "packages": len(facts.packages),
+            **_sbom(facts.sbom),
             "missing": sorted(package[1] for package in missing if package[:2] not in listed),
             "altered": sorted(package[1] for package in missing if package[:2] in listed),
         }
@@ -90,8 +97,10 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
 @values_of.register
 def _(facts: DeployFacts, people: People) -> types.DeployValues:
     values = cast(types.DeployValues, _curated(facts, people))
-    if facts.packages is not None:
-        values["sbom"] = {"packages": len(facts.packages)}
+    if (scan := _image_scan(facts)) is not None:
+        values["scan"] = scan
+    if facts.sbom is not None:
+        values["sbom"] = _sbom(facts.sbom)
     if facts.examination is not None:
         values["examination"] = _examination(facts.examination, facts)
     values["signed"] = facts.signed
@@ -198,17 +207,61 @@ def _image(facts: ImageFacts, people: People) -> types.ImageValues:
 
 def _curated(facts: CuratedFacts, people: People) -> types.CuratedValues:
     values = cast(types.CuratedValues, _image(facts, people))
+    values["bases"] = [_base(base, built) for base, built in facts.bases.items()]
     values["blocked_bases"] = [_block(base, block, people) for base, block in facts.blocked_bases.items()]
-    if facts.report is not None:
-        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
-        if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
-            scan["unjudged"] = packages
-        values["scan"] = scan
+    if facts.sbom is not None and facts.sbom.configuration is not None:
+        values["container"] = _container(facts.sbom.configuration)
     if (record := facts.encryption) is not None:
         values["encryption"] = {"key": record.key}
         if record.encrypted_copy is not None:
             values["encryption"]["copy_of"] = record.encrypted_copy.plain
     return values
+
+
+def _image_scan(facts: CuratedFacts) -> types.ImageScanFacts | None:
+    if facts.report is None:
+        return None
+    scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
+    if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
+        scan["unjudged"] = packages
+    return scan
+
+
+def _with_bases(
+    findings: Sequence[types.FindingFacts], bases: Mapping[str, frozenset[Package]]
+) -> list[types.ReleaseFindingFacts]:
+    """Return the findings, each with the first base that has the same package in the same version."""
+    images = {base: Image("", packages) for base, packages in bases.items()}
+
+    def joined(finding: types.FindingFacts) -> types.ReleaseFindingFacts:
+        listed = finding["type"], finding["package"], finding["version"]
+        base = next((base for base, image in images.items() if image.packages_of(listed)), None)
+        return {**finding} if base is None else {**finding, "base": base}
+
+    return list(map(joined, findings))
+
+
+def _sbom(listing: Listing) -> types.SbomFacts:
+    return {
+        "packages": len(listing.packages),
+        "names": sorted({f"{kind}/{name}" for kind, name, _ in listing.packages}),
+        "licenses": [_license(name, packages) for name, packages in listing.licenses.items()],
+        "unlicensed": sorted(listing.unlicensed),
+    }
+
+
+def _license(name: str, packages: Set[str]) -> types.LicenseFacts:
+    examples = ", ".join(truncate_lines(WORST, sorted(packages)))
+    return {"license": name, "packages": len(packages), "examples": examples}
+
+
+def _container(found: Configuration) -> types.ContainerFacts:
+    labels: list[types.LabelFacts] = [{"name": name, "value": value} for name, value in found.labels.items()]
+    return {"user": found.user, "ports": list(found.ports), "labels": labels, "size": found.size}
+
+
+def _base(image: str, built: datetime | None) -> types.BaseFacts:
+    return {"image": image} if built is None else {"image": image, "built": built}
 
 
 def _block(image: str, block: LifecycleDecision, people: People) -> types.BlockFacts:
@@ -253,7 +306,12 @@ def _checks(results: Sequence[CheckResult]) -> types.ChecksFacts:
 
 
 def _source_checks(results: Sequence[CheckResult]) -> types.SourceChecksFacts:
-    newest = {each.check.value: {"failed": list(each.failed), "examined": not each.empty} for each in results}
+    newest = {
+        each.check.value: {
+            "failed": list(each.failed), "examined": not each.empty, "finished": each.interval.finished,
+        }
+        for each in results
+    }  # fmt: skip
     return cast(types.SourceChecksFacts, newest)
 
 
@@ -266,6 +324,7 @@ def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
         "version": report.scanner_version,
         "database": report.database.kind,
         "database_built": report.database.built,
+        "database_digest": report.database.digest,
         "findings": findings,
         "severities": count_severities(findings, {each.value: getattr(limits, each.value, None) for each in Severity}),
     }
@@ -286,9 +345,8 @@ def _finding(finding: Finding) -> types.FindingFacts:
         if finding.fixed_in
         else f"remove {finding.package}; no fix is published",
     }
-    if finding.epss is not None:
-        values["epss"] = finding.epss
-    return values
+    optional = {name: value for name in OPTIONAL if (value := getattr(finding, name)) is not None}
+    return cast(types.FindingFacts, {**values, **optional})
 
 
 def count_severities(

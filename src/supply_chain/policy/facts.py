@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
@@ -16,7 +17,7 @@ from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination, Identity
 from supply_chain.evidence.image_status import ImageStatus, LifecycleDecision
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.sbom import Package
+from supply_chain.evidence.sbom import Listing, Package
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.evidence.summary import Summary
@@ -98,8 +99,11 @@ class CuratedFacts(ImageFacts):
 
     blocked_bases: Mapping[str, LifecycleDecision]
     """Images that went into the build and are blocked, each with its block."""
-    packages: frozenset[Package] | None
-    """The packages in the SBOM; None if curation signed none."""
+    bases: Mapping[str, datetime | None]
+    """Curated base that the image is built on, or that one of these is built on → when it was built; None if nobody
+    signed that."""
+    sbom: Listing | None
+    """What the SBOM lists; None if curation signed none."""
     examination: Examination | None
     """What the image's files contain that no scanner judges; None if curation did not examine them."""
     examined_bases: tuple[Examination, ...]
@@ -109,13 +113,18 @@ class CuratedFacts(ImageFacts):
     encryption: EncryptionRecord | None
     """The last record of encryption at rest that curation signed."""
 
+    @property
+    def packages(self) -> frozenset[Package] | None:
+        """The packages in the SBOM; None if curation signed none."""
+        return self.sbom.packages if self.sbom else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseFacts(CuratedFacts):
     """The facts of the release gate, and of the rescan that repeats its decision."""
 
-    base_packages: frozenset[Package]
-    """The distribution's packages in the SBOMs of the curated bases that the image begins with."""
+    base_packages: Mapping[str, frozenset[Package]]
+    """Curated base that the image begins with → the packages in its SBOM."""
     base_distributions: Mapping[str, Identity | None]
     """Curated base that the image begins with → the distribution of that base."""
     copied_bases: tuple[str, ...]

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_content
@@ -24,7 +24,7 @@ from supply_chain.policy.expressions import language
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
-from supply_chain.policy.rule_tests import run_tests
+from supply_chain.policy.rule_tests import check_results, run_tests
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
@@ -52,9 +52,24 @@ def read_code() -> str:
     return "\n".join([*own, *(inspect.getsource(importlib.import_module(each)) for each in used)])
 
 
-def read_project_policies(project: Path, directory: Path | None = None) -> Policies:
-    """Read the policies of a project, or those of another directory for its environments; raise as `read_policies`."""
-    return read_policies(directory or project / DIRECTORY, _environments_of(project))
+def read_project_policies(project: Path) -> Policies:
+    """Read the policies of a project, for its environments; raise as `read_policies`."""
+    return read_policies(project / DIRECTORY, _environments_of(project))
+
+
+def read_proposed_policies(project: Path, directory: Path) -> Policies:
+    """Read the policies of a directory, such as the library, which need not be of every gate; raise as `read_policies`.
+
+    They are checked together with those of the project: each replaces the one of its name, or is added. Only they are
+    returned, and no gate can use them so.
+    """
+    documents = {name: decode_document(content, name) for name, content in read_documents(directory).items()}
+    if not documents:
+        raise PolicyInvalid(f"{directory} has no policy: no file there is called *.yaml.")
+    environments = _environments_of(project)
+    proposed = replace_policies(read_project_policies(project), documents, environments)
+    names = {parse_document(text, PolicyDocument, name).name for name, text in documents.items()}
+    return proposed.select(names)
 
 
 def _environments_of(project: Path) -> list[str]:
@@ -189,22 +204,41 @@ def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[
     used = set[str]()
     expanded = [rule for each in document.rules for rule in each.expand()]
     documents = [fill_parameters(rule, document.parameters, used) for rule in expanded]
+    tested = [fill_parameters(rule, {**document.parameters, **document.tested_with}, set()) for rule in expanded]
     if unused := sorted(document.parameters.keys() - used):
         raise PolicyInvalid(f"no rule uses the parameter {', '.join(unused)}; remove it.")
     decisions = [_decision(each) for each in documents]
     if twice := [each.id for each in documents if decisions.count(_decision(each)) > 1]:
         raise PolicyInvalid(f"the rules {' and '.join(twice)} say the same; keep one of them.")
     digest = digest_of(document.model_dump_json().encode())
-    return {gate: Policy(document, _checked(documents, gate), digest) for gate in document.gates}
+    rules = {gate: _checked(documents, tested, gate) for gate in document.gates}
+    return {gate: Policy(document, each.rules, each.tested, digest) for gate, each in rules.items()}
 
 
 def _decision(rule: RuleDocument) -> tuple[str | None, ...]:
     return rule.when, rule.for_each, rule.expression
 
 
-def _checked(documents: Sequence[RuleDocument], gate: Gate) -> tuple[Rule, ...]:
-    """Return the rules for a gate, after running their tests with its example facts."""
+class _Rules(NamedTuple):
+    rules: tuple[Rule, ...]
+    tested: tuple[Rule, ...]
+
+
+def _checked(documents: Sequence[RuleDocument], tested: Sequence[RuleDocument], gate: Gate) -> _Rules:
+    """Return the rules for a gate, after running their tests with its example facts.
+
+    `tested` are the same rules with the parameters of their tests. If these differ, the rules only have to be evaluated
+    with the facts of the tests, whatever the results are.
+    """
     rules = tuple(compile_rule(each, language(gate)) for each in documents)
+    if documents == tested:
+        return _Rules(rules, _tested(rules, gate))
+    for rule in rules:
+        check_results(rule, gate)
+    return _Rules(rules, _tested(tuple(compile_rule(each, language(gate)) for each in tested), gate))
+
+
+def _tested(rules: tuple[Rule, ...], gate: Gate) -> tuple[Rule, ...]:
     for rule in rules:
         run_tests(rule, gate)
     return rules

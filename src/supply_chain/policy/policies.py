@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar, is_typeddict
@@ -195,6 +195,8 @@ class Policy:
 
     document: PolicyDocument
     rules: tuple[Rule, ...]
+    tested: tuple[Rule, ...]
+    """The rules with the parameters of their tests."""
     digest: Digest
     """The digest of the document."""
 
@@ -275,6 +277,14 @@ class Policies:
         """Return the policies with these people, their waivers and the statements of issuers at every gate."""
         intake, release, deploy = (each.with_decisions(people, waivers, vex) for each in self.gates)
         return Policies(intake, release, deploy, waivers, vex)
+
+    def select(self, names: Set[str]) -> Policies:
+        """Return only the policies with these names."""
+        intake, release, deploy = (
+            replace(each, policies=tuple(one for one in each.policies if one.document.name in names))
+            for each in self.gates
+        )
+        return replace(self, intake=intake, release=release, deploy=deploy)
 
     @property
     def decisions_version(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import chain, compress
 from typing import TypeVar
@@ -17,7 +18,7 @@ from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed
-from supply_chain.evidence.sbom import Package, last_listed, packages_in, system_packages
+from supply_chain.evidence.sbom import Package, last_listed, listing_in, packages_in, system_packages
 from supply_chain.evidence.soak import longest_soak
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -87,11 +88,13 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
     )
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    built, packages = last_provenance(development), packages_in(own, store.referrers.content)
+    built, listing = last_provenance(development), listing_in(own, store.referrers.content)
     below, unsigned = find_bases_in_layers(ref, bases, layers, store)
     used = {*below, *_named_bases(built, bases)}
     examined = _examinations(used & {*below, *bases}, store)
-    base_statements = _base_statements(used, built, bases, store)
+    below_packages = {str(base): _packages(base, store) for base in below}
+    builds = read_base_builds(used, bases, store)
+    base_statements = _base_statements(builds, built, store)
     return ReleaseFacts(
         ref=ref,
         provenance=built,
@@ -106,14 +109,15 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         ),
         ignored_referrers=(*reading.notes(), *status.notes(), *unsigned),
         blocked_bases=_blocked_bases(base_statements),
-        packages=packages,
+        bases=_build_times(builds),
+        sbom=listing,
         examination=_examination(own),
         examined_bases=tuple(examined.values()),
         report=_value(last_report(own)),
         encryption=_encryption(own),
-        base_packages=frozenset().union(*(_system_packages(base, store) for base in below)),
+        base_packages=below_packages,
         base_distributions={str(base): examined[base].distribution for base in below if base in examined},
-        copied_bases=_copied_bases(built, below, bases, packages or frozenset(), store),
+        copied_bases=_copied_bases(built, below, bases, listing.packages if listing else frozenset(), store),
     )
 
 
@@ -123,13 +127,13 @@ def _with_status(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]
 
 
 def _base_statements(
-    suspects: Iterable[ImageRef], built: Provenance | None, bases: Sequence[ImageRef], store: EvidenceStore
+    all_bases: Iterable[ImageRef], built: Provenance | None, store: EvidenceStore
 ) -> Mapping[str, tuple[VerifiedStatement, ...]]:
     """Return the lifecycle's statements about every image that a build used, by repository and digest.
 
-    That is these bases, the bases that they are built on, and every other material, by its digest under any name.
+    That is these bases, and every other material, by its digest under any name.
     """
-    all_bases = find_all_bases(suspects, bases, store)
+    all_bases = tuple(all_bases)
     digests = {base.digest for base in all_bases}
     others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in digests]
     reads: list[tuple[str, Callable[[], Reading]]] = [
@@ -146,15 +150,27 @@ def _blocked_bases(statements: Mapping[str, tuple[VerifiedStatement, ...]]) -> d
 
 def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore) -> tuple[ImageRef, ...]:
     """Return these bases, the curated bases that they are built on, and so on; sorted."""
-    found: set[ImageRef] = set()
+    return tuple(read_base_builds(first, bases, store))
+
+
+def read_base_builds(
+    first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
+) -> dict[ImageRef, Provenance | None]:
+    """Return these bases, the curated bases that they are built on, and so on, each with its build; sorted."""
+    found: dict[ImageRef, Provenance | None] = {}
     new = set(first)
     while new:
-        found |= new
+        asked = sorted(new, key=str)
         read = map_concurrently(
-            lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), sorted(new, key=str)
+            lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), asked
         )
-        new = {each for built in read for each in _named_bases(built, bases)} - found
-    return tuple(sorted(found, key=str))
+        found |= zip(asked, read, strict=True)
+        new = {each for built in read for each in _named_bases(built, bases)} - found.keys()
+    return dict(sorted(found.items(), key=lambda each: str(each[0])))
+
+
+def _build_times(builds: Mapping[ImageRef, Provenance | None]) -> dict[str, datetime | None]:
+    return {str(base): built.run_details.metadata.finished_on if built else None for base, built in builds.items()}
 
 
 def _named_bases(built: Provenance | None, bases: Sequence[ImageRef]) -> set[ImageRef]:
@@ -234,13 +250,17 @@ def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
 
 
 def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
+    return system_packages(_packages(base, store))
+
+
+def _packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
     packages = packages_in(store.verified(base, TierName.CURATION, SBOM), store.referrers.content)
     if packages is None:
         raise EvidenceInvalid(
             f"The base {base} has no SBOM that curation signed.\n"
             "Curate it again with `cscm bases --force`, and build again."
         )
-    return system_packages(packages)
+    return packages
 
 
 def read_deploy_facts(
@@ -264,7 +284,8 @@ def read_deploy_facts(
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, built = refusals.by(TierName.CURATION), last_provenance(development)
-    base_statements, soak = _base_statements(_named_bases(built, bases), built, bases, store), environment.soak
+    builds, soak = read_base_builds(_named_bases(built, bases), bases, store), environment.soak
+    base_statements = _base_statements(builds, built, store)
     return DeployFacts(
         ref=ref,
         provenance=built,
@@ -280,7 +301,8 @@ def read_deploy_facts(
         ),
         ignored_referrers=(*reading.notes(), *refusals.notes(), *status.notes()),
         blocked_bases=_blocked_bases(base_statements),
-        packages=packages_in(curation, store.referrers.content),
+        bases=_build_times(builds),
+        sbom=listing_in(curation, store.referrers.content),
         examination=_examination(curation),
         examined_bases=tuple(_examinations(_named_bases(built, bases) & set(bases), store).values()),
         report=_value(last_report(curation)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 from pydantic import Field
 
@@ -15,12 +15,12 @@ from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleTest
-from supply_chain.policy.expressions import Values, find_mistakes, language, mutate
+from supply_chain.policy.expressions import Values, element_of, fields_of, find_mistakes, language, mutate
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.policies import Rule, compile_rule
 
 TESTED = datetime(2026, 1, 1, tzinfo=UTC)
-"""The time `now` in the tests of rules."""
+"""The time `now` in the tests of rules that name none."""
 FILE = Path(__file__).with_name("examples.yaml")
 
 
@@ -45,10 +45,29 @@ def examples(gate: Gate) -> Mapping[str, Any]:
 
 def example_facts(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
-    facts: Mapping[str, Any] = _merged(examples(gate), changes)
+    facts: Mapping[str, Any] = _with_times(_merged(examples(gate), changes), FACTS[gate])
     if mistakes := list(find_mistakes(FACTS[gate], facts, "image")):
         raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
     return facts
+
+
+def _with_times(value: Any, kind: Any) -> Any:
+    """Return facts with times in place of their texts, which a matrix, and a policy written as JSON, have."""
+    if kind is datetime and isinstance(value, str):
+        return _parse_time(value)
+    if isinstance(value, list):
+        return [_with_times(each, element_of(kind)) for each in value]
+    if isinstance(value, dict) and is_typeddict(kind):
+        return {name: _with_times(each, fields_of(kind).get(name)) for name, each in value.items()}
+    return value
+
+
+def _parse_time(text: str) -> datetime | str:
+    """Return the time; the text itself if it is none, which is a mistake of the facts."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 def _merged(facts: Any, changes: Any) -> Any:
@@ -66,18 +85,25 @@ def _merged(facts: Any, changes: Any) -> Any:
 
 def run_tests(rule: Rule, gate: Gate) -> None:
     """Run the tests of a rule; raise `PolicyInvalid` for one with another result."""
-    for test in rule.document.tests:
-        try:
-            passes = _passes(rule, test, gate)
-        except (PolicyInvalid, RuleNotEvaluated) as error:
-            raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.message}") from error
+    for test, passes in check_results(rule, gate):
         if passes is not test.passes:
             found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
             raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")
 
 
+def check_results(rule: Rule, gate: Gate) -> list[tuple[RuleTest, bool]]:
+    """Return each test with whether the rule holds for its facts; raise `PolicyInvalid` if that cannot be evaluated."""
+    found: list[tuple[RuleTest, bool]] = []
+    for test in rule.document.tests:
+        try:
+            found.append((test, _passes(rule, test, gate)))
+        except (PolicyInvalid, RuleNotEvaluated) as error:
+            raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.message}") from error
+    return found
+
+
 def _passes(rule: Rule, test: RuleTest, gate: Gate) -> bool:
-    return not rule.reasons(Values.of(gate, example_facts(gate, test.facts), TESTED))
+    return not rule.reasons(Values.of(gate, example_facts(gate, test.facts), test.now or TESTED))
 
 
 def find_unnoticed(rule: Rule, gate: Gate) -> Iterator[str]:

@@ -3,7 +3,13 @@
 from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
 from supply_chain.reports.people import people_lines, waiver_attention, waiver_lines
-from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
+from supply_chain.reports.policy import (
+    facts_page,
+    policy_documents,
+    policy_explanation_lines,
+    policy_explanation_page,
+    policy_page,
+)
 from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
 from supply_chain.reports.preview import policy_preview_lines, policy_preview_page
 from supply_chain.reports.rescan import (
@@ -50,6 +56,7 @@ __all__ = [
     "place_row",
     "plan_lines",
     "plan_rows",
+    "policy_documents",
     "policy_explanation_lines",
     "policy_explanation_page",
     "policy_page",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
@@ -12,12 +12,12 @@ from typing import is_typeddict
 
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_types
-from supply_chain.policy.documents import RuleDocument
+from supply_chain.policy.documents import PolicyDocument, RuleDocument
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.expressions import IMAGE, NOW, element_of, fields_of, is_optional
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.outcome import RuleOutcome, RuleResult
-from supply_chain.policy.policies import Policies, Policy
+from supply_chain.policy.policies import Policies
 from supply_chain.reports.text import table
 
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
@@ -27,42 +27,52 @@ MARKS = {
 }  # fmt: skip
 
 
-def policy_page(policies: Policies) -> str:
-    """Return a Markdown page with each rule of each policy."""
-    by_name: dict[str, Policy] = {}
-    for gate in Gate:
-        by_name |= {each.document.name: each for each in policies.at(gate).policies}
-    return "\n".join(line for policy in by_name.values() for line in _policy(policy))
+def policy_page(documents: Iterable[PolicyDocument], level: int = 1) -> str:
+    """Return Markdown with each rule of these policies as it is written; names of policies are headings of a level."""
+    return "\n".join(line for document in documents for line in _policy(document, "#" * level))
 
 
-def _policy(policy: Policy) -> Iterator[str]:
-    document = policy.document
-    yield f"# Policy {document.name}, version {document.version}\n"
+def policy_documents(policies: Policies) -> tuple[PolicyDocument, ...]:
+    """Return the documents of all gates, each once."""
+    found = (each.document for gate in Gate for each in policies.at(gate).policies)
+    return tuple({document.name: document for document in found}.values())
+
+
+def _policy(document: PolicyDocument, heading: str) -> Iterator[str]:
+    yield f"{heading} Policy {document.name}, version {document.version}\n"
     yield f"{document.description} Gates: {', '.join(document.gates)}.\n"
+    selected = document.select.model_dump(mode="json", exclude_none=True)
+    if selected:
+        yield f"It selects {'; '.join(f'{key}: {_listed(values)}' for key, values in selected.items())}.\n"
     if document.parameters:
-        yield table(("parameter", "value"), [(name, str(value)) for name, value in document.parameters.items()]) + "\n"
-    for rule in policy.rules:
-        yield from _rule(rule.document)
+        yield (
+            table(("parameter", "value"), [(name, _listed(each)) for name, each in document.parameters.items()]) + "\n"
+        )
+    for rule in document.rules:
+        yield from _rule(rule, f"{heading}#")
 
 
-def _rule(rule: RuleDocument) -> Iterator[str]:
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _rule(rule: RuleDocument, heading: str) -> Iterator[str]:
     effective = f" From {rule.effective_on:%Y-%m-%d %H:%M %Z}; before, it only warns." if rule.effective_on else ""
-    yield f"## {rule.id}\n"
+    yield f"{heading} {rule.id}\n"
     yield f"{rule.title}{effective}\n"
-    lines = (("when", rule.when), ("for_each", rule.for_each), ("expression", rule.expression))
-    yield "\n".join(["```", *(f"{key}: {text}" for key, text in lines if text), "```\n"])
+    texts = {key: getattr(rule, key) for key in ("when", "for_each", "expression", "message", "remedy")}
+    yield "\n".join(["```", *(f"{key}: {text}" for key, text in texts.items() if text), "```\n"])
+    if rule.matrix:
+        yield f"- codes: {', '.join(f'`{each.id}`' for each in rule.expand())}"
     yield f"- severity: {rule.severity}"
     if not rule.waivable:
         yield "- nobody may waive it"
     if not rule.break_glass:
         yield "- no break-glass overrides it"
-    yield f"- says: {rule.message}"
-    if rule.remedy:
-        yield f"- remedy: {rule.remedy}"
     if rule.references:
         yield f"- references: {', '.join(rule.references)}"
-    for test in rule.tests:
-        yield f"- {'passes' if test.passes else 'fails'}: {test.name}"
+    for word, passes in (("passes", True), ("fails", False)):
+        yield f"- {word}: {'; '.join(test.name for test in rule.tests if test.passes is passes)}"
     yield ""
 
 

@@ -22,7 +22,7 @@ from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.people import Office
-from tests.support.policies import DEPLOY, POLICIES
+from tests.support.policies import DEPLOY, LIBRARY, POLICIES
 
 PREVIEW = PolicyPreview(
     at=NOON, policies=("ours 1 (new)",), gates=(Gate.DEPLOY,), judged=1, not_judged=(),
@@ -153,6 +153,18 @@ def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):
 
     assert done.exit_code == 1 and done.stdout == ""
     assert "[policy.invalid]" in done.stderr and not (project / DIRECTORY / "policies.sigstore.json").exists()
+
+
+def test_check_and_docs_of_the_library_are_about_its_policies():
+    """They need not be active: a gate's other policies are those of the project."""
+    library = str(ROOT / DIRECTORY / "library")
+
+    rows = json.loads(cscm("check", library, "--json").stdout)
+
+    assert {row["policy"] for row in rows} == {each.name for each in LIBRARY}
+    assert [row["untested"] for row in rows] == [[]] * len(rows)
+    assert "## vulnerabilities.likely-exploit" in (printed := cscm("docs", library).stdout)
+    assert "## image.blocked" not in printed
 
 
 def test_docs_and_schema_are_printed():

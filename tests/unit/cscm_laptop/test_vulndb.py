@@ -21,7 +21,7 @@ from cscm_laptop.vulndb.feed.compile import compile_feed
 from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Window, read_feed
 from cscm_laptop.vulndb.feed.versions import constraint, go_ranges, python_range
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database, read_publications
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
@@ -353,6 +353,34 @@ def test_knows_distribution_that_database_has_data_for(
     asked = Distribution(name=name, version=version, codename=codename, channels=tuple(channels))
 
     assert has_distribution(systems, asked) is expected
+
+
+def test_publication_is_the_first_of_all_sources(systems: Path) -> None:
+    """Names differ in case; a source without a date may have Go's zero time."""
+    with contextlib.closing(sqlite3.connect(systems / "6/vulnerability.db")) as db, db:
+        for number, (name, day) in enumerate(
+            (
+                ("CVE-1-1", "2025-02-01 00:00:00+00:00"),
+                ("cve-1-1", "2024-12-31 10:30:00+00:00"),
+                ("CVE-1-1", "0001-01-01 00:00:00+00:00"),
+                ("CVE-1-1", None),
+                ("CVE-1-2", None),
+                ("CVE-1-3", "2023-01-01 00:00:00+00:00"),
+            ),
+            start=9000,
+        ):
+            row = (number, name, "active", day, None, None, "nvd", number)
+            db.execute("INSERT INTO vulnerability_handles VALUES (?,?,?,?,?,?,?,?)", row)
+    day = datetime(2024, 12, 31, 10, 30, tzinfo=UTC)
+
+    assert read_publications(systems, ["CVE-1-1", "CVE-1-2", "CVE-1-9"]) == {"CVE-1-1": day}
+    assert read_publications(systems, []) == {}
+
+
+def test_publications_raise_if_there_is_no_database(tmp_path: Path) -> None:
+    """An unknown date would be another answer."""
+    with pytest.raises(DatabaseUnusable):
+        read_publications(tmp_path, ["CVE-1-1"])
 
 
 def test_knows_raises_if_there_is_no_database(tmp_path: Path) -> None:

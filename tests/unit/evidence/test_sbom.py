@@ -1,5 +1,6 @@
 """The SBOM is read only as it was signed."""
 
+import base64
 import gzip
 import hashlib
 import json
@@ -12,10 +13,12 @@ from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence import sbom as module
 from supply_chain.evidence.examination import Examination, Identity
 from supply_chain.evidence.sbom import (
+    Configuration,
     Reference,
     References,
     Referred,
     last_listed,
+    listing_in,
     packages_in,
     sbom_in,
     system_packages,
@@ -46,6 +49,79 @@ def signed(world):
 def referrer_of(predicate):
     """Return the location of the SBOM that a statement names."""
     return REF.model_copy(update={"digest": predicate["references"][0]["annotations"]["referrer"]})
+
+
+ABOUT = {
+    "config": {
+        "User": "10001", "ExposedPorts": {"9090/tcp": {}, "8080/tcp": {}}, "Labels": {"b": "2", "a": "1"},
+    },
+    "created": "2026-11-24T12:00:00Z",
+}  # fmt: skip
+
+
+def encoded(configuration):
+    return base64.b64encode(json.dumps(configuration).encode()).decode()
+
+
+def sbom_of(configuration):
+    """Return the part of an SBOM that is about an image with this configuration."""
+    return {"source": {"type": "image", "metadata": {"imageSize": 4096, "config": encoded(configuration)}}}
+
+
+def test_listing_has_the_configuration_of_the_image(world, make, signed):
+    """Syft reads it from the image's configuration, by digest."""
+    evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of(ABOUT)))
+
+    found = listing_in(evidence, world.registry.content)
+
+    assert found is not None and found.packages == packages_in(evidence, world.registry.content)
+    assert found.configuration == Configuration("10001", ("8080/tcp", "9090/tcp"), {"a": "1", "b": "2"}, 4096)
+    assert listing_in([], world.registry.content) is None
+
+
+@pytest.mark.parametrize("configuration", [{"config": {}}, {"config": None}, {}, {"config": {"User": None}}])
+def test_listing_of_image_without_settings_has_empty_ones(world, make, signed, configuration):
+    """An image without a user runs as root; that is known."""
+    evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of(configuration)))
+
+    found = listing_in(evidence, world.registry.content)
+
+    assert found is not None and found.configuration == Configuration("", (), {}, 4096)
+
+
+@pytest.mark.parametrize("more", [{}, {"source": {"type": "directory", "metadata": {"path": "/"}}}])
+def test_listing_of_sbom_without_image_has_no_configuration(world, make, signed, more):
+    """It is unknown, which is not the same as empty."""
+    found = listing_in(signed(make.sbom(world.registry, REF, "openssl", **more)), world.registry.content)
+
+    assert found is not None and found.configuration is None
+
+
+@pytest.mark.parametrize(
+    "source", ["x", {"metadata": {"config": "e30="}}, {"metadata": {"config": "*", "imageSize": 1}}], ids=str
+)
+def test_listing_raises_if_the_configuration_is_unreadable(world, make, signed, source):
+    """Nothing is assumed about an image."""
+    evidence = signed(make.sbom(world.registry, REF, "openssl", source=source))
+
+    with pytest.raises(EvidenceInvalid):
+        listing_in(evidence, world.registry.content)
+
+
+def test_listing_has_packages_by_licence(world, make, signed):
+    """An SPDX expression counts rather than the text in the package; a package may have several licences."""
+    artifacts = [
+        {"type": "deb", "name": "a", "licenses": [{"value": "GPL 2", "spdxExpression": "GPL-2.0-only"}]},
+        {"type": "deb", "name": "b", "licenses": [{"value": "MIT", "spdxExpression": ""}, {"value": "GPL-2.0-only"}]},
+        {"type": "python", "name": "c", "licenses": []},
+        {"type": "python", "name": "d"},
+    ]
+    evidence = signed(make.sbom(world.registry, REF, artifacts=artifacts))
+
+    found = listing_in(evidence, world.registry.content)
+
+    assert found is not None and found.unlicensed == {"python/c", "python/d"}
+    assert list(found.licenses.items()) == [("GPL-2.0-only", {"deb/a", "deb/b"}), ("MIT", {"deb/b"})]
 
 
 def test_packages_have_type_name_and_url(world, make, signed):

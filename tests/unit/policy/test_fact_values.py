@@ -8,6 +8,7 @@ import pytest
 
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import Check
+from supply_chain.evidence.sbom import Configuration
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import fields_of, find_mistakes
@@ -16,7 +17,7 @@ from supply_chain.policy.fact_values import joined_values, values_of, working_co
 from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, check, finding, report, source
-from tests.support.facts import CURATED, deploy_facts, intake_facts, provenance_of
+from tests.support.facts import CURATED, deploy_facts, intake_facts, listing, provenance_of, release_facts
 from tests.support.facts import FACTS as MAKERS
 from tests.support.people import Office
 from tests.support.policies import DEPLOY
@@ -29,6 +30,70 @@ def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float 
 
     (found,) = values["scan"]["findings"]
     assert ("epss" in found, found.get("epss")) == (read is not None, read)
+
+
+def test_finding_has_what_the_report_knows_of_it() -> None:
+    """What is unknown is absent, so that a rule has to say what it does then."""
+    facts = {"cvss": 9.8, "published": NOON, "fixed_since": NOON, "layer": "sha256:1"}
+    values: Any = values_of(deploy_facts(report=report(finding(), finding(id="CVE-2026-2", **facts))), People())
+
+    bare, full = values["scan"]["findings"]
+    assert not facts.keys() & bare.keys() and {key: full[key] for key in facts} == facts
+    assert values["scan"]["database_digest"] == "xxh64:0"
+
+
+def test_finding_names_the_base_that_has_its_package() -> None:
+    """Another version, or a package of the same name and another type, is the application's own."""
+    found = report(finding(), finding(id="CVE-2026-2", version="3.0.2"), finding(id="CVE-2026-3", type="python"))
+    bases = {
+        "curated/base/a": frozenset({("deb", "zlib1g", "pkg:deb/debian/zlib1g@3.0.1")}),
+        "curated/base/b": frozenset({("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64")}),
+        "curated/base/c": frozenset({("deb", "openssl", "pkg:deb/debian/openssl@3.0.1")}),
+    }
+    values: Any = values_of(release_facts(report=found, base_packages=bases), People())
+
+    assert [each.get("base") for each in values["scan"]["findings"]] == ["curated/base/b", None, None]
+
+
+def test_bases_have_the_time_of_their_build() -> None:
+    """That nobody signed it is not that it is new."""
+    values: Any = values_of(deploy_facts(bases={"curated/base/a": NOON, "curated/base/b": None}), People())
+
+    assert values["bases"] == [{"image": "curated/base/a", "built": NOON}, {"image": "curated/base/b"}]
+
+
+def test_sbom_has_names_and_licences() -> None:
+    """A licence names five of its packages."""
+    many = frozenset(f"deb/p{each}" for each in range(7))
+    listed = listing(licenses={"MIT": many}, unlicensed=frozenset({"python/b", "deb/a"}))
+    for facts in (deploy_facts(sbom=listed), release_facts(sbom=listed)):
+        values: Any = values_of(facts, People())
+
+        assert values["sbom"]["names"] == ["deb/openssl", "python/flask"] and values["sbom"]["packages"] == 2
+        assert values["sbom"]["unlicensed"] == ["deb/a", "python/b"]
+        (license,) = values["sbom"]["licenses"]
+        assert (license["license"], license["packages"]) == ("MIT", 7)
+        assert license["examples"] == "deb/p0, deb/p1, deb/p2, deb/p3, deb/p4, and 2 more"
+
+
+def test_container_has_the_configuration_of_the_image() -> None:
+    """It is absent if the SBOM does not have it."""
+    found = Configuration("10001", ("8080/tcp",), {"a": "1"}, 4096)
+    values: list[Any] = [
+        values_of(deploy_facts(sbom=each), People()) for each in (listing(configuration=found), listing(), None)
+    ]
+
+    assert values[0]["container"] == {
+        "user": "10001", "ports": ["8080/tcp"], "labels": [{"name": "a", "value": "1"}], "size": 4096,
+    }  # fmt: skip
+    assert not any("container" in each for each in values[1:])
+
+
+def test_check_has_the_time_of_its_end() -> None:
+    """A rule may require fresh checks."""
+    values: Any = values_of(intake_facts(checks=(check(Check.TESTS),)), People())
+
+    assert values["checks"]["tests"]["finished"] == check(Check.TESTS).interval.finished
 
 
 @pytest.mark.parametrize("gate", MAKERS)

@@ -19,6 +19,7 @@ from supply_chain.policy.loading import (
     gate_policy,
     read_policies,
     read_project_policies,
+    read_proposed_policies,
     replace_policies,
 )
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
@@ -182,10 +183,80 @@ def test_policies_of_a_project_know_its_environments(tmp_path):
         shutil.copy(file, tmp_path / "own")
     (tmp_path / "own/own.yaml").write_text(json.dumps({**POLICY, "select": {"environments": ["test"]}}))
 
-    assert len(read_project_policies(tmp_path, tmp_path / "own").deploy.policies) == 4
+    assert len(read_proposed_policies(tmp_path, tmp_path / "own").deploy.policies) == 4
     assert len(read_project_policies(tmp_path).deploy.policies) == 3
     with pytest.raises(PolicyInvalid, match=r"select\.environments names test"):
-        read_project_policies(ROOT, tmp_path / "own")
+        read_proposed_policies(ROOT, tmp_path / "own")
+
+
+AGED = {
+    **with_rule(
+        for_each="finding in image.scan.findings",
+        expression="has(finding.published) && now - finding.published <= duration(parameters.age)",
+        message="{finding.id}",
+        tests=[
+            {"name": "new", "facts": {"scan": {"findings": [{**CRITICAL, "published": "2025-12-31T00:00:00Z"}]}},
+             "passes": True},
+            {"name": "old", "facts": {"scan": {"findings": [{**CRITICAL, "published": "2025-12-30T23:59:59Z"}]}},
+             "passes": False},
+        ],
+    ),
+    "tested_with": {"age": "24h"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("age", ["24h", "1h", "720h"])
+def test_parameter_may_change_without_its_tests(read, age):
+    """Whoever copies a policy changes only the parameters; the rule is tested as before, and decides with them."""
+    policies = read({**AGED, "parameters": {"age": age}})
+    found = report(finding("low", published=NOON - timedelta(hours=24, seconds=1)))
+
+    verdict = evaluate(deploy_facts(report=found), policies.deploy, NOON)
+
+    assert isinstance(verdict, Refused) is (age != "720h")
+    (own,) = [each for each in policies.deploy.policies if each.document.name == "own"]
+    assert [each.document.expression for each in own.tested] == [
+        'has(finding.published) && now - finding.published <= duration("24h")'
+    ]
+    assert own.rules[0].document.expression == own.tested[0].document.expression.replace("24h", age)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"parameters": {"age": "7d"}}, r"rule own\.rule, test 'new': rule own\.rule: .*cannot be evaluated"),
+        ({"parameters": {"age": 7}}, r"test 'new': .*cannot be evaluated: .*duration\(int64\)"),
+        ({"parameters": {"age": "7h"}, "tested_with": {"age": "23h"}}, "its test 'new' fails, and has to be one that"),
+        ({"parameters": {"age": "7h"}, "tested_with": {}}, "its test 'new' fails, and has to be one that passes"),
+        ({"parameters": {"age": "7h"}, "tested_with": {"old": "7h"}}, "tested_with names old, which is no parameter"),
+    ],
+)
+def test_parameter_with_which_a_rule_cannot_decide_is_rejected(read, changes, why):
+    """It is found when it is changed, and not when the first image is judged."""
+    with pytest.raises((PolicyInvalid, DeclarationInvalid), match=why):
+        read({**AGED, **changes})
+
+
+def test_directory_need_not_have_a_policy_of_each_gate(tmp_path):
+    """Its policies are checked with the project's, and only they are returned."""
+    (tmp_path / "own.yaml").write_text(json.dumps(POLICY))
+
+    found = read_proposed_policies(ROOT, tmp_path)
+
+    assert [str(each) for gate in Gate for each in found.at(gate).policies] == ["own 3"]
+    with pytest.raises(PolicyInvalid, match=r"no policy: no file there is called \*\.yaml"):
+        read_proposed_policies(ROOT, tmp_path / "nothing")
+    (tmp_path / "own.yaml").write_text(json.dumps(with_rule(id="image.blocked")))
+    with pytest.raises(PolicyInvalid, match=r"image\.blocked are there twice"):
+        read_proposed_policies(ROOT, tmp_path)
+
+
+def test_no_gate_can_use_selected_policies(tmp_path):
+    """They are not all: without any, an image is not admitted."""
+    (tmp_path / "own.yaml").write_text(json.dumps(POLICY))
+
+    with pytest.raises(PolicyInvalid, match="No policy of the intake gate selects hello"):
+        evaluate(intake_facts(), read_proposed_policies(ROOT, tmp_path).intake, NOON)
 
 
 def test_limits_of_a_document_include_their_bounds(read):

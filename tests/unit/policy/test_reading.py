@@ -550,7 +550,26 @@ def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
 
     facts = read_release_facts(CURATED, pieces.world.store(CURATION), layers, pieces.bases)
 
-    assert facts.base_packages and facts.copied_bases == ()
+    assert list(facts.base_packages) == [str(BASE)] and facts.copied_bases == ()
+    assert facts.base_packages[str(BASE)] == {("deb", "openssl", "pkg:deb/openssl"), ("deb", "gcc", "pkg:deb/gcc")}
+
+
+@pytest.mark.parametrize("gate", ["release", "deploy"])
+def test_gates_read_when_all_bases_below_were_built(pieces, gate):
+    """A base may be built on another one; one without provenance has no time."""
+    store = pieces.world.store(CURATION)
+    _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
+    pieces.release(BASE, "openssl")
+    below = ImageRef(repository="curated/base/root", digest="sha256:" + "7" * 64)
+    built = {"materials": (Material(name="curated/base/root", digest=below.digest, curated=True),)}
+    pieces.attach(BASE, DEV, PROVENANCE, pieces.make.provenance(built=built))
+
+    def read():
+        if gate == "release":
+            return read_release_facts(CURATED, store, layers, pieces.bases)
+        return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases)
+
+    assert read().bases == {str(BASE): pieces.make.built().finished, str(below): None}
 
 
 def test_release_gate_raises_for_provenance_with_unnamed_material(pieces):

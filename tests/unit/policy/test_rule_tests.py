@@ -1,5 +1,7 @@
 """The tests of rules: what they begin with, and the changes of a rule that they do not notice."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from supply_chain.errors import PolicyInvalid
@@ -81,6 +83,50 @@ def test_changes_of_the_example_are_merged(changes, found):
     assert example_facts(Gate.DEPLOY, changes)["environment"] == found
     assert "build" not in example_facts(Gate.DEPLOY, {"build": None, "soak": None})
     assert examples(Gate.DEPLOY) == before and examples(Gate.DEPLOY) is examples(Gate.DEPLOY), "read once"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("2025-12-31T00:00:00Z", datetime(2025, 12, 31, tzinfo=UTC)),
+        ("2025-12-31T01:00:00+01:00", datetime(2025, 12, 31, tzinfo=UTC)),
+    ],
+)
+def test_time_may_be_written_as_text(given, found):
+    """A matrix has only texts, and so has a policy in JSON; other facts stay texts."""
+    changes = {"scan": {"scanned": given, "version": given}, "bases": [{"image": given, "built": given}]}
+
+    facts = example_facts(Gate.DEPLOY, changes)
+
+    assert facts["scan"]["scanned"] == found and facts["scan"]["version"] == given
+    assert facts["bases"] == [{"image": given, "built": found}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"scan": {"scanned": "yesterday"}}, r"image\.scan\.scanned is no datetime"),
+        ({"nothing": {"at": "2025-12-31T00:00:00Z"}}, r"there is no fact image\.nothing"),
+        ({"digest": ["2025-12-31T00:00:00Z"]}, r"image\.digest is no str"),
+        ({"scan": ["2025-12-31T00:00:00Z"]}, r"image\.scan is no group of facts"),
+    ],
+)
+def test_text_that_is_no_time_is_a_mistake(changes, why):
+    """It is named like any other fact of a wrong type."""
+    with pytest.raises(PolicyInvalid, match=why):
+        example_facts(Gate.DEPLOY, changes)
+
+
+def test_test_may_name_its_time():
+    """Otherwise no rule about the time of a decision could be tested."""
+    tests = [
+        {"name": "before", "now": "2026-06-30T23:59:59Z", "passes": True},
+        {"name": "from then on", "now": "2026-07-01T00:00:00Z", "passes": False},
+        {"name": "as always", "passes": True},
+    ]
+    early = rule("a.b", expression="now < timestamp('2026-07-01T00:00:00Z')", tests=tests)
+
+    run_tests(compile_rule(early, language(Gate.DEPLOY)), Gate.DEPLOY)
 
 
 def test_example_is_of_the_day_before_the_tests():

@@ -202,11 +202,14 @@ def test_base_packages_listed_names_hidden_packages_of_the_base():
     """The owner learns which packages the Dockerfile hides."""
     openssl = ("deb", "openssl", "pkg:deb/openssl@3")
     below = frozenset({openssl, ("deb", "libc6", "")})
-    (reason,) = rules.base_packages_listed(release_facts(base_packages=below))
+    (reason,) = rules.base_packages_listed(release_facts(base_packages={"curated/base/python": below}))
 
     assert reason.code == "sbom.incomplete"
     assert "1 package of the base" in reason.fact and "libc6" in reason.fact and "openssl" not in reason.fact
-    assert codes(rules.base_packages_listed, release_facts(base_packages=frozenset({openssl}))) == []
+    assert (
+        codes(rules.base_packages_listed, release_facts(base_packages={"curated/base/python": frozenset({openssl})}))
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,9 @@ def test_base_packages_listed_names_hidden_packages_of_the_base():
 )
 def test_base_packages_listed_refuses_altered_package_of_the_base(purl):
     """The scanner would look up the vulnerabilities of another package."""
-    (reason,) = rules.base_packages_listed(release_facts(base_packages=frozenset({("deb", "openssl", purl)})))
+    (reason,) = rules.base_packages_listed(
+        release_facts(base_packages={"curated/base/python": frozenset({("deb", "openssl", purl)})})
+    )
 
     assert reason.code == "sbom.altered" and "openssl" in reason.fact
 
@@ -227,7 +232,7 @@ def test_base_packages_listed_names_ten_packages_and_counts_all(version, code):
     below = frozenset(("deb", name, f"pkg:deb/{name}@1") for name in names)
 
     (reason,) = rules.base_packages_listed(
-        release_facts(base_packages=below, packages=frozenset({("deb", "x", ""), *found}))
+        release_facts(base_packages={"curated/base/python": below}, packages=frozenset({("deb", "x", ""), *found}))
     )
 
     assert reason.code == code and "11 packages" in reason.fact

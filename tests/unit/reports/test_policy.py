@@ -3,10 +3,16 @@
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.outcome import RuleOutcome, UsedBreakGlass, UsedWaiver
-from supply_chain.reports import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
+from supply_chain.reports import (
+    facts_page,
+    policy_documents,
+    policy_explanation_lines,
+    policy_explanation_page,
+    policy_page,
+)
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
-from tests.support.policies import DEPLOY, POLICIES
+from tests.support.policies import DEPLOY, LIBRARY, POLICIES
 
 
 def explained(**changes):
@@ -15,17 +21,32 @@ def explained(**changes):
 
 
 def test_page_has_a_section_for_each_rule():
-    """A rule that two gates share is there once."""
-    page = policy_page(POLICIES)
-    by_id = {rule.id: rule for gate in Gate for rule in POLICIES.at(gate).rules}
+    """A rule that two gates share is there once; a rule with a matrix names its codes."""
+    documents = policy_documents(POLICIES)
+    page, by_id = policy_page(documents), {rule.id: rule for each in documents for rule in each.rules}
 
     assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == by_id.keys()
     assert page.count("## image.blocked\n") == 1
-    assert "expression: !has(image.block)" in page and "- fails: a blocked image" in page
-    overridable = [rule.document.break_glass for rule in by_id.values()]
+    assert "expression: !has(image.block)" in page and "- fails: a blocked image\n" in page
+    overridable = [rule.break_glass for rule in by_id.values()]
     assert 5 < page.count("- no break-glass overrides it") == overridable.count(False) < len(overridable)
-    assert page.count("- nobody may waive it") == sum(not rule.document.waivable for rule in by_id.values()) > 10
-    assert "- references: SSDF RV.2.2" in page and "- remedy: build a new image" in page
+    assert page.count("- nobody may waive it") == sum(not rule.waivable for rule in by_id.values()) > 10
+    assert "- references: SSDF RV.2.2" in page and "\nremedy: build a new image" in page
+    assert "- codes: `scan.critical`, `scan.high`, " in page and page.count("- codes: ") == sum(
+        bool(rule.matrix) for rule in by_id.values()
+    )
+
+
+def test_page_has_parameters_and_selector_of_a_policy():
+    """Whoever copies a policy sees what can be changed; headings fit into another page."""
+    (document,) = [each for each in LIBRARY if each.name == "duties"]
+    lines = policy_page([document], 3).splitlines()
+
+    assert lines[0] == "### Policy duties, version 1" and "#### duties.team" in lines
+    assert "It selects environments: production." in lines
+    assert "| team | ann, bob |" in lines and "| people | 2 |" in lines
+    assert "- passes: one of the team; another one" in lines and "- fails: somebody else" in lines
+    assert "It selects" not in policy_page(policy_documents(POLICIES))
 
 
 def test_facts_page_has_every_fact_with_its_type_and_meaning():

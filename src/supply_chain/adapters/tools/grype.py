@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,7 +17,7 @@ from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Database, Distribution, Report, merge_reports
+from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, merge_reports
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
@@ -27,6 +27,7 @@ OVERLAP = "ownership-by-file-overlap"
 MATCHED = ("--output", "json")
 """Options of grype in addition to the SBOM and an empty configuration."""
 CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"
+DATED = "with base score, dates and layer"
 DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
                   "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
 
@@ -71,7 +72,8 @@ class Grype:
     `database` returns the database to which `environment` points grype; it is called for every scan. `knows` returns
     whether that database has data about a distribution: without data, grype finds nothing in the distribution's
     packages and does not report that. `cost` adds environment variables that change what a scan costs but not what it
-    finds. `quiet` keeps grype's output out of the run's log.
+    finds. `quiet` keeps grype's output out of the run's log. `publications` returns vulnerability → when the database's
+    sources first published it, as far as that is known; grype's report does not contain that.
     """
 
     tool: Tool
@@ -81,6 +83,7 @@ class Grype:
     now: Callable[[], datetime]
     cost: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
+    publications: Callable[[Iterable[str]], Mapping[str, datetime]] = field(default=lambda _: {}, kw_only=True)
 
     def current(self) -> tuple[str, Database]:
         """Return the scanner's version and the database that a scan would use now."""
@@ -89,7 +92,7 @@ class Grype:
     @cached_property
     def configuration(self) -> str:
         """Digest of how grype is called."""
-        return digest_of(json.dumps([*MATCHED, CLAIMED_TOO]).encode())
+        return digest_of(json.dumps([*MATCHED, CLAIMED_TOO, DATED]).encode())
 
     def scan(self, sbom: Sbom) -> Report:
         """Return a complete report; raise `ScannerFailed` or `DatabaseUnusable` otherwise.
@@ -104,11 +107,22 @@ class Grype:
             report = merge_reports(report, self._match(_select_packages(sbom, wanted), digest, before))
         found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
         distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
+        findings = self._with_publications(report.findings)
         if self.database() != before:
             raise DatabaseUnusable(
                 "The vulnerability database was replaced while the scan ran.\nScan again; it will use the new one."
             )
-        return report.model_copy(update={"distribution": distribution, "configuration": self.configuration})
+        return report.model_copy(
+            update={"distribution": distribution, "configuration": self.configuration, "findings": findings}
+        )
+
+    def _with_publications(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        dates = self.publications({name for each in findings for name in (each.id, *each.aliases)})
+
+        def first(finding: Finding) -> datetime | None:
+            return min((dates[name] for name in (finding.id, *finding.aliases) if name in dates), default=None)
+
+        return tuple(each.model_copy(update={"published": first(each)}) for each in findings)
 
     def _match(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
         with scratch("grype") as work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from supply_chain.errors import ScannerFailed
@@ -67,7 +67,28 @@ def _finding(match: dict[str, Any]) -> Finding:
         fix_state=fix.get("state") or "unknown",
         known_exploited=bool(vulnerability.get("knownExploited")),
         epss=float(epss[0]["epss"]) if epss else None,
+        cvss=max(_list_base_scores(vulnerability, *related), default=None),
+        fixed_since=min(map(_day_of, _require_type(list, fix.get("available"), [])), default=None),
+        layer=_layer(artifact),
     )
+
+
+def _list_base_scores(*vulnerabilities: dict[str, Any]) -> Iterator[float]:
+    """Yield the base scores of a vulnerability and of the others that it is related to, of every version of CVSS."""
+    for vulnerability in vulnerabilities:
+        for each in _require_type(list, vulnerability.get("cvss"), []):
+            yield float(each["metrics"]["baseScore"])
+
+
+def _day_of(available: dict[str, Any]) -> datetime:
+    """Return the day on which a fixed version was available (`FixAvailable` of grype)."""
+    return datetime.strptime(available["date"], "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def _layer(artifact: dict[str, Any]) -> str | None:
+    """Return the layer of the first file that lists a package; None if its files are not of an image."""
+    locations = _require_type(list, artifact.get("locations"), [])
+    return next((each["layerID"] for each in locations if each.get("layerID")), None)
 
 
 def _list_advisories(vulnerability: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -113,6 +113,25 @@ def has_distribution(directory: Path, distribution: Distribution) -> bool:
     return all(_has_rows(found, minor) for found in rows)
 
 
+def read_publications(directory: Path, names: Iterable[str]) -> dict[str, datetime]:
+    """Return vulnerability → when a source first published it, of those for which a source gives the date.
+
+    Raises `DatabaseUnusable`.
+    """
+    try:
+        with _open_database(directory) as db:
+            rows = db.execute(_PUBLISHED, (json.dumps(sorted(names)),)).fetchall()
+        return {name: _moment(date) for name, date in rows}
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise unusable_error(directory, str(error)) from error
+
+
+_PUBLISHED = """
+SELECT wanted.value, min(published_date)
+FROM json_each(?) AS wanted JOIN vulnerability_handles ON name = wanted.value COLLATE NOCASE
+WHERE published_date > '1980-01-01' GROUP BY wanted.value
+"""
+"""Sources without a date have none or Go's zero time, which is in the year 1."""
 _STANDS_FOR = """
 SELECT replacement, rolling FROM operating_system_specifier_overrides
 WHERE alias = ? COLLATE NOCASE AND coalesce(version, '') || coalesce(version_pattern, '') || coalesce(codename, '') = ''

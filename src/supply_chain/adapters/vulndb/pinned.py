@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from supply_chain.adapters.process.command import Tool
@@ -15,6 +16,7 @@ from supply_chain.adapters.vulndb.current import (
     grype_environment,
     has_distribution,
     read_database,
+    read_publications,
     unusable_error,
 )
 from supply_chain.errors import ToolFailed
@@ -54,6 +56,10 @@ class PinnedDatabase:
         if distribution not in self._has_data:
             self._has_data[distribution] = has_distribution(self.directory, distribution)
         return self._has_data[distribution]
+
+    def publications(self, names: Iterable[str]) -> dict[str, datetime]:
+        """Return when vulnerabilities were first published, as `read_publications`."""
+        return read_publications(self.directory, names)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb.current import grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb.current import (
+    grype_environment,
+    has_distribution,
+    read_database,
+    read_publications,
+)
 
 
 def current_scanner(tool: Tool, directory: Path, now: Callable[[], datetime]) -> Grype:
@@ -19,4 +24,5 @@ def current_scanner(tool: Tool, directory: Path, now: Callable[[], datetime]) ->
         database=lambda: read_database(directory).facts,
         knows=lambda distribution: has_distribution(directory, distribution),
         now=now,
+        publications=lambda names: read_publications(directory, names),
     )

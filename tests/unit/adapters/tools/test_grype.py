@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -181,6 +182,25 @@ def test_report_says_whether_database_knows_the_distribution(grype):
 
     assert found == Distribution(name="debian", version="12", codename="bookworm", known=False)
     assert asked == [found]
+
+
+def test_finding_has_the_first_date_of_itself_and_its_aliases(grype):
+    """Grype's report does not contain when a vulnerability was published."""
+    asked, day = [], datetime(2025, 1, 1, tzinfo=UTC)
+    one = REPORT["matches"][0]
+    second = {**one["vulnerability"], "id": "CVE-2026-0002"}
+    matches = [{**one, "relatedVulnerabilities": [{"id": "GHSA-1"}]}, {**one, "vulnerability": second}]
+
+    def publications(names):
+        asked.append(sorted(names))
+        return {"GHSA-1": day, "CVE-2026-0001": NOON}
+
+    scanner, _ = grype(stdout=json.dumps({**REPORT, "matches": matches}))
+
+    dated = replace(scanner, publications=publications).scan(SBOM)
+
+    assert [(each.id, each.published) for each in dated.findings] == [("CVE-2026-0001", day), ("CVE-2026-0002", None)]
+    assert asked == [["CVE-2026-0001", "CVE-2026-0002", "GHSA-1"]]
 
 
 def test_report_without_distribution_counts_as_unknown(grype):
