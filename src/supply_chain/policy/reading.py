@@ -52,6 +52,7 @@ def read_intake_facts(
         status=image_status(status.evidence),
         evidence=(*evidence, *status.by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
+        attached_vex=reading.vex,
         holder=settled_holder(registered, find_holder(curated_before, store)),
         source_report=_value(last_report(evidence)),
     )
@@ -95,6 +96,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
             *chain.from_iterable(base_statements.values()),
         ),
         ignored_referrers=(*reading.notes(), *status.notes(), *unsigned),
+        attached_vex=reading.vex,
         blocked_bases=_blocked_bases(base_statements),
         packages=packages,
         examination=_examination(own),
@@ -269,6 +271,7 @@ def read_deploy_facts(
             *chain.from_iterable(base_statements.values()),
         ),
         ignored_referrers=(*reading.notes(), *refusals.notes(), *status.notes()),
+        attached_vex=reading.vex,
         blocked_bases=_blocked_bases(base_statements),
         packages=packages_in(curation, store.referrers.content),
         examination=_examination(curation),

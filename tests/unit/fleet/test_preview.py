@@ -10,7 +10,7 @@ from supply_chain.fleet.gate_facts import StoredFacts, facts_version
 from supply_chain.fleet.preview import LISTED, Comparison, Effect, preview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Severity
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.people import People
 from tests.contract.inventory import LATER, deployment, entry, refs
 from tests.support.builders import NOON, finding, manifest, report
@@ -36,12 +36,14 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = facts_version(subject.environment, self.requirements, POLICIES)
-                self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts, People()))])
+                version = facts_version(subject.environment, self.requirements, People())
+                self.inventory.put_facts(
+                    [StoredFacts(subject, state.mark, version, evidence_values(facts, People(), NOON))]
+                )
 
     def preview(self, current=POLICIES, **proposed):
         compared = Comparison(current, replace(POLICIES, **proposed), NOON)
-        return preview(self.inventory, compared, self.requirements, POLICIES)
+        return preview(self.inventory, compared, self.requirements, People())
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
     good = replace(POLICIES, release=policy(Gate.RELEASE))
     current, proposed = (broken, good) if wrong == "current" else (good, broken)
 
-    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, POLICIES)
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People())
 
     (failed,) = found.not_judged
     assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
@@ -216,6 +218,6 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
             return (replace(each, version="another") for each in read(subjects))
 
     looser = replace(POLICIES, release=policy(Gate.RELEASE))
-    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, POLICIES)
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People())
 
     assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])

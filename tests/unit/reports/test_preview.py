@@ -91,7 +91,7 @@ def test_intake_gate_is_named_as_not_previewed():
 def test_equal_policies_are_said_to_be_equal():
     """Somebody may have named the wrong directory."""
     assert policy_preview_lines(preview(policies=(), gates=())) == (
-        "The proposed policies are the current ones: nothing changes."
+        "What is proposed has the effect of what is there: nothing changes."
     )
 
 
