@@ -88,7 +88,7 @@ ticket: SEC-1
 requester: bob
 expires: 2026-12-01T00:00:00Z
 """
-MANY = 1000
+MANY = 100
 """Number of proposed statements of a VEX document, each about another vulnerability."""
 ROLE = WaiverRole(vulnerabilities=Severity.CRITICAL, days=90)
 PEOPLE = People(
@@ -123,6 +123,7 @@ def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Findin
     subject = state.subject
     facts = FACTS[subject.gate](
         declared, ref=subject.image, provenance=provenance_of(declared), report=report(*found),
+        packages=_packages(found),
         **({"environment": requirements(subject.environment)} if subject.environment else {}),
     )  # fmt: skip
     version = facts_version(subject.environment, requirements, PEOPLE)

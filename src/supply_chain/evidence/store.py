@@ -144,7 +144,12 @@ class EvidenceStore:
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject`, attach it in `subject`'s repository and return the referrer's digest."""
-        bundle = self.signer.sign(about(subject, predicate_type, predicate))
+        return self.attach_bundle(
+            subject, predicate_type, self.signer.sign(about(subject, predicate_type, predicate)), now
+        )
+
+    def attach_bundle(self, subject: ImageRef, predicate_type: str, bundle: bytes, now: datetime) -> Digest:
+        """Attach what somebody signed about `subject`, as `attach` does, and return the referrer's digest."""
         annotations = {PREDICATE: predicate_type, CONTENT: "dsse-envelope", CREATED: now.isoformat()}
         return self.referrers.attach(subject, BUNDLE, bundle, annotations)
 

@@ -1,20 +1,24 @@
 """The inventory has the facts that a gate would read now, or none."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from supply_chain.errors import RegistryUnavailable, SettingInvalid
-from supply_chain.evidence.statement import SIGNATURE, VULNERABILITIES
+from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.statement import BUNDLE, SIGNATURE, VULNERABILITIES, about
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.fleet import gate_facts
 from supply_chain.fleet.gate_facts import FactsReader, facts_version, refresh_facts
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
-from tests.support.builders import NOON
+from tests.support.builders import NOON, finding
 from tests.support.facts import requirements
 from tests.support.people import Office
+from tests.support.vex import openvex
 
 OTHER = "sha256:" + "b" * 64
 
@@ -173,3 +177,33 @@ def test_outage_ends_the_refresh(fleet, read):
         )
     stored = {state.subject.image.application: bool(state.version) for state in fleet.inventory.list_subjects()}
     assert stored == {"hello": False, "shop": True}
+
+
+def test_other_issuers_make_all_facts_outdated(tmp_path):
+    """They may count another attached document."""
+    office = Office(tmp_path)
+    office.issuers = {"acme": office.bob}
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+
+    for environment in ("staging", ""):
+        found = facts_version(environment, requirements, people)
+        assert found != facts_version(environment, requirements, replace(people, issuers={}))
+
+
+def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, read, tmp_path):
+    """A preview joins the project's documents with them."""
+    office = Office(tmp_path)
+    office.issuers = {"acme": office.bob}
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    ref = fleet.curated()
+    fleet.say(ref, TierName.CURATION, VULNERABILITIES, fleet.make.report(finding(), at=NOON).predicate())
+    bundle = office.bob.sign(about(ref, OPENVEX, openvex()))
+    fleet.world.registry.attach(ref, BUNDLE, bundle, {PREDICATE: OPENVEX})
+
+    found, _ = read(replace(fleet.reader, people=people))
+
+    values = found[Gate.RELEASE, ""].values
+    assert [each[:2] for each in values.packages] == [("deb", "openssl")]
+    assert [each.signer for each in values.attached] == ["acme"]

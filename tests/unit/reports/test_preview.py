@@ -110,3 +110,21 @@ def test_page_counts_rows_beyond_what_a_page_can_draw():
 
     assert page.count("| admitted → refused |") == 500
     assert page.endswith("3 more rows: `cscm policy preview` prints all.")
+
+
+def test_proposed_waivers_and_vex_documents_are_named_first():
+    """Also those without effect; a reader sees who is assumed to sign."""
+    found = preview(
+        policies=(), decisions=("waiver w, as if ann had signed it", "waiver v, which would have no effect")
+    )
+
+    assert policy_preview_lines(found).splitlines()[:3] == [
+        "Proposed: waiver w, as if ann had signed it.",
+        "Proposed: waiver v, which would have no effect.",
+        "It is judged at the release gate and the deploy gate.",
+    ]
+    none = preview(policies=(), gates=(), decisions=("waiver v, which would have no effect",))
+    assert policy_preview_lines(none).splitlines() == [
+        "Proposed: waiver v, which would have no effect.",
+        "What is proposed has the effect of what is there: nothing changes.",
+    ]
