@@ -198,7 +198,8 @@ def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, 
     office.write_people()
     people = read_people(tmp_path / FILE, office.owner.public, NOON)
     ref = fleet.curated()
-    fleet.say(ref, TierName.CURATION, VULNERABILITIES, fleet.make.report(finding(), at=NOON).predicate())
+    later = fleet.make.report(finding(), at=NOON + timedelta(days=1))
+    fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
     bundle = office.bob.sign(about(ref, OPENVEX, openvex()))
     fleet.world.registry.attach(ref, BUNDLE, bundle, {PREDICATE: OPENVEX})
 
