@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, AttachedVex, vex_statement
 from supply_chain.evidence.envelope import envelope_in
@@ -23,9 +25,8 @@ class VexAttachment(Model):
     """A VEX document that is attached to an image."""
 
     image: ImageRef
-    by: str
-    """The issuer that signed it."""
-    statements: int
+    by: str = Field(description="the issuer that signed it")
+    statements: int = Field(description="number of its statements")
 
     def __str__(self) -> str:
         return f"{self.image} has {pluralize(self.statements, 'statement')}, signed by {self.by}"
