@@ -167,6 +167,10 @@ class _Finding(NamedTuple):
     version: str
     type: str
 
+    @classmethod
+    def of(cls, facts: FindingFacts) -> _Finding:
+        return cls(facts["id"], facts["aliases"], facts["package"], facts["version"], facts["type"])
+
 
 def join_vex(
     image: Mapping[str, Any], packages: Iterable[Package], attached: Sequence[VexStatement], vex: Vex, now: datetime
@@ -180,8 +184,7 @@ def join_vex(
     if index is None or "scan" not in image:
         return None
     target, listed = Image(image["digest"], packages), image["scan"]["findings"]
-    findings = [_Finding(*(each[name] for name in _Finding._fields)) for each in listed]
-    found = vex_of(findings, target, index, vex.terms, now)
+    found = vex_of(list(map(_Finding.of, listed)), target, index, vex.terms, now)
     return list(map(_join, listed, found)) if any(found) else None
 
 
