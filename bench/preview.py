@@ -3,11 +3,12 @@
     python -m bench.preview [--images 10000] [--findings 300] [--dry]
 
 An inventory is made in a temporary directory, with ten images of each application, one of which runs in two
-environments. One image in ten is refused now, and one in five has three findings that the new rule refuses. Two
+environments. One image in ten is refused now, and one in five has three findings that the new rule refuses. These
 proposals are judged:
 
 - *one new rule*, about each finding, at both gates;
 - *all policies*, each with a new version, so that every rule is judged twice.
+- *one waiver* and *a VEX document*: the policies stay, and judge other facts.
 
 The time is that of the step of the flow: it reads the policies and starts a process for each processor, which read and
 judge the facts.
@@ -16,6 +17,7 @@ judge the facts.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -28,18 +30,21 @@ from pathlib import Path
 from bench.section import write_section
 from supply_chain.adapters.database import SqlInventory, open_inventory
 from supply_chain.adapters.database.preview import StoredJudge
+from supply_chain.evidence.sbom import Package
 from supply_chain.fleet.gate_facts import StoredFacts, SubjectState, facts_version
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.model.image import ImageRef, StoredManifest, digest_of
 from supply_chain.model.manifest import Base, Service
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.loading import DIRECTORY, read_documents
-from supply_chain.policy.people import People
-from supply_chain.policy.waivers import Waivers
+from supply_chain.policy.people import People, Person, WaiverRole
+from supply_chain.policy.proposals import SignedDecisions, sort_proposals
 from supply_chain.vulnerability.findings import Finding, Severity
 from supply_chain.vulnerability.matching import processors
+from supply_chain.vulnerability.vex.matching import VexTerms
+from supply_chain.vulnerability.vex.openvex import CONTEXT
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import FACTS, provenance_of, requirements
@@ -75,9 +80,26 @@ rules:
     passes: false
 """
 
+WAIVER = """
+vulnerabilities: [{name}]
+applications: ["*"]
+reason: It is not reachable.
+ticket: SEC-1
+requester: bob
+expires: 2026-12-01T00:00:00Z
+"""
+MANY = 100
+"""Number of proposed statements of a VEX document, each about another vulnerability."""
+ROLE = WaiverRole(vulnerabilities=Severity.CRITICAL, days=90)
+PEOPLE = People(
+    people={"ann": Person(keys=("unused",), waive=ROLE)},
+    issuers={"psirt": ()},
+    vex_terms=VexTerms(accepted_justifications=frozenset(), investigation_days=0),
+)
 
-def fill(inventory: SqlInventory, images: int, findings: int) -> None:
-    """Store images with their facts."""
+
+def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
+    """Store images with their facts; return the findings that they have some of."""
     chance = random.Random(17)  # noqa: S311 (a benchmark's data)
     published = [_finding(number, chance) for number in range(VULNERABILITIES)]
     likely = [each.model_copy(update={"epss": 0.9, "fixed_in": ("9.1",)}) for each in published[:200]]
@@ -94,16 +116,40 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> None:
             _facts(state, declared, found[int(state.subject.image.digest[-1])])
             for state in inventory.list_subjects(name)
         )
+    return published
 
 
 def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Finding]) -> StoredFacts:
     subject = state.subject
     facts = FACTS[subject.gate](
         declared, ref=subject.image, provenance=provenance_of(declared), report=report(*found),
+        packages=_packages(found),
         **({"environment": requirements(subject.environment)} if subject.environment else {}),
     )  # fmt: skip
-    version = facts_version(subject.environment, requirements, POLICIES)
-    return StoredFacts(subject, state.mark, version, values_of(facts, People()))
+    version = facts_version(subject.environment, requirements, PEOPLE)
+    return StoredFacts(subject, state.mark, version, evidence_values(facts, PEOPLE, NOON))
+
+
+def _packages(found: Sequence[Finding]) -> frozenset[Package]:
+    return frozenset((each.type, each.package, f"pkg:deb/debian/{each.package}@{each.version}") for each in found)
+
+
+def _vex(published: Sequence[Finding]) -> str:
+    """Return an OpenVEX document about these findings."""
+    statements = [
+        {
+            "vulnerability": {"name": each.id},
+            "products": [{"@id": f"pkg:deb/debian/{each.package}"}],
+            "status": "fixed",
+        }
+        for each in published
+    ]
+    return json.dumps(
+        {
+            "@context": CONTEXT, "@id": "https://psirt.example/1", "author": "psirt", "timestamp": NOON.isoformat(),
+            "version": 1, "statements": statements,
+        }
+    )  # fmt: skip
 
 
 def _finding(number: int, chance: random.Random) -> Finding:
@@ -135,10 +181,11 @@ def _entry(name: str, number: int) -> Entry:
 def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, PolicyPreview]:
     """Return the seconds of a preview, the seconds of processors that it used, and its result."""
     begun, used, directory = time.perf_counter(), sum(os.times()[:4]), PROJECT / DIRECTORY
-    judge = StoredJudge(
-        address, directory, read_documents(directory), proposed, Waivers(), Waivers(), ENVIRONMENTS, NOON
-    )
-    found = preview(judge.inventory, judge.compare(), requirements, POLICIES, judge.judge)
+    proposal, signed = sort_proposals(proposed), SignedDecisions(PEOPLE, (), {})
+    decisions = signed.propose(proposal, POLICIES.waivable, POLICIES.waivable, NOON)
+    documents = read_documents(directory)
+    judge = StoredJudge(address, directory, documents, proposal.policies, decisions, ENVIRONMENTS, NOON)
+    found = preview(judge.inventory, judge.compare(), requirements, PEOPLE, judge.judge)
     return time.perf_counter() - begun, sum(os.times()[:4]) - used, found
 
 
@@ -156,12 +203,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "inventory.db"
         address = f"sqlite:///{file}"
-        fill(open_inventory(address), options.images, options.findings)
-        arms = {"one new rule": {"ours.yaml": OURS}, "all policies": shipped}
+        published = fill(open_inventory(address), options.images, options.findings)
+        arms = {
+            "one new rule": {"ours.yaml": OURS},
+            "all policies": shipped,
+            "one waiver": {"one.yaml": WAIVER.format(name=published[0].id)},
+            f"a VEX document with {MANY} statements": {"vex.json": _vex(published[:MANY])},
+        }
         rows = []
         for name, proposed in arms.items():
             seconds, used, found = measure(address, proposed)
             assert not found.not_judged, found.not_judged[0]
+            assert found.gates, name
             assert found.judged == options.images + options.images // EACH * len(ENVIRONMENTS), found.judged
             rows.append(f"{name} | {found.judged} | {len(found.changes)} | {seconds:.1f} | {used:.1f}")
         size = file.stat().st_size / 1e6

@@ -40,7 +40,7 @@ class LifecyclePorts(TierPorts):
         evidence = replace(self.evidence, referrers=registry, wide=1)
         layers = layers_of(registry, evidence, workbench.content_cache)
         return FactsReader(
-            evidence, layers, cache(self.list_base_images), workbench.requirements, workbench.unsigned_policies(), now
+            evidence, layers, cache(self.list_base_images), workbench.requirements, workbench.people(), now
         )
 
     def journal(self, plan: Plan) -> FileJournal:

@@ -39,7 +39,6 @@ from supply_chain.policy.loading import (
     read_active_policies,
     read_documents,
     read_policy_state,
-    read_project_waivers,
     read_unsigned_policies,
     replace_policies,
 )
@@ -47,6 +46,11 @@ from supply_chain.policy.names import Holder, NameRegister, read_register
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import Policies
+from supply_chain.policy.proposals import SignedDecisions, sort_proposals
+from supply_chain.policy.vex import DIRECTORY as VEX
+from supply_chain.policy.vex import read_signed_vex
+from supply_chain.policy.waivers import DIRECTORY as WAIVERS
+from supply_chain.policy.waivers import read_signed_waivers
 from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Scanner
 
@@ -237,22 +241,26 @@ class Workbench(Setting):
         """
         return sign_statement(self.tool("cosign").with_environment(**settings_of_person()), key, statement)
 
-    def stored_judge(self, proposed: Mapping[str, str], inventory: Inventory) -> StoredJudge:
-        """Return what judges an inventory's facts by the policies of the gates, and by proposed ones, now.
+    def stored_judge(self, proposed: Mapping[str, str], people: People, inventory: Inventory) -> StoredJudge:
+        """Return what judges an inventory's facts by the policies of the gates, and by proposed documents, now.
 
-        `proposed` is file name → text.
+        `proposed` is file name → text of a policy, a waiver or a VEX document. `people` are those of the project.
+        Raises `DeclarationInvalid` or `PolicyInvalid` for an invalid one.
         """
-        project, people, at = Path(self.project), self.people(), now()
+        project, proposal, at = Path(self.project), sort_proposals(proposed), now()
         directory = project / POLICIES
         documents = read_documents(directory)
         names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
         current = compile_policies(documents, names, directory)
-        waivers, others = (
-            read_project_waivers(project, people, each, at)
-            for each in (current, replace_policies(current, proposed, names))
+        signed = SignedDecisions(
+            people,
+            read_signed_waivers(project / WAIVERS, people, at),
+            read_signed_vex(project / VEX, people, at),
         )
+        waivable = replace_policies(current, proposal.policies, names).waivable
+        decisions = signed.propose(proposal, current.waivable, waivable, at)
         address = inventory.address.get_secret_value()
-        return StoredJudge(address, directory, documents, proposed, waivers, others, names, at)
+        return StoredJudge(address, directory, documents, proposal.policies, decisions, names, at)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

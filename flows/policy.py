@@ -44,16 +44,17 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
 
 
 @flow(name="preview-policies", flow_run_name="preview-policies")
-async def preview_policies(policies: dict[str, str]) -> PolicyPreview:
-    """Show what proposed policies would change for every curated image and every deployment.
+async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
+    """Show what proposed policies, waivers and VEX documents would change for every curated image and deployment.
 
-    They and the current policies judge the facts that the inventory stores. Nothing is read from the registry, scanned
-    or signed.
+    They and the current ones judge the facts that the inventory stores, as if somebody who may had signed them. Nothing
+    is read from the registry, scanned or signed.
 
     Args:
-        policies: File name → the text of a policy. It replaces the project's policy with its name, or is added.
+        documents: File name → the text of a policy, a waiver, or an OpenVEX or CSAF document. It replaces the project's
+            document with its name, or is added.
     """
     workbench, inventory = await asyncio.gather(Workbench.aload("workbench"), Inventory.aload("inventory"))
-    found = await preview_policies_step(policies, workbench, inventory)
+    found = await preview_policies_step(documents, workbench, inventory)
     await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(found))
     return found

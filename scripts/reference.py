@@ -32,6 +32,7 @@ from orchestration.registration.views import Views
 from scripts.reference_models import Links, fields, flat_list, lines, link, linked, written
 from scripts.reference_source import Given, Source, documented
 from supply_chain import errors
+from supply_chain.curation.vex import VexAttachment
 from supply_chain.development.preflight import Preflight
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
@@ -305,6 +306,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "verdict": [CurrentVerdict],
     "policy explain": [GateExplanation],
     "policy preview": [PolicyPreview],
+    "vex attach": [VexAttachment],
     "vex check": [CheckedStatement],
     "vex list": [VexReport],
     "status": [Part],

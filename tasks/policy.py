@@ -35,7 +35,8 @@ def explain_deploy_step(ref: ImageRef, environment: Environment, ports: Executio
 
 
 @step("preview policies")
-def preview_policies_step(policies: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
-    """Compare what the current policies and the proposed ones, as file name → text, say about the stored facts."""
-    judge = workbench.stored_judge(policies, inventory)
-    return preview(judge.inventory, judge.compare(), workbench.requirements, workbench.unsigned_policies(), judge.judge)
+def preview_policies_step(documents: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
+    """Compare what the project's documents and proposed ones, as file name → text, say about the stored facts."""
+    people = workbench.people()
+    judge = workbench.stored_judge(documents, people, inventory)
+    return preview(judge.inventory, judge.compare(), workbench.requirements, people, judge.judge)

@@ -29,7 +29,7 @@ from supply_chain.policy.loading import (
 )
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
-from supply_chain.policy.signed_documents import DocumentKind
+from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
 from supply_chain.reports import facts_page, policy_documents, policy_page, policy_preview_page
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
@@ -203,17 +203,18 @@ def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
 @as_json
 @verbose
 def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> None:
-    """Show what the policies in NEW would change for every curated image and every deployment.
+    """Show what the documents in NEW would change for every curated image and every deployment.
 
-    NEW are files, or directories with files *.yaml. A policy replaces the project's policy with its name, or is added.
-    It judges the facts that `cscm inventory` stored; nothing is read from the registry, scanned or signed.
+    NEW are policies, waivers and VEX documents: files, or directories with files *.yaml and *.json. Each replaces the
+    project's document with its name, or is added, as if somebody who may had signed it. They judge the facts that
+    `cscm inventory` stored; nothing is read from the registry, scanned or signed.
 
     \b
     Example:
-      cscm policy preview ours.yaml
+      cscm policy preview ours.yaml waivers/django.yaml
       cscm policy preview ../proposal/deployments/policies --format markdown
     """
-    found = result_of("flows.policy:preview_policies", verbose, policies=_read_texts(new))
+    found = result_of("flows.policy:preview_policies", verbose, documents=_read_texts(new))
     if as_json or form == "text":
         print_result(found, as_json)
     else:
@@ -221,12 +222,15 @@ def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> N
 
 
 def _read_texts(paths: Iterable[Path]) -> dict[str, str]:
-    """Return file → its text, of these files and of the policies in these directories."""
+    """Return file → its text, of these files and of the documents in these directories."""
     files = list[Path]()
     for path in paths:
-        found = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+        found = [path]
+        if path.is_dir():
+            named = (*path.glob("*.yaml"), *path.glob("*.json"))
+            found = sorted(each for each in named if not each.name.endswith(SUFFIX))
         if not found:
-            raise click.BadParameter(f"{path} has no policy: no file there is called *.yaml", param_hint="NEW")
+            raise click.BadParameter(f"{path} has no document: no file *.yaml or *.json", param_hint="NEW")
         files += found
     return {str(file): decode_document(read_content(file), str(file)) for file in files}
 

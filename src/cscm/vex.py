@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import click
 from pydantic import AwareDatetime, Field
 
 from cscm.options import Image, NewFile, Words, as_json, json_of
+from cscm.running import run, verbose
 from cscm.session import load_block
-from cscm.signing import key_option, require_place, sign_document
+from cscm.signing import key_option, password_of, require_place, sign_document
+from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.policy.vex import DIRECTORY, VexReport
@@ -148,6 +151,28 @@ def sign(file: Path, key: str) -> None:
     read_vex_file(file)
     require_place(file, DIRECTORY, ".json")
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.VEX, file, key))}")
+
+
+@vex.command()
+@click.argument("image", type=Image())
+@click.argument("file", type=click.Path(path_type=Path))
+@key_option(required=True)
+@as_json
+@verbose
+def attach(image: str, file: Path, key: str, as_json: bool, verbose: bool) -> None:
+    """Sign the OpenVEX document FILE as an attestation about IMAGE with the key of an issuer, and attach it to IMAGE.
+
+    The gates read it as those in deployments/vex, and scanners of others can. IMAGE is curated/NAME@sha256:… or a
+    digest, of which 12 digits are enough.
+
+    \b
+    Example:
+      cscm vex attach 3fb1a90c7d2e hello.json --key issuer.key
+    """
+    read_vex_file(file)
+    os.environ.update(password_of(key))
+    document = decode_document(read_content(file), str(file))
+    run("flows.vex:attach_vex", as_json, verbose, image=image, document=document, key=key)
 
 
 @vex.command(name="list")

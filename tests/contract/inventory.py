@@ -17,7 +17,7 @@ from supply_chain.fleet.image import BuiltOn, FleetImage, HostContainer, Judgeme
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Database, Finding, Severity
@@ -74,7 +74,7 @@ def facts_of(number: int, environment: str = "", application: str = "hello") -> 
     """Return the stored facts of an image at the release gate, or at the deploy gate for an environment."""
     ref = ImageRef(repository=f"curated/{application}", digest=digest(number))
     gate = Gate.DEPLOY if environment else Gate.RELEASE
-    values = values_of(FACTS[gate](ref=ref), People())
+    values = evidence_values(FACTS[gate](ref=ref), People(), NOON)
     return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
 
 
@@ -501,7 +501,7 @@ class InventoryContract:
         assert subjects == [each.subject for each in stored]
         assert list(inventory.read_facts(subjects)) == stored
         assert [each.subject.environment for each in inventory.read_facts(subjects[1:])] == ["staging"]
-        assert all(each.values["scan"]["scanned"].tzinfo for each in stored)
+        assert all(each.values.image["scan"]["scanned"].tzinfo for each in stored)
 
     def test_facts_of_the_same_subject_are_replaced(self, inventory: SqlInventory) -> None:
         """There is one version at a time."""

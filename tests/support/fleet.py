@@ -21,10 +21,10 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.people import People
 from tests.support.builders import NOON
 from tests.support.facts import requirements
 from tests.support.pieces import CURATED, Piece, Pieces
-from tests.support.policies import POLICIES
 from tests.support.world import World
 
 
@@ -86,7 +86,7 @@ class Fleet:
     @property
     def reader(self) -> FactsReader:
         """What reads the facts of the gates: no base, and environments that take every released image."""
-        return FactsReader(self.store, lambda ref: (), lambda: (), requirements, POLICIES, lambda: NOON)
+        return FactsReader(self.store, lambda ref: (), lambda: (), requirements, People(), lambda: NOON)
 
     def spoil(self, ref: ImageRef) -> None:
         """Attach a statement to the image that curation signed and nobody can read."""

@@ -23,7 +23,14 @@ def verdicts(intake: IntakeFacts, release: ReleaseFacts, deploy: DeployFacts) ->
 def forgotten(ref: ImageRef, status: ImageStatus, soak: RequiredSoak) -> tuple[object, ...]:
     """No fact has a value that was not given."""
     facts = IntakeFacts(  # type: ignore[call-arg]
-        ref=ref, provenance=None, checks=(), evidence=(), ignored_referrers=(), holder=None, source_report=None
+        ref=ref,
+        provenance=None,
+        checks=(),
+        evidence=(),
+        ignored_referrers=(),
+        attached_vex=(),
+        holder=None,
+        source_report=None,
     )
     more = IntakeFacts(  # type: ignore[call-arg]
         ref=ref,
@@ -32,6 +39,7 @@ def forgotten(ref: ImageRef, status: ImageStatus, soak: RequiredSoak) -> tuple[o
         status=status,
         evidence=(),
         ignored_referrers=(),
+        attached_vex=(),
         holder=None,
         source_report=None,
         signed=True,

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
+from supply_chain.evidence.attached_vex import AttachedVex, vex_statement
 from supply_chain.evidence.clock import refuse_the_future
-from supply_chain.evidence.envelope import Key, envelope_in, keys_of
+from supply_chain.evidence.envelope import Envelope, Key, envelope_in, keys_of
 from supply_chain.evidence.statement import BUNDLE, Statement, VerifiedStatement, about, is_about, read_statement
 from supply_chain.model.image import Descriptor, Digest, ImageRef, Model
 from supply_chain.model.tier import EVIDENCE, TierName
@@ -27,6 +28,8 @@ CREATED = "org.opencontainers.image.created"
 MOST, MOST_BYTES = 20_000, 1024 * 1024 * 1024
 """Maximum number of referrers of one image that are read although they are not evidence, and of their bytes. Anybody
 who can push there can attach any number, and reading them slows the registry down for others."""
+MOST_VEX = 200
+"""Maximum number of VEX documents of one image that no tier signed. Issuers sign them, and anybody can attach more."""
 PART = 500
 """Number of referrers that are read before they are counted."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -96,6 +99,8 @@ class Reading:
     subject: ImageRef
     evidence: tuple[VerifiedStatement, ...]
     left_out: tuple[NotEvidence, ...] = ()
+    vex: tuple[AttachedVex, ...] = ()
+    """VEX documents about the image that no tier signed; perhaps an issuer did."""
 
     def by(self, signer: TierName) -> tuple[VerifiedStatement, ...]:
         """Return the statements that one tier signed, oldest first."""
@@ -118,6 +123,13 @@ class _Signed:
     statement: Statement
     signers: tuple[TierName, ...]
     size: int
+
+
+@dataclass(frozen=True)
+class _Vex(_Signed):
+    """A statement with a VEX document, which no tier signed."""
+
+    envelope: Envelope
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,7 @@ class EvidenceStore:
         If predicate `types` are given, others are left out.
 
         Anybody who can push can attach anything. What no trusted key signed, or what is about another image, is left
-        out as if it did not exist. Errors:
+        out as if it did not exist; VEX documents are returned apart, for issuers sign them. Errors:
 
         - `EvidenceInvalid` for a statement that a tier signed and that cannot be read, because it may be a refusal;
         - `EvidenceInvalid` for content without a trusted signature in a repository for evidence: only one tier can push
@@ -208,10 +220,11 @@ class EvidenceStore:
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
             contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
             opened |= {digest: found for digest, (found, _) in zip(digests, contents, strict=True)}
-            read += sum(size for found, size in contents if isinstance(found, NotEvidence))
+            read += sum(size for found, size in contents if isinstance(found, NotEvidence | _Vex))
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {(s.signers, s.statement.bytes()) for _, s in weighed[-len(part) :] if isinstance(s, _Signed)}
-            if len(weighed) - len(counted) > self.most or read > MOST_BYTES:
+            vex = sum(isinstance(found, _Vex) for _, found in weighed)
+            if len(weighed) - len(counted) > self.most or read > MOST_BYTES or vex > MOST_VEX:
                 raise _flooded(subject, len(weighed) - len(counted), read)
         return tuple(weighed)
 
@@ -236,7 +249,8 @@ class EvidenceStore:
         signed_by = next((key for _, key in self._keys if envelope.signed_by(key)), None)
         signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
-            return STRANGE
+            vex = None if where.startswith(EVIDENCE) else vex_statement(envelope)
+            return STRANGE if vex is None else _Vex(vex, (), len(bundle), envelope)
         return _Signed(read_statement(envelope, where), signers, len(bundle))
 
 
@@ -274,18 +288,24 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     """Return the reading, with each statement of a tier once, however often it is attached."""
     evidence: list[VerifiedStatement] = []
     left_out: list[NotEvidence] = []
+    vex: list[AttachedVex] = []
     identities: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
         if signed is STRANGE and subject.repository.startswith(EVIDENCE):
             raise _of_nobody(subject.with_digest(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
+        elif isinstance(signed, _Vex):
+            document, envelope = signed.statement.predicate, signed.envelope
+            vex.append(
+                AttachedVex(repository=subject.repository, digest=referrer.digest, document=document, envelope=envelope)
+            )
         elif (identity := (signed.signers, signed.statement.bytes())) in identities:
             left_out.append(NotEvidence(why="attached more than once"))
         else:
             identities.add(identity)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
-    return Reading(subject, tuple(evidence), tuple(left_out))
+    return Reading(subject, tuple(evidence), tuple(left_out), tuple(vex))
 
 
 def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:

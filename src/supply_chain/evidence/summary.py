@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
+from supply_chain.evidence.attached_vex import AttachedVex
 from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
@@ -107,7 +108,7 @@ def summary(
     reasons: Sequence[Mapping[str, str]],
     notes: Sequence[str],
     levels: Sequence[str] = (),
-    inputs: Sequence[VerifiedStatement],
+    inputs: Sequence[VerifiedStatement | AttachedVex],
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),

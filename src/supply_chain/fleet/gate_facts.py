@@ -1,12 +1,13 @@
 """The facts that the inventory stores for the gates, so that other policies can judge the same images later.
 
-They are what the rules read, joined from evidence. A preview judges them; no gate does.
+They are what the rules read, joined from evidence. Waivers and the project's VEX documents are not among them, so that
+a preview can apply others. A preview judges them; no gate does.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -21,13 +22,14 @@ from supply_chain.errors import UNREADABLE, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import element_of, fields_of, has_times
+from supply_chain.policy.expressions import element_of, fields_with_times
 from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.fact_values import joined_values
-from supply_chain.policy.facts import EnvironmentRequirements
+from supply_chain.policy.fact_values import EvidenceValues, evidence_values
+from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
 from supply_chain.policy.loading import code_digest
-from supply_chain.policy.policies import Policies
+from supply_chain.policy.people import People
 from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_facts
+from supply_chain.vulnerability.vex.statement import VexStatement
 
 Requirements = Callable[[str], EnvironmentRequirements]
 """Function that returns what an environment requires; raises `SettingInvalid` if there is no valid document of it."""
@@ -57,8 +59,8 @@ class StoredFacts:
     """The mark of the image's entry when they were read."""
     version: str
     """What they depend on besides evidence: see `facts_version`."""
-    values: Mapping[str, Any]
-    """The variable `image` of the gate's expressions."""
+    values: EvidenceValues
+    """What they are."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,14 @@ class FactsStore(Protocol):
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
 
 
-def facts_version(environment: str, requirements: Requirements, policies: Policies) -> Digest:
+def facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
-    That is the code that joins them, the statements of issuers, what the environment requires, and the people with
-    their waivers. Raise `SettingInvalid` without a valid document of the environment.
+    That is the code that joins them, the issuers of attached VEX documents, what the environment requires, and the
+    people who may approve. Raise `SettingInvalid` without a valid document of the environment.
     """
-    required = f"{requirements(environment)!r}\n{policies.decisions_version}" if environment else ""
-    return digest_of(f"{code_digest()}\n{policies.vex.version}\n{required}".encode())
+    required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
+    return digest_of(f"{code_digest()}\n{people.issuers_version}\n{required}".encode())
 
 
 @dataclass(frozen=True)
@@ -104,18 +106,19 @@ class FactsReader:
     bases: Callable[[], Sequence[ImageRef]]
     """Function that returns the images in the curated base repositories, including archived ones."""
     requirements: Requirements
-    policies: Policies
-    """The people whose approvals count, and the statements of issuers."""
+    people: People
+    """The people whose approvals and attached VEX documents count."""
     now: Callable[[], datetime]
 
-    def read(self, subject: GateSubject) -> Mapping[str, Any]:
-        """Return the facts of a subject as its rules read them; raise the errors of evidence and registry."""
-        ref, bases = subject.image, self.bases()
+    def read(self, subject: GateSubject) -> EvidenceValues:
+        """Return the facts of a subject; raise the errors of evidence and registry."""
+        return evidence_values(self._read(subject, self.bases()), self.people, self.now())
+
+    def _read(self, subject: GateSubject, bases: Sequence[ImageRef]) -> ImageFacts:
         if subject.gate is Gate.DEPLOY:
             required = self.requirements(subject.environment)
-            facts = read_deploy_facts(ref, required, self.store, bases=bases)
-            return joined_values(facts, self.policies.deploy, self.now())
-        return joined_values(read_release_facts(ref, self.store, self.layers, bases), self.policies.release, self.now())
+            return read_deploy_facts(subject.image, required, self.store, bases=bases)
+        return read_release_facts(subject.image, self.store, self.layers, bases)
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:
@@ -127,7 +130,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     wanted, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
-            version = facts_version(state.subject.environment, requirements, reader.policies)
+            version = facts_version(state.subject.environment, requirements, reader.people)
         except SettingInvalid as error:
             failed[state.subject] = str(error)
         else:
@@ -148,15 +151,19 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     return failed
 
 
-def encode_facts(values: Mapping[str, Any]) -> bytes:
-    """Return the values of a gate's rules as compressed JSON."""
-    return zlib.compress(to_json(values))
+def encode_facts(values: EvidenceValues) -> bytes:
+    """Return facts as compressed JSON."""
+    return zlib.compress(to_json(vars(values)))
 
 
-def decode_facts(content: bytes, gate: Gate) -> Mapping[str, Any]:
-    """Return the values that were encoded."""
-    decoded: Mapping[str, Any] = _with_times(from_json(zlib.decompress(content), cache_strings="keys"), FACTS[gate])
-    return decoded
+def decode_facts(content: bytes, gate: Gate) -> EvidenceValues:
+    """Return the facts that were encoded."""
+    stored = from_json(zlib.decompress(content), cache_strings="keys")
+    return EvidenceValues(
+        image=_with_times(stored["image"], FACTS[gate]),
+        packages=tuple((kind, name, purl) for kind, name, purl in stored["packages"]),
+        attached=tuple(map(VexStatement.model_validate, stored["attached"])),
+    )
 
 
 def _with_times(value: Any, kind: Any) -> Any:
@@ -165,5 +172,5 @@ def _with_times(value: Any, kind: Any) -> Any:
         return datetime.fromisoformat(value)
     if (element := element_of(kind)) is not kind:
         return [_with_times(each, element) for each in value]
-    fields = fields_of(kind)
-    return {name: _with_times(each, fields[name]) if has_times(fields[name]) else each for name, each in value.items()}
+    changed = {name: _with_times(value[name], field) for name, field in fields_with_times(kind) if name in value}
+    return {**value, **changed} if changed else value

@@ -1,4 +1,4 @@
-"""What proposed policies would change: they and the current ones judge the facts that the inventory stores.
+"""What proposed policies, waivers and VEX documents would change: they and the current ones judge stored facts.
 
 Nothing is read from the registry, scanned or signed.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 
 from pydantic import AwareDatetime, Field
 
@@ -19,9 +19,12 @@ from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements,
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
+from supply_chain.policy.fact_values import join_decisions
 from supply_chain.policy.gate import SharedResults, judge
 from supply_chain.policy.outcome import Reason, RuleOutcome, RuleResult
+from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
+from supply_chain.policy.waivers import Waiver
 
 NOTES = (RuleOutcome.WARNED, RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
 """The outcomes of rules that a verdict only notes."""
@@ -58,12 +61,16 @@ class NotJudged(Model):
 
 
 class PolicyPreview(Model):
-    """What proposed policies would change if they were the project's."""
+    """What proposed policies, waivers and VEX documents would change if they were the project's."""
 
     at: AwareDatetime
     policies: tuple[str, ...] = Field(description="the proposed policies that are new or different")
+    decisions: tuple[str, ...] = Field(
+        default=(),
+        description="the proposed waivers and VEX documents: as if who had signed them, or why without effect",
+    )
     gates: tuple[Gate, ...] = Field(
-        description="the gates whose policies are different; of the intake gate, nothing is stored and judged"
+        description="the gates that decide by something else; of the intake gate, nothing is stored and judged"
     )
     judged: int = Field(description="number of images and deployments that both judged")
     changes: tuple[PolicyChange, ...]
@@ -77,16 +84,24 @@ Results = tuple[RuleResult, ...]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Current and proposed policies, which judge the same facts at the same time."""
+    """Current and proposed policies with their waivers and VEX, which judge the same facts at the same time."""
 
     current: Policies
     proposed: Policies
     now: datetime
+    decisions: tuple[str, ...] = ()
+    """A sentence about each proposed waiver and VEX document."""
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The gates whose policies are different."""
-        return tuple(gate for gate in Gate if _digests(self.current, gate) != _digests(self.proposed, gate))
+        """The gates that decide by other policies, waivers or VEX documents."""
+        same = {gate for gate in self._alike if _digests(self.current, gate) == _digests(self.proposed, gate)}
+        return tuple(gate for gate in Gate if gate not in same)
+
+    @cached_property
+    def _alike(self) -> frozenset[Gate]:
+        """The gates at which the same waivers and statements of issuers count."""
+        return frozenset(gate for gate in Gate if _decisions(self.current, gate) == _decisions(self.proposed, gate))
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -96,10 +111,13 @@ class Comparison:
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
         gate, found = facts.subject.gate, list[Results]()
-        shared = SharedResults(Values.of(gate, facts.values, self.now))
-        for name, policies in (("current", self.current), ("proposed", self.proposed)):
+        before = join_decisions(facts.values, self.current.at(gate), self.now)
+        after = before if gate in self._alike else join_decisions(facts.values, self.proposed.at(gate), self.now)
+        shared = SharedResults(Values.of(gate, before, self.now))
+        other = shared if after == before else SharedResults(Values.of(gate, after, self.now))
+        for name, policies, results in (("current", self.current, shared), ("proposed", self.proposed, other)):
             try:
-                found.append(judge(facts.values, policies.at(gate), self.now, shared))
+                found.append(judge(results.values.image, policies.at(gate), self.now, results))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
         return _compare(facts.subject, *found)
@@ -107,6 +125,12 @@ class Comparison:
 
 def _digests(policies: Policies, gate: Gate) -> set[str]:
     return {each.digest for each in policies.at(gate).policies}
+
+
+def _decisions(policies: Policies, gate: Gate) -> tuple[frozenset[Waiver], str]:
+    """Return what differs if other waivers or statements count at a gate; the intake gate reads no statement."""
+    of = policies.at(gate)
+    return frozenset(of.waivers), "" if gate is Gate.INTAKE else of.vex.version
 
 
 def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:
@@ -161,12 +185,12 @@ def preview(
     inventory: FactsStore,
     comparison: Comparison,
     requirements: Requirements,
-    policies: Policies,
+    people: People,
     judge_all: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
-    `policies` are those of the project, with its people and issuers.
+    `people` are those of the project, with its issuers.
 
     Facts that are missing, or that other code or another document of the environment made, are not judged.
     `judge_all` does what `judge_stored` does, which judges one after the other.
@@ -177,7 +201,7 @@ def preview(
         if state.subject.environment:
             running[state.subject.image].append(state.subject.environment)
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
-    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, policies)}
+    not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
     wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
     results = judge_all(wanted) if judge_all else judge_stored(inventory, wanted, comparison)
     found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
@@ -186,6 +210,7 @@ def preview(
     return PolicyPreview(
         at=comparison.now,
         policies=comparison.policies,
+        decisions=comparison.decisions,
         gates=gates,
         judged=len(found) - len(failed),
         changes=tuple(each.model_copy(update={"running": tuple(running[each.subject.image])}) for each in changes),
@@ -194,14 +219,14 @@ def preview(
 
 
 def _find_outdated(
-    stored: Mapping[GateSubject, str], requirements: Requirements, policies: Policies
+    stored: Mapping[GateSubject, str], requirements: Requirements, people: People
 ) -> Iterator[NotJudged]:
     """Yield the subjects whose facts are missing or of another version than this process would read."""
 
     @cache
     def version_in(environment: str) -> str | SettingInvalid:
         try:
-            return facts_version(environment, requirements, policies)
+            return facts_version(environment, requirements, people)
         except SettingInvalid as error:
             return error
 

@@ -196,8 +196,14 @@ def to_value(value: Any, kind: Any) -> Any:
         return _to_timestamp(value)
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element) for each in value]
-    fields = fields_of(kind)
-    return {name: to_value(each, fields[name]) for name, each in value.items()}
+    changed = {name: to_value(value[name], field) for name, field in fields_with_times(kind) if name in value}
+    return {**value, **changed} if changed else value
+
+
+@cache
+def fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a group of facts that are or contain a time, with their types."""
+    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))
 
 
 @lru_cache(maxsize=10_000)
@@ -311,6 +317,7 @@ def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is no {kind.__name__}"
 
 
+@cache
 def element_of(kind: Any) -> Any:
     """Return the type of the elements of a list, or the type itself."""
     if get_origin(kind) is not list:

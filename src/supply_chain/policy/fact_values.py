@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import singledispatch
 from typing import Any, cast
@@ -29,11 +30,12 @@ from supply_chain.policy.facts import (
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import F, GatePolicy
-from supply_chain.policy.vex import is_accepted, join_vex
+from supply_chain.policy.vex import is_accepted, join_vex, read_attached_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
 from supply_chain.vulnerability.vex.matching import Image
+from supply_chain.vulnerability.vex.statement import VexStatement
 
 NOTED = 20
 """Number of accepted contents that a verdict names one by one."""
@@ -141,10 +143,37 @@ def _with_findings(scan: Mapping[str, Any], findings: Sequence[types.FindingFact
     return {**scan, "findings": findings, "severities": count_severities(findings, limits)}
 
 
+@dataclass(frozen=True)
+class EvidenceValues:
+    """What evidence says about an image. Waivers and VEX documents of the project are not applied yet."""
+
+    image: Mapping[str, Any]
+    """The variable `image`."""
+    packages: tuple[Package, ...]
+    """The packages that findings are in."""
+    attached: tuple[VexStatement, ...]
+    """What issuers state in documents that are attached to the image."""
+
+
+def evidence_values(facts: ImageFacts, people: People, now: datetime) -> EvidenceValues:
+    """Return what evidence says about an image. `people` are those whose approvals and VEX documents count."""
+    statements, notes = read_attached_vex(facts.attached_vex, people, now)
+    image = dict(values_of(facts, people))
+    image["ignored"] = [*image["ignored"], *notes]
+    named = {(each["type"], each["package"]) for each in image.get("scan", {"findings": ()})["findings"]}
+    listed = (facts.packages or ()) if isinstance(facts, CuratedFacts) else ()
+    return EvidenceValues(image, tuple(sorted(each for each in listed if each[:2] in named)), statements)
+
+
 def joined_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str, Any]:
     """Return the variable `image` with what people and issuers have decided by this time."""
-    image = dict(values_of(facts, policy.people))
-    if (findings := join_vex(image, facts, policy.vex, now)) is not None:
+    return join_decisions(evidence_values(facts, policy.people, now), policy, now)
+
+
+def join_decisions(values: EvidenceValues, policy: GatePolicy[Any], now: datetime) -> Mapping[str, Any]:
+    """Return the variable `image` with what issuers state, and with which waivers of earlier verdicts have ended."""
+    image = dict(values.image)
+    if (findings := join_vex(image, values.packages, values.attached, policy.vex, now)) is not None:
         image["scan"] = _with_findings(image["scan"], findings)
     if "verdicts" in image:
         effective = {each.name for each in policy.waivers if each.covers(image, now)}

@@ -115,10 +115,7 @@ def _with_decisions(project: Path, policies: Policies, people: People, now: date
 
 def read_project_waivers(project: Path, people: People, policies: Policies, now: datetime) -> Waivers:
     """Read the waivers of a project, as far as these policies let rules be waived."""
-    waivable: dict[str, bool] = {}
-    for rule in (rule for gate in policies.gates for rule in gate.rules):
-        waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
-    return read_waivers(project / WAIVERS, people, waivable, now)
+    return read_waivers(project / WAIVERS, people, policies.waivable, now)
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

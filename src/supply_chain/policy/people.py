@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -146,6 +146,16 @@ class People:
     def version(self) -> str:
         """A text that differs if other people count, or for other things."""
         return repr({name: person.model_dump_json() for name, person in sorted(self.people.items())})
+
+    @property
+    def issuers_version(self) -> str:
+        """A text that differs if attached documents of other issuers count."""
+        points = {name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())}
+        return repr({name: [(each.x, each.y) for each in keys] for name, keys in points.items()})
+
+    def find_issuer(self, signed: Callable[[Key], bool]) -> str | None:
+        """Return the issuer of VEX documents with one of whose keys something is signed; None if nobody signed it."""
+        return next((name for name, keys in self.issuers.items() if any(map(signed, keys))), None)
 
     def explain_uncounted(self, decision: Approval, image: ImageRef) -> str:
         """Return why a person's signed approval of an image does not count; empty if it does."""

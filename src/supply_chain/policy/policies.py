@@ -287,10 +287,12 @@ class Policies:
         return replace(self, intake=intake, release=release, deploy=deploy)
 
     @property
-    def decisions_version(self) -> str:
-        """A text that differs if other people may decide, or if other waivers have an effect."""
-        waivers = [(each.name, each.by, each.document.model_dump_json()) for each in self.waivers.valid]
-        return f"{self.deploy.people.version}\n{waivers!r}"
+    def waivable(self) -> dict[str, bool]:
+        """The id of each rule, and whether it may be waived at every gate that has it."""
+        found: dict[str, bool] = {}
+        for rule in (rule for gate in self.gates for rule in gate.rules):
+            found[rule.id] = found.get(rule.id, True) and rule.document.waivable
+        return found
 
     @property
     def gates(self) -> tuple[GatePolicy[Any], ...]:

@@ -63,6 +63,7 @@ def read_intake_facts(
         status=image_status(status.evidence),
         evidence=(*evidence, *status.by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
+        attached_vex=reading.vex,
         holder=settled_holder(registered, find_holder(curated_before, store)),
         source_report=_value(last_report(evidence)),
     )
@@ -108,6 +109,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
             *chain.from_iterable(base_statements.values()),
         ),
         ignored_referrers=(*reading.notes(), *status.notes(), *unsigned),
+        attached_vex=reading.vex,
         blocked_bases=_blocked_bases(base_statements),
         bases=_build_times(builds),
         sbom=listing,
@@ -300,6 +302,7 @@ def read_deploy_facts(
             *chain.from_iterable(base_statements.values()),
         ),
         ignored_referrers=(*reading.notes(), *refusals.notes(), *status.notes()),
+        attached_vex=reading.vex,
         blocked_bases=_blocked_bases(base_statements),
         bases=_build_times(builds),
         sbom=listing_in(curation, store.referrers.content),

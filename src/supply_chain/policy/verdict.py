@@ -95,7 +95,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
         levels=build_level(facts.provenance),
-        inputs=[e for e in facts.evidence if not is_conclusion(e, store.tier)],
+        inputs=[*(e for e in facts.evidence if not is_conclusion(e, store.tier)), *facts.attached_vex],
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),

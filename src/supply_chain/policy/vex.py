@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.attached_vex import AttachedVex
 from supply_chain.evidence.clock import SKEW
+from supply_chain.evidence.sbom import Package
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, VexFacts
-from supply_chain.policy.facts import CuratedFacts, ImageFacts
 from supply_chain.policy.people import NO_TERMS, People
 from supply_chain.policy.signed_documents import (
     SUFFIX,
@@ -27,6 +28,7 @@ from supply_chain.policy.signed_documents import (
 from supply_chain.vulnerability.vex.json_document import LIMIT
 from supply_chain.vulnerability.vex.matching import Image, VexConclusion, VexIndex, VexTerms, vex_of
 from supply_chain.vulnerability.vex.matching import Vex as Found
+from supply_chain.vulnerability.vex.openvex import read_openvex
 from supply_chain.vulnerability.vex.reading import read_vex
 from supply_chain.vulnerability.vex.statement import VexStatement
 
@@ -56,34 +58,52 @@ class Vex:
     reports: tuple[VexReport, ...] = ()
     """All documents, also those that do not count."""
 
-
-def read_vex_documents(directory: Path, people: People, now: datetime) -> Vex:
-    """Read the VEX documents of a directory. One that is invalid, or not signed by an issuer, does not count."""
-    statements: list[VexStatement] = []
-    digests, reports = [people.vex_terms.model_dump_json()], []
-    for file in sorted(each for each in directory.glob("*.json") if not each.name.endswith(SUFFIX)):
-        found = _read(file, people, now)
-        if isinstance(found, _Document):
-            statements += found.statements
-            digests.append(found.digest)
-            reports.append(VexReport(name=file.name, by=found.by, statements=len(found.statements)))
-        else:
-            reports.append(found)
-    if not statements:
-        return Vex(reports=tuple(reports))
-    version = digest_of("\n".join(digests).encode())
-    return Vex(VexIndex.of(statements, now), people.vex_terms, version, tuple(reports))
+    def index_with(self, attached: Sequence[VexStatement], now: datetime) -> VexIndex | None:
+        """Return the index of these statements and of those that are attached to an image; None if there are none."""
+        if not attached:
+            return self.index
+        return VexIndex.of((*(self.index.statements if self.index else ()), *attached), now)
 
 
-class _Document(NamedTuple):
+class SignedVex(NamedTuple):
     """A document that counts."""
 
     by: str
+    """The issuer that signed it."""
     digest: Digest
     statements: tuple[VexStatement, ...]
 
 
-def _read(file: Path, people: People, now: datetime) -> _Document | VexReport:
+SignedDocuments = Mapping[str, SignedVex | VexReport]
+"""Name of a file → the document that an issuer signed, or why it does not count."""
+
+
+def read_vex_documents(directory: Path, people: People, now: datetime) -> Vex:
+    """Read the VEX documents of a directory. One that is invalid, or not signed by an issuer, does not count."""
+    return join_documents(read_signed_vex(directory, people, now), people, now)
+
+
+def read_signed_vex(directory: Path, people: People, now: datetime) -> SignedDocuments:
+    """Read the VEX documents of a directory, in the order of their names."""
+    files = sorted(each for each in directory.glob("*.json") if not each.name.endswith(SUFFIX))
+    return {file.name: _read(file, people, now) for file in files}
+
+
+def join_documents(documents: SignedDocuments, people: People, now: datetime) -> Vex:
+    """Return what the documents state together, and a report about each."""
+    signed = [each for each in documents.values() if isinstance(each, SignedVex)]
+    reports = tuple(
+        VexReport(name=name, by=each.by, statements=len(each.statements)) if isinstance(each, SignedVex) else each
+        for name, each in documents.items()
+    )
+    if not signed:
+        return Vex(terms=people.vex_terms, reports=reports)
+    version = digest_of("\n".join([people.vex_terms.model_dump_json(), *(each.digest for each in signed)]).encode())
+    statements = [statement for each in signed for statement in each.statements]
+    return Vex(VexIndex.of(statements, now), people.vex_terms, version, reports)
+
+
+def _read(file: Path, people: People, now: datetime) -> SignedVex | VexReport:
     content = read_file(file, LIMIT)
     if content is None:
         return VexReport(name=file.name, why="it is not a file")
@@ -94,23 +114,78 @@ def _read(file: Path, people: People, now: datetime) -> _Document | VexReport:
         statements = read_vex(content, file.name, signature.by)
     except DeclarationInvalid as error:
         return VexReport(name=file.name, why=error.message.rpartition("\n")[0], by=signature.by)
-    if late := next((each for each in statements if each.at > now + SKEW), None):
-        why = f"it states something at {late.at:%Y-%m-%d %H:%M} UTC, which is in the future"
-        return VexReport(name=file.name, why=why, by=signature.by)
-    return _Document(signature.by, digest_of(content), statements)
+    return sign_vex(file.name, signature.by, content, statements, now)
 
 
-def join_vex(image: Mapping[str, Any], facts: ImageFacts, vex: Vex, now: datetime) -> list[FindingFacts] | None:
+def sign_vex(
+    name: str, by: str, content: bytes, statements: tuple[VexStatement, ...], now: datetime
+) -> SignedVex | VexReport:
+    """Return a document of an issuer; it does not count if it states something of the future."""
+    if why := find_future(statements, now):
+        return VexReport(name=name, why=why, by=by)
+    return SignedVex(by, digest_of(content), statements)
+
+
+def read_attached_vex(
+    attached: Iterable[AttachedVex], people: People, now: datetime
+) -> tuple[tuple[VexStatement, ...], tuple[str, ...]]:
+    """Return the statements of attached documents that an issuer signed, and a sentence about each other document."""
+    statements, notes = list[VexStatement](), list[str]()
+    for each in attached:
+        found = _read_attached(each, people, now)
+        if isinstance(found, str):
+            notes.append(f"the VEX document {each} does not count: {found}")
+        else:
+            statements += found
+    return tuple(statements), tuple(notes)
+
+
+def _read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple[VexStatement, ...] | str:
+    """Return the statements of a document, or why it does not count."""
+    by = people.find_issuer(attached.is_signed_by)
+    if by is None:
+        return people.distrusted or "no issuer signed it"
+    try:
+        statements = read_openvex(attached.document, "it", by)
+    except DeclarationInvalid as error:
+        return error.message.partition("\n")[0]
+    return find_future(statements, now) or statements
+
+
+def find_future(statements: Iterable[VexStatement], now: datetime) -> str:
+    """Return that a statement is of the future; empty if none is."""
+    late = next((each for each in statements if each.at > now + SKEW), None)
+    return f"it states something at {late.at:%Y-%m-%d %H:%M} UTC, which is in the future" if late else ""
+
+
+class _Finding(NamedTuple):
+    """A finding, as statements are compared with it."""
+
+    id: str
+    aliases: Sequence[str]
+    package: str
+    version: str
+    type: str
+
+    @classmethod
+    def of(cls, facts: FindingFacts) -> _Finding:
+        return cls(facts["id"], facts["aliases"], facts["package"], facts["version"], facts["type"])
+
+
+def join_vex(
+    image: Mapping[str, Any], packages: Iterable[Package], attached: Sequence[VexStatement], vex: Vex, now: datetime
+) -> list[FindingFacts] | None:
     """Return the findings of an image with what issuers state about them; None if nobody states anything.
 
-    `image` is the variable of that name. Packages are matched by the package URLs of the SBOM, which the intake gate
-    does not have.
+    `image` is the variable of that name. The intake gate's has no scan of an image: package URLs of an SBOM are needed.
+    `packages` are those that the findings are in, and `attached` is what issuers state in documents that are attached.
     """
-    if vex.index is None or not isinstance(facts, CuratedFacts) or facts.report is None:
+    index = vex.index_with(attached, now)
+    if index is None or "scan" not in image:
         return None
-    target = Image(facts.ref.digest, facts.packages or ())
-    found = vex_of(facts.report.findings, target, vex.index, vex.terms, now)
-    return list(map(_join, image["scan"]["findings"], found)) if any(found) else None
+    target, listed = Image(image["digest"], packages), image["scan"]["findings"]
+    found = vex_of(list(map(_Finding.of, listed)), target, index, vex.terms, now)
+    return list(map(_join, listed, found)) if any(found) else None
 
 
 def _join(finding: FindingFacts, found: Found | None) -> FindingFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -156,21 +156,44 @@ class Waivers:
     """All of them."""
 
 
+@dataclass(frozen=True)
+class SignedWaiver:
+    """A waiver that a person signed. Whether they may is not decided yet."""
+
+    name: str
+    document: WaiverDocument
+    by: str
+    at: datetime
+    """When it was signed, as the signer states it."""
+
+
 def read_waivers(directory: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waivers:
     """Read the waivers of a directory. One that is invalid, or not signed by somebody who may, has no effect.
 
     `waivable` says of the id of each rule whether it may be waived. A file that nobody signed is not even parsed.
     """
+    return decide_waivers(read_signed_waivers(directory, people, now), people, waivable, now)
+
+
+def read_signed_waivers(directory: Path, people: People, now: datetime) -> tuple[SignedWaiver | WaiverReport, ...]:
+    """Return the waivers of a directory that people signed, and a report about each other file."""
+    return tuple(_read(file, people, now) for file in sorted(directory.glob("*.yaml")))
+
+
+def decide_waivers(
+    signed: Iterable[SignedWaiver | WaiverReport], people: People, waivable: Mapping[str, bool], now: datetime
+) -> Waivers:
+    """Return which waivers have an effect, and a report about each of them and each other file."""
     valid, reports = [], []
-    for file in sorted(directory.glob("*.yaml")):
-        read = _read(file, people, waivable, now)
-        if isinstance(read, Waiver) and now < read.document.expires:
-            valid.append(read)
-        reports.append(read if isinstance(read, WaiverReport) else _report(read, now))
+    for each in signed:
+        decided = _decide(each, people, waivable, now) if isinstance(each, SignedWaiver) else each
+        if isinstance(decided, Waiver) and now < decided.document.expires:
+            valid.append(decided)
+        reports.append(decided if isinstance(decided, WaiverReport) else _report(decided, now))
     return Waivers(tuple(valid), tuple(reports))
 
 
-def _read(file: Path, people: People, waivable: Mapping[str, bool], now: datetime) -> Waiver | WaiverReport:
+def _read(file: Path, people: People, now: datetime) -> SignedWaiver | WaiverReport:
     name, content = file.stem, read_file(file, LIMIT)
     if content is None or not NAME.fullmatch(name):
         why = "it is not a file" if content is None else f"its name has other characters than {NAME.pattern}"
@@ -178,14 +201,17 @@ def _read(file: Path, people: People, waivable: Mapping[str, bool], now: datetim
     signature = verify_document(DocumentKind.WAIVER, file.name, content, read_bundle(file), people.keys, now)
     if isinstance(signature, Unsigned):
         return WaiverReport(name=name, state=WaiverState.INERT, why=people.distrusted or signature.why)
-    by = signature.by
     try:
-        document = parse_waiver(content, file.name)
+        return SignedWaiver(name, parse_waiver(content, file.name), signature.by, signature.at)
     except DeclarationInvalid as error:
-        return WaiverReport(name=name, state=WaiverState.INERT, why=error.message.rpartition("\n")[0], by=by)
-    role = people.people[by].waive
-    waiver = Waiver(name, document, by, role.vulnerabilities if role else None)
-    if obstacles := list(_obstacles(document, by, signature.at, role, waivable)):
+        why = error.message.rpartition("\n")[0]
+        return WaiverReport(name=name, state=WaiverState.INERT, why=why, by=signature.by)
+
+
+def _decide(signed: SignedWaiver, people: People, waivable: Mapping[str, bool], now: datetime) -> Waiver | WaiverReport:
+    role = people.people[signed.by].waive
+    waiver = Waiver(signed.name, signed.document, signed.by, role.vulnerabilities if role else None)
+    if obstacles := list(find_obstacles(signed, role, waivable)):
         return _report(waiver, now).model_copy(update={"state": WaiverState.INERT, "why": "; ".join(obstacles)})
     return waiver
 
@@ -196,10 +222,9 @@ def parse_waiver(content: bytes, name: str) -> WaiverDocument:
     return parse_document(decode_document(content, name), WaiverDocument, name)
 
 
-def _obstacles(
-    document: WaiverDocument, by: str, at: datetime, role: WaiverRole | None, waivable: Mapping[str, bool]
-) -> Iterator[str]:
-    """Yield why a waiver has no effect although somebody signed it."""
+def find_obstacles(signed: SignedWaiver, role: WaiverRole | None, waivable: Mapping[str, bool]) -> Iterator[str]:
+    """Yield why a waiver has no effect although somebody with this role signed it."""
+    document, by = signed.document, signed.by
     if by == document.requester:
         yield f"{by} requested it and signed it; another person has to sign"
     if role is None:
@@ -214,7 +239,7 @@ def _obstacles(
             yield f"nobody may waive the rule {rule}"
         elif not role.allows(rule):
             yield f"{by} may not waive the rule {rule}"
-    if document.expires - at > timedelta(days=role.days):
+    if document.expires - signed.at > timedelta(days=role.days):
         yield f"it lasts until {document.expires:%Y-%m-%d}, and {by} may waive for {role.days} days"
 
 

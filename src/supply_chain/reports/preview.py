@@ -79,10 +79,12 @@ def _rows(found: PolicyPreview) -> list[Row]:
 
 def _summary(found: PolicyPreview) -> Iterator[str]:
     """Yield sentences with the policies and the numbers."""
-    if not found.policies:
-        yield "The proposed policies are the current ones: nothing changes."
+    yield from (f"Proposed: {each}." for each in found.decisions)
+    if not found.gates:
+        yield "What is proposed has the effect of what is there: nothing changes."
         return
-    yield f"Proposed: {', '.join(found.policies)}, at {' and '.join(f'the {gate} gate' for gate in found.gates)}."
+    gates = " and ".join(f"the {gate} gate" for gate in found.gates)
+    yield f"Proposed: {', '.join(found.policies)}, at {gates}." if found.policies else f"It is judged at {gates}."
     counts = Counter(each.effect for each in found.changes)
     effects = [f"{counts[effect]} {effect}" for effect in Effect if counts[effect]]
     yield f"{found.judged} judged: {', '.join(effects) or 'nothing changes'}."

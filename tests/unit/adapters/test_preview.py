@@ -10,15 +10,16 @@ from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, preview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.loading import DIRECTORY, read_documents
-from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.proposals import Decisions, ProposedDecisions
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
-from supply_chain.policy.waivers import Waivers, read_waivers
+from supply_chain.policy.waivers import read_waivers
 from tests.contract.inventory import entry, facts_of
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import requirements
 from tests.support.people import Office
-from tests.support.policies import ENVIRONMENTS, POLICIES
+from tests.support.policies import ENVIRONMENTS
 
 RULE = "ours.rule"
 OURS = {
@@ -30,6 +31,7 @@ OURS = {
         }
     ],
 }  # fmt: skip
+NOTHING = ProposedDecisions(Decisions(), Decisions(), ())
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def judge(tmp_path):
     directory = ROOT / DIRECTORY
     judge = StoredJudge(
         f"sqlite:///{tmp_path}/i.db?pw-1234", directory, read_documents(directory), {"ours.yaml": json.dumps(OURS)},
-        Waivers(), Waivers(), ENVIRONMENTS, NOON,
+        NOTHING, ENVIRONMENTS, NOON,
     )  # fmt: skip
     judge.inventory.put(entry(number) for number in range(5))
     judge.inventory.put_facts(facts_of(number) for number in range(5))
@@ -62,13 +64,13 @@ def test_processes_judge_as_this_one(judge, monkeypatch):
 
 def test_preview_takes_results_of_processes(judge, monkeypatch):
     """The order is that of the inventory."""
-    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements, policies: "v1")
+    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements, people: "v1")
     monkeypatch.setattr(judging, "FEW", 1)
     monkeypatch.setattr(judging, "PART", 2)
 
-    found = preview(judge.inventory, judge.compare(), requirements, POLICIES, judge.judge)
+    found = preview(judge.inventory, judge.compare(), requirements, People(), judge.judge)
 
-    assert found == preview(judge.inventory, judge.compare(), requirements, POLICIES)
+    assert found == preview(judge.inventory, judge.compare(), requirements, People())
     assert (found.judged, len(found.changes), found.gates) == (5, 4, (Gate.RELEASE,))
 
 
@@ -85,10 +87,10 @@ def test_both_policies_honour_waivers(judge, tmp_path):
         return {each.effect for each in judge.judge(wanted).values() if isinstance(each, PolicyChange)}
 
     assert effects(judge) == {Effect.REFUSED}
-    assert effects(replace(judge, waivers=waivers)) == {Effect.REFUSED}, (
-        "they may not be waived by the proposed policies"
-    )
-    assert effects(replace(judge, proposed_waivers=waivers)) == {Effect.NOTES}
+    assert effects(replace(judge, decisions=ProposedDecisions(Decisions(waivers), Decisions(), ()))) == {
+        Effect.REFUSED
+    }, "they may not be waived by the proposed policies"
+    assert effects(replace(judge, decisions=ProposedDecisions(Decisions(), Decisions(waivers), ()))) == {Effect.NOTES}
 
 
 def test_judge_does_not_show_the_password_of_its_database(judge):

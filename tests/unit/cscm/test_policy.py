@@ -196,11 +196,11 @@ def test_explain_prints_what_the_flow_found(monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Replace the flow; return the policies that it got at each call."""
+    """Replace the flow; return the documents that it got at each call."""
     asked = []
 
-    async def flow(policies):
-        asked.append(policies)
+    async def flow(documents):
+        asked.append(documents)
         return PREVIEW
 
     monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
@@ -228,5 +228,5 @@ def test_preview_without_any_policy_is_a_wrong_call(asked, tmp_path):
     assert cscm("preview").exit_code == 2
     done = cscm("preview", tmp_path)
 
-    assert (done.exit_code, asked) == (2, []) and "has no policy: no file there is called *.yaml" in done.stderr
+    assert (done.exit_code, asked) == (2, []) and "has no document: no file *.yaml or *.json" in done.stderr
     assert cscm("preview", tmp_path / "nothing.yaml").exit_code == 2

@@ -1,12 +1,15 @@
 """`cscm vex`: what it writes, and what it says about a statement that is not allowed."""
 
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 
 from cscm.main import main
+from supply_chain.curation.vex import VexAttachment
+from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.vex.reading import read_vex
 from tests.support.builders import DIGEST
 from tests.support.vex import CVE, OPENSSL, csaf, csaf_product, openvex, openvex_statement
@@ -125,3 +128,28 @@ def test_check_names_a_file_that_cannot_be_read(tmp_path):
 
         assert (done.exit_code, done.stdout) == (1, "")
         assert f"{path} cannot be read: " in done.stderr and "Name a VEX document." in done.stderr
+
+
+def test_attach_gives_the_document_to_the_flow(tmp_path, monkeypatch):
+    """The key stays where it is; its password is asked for once."""
+    asked = []
+
+    async def flow(**parameters):
+        asked.append({**parameters, "password": os.environ["COSIGN_PASSWORD"]})
+        return VexAttachment(image=ImageRef.parse(IMAGE), by="psirt", statements=1)
+
+    monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
+    monkeypatch.setattr("flows.vex.attach_vex", flow)
+    monkeypatch.setenv("COSIGN_PASSWORD", "secret")
+    file = tmp_path / "hello.json"
+    file.write_text(json.dumps(openvex()))
+
+    done = CliRunner().invoke(main, ["vex", "attach", IMAGE, str(file), "--key", "psirt.key"])
+
+    assert done.exit_code == 0, done.output
+    text = file.read_text()
+    assert asked == [{"image": IMAGE, "document": text, "key": "psirt.key", "password": "secret"}]
+    assert done.stdout == f"{IMAGE} has 1 statement, signed by psirt\n"
+    file.write_text("{}")
+    wrong = CliRunner().invoke(main, ["vex", "attach", IMAGE, str(file), "--key", "psirt.key"])
+    assert wrong.exit_code == 1 and len(asked) == 1

@@ -6,9 +6,20 @@ import pytest
 
 from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
+from supply_chain.evidence.attached_vex import OPENVEX
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.published import read_current_verdict
-from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE, SBOM, SIGNATURE, SUMMARY, VULNERABILITIES
+from supply_chain.evidence.statement import (
+    BUNDLE,
+    LIFECYCLE,
+    PROVENANCE,
+    SBOM,
+    SIGNATURE,
+    SUMMARY,
+    VULNERABILITIES,
+    about,
+)
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
@@ -16,13 +27,15 @@ from supply_chain.policy.loading import gate_policy
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
-from supply_chain.policy.waivers import DIRECTORY, read_waivers
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import DIRECTORY, Waivers, read_waivers
 from tests.support.builders import NOON, finding
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.people import Office
 from tests.support.pieces import CURATED, Pieces
 from tests.support.policies import RELEASE, policy, rule, with_waivers
 from tests.support.present import present
+from tests.support.vex import openvex, openvex_statement
 
 BASE = ImageRef(repository="curated/base/python", digest="sha256:" + "9" * 64)
 
@@ -336,3 +349,42 @@ def test_image_that_was_not_examined_is_examined_by_rescan(world, make):
     read_evidence(CURATED, generator, world.registry, curation, lambda: world.now)
 
     assert generator.asked == [CURATED]
+
+
+def test_attached_vex_documents_are_judged_again(image, world, make):
+    """Issuers, people and the time decide about them; the verdict after their removal rests on them no more."""
+
+    def inputs():
+        (*_, last) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION, SUMMARY)
+        return {each["uri"] for each in last.predicate["inputAttestations"]}
+
+    before = inputs()
+    bundle = make.signer().sign(about(CURATED, OPENVEX, openvex()))
+    attached = CURATED.with_digest(world.registry.attach(CURATED, BUNDLE, bundle, {PREDICATE: OPENVEX}))
+
+    assert image().passes and inputs() == before | {str(attached)}
+    assert count(world, SUMMARY) == 2
+    image(later=timedelta(days=2))
+    assert count(world, SUMMARY) == 2, "the same verdict on the same evidence is not signed again"
+    world.registry.remove(attached)
+    assert image(later=timedelta(days=3)).passes and inputs() == before
+    assert count(world, SUMMARY) == 3
+
+
+def test_rule_of_vex_changes_with_issuers(image, world, make, tmp_path):
+    """A document by nobody counts once somebody is an issuer."""
+    office = Office(tmp_path)
+    statement = openvex_statement(f"pkg:oci/hello@{CURATED.digest}", vulnerability={"name": "CVE-2026-1"})
+    bundle = office.bob.sign(about(CURATED, OPENVEX, openvex(statement, timestamp=make.noon.isoformat())))
+    world.registry.attach(CURATED, BUNDLE, bundle, {PREDICATE: OPENVEX})
+    refused = make.report(make.finding("critical", id="CVE-2026-1"), at=make.noon + timedelta(days=1))
+    assert not image(refused).passes
+
+    office.issuers = {"acme": office.bob}
+    office.terms = {"justifications": ["vulnerable_code_not_present"]}
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    trusting = RELEASE.with_decisions(people, Waivers(), Vex(terms=people.vex_terms))
+
+    assert image(policy=trusting).passes
+    assert not image().passes

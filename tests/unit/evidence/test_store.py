@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence import store as evidence_store
+from supply_chain.evidence.attached_vex import OPENVEX
 from supply_chain.evidence.reading import is_signed
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
@@ -19,6 +20,7 @@ from supply_chain.model.tier import TierName
 from tests.support.builders import NOON
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.signer import EcdsaSigner
+from tests.support.vex import openvex
 from tests.support.world import World
 
 DEV, CURATION, EXECUTION = TierName.DEVELOPMENT, TierName.CURATION, TierName.EXECUTION
@@ -454,3 +456,85 @@ def test_more_than_20000_invalid_referrers_raise(world, store, monkeypatch):
     monkeypatch.setattr(world.registry, "referrers", lambda _: pieces)
     with pytest.raises(EvidenceFlooded, match="20001 pieces"):
         replace(store, wide=1).read(IMAGE)
+
+
+VEX_NOTES = {PREDICATE: OPENVEX}
+
+
+def attach_vex(world, signer, image=IMAGE, notes=VEX_NOTES, **changes):
+    bundle = signer.sign(about(image, OPENVEX, openvex(**changes)))
+    return world.registry.attach(IMAGE, BUNDLE, bundle, notes)
+
+
+def test_vex_document_by_no_tier_is_returned_apart(world, store, make):
+    """Issuers sign it; whether one did is decided where their keys are known."""
+    digest = attach_vex(world, make.signer())
+
+    reading = store.read(IMAGE)
+
+    (found,) = reading.vex
+    assert (found.repository, found.digest, found.document) == (IMAGE.repository, digest, openvex())
+    assert (reading.evidence, reading.left_out, reading.notes()) == ((), (), ())
+    assert store.read(IMAGE, TEST_RESULT).vex == (), "other types were asked for"
+
+
+def test_vex_document_by_a_tier_is_its_evidence(world, store):
+    """No issuer has the key of a tier."""
+    attach_vex(world, world.signers[CURATION])
+
+    reading = store.read(IMAGE)
+
+    assert reading.vex == () and [each.signer for each in reading.evidence] == [CURATION]
+
+
+def test_vex_document_of_another_image_or_type_is_left_out(world, store, make):
+    """As every other statement."""
+    attach_vex(world, make.signer(), image=IMAGE.with_digest("sha256:" + "b" * 64))
+    attach_vex(world, make.signer(), notes=NOTES)
+
+    reading = store.read(IMAGE)
+
+    assert reading.vex == ()
+    assert {each.why for each in reading.left_out} == {"about another image", "of another type than it is filed under"}
+
+
+def test_vex_document_in_an_evidence_repository_raises(world, make):
+    """Only one tier can push there, so nobody else's statement belongs there."""
+    image = IMAGE.moved_to("evidence/curation/hello")
+    bundle = make.signer().sign(about(image, OPENVEX, openvex()))
+    world.registry.attach(image, BUNDLE, bundle, VEX_NOTES)
+
+    with pytest.raises(EvidenceInvalid, match="No key that is trusted here signed"):
+        world.store(DEV).read(image)
+
+
+def test_too_many_vex_documents_by_no_tier_raise(world, store, make, monkeypatch):
+    """None is left out silently: it may state that the image is affected."""
+    monkeypatch.setattr(evidence_store, "MOST_VEX", 2)
+    signer = make.signer()
+    for number in (1, 2):
+        attach_vex(world, signer, version=number)
+    assert len(store.read(IMAGE).vex) == 2
+    attach_vex(world, signer, version=3)
+
+    with pytest.raises(EvidenceFlooded):
+        store.read(IMAGE)
+
+
+def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make, monkeypatch):
+    """They are not evidence before somebody knows their signer."""
+    monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
+    attach_vex(world, make.signer(), author="x" * 1000)
+
+    with pytest.raises(EvidenceFlooded):
+        store.read(IMAGE)
+
+
+def test_bundle_of_somebody_else_is_attached_as_statements_are(world, store, make):
+    """cosign finds it by the same annotations."""
+    bundle = make.signer().sign(about(IMAGE, OPENVEX, openvex()))
+    store.attach_signed(IMAGE, OPENVEX, bundle, NOON)
+
+    (found,) = world.registry.referrers(IMAGE)
+    assert found.annotations[PREDICATE] == OPENVEX and found.annotations[CREATED] == NOON.isoformat()
+    assert len(store.read(IMAGE).vex) == 1

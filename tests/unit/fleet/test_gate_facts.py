@@ -1,23 +1,24 @@
 """The inventory has the facts that a gate would read now, or none."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from supply_chain.errors import RegistryUnavailable, SettingInvalid
-from supply_chain.evidence.statement import SIGNATURE, VULNERABILITIES
+from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.statement import BUNDLE, SIGNATURE, VULNERABILITIES, about
+from supply_chain.evidence.store import PREDICATE
 from supply_chain.fleet import gate_facts
 from supply_chain.fleet.gate_facts import FactsReader, facts_version, refresh_facts
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
-from supply_chain.policy.vex import Vex
-from supply_chain.policy.waivers import Waivers
-from tests.support.builders import NOON
+from tests.support.builders import NOON, finding
 from tests.support.facts import requirements
 from tests.support.people import Office
-from tests.support.policies import POLICIES
+from tests.support.vex import openvex
 
 OTHER = "sha256:" + "b" * 64
 
@@ -45,9 +46,11 @@ def test_facts_are_those_that_the_gates_read(fleet, read):
     found, failed = read()
 
     staging = requirements("staging")
-    assert failed == {} and {key: dict(each.values) for key, each in found.items()} == {
-        (Gate.RELEASE, ""): values_of(read_release_facts(ref, fleet.store, lambda _: (), ()), People()),
-        (Gate.DEPLOY, "staging"): values_of(read_deploy_facts(ref, staging, fleet.store, bases=()), People()),
+    assert failed == {} and {key: each.values for key, each in found.items()} == {
+        (Gate.RELEASE, ""): evidence_values(read_release_facts(ref, fleet.store, lambda _: (), ()), People(), NOON),
+        (Gate.DEPLOY, "staging"): evidence_values(
+            read_deploy_facts(ref, staging, fleet.store, bases=()), People(), NOON
+        ),
     }
 
 
@@ -64,17 +67,17 @@ def test_facts_are_read_again_only_if_something_changed(fleet, read):
 
     def reader(**changes):
         return FactsReader(
-            fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), POLICIES, lambda: NOON
+            fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), People(), lambda: NOON
         )
 
     assert read(reader())[0] == before and asked == []
     after, _ = read(reader(approval=True))
-    assert len(asked) == 1 and after[Gate.DEPLOY, "staging"].values["environment"]["approval"] is True
+    assert len(asked) == 1 and after[Gate.DEPLOY, "staging"].values.image["environment"]["approval"] is True
     assert after[Gate.RELEASE, ""] == before[Gate.RELEASE, ""]
 
     later = fleet.make.report(at=fleet.make.noon + timedelta(days=1))
     fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
-    assert read(reader())[0][Gate.RELEASE, ""].values["scan"]["scanned"] == later.scanned
+    assert read(reader())[0][Gate.RELEASE, ""].values.image["scan"]["scanned"] == later.scanned
 
 
 def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
@@ -83,7 +86,7 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
     read()
     fleet.inventory.mark_stale()
     reader = FactsReader(
-        fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, POLICIES, lambda: NOON
+        fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, People(), lambda: NOON
     )
 
     assert refresh_facts(None, fleet.inventory, reader) == {}
@@ -91,10 +94,10 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
 
 def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
     """Facts that were joined differently are not what the rules would read."""
-    before = facts_version("", requirements, POLICIES)
+    before = facts_version("", requirements, People())
     monkeypatch.setattr(gate_facts, "code_digest", lambda: "sha256:" + "f" * 64)
 
-    assert facts_version("", requirements, POLICIES) != before
+    assert facts_version("", requirements, People()) != before
 
 
 def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
@@ -102,14 +105,13 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     office = Office(tmp_path)
     office.write_people()
     people = read_people(tmp_path / FILE, office.owner.public, NOON)
-    others = POLICIES.with_decisions(people, Waivers(), Vex())
 
     changed = [
-        facts_version(each, requirements, others) != facts_version(each, requirements, POLICIES)
+        facts_version(each, requirements, people) != facts_version(each, requirements, People())
         for each in ("staging", "")
     ]
     assert changed == [True, False]
-    assert facts_version("staging", requirements, others) == facts_version("staging", requirements, others)
+    assert facts_version("staging", requirements, people) == facts_version("staging", requirements, people)
 
 
 def test_facts_of_an_unknown_environment_are_named(fleet, read):
@@ -120,7 +122,7 @@ def test_facts_of_an_unknown_environment_are_named(fleet, read):
 
     fleet.deploy(fleet.curated(), "gone")
 
-    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, POLICIES, lambda: NOON))
+    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, People(), lambda: NOON))
 
     assert list(found) == [(Gate.RELEASE, "")]
     assert [(each.environment, why) for each, why in failed.items()] == [
@@ -147,7 +149,7 @@ def test_failure_of_a_base_is_named_with_the_image(fleet, read):
     base = ref.moved_to("curated/base/python").with_digest(OTHER)
     fleet.say(base, TierName.CURATION, SIGNATURE, {})
     reader = FactsReader(
-        fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, POLICIES, lambda: NOON
+        fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, People(), lambda: NOON
     )
 
     found, failed = read(reader)
@@ -171,7 +173,38 @@ def test_outage_ends_the_refresh(fleet, read):
         refresh_facts(
             None,
             fleet.inventory,
-            FactsReader(fleet.store, lambda ref: (), unavailable, requirements, POLICIES, lambda: NOON),
+            FactsReader(fleet.store, lambda ref: (), unavailable, requirements, People(), lambda: NOON),
         )
     stored = {state.subject.image.application: bool(state.version) for state in fleet.inventory.list_subjects()}
     assert stored == {"hello": False, "shop": True}
+
+
+def test_other_issuers_make_all_facts_outdated(tmp_path):
+    """They may count another attached document."""
+    office = Office(tmp_path)
+    office.issuers = {"acme": office.bob}
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+
+    for environment in ("staging", ""):
+        found = facts_version(environment, requirements, people)
+        assert found != facts_version(environment, requirements, replace(people, issuers={}))
+
+
+def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, read, tmp_path):
+    """A preview joins the project's documents with them."""
+    office = Office(tmp_path)
+    office.issuers = {"acme": office.bob}
+    office.write_people()
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    ref = fleet.curated()
+    later = fleet.make.report(finding(), at=NOON + timedelta(days=1))
+    fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
+    bundle = office.bob.sign(about(ref, OPENVEX, openvex()))
+    fleet.world.registry.attach(ref, BUNDLE, bundle, {PREDICATE: OPENVEX})
+
+    found, _ = read(replace(fleet.reader, people=people))
+
+    values = found[Gate.RELEASE, ""].values
+    assert [each[:2] for each in values.packages] == [("deb", "openssl")]
+    assert [each.signer for each in values.attached] == ["acme"]

@@ -9,12 +9,17 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.fleet.gate_facts import StoredFacts, facts_version
 from supply_chain.fleet.preview import LISTED, Comparison, Effect, preview
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import Severity
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.documents import Severity as RuleSeverity
+from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.people import People
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
+from supply_chain.vulnerability.findings import Severity
+from supply_chain.vulnerability.vex.matching import VexIndex, VexTerms
+from supply_chain.vulnerability.vex.statement import Justification, Product, VexStatement, VexStatus, make_component
 from tests.contract.inventory import LATER, deployment, entry, refs
 from tests.support.builders import NOON, finding, manifest, report
-from tests.support.facts import FACTS, provenance_of, requirements
+from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
 from tests.support.policies import POLICIES, policy, rule
 
 EXPLOITED = finding("critical", known_exploited=True)
@@ -36,12 +41,14 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = facts_version(subject.environment, self.requirements, POLICIES)
-                self.inventory.put_facts([StoredFacts(subject, state.mark, version, values_of(facts, People()))])
+                version = facts_version(subject.environment, self.requirements, People())
+                self.inventory.put_facts(
+                    [StoredFacts(subject, state.mark, version, evidence_values(facts, People(), NOON))]
+                )
 
     def preview(self, current=POLICIES, **proposed):
         compared = Comparison(current, replace(POLICIES, **proposed), NOON)
-        return preview(self.inventory, compared, self.requirements, POLICIES)
+        return preview(self.inventory, compared, self.requirements, People())
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def test_rule_that_only_warns_changes_notes(shop):
     """A rule that is effective later is seen before it refuses."""
     shop.add(1)
     warns = [
-        rule("new.rule", severity=Severity.WARN),
+        rule("new.rule", severity=RuleSeverity.WARN),
         rule("later.rule", effective_on=LATER, expression="image.digest == 'x'"),
     ]
 
@@ -182,7 +189,7 @@ def test_rule_that_cannot_be_evaluated_is_named_with_its_image(shop, wrong):
     good = replace(POLICIES, release=policy(Gate.RELEASE))
     current, proposed = (broken, good) if wrong == "current" else (good, broken)
 
-    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, POLICIES)
+    found = preview(shop.inventory, Comparison(current, proposed, NOON), requirements, People())
 
     (failed,) = found.not_judged
     assert failed.why.startswith(f"The {wrong} policies cannot judge it: rule own.rule: ")
@@ -216,6 +223,122 @@ def test_facts_replaced_meanwhile_are_not_judged(shop):
             return (replace(each, version="another") for each in read(subjects))
 
     looser = replace(POLICIES, release=policy(Gate.RELEASE))
-    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, POLICIES)
+    found = preview(Changing(), Comparison(POLICIES, looser, NOON), requirements, People())
 
     assert (found.judged, [each.subject for each in found.not_judged]) == (0, [state.subject])
+
+
+def decided(*waivers, vex=None):
+    """Return the policies with these waivers and VEX statements."""
+    return POLICIES.with_decisions(People(), Waivers(waivers), vex or Vex())
+
+
+def waiver(**changes):
+    """Return a waiver that Ann signed."""
+    given = {"vulnerabilities": ("CVE-2026-1",), "applications": ("*",), "reason": "r", "ticket": "t",
+             "requester": "bob", "expires": LATER, **changes}  # fmt: skip
+    return Waiver("zlib", WaiverDocument.model_validate(given), "ann", Severity.CRITICAL)
+
+
+def compare(shop, proposed, current=POLICIES, notes=("x",)):
+    compared = Comparison(current, proposed, NOON, notes)
+    return preview(shop.inventory, compared, shop.requirements, People())
+
+
+FOUND = finding("critical", id="CVE-2026-1")
+
+
+def test_proposed_waiver_admits_what_was_refused(shop):
+    """The policies stay; every gate may honour it, and nothing is stored of the intake gate."""
+    shop.add(1, report=report(FOUND))
+    shop.add(2)
+
+    found = compare(shop, decided(waiver()))
+
+    (change,) = found.changes
+    assert (change.effect, codes(change.lost), change.gained) == (Effect.ADMITTED, ["scan.critical"], ())
+    assert (found.gates, found.policies, found.decisions) == (tuple(Gate), (), ("x",)) and found.judged == 2
+    withdrawn = compare(shop, POLICIES, decided(waiver()))
+    assert [each.effect for each in withdrawn.changes] == [Effect.REFUSED]
+
+
+def test_proposed_waiver_keeps_the_verdict_that_rests_on_it(shop):
+    """A deployment is refused once the waiver of its release verdict is gone."""
+    verdicts_of = verdicts(intake=True, release=True)
+    rests = verdicts_of[Gate.RELEASE].cscm.model_copy(update={"waivers": ("zlib",)})
+    verdicts_of[Gate.RELEASE] = verdicts_of[Gate.RELEASE].model_copy(update={"cscm": rests})
+    shop.add(1, environment="staging")
+    for state in shop.inventory.list_subjects("hello"):
+        if state.subject.gate is Gate.DEPLOY:
+            values = evidence_values(deploy_facts(ref=state.subject.image, verdicts=verdicts_of), People(), NOON)
+            stored = StoredFacts(state.subject, state.mark, state.version, values)
+            shop.inventory.put_facts([stored])
+
+    found = compare(shop, POLICIES, decided(waiver()))
+
+    assert [(each.subject.gate, each.effect, codes(each.gained)) for each in found.changes] == [
+        (Gate.DEPLOY, Effect.REFUSED, ["verdict.release.waived"])
+    ]
+
+
+def stated(*purls, **changes):
+    """Return what an issuer states about packages."""
+    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=0)
+    statement = VexStatement(
+        vulnerability="CVE-2026-1", products=tuple(make_product(each) for each in purls), author="a",
+        version="1", at=NOON, **{"document": "d", "status": VexStatus.FIXED, **changes},
+    )  # fmt: skip
+    return Vex(VexIndex.of([statement], NOON), terms, "v1")
+
+
+def make_product(purl):
+    return Product(**dict(make_component(purl, (purl,))))
+
+
+OPENSSL = "pkg:deb/debian/openssl@3.0.1"
+
+
+def test_proposed_vex_document_admits_what_was_refused(shop):
+    """Packages are found by the package URLs that are stored with the findings; the intake gate reads no statement."""
+    shop.add(1, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL)}))
+    shop.add(2, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL.replace("3.0.1", "3.0.2"))}))
+
+    found = compare(shop, decided(vex=stated(OPENSSL)))
+
+    (change,) = found.changes
+    assert change.effect is Effect.ADMITTED and codes(change.lost) == ["scan.critical"]
+    assert int(change.subject.image.digest[7:], 16) == 1
+    assert found.gates == (Gate.RELEASE, Gate.DEPLOY)
+
+
+def test_statement_that_is_not_accepted_changes_nothing(shop):
+    """What is the same is judged once."""
+    shop.add(1, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL)}))
+
+    found = compare(shop, decided(vex=stated(OPENSSL, status=VexStatus.AFFECTED)))
+    assert (found.judged, found.changes) == (1, ())
+
+
+def test_attached_document_counts_in_a_preview(shop):
+    """What issuers state in it is stored with the facts."""
+    shop.add(1, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL)}))
+    (state,) = shop.inventory.list_subjects()
+    (stored,) = shop.inventory.read_facts([state.subject])
+    attached = stated(OPENSSL).index.statements
+    shop.inventory.put_facts([replace(stored, values=replace(stored.values, attached=attached))])
+    (again,) = shop.inventory.read_facts([state.subject])
+    assert again.values.attached == attached
+
+    contrary = stated(OPENSSL, status=VexStatus.AFFECTED, document="other")
+    (change,) = compare(shop, decided(vex=contrary)).changes
+
+    assert change.effect is Effect.REFUSED, "the current policies admit it"
+    assert set(codes(change.gained)) == {"scan.vex-contradiction", "scan.critical"}
+
+
+def test_equal_waivers_and_statements_are_no_change(shop):
+    """Another object with the same content decides the same."""
+    shop.add(1)
+
+    found = compare(shop, decided(waiver(), vex=stated(OPENSSL)), decided(waiver(), vex=stated(OPENSSL)))
+    assert (found.gates, found.judged) == ((), 0)

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
+from supply_chain.evidence.attached_vex import OPENVEX
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.examination import Archive, Examination, Identity
 from supply_chain.evidence.soak import Soak
@@ -58,6 +59,7 @@ from tests.support.pieces import (
 )
 from tests.support.policies import POLICIES, RELEASE
 from tests.support.present import present
+from tests.support.vex import openvex
 
 
 @pytest.fixture
@@ -727,3 +729,18 @@ def test_release_facts_ignore_base_without_examination(pieces):
     facts = pieces.facts(Gate.RELEASE)
 
     assert (facts.base_distributions, facts.examined_bases) == ({}, ())
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_attached_vex_documents_are_facts_of_every_gate(world, make, gate):
+    """Whether an issuer signed them is decided later."""
+    judged = Judged(world, make)
+    for piece in judged.at(gate).values():
+        judged.attach(where(gate), *piece)
+    bundle = make.signer().sign(about(where(gate), OPENVEX, openvex()))
+    digest = world.registry.attach(where(gate), BUNDLE, bundle, {PREDICATE: OPENVEX})
+
+    facts = judged.facts(gate)
+
+    (found,) = facts.attached_vex
+    assert (found.digest, found.document, facts.ignored_referrers) == (digest, openvex(), ())

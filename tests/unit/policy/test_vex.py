@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from supply_chain.evidence.attached_vex import OPENVEX, AttachedVex
+from supply_chain.evidence.envelope import envelope_in
+from supply_chain.evidence.statement import about
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.fact_values import evidence_values, joined_values
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.people import FILE, People, read_people
@@ -17,9 +20,11 @@ from supply_chain.policy.vex import DIRECTORY, Vex, is_accepted, read_vex_docume
 from supply_chain.policy.waivers import Waivers
 from supply_chain.vulnerability.findings import Severity
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
-from tests.support.facts import deploy_facts, intake_facts, release_facts
+from tests.support.facts import CURATED, deploy_facts, intake_facts, release_facts
 from tests.support.people import Office
 from tests.support.policies import POLICIES
+from tests.support.present import present
+from tests.support.vex import openvex, openvex_statement
 
 PURL = "pkg:deb/debian/openssl@3.0.1?distro=debian-12"
 PACKAGES = frozenset({("deb", "openssl", PURL)})
@@ -57,12 +62,24 @@ class Publisher:
             signature_file(file).write_bytes(key.sign(statement_of))
         return file
 
+    def attach(self, signer=None, document="attached", version=1, at=NOON, **changes):
+        """Return a document of Acme's that is attached to the image, with one statement that it is not affected."""
+        given = {"vulnerability": {"name": "CVE-2026-1"}, "justification": NOT_REACHABLE, **changes}
+        content = openvex(
+            openvex_statement(PURL, **given),
+            **{"@id": document}, author="acme", version=version, timestamp=at.isoformat(),
+        )  # fmt: skip
+        bundle = (signer or self.office.bob).sign(about(CURATED, OPENVEX, content))
+        envelope = present(envelope_in(bundle))
+        return AttachedVex(repository=CURATED.repository, digest=DIGEST, document=content, envelope=envelope)
+
     def read(self, now=NOON):
         people = read_people(self.office.project / FILE, self.office.owner.public, now)
         return read_vex_documents(self.directory, people, now)
 
     def policies(self, now=NOON):
-        return POLICIES.with_decisions(People(), Waivers(), self.read(now))
+        people = read_people(self.office.project / FILE, self.office.owner.public, now)
+        return POLICIES.with_decisions(people, Waivers(), self.read(now))
 
     def judge(self, facts, gate=Gate.RELEASE, now=NOON):
         return evaluate(facts, self.policies(now).at(gate), now)
@@ -266,3 +283,97 @@ def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
 def test_finding_is_accepted_by_waiver_or_statement(finding, accepted):
     """A statement that is not accepted changes nothing."""
     assert is_accepted(finding) is accepted
+
+
+def ignored(vex, facts, gate=Gate.RELEASE, now=NOON):
+    return joined_values(facts, vex.policies(now).at(gate), now)["ignored"]
+
+
+def test_attached_document_of_an_issuer_removes_the_finding(vex):
+    """No file is needed; the terms of the people document count."""
+    given = facts(attached_vex=(vex.attach(),))
+
+    assert codes(vex.judge(given)) == [] and ignored(vex, given) == []
+    assert codes(vex.judge(facts(attached_vex=(vex.attach(justification="component_not_present"),)))) == []
+    other = facts(attached_vex=(vex.attach(justification="inline_mitigations_already_exist"),))
+    assert codes(vex.judge(other)) == ["scan.high"]
+
+
+@pytest.mark.parametrize(
+    ("attach", "why"),
+    [
+        (lambda vex: vex.attach(signer=vex.office.owner), "no issuer signed it"),
+        (lambda vex: vex.attach(at=NOON + timedelta(minutes=6)), "it states something at 2026-11-24 12:06 UTC"),
+        (lambda vex: vex.attach(status="fine"), "it: statements.0.status: "),
+        (lambda vex: (vex.office.write_people(signer=vex.office.bob), vex.attach())[1], "people.yaml does not count"),
+    ],
+)
+def test_attached_document_that_is_not_an_issuers_is_named(vex, attach, why):
+    """It changes nothing, and stops no gate."""
+    attached = attach(vex)
+    for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
+        given = facts(make, attached_vex=(attached,))
+        assert codes(vex.judge(given, gate)) == ["scan.high"]
+        (note,) = ignored(vex, given, gate)
+        assert note.startswith(f"the VEX document {attached} does not count: ") and why in note
+    (note,) = ignored(vex, intake_facts(ignored_referrers=("x",), attached_vex=(attached,)), Gate.INTAKE)[1:]
+    assert why in note
+
+
+def test_attached_document_that_does_not_count_hides_no_other(vex):
+    """The others count."""
+    given = facts(attached_vex=(vex.attach(signer=vex.office.owner), vex.attach()))
+
+    assert codes(vex.judge(given)) == [] and len(ignored(vex, given)) == 1
+
+
+def test_attached_document_may_contradict_one_of_the_project(vex):
+    """It is a reason, never a choice."""
+    vex.state("vendor", status="affected", justification=None, action_statement="upgrade")
+
+    assert set(codes(vex.judge(facts(attached_vex=(vex.attach(),))))) == {"scan.vex-contradiction", "scan.high"}
+
+
+AFFECTED: dict[str, Any] = {"status": "affected", "justification": None, "action_statement": "upgrade"}
+
+
+def test_newest_version_of_a_document_counts_wherever_it_is(vex):
+    """What the older one states does not contradict it."""
+    own = "https://acme.example/1"
+    vex.state(**AFFECTED)
+    assert codes(vex.judge(facts(attached_vex=(vex.attach(document=own, version=2),)))) == []
+
+    vex.state()
+    assert codes(vex.judge(facts(attached_vex=(vex.attach(document=own, version=1),)))) == []
+    newer = vex.attach(document=own, version=2, **AFFECTED)
+    assert codes(vex.judge(facts(attached_vex=(newer,)))) == ["scan.high"]
+
+
+def test_evidence_values_have_the_packages_of_findings_alone(vex):
+    """An SBOM has thousands of others."""
+    other = ("deb", "zlib", "pkg:deb/debian/zlib@1")
+    given = facts(packages=PACKAGES | {other}, attached_vex=(vex.attach(),))
+    found = evidence_values(given, vex.policies().release.people, NOON)
+
+    assert found.packages == tuple(PACKAGES) and [each.signer for each in found.attached] == ["acme"]
+    assert "vex" not in found.image["scan"]["findings"][0]
+    assert evidence_values(facts(report=None), People(), NOON).packages == ()
+    assert evidence_values(facts(packages=None), People(), NOON).packages == ()
+    assert evidence_values(intake_facts(source_report=report(FOUND)), People(), NOON).packages == ()
+
+
+def test_version_of_issuers_differs_with_their_keys(vex):
+    """Facts that were read with others are outdated."""
+
+    def version():
+        return read_people(vex.office.project / FILE, vex.office.owner.public, NOON).issuers_version
+
+    first = version()
+    assert first == version() != People().issuers_version
+    vex.office.issuers = {"acme": vex.office.ann, "vendor": vex.office.ann}
+    vex.office.write_people()
+    second = version()
+    vex.office.issuers = {"other": vex.office.ann, "vendor": vex.office.ann}
+    vex.office.write_people()
+
+    assert len({first, second, version()}) == 3

@@ -617,22 +617,6 @@ def test_verdict_is_settled_only_without_waivers_and_time(office):
     assert not POLICIES.with_decisions(People(), waivers, Vex()).release.is_settled
 
 
-def test_version_of_decisions_differs_with_people_and_waivers(office):
-    """Facts of deployments that were read with others are outdated."""
-
-    def version(people, waivers):
-        return POLICIES.with_decisions(people, waivers, Vex()).decisions_version
-
-    office.waive("zlib")
-    one, people = read(office), read_people(office.project / FILE, office.owner.public, NOON)
-    office.waive("zlib", applications=("hello",))
-    other = read(office)
-    versions = [version(People(), Waivers()), version(people, Waivers()), version(people, one), version(people, other)]
-
-    assert len(set(versions)) == 4 and version(people, one) == versions[2]
-    assert "zlib" in versions[2]
-
-
 @pytest.mark.parametrize("waivable", [(True, True), (True, False), (False, True)], ids=str)
 def test_rule_of_several_gates_is_waived_only_if_all_allow_it(office, waivable):
     """A waiver names the rule and no gate."""

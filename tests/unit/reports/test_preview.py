@@ -91,7 +91,7 @@ def test_intake_gate_is_named_as_not_previewed():
 def test_equal_policies_are_said_to_be_equal():
     """Somebody may have named the wrong directory."""
     assert policy_preview_lines(preview(policies=(), gates=())) == (
-        "The proposed policies are the current ones: nothing changes."
+        "What is proposed has the effect of what is there: nothing changes."
     )
 
 
@@ -110,3 +110,21 @@ def test_page_counts_rows_beyond_what_a_page_can_draw():
 
     assert page.count("| admitted → refused |") == 500
     assert page.endswith("3 more rows: `cscm policy preview` prints all.")
+
+
+def test_proposed_waivers_and_vex_documents_are_named_first():
+    """Also those without effect; a reader sees who is assumed to sign."""
+    found = preview(
+        policies=(), decisions=("waiver w, as if ann had signed it", "waiver v, which would have no effect")
+    )
+
+    assert policy_preview_lines(found).splitlines()[:3] == [
+        "Proposed: waiver w, as if ann had signed it.",
+        "Proposed: waiver v, which would have no effect.",
+        "It is judged at the release gate and the deploy gate.",
+    ]
+    none = preview(policies=(), gates=(), decisions=("waiver v, which would have no effect",))
+    assert policy_preview_lines(none).splitlines() == [
+        "Proposed: waiver v, which would have no effect.",
+        "What is proposed has the effect of what is there: nothing changes.",
+    ]

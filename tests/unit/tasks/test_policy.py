@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from blocks import Inventory, Workbench
 from flows import policy as flows
-from supply_chain.errors import PolicyInvalid
+from supply_chain.errors import DeclarationInvalid, PolicyInvalid
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.preview import Effect
 from supply_chain.model.tier import Gate
@@ -16,6 +16,7 @@ from tests.support import fleet as fleets
 from tests.support.command import ROOT
 from tests.support.facts import requirements
 from tests.support.present import present
+from tests.support.vex import openvex
 
 fleet = fleets.fleet
 
@@ -75,3 +76,26 @@ async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored)
     """There is nothing to compare with."""
     with pytest.raises(PolicyInvalid, match=r"ours.yaml: rule ours.rule: "):
         await flows.preview_policies({"ours.yaml": proposal("image.nothing == 'x'")})
+
+
+async def test_preview_of_a_waiver_and_a_vex_document_names_who_would_sign(machine, stored):
+    """Without a people document nobody may, and nothing changes."""
+    waiver = {
+        "vulnerabilities": ["CVE-2026-1"], "applications": ["*"], "reason": "r", "ticket": "t", "requester": "bob",
+        "expires": "2099-01-01T00:00:00Z",
+    }  # fmt: skip
+
+    found = await flows.preview_policies({"w.yaml": json.dumps(waiver), "v.json": json.dumps(openvex())})
+
+    why = "the workbench block names no key of the owner of deployments/people.yaml"
+    assert (found.gates, found.changes, found.policies) == ((), (), ())
+    assert [each.split(": ")[0] for each in found.decisions] == [
+        "waiver w, which would have no effect", "VEX document v.json, which would not count",
+    ]  # fmt: skip
+    assert all(why in each or "there is no deployments/people.yaml" in each for each in found.decisions)
+
+
+async def test_preview_of_another_file_fails(machine, stored):
+    """It is no policy, waiver or VEX document."""
+    with pytest.raises(DeclarationInvalid, match=r"x.yaml is no policy"):
+        await flows.preview_policies({"x.yaml": "a: b"})

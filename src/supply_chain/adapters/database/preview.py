@@ -16,8 +16,7 @@ from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Comparison, Result, Wanted, judge_stored
 from supply_chain.policy.loading import compile_policies, replace_policies
 from supply_chain.policy.people import People
-from supply_chain.policy.vex import Vex
-from supply_chain.policy.waivers import Waivers
+from supply_chain.policy.proposals import ProposedDecisions
 from supply_chain.vulnerability.matching import processors
 
 PART = 250
@@ -40,10 +39,8 @@ class StoredJudge:
     """File name → content of each current policy."""
     proposed: Mapping[str, str]
     """File name → text of each proposed policy."""
-    waivers: Waivers
-    """The waivers of the project, as far as the current policies let rules be waived."""
-    proposed_waivers: Waivers
-    """The same, as far as the proposed ones do."""
+    decisions: ProposedDecisions
+    """The waivers and VEX documents of the project, and with the proposed ones."""
     environments: tuple[str, ...]
     now: datetime
 
@@ -53,13 +50,15 @@ class StoredJudge:
         return open_once(self.address)
 
     def compare(self) -> Comparison:
-        """Return both policies; raise as `policy.loading.read_policies`."""
+        """Return both policies with their decisions; raise as `policy.loading.read_policies`."""
         current = compile_policies(self.current, self.environments, self.directory)
         proposed = replace_policies(current, self.proposed, self.environments)
+        before, after = self.decisions.current, self.decisions.proposed
         return Comparison(
-            current.with_decisions(People(), self.waivers, Vex()),
-            proposed.with_decisions(People(), self.proposed_waivers, Vex()),
+            current.with_decisions(People(), before.waivers, before.vex),
+            proposed.with_decisions(People(), after.waivers, after.vex),
             self.now,
+            self.decisions.notes,
         )
 
     def judge_part(self, wanted: Wanted) -> dict[GateSubject, Result]:

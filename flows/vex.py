@@ -1,0 +1,33 @@
+"""Flow `attach-vex`: attach an issuer's VEX document to a curated image."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.runtime import deployment
+
+from blocks.curation_ports import CurationPorts
+from orchestration.run_names import by_image
+from orchestration.steps import in_thread
+from supply_chain.curation.vex import VexAttachment
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.fleet.find import find_stored
+from tasks.vex import attach_vex_step
+
+
+@flow(name="attach-vex", flow_run_name=by_image)
+async def attach_vex(image: str, document: str, key: str) -> VexAttachment:
+    """Sign an OpenVEX document as an attestation about an image with an issuer's key, and attach it to the image.
+
+    Args:
+        image: The curated image: curated/hello@sha256:… or only its digest.
+        document: The text of the OpenVEX document.
+        key: The issuer's key, as cosign names it; this machine has to be able to use it.
+    """
+    if deployment.id:
+        raise DeclarationInvalid(
+            "A person's key is not used by a run of a deployment, whose machine is not that person's.\n"
+            "Run `cscm vex attach` where the key is."
+        )
+    ports = await CurationPorts.aload()
+    ref = await in_thread(find_stored, image, ports.repositories)
+    return await attach_vex_step(ref, document, key, ports)

@@ -1,0 +1,79 @@
+"""Attaches an issuer's VEX document to a curated image, where the gates and scanners of others find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, AttachedVex, vex_statement
+from supply_chain.evidence.envelope import envelope_in
+from supply_chain.evidence.statement import Statement, about
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.model.image import ImageRef, Model
+from supply_chain.policy.people import FILE, People
+from supply_chain.policy.vex import read_attached_vex
+from supply_chain.text import pluralize
+from supply_chain.vulnerability.vex.json_document import parse_json
+from supply_chain.vulnerability.vex.openvex import read_openvex
+
+
+class VexAttachment(Model):
+    """A VEX document that is attached to an image."""
+
+    image: ImageRef
+    by: str = Field(description="the issuer that signed it")
+    statements: int = Field(description="number of its statements")
+
+    def __str__(self) -> str:
+        return f"{self.image} has {pluralize(self.statements, 'statement')}, signed by {self.by}"
+
+
+def attach_vex(
+    ref: ImageRef,
+    document: str,
+    sign: Callable[[Statement], bytes],
+    evidence: EvidenceStore,
+    people: People,
+    now: Callable[[], datetime],
+) -> VexAttachment:
+    """Sign an OpenVEX document as an attestation about an image with an issuer's key, and attach it.
+
+    What is attached already is not attached again. `sign` returns a bundle with the signature of the issuer.
+
+    Raises:
+        DeclarationInvalid: it is no valid OpenVEX document, or it would not count; nothing is attached then.
+    """
+    content: Any = parse_json(document.encode(), "The VEX document")
+    count = len(read_openvex(content, "The VEX document"))
+    for each in evidence.read(ref).vex:
+        if each.document == content and (by := people.find_issuer(each.is_signed_by)):
+            return VexAttachment(image=ref, by=by, statements=count)
+    bundle = sign(about(ref, OPENVEX, content))
+    by = _find_issuer(ref, bundle, people, now())
+    evidence.attach_signed(ref, OPENVEX, bundle, now())
+    return VexAttachment(image=ref, by=by, statements=count)
+
+
+def _find_issuer(ref: ImageRef, bundle: bytes, people: People, now: datetime) -> str:
+    """Return the issuer that signed an attestation; raise `DeclarationInvalid` if the gates would not count it."""
+    envelope = envelope_in(bundle)
+    statement = vex_statement(envelope) if envelope else None
+    if envelope is None or statement is None:
+        raise _uncounted(f"it has more than {MOST_PAYLOAD // 1024} KiB")
+    attached = AttachedVex(
+        repository=ref.repository, digest=ref.digest, document=statement.predicate, envelope=envelope
+    )
+    if notes := read_attached_vex([attached], people, now)[1]:
+        raise _uncounted(notes[0].rpartition(": ")[2])
+    return people.find_issuer(attached.is_signed_by) or ""
+
+
+def _uncounted(why: str) -> DeclarationInvalid:
+    return DeclarationInvalid(
+        f"The VEX document would not count: {why}.\n"
+        f"Sign with a key that {FILE} has for an issuer. Nothing was attached."
+    )

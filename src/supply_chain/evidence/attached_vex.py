@@ -1,0 +1,64 @@
+"""OpenVEX documents that are attached to images as signed attestations, as cosign and vexctl attach them.
+
+Issuers sign them, not tiers. Whose signature counts is decided where the people document is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from supply_chain.evidence.envelope import Envelope, Key
+from supply_chain.evidence.statement import PAYLOAD, STATEMENT, Foreign, Statement, Subject
+from supply_chain.model.image import Digest, Model, Repository
+
+OPENVEX = "https://openvex.dev/ns"
+"""Predicate type of an OpenVEX document: cosign's `--type openvex`."""
+TYPES = (OPENVEX, f"{OPENVEX}/v0.2.0")
+"""The predicate types under which OpenVEX documents are attached."""
+MOST_PAYLOAD = 256 * 1024
+"""Maximum size of a statement with a document in bytes."""
+
+
+class AttachedVex(Model):
+    """An attestation with an OpenVEX document about an image. No tier signed it; whether an issuer did is open."""
+
+    repository: Repository
+    digest: Digest = Field(description="the referrer's")
+    document: dict[str, Any]
+    envelope: Envelope
+
+    def is_signed_by(self, key: Key) -> bool:
+        """Return whether the holder of a key signed the attestation."""
+        return self.envelope.signed_by(key)
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.digest[:19]}"
+
+
+class _AnyStatement(Foreign):
+    """An in-toto statement of either version; cosign writes 0.1."""
+
+    type: Literal["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"] = Field(alias="_type")
+    subject: tuple[Subject, ...] = Field(min_length=1)
+    predicate_type: str
+    predicate: dict[str, Any]
+
+
+def vex_statement(envelope: Envelope) -> Statement | None:
+    """Return the statement with an OpenVEX document in an envelope; None for any other content.
+
+    This does not verify the signature.
+    """
+    if envelope.payload_type != PAYLOAD or len(envelope.payload) > MOST_PAYLOAD:
+        return None
+    try:
+        found = _AnyStatement.model_validate_json(envelope.payload)
+    except ValidationError:
+        return None
+    if found.predicate_type not in TYPES:
+        return None
+    return Statement(
+        type=STATEMENT, subject=found.subject, predicate_type=found.predicate_type, predicate=found.predicate
+    )

@@ -1,0 +1,135 @@
+"""VEX documents that are attached to an image on the laptop: an issuer's clears a finding, and nobody's does not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import LaptopState
+from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.cosign import sign_statement
+from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.statement import BUNDLE, about
+from supply_chain.evidence.store import PREDICATE
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import TierName
+from supply_chain.policy.people import FILE
+from supply_chain.policy.signed_documents import signature_file
+from tests.support.access import Outsider, ecr_of
+from tests.support.command import ROOT, cscm
+
+pytestmark = pytest.mark.real
+
+CVE = "CVE-2024-42005"
+"""Critical, in Django 4.2.0, and not known to be exploited."""
+DECLARATION = """\
+kind: service
+name: stated
+owner: examples
+classification: internal
+environments: [staging]
+test: {command: [python3, -m, unittest, -v]}
+probe: {port: 8080, path: /healthz}
+limits: {critical: 0, high: null, medium: null, unknown: null}
+"""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The private keys of an issuer and of somebody whom nobody trusts; the public ones are next to them."""
+
+    issuer: Path
+    stranger: Path
+
+
+@pytest.fixture
+def keys_of_issuers(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
+    """A people document that its owner signed, with one issuer."""
+    monkeypatch.setenv("COSIGN_PASSWORD", "")
+    cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
+    for name in ("psirt", "stranger"):
+        cosign.run("generate-key-pair", "--output-key-prefix", tmp_path / name, timeout=60)
+    issuers = {"psirt": {"keys": [(tmp_path / "psirt.pub").read_text()]}}
+    document = ROOT / FILE
+    assert not document.exists()
+    document.write_text(
+        yaml.safe_dump(
+            {
+                "expires": datetime.now(UTC) + timedelta(days=30), "people": {},
+                "vex": {"justifications": ["vulnerable_code_not_in_execute_path"], "issuers": issuers},
+            }
+        )
+    )  # fmt: skip
+    signed = cscm("people", "sign", "--key", str(home.state / "people" / "owner.key"))
+    assert signed.status == 0, signed.stderr
+    yield Keys(tmp_path / "psirt.key", tmp_path / "stranger.key")
+    for file in (document, signature_file(document)):
+        file.unlink()
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    """A service with an old Django that no list of dependencies mentions."""
+    made = Path(shutil.copytree(ROOT / "examples/outdated", tmp_path / "stated"))
+    dockerfile = made / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("apache-airflow==1.10.3 ", ""))
+    (made / "supply-chain.yaml").write_text(DECLARATION)
+    (made / "revision").write_text(os.urandom(8).hex())
+    return made
+
+
+def test_attached_document_of_an_issuer_clears_a_finding(
+    bases: None,
+    application: Path,
+    keys_of_issuers: Keys,
+    laptop: LaptopState,
+    toolbox: Toolbox,
+    outsider: Outsider,
+    tmp_path: Path,
+) -> None:
+    """Customers verify it with the issuer's key alone; one that nobody trusts is named and changes nothing."""
+    refused = cscm("chain", str(application), "--environment", "staging", "--json")
+    assert refused.reasons() == {"scan.critical"}, refused.stderr
+    offered = ImageRef.parse(f"dev/stated@{refused.result['image']['digest']}")
+    curated = offered.moved_to("curated/stated")
+    file = tmp_path / "stated.json"
+    stated = cscm(
+        "vex", "create", str(curated), "--vulnerability", CVE, "--status", "not_affected",
+        "--justification", "vulnerable_code_not_in_execute_path", "--author", "psirt", "--output", str(file),
+    )  # fmt: skip
+    assert stated.status == 0, stated.stderr
+
+    cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="", HOME=str(tmp_path))
+    content = json.loads(file.read_text())
+    bundle = sign_statement(cosign, str(keys_of_issuers.stranger), about(curated, OPENVEX, content))
+    registry = Registry(RegistryHttp(laptop.registry, ecr_of(laptop, TierName.CURATION).credentials, insecure=True))
+    registry.attach(curated, BUNDLE, bundle, {PREDICATE: OPENVEX})
+    again = cscm("curate", str(offered), "--json")
+    assert again.reasons() == {"scan.critical"}, again.stderr
+    explained = cscm("policy", "explain", str(curated), "--json").stdout
+    assert "no issuer signed it" in explained
+
+    by_stranger = cscm("vex", "attach", str(curated), str(file), "--key", str(keys_of_issuers.stranger))
+    assert by_stranger.code() == "declaration.invalid"
+    attach = ("vex", "attach", str(curated), str(file), "--key", str(keys_of_issuers.issuer), "--json")
+    assert cscm(*attach).result["by"] == "psirt"
+    admitted = cscm("curate", str(offered), "--json")
+    assert admitted.status == 0, admitted.stderr
+
+    public = keys_of_issuers.issuer.with_suffix(".pub")
+    done = outsider.verify("verify-attestation", "--type", "openvex", key=public, image=str(curated))
+    assert done.returncode == 0, done.stderr
+    payload = json.loads(base64.b64decode(json.loads(done.stdout.splitlines()[0])["payload"]))
+    assert payload["predicate"] == content

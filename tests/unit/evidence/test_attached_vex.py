@@ -1,0 +1,66 @@
+"""VEX documents in attestations: which statements are taken for one, whoever signed them."""
+
+import json
+
+import pytest
+
+from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, TYPES, AttachedVex, vex_statement
+from supply_chain.evidence.envelope import envelope_in, keys_of
+from supply_chain.evidence.statement import SIGNATURE, STATEMENT, about
+from tests.support.builders import DIGEST
+from tests.support.facts import CURATED
+from tests.support.present import present
+from tests.support.signer import EcdsaSigner
+from tests.support.vex import openvex
+
+OLDER = "https://in-toto.io/Statement/v0.1"
+
+
+def envelope(payload=b"", signer=None, **changes):
+    statement = {**about(CURATED, OPENVEX, openvex()).model_dump(mode="json", by_alias=True), **changes}
+    content = payload or json.dumps(statement).encode()
+    return present(envelope_in((signer or EcdsaSigner()).sign_bytes(content)))
+
+
+@pytest.mark.parametrize("version", [STATEMENT, OLDER])
+@pytest.mark.parametrize("kind", TYPES)
+def test_document_is_read_from_either_version_of_a_statement(version, kind):
+    """cosign writes version 0.1, and vexctl may write the version of OpenVEX."""
+    found = present(vex_statement(envelope(_type=version, predicateType=kind)))
+
+    assert (found.type, found.predicate_type, found.predicate) == (STATEMENT, kind, openvex())
+    assert found.subject[0].digest == {"sha256": DIGEST.removeprefix("sha256:")}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        envelope(b"no statement"),
+        envelope(predicateType=SIGNATURE),
+        envelope(_type="https://in-toto.io/Statement/v2"),
+        envelope(subject=[]),
+        present(envelope_in(EcdsaSigner().sign_bytes(about(CURATED, OPENVEX, openvex()).bytes(), "text/plain"))),
+    ],
+    ids=["no statement", "another type", "another version", "no subject", "another payload"],
+)
+def test_other_content_is_no_document(other):
+    """Anybody can attach anything."""
+    assert vex_statement(other) is None
+
+
+def test_document_has_a_maximum_size():
+    """Many of them are in memory at once."""
+    padded = about(CURATED, OPENVEX, openvex()).bytes()
+    at_most, more = (padded + b" " * (size - len(padded)) for size in (MOST_PAYLOAD, MOST_PAYLOAD + 1))
+
+    assert vex_statement(envelope(at_most)) is not None
+    assert vex_statement(envelope(more)) is None
+
+
+def test_attached_document_knows_its_signer_and_place():
+    """The key decides, and the short digest names it in sentences."""
+    own, other = EcdsaSigner(), EcdsaSigner()
+    attached = AttachedVex(repository="curated/hello", digest=DIGEST, document={}, envelope=envelope(signer=own))
+
+    assert [attached.is_signed_by(*keys_of(each.public, "x")) for each in (own, other)] == [True, False]
+    assert str(attached) == f"curated/hello@{DIGEST[:19]}"
