@@ -269,7 +269,7 @@ def _finding(finding: Finding) -> types.FindingFacts:
     values: types.FindingFacts = {
         "id": finding.id,
         "aliases": list(finding.aliases),
-        "severity": finding.severity.value,
+        "severity": finding.severity._value_,  # `value` is a property, which takes as long as five of these fields
         "package": finding.package,
         "version": finding.version,
         "type": finding.type,
