@@ -16,7 +16,7 @@ from supply_chain.evidence.sbom import Package, system_packages
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import Gate, development_repository
+from supply_chain.model.tier import Gate, curated_repository, development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
     CuratedFacts,
@@ -167,6 +167,21 @@ def working_copy_values(
     return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
 
 
+def local_image_values(
+    manifest: Service | Base, source: Source, report: Report, packages: frozenset[Package]
+) -> types.ImageScannedValues:
+    """Return the facts of the release gate that a report about a local image determines, as `values_of` joins them.
+
+    `packages` are those of the SBOM that was scanned.
+    """
+    return {
+        "repository": curated_repository(manifest.name),
+        "application": manifest.name,
+        "build": _declared(manifest, source),
+        "scan": _image_scan(report, manifest, packages),
+    }
+
+
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
     """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
@@ -196,10 +211,7 @@ def _curated(facts: CuratedFacts) -> types.CuratedValues:
     values = cast(types.CuratedValues, _image(facts))
     values["blocked_bases"] = [_block(base, block) for base, block in facts.blocked_bases.items()]
     if facts.report is not None:
-        scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
-        if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
-            scan["unjudged"] = packages
-        values["scan"] = scan
+        values["scan"] = _image_scan(facts.report, facts.manifest, facts.packages or frozenset())
     if (record := facts.encryption) is not None:
         values["encryption"] = {"key": record.key}
         if record.encrypted_copy is not None:
@@ -263,6 +275,13 @@ def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
         "findings": findings,
         "severities": count_severities(findings, {each.value: getattr(limits, each.value, None) for each in Severity}),
     }
+
+
+def _image_scan(report: Report, manifest: Service | Base | None, packages: frozenset[Package]) -> types.ImageScanFacts:
+    scan = cast(types.ImageScanFacts, _scan(report, manifest))
+    if unjudged := _unjudged_packages(report, packages):
+        scan["unjudged"] = unjudged
+    return scan
 
 
 def _finding(finding: Finding) -> types.FindingFacts:
