@@ -255,7 +255,8 @@ def main() -> None:
     if compared:
         lines += [
             "",
-            f"The same rules in Rego ({compared}), on facts that the gate has joined. In brackets: OPA's time by the gate's.",
+            f"The same rules in Rego ({compared}), on facts that the gate has joined.",
+            "In brackets, OPA's time divided by the gate's.",
             "",
             "image | gate | OPA: evaluation | OPA as a server | OPA, a process for each image",
             "---|---|---|---|---",

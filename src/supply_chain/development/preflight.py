@@ -217,11 +217,11 @@ def _judge_image(
     checked = judge_partly(values, ImageCheckedValues, ports.policy, now())
     sbom = image.list_contents(manifest)
     scanned = local_image_values(manifest, snapshot.source, ports.scanner.scan(sbom), list_packages(sbom.content))
-    known = {each.rule for each in results}
+    of_intake = {each.rule for each in results}
     released = judge_partly(scanned, ImageScannedValues, image.policy, now())
     return (
         *(other if isinstance(each, Unjudged) else each for each, other in zip(results, checked, strict=True)),
-        *(each for each in released if isinstance(each, RuleResult) and each.rule not in known),
+        *(each for each in released if isinstance(each, RuleResult) and each.rule not in of_intake),
     )
 
 
