@@ -1,11 +1,15 @@
-"""How long the policies of the deploy gate take to judge an image. Writes a part of docs/performance.md.
+"""How long the policies of the deploy gate take to judge an image, next to OPA. Writes a part of docs/performance.md.
 
-    python -m bench.policy [--findings 1500] [--rounds 100] [--dry]
+    python -m bench.policy [--findings 1500] [--waivers 50] [--rounds 100] [--without-opa] [--dry]
 
 Arms are interleaved in every round, with the shipped policies and the same image:
 
 - *engine*: the CEL engine alone, on facts that are joined already: it takes them over and evaluates each expression;
-- *gate*: `evaluate`, which also joins the facts and makes the verdict.
+- *gate*: `evaluate`, which also joins the facts and makes the verdict;
+- *parts* of the gate, each by itself;
+- *OPA* (`bench.opa`): the same rules in Rego, on the facts that the gate has joined. As a server that has loaded its
+  policies it reads the facts in JSON; as a command line it is a process for each image. Before anything is measured,
+  both judge the images and every example of the rules' tests, and have to give the same codes.
 
 An image that is admitted with waivers, a refused one in which each finding is a reason, and the reading of unchanged
 policies by a process that has checked them, are measured too. `--waivers 5000 --findings 50000` is a bad day.
@@ -14,30 +18,79 @@ policies by a process that has checked them, are measured too. `--waivers 5000 -
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import platform
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from bench.opa import Server, facts_as_json, install_opa, judge_in_process, list_codes, serve
 from bench.section import write_section
-from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import Values
-from supply_chain.policy.fact_values import values_of
-from supply_chain.policy.gate import evaluate
+from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement, about
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.expressions import Values, language
+from supply_chain.policy.fact_values import apply_waivers, values_of
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.loading import DIRECTORY, read_policies
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import People
+from supply_chain.policy.policies import GatePolicy
+from supply_chain.policy.rule_tests import TESTED, example_facts
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
 from supply_chain.vulnerability.findings import Severity
+from supply_chain.vulnerability.reports import last_report
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
-from tests.support.facts import deploy_facts
+from tests.support.facts import CURATED, deploy_facts
 
 PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
+Arms = dict[str, Callable[[], object]]
+Times = Mapping[str, list[float]]
+"""Arm → milliseconds of each round."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The images that are judged."""
+
+    admitted: DeployFacts
+    waivable: DeployFacts
+    """Admitted with the waivers only."""
+    refused: DeployFacts
+    """Each finding is a reason."""
+    waivers: tuple[Waiver, ...]
+
+    @classmethod
+    def of(cls, findings: int, waivers: int) -> Images:
+        """Return images with so many findings, and waivers for the first of them."""
+        found = [finding("low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}") for each in range(findings)]
+        exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
+        anything = builders.manifest(limits={each.value: None for each in Severity})
+        accepted = builders.manifest(limits={"low": findings - waivers})
+        return cls(
+            deploy_facts(anything, report=report(*found)),
+            deploy_facts(accepted, report=report(*found)),
+            deploy_facts(anything, report=report(*exploited)),
+            tuple(_waiver(each.id) for each in found[:waivers]),
+        )
+
+    def joined(self) -> dict[str, Mapping[str, Any]]:
+        """Return the facts of each image as rules read them, with the waivers."""
+        return {
+            "admitted": values_of(self.admitted, People()),
+            f"admitted with {len(self.waivers)} waivers": apply_waivers(
+                values_of(self.waivable, People()), self.waivers
+            )[0],
+            "refused, each finding a reason": values_of(self.refused, People()),
+        }
 
 
 def _waiver(vulnerability: str) -> Waiver:
@@ -48,58 +101,167 @@ def _waiver(vulnerability: str) -> Waiver:
     return Waiver(vulnerability, document, "ann", Severity.CRITICAL)
 
 
+def gate_arms(images: Images, bare: GatePolicy[DeployFacts], waived: GatePolicy[DeployFacts]) -> Arms:
+    """Return the arms that judge the images; the first three in the order of `Images.joined`."""
+    joined = values_of(images.admitted, People())
+
+    def engine() -> None:
+        values = Values.of(Gate.DEPLOY, joined, NOON)
+        for rule in bare.rules:
+            rule.reasons(values)
+
+    return {
+        "gate, admitted": lambda: evaluate(images.admitted, bare, NOON),
+        f"gate, admitted with {len(images.waivers)} waivers": lambda: evaluate(images.waivable, waived, NOON),
+        "gate, refused, each finding a reason": lambda: evaluate(images.refused, bare, NOON),
+        "engine, admitted": engine,
+        "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),
+    }
+
+
+def part_arms(images: Images, bare: GatePolicy[DeployFacts]) -> Arms:
+    """Return the parts of judging the image with waivers, each by itself."""
+    joined, first = values_of(images.waivable, People()), language(Gate.DEPLOY).compile("image.digest")
+    assert images.waivable.report is not None
+    statement = VerifiedStatement(
+        digest=CURATED.digest,
+        repository=CURATED.repository,
+        statement=about(CURATED, VULNERABILITIES, images.waivable.report.predicate()),
+        signer=TierName.CURATION,
+    )
+    taken = Values.of(Gate.DEPLOY, joined, NOON)
+    first.evaluate(taken)
+    return {
+        "the report is read from its verified statement (not in the gate's time)": lambda: last_report([statement]),
+        "facts are joined": lambda: values_of(images.waivable, People()),
+        "times are converted, and the engine takes the facts over": lambda: first.evaluate(
+            Values.of(Gate.DEPLOY, joined, NOON)
+        ),
+        "rules are evaluated": lambda: [rule.reasons(taken) for rule in bare.rules],
+        "waivers are matched, severities counted again": lambda: apply_waivers(joined, images.waivers),
+    }
+
+
+def require_same_codes(server: Server, images: Images, policy: GatePolicy[Any]) -> int:
+    """Let OPA judge the images and the examples of the rules' tests, and return their number.
+
+    Raise `SystemExit` if it gives other codes.
+    """
+    cases = list(_cases(images, policy))
+    for name, image, now in cases:
+        own = sorted(reason.code for each in judge(image, policy, now) for reason in each.reasons)
+        if own != list(other := server.judge(facts_as_json(image, now)).codes):
+            raise SystemExit(f"{name}: the gate says {own}, OPA {other}")
+    return len(cases)
+
+
+def _cases(images: Images, policy: GatePolicy[Any]) -> Iterator[tuple[str, Mapping[str, Any], datetime]]:
+    yield from ((name, image, NOON) for name, image in images.joined().items())
+    for rule in policy.rules:
+        for test in rule.document.tests:
+            yield f"{rule.id}, {test.name}", example_facts(Gate.DEPLOY, test.facts), TESTED
+
+
+def of_rules(policy: GatePolicy[Any], codes: frozenset[str]) -> GatePolicy[Any]:
+    """Return the policies with these rules only."""
+    selected = (
+        dataclasses.replace(each, rules=tuple(rule for rule in each.rules if rule.id in codes))
+        for each in policy.policies
+    )
+    return dataclasses.replace(policy, policies=tuple(selected))
+
+
+def measure(arms: Arms, opa: Callable[[], Iterator[tuple[str, float]]], rounds: int) -> Times:
+    """Run every arm in every round."""
+    times: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, arm in arms.items():
+            begun = time.perf_counter()
+            arm()
+            times.setdefault(name, []).append(1000 * (time.perf_counter() - begun))
+        for name, milliseconds in opa():
+            times.setdefault(name, []).append(milliseconds)
+    return times
+
+
+def ask_opa(server: Server, program: Callable[[Path], None], files: Mapping[str, Path]) -> Iterator[tuple[str, float]]:
+    """Yield the milliseconds that OPA takes for each image."""
+    for name, file in files.items():
+        answer = server.judge(file.read_bytes())
+        yield f"OPA, {name}", answer.milliseconds
+        yield f"OPA's evaluation, {name}", answer.evaluating
+        begun = time.perf_counter()
+        program(file)
+        yield f"OPA's process, {name}", 1000 * (time.perf_counter() - begun)
+
+
+def _row(name: str, times: list[float]) -> str:
+    return f"{name} | {statistics.median(times):.1f} | {sorted(times)[int(0.95 * len(times))]:.1f}"
+
+
+def _compare(times: Times, images: Images) -> Iterator[str]:
+    for name in images.joined():
+        gate, *others = (
+            statistics.median(times[f"{arm}, {name}"]) for arm in ("gate", "OPA's evaluation", "OPA", "OPA's process")
+        )
+        yield f"{name} | {gate:.1f} | {' | '.join(f'{each:.1f} ({each / gate:.1f})' for each in others)}"
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--findings", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--waivers", type=int, default=50)
+    parser.add_argument("--without-opa", action="store_true")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
     policies = read_policies(PROJECT / DIRECTORY, ENVIRONMENTS)
-    anything = builders.manifest(limits={each.value: None for each in Severity})
-    found = [finding("low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}") for each in range(options.findings)]
-    exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
-    admitted, refused = (deploy_facts(anything, report=report(*each)) for each in (found, exploited))
-    joined = values_of(admitted, People())
-    accepted = builders.manifest(limits={"low": options.findings - options.waivers})
-    waivable = deploy_facts(accepted, report=report(*found))
-    waivers = tuple(_waiver(each.id) for each in found[: options.waivers])
-    with_waivers = policies.with_decisions(People(), Waivers(waivers), Vex()).deploy
-    assert isinstance(evaluate(waivable, policies.deploy, NOON), Refused)
-    assert isinstance(evaluate(waivable, with_waivers, NOON), Admitted)
-
-    def engine() -> None:
-        values = Values.of(Gate.DEPLOY, joined, NOON)
-        for rule in policies.deploy.rules:
-            rule.reasons(values)
-
-    arms: dict[str, Callable[[], object]] = {
-        "engine": engine,
-        "gate": lambda: evaluate(admitted, policies.deploy, NOON),
-        f"gate, admitted with {options.waivers} waivers": lambda: evaluate(waivable, with_waivers, NOON),
-        "gate, each finding a reason": lambda: evaluate(refused, policies.deploy, NOON),
-        "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),
-    }
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(options.rounds):
-        for name, arm in arms.items():
-            begun = time.perf_counter()
-            arm()
-            times[name].append(1000 * (time.perf_counter() - begun))
-    rows = [
-        f"{name} | {statistics.median(each):.1f} | {sorted(each)[int(0.95 * len(each))]:.1f}"
-        for name, each in times.items()
-    ]
+    images, bare = Images.of(options.findings, options.waivers), policies.deploy
+    waived = policies.with_decisions(People(), Waivers(images.waivers), Vex()).deploy
+    assert isinstance(evaluate(images.waivable, bare, NOON), Refused)
+    assert isinstance(evaluate(images.waivable, waived, NOON), Admitted)
+    own, parts = gate_arms(images, bare, waived), part_arms(images, bare)
+    with ExitStack() as stack:
+        ask, compared = (lambda: iter(())), None
+        if not options.without_opa:
+            opa = install_opa()
+            server = stack.enter_context(serve(opa))
+            cases = require_same_codes(server, images, of_rules(bare, list_codes()))
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            files = {name: work / f"{number}.json" for number, name in enumerate(images.joined())}
+            for name, image in images.joined().items():
+                files[name].write_bytes(facts_as_json(image, NOON))
+            compared = (
+                f"OPA {opa.version}, {len(of_rules(bare, list_codes()).rules)} rules; {cases} images judged alike"
+            )
+            ask = lambda: ask_opa(server, lambda file: judge_in_process(opa, file), files)  # noqa: E731
+        times = measure(own | parts, ask, options.rounds)
     lines = [
-        f"## Policies: an image with {options.findings} findings, {len(policies.deploy.rules)} rules",
+        f"## Policies: an image with {options.findings} findings, {len(bare.rules)} rules",
         "",
         f"`python -m bench.policy`, {options.rounds} rounds, Python {platform.python_version()}; milliseconds.",
         "",
         "arm | median | p95",
         "---|---|---",
-        *rows,
+        *(_row(name, times[name]) for name in own),
+        "",
+        f"The parts of judging the image with {options.waivers} waivers, each by itself:",
+        "",
+        "part | median | p95",
+        "---|---|---",
+        *(_row(name, times[name]) for name in parts),
     ]
+    if compared:
+        lines += [
+            "",
+            f"The same rules in Rego ({compared}), on facts that the gate has joined.",
+            "In brackets, OPA's time divided by the gate's.",
+            "",
+            "image | gate | OPA: evaluation | OPA as a server | OPA, a process for each image",
+            "---|---|---|---|---",
+            *_compare(times, images),
+        ]
     print("\n".join(lines))
     if not options.dry:
         write_section("policy", "\n".join(lines))

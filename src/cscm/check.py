@@ -23,17 +23,21 @@ FORMATS = ("text", "sarif", "junit")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
               help="The format: for people, for code scanning, or for test reports.")  # fmt: skip
 @click.option("-o", "--output", type=NewFile(), help="Write that to this file, and the text to standard output.")
+@click.option(
+    "--image", metavar="IMAGE", help="Also run and scan this image of the local engine, which was built from PATH."
+)
 @click.option("--install", "install_tools", is_flag=True,
               help="Install the tools and the vulnerability database first, and start nothing.")  # fmt: skip
 @as_json
-def check(path: Path, form: str, output: Path | None, install_tools: bool, as_json: bool) -> None:
+def check(path: Path, form: str, output: Path | None, image: str | None, install_tools: bool, as_json: bool) -> None:
     """Check the working copy in PATH as the intake gate would, without building it.
 
-    It needs no registry, no container engine and no Prefect server. Rules that need a built image are named.
+    It needs no registry and no Prefect server, and a container engine only for --image. Rules that need more are named.
 
     \b
     Example:
       cscm check examples/hello
+      cscm check examples/hello --image hello:dev
       cscm check . --format sarif --output check.sarif
     """
     if as_json and form != "text":
@@ -48,7 +52,7 @@ def check(path: Path, form: str, output: Path | None, install_tools: bool, as_js
         from cscm_laptop.laptop import install  # noqa: PLC0415
 
         install(profile, home, TOOLS, progress_line(err=True))
-    found = preflight(path.resolve(), preflight_ports(home, profile))
+    found = preflight(path.resolve(), preflight_ports(home, profile, image))
     directory = _name_of(path.resolve())
     report = found.model_dump_json(indent=2) if as_json else _render(found, form, directory)
     if output:

@@ -1,34 +1,56 @@
-"""What `cscm check` uses of this machine: tools, vulnerability database, policies and the profile, and no service."""
+"""What `cscm check` uses of this machine: tools, vulnerability database, policies and the profile.
+
+It uses no service, except the container engine for a local image.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
+from cscm_laptop.engine import engine_url
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from orchestration.clock import now
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.image.layers import SLACK
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
+from supply_chain.adapters.tools.secrets import SecretSearch
 from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.adapters.tools.syft import SourceSyft
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import ImageNames
-from supply_chain.development.preflight import PreflightPorts
-from supply_chain.errors import DatabaseUnusable, ToolMissing
+from supply_chain.development.preflight import LocalImagePorts, PreflightPorts
+from supply_chain.development.probe import check_command, probe
+from supply_chain.development.separation import BuildLimits, Room
+from supply_chain.errors import CheckNotMade, DatabaseUnusable, EngineUnavailable, ToolMissing
+from supply_chain.evidence.checks import CheckResult
+from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import BASES
+from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import read_unsigned_policies
+from supply_chain.policy.policies import GatePolicy
+from supply_chain.scratch import scratch
+from supply_chain.text import mebibytes
+from supply_chain.vulnerability.scanner import Sbom
 
 PINS = Path("deployments/tools.yaml")
 TOOLS = ("dockerfile-reader", "detect-secrets", "bandit", "hadolint", "syft", "grype")
+PROCESSES, DISK, RESERVE = 2048, 10 * 1024**3, 2 * 1024**3
+"""Limits of a container host without settings of its own."""
 INSTALL = "Without a supply chain on this machine: `cscm check PATH --install`."
 
 
-def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
-    """Return the dependencies of a preflight.
+def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
+    """Return the dependencies of a preflight of a working copy, and of a local image if one is named.
 
-    Raises `ToolMissing` if a tool is not installed, and `DatabaseUnusable` if there is no vulnerability database.
+    Raises `ToolMissing` if a tool is not installed, and `DatabaseUnusable` if there is no vulnerability database. For
+    an image, also `EngineUnavailable`, and `ImageNotFound` if the engine has none of this name or id.
     """
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     try:
@@ -37,6 +59,7 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
     except (DatabaseUnusable, ToolMissing) as error:
         raise type(error)(f"{error.message}\n{INSTALL}") from error
     reader = BuildKitReader(tools["dockerfile-reader"])
+    policies = read_unsigned_policies(home.project, home.owner_key(), now())
     instead = {f"{BASES}/{name}": image for name, image in profile.bases.items() if image}
     return PreflightPorts(
         take=partial(take_snapshot, revision=None, ignores=reader.find_excluded),
@@ -45,6 +68,42 @@ def preflight_ports(home: Home, profile: Profile) -> PreflightPorts:
         plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, now),
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,
-        policy=read_unsigned_policies(home.project, home.owner_key(), now()).intake,
+        policy=policies.intake,
         now=now,
+        image=local_image_ports(image, tools, policies.release) if image else None,
     )
+
+
+def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:
+    """Return the dependencies of judging an image of this machine's engine.
+
+    Raises `EngineUnavailable` if there is no engine on this machine, and `ImageNotFound` if it has no such image.
+    """
+    engine = DockerEngine.connect(engine_url())
+    if not engine.local:
+        raise EngineUnavailable(
+            f"The engine at {engine_url()} is on another machine, where the probe cannot observe processes.\n"
+            "Set DOCKER_HOST to the socket of an engine on this machine, and build the image there."
+        )
+    engine.image(name)
+    machine, search, run = engine.machine(), SecretSearch(tools["detect-secrets"]), token_hex(8)
+    limits = BuildLimits(memory=machine.memory // 2, processes=PROCESSES, cpus=machine.cpus, disk=DISK, reserve=RESERVE)
+    room = Room(limits, lambda: "")
+
+    def check(manifest: Service | Base) -> CheckResult:
+        if isinstance(manifest, Service):
+            return probe(engine, name, manifest, now, run, search, room)
+        return check_command(engine, name, manifest, now, run, search, room)
+
+    def list_contents(manifest: Service | Base) -> Sbom:
+        most = manifest.build.max_size
+        with scratch("image") as work:
+            archive = work / "image.tar"
+            if not engine.save(name, archive, most + SLACK):
+                raise CheckNotMade(
+                    f"{name} has more than {mebibytes(most)}, the declared limit, and is not scanned.\n"
+                    "Make it smaller, or declare a larger build.max_size."
+                )
+            return SourceSyft(tools["syft"]).of_archive(archive).record
+
+    return LocalImagePorts(name, check, list_contents, policy)

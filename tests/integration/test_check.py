@@ -1,4 +1,4 @@
-"""`cscm check` with the real tools, without an engine, a registry or a Prefect server."""
+"""`cscm check` with the real tools, without a registry or a Prefect server, and with an engine only for an image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from xml.etree import ElementTree
 
+import docker
 import pytest
 
+from cscm_laptop.engine import engine_url
 from cscm_laptop.home import Home
-from tests.support.application import git
+from tests.support.application import Application, git
 from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real
@@ -165,3 +168,70 @@ def test_machine_without_tools_gets_an_error(check: Check, tmp_path: Path) -> No
 
     assert (done.status, done.output) == (1, "")
     assert "dockerfile-reader is not on this machine" in done.errors and "--install" in done.errors
+
+
+@pytest.fixture
+def subject(program: Path, tmp_path: Path) -> Application:
+    """The small application of the tests."""
+    made = Application("checked", tmp_path / "subject")
+    made.write(program, "staging")
+    made.next_revision()
+    return made
+
+
+@pytest.fixture
+def build(engine: docker.DockerClient, subject: Application) -> Iterator[Callable[[], str]]:
+    """A function that builds the subject as a developer does, and returns the image's name."""
+    made: list[str] = []
+
+    def build() -> str:
+        made.append(f"cscm-test/checked:{uuid4().hex}")
+        engine.images.build(path=str(subject.path), tag=made[-1], rm=True)
+        return made[-1]
+
+    yield build
+    for name in made:
+        engine.images.remove(name, force=True)
+
+
+def judged(done: Checked) -> dict[str, str]:
+    """Rule → result, of those that were judged."""
+    return {each["id"]: each["result"] for each in json.loads(done.output)["rules"] if each["result"]}
+
+
+def test_image_is_probed_and_scanned(check: Check, subject: Application, build: Callable[[], str]) -> None:
+    """The rules about both are judged, with the image's name or its id."""
+    name = build()
+
+    alone = check(str(subject.path), "--json")
+    done = check(str(subject.path), "--image", name, "--json", DOCKER_HOST=engine_url())
+
+    assert (alone.status, done.status) == (0, 0), done.output + done.errors
+    more = judged(done).keys() - judged(alone).keys()
+    assert {"probe.missing", "probe.failed", "scan.known-exploited", "scan.critical"} <= more
+    assert judged(done)["probe.failed"] == "passed" and json.loads(done.output)["image"] == name
+
+
+def test_image_that_does_not_become_ready_is_refused(
+    check: Check, subject: Application, build: Callable[[], str], engine: docker.DockerClient
+) -> None:
+    """The same result as in a build, and nothing is left in the engine."""
+    dockerfile = subject.path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace('["/subject"]', '["/subject", "crash"]'))
+    subject.commit()
+    name = build()
+    before = {each.id for each in engine.containers.list(all=True, filters={"ancestor": name})}
+
+    done = check(str(subject.path), "--image", engine.images.get(name).id, "--json", DOCKER_HOST=engine_url())
+
+    assert done.status == 3, done.output + done.errors
+    assert "probe.failed" in {code for code, _, _ in done.found}
+    assert {each.id for each in engine.containers.list(all=True, filters={"ancestor": name})} == before == set()
+
+
+@pytest.mark.parametrize(("url", "why"), [("", "no such image"), (UNREACHABLE["DOCKER_HOST"], "could not connect")])
+def test_missing_image_or_engine_is_an_error(check: Check, url: str, why: str) -> None:
+    """It is no answer about the image."""
+    done = check(".", "--image", "cscm-test/none:1", DOCKER_HOST=url or engine_url())
+
+    assert (done.status, done.output) == (1, "") and why in done.errors.lower()

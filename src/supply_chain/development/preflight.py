@@ -1,7 +1,9 @@
 """What the intake gate would say about a working copy, before anything is built.
 
 The snapshot, the reading of the Dockerfile, the checks, the facts and the rules are those of a build and of the gate.
-What only a built image has is not judged, and the report names the rules that need it.
+A local image that was built from it is judged too, if one is given: by the probe and a scan, and by the release gate's
+rules about the scan. What only a build by the supply chain has is not judged, and the report names the rules that need
+it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -31,12 +35,13 @@ from supply_chain.development.plan import read_inputs
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned, make_checks
 from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused, SourceInvalid, SupplyChainError
-from supply_chain.evidence.checks import CHECKS, CheckResult
+from supply_chain.evidence.checks import CHECKS, Check, CheckResult
+from supply_chain.evidence.sbom import list_packages
 from supply_chain.model.image import Digest, Model
-from supply_chain.model.manifest import FILE
-from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
-from supply_chain.policy.fact_values import working_copy_values
-from supply_chain.policy.facts import IntakeFacts
+from supply_chain.model.manifest import FILE, Base, Service
+from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, ImageScannedValues, PlannedValues
+from supply_chain.policy.fact_values import local_image_values, working_copy_values
+from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import judge_partly
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.policies import GatePolicy
@@ -88,6 +93,7 @@ class Preflight(Model):
     policy: Digest = Field(description="of the gate")
     findings: tuple[PreflightFinding, ...] = Field(description="the errors first")
     rules: tuple[PreflightRule, ...] = Field(description="every rule of the gate for this application")
+    image: str | None = Field(description="the local image that was judged too; null: none")
     images: tuple[str, ...] = Field(description="the images that the Dockerfile takes in, which were not read")
     tools: dict[str, str] = Field(description="tool → version")
     database: Database | None = Field(description="null if nothing was scanned")
@@ -96,6 +102,19 @@ class Preflight(Model):
     def refused(self) -> bool:
         """Return whether the gate would refuse it, or nothing would be built."""
         return any(each.level is Level.ERROR for each in self.findings)
+
+
+@dataclass(frozen=True)
+class LocalImagePorts:
+    """The dependencies of judging a local image."""
+
+    name: str
+    """As the engine knows it."""
+    run: Callable[[Service | Base], CheckResult]
+    """Runs the image: the probe of a service, or the check command of a base."""
+    list_contents: Callable[[Service | Base], Sbom]
+    """Returns the SBOM; raises `CheckNotMade` if the image is larger than declared."""
+    policy: GatePolicy[ReleaseFacts]
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,8 @@ class PreflightPorts:
     scanner: Scanner
     policy: GatePolicy[IntakeFacts]
     now: Callable[[], datetime]
+    image: LocalImagePorts | None = None
+    """None: only the working copy is judged."""
 
 
 def preflight(directory: Path, ports: PreflightPorts) -> Preflight:
@@ -140,6 +161,7 @@ def _without_snapshot(directory: Path, error: SupplyChainError, ports: Preflight
         policy=ports.policy.digest,
         findings=tuple(_mistakes(directory, error)),
         rules=_rules(tuple(every), ports.policy),
+        image=None,
         images=(),
         tools={},
         database=None,
@@ -155,21 +177,51 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     except (BuildFailed, DeclarationInvalid, DockerfileRefused) as error:
         problems.append(_dockerfile_problem(error, snapshot, reader.last))
     dependencies = Dependencies(snapshot.context, generator, ports.scanner, manifest.limits.scan_days)
-    checks, (report,) = make_checks(ports.plan(snapshot), dependencies, ports.now)
+    planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
+    checks, (report,) = make_checks(planned, dependencies, ports.now)
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
     values = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
+    if ports.image is not None:
+        results = _judge_image(values, results, snapshot, ports, ports.image)
     places = dict(find_places(checks, report, generator.sbom, snapshot))
     found = [*problems, *_reasons(results, places), *_notes(checks, places)]
     return Preflight(
         application=manifest.name,
         policy=ports.policy.digest,
         findings=tuple(sorted(found, key=lambda each: [*Level].index(each.level))),
-        rules=_rules(results, ports.policy),
+        rules=_rules(results, ports.policy, *([ports.image.policy] if ports.image else [])),
+        image=ports.image.name if ports.image else None,
         images=tuple(images or ()),
         tools={name: version for each in checks for name, version in each.tools.items()},
         database=report.database,
+    )
+
+
+def _plan_image_check(manifest: Service | Base, image: LocalImagePorts | None) -> Iterator[Planned]:
+    if image is not None:
+        check = Check.PROBE if isinstance(manifest, Service) else Check.COMMAND
+        yield Planned(check, {}, partial(image.run, manifest))
+
+
+def _judge_image(
+    values: Mapping[str, Any],
+    results: Sequence[RuleResult | Unjudged],
+    snapshot: Snapshot,
+    ports: PreflightPorts,
+    image: LocalImagePorts,
+) -> tuple[RuleResult | Unjudged, ...]:
+    """Return the results of the intake gate's rules, with those that the image's check determines and of its scan."""
+    manifest, now = snapshot.manifest, ports.now
+    checked = judge_partly(values, ImageCheckedValues, ports.policy, now())
+    sbom = image.list_contents(manifest)
+    scanned = local_image_values(manifest, snapshot.source, ports.scanner.scan(sbom), list_packages(sbom.content))
+    of_intake = {each.rule for each in results}
+    released = judge_partly(scanned, ImageScannedValues, image.policy, now())
+    return (
+        *(other if isinstance(each, Unjudged) else each for each, other in zip(results, checked, strict=True)),
+        *(each for each in released if isinstance(each, RuleResult) and each.rule not in of_intake),
     )
 
 
@@ -188,8 +240,8 @@ def _read_images(snapshot: Snapshot, reader: DockerfileReader, names: ImageNames
     return dict(inputs.images)
 
 
-def _rules(results: Sequence[RuleResult | Unjudged], policy: GatePolicy[IntakeFacts]) -> tuple[PreflightRule, ...]:
-    titles = {rule.id: rule.document.title for rule in policy.rules}
+def _rules(results: Sequence[RuleResult | Unjudged], *policies: GatePolicy[Any]) -> tuple[PreflightRule, ...]:
+    titles = {rule.id: rule.document.title for policy in policies for rule in policy.rules}
     return tuple(
         PreflightRule(
             id=each.rule,

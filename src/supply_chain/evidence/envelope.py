@@ -6,12 +6,13 @@ All functions are pure. cosign creates and verifies the same format.
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -64,22 +65,39 @@ class Envelope(_Strict):
         return True
 
 
-class _Bundle(_Strict):
+class Bundle(_Strict):
     """A sigstore bundle v0.3 of a statement that was signed with a key and is in no transparency log."""
 
     media_type: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]
     verification_material: _Material
     dsse_envelope: Envelope
 
+    @property
+    def hint(self) -> str:
+        """What the signer says about the key (`hint_of`); nothing verifies it."""
+        return self.verification_material.public_key.hint
 
-def envelope_in(bundle: bytes) -> Envelope | None:
+
+def envelope_in(content: bytes) -> Envelope | None:
     """Return the envelope in a bundle; None for any other content."""
-    if bundle.count(b"{") + bundle.count(b"[") > BRACKETS:
+    bundle = bundle_in(content)
+    return bundle.dsse_envelope if bundle else None
+
+
+def bundle_in(content: bytes) -> Bundle | None:
+    """Return the bundle in this content; None for any other content."""
+    if content.count(b"{") + content.count(b"[") > BRACKETS:
         return None
     try:
-        return _Bundle.model_validate_json(bundle).dsse_envelope
+        return Bundle.model_validate_json(content)
     except ValidationError:
         return None
+
+
+def hint_of(key: Key) -> str:
+    """Return how cosign names a public key in a bundle: the SHA-256 of its DER in base64."""
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 def keys_of(pem: str, name: str) -> tuple[Key, ...]:

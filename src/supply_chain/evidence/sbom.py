@@ -70,7 +70,7 @@ class SignedSbom:
     @property
     def packages(self) -> frozenset[Package]:
         """Return all packages in the SBOM; raise `EvidenceInvalid` if it is not an SBOM made by syft."""
-        return self._read(lambda sbom: frozenset(map(_package, sbom["artifacts"])))
+        return self._read(_packages)
 
     @property
     def listing(self) -> Listing:
@@ -87,6 +87,15 @@ class SignedSbom:
             return find(json.loads(self.content))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise _unreadable(self.evidence, error) from error
+
+
+def list_packages(content: bytes) -> frozenset[Package]:
+    """Return all packages in an SBOM that syft has just made."""
+    return _packages(json.loads(content))
+
+
+def _packages(sbom: Mapping[str, Any]) -> frozenset[Package]:
+    return frozenset(map(_package, sbom["artifacts"]))
 
 
 def _package(artifact: Mapping[str, Any]) -> Package:

@@ -62,15 +62,22 @@ class Expression:
 
     def evaluate(self, values: Values) -> Any:
         """Return the result as a plain value; raise `RuleNotEvaluated` if there is none of the checked type."""
-        result = self.program.eval(values.activation)
+        try:
+            result = self.program.eval(values.activation)
+        except RuntimeError as error:  # it would loop over more than 10,000 elements
+            raise self._not_evaluated(str(error)) from error
         found = result.type().name()
         if found != self.type and found.partition("<")[0] != self.type.partition("<")[0]:
-            why = result.plain_value() if found == "ERROR" else f"the result is a {found} and not a {self.type}"
-            raise RuleNotEvaluated(
-                f"`{self.text}` cannot be evaluated: {why}\n"
-                "Test with `has(…)` whether a fact is there, or correct what the fact is read from."
-            )
+            other = f"the result is a {found} and not a {self.type}"
+            raise self._not_evaluated(result.plain_value() if found == "ERROR" else other)
         return result.plain_value()
+
+    def _not_evaluated(self, why: str) -> RuleNotEvaluated:
+        return RuleNotEvaluated(
+            f"`{self.text}` cannot be evaluated: {why}\n"
+            "Test with `has(…)` whether a fact is there, or correct what the fact is read from. Of a long list, judge "
+            "each element with `for_each`."
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,10 @@ class Values:
             name, value = self.element
             language, data = language.with_element(name, DYNAMIC), {**data, name: value}
         return _environments(language)[1].Activation(data)
+
+    def with_image(self, image: Mapping[str, Any], reads: Iterable[str]) -> Values:
+        """Return the values for other facts of the image; the engine gets those at these paths."""
+        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts), self.now)
 
     def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:
         """Return the values for one element of a list, with those facts of the image that are read besides."""
@@ -189,11 +200,14 @@ def language(gate: Gate) -> Language:
 
 
 def to_value(value: Any, kind: Any) -> Any:
-    """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
-    if not has_times(kind):
-        return value
+    """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's.
+
+    What contains no time is not copied.
+    """
     if kind is datetime:
         return _to_timestamp(value)
+    if not has_times(kind):
+        return value
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element) for each in value]
     changed = {name: to_value(value[name], field) for name, field in fields_with_times(kind) if name in value}

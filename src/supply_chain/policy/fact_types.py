@@ -95,13 +95,18 @@ class SourceChecksFacts(TypedDict):
     dependencies: NotRequired[CheckFacts]
 
 
-class ChecksFacts(SourceChecksFacts):
+class ImageChecksFacts(SourceChecksFacts):
+    """The checks of a built image besides."""
+
+    probe: NotRequired[CheckFacts]
+    command: NotRequired[CheckFacts]
+
+
+class ChecksFacts(ImageChecksFacts):
     """The checks whose results development signed."""
 
     tests: NotRequired[CheckFacts]
-    probe: NotRequired[CheckFacts]
     content: NotRequired[CheckFacts]
-    command: NotRequired[CheckFacts]
     tests_reported: bool
     """Whether a test runner's own report shows that tests ran."""
 
@@ -473,6 +478,24 @@ class PlannedValues(CheckedValues):
     """The same, with what a Dockerfile determines that can be built."""
 
     build: PlannedFacts
+
+
+class ImageCheckedValues(TypedDict):
+    """The facts of the intake gate that the checks of a local image determine."""
+
+    repository: str
+    application: str
+    checks: ImageChecksFacts
+    build: DeclaredFacts
+
+
+class ImageScannedValues(TypedDict):
+    """The facts of the release gate that the scan of a local image determines."""
+
+    repository: str
+    application: str
+    build: DeclaredFacts
+    scan: ImageScanFacts
 
 
 FACTS: dict[Gate, type] = {Gate.INTAKE: IntakeValues, Gate.RELEASE: ReleaseValues, Gate.DEPLOY: DeployValues}

@@ -17,7 +17,7 @@ from supply_chain.evidence.sbom import Configuration, Listing, Package, system_p
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import Gate, development_repository
+from supply_chain.model.tier import Gate, curated_repository, development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.facts import (
     CuratedFacts,
@@ -70,7 +70,8 @@ def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
 def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     values = cast(types.ReleaseValues, _curated(facts, people))
     values["copied_bases"] = list(facts.copied_bases)
-    if (scan := _image_scan(facts)) is not None:
+    if facts.report is not None:
+        scan = _image_scan(facts.report, facts.manifest, facts.packages or frozenset())
         values["scan"] = {**scan, "findings": _with_bases(scan["findings"], facts.base_packages)}
     if facts.sbom is not None:
         packages = facts.sbom.packages
@@ -99,8 +100,8 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
 @values_of.register
 def _(facts: DeployFacts, people: People) -> types.DeployValues:
     values = cast(types.DeployValues, _curated(facts, people))
-    if (scan := _image_scan(facts)) is not None:
-        values["scan"] = scan
+    if facts.report is not None:
+        values["scan"] = _image_scan(facts.report, facts.manifest, facts.packages or frozenset())
     if facts.sbom is not None:
         values["sbom"] = _sbom(facts.sbom)
     if facts.examination is not None:
@@ -209,6 +210,21 @@ def working_copy_values(
     return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
 
 
+def local_image_values(
+    manifest: Service | Base, source: Source, report: Report, packages: frozenset[Package]
+) -> types.ImageScannedValues:
+    """Return the facts of the release gate that a report about a local image determines, as `values_of` joins them.
+
+    `packages` are those of the SBOM that was scanned.
+    """
+    return {
+        "repository": curated_repository(manifest.name),
+        "application": manifest.name,
+        "build": _declared(manifest, source),
+        "scan": _image_scan(report, manifest, packages),
+    }
+
+
 def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
     """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
@@ -245,15 +261,6 @@ def _curated(facts: CuratedFacts, people: People) -> types.CuratedValues:
         if record.encrypted_copy is not None:
             values["encryption"]["copy_of"] = record.encrypted_copy.plain
     return values
-
-
-def _image_scan(facts: CuratedFacts) -> types.ImageScanFacts | None:
-    if facts.report is None:
-        return None
-    scan = cast(types.ImageScanFacts, _scan(facts.report, facts.manifest))
-    if packages := _unjudged_packages(facts.report, facts.packages or frozenset()):
-        scan["unjudged"] = packages
-    return scan
 
 
 def _with_bases(
@@ -359,11 +366,18 @@ def _scan(report: Report, manifest: Service | Base | None) -> types.ScanFacts:
     }
 
 
+def _image_scan(report: Report, manifest: Service | Base | None, packages: frozenset[Package]) -> types.ImageScanFacts:
+    scan = cast(types.ImageScanFacts, _scan(report, manifest))
+    if unjudged := _unjudged_packages(report, packages):
+        scan["unjudged"] = unjudged
+    return scan
+
+
 def _finding(finding: Finding) -> types.FindingFacts:
     values: types.FindingFacts = {
         "id": finding.id,
         "aliases": list(finding.aliases),
-        "severity": finding.severity.value,
+        "severity": finding.severity._value_,  # `value` is a property, which takes as long as five of these fields
         "package": finding.package,
         "version": finding.version,
         "type": finding.type,

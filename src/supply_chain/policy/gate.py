@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
@@ -76,7 +75,7 @@ def judge(
     """
     shared = shared or SharedResults(Values.of(policy.gate, image, now))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
-    return tuple(_apply_decisions(results, shared.values, policy))
+    return _apply_decisions(results, shared.values, policy)
 
 
 def judge_partly(
@@ -89,7 +88,7 @@ def judge_partly(
     values = Values.of(policy.gate, image, now)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
     judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
-    results = _apply_decisions(judged, values, policy)
+    results = iter(_apply_decisions(judged, values, policy))
     return tuple(
         Unjudged(rule=rule.id, policy=name, needs=needs) if needs else next(results) for rule, name, needs in rules
     )
@@ -109,7 +108,7 @@ class _Waived(NamedTuple):
     """What an image looks like with its waivers."""
 
     values: Values
-    """The facts, with the waivers of findings."""
+    """The facts that the refusing rules read, with the waivers of findings."""
     accepting: Sequence[Waiver]
     """The waivers that accept findings."""
     waivers: Sequence[Waiver]
@@ -118,20 +117,22 @@ class _Waived(NamedTuple):
 
 def _apply_decisions(
     results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
-) -> Iterator[RuleResult]:
-    """Yield the results of rules, with the waivers and the break-glass where one refuses the image."""
-
-    @cache
-    def with_waivers() -> _Waived:
-        waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
-        image, accepting = apply_waivers(values.image, waivers)
-        return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
-
+) -> tuple[RuleResult, ...]:
+    """Return the results of rules, with the waivers and the break-glass where one refuses the image."""
+    judged = tuple(results)
+    refusing = {rule.id: rule for rule, each in judged if each.result is RuleOutcome.REFUSED and rule.document.waivable}
+    if policy.waivers and refusing:
+        waived = _find_waivers(values, policy, refusing.values())
+        judged = tuple((rule, _waive(rule, each, waived) if rule.id in refusing else each) for rule, each in judged)
     break_glass = _find_break_glass(values)
-    for rule, result in results:
-        waivable = policy.waivers and result.result is RuleOutcome.REFUSED and rule.document.waivable
-        waived = _waive(rule, result, with_waivers()) if waivable else result
-        yield _override(rule, waived, break_glass) if break_glass else waived
+    return tuple(_override(rule, each, break_glass) if break_glass else each for rule, each in judged)
+
+
+def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Rule]) -> _Waived:
+    waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
+    image, accepting = apply_waivers(values.image, waivers)
+    reads = [path for rule in refusing for path in rule.facts_where_it_applies]
+    return _Waived(values.with_image(image, reads), accepting, waivers)
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:

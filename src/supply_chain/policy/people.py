@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.signed_documents import (
     DocumentKind,
+    Keyring,
     Unsigned,
     read_bundle,
     read_file,
@@ -130,8 +131,8 @@ class People:
     """The people whose signatures count."""
 
     people: Mapping[str, Person] = field(default_factory=dict)
-    keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
-    issuers: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    keys: Mapping[str, Sequence[Key]] = field(default_factory=dict)
+    issuers: Mapping[str, Sequence[Key]] = field(default_factory=dict)
     """The keys of those whose VEX documents count."""
     vex_terms: VexTerms = NO_TERMS
     distrusted: str = ""
@@ -254,8 +255,8 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
     vex = document.vex or VexSettings(issuers={})
     return People(
         document.people,
-        {name: _keys(name, person.keys) for name, person in document.people.items()},
-        {name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()},
+        Keyring({name: _keys(name, person.keys) for name, person in document.people.items()}),
+        Keyring({name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()}),
         VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
     )
 

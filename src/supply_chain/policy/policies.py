@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar, is_typeddict
@@ -101,8 +101,14 @@ class Rule:
     @property
     def facts(self) -> tuple[str, ...]:
         """The facts of the image that the rule reads, also in its texts."""
+        return _facts_of_image((self.when.reads if self.when else ()), self.facts_where_it_applies)
+
+    @property
+    def facts_where_it_applies(self) -> tuple[str, ...]:
+        """The facts of the image that it reads without `when`."""
+        deciding = self.loop.holds if self.loop else self.expression
         texts = (path for each in self._of_element() for path in each.reads)
-        return tuple(dict.fromkeys(path for path in (*self.reads, *texts) if path.startswith(f"{IMAGE}.")))
+        return _facts_of_image((deciding.reads if deciding else ()), texts)
 
     def missing(self, facts: type) -> tuple[str, ...]:
         """Return the facts of the image that the rule reads and that a type of facts does not have, each once.
@@ -147,11 +153,12 @@ class Rule:
             if self.expression.evaluate(values) is not True:
                 yield self._reason(values)
             return
-        if _holds_for_all(self.loop.holds, values):
+        holds = _holds_for_all(self.loop.holds, values)
+        if holds:
             return
         elements = find(values.plain, self.loop.path)
         reasons = list(self._reasons_of_elements(self.loop, values))
-        if not reasons and not any(map(self._accepts, elements)):
+        if holds is False and not reasons and not any(map(self._accepts, elements)):
             raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
         yield from reasons
 
@@ -172,6 +179,11 @@ class Rule:
         return Reason(code=self.id, fact=self.message.render(values), remedy=self.remedy.render(values))
 
 
+def _facts_of_image(*paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths that begin with the image, each once."""
+    return tuple(dict.fromkeys(path for each in paths for path in each if path.startswith(f"{IMAGE}.")))
+
+
 def _find_suspects(loop: Loop, values: Values) -> Iterator[Any]:
     """Yield the elements of the parts of a list for which the rule does not hold, in order."""
     elements = find(values.plain, loop.path)
@@ -181,12 +193,15 @@ def _find_suspects(loop: Loop, values: Values) -> Iterator[Any]:
             yield from part
 
 
-def _holds_for_all(holds: Expression, values: Values) -> bool:
-    """Return whether a rule holds for every element; False also if that cannot be evaluated for one of them."""
+def _holds_for_all(holds: Expression, values: Values) -> bool | None:
+    """Return whether a rule holds for every element; None if that cannot be evaluated.
+
+    Then the list is too long, or the element for which it cannot be evaluated is found one by one.
+    """
     try:
         return holds.evaluate(values) is True
     except RuleNotEvaluated:
-        return False  # the element for which it cannot be evaluated is found one by one
+        return None
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.envelope import Key, envelope_in
+from supply_chain.evidence.envelope import Bundle, Key, bundle_in, hint_of
 from supply_chain.evidence.statement import Statement, Subject, read_statement
-from supply_chain.model.image import Model, digest_of, digest_set
+from supply_chain.model.image import Digest, Model, digest_of, digest_set
 
 SIGNED_DOCUMENT = "urn:cscm:signed-document:v1"
 """Predicate type: a person vouches for a document. The subject is the file's digest."""
@@ -21,6 +22,9 @@ SUFFIX = ".sigstore.json"
 """What the name of a bundle has after the name of its document."""
 LIMIT = 64 * 1024
 """Maximum size of a bundle in bytes."""
+MOST_VERIFIED = 20_000
+"""Number of results that a process retains."""
+NO_BUNDLE = "its signature file is not a sigstore bundle"
 
 
 class DocumentKind(StrEnum):
@@ -80,6 +84,44 @@ def read_file(file: Path, limit: int) -> bytes | None:
         return None
 
 
+class Keyring(Mapping[str, Sequence[Key]]):
+    """The public keys of each person. It does not change; equal ones have the same keys of the same people."""
+
+    def __init__(self, keys: Mapping[str, Sequence[Key]]) -> None:
+        self._keys = dict(keys)
+        self._identity = tuple((name, hint_of(key)) for name, own in keys.items() for key in own)
+
+    def __getitem__(self, name: str) -> Sequence[Key]:
+        """Return the keys of a person."""
+        return self._keys[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        """Return how many people there are."""
+        return len(self._keys)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other one has the same keys of the same people, in the same order."""
+        return isinstance(other, Keyring) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        """Return the hash of the keys and their owners."""
+        return hash(self._identity)
+
+    def find_signer(self, bundle: Bundle) -> str | None:
+        """Return the first person whose key signed a bundle; None if there is none.
+
+        The key that the bundle names is tried first, so that the time does not grow with the number of people.
+        """
+        owned = [(name, key) for name, own in self._keys.items() for key in own]
+        hinted = [each for each, (_, hint) in zip(owned, self._identity, strict=True) if hint == bundle.hint]
+        tried = (name for name, key in (*hinted, *owned) if bundle.dsse_envelope.signed_by(key))
+        return next(tried, None)
+
+
 def verify_document(
     kind: DocumentKind, name: str, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Key]],
     now: datetime,
@@ -87,32 +129,43 @@ def verify_document(
     """Return who signed exactly this content as a document of this kind and name.
 
     `keys` are the public keys of each person. A time in the future is no signature: with it, a waiver could last longer
-    than its signer may allow.
+    than its signer may allow. A process verifies the same bundle of the same content with the same keys once.
     """
     if bundle is None:
         return Unsigned(why="nobody signed it")
-    envelope = envelope_in(bundle) if len(bundle) <= LIMIT else None
-    if envelope is None:
-        return Unsigned(why="its signature file is not a sigstore bundle")
-    by = next((name for name, own in keys.items() if any(envelope.signed_by(key) for key in own)), None)
+    if len(bundle) > LIMIT:
+        return Unsigned(why=NO_BUNDLE)
+    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
+    found = _verify(kind, name, digest_of(content), bundle, keyring)
+    if isinstance(found, Signature) and found.at > now + SKEW:
+        return Unsigned(why=f"{found.by} signed it at {found.at:%Y-%m-%d %H:%M} UTC, which is in the future")
+    return found
+
+
+@lru_cache(maxsize=MOST_VERIFIED)
+def _verify(kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring) -> Signature | Unsigned:
+    """Return who signed the document, whenever that was."""
+    parsed = bundle_in(bundle)
+    if parsed is None:
+        return Unsigned(why=NO_BUNDLE)
+    by = keys.find_signer(parsed)
     if by is None:
         return Unsigned(why="no key that is trusted for it signed it")
     try:
-        statement = read_statement(envelope, "the signature file")
+        statement = read_statement(parsed.dsse_envelope, "the signature file")
         signed = _Predicate.model_validate(statement.predicate)
     except (EvidenceInvalid, ValidationError):
         return Unsigned(why=f"what {by} signed is not a statement about a document")
-    why = next(_differences(statement, signed, document_statement(kind, name, content, now), now), None)
+    subject = Subject(name=name, digest=digest_set(digest))
+    why = next(_differences(statement, signed, kind, subject), None)
     return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=signed.signed)
 
 
-def _differences(statement: Statement, signed: _Predicate, wanted: Statement, now: datetime) -> Iterator[str]:
-    """Yield what the signer signed instead of the wanted document, now or earlier."""
-    if (statement.predicate_type, signed.kind) != (wanted.predicate_type, wanted.predicate["kind"]):
+def _differences(statement: Statement, signed: _Predicate, kind: DocumentKind, subject: Subject) -> Iterator[str]:
+    """Yield what the signer signed instead of this document."""
+    if (statement.predicate_type, signed.kind) != (SIGNED_DOCUMENT, kind):
         yield "signed it as another kind of document"
-    if [each.digest for each in statement.subject] != [each.digest for each in wanted.subject]:
+    if [each.digest for each in statement.subject] != [subject.digest]:
         yield "signed other content; it was changed since"
-    if statement.subject != wanted.subject:
+    if statement.subject != (subject,):
         yield "signed it under another name"
-    if signed.signed > now + SKEW:
-        yield f"signed it at {signed.signed:%Y-%m-%d %H:%M} UTC, which is in the future"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,13 +29,15 @@ from supply_chain.policy.signed_documents import (
 )
 from supply_chain.text import plain_text
 from supply_chain.vulnerability.findings import RANKS, Severity
-from supply_chain.vulnerability.vex.matching import list_cves
+from supply_chain.vulnerability.vex.matching import list_cves, list_names
 
 DIRECTORY = Path("deployments/waivers")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 """The name of a waiver."""
 EVERY = "*"
 """In the scope of a waiver: every application."""
+ANY_PACKAGE = ""
+"""No waiver names a package so."""
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
 SOON = timedelta(days=7)
 """How long before its end a waiver is reported as about to expire."""
@@ -126,18 +129,17 @@ class Waiver:
         """The names of the vulnerabilities, in upper case."""
         return frozenset(each.upper() for each in self.document.vulnerabilities)
 
-    def accepts(self, finding: FindingFacts, names: Set[str]) -> bool:
-        """Return whether it accepts a finding that has one of its vulnerabilities among its `names`, in upper case.
+    def accepts_vulnerability(self, finding: FindingFacts, names: Set[str]) -> bool:
+        """Return whether it accepts the vulnerability of a finding, which has these `names`, in upper case.
 
-        An advisory is an alias of several CVEs: all of them have to be accepted if any is named. A severity that nobody
-        rated may be the worst one.
+        One of them is a vulnerability of the waiver. An advisory is an alias of several CVEs: all of them have to be
+        accepted if any is named. A severity that nobody rated may be the worst one.
         """
         rated, cves = Severity(finding["severity"]), list_cves(names)
         rank = RANKS[Severity.CRITICAL if rated is Severity.UNKNOWN else rated]
         return (
             self.severity is not None
             and rank >= RANKS[self.severity]
-            and (not self.document.packages or finding["package"] in self.document.packages)
             and (
                 finding["id"].upper() in self.vulnerabilities
                 or cves <= self.vulnerabilities
@@ -272,25 +274,47 @@ def waive_findings(
 
     `waivers` are those that cover the image.
     """
-    by_vulnerability: dict[str, list[Waiver]] = {}
-    for waiver in sorted(waivers, key=_end, reverse=True):
+    by_vulnerability: defaultdict[str, list[Waiver]] = defaultdict(list)
+    for waiver in waivers:
         for name in waiver.vulnerabilities:
-            by_vulnerability.setdefault(name, []).append(waiver)
+            by_vulnerability[name].append(waiver)
+    answers: dict[tuple[str, frozenset[str], str], Mapping[str, Waiver]] = {}
     used: dict[str, Waiver] = {}
     joined: list[FindingFacts] = []
     for finding in findings:
-        names = {finding["id"].upper(), *(each.upper() for each in finding["aliases"])}
-        lasting = (
-            next((each for each in by_vulnerability.get(name, ()) if each.accepts(finding, names)), None)
-            for name in names
-        )
-        accepting = max((each for each in lasting if each), key=_end, default=None)
+        accepting = None
+        names = list_names(finding["id"], finding["aliases"])
+        if not by_vulnerability.keys().isdisjoint(names):
+            question = finding["id"], names, finding["severity"]
+            if question not in answers:
+                answers[question] = _accept_by_package(finding, names, by_vulnerability)
+            of = answers[question]
+            accepting = of.get(finding["package"], of.get(ANY_PACKAGE))
         if accepting is None:
             joined.append(finding)
         else:
             used[accepting.name] = accepting
             joined.append({**finding, "waiver": waiver_facts(accepting)})
     return joined, used
+
+
+def _accept_by_package(
+    finding: FindingFacts, names: Set[str], by_vulnerability: Mapping[str, Sequence[Waiver]]
+) -> Mapping[str, Waiver]:
+    """Return the waiver of a vulnerability that lasts longest, by package.
+
+    `ANY_PACKAGE` has that of every other package. Findings of the same vulnerability and severity in other packages
+    need no other comparison.
+    """
+    longest: dict[str, Waiver] = {}
+    named = (waiver for name in names for waiver in by_vulnerability.get(name, ()))
+    for waiver in sorted(named, key=_end, reverse=True):
+        if waiver.accepts_vulnerability(finding, names):
+            for package in waiver.document.packages or (ANY_PACKAGE,):
+                longest.setdefault(package, waiver)
+            if ANY_PACKAGE in longest:
+                break
+    return longest
 
 
 def waiver_facts(waiver: Waiver) -> WaiverFacts:

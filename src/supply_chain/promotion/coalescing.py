@@ -3,8 +3,8 @@
 An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
 announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
 `AT_ONCE` promotions by event are unfinished at a time. If more applications wait, one catch-up run covers them
-together: it looks at all applications and starts a promotion only for those that need one. So the number of runs depends
-neither on the number of pushes nor on the number of applications.
+together: it looks at all applications and starts a promotion only for those that need one. So the number of runs
+depends neither on the number of pushes nor on the number of applications.
 """
 
 from __future__ import annotations

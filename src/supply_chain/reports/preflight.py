@@ -41,7 +41,8 @@ def _unjudged(found: Preflight) -> Iterator[str]:
         if each.result is None:
             rules.setdefault(each.needs, []).append(each.id)
     if found.application is not None and rules:
-        yield "not judged, because a working copy does not have these facts:"
+        have = "a working copy and its image do" if found.image else "a working copy does"
+        yield f"not judged, because {have} not have these facts:"
         yield from (f"    {', '.join(needs)}: {', '.join(ids)}" for needs, ids in rules.items())
 
 

@@ -122,7 +122,7 @@ def test_output_file_has_the_report_and_the_terminal_the_text(application, tmp_p
 
     assert done.exit_code == REFUSED and done.stdout.startswith("apps/shop/a.py:1: error: ")
     written = json.loads((tmp_path / "report.json").read_text())
-    assert ("runs" in written) is (arguments[0] == "--format") and len(written) == (3 if "runs" in written else 7)
+    assert ("runs" in written) is (arguments[0] == "--format") and len(written) == (3 if "runs" in written else 8)
 
 
 @pytest.mark.parametrize(
@@ -171,3 +171,13 @@ def test_install_comes_first_and_prints_to_standard_error(application, monkeypat
 
     assert done.exit_code == 0 and asked == [TOOLS]
     assert "syft: ready" in done.stderr and Preflight.model_validate_json(done.stdout)
+
+
+def test_image_is_judged_as_named(application, monkeypatch):
+    """The engine knows it by a name or an id."""
+    asked = []
+    monkeypatch.setattr(preflight, "preflight_ports", lambda *given: asked.append(given[-1]))
+
+    cscm("apps/shop", "--image", "hello:dev")
+
+    assert asked == ["hello:dev"]

@@ -6,20 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from cscm_laptop import laptop
+from cscm_laptop import laptop, preflight
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import install
 from cscm_laptop.preflight import TOOLS, preflight_ports
 from cscm_laptop.profile import Ports, Profile
 from orchestration.clock import now
+from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.syft import SourceSyft
 from supply_chain.adapters.vulndb.current import MODEL
-from supply_chain.errors import DatabaseUnusable, DockerfileRefused, ToolMissing
+from supply_chain.errors import (
+    CheckNotMade,
+    DatabaseUnusable,
+    DockerfileRefused,
+    EngineUnavailable,
+    ImageNotFound,
+    ToolMissing,
+)
 from supply_chain.evidence.checks import Check
+from supply_chain.model.container import Machine
+from supply_chain.vulnerability.scanner import Sbom, Sboms
+from tests.support.builders import base, manifest
 from tests.support.command import ROOT
+from tests.support.memory_engine import MemoryEngine
 from tests.support.people import Office
-from tests.support.policies import INTAKE
+from tests.support.policies import INTAKE, RELEASE
 
 SUM = "sha256:" + "a" * 64
 
@@ -121,3 +134,62 @@ def test_install_gets_only_the_tools_of_a_check_and_the_database(home, monkeypat
 
     assert made == [(home.tools, TOOLS), Installer]
     assert home.is_ours()
+
+
+class LocalEngine(MemoryEngine):
+    """An engine of this machine."""
+
+    local = True
+
+    def machine(self):
+        return Machine(cpus=2, memory=2**32, storage="/var/lib/docker")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    made = LocalEngine()
+    monkeypatch.setattr(DockerEngine, "connect", lambda url: made)
+    return made
+
+
+def test_local_image_is_run_as_its_kind_is(home, installed, engine, monkeypatch):
+    """The functions are those of the test step."""
+    engine.add("hello:dev", archive=b"image")
+    for name in ("probe", "check_command"):
+        monkeypatch.setattr(preflight, name, lambda _, image, *more, name=name: (name, image, more[-1].limits.memory))
+    image = preflight_ports(home, Profile(), "hello:dev").image
+    assert image is not None
+
+    assert image.run(manifest()) == ("probe", "hello:dev", 2**31)
+    assert image.run(base()) == ("check_command", "hello:dev", 2**31)
+    assert image.policy.digest == RELEASE.digest and image.name == "hello:dev"
+
+
+def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine, monkeypatch):
+    """A larger one is refused by its build."""
+    monkeypatch.setattr(preflight, "SLACK", 0)
+    monkeypatch.setattr(SourceSyft, "of_archive", lambda _, archive: Sboms(Sbom(archive.read_bytes(), 0, ""), b"", b""))
+    small, large = (manifest(build={"max_size": each}) for each in ("2MiB", "1MiB"))
+    engine.add("hello:dev", archive=bytes(2**20 + 1))
+    image = preflight_ports(home, Profile(), "hello:dev").image
+    assert image is not None
+
+    assert image.list_contents(small).content == bytes(2**20 + 1)
+    with pytest.raises(CheckNotMade, match=r"hello:dev has more than 1 MiB"):
+        image.list_contents(large)
+
+
+def test_image_that_cannot_be_observed_is_an_error(home, installed, engine):
+    """Nothing is checked before."""
+    with pytest.raises(ImageNotFound, match="hello:dev"):
+        preflight_ports(home, Profile(), "hello:dev")
+    engine.local = False
+    with pytest.raises(EngineUnavailable, match="another machine"):
+        preflight_ports(home, Profile(), "hello:dev")
+
+
+def test_working_copy_needs_no_engine(home, installed, monkeypatch):
+    """A hook runs it anywhere."""
+    monkeypatch.setattr(DockerEngine, "connect", lambda *_: pytest.fail("the engine is asked"))
+
+    assert preflight_ports(home, Profile()).image is None

@@ -10,7 +10,7 @@ import pytest
 from supply_chain.development.bases import REGISTRIES, ImageNames
 from supply_chain.development.dockerfile import IMAGE, Reading
 from supply_chain.development.plan import plan_build
-from supply_chain.development.preflight import NO_CONFIGURATION, Level, PreflightPorts, preflight
+from supply_chain.development.preflight import NO_CONFIGURATION, Level, LocalImagePorts, PreflightPorts, preflight
 from supply_chain.development.test import MOST_SENTENCES, Planned
 from supply_chain.errors import (
     CheckNotMade,
@@ -33,11 +33,11 @@ from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import read_waivers
 from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.support.builders import NOON, check, finding, manifest, report, source
+from tests.support.builders import NOON, base, check, finding, manifest, report, source
 from tests.support.memory_generator import NOTHING, MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.people import Office
-from tests.support.policies import INTAKE, POLICIES, policy, rule
+from tests.support.policies import INTAKE, POLICIES, RELEASE, policy, rule
 
 SUM = "sha256:" + "a" * 64
 BASE = "docker.io/curated/base/python:latest"
@@ -482,3 +482,79 @@ def test_place_is_found_in_the_message_of_an_own_rule(run):
 
     assert errors(found) == [("own.secrets", "a.py", 4)]
     assert found.findings[0].fact == "call security: a.py:4: Key"
+
+
+def image_ports(checked, *packages, policies=RELEASE):
+    """Return the ports of an image with this check's result and these packages; `ran` are the declarations it ran."""
+    ran: list[object] = []
+    content = json.dumps({"artifacts": [{"type": "deb", "name": each} for each in packages]}).encode()
+
+    def run_image(declared):
+        ran.append(declared)
+        return checked
+
+    sbom = Sbom(content, len(packages), "syft 1.2.3")
+    return LocalImagePorts("hello:dev", run_image, lambda _: sbom, policies), ran
+
+
+class ImageScanner(MemoryScanner):
+    """Finds one thing in the image, and nothing in the source."""
+
+    def scan(self, sbom):
+        found = finding("high", id="CVE-2026-1", known_exploited=True)
+        return report(*([found] if b"zlib" in sbom.content else []))
+
+
+def test_image_is_judged_by_its_probe_and_its_scan(run):
+    """The rules of the intake gate about the probe, and those of the release gate about the scan."""
+    failed = check(Check.PROBE, failed=("it does not answer",))
+    image, ran = image_ports(failed, "zlib")
+    declared = manifest(limits={"high": 0})
+    alone, found = run(declared=declared), run(declared=declared, image=image, scanner=ImageScanner(report()))
+
+    assert (alone.image, found.image) == (None, "hello:dev") and ran == [declared]
+    assert sorted(errors(found)) == [
+        ("probe.failed", None, None),
+        ("scan.high", None, None),
+        ("scan.known-exploited", None, None),
+    ]
+    judged = {name: [each.id for each in of.rules if each.result] for name, of in (("alone", alone), ("image", found))}
+    more = set(judged["image"]) - set(judged["alone"])
+    assert {"probe.missing", "probe.failed", "scan.high", "scan.low", "scan.starter-database"} <= more
+    assert not any(each.startswith(("sbom.", "content.", "encryption.", "tests.")) for each in more)
+    assert [each.id for each in found.rules[: len(alone.rules)]] == [each.id for each in alone.rules]
+    assert len({each.id for each in found.rules}) == len(found.rules)
+    assert all(each.title and each.result for each in found.rules[len(alone.rules) :])
+
+
+def test_image_of_a_base_is_judged_by_its_command(run):
+    """A base has no probe."""
+    image, ran = image_ports(check(Check.COMMAND, failed=("it ended with status 1",)))
+    found = run(declared=base(), image=image)
+
+    assert [each[0] for each in errors(found)] == ["command.failed"] and ran == [base()]
+
+
+def test_image_without_findings_is_not_refused(run):
+    """What its build needs besides is named."""
+    image, _ = image_ports(check(Check.PROBE))
+    found = run(image=image)
+
+    assert not found.refused
+    assert any(each.result is None and "image.block" in each.needs for each in found.rules)
+
+
+def test_packages_of_an_image_that_the_database_does_not_know_are_refused(run):
+    """As at the release gate: nothing would be found in them."""
+    image, _ = image_ports(check(Check.PROBE), "bash")
+    scanner = MemoryScanner(report().model_copy(update={"distribution": None}))
+
+    assert [each[0] for each in errors(run(image=image, scanner=scanner))] == ["scan.distribution-unknown"]
+
+
+def test_image_is_not_run_without_a_snapshot(directory, run):
+    """Its declaration says how."""
+    image, ran = image_ports(check(Check.PROBE))
+
+    found = run(take=raising(DeclarationInvalid("a\nb")), image=image)
+    assert found.image is None and not ran

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import END, _Bundle, envelope_in, keys_of
+from supply_chain.evidence.envelope import END, Bundle, bundle_in, envelope_in, hint_of, keys_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.model.image import ImageRef
 from tests.support.present import present
@@ -117,7 +117,7 @@ def test_content_that_is_no_bundle_is_not_read(content):
 def test_oversized_bundle_is_not_parsed(monkeypatch):
     """Everyone with push access can attach content that would take gigabytes of memory."""
     oversized = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
-    monkeypatch.setattr(_Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
+    monkeypatch.setattr(Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
 
     assert envelope_in(oversized) is None
 
@@ -169,3 +169,12 @@ def test_unusable_public_key_is_invalid_setting(pem):
     """Otherwise everything that the tier signed would be left out as unsigned."""
     with pytest.raises(SettingInvalid, match="curation"):
         keys_of(pem, "curation")
+
+
+def test_hint_of_a_key_is_that_of_cosign():
+    """The bundle names the key with which it was signed."""
+    signer = EcdsaSigner()
+    (key,) = keys_of(signer.public, "development")
+
+    bundle = bundle_in(signer.sign_bytes(b"{}"))
+    assert bundle is not None and bundle.hint == hint_of(key) == signer.hint

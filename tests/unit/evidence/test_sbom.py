@@ -18,6 +18,7 @@ from supply_chain.evidence.sbom import (
     References,
     Referred,
     last_listed,
+    list_packages,
     listing_in,
     packages_in,
     sbom_in,
@@ -152,6 +153,13 @@ def test_newest_sbom_by_signed_time_counts(world, make, signed, created):
 
     assert found.packages == {("deb", "new", "pkg:deb/new")}
     assert found.evidence.predicate["created"] == make.noon.isoformat()
+
+
+def test_packages_are_listed_from_the_content_of_an_sbom():
+    """An SBOM that was just made is not signed yet."""
+    content = b'{"artifacts": [{"type": "deb", "name": "a", "purl": "pkg:deb/a"}, {"type": "python", "name": "b"}]}'
+
+    assert list_packages(content) == {("deb", "a", "pkg:deb/a"), ("python", "b", "")}
 
 
 def test_sbom_without_sha256_is_invalid(world, make, signed):

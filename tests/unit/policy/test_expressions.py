@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
 from supply_chain.policy import expressions
-from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language
-from supply_chain.policy.fact_types import FACTS, FindingFacts
+from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language, to_value
+from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts
 from supply_chain.policy.rule_tests import examples
 from tests.support.examples import tries
 
@@ -282,3 +282,33 @@ def test_optional_facts_are_told_from_required_ones():
 def test_types_are_read_once(function):
     """A gate takes milliseconds; an environment of the engine takes as long to make."""
     assert hasattr(getattr(expressions, function), "cache_info")
+
+
+def test_expression_over_a_very_long_list_cannot_be_evaluated():
+    """The engine makes at most 10,000 steps; an error of its own would end the run without a name."""
+    scan = {**SCAN, "findings": [FINDING] * 10_001}
+
+    assert evaluated("size(image.scan.findings)", scan=scan) == 10_001
+    with pytest.raises(RuleNotEvaluated, match=r"exceeded.*\n.*judge each element with `for_each`"):
+        evaluated("image.scan.findings.all(each, !each.exploited)", scan=scan)
+
+
+def test_only_what_contains_times_is_copied_for_the_engine():
+    """Most findings contain none; copying all takes longer than judging them."""
+    waived: FindingFacts = {**FINDING, "waiver": {"name": "w", "by": "ann", "reason": "r", "expires": NOW}}
+    scan = {**SCAN, "findings": [FINDING, waived]}
+    copied = to_value(scan, ScanFacts)
+
+    assert copied["findings"][0] is FINDING and copied["severities"] is scan["severities"]
+    assert copied["findings"][1]["waiver"]["expires"].ToDatetime(UTC) == waived["waiver"]["expires"] == NOW
+    assert copied["findings"][1]["waiver"]["name"] == "w"
+    assert to_value("text", str) == "text" and to_value(["a"], list[str]) == ["a"]
+
+
+def test_time_of_the_decision_is_known_to_rules_about_each_element():
+    """Days of leeway are counted from it, for each finding."""
+    inner = DEPLOY.with_element("each", "STRING")
+    one = values(Gate.DEPLOY).with_element("each", "x", ["image.scan.scanned"])
+
+    assert inner.compile("now").evaluate(one) == NOW
+    assert inner.compile("now - image.scan.scanned == duration('12h') && each == 'x'").evaluate(one) is True

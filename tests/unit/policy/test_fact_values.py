@@ -12,8 +12,8 @@ from supply_chain.evidence.sbom import Configuration
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import fields_of, find_mistakes
-from supply_chain.policy.fact_types import FACTS, DeclaredValues, PlannedValues
-from supply_chain.policy.fact_values import joined_values, values_of, working_copy_values
+from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
+from supply_chain.policy.fact_values import joined_values, local_image_values, values_of, working_copy_values
 from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, check, finding, report, source
@@ -157,6 +157,25 @@ def test_working_copy_has_the_values_of_its_build(uncurated: list[str] | None, k
         "checks": {name: each for name, each in gate["checks"].items() if name != "tests_reported"},
         "build": {name: gate["build"][name] for name in fields_of(get_type_hints(kind)["build"])},
     }
+
+
+@pytest.mark.parametrize("packages", [(), (("deb", "zlib1g", ""),)], ids=["none", "of a distribution"])
+def test_local_image_has_the_values_of_its_scan(packages: Any) -> None:
+    """Otherwise `cscm check --image` and the release gate would judge different facts."""
+    unknown = report(finding()).model_copy(update={"distribution": None})
+    facts = release_facts(report=unknown, packages=frozenset(packages))
+    built, scan = facts.provenance, facts.report
+    assert built is not None and scan is not None
+
+    found: Any = local_image_values(built.manifest, built.source, scan, frozenset(packages))
+
+    assert list(find_mistakes(ImageScannedValues, found, "image")) == []
+    gate: Any = values_of(facts, People())
+    assert found == {
+        **{name: gate[name] for name in ("repository", "application", "scan")},
+        "build": {name: gate["build"][name] for name in found["build"]},
+    }
+    assert ("unjudged" in found["scan"]) is bool(packages)
 
 
 def test_facts_of_no_gate_have_no_values() -> None:

@@ -279,6 +279,17 @@ def test_list_and_its_elements_cannot_disagree():
         broken.reasons(Values.of(Gate.DEPLOY, example_facts(Gate.DEPLOY, {"ignored": ["x"]}), TESTED))
 
 
+@pytest.mark.parametrize("wrong", [(), (0,), (10_500,), (3, 12_000)], ids=str)
+def test_rule_judges_each_element_of_a_very_long_list(wrong):
+    """The engine cannot judge more than 10,000 at once; the rule then neither passes nor ends the run."""
+    (own,) = policy(Gate.DEPLOY, rule("a.b", for_each="word in image.ignored", expression="word != ''")).rules
+    words = ["" if each in wrong else "x" for each in range(12_001)]
+
+    reasons = own.reasons(Values.of(Gate.DEPLOY, example_facts(Gate.DEPLOY, {"ignored": words}), TESTED))
+
+    assert reasons is not None and len(reasons) == len(wrong)
+
+
 def test_only_rules_that_read_the_time_depend_on_it():
     """A verdict of the others stands until evidence or policy change."""
     assert POLICIES.deploy.depends_on_time and not POLICIES.release.depends_on_time

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.envelope import keys_of
+from supply_chain.evidence.envelope import Envelope, keys_of
 from supply_chain.evidence.statement import about
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.signed_documents import (
     LIMIT,
     DocumentKind,
+    Keyring,
     Signature,
     Unsigned,
     document_statement,
@@ -116,3 +117,98 @@ def test_file_that_cannot_be_read_has_no_content(tmp_path):
     assert read_file(tmp_path / ("a" * 300), 1) is None
     (tmp_path / "a").write_bytes(b"123")
     assert read_file(tmp_path / "a", 1) == b"12"
+
+
+def count_verifications(monkeypatch):
+    """Return the list that grows with each signature that is verified from now on."""
+    counted = []
+    verify = Envelope.signed_by
+
+    def counting(self, key):
+        counted.append(key)
+        return verify(self, key)
+
+    monkeypatch.setattr(Envelope, "signed_by", counting)
+    return counted
+
+
+def test_document_is_verified_once_with_the_same_keys(monkeypatch):
+    """A thousand waivers are read at every gate; equal keys are read again each time."""
+    counted, content = count_verifications(monkeypatch), b"once"
+    found = [
+        verify_document(DocumentKind.WAIVER, "zlib.yaml", content, bundle, Keyring(KEYS), NOON)
+        for bundle in [signed(content=content)] * 3
+    ]
+
+    assert found == [Signature(by="ann", at=NOON)] * 3 and len(counted) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"bob": KEYS["bob"]}, "no key that is trusted for it signed it"),
+        ({"ann": KEYS["bob"]}, "no key that is trusted for it signed it"),
+        ({}, "no key that is trusted for it signed it"),
+        ({"carol": KEYS["ann"]}, "carol"),
+    ],
+    ids=["removed", "new key", "nobody", "renamed"],
+)
+def test_verified_document_is_verified_again_with_other_keys(keys, expected):
+    """Whoever was removed signs nothing any more, also where the process has verified it before."""
+    bundle = signed()
+    assert verified(bundle) == Signature(by="ann", at=NOON)
+    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, NOON)
+
+    assert expected == (found.by if isinstance(found, Signature) else found.why)
+
+
+def test_verified_document_is_verified_again_as_another_one():
+    """The same bundle next to other content, under another name or as another kind signs nothing."""
+    bundle = signed()
+    assert verified(bundle) == Signature(by="ann", at=NOON)
+
+    assert isinstance(verified(bundle, DocumentKind.VEX), Unsigned)
+    for name, content in (("zlib.yaml", b"other"), ("other.yaml", CONTENT)):
+        assert isinstance(verify_document(DocumentKind.WAIVER, name, content, bundle, KEYS, NOON), Unsigned)
+    other = signed(signer=STRANGER)
+    assert isinstance(verified(other), Unsigned)
+
+
+def test_time_of_a_verified_document_is_judged_each_time():
+    """What is in the future now is not then."""
+    bundle = signed(at=NOON + timedelta(minutes=6))
+
+    assert isinstance(verified(bundle), Unsigned)
+    assert isinstance(verified(bundle, now=NOON + timedelta(minutes=1)), Signature)
+    assert verified(bundle) == Unsigned(why="ann signed it at 2026-11-24 12:06 UTC, which is in the future")
+
+
+def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
+    """Of a hundred people, a hundred signatures would be verified otherwise."""
+    many = {f"p{each}": keys_of(EcdsaSigner().public, "p") for each in range(9)} | KEYS
+    counted = count_verifications(monkeypatch)
+
+    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", b"many", signed(content=b"many"), many, NOON)
+
+    assert isinstance(found, Signature) and counted == [*KEYS["ann"]]
+
+
+@pytest.mark.parametrize("hint", ["", "unknown", EcdsaSigner().hint, STRANGER.hint])
+def test_hint_of_another_key_changes_nothing(hint):
+    """Nothing verifies the hint."""
+    keys = KEYS | {"stranger": keys_of(STRANGER.public, "stranger")}
+    payload = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, NOON).bytes()
+    bundle = ANN.sign_bytes(payload, hint=hint or " ")
+
+    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, NOON) == Signature(
+        by="ann", at=NOON
+    )
+
+
+def test_keyrings_are_equal_if_people_and_keys_are():
+    """Not if a person has another's key."""
+    same, other = Keyring(dict(KEYS)), Keyring({"bob": KEYS["ann"], "ann": KEYS["bob"]})
+
+    assert Keyring(KEYS) == same and hash(Keyring(KEYS)) == hash(same)
+    assert Keyring(KEYS) not in (other, Keyring({"ann": KEYS["ann"]}), KEYS)
+    assert dict(same) == KEYS and len(same) == len(KEYS)

@@ -18,7 +18,7 @@ from supply_chain.policy.gate import evaluate, judge_partly
 from supply_chain.policy.loading import read_project_waivers, read_unsigned_policies
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
-from supply_chain.policy.signed_documents import DocumentKind, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, Keyring, signature_file
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import (
     DIRECTORY,
@@ -124,7 +124,7 @@ def test_person_without_vulnerabilities_waives_rules(office):
     assert [each.name for each in read(office).valid] == ["rule"]
 
     (waiver,) = read(office).valid
-    assert not waiver.accepts(dict(FOUND), {"CVE-2026-1"})  # type: ignore[arg-type]
+    assert not waiver.accepts_vulnerability(dict(FOUND), {"CVE-2026-1"})  # type: ignore[arg-type]
 
 
 def test_waived_finding_stays_with_its_waiver(office):
@@ -387,24 +387,132 @@ def test_longest_waiver_of_a_finding_counts(office):
     assert [each.name for each in waivers_of(judged(office, facts).results)] == ["long"]
 
 
-def test_finding_is_compared_with_one_waiver_of_its_vulnerability(office, monkeypatch):
-    """50,000 findings do not meet 5,000 waivers one by one, of other vulnerabilities or of the same."""
-    office.waive("zlib")
-    (waiver,) = read(office).valid
-    others = [replace(waiver, name=f"w{n}") for n in range(300)]
-    compared: list[Any] = []
-    accepts = Waiver.accepts
+@pytest.fixture
+def compared(monkeypatch):
+    """The comparisons of a waiver with a finding."""
+    made: list[Any] = []
+    accepts = Waiver.accepts_vulnerability
 
     def counting(*given: Any) -> bool:
-        compared.append(given)
+        made.append(given)
         return accepts(*given)
 
-    monkeypatch.setattr(Waiver, "accepts", counting)
+    monkeypatch.setattr(Waiver, "accepts_vulnerability", counting)
+    return made
+
+
+def many_waivers(office: Office, number: int, **changes: Any) -> list[Waiver]:
+    """Return valid waivers that differ in their name; `changes` are functions of their number."""
+    office.waive("zlib")
+    (waiver,) = read(office).valid
+    return [
+        replace(
+            waiver,
+            name=f"w{n}",
+            document=waiver.document.model_copy(update={name: change(n) for name, change in changes.items()}),
+        )
+        for n in range(number)
+    ]
+
+
+def test_finding_is_compared_with_one_waiver_of_its_vulnerability(office, compared):
+    """The longest one decides; those of other vulnerabilities are not compared."""
+    others = many_waivers(office, 300)
     found = [{**FOUND, "id": f"CVE-2026-{n}"} for n in range(100)]
 
     joined, used = waive_findings(found, others)  # type: ignore[arg-type]
 
     assert (len(joined), list(used), len(compared)) == (100, ["w99"], 1)
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        lambda n: {"id": f"CVE-2026-{n}"},
+        lambda n: {"package": f"lib{n}"},
+        lambda n: {"id": f"CVE-2026-{n % 9}", "package": f"lib{n}"},
+        lambda n: {"id": f"GHSA-{n}", "aliases": [f"CVE-2026-{n}"]},
+    ],
+    ids=["vulnerabilities", "packages of one vulnerability", "both", "aliases"],
+)
+def test_50000_findings_are_compared_with_5000_waivers_at_most_once_each(office, compared, finding):
+    """The number of comparisons is bounded by the sum of both, and not by their product; every tenth is accepted."""
+    first = [finding(10 * n) for n in range(5000)]
+    waivers = many_waivers(
+        office,
+        5000,
+        vulnerabilities=lambda n: (*first[n].get("aliases", []), first[n].get("id", FOUND["id"])),
+        packages=lambda n: (first[n].get("package", FOUND["package"]),),
+    )
+    found: Any = [{**FOUND, **finding(n)} for n in range(50_000)]
+
+    joined, used = waive_findings(found, waivers)
+
+    assert [each.get("waiver", {}).get("name") for each in joined] == [
+        None if n % 10 else f"w{n // 10}" for n in range(50_000)
+    ]
+    assert len(used) == 5000 and len(compared) <= 55_000
+
+
+def test_image_with_50000_findings_and_5000_waivers_is_judged(office, compared):
+    """Each finding that no waiver accepts counts, and the verdict rests on all waivers."""
+    waivers = many_waivers(office, 5000, vulnerabilities=lambda n: (f"CVE-2026-{n}",))
+    found = [finding(id=f"CVE-2026-{n}", severity=Severity.HIGH) for n in range(50_000)]
+    facts = release_facts(manifest(limits={"high": 45_000}), report=report(*found))
+
+    verdict = evaluate(facts, with_waivers(POLICIES.release, tuple(waivers)), NOON)
+
+    assert isinstance(verdict, Admitted) and len(waivers_of(verdict.results)) == 5000
+    assert len(compared) <= 55_000
+
+
+def test_findings_of_one_vulnerability_are_accepted_by_package(office):
+    """A waiver for one package lasts as long as it does, one for all packages as long as that."""
+    day = timedelta(days=1)
+    office.waive("zlib", packages=("zlib",), expires=NOON + 3 * day)
+    office.waive("short", packages=("zlib", "bash"), expires=NOON + day)
+    office.waive("all", expires=NOON + 2 * day)
+    office.waive("late", packages=("zlib",), expires=NOON + day)
+    found: Any = [{**FOUND, "package": each} for each in ("zlib", "bash", "", "*")]
+
+    joined, used = waive_findings(found, read(office).valid)
+
+    assert [each["waiver"]["name"] for each in joined] == ["zlib", "all", "all", "all"] and len(used) == 2
+
+
+def test_waiver_of_a_package_called_star_is_not_for_every_package(office):
+    """Only applications have such a scope."""
+    office.waive("star", packages=("*",))
+    found: Any = [{**FOUND, "package": each} for each in ("zlib", "", "*")]
+
+    joined, _ = waive_findings(found, read(office).valid)
+
+    assert ["waiver" in each for each in joined] == [False, False, True]
+
+
+def test_severity_of_each_finding_is_compared(office):
+    """The same vulnerability is worse in one package than in another."""
+    office.write_people(vulnerabilities="medium")
+    office.waive("zlib")
+    found: Any = [{**FOUND, "severity": each} for each in ("high", "medium", "low", "high")]
+
+    joined, _ = waive_findings(found, read(office).valid)
+
+    assert ["waiver" in each for each in joined] == [False, True, True, False]
+
+
+def test_unchanged_waivers_are_verified_once(office, monkeypatch):
+    """Each gate reads all of them; a person who is removed in between signs none any more."""
+    for n in range(50):
+        office.waive(f"w{n}")
+    assert len(read(office).valid) == 50
+    with monkeypatch.context() as patched:
+        patched.setattr(Keyring, "find_signer", lambda *_: pytest.fail("it is verified again"))
+        people = read_people(office.project / FILE, office.owner.public, NOON)
+        assert len(read_waivers(office.project / DIRECTORY, people, WAIVABLE, NOON).valid) == 50
+
+    people = replace(people, keys={"bob": people.keys["bob"]})
+    assert read_waivers(office.project / DIRECTORY, people, WAIVABLE, NOON).valid == ()
 
 
 def test_unsigned_waiver_is_not_parsed(office, monkeypatch):

@@ -44,7 +44,8 @@ def preflight(*findings, **changes):
         rule("source.failed", RuleOutcome.PASSED),
     )
     given = {
-        "application": "shop", "policy": DIGEST, "findings": findings, "rules": rules, "images": ("docker.io/a:1",),
+        "application": "shop", "policy": DIGEST, "findings": findings, "rules": rules, "image": None,
+        "images": ("docker.io/a:1",),
         "tools": {"bandit": "1"}, "database": report().database, **changes,
     }  # fmt: skip
     return Preflight.model_validate(given)
@@ -68,6 +69,13 @@ def test_text_has_places_remedies_and_what_was_not_judged():
         "    image.block: image.blocked",
         "shop: refused, 2 errors (3 of 6 rules judged)",
     ]
+
+
+def test_text_about_an_image_says_what_the_image_does_not_show():
+    """Some rules still need what only the supply chain signs."""
+    lines = preflight_lines(preflight(image="hello:dev"), "").splitlines()
+
+    assert "not judged, because a working copy and its image do not have these facts:" in lines
 
 
 def test_text_about_nothing_says_what_was_judged():

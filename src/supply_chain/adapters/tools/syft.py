@@ -46,6 +46,10 @@ class SourceSyft:
         """Return the SBOMs of what a source directory declares."""
         return self._run(f"dir:{directory}")
 
+    def of_archive(self, archive: Path) -> Sboms:
+        """Return the SBOMs of the image in a Docker archive (a tar file)."""
+        return self._run(f"docker-archive:{archive}")
+
     def _run(self, source: str, config: Path | None = None, *, insecure: bool = False) -> Sboms:
         environment = {
             "SYFT_CHECK_FOR_APP_UPDATE": "false",

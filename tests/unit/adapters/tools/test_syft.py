@@ -57,6 +57,14 @@ def test_of_directory_uses_no_credentials(syft, tmp_path):
     assert "DOCKER_CONFIG" not in recorded.environments[0]
 
 
+def test_of_archive_reads_an_image_of_the_engine(syft, tmp_path):
+    """It is in no registry."""
+    adapter, recorded = syft()
+
+    assert adapter.of_archive(tmp_path / "image.tar").record == Sbom(INVENTORY.encode(), 2, "syft 1.2.3")
+    assert recorded.calls[0][1] == f"docker-archive:{tmp_path}/image.tar"
+
+
 @pytest.mark.parametrize("inventory", ["", "{", "[]", "{}", "7", '{"artifacts": 7}', '{"artifacts": null}', "\x00"])
 def test_unreadable_sbom_raises_scanner_failed(syft, inventory):
     """Without an SBOM nothing can be matched, so the image is neither clean nor vulnerable."""
