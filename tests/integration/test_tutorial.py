@@ -1,4 +1,4 @@
-"""The tutorial: its commands are run as written and print what it shows."""
+"""The tutorials: their commands are run as written and print what the pages show."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real
 
-TUTORIAL = ROOT / "docs/tutorial.md"
+PAGES = [(ROOT / "docs/tutorial.md", "## Write an application"), (ROOT / "docs/tutorial-rule.md", "## Write the rule")]
+"""Each tutorial, with the heading where its commands begin; the second one continues the first."""
+CLONE = "PROJECT=../container-supply-chain"
 FENCE = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARYING = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,64}\b…?|\d+(?:\.\d+)?")
 """Keys, digests and numbers, which differ each time."""
 
 
 def steps() -> list[tuple[str, list[str]]]:
-    """Return each block of commands with the output lines that the tutorial shows."""
-    _, _, text = TUTORIAL.read_text(encoding="utf-8").partition("## Write an application")
+    """Return each block of commands with the output lines that the tutorials show."""
     found: list[tuple[str, list[str]]] = []
-    for kind, content in FENCE.findall(text):
-        if kind == "sh":
-            found.append((content, []))
-        else:
-            found[-1][1].extend(content.splitlines())
+    for page, begin in PAGES:
+        _, _, text = page.read_text(encoding="utf-8").partition(begin)
+        for kind, content in FENCE.findall(text):
+            if kind == "sh":
+                found.append((content, []))
+            else:
+                found[-1][1].extend(content.splitlines())
     return found
 
 
