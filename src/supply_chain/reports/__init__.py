@@ -5,7 +5,7 @@ from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lin
 from supply_chain.reports.people import people_lines, waiver_attention, waiver_lines
 from supply_chain.reports.policy import facts_page, policy_explanation_lines, policy_explanation_page, policy_page
 from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
-from supply_chain.reports.preview import policy_preview_lines, policy_preview_page
+from supply_chain.reports.preview import policy_preview_lines, policy_preview_page, upcoming_rules
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -61,6 +61,7 @@ __all__ = [
     "summary",
     "table",
     "truncate_rows",
+    "upcoming_rules",
     "waiver_attention",
     "waiver_lines",
 ]
