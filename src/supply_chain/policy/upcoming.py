@@ -24,12 +24,11 @@ class UpcomingRule(Model):
 def find_upcoming(policies: Policies, now: datetime, until: datetime) -> tuple[UpcomingRule, ...]:
     """Return the rules that begin to refuse after `now` and not after `until`, the first to do so first."""
     found = [
-        UpcomingRule(rule=rule.id, policy=document.name, gates=document.gates, effective_on=rule.effective_on)
+        UpcomingRule(rule=rule.id, policy=document.name, gates=document.gates, effective_on=start)
         for document in _documents(policies)
         for each in document.rules
-        if _is_upcoming(each, now, until)
+        if (start := _find_start(each, now, until))
         for rule in each.expand()
-        if rule.effective_on is not None
     ]
     return tuple(sorted(found, key=lambda each: each.effective_on))
 
@@ -41,7 +40,7 @@ def enforce_upcoming(policies: Policies, now: datetime, until: datetime) -> dict
             update={"rules": tuple(_enforce(each, now, until) for each in document.rules)}
         ).model_dump_json()
         for document in _documents(policies)
-        if any(_is_upcoming(each, now, until) for each in document.rules)
+        if any(_find_start(each, now, until) for each in document.rules)
     }
 
 
@@ -49,10 +48,11 @@ def _documents(policies: Policies) -> list[PolicyDocument]:
     return list({each.document.name: each.document for gate in policies.gates for each in gate.policies}.values())
 
 
-def _is_upcoming(rule: RuleDocument, now: datetime, until: datetime) -> bool:
-    denies = rule.severity is Severity.DENY
-    return denies and rule.effective_on is not None and now < rule.effective_on <= until
+def _find_start(rule: RuleDocument, now: datetime, until: datetime) -> datetime | None:
+    """Return when a rule begins to refuse; None if it does so in another period, or never."""
+    start = rule.effective_on if rule.severity is Severity.DENY else None
+    return start if start is not None and now < start <= until else None
 
 
 def _enforce(rule: RuleDocument, now: datetime, until: datetime) -> RuleDocument:
-    return rule.model_copy(update={"effective_on": None}) if _is_upcoming(rule, now, until) else rule
+    return rule.model_copy(update={"effective_on": None}) if _find_start(rule, now, until) else rule
