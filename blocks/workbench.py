@@ -30,6 +30,7 @@ from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.activation import PolicyState
 from supply_chain.policy.facts import EnvironmentRequirements
@@ -261,6 +262,12 @@ class Workbench(Setting):
         decisions = signed.propose(proposal, current.waivable, waivable, at)
         address = inventory.address.get_secret_value()
         return StoredJudge(address, directory, documents, proposal.policies, decisions, names, at)
+
+    def preview(self, proposed: Mapping[str, str], inventory: Inventory) -> PolicyPreview:
+        """Return what proposed documents, as for `stored_judge`, change for what an inventory stores."""
+        people = self.people()
+        judge = self.stored_judge(proposed, people, inventory)
+        return preview(judge.inventory, judge.compare(), self.requirements, people, judge.judge)
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains."""

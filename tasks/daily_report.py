@@ -33,11 +33,14 @@ from orchestration.steps import in_thread, step
 from supply_chain.errors import SettingInvalid
 from supply_chain.fleet.break_glass import OpenBreakGlass, find_open
 from supply_chain.fleet.waivers import WaiverUse, find_uses
-from supply_chain.reports import waiver_attention
+from supply_chain.policy.upcoming import enforce_upcoming, find_upcoming
+from supply_chain.reports import upcoming_rules, waiver_attention
 from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
 
 DETAILS = ("gate", "environment", "decision", "by", "until", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
+AHEAD = timedelta(days=14)
+"""How long before a rule begins to refuse the report names it."""
 EVENTS = 50
 """Number of events on the first page; Prefect returns the address of the next one."""
 
@@ -59,6 +62,7 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
         dead_letters=await _dead_letters(),
         policies=await in_thread(_find_inactive, workbench),
         break_glass=await _break_glass(),
+        upcoming=await _find_upcoming(workbench, until),
         waivers=waiver_attention(await _waivers(workbench), until),
         since=since,
         until=until,
@@ -75,6 +79,17 @@ def _find_inactive(workbench: Workbench) -> str:
     """Return why the gates do not decide by the project's policies; empty if they do."""
     state = workbench.policy_state(Path(workbench.project))
     return "" if state.active else state.why
+
+
+async def _find_upcoming(workbench: Workbench, at: datetime) -> str:
+    """Return the rules that begin to refuse soon, and what they would refuse; empty if there are none."""
+    policies, until = await in_thread(workbench.unsigned_policies), at + AHEAD
+    rules = find_upcoming(policies, at, until)
+    if not rules:
+        return ""
+    inventory: Inventory = await Inventory.aload("inventory")
+    found = await in_thread(workbench.preview, enforce_upcoming(policies, at, until), inventory)
+    return upcoming_rules(rules, found)
 
 
 async def _waivers(workbench: Workbench) -> tuple[WaiverUse, ...]:

@@ -10,7 +10,7 @@ from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
 from orchestration.steps import step
 from supply_chain.execution.environment import Environment
-from supply_chain.fleet.preview import PolicyPreview, preview
+from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import OFFERED, Gate
 from supply_chain.policy.explanation import GateExplanation, explain
@@ -37,6 +37,4 @@ def explain_deploy_step(ref: ImageRef, environment: Environment, ports: Executio
 @step("preview policies")
 def preview_policies_step(documents: Mapping[str, str], workbench: Workbench, inventory: Inventory) -> PolicyPreview:
     """Compare what the project's documents and proposed ones, as file name → text, say about the stored facts."""
-    people = workbench.people()
-    judge = workbench.stored_judge(documents, people, inventory)
-    return preview(judge.inventory, judge.compare(), workbench.requirements, people, judge.judge)
+    return workbench.preview(documents, inventory)

@@ -11,7 +11,7 @@ from supply_chain.reports.policy import (
     policy_page,
 )
 from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
-from supply_chain.reports.preview import policy_preview_lines, policy_preview_page
+from supply_chain.reports.preview import policy_preview_lines, policy_preview_page, upcoming_rules
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -75,6 +75,7 @@ __all__ = [
     "summary",
     "table",
     "truncate_rows",
+    "upcoming_rules",
     "waiver_attention",
     "waiver_lines",
 ]

@@ -96,6 +96,7 @@ class DailyReport(Model):
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
     policies: str = Field(default="", description="why the policies are not active; empty if they are")
     break_glass: tuple[OpenBreakGlass, ...] = Field(default=(), description="deployments that rest on a break-glass")
+    upcoming: str = Field(default="", description="the rules that begin to refuse soon, and what they would refuse")
     waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
@@ -182,6 +183,7 @@ def daily_report_page(report: DailyReport) -> str:
             "Nothing.",
         ),
         *_dead_messages(report.dead_letters),
+        *(["## Rules that begin to refuse", report.upcoming] if report.upcoming else []),
         *(["## Waivers", report.waivers] if report.waivers else []),
         "## What changed",
         _render_table(

@@ -10,6 +10,7 @@ from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPreview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.upcoming import UpcomingRule
 from supply_chain.reports.text import ROWS, escape, table
 from supply_chain.text import pluralize, truncate_lines
 
@@ -128,3 +129,17 @@ def policy_preview_page(found: PolicyPreview) -> str:
     if found.not_judged:
         parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(found.not_judged)[:ROWS])]
     return "\n\n".join(parts)
+
+
+def upcoming_rules(rules: Sequence[UpcomingRule], found: PolicyPreview) -> str:
+    """Return Markdown with the rules that begin to refuse, and what `found`, a preview with them, refuses more."""
+    rows = [
+        (each.rule, each.policy, ", ".join(each.gates), f"{each.effective_on:%Y-%m-%d %H:%M} UTC") for each in rules
+    ]
+    refused = [each.subject for each in found.changes if each.effect is Effect.REFUSED]
+    applications = sorted({each.image.application for each in refused})
+    named = f" ({', '.join(map(escape, truncate_lines(NAMED, applications)))})" if refused else ""
+    total = f"Of {found.judged} stored images and deployments, they would refuse {len(refused)} more today{named}."
+    others = f" {len(found.not_judged)} were not judged: run `cscm inventory`." if found.not_judged else ""
+    intake = " Of the intake gate, nothing is stored." if any(Gate.INTAKE in each.gates for each in rules) else ""
+    return f"{table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}{intake}"

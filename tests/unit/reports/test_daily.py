@@ -57,6 +57,13 @@ def test_inactive_policies_come_first(make):
     assert page.index("## No gate decides") < page.index("## Waits for you")
 
 
+def test_rules_that_begin_to_refuse_have_a_section(make):
+    """They are before the waivers."""
+    assert "begin to refuse" not in daily_report_page(report(make.noon))
+    page = daily_report_page(report(make.noon, upcoming="| a.b |"))
+    assert "## Rules that begin to refuse\n\n| a.b |\n" in page
+
+
 def test_waivers_have_a_section_only_if_one_needs_attention(make):
     """The table is part of the report."""
     assert "## Waivers" not in daily_report_page(report(make.noon))

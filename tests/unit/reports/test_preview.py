@@ -5,7 +5,8 @@ from supply_chain.fleet.preview import OUTDATED, Effect, NotJudged, PolicyChange
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
-from supply_chain.reports import policy_preview_lines, policy_preview_page
+from supply_chain.policy.upcoming import UpcomingRule
+from supply_chain.reports import policy_preview_lines, policy_preview_page, upcoming_rules
 from tests.support.builders import NOON
 
 
@@ -128,3 +129,20 @@ def test_proposed_waivers_and_vex_documents_are_named_first():
         "Proposed: waiver v, which would have no effect.",
         "What is proposed has the effect of what is there: nothing changes.",
     ]
+
+
+def test_upcoming_rules_are_listed_with_what_they_would_refuse_more():
+    """Images that are refused already are not counted; what could not be counted is named."""
+    rule = UpcomingRule(rule="a.b", policy="ours", gates=(Gate.RELEASE, Gate.DEPLOY), effective_on=NOON)
+    found = preview(change(1, application="shop"), change(2, application="a_b"), change(3, Effect.REASONS))
+
+    assert upcoming_rules([rule], found).splitlines()[2:] == [
+        "| a.b | ours | release, deploy | 2026-11-24 12:00 UTC |",
+        "",
+        r"Of 9 stored images and deployments, they would refuse 2 more today (a\_b, shop).",
+    ]
+    unknown = preview(not_judged=(NotJudged(subject=subject(1), why=OUTDATED),))
+    page = upcoming_rules([rule.model_copy(update={"gates": (Gate.INTAKE,)})], unknown)
+    assert (
+        "refuse 0 more today. 1 were not judged: run `cscm inventory`. Of the intake gate, nothing is stored." in page
+    )

@@ -1,6 +1,8 @@
 """The flow of a preview: what it compares, and the page that it publishes."""
 
 import json
+import shutil
+from datetime import timedelta
 
 import pytest
 from prefect.artifacts import Artifact
@@ -8,10 +10,12 @@ from pydantic import SecretStr
 
 from blocks import Inventory, Workbench
 from flows import policy as flows
+from orchestration.clock import now
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.preview import Effect
 from supply_chain.model.tier import Gate
+from tasks import daily_report
 from tests.support import fleet as fleets
 from tests.support.command import ROOT
 from tests.support.facts import requirements
@@ -70,6 +74,24 @@ async def test_preview_needs_no_signature_of_the_policies(machine, stored, monke
     found = await flows.preview_policies({"ours.yaml": proposal("image.application == 'x'")})
 
     assert len(found.changes) == 1
+
+
+async def test_daily_report_names_rules_that_begin_to_refuse(stored, monkeypatch, tmp_path):
+    """It counts what they would refuse, and asks for nothing if there are none."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "deployments", project / "deployments")
+    workbench = await Workbench.aload("workbench")
+    monkeypatch.setattr(workbench, "project", str(project))
+    assert await daily_report._find_upcoming(workbench, now()) == ""
+    policy = json.loads(proposal("image.application == 'x'"))
+    policy["rules"][0]["effective_on"] = (now() + timedelta(days=13)).isoformat()
+    (project / "deployments/policies/ours.yaml").write_text(json.dumps(policy))
+
+    found = await daily_report._find_upcoming(workbench, now())
+
+    assert "| ours.rule | ours | deploy | " in found
+    assert found.endswith("Of 1 stored images and deployments, they would refuse 1 more today (hello).")
+    assert await daily_report._find_upcoming(workbench, now() - timedelta(days=2)) == ""
 
 
 async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored):
