@@ -48,8 +48,8 @@ async def monitor_step(
     for place in places:
         host: ContainerHost = await ContainerHost.aload(place.host)
         wanted = [each for each in expected if each.environment == place.name]
-        seen = await in_thread(monitor, host.engine(), wanted, [place], now, application)
-        observed += add_entries(seen, await in_thread(_judge_again, wanted, place, ports))
+        found = await in_thread(monitor, host.engine(), wanted, [place], now, application)
+        observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for host_observation in looked.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]

@@ -86,8 +86,8 @@ def break_glass(**given: Any) -> None:
 
     \b
     Example:
-      cscm break-glass 3fb1a90c7d2e --environment production --by ann --reason "Outage 4711" \\
-        --expires 2026-12-01T12:00Z --key ann.key
+      cscm break-glass 3fb1a90c7d2e --environment production --by ann --key ann.key
+        --reason "Outage 4711" --expires 2026-12-01T12:00Z
     """
     os.environ.update(password_of(given["key"]))
     run("flows.break_glass:break_glass", given.pop("as_json"), given.pop("verbose"), **given)

@@ -20,12 +20,14 @@ from cscm_laptop.ports import listener, request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Service
 from orchestration.registration import declared_deployments, registered_deployments
+from supply_chain.adapters.aws.accounts import POLICIES
+from supply_chain.adapters.aws.signers import list_foreign_keys
 from supply_chain.adapters.docker.build_cgroup import is_cgroup_writable
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
-from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SupplyChainError
+from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
 from supply_chain.model.image import Model
 from supply_chain.policy.loading import read_policy_state
 
@@ -71,6 +73,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         _runner(prefect_server.bridge(home, profile)),
         _database(home),
         _policies(profile, home),
+        _identities(home.project / POLICIES),
         *_ports(profile, home),
         *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
     ]
@@ -220,6 +223,16 @@ def _policies(profile: Profile, home: Home) -> Check:
         return check(name, _message(error), wanted, False, "correct it, and run `cscm policy check`")
     found = f"{wanted}: {state.why}" if state.active else f"the gates do not decide: {state.why}"
     return check(name, found, wanted, state.active, "read them, and run `cscm policy sign --key REF`")
+
+
+def _identities(directory: Path) -> Check:
+    name, wanted = "signing keys", "one tier each"
+    remedy = f"give each role of {directory} the key of its own tier only"
+    try:
+        foreign = list_foreign_keys(directory)
+    except SettingInvalid as error:
+        return check(name, _message(error), wanted, False, remedy)
+    return check(name, "; ".join(foreign) or wanted, wanted, not foreign, remedy)
 
 
 def _ports(profile: Profile, home: Home) -> Iterable[Check]:

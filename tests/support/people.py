@@ -42,8 +42,10 @@ class Office:
     """Who may change policies."""
     break_glass: dict[str, Any] | None = field(default_factory=lambda: {"environments": ["production"], "hours": 8})
     """Where Ann may break the glass, and for how long."""
-    may: dict[str, bool] = field(default_factory=dict)
+    may: dict[str, Any] = field(default_factory=dict)
     """What else Ann may do."""
+    bob_may: dict[str, Any] = field(default_factory=dict)
+    """What else Bob may do."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
@@ -55,7 +57,7 @@ class Office:
                 "break_glass": self.break_glass,
                 **self.may,
             },
-            "bob": {"keys": [self.bob.public], "approve": ["production", "staging"]},
+            "bob": {"keys": [self.bob.public], "approve": ["production", "staging"], **self.bob_may},
         }
         for name in self.policies:
             people[name]["policies"] = True

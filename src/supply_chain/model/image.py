@@ -235,6 +235,9 @@ class Source(Model):
     revision: str = Field(description="the git commit, or `none`")
     dirty: bool = Field(description="whether files differ from that commit")
     committed: int = Field(default=0, description="last commit in the directory, Unix seconds")
+    committers: tuple[str, ...] = Field(
+        default=(), description="e-mail addresses of that commit's author and committer; empty: unknown"
+    )
 
     snapshot: Digest | None = Field(default=None, description="of all paths, modes and contents")
 

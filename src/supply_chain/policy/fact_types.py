@@ -54,6 +54,9 @@ class DeclaredFacts(TypedDict):
     """The commit."""
     uncommitted: bool
     """Whether the source differed from the commit."""
+    committers: list[str]
+    """E-mail addresses of the author and the committer of the last commit that changed it, as git records them; empty
+    if that is unknown, and for a source that differs from its commit."""
     required_checks: list[str]
     """The checks that this kind of application requires."""
     limits: LimitsFacts
@@ -454,6 +457,9 @@ class DeployValues(CuratedValues):
     approval: NotRequired[ApprovalFacts]
     approvers: list[str]
     """The people who approved it for the environment with keys of their own, and may do that."""
+    independent_approvers: list[str]
+    """Those of the approvers who did not make the last commit, by their e-mail addresses in the people document; nobody
+    if the committer is unknown."""
     break_glass: list[BreakGlassFacts]
     """What people who may do that signed to let it run although the gate refuses it, also what has expired."""
     soak: NotRequired[SoakFacts]

@@ -115,6 +115,8 @@ def _(facts: DeployFacts, people: People) -> types.DeployValues:
             "approved": approval.approved, "by": approval.by, "reason": approval.reason, "at": approval.decided,
         }  # fmt: skip
     values["approvers"] = list(people.find_approvers(facts.signed_approvals, facts.ref))
+    committers = values["build"]["committers"] if "build" in values else []
+    values["independent_approvers"] = list(people.find_independent(values["approvers"], committers))
     values["break_glass"] = [
         {"by": each.by, "reason": each.reason, "at": each.at, "expires": each.expires}
         for each in people.find_break_glass(facts.break_glass, facts.ref)
@@ -328,6 +330,7 @@ def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
         "path": source.path,
         "revision": source.revision,
         "uncommitted": source.dirty,
+        "committers": [] if source.dirty else list(source.committers),
         "required_checks": [each.value for each in required(manifest.kind)],
         "limits": {
             "scan_days": manifest.limits.scan_days,

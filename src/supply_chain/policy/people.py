@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from supply_chain.vulnerability.vex.statement import Justification
 
 FILE = Path("deployments/people.yaml")
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
+Email = Annotated[str, StringConstraints(pattern=r"^\S+@\S+$", max_length=320, to_lower=True)]
 MOST_DAYS = 366
 MOST_HOURS = 168
 """The longest time, in hours, for which a person may let a refused image run."""
@@ -68,6 +69,10 @@ class Person(Model):
     """A person."""
 
     keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
+    emails: tuple[Email, ...] = Field(
+        default=(),
+        description="the addresses with which the person commits; without any, the person may be the committer",
+    )
     approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
     block: bool = Field(default=False, description="whether the person may block and unblock images")
     hold: bool = Field(default=False, description="whether the person may hold images, and end a hold")
@@ -221,6 +226,11 @@ class People:
         """Return the people whose signed approvals of an image count, each once."""
         counted = (each.by for each in decisions if not self.explain_uncounted(each, image))
         return tuple(dict.fromkeys(counted))
+
+    def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:
+        """Return the approvers who did not commit, by their e-mail addresses; nobody if the committers are unknown."""
+        emails = {name: set(self.people[name].emails) for name in approvers} if committers else {}
+        return tuple(name for name, own in emails.items() if own and own.isdisjoint(committers))
 
 
 def uncounted(why: str) -> DeclarationInvalid:

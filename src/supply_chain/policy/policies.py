@@ -24,7 +24,10 @@ from supply_chain.text import truncate_lines
 F = TypeVar("F", bound=ImageFacts)
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-OF_AN_ENVIRONMENT = tuple(f"{IMAGE}.{fact}" for fact in ("environment", "approval", "approvers", "break_glass", "soak"))
+OF_AN_ENVIRONMENT = tuple(
+    f"{IMAGE}.{fact}"
+    for fact in ("environment", "approval", "approvers", "independent_approvers", "break_glass", "soak")
+)
 """Facts of the deploy gate that concern one environment."""
 LISTED = 10
 """Number of elements of a list that a message names one by one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -17,12 +18,14 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY
-from tests.support.command import ROOT, cscm
+from tests.support.command import ROOT, Chain, cscm
 
 pytestmark = pytest.mark.real
 
 CVE = "CVE-2024-42005"
 """Critical, in Django 4.2.0, and not known to be exploited."""
+SOAK = "soak.yaml"
+"""The waiver of the soak that production requires."""
 DECLARATION = """\
 kind: service
 name: waived
@@ -53,7 +56,8 @@ def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.Mon
     end = datetime.now(UTC) + timedelta(days=30)
     ann = {
         "keys": [key.with_suffix(".pub").read_text()], "approve": ["production"],
-        "waive": {"vulnerabilities": "critical", "days": 31},
+        "waive": {"rules": ["soak.missing"], "vulnerabilities": "critical", "days": 31},
+        "break_glass": {"environments": ["production"], "hours": 2}, "block": True,
     }  # fmt: skip
     document, waiver = ROOT / FILE, ROOT / DIRECTORY / "django.yaml"
     assert not document.exists() and not waiver.parent.exists()
@@ -118,3 +122,62 @@ def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, applic
     signature_file(people.waiver).unlink()
     again = cscm("deploy", released, "--environment", "staging", "--json")
     assert again.reasons() == {"scan.critical", "verdict.release.waived"}, again.stderr
+
+
+def deviations() -> dict[str, str]:
+    """Return what `cscm monitor` reports of hello in production: code and fact of each deviation."""
+    observed = cscm("monitor", "--environment", "production", "--json").result
+    return {each["code"]: each["fact"] for of in observed if of["application"] == "hello" for each in of["deviations"]}
+
+
+def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(chain: Chain, people: People) -> None:
+    """A denial ends it, and the image runs on as refused; once the gate admits it, a deployment closes it."""
+    image = f"curated/hello@{chain('hello').result['digest']}"
+    refused = cscm("deploy", image, "--environment", "production", "--json")
+    assert refused.reasons() == {"soak.missing", "approval.missing"}, refused.stderr
+
+    end = datetime.now(UTC) + timedelta(hours=1)
+    words = ("break-glass", image, "--environment", "production", "--reason", "an outage", "--key", str(people.key))
+    until = ("--expires", f"{end:%Y-%m-%dT%H:%MZ}")
+    assert cscm(*words, *until, "--by", "bob").code() == "declaration.invalid"
+    long = ("--expires", f"{end + timedelta(hours=2):%Y-%m-%dT%H:%MZ}")
+    assert "for 2 hours" in cscm(*words, *long, "--by", "ann").error
+
+    opened = cscm(*words, *until, "--by", "ann", "--json")
+    assert opened.status == 0, opened.stderr
+    assert httpx.get(f"http://{opened.result['address']}:{opened.result['port']}/", timeout=10).status_code == 200
+    assert opened.result["break_glass"]["by"] == "ann"
+    explained = cscm("policy", "explain", image, "--environment", "production").stdout
+    assert "ok!   soak.missing" in explained and "overridden by break-glass by ann until" in explained
+    assert "break-glass for production by ann until" in cscm("explain", image).stdout
+    assert deviations() == {}
+
+    decide = ("approve", image, "--environment", "production", "--by", "ann", "--reason", "it is over")
+    assert cscm(*decide, "--deny").status == 0
+    assert set(deviations()) == {"drift.refused"} and "(soak.missing)" in deviations()["drift.refused"]
+
+    waiver = people.waiver.with_name(SOAK)
+    given = {
+        "rules": ["soak.missing"], "applications": ["hello"], "environments": ["production"], "reason": "an outage",
+        "ticket": "SEC-2", "requester": "bob", "expires": end,
+    }  # fmt: skip
+    waiver.write_text(yaml.safe_dump(given))
+    assert cscm("waive", str(waiver), "--key", str(people.key)).status == 0
+    assert cscm(*decide).status == 0
+    closed = cscm("deploy", image, "--environment", "production", "--json")
+    assert closed.status == 0 and closed.result["break_glass"] is None, closed.stderr
+    assert deviations() == {}
+
+
+def test_block_is_signed_by_its_person(chain: Chain, people: People) -> None:
+    """The gate says so; a name as typed is said to be one."""
+    digest = chain("outdated").result["image"]["digest"]
+    block = ("block", f"dev/outdated@{digest}", "--reason", "a test")
+    assert cscm(*block, "--by", "bob", "--key", str(people.key)).code() == "declaration.invalid"
+    assert cscm(*block, "--by", "ann", "--key", str(people.key)).status == 0
+
+    refused = cscm("curate", f"dev/outdated@{digest}", "--json")
+    (fact,) = [each["fact"] for each in refused.result["reasons"] if each["code"] == "image.blocked"]
+    assert "by ann on " in fact and "as typed" not in fact
+    lifted = cscm("unblock", f"dev/outdated@{digest}", "--reason", "a test", "--by", "ann", "--key", str(people.key))
+    assert lifted.status == 0, lifted.stderr

@@ -13,7 +13,8 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
+from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
+from supply_chain.evidence.statement import about as statement_about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import People
@@ -54,13 +55,19 @@ def test_evidence_is_signed_with_key_of_tier(ports):
 
 def test_lifts_need_a_signature_if_the_workbench_says_so(ports, monkeypatch):
     """The people are read once, and only then."""
-    read, about = [], VerifiedStatement.model_construct(
-        statement=Statement.model_construct(predicate_type=LIFECYCLE, predicate={
-            "act": "unblock", "by": "ann", "reason": "so", "at": NOON.isoformat(),
-        })
-    )  # fmt: skip
-    monkeypatch.setattr(Workbench, "people", lambda _: read.append(1) or People())
+    read: list[int] = []
     image = ImageRef(repository="curated/hello", digest=DIGEST)
+    lift = {"act": "unblock", "by": "ann", "reason": "so", "at": NOON.isoformat()}
+    about = VerifiedStatement(
+        digest=DIGEST, repository="evidence/lifecycle/hello", statement=statement_about(image, LIFECYCLE, lift),
+        signer=TierName.LIFECYCLE,
+    )  # fmt: skip
+
+    def people(_):
+        read.append(1)
+        return People()
+
+    monkeypatch.setattr(Workbench, "people", people)
 
     assert ports.evidence.explain_uncounted(image, about) == "" and not read
     ports = CurationPorts(ports.tier, ports.workbench.model_copy(update={"lifting": "signed"}))

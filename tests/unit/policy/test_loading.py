@@ -301,8 +301,8 @@ def test_only_rules_that_read_the_time_depend_on_it():
 def test_rules_of_an_environment_are_those_that_read_its_facts():
     """What they refuse there is not refused elsewhere."""
     assert POLICIES.deploy.environment_rules == {
-        "approval.missing", "approval.denied", "approval.too-few", "approval.unverified", "placement.not-declared",
-        "soak.missing", "tests.not-shown",
+        "approval.by-committer", "approval.missing", "approval.denied", "approval.too-few", "approval.unverified",
+        "placement.not-declared", "soak.missing", "tests.not-shown",
     }  # fmt: skip
     assert POLICIES.release.environment_rules == frozenset()
 

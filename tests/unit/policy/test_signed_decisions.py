@@ -24,7 +24,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.fact_values import values_of
-from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.people import FILE, People, read_people, uncounted
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.people import Office
@@ -205,3 +205,11 @@ def test_signature_of_a_decision_is_not_longer_than_64_kib() -> None:
     assert LifecycleDecision.model_validate(values | {"signature": "x" * 65536})
     with pytest.raises(ValueError, match="signature"):
         LifecycleDecision.model_validate(values | {"signature": "x" * 65537})
+
+
+def test_decision_that_would_not_count_is_refused_with_its_reason() -> None:
+    """The remedy says that nothing was signed."""
+    error = uncounted("ann may not block")
+
+    assert error.message.startswith("The decision would not count: ann may not block.\n")
+    assert "Nothing was signed into the evidence." in error.message

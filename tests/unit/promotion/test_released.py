@@ -201,8 +201,8 @@ def test_refusal_for_one_environment_does_not_affect_another(chain, code):
 def test_rules_about_one_environment_are_those_that_read_it():
     """A new rule must not keep an image out of the other environments."""
     assert DEPLOY.environment_rules == {
-        "approval.missing", "approval.denied", "approval.too-few", "approval.unverified", "placement.not-declared",
-        "soak.missing", "tests.not-shown",
+        "approval.by-committer", "approval.missing", "approval.denied", "approval.too-few", "approval.unverified",
+        "placement.not-declared", "soak.missing", "tests.not-shown",
     }  # fmt: skip
 
 

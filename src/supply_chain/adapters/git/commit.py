@@ -15,6 +15,9 @@ from supply_chain.errors import SourceInvalid
 
 HEADER = re.compile(rb"tree (?P<tree>[0-9a-f]{40})\n(?P<parents>(?:parent [0-9a-f]{40}\n)*)")
 COMMITTER = re.compile(rb"^committer [^\n]*> (-?\d{1,19}) [+-]\d{1,5}$", re.MULTILINE)
+EMAIL = re.compile(rb"^(?:author|committer) [^\n<>]*<([^\n<>]*)> -?\d{1,19} [+-]\d{1,5}$", re.MULTILINE)
+MAX_EMAIL = 320
+"""Maximum characters of an e-mail address (RFC 3696)."""
 MAX_TREE = 16 * 1024**2
 """Maximum bytes of a tree object: some 300,000 names in one directory. In memory they take up to 20 times as many."""
 LATEST = 2**33
@@ -31,6 +34,8 @@ class Commit:
     tree: str
     parents: tuple[str, ...]
     time: int
+    committers: tuple[str, ...]
+    """E-mail addresses of the author and the committer, in lower case; none if one of them cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +155,19 @@ def _tree_error(oid: str) -> SourceInvalid:
 
 def parse_commit(oid: str, content: bytes) -> Commit:
     """Return the commit that a commit object's content describes; raise `SourceInvalid` if it is not one."""
-    header, committer = HEADER.match(content), COMMITTER.search(content.partition(b"\n\n")[0])
+    headers = content.partition(b"\n\n")[0]
+    header, committer = HEADER.match(content), COMMITTER.search(headers)
     if not header or not committer:
         raise SourceInvalid(f"The git object {oid} is no commit.\nLook at it with `git fsck`.")
     time = min(max(int(committer[1]), 0), LATEST)
-    return Commit(oid, header["tree"].decode(), tuple(header["parents"].decode().split()[1::2]), time)
+    parents = tuple(header["parents"].decode().split()[1::2])
+    return Commit(oid, header["tree"].decode(), parents, time, _read_committers(headers))
+
+
+def _read_committers(headers: bytes) -> tuple[str, ...]:
+    found = [each.decode("utf-8", "replace").strip().casefold() for each in EMAIL.findall(headers)]
+    valid = len(found) == 2 and all(each.isprintable() and 0 < len(each) <= MAX_EMAIL for each in found)
+    return tuple(sorted(set(found))) if valid else ()
 
 
 def _node(path: str, entry: TreeEntry) -> Node:

@@ -93,12 +93,14 @@ class Repository:
 
     def source(self, commit: str, *, dirty: bool) -> Source:
         """Return the description of where a commit's code comes from."""
+        last = self.last_change(commit)
         return Source(
             path=self.inside or ".",
             repository=self.remote,
             revision=commit,
             dirty=dirty,
-            committed=self.last_change(commit),
+            committed=last.time if last else 0,
+            committers=last.committers if last else (),
         )
 
     @property
@@ -113,16 +115,15 @@ class Repository:
         """Return the tree of the application's directory in a commit; None if the commit does not contain it."""
         return self._application_tree(self._read_commit(commit))
 
-    def last_change(self, commit: str) -> int:
-        """Return when a commit last changed the application's directory, in Unix seconds; 0 if no commit contains it.
+    def last_change(self, commit: str) -> Commit | None:
+        """Return the commit that last changed the application's directory; None if no commit contains it.
 
-        Finds the commit that `git log -1 --format=%ct COMMIT -- DIRECTORY` finds: it follows the parents with the same
-        directory.
+        Finds the commit that `git log -1 COMMIT -- DIRECTORY` finds: it follows the parents with the same directory.
         """
         cuts, at = self._shallow_commits, self._read_commit(commit)
         mine = self._application_tree(at)
         if mine is None:
-            return 0
+            return None
         for _ in range(MAX_HISTORY):
             parents = () if at.oid in cuts else at.parents
             same = next(
@@ -131,7 +132,7 @@ class Repository:
             if same is None:
                 break
             at = same
-        return at.time
+        return at
 
     def _read_commit(self, oid: str) -> Commit:
         kind, content = self.objects.read(oid)

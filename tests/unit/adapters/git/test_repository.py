@@ -528,6 +528,20 @@ def test_commit_with_impossible_time_is_read(repository):
     assert source(repository / "hello", made).committed == 0
 
 
+@pytest.mark.parametrize(("author", "committer", "found"), [
+    ("Ann <a@b>", "a <A@B>", ("a@b",)), (" <c@d>", "a < a@b >", ("a@b", "c@d")),
+    ("a <>", "a <a@b>", ()), ("a <a@b", "a <a@b>", ()), ("a <x> <a@b>", "a <a@b>", ()), ("a <a\tb>", "a <a@b>", ()),
+    (f"a <{'x' * 320}>", "a <a@b>", ("a@b", "x" * 320)), (f"a <{'x' * 321}>", "a <a@b>", ()),
+    ("a <a@b> 0 +0000\nauthor b <c@d>", "a <a@b>", ()),
+])  # fmt: skip
+def test_committers_are_unknown_if_an_address_cannot_be_read(author, committer, found):
+    """Half of them would make the other one look independent."""
+    headers = f"tree {'0' * 40}\nauthor {author} 0 +0000\ncommitter {committer} 0 +0000\n"
+    message = "\nauthor d <e@f> 0 +0000\n"
+
+    assert git_commit.parse_commit("1" * 40, f"{headers}{message}".encode()).committers == found
+
+
 def test_tree_deeper_than_100_directories_is_refused(repository):
     """The limit holds for commits and for working copies."""
     write(repository / "hello", {"/".join(["d"] * 150) + "/file": ""})

@@ -206,6 +206,17 @@ def test_committed_is_time_of_last_change_of_directory(repository, hello):
     assert source(repository / "other").committed == 1700009999
 
 
+def test_committers_are_author_and_committer_of_the_last_change(repository, hello):
+    """Both had a hand in it; a commit elsewhere says nothing about who wrote the application."""
+    write(hello, {"file": "two"})
+    commit(repository, GIT_AUTHOR_EMAIL="Dora@Shop.example", GIT_COMMITTER_EMAIL="bob@shop.example")
+    write(repository / "other", {"file": "two"})
+    commit(repository, GIT_AUTHOR_EMAIL="carl@shop.example", GIT_COMMITTER_EMAIL="carl@shop.example")
+
+    assert source(hello).committers == ("bob@shop.example", "dora@shop.example")
+    assert source(repository / "other").committers == ("carl@shop.example",)
+
+
 def test_committed_follows_parent_with_same_content(repository, hello):
     """As in the history simplification of git, a branch that changed and reverted a file does not count."""
     git(repository, "checkout", "-q", "-b", "side")

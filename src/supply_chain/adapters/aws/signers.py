@@ -1,0 +1,48 @@
+"""Which keys the documents of the roles let each of them sign with: no identity has the keys of two tiers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from supply_chain.errors import SettingInvalid
+
+SIGN = "kms:sign"
+OWN = "${SIGNING_KEY}"
+"""Stands in a document for the signing key of its role."""
+
+
+def list_foreign_keys(directory: Path) -> tuple[str, ...]:
+    """Return, for each role whose document lets it sign with a key that is not its own, the role and that key.
+
+    A statement that allows everything but some actions or resources counts as one that allows all keys. Raise
+    `SettingInvalid` for a document that is no policy, and without any document.
+    """
+    files = sorted(directory.glob("*.json"))
+    if not files:
+        raise SettingInvalid(f"{directory} has no document of a role.\nRestore them from the project's repository.")
+    return tuple(f"{file.stem} may sign with {key}" for file in files for key in _foreign_keys(file))
+
+
+def _foreign_keys(file: Path) -> Iterator[str]:
+    try:
+        statements = _listed(json.loads(file.read_text())["Statement"])
+        for statement in statements:
+            if statement["Effect"] == "Allow" and _may_sign(statement):
+                keys = _listed(statement.get("Resource", "any key"))
+                yield from (key for key in keys if key != OWN and not key.endswith(f":alias/cscm-{file.stem}"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingInvalid(f"{file} is no policy of IAM.\nRestore it from the project's repository.") from error
+
+
+def _may_sign(statement: Mapping[str, Any]) -> bool:
+    if "NotAction" in statement:
+        return True
+    return any(fnmatchcase(SIGN, action.lower()) for action in _listed(statement["Action"]))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
