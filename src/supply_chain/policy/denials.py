@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.statement import (
@@ -39,7 +40,7 @@ WAIVABLE = (
 NOT_WAIVABLE = "nobody may waive it"
 
 
-def denials(results: Iterable[RuleResult], policy: GatePolicy[ImageFacts], facts: ImageFacts) -> tuple[Denial, ...]:
+def denials(results: Iterable[RuleResult], policy: GatePolicy[Any], facts: ImageFacts) -> tuple[Denial, ...]:
     """Return for each rule that refuses what it rests on and how to ask for a waiver.
 
     Its evidence are the newest statements of those that its facts are read from; none if they are missing, or are not

@@ -17,8 +17,7 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place
-from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import BUNDLE
+from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef, Removal
 from supply_chain.model.tier import JUDGE, Gate, TierName
