@@ -86,7 +86,8 @@ def _is_basis(each: VerifiedStatement, group: str, name: str, facts: ImageFacts)
         case "verdicts":
             is_read = _part(each, "verifier").get("id") == verifier(Gate(name))
         case "approval" | "approvers":
-            is_read = isinstance(facts, DeployFacts) and each.predicate.get("environment") == facts.environment.name
+            assert isinstance(facts, DeployFacts)  # no other gate has these facts
+            is_read = each.predicate.get("environment") == facts.environment.name
         case "block" | "blocked_bases":
             is_read = is_about(each.statement, facts.ref) is (group == "block")
     return is_read
