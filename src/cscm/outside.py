@@ -13,7 +13,7 @@ from cscm.running import REFUSED, print_result
 from cscm.session import load_block, use_prefect
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.fleet.find import find
-from supply_chain.model.tier import CURATED, Gate, TierName
+from supply_chain.model.tier import CURATED, OFFERED, Gate, TierName
 
 if TYPE_CHECKING:
     from blocks import Tier
@@ -45,14 +45,15 @@ def key(tier: str, verdicts: bool) -> None:
 def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     """Verify and print the published verdict about IMAGE, as an enforcer reads it.
 
-    It has to be signed with the verdict key of the gate's tier. Exits with 3 if it admits nothing.
+    IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough; dev/NAME@sha256:… before it is curated.
+    The verdict has to be signed with the verdict key of the gate's tier. Exits with 3 if it admits nothing.
 
     \b
     Example:
       cscm verdict 3fb1a90c7d2e --environment production
     """
     ports = _load_ports()
-    ref = find(image, CURATED, ports.repositories)
+    ref = find(image, OFFERED if image.strip().startswith(OFFERED) else CURATED, ports.repositories)
     found = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
     print_result(found, as_json)
     if not found.admits:

@@ -14,7 +14,7 @@ from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_released
 from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
-from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, TierName, is_base_repository
+from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, VERDICTS, TierName, is_base_repository
 from supply_chain.policy.reading import find_all_bases
 
 REGISTRIES = (
@@ -22,7 +22,7 @@ REGISTRIES = (
     "registry.k8s.io",
 )  # fmt: skip
 """Public registries that answer requests themselves, and whose customers cannot redirect a client elsewhere."""
-OWN = (OFFERED, CURATED, EVIDENCE)
+OWN = (OFFERED, CURATED, EVIDENCE, VERDICTS)
 """Prefixes of this chain's own image names. On a public registry anyone can own them; they are not requested there."""
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.statement import (
@@ -39,7 +40,7 @@ WAIVABLE = (
 NOT_WAIVABLE = "nobody may waive it"
 
 
-def denials(results: Iterable[RuleResult], policy: GatePolicy[ImageFacts], facts: ImageFacts) -> tuple[Denial, ...]:
+def denials(results: Iterable[RuleResult], policy: GatePolicy[Any], facts: ImageFacts) -> tuple[Denial, ...]:
     """Return for each rule that refuses what it rests on and how to ask for a waiver.
 
     Its evidence are the newest statements of those that its facts are read from; none if they are missing, or are not
@@ -85,7 +86,8 @@ def _is_basis(each: VerifiedStatement, group: str, name: str, facts: ImageFacts)
         case "verdicts":
             is_read = _part(each, "verifier").get("id") == verifier(Gate(name))
         case "approval" | "approvers":
-            is_read = isinstance(facts, DeployFacts) and each.predicate.get("environment") == facts.environment.name
+            assert isinstance(facts, DeployFacts)  # no other gate has these facts
+            is_read = each.predicate.get("environment") == facts.environment.name
         case "block" | "blocked_bases":
             is_read = is_about(each.statement, facts.ref) is (group == "block")
     return is_read

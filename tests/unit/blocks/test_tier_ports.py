@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect_aws import AwsCredentials
@@ -81,10 +82,12 @@ def test_published_verdicts_have_keys_of_their_own(ports):
     keys = {"verdict_key": "alias/verdicts", "verdict_keys": {"execution": "OTHER"}}
     judging = CurationPorts(ports.tier.model_copy(update=keys), ports.workbench)
 
-    verdicts = judging.evidence.publisher.store
+    publisher: Any = judging.evidence.publisher
+    verdicts = publisher.store
 
     assert (verdicts.signer.key, verdicts.trusted) == ("awskms:///alias/verdicts", {TierName.EXECUTION: "OTHER"})
-    assert judging.evidence.signer.key == "awskms:///alias/curation"
+    signer: Any = judging.evidence.signer
+    assert signer.key == "awskms:///alias/curation"
     assert verdicts is judging.verdicts and verdicts.publisher is None
 
 

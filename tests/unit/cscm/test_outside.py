@@ -59,6 +59,13 @@ def test_verdict_of_each_gate_is_printed(publish, gate, environment, options):
     assert found["admits"] is True
 
 
+def test_refusal_of_an_image_that_was_never_curated_is_printed(publish):
+    """The intake gate refuses it before it is copied."""
+    publish(Gate.INTAKE, reasons=[REASON])
+
+    assert cscm("verdict", OFFERED, "--gate", "intake").exit_code == 3
+
+
 def test_refusal_ends_with_the_status_of_refusals(publish):
     """A script can refuse the image; the text of a reason cannot change the terminal."""
     publish(reasons=[REASON])

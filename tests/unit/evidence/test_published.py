@@ -17,8 +17,7 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place
-from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import BUNDLE
+from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef, Removal
 from supply_chain.model.tier import JUDGE, Gate, TierName
@@ -232,13 +231,13 @@ def test_superseded_verdict_that_stays_is_an_error(world, code, fails):
         ensure_repository = world.ecr.ensure_repository
 
         def delete(self, repository, digests):
-            return [Removal(name=digest, code=code, reason="no") for digest in digests]
+            return [Removal(name=digest, code=code, reason=f"no {digest}") for digest in digests]
 
-    publish(world, verdict())
+    first, _ = put(world, verdict()), put(world, verdict(0.5))
     replacing = publisher(world, repositories=Ecr()).prepare(CURATED, verdict(1), world.now)
 
     if fails:
-        with pytest.raises(RegistryFailed, match=r"verdicts/release/hello keeps a superseded verdict: sha256:.*: no"):
+        with pytest.raises(RegistryFailed, match=rf"verdicts/release/hello keeps .* verdict: {first}: no {first}\."):
             replacing()
     else:
         replacing()

@@ -22,7 +22,7 @@ from supply_chain.evidence.summary import Summary, verifier
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.denials import NOT_WAIVABLE, WAIVABLE
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Reason
+from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.policy.verdict import record
 from tests.support.builders import NOON
 from tests.support.facts import CURATED, FACTS, requirements
@@ -43,7 +43,13 @@ def statement(number, kind, predicate=None, signer=TierName.CURATION, ref=CURATE
 def denials(expression, *evidence, gate=Gate.DEPLOY, reason=REASON, facts=None, **changes):
     """Return the denials of a rule that does not hold."""
     denying = rule(reason.code, expression=f"({expression}) && 1 > 2", **changes)
-    return evaluate(FACTS[gate](evidence=evidence, **(facts or {})), policy(gate, denying), NOON).denials
+    return refusal(FACTS[gate](evidence=evidence, **(facts or {})), policy(gate, denying)).denials
+
+
+def refusal(facts, asked):
+    found = evaluate(facts, asked, NOON)
+    assert isinstance(found, Refused)
+    return found
 
 
 def basis(expression, *evidence, **where):
@@ -136,7 +142,7 @@ def test_only_rules_that_refuse_have_a_denial():
         refusing(REASON),
     )  # fmt: skip
 
-    found = evaluate(FACTS[Gate.RELEASE](), policy(Gate.RELEASE, *rules), NOON)
+    found = refusal(FACTS[Gate.RELEASE](), policy(Gate.RELEASE, *rules))
 
     assert [each.rule for each in found.denials] == ["a.b"]
 
@@ -145,7 +151,7 @@ def test_denials_are_part_of_text_and_statement(world, make):
     """Command line and enforcers say the same."""
     denying = rule("a.b", expression="image.signed && 1 > 2", waivable=False)
     facts = FACTS[Gate.DEPLOY](evidence=(statement(1, SIGNATURE),))
-    refused = evaluate(facts, policy(Gate.DEPLOY, denying), NOON)
+    refused = refusal(facts, policy(Gate.DEPLOY, denying))
     store = world.store(TierName.EXECUTION)
 
     record(refused, facts, store, make.noon)

@@ -19,8 +19,8 @@ from supply_chain.execution.environment import Environment
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
-from supply_chain.model.tier import TierName
-from supply_chain.policy.outcome import Refused
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.outcome import Reason, Refused
 from tasks import respond
 from tests.support.builders import OTHER
 from tests.support.memory_engine import MemoryEngine
@@ -243,7 +243,9 @@ async def test_cancel_waits_for_end_of_running_promotion(machine, monkeypatch):
 async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypatch):
     """One environment that cannot be judged must not keep an admission in another one."""
     names = ("broken", "same", "staging", "unsettled")
-    answers = {"same": None, "staging": Refused.model_construct(), "unsettled": object()}
+    reason = Reason(code="image.blocked", fact="f", remedy="r")
+    refused = Refused(image=REF, gate=Gate.DEPLOY, policy=REF.digest, reasons=(reason,))
+    answers = {"same": None, "staging": refused, "unsettled": object()}
 
     def judge(ref, environment):
         if environment.name == "broken":

@@ -16,13 +16,14 @@ from supply_chain.adapters.aws.accounts import (
     read_keys,
 )
 from supply_chain.errors import DeclarationInvalid, PartFailed
-from supply_chain.model.tier import TierName
+from supply_chain.model.tier import JUDGE, TierName
 
 POLICIES = Path(__file__).parents[4] / "deployments" / "iam"
 VALUES = {
     "ACCOUNT": "123456789012",
     "REGION": "eu-west-1",
     "SIGNING_KEY": "arn:aws:kms:eu-west-1:123456789012:key/signing",
+    "VERDICT_KEY": "arn:aws:kms:eu-west-1:123456789012:key/verdicts",
     "STORAGE_KEY": "arn:aws:kms:eu-west-1:123456789012:key/storage",
     "CONTENT_KEY": "arn:aws:kms:eu-west-1:123456789012:key/content",
 }
@@ -31,7 +32,7 @@ PUSH = "ecr:PutImage"
 PULL = "ecr:BatchGetImage"
 PLACES = (
     "dev/a", "curated/a", "curated/base/python", "evidence/curation/a", "evidence/execution/a", "evidence/lifecycle/a",
-    "x/a",
+    "verdicts/intake/a", "verdicts/release/a", "verdicts/deploy/staging/a", "x/a",
 )  # fmt: skip
 
 
@@ -58,8 +59,10 @@ def may(tier, action):
 def test_each_tier_writes_only_its_own_repositories(action):
     """AWS enforces the boundaries between tiers, not this program."""
     assert may("development", action) == {"dev/a"}
-    assert may("curation", action) == {"curated/a", "curated/base/python", "evidence/curation/a"}
-    assert may("execution", action) == {"evidence/execution/a"}
+    assert may("curation", action) == {
+        "curated/a", "curated/base/python", "evidence/curation/a", "verdicts/intake/a", "verdicts/release/a",
+    }  # fmt: skip
+    assert may("execution", action) == {"evidence/execution/a", "verdicts/deploy/staging/a"}
     assert may("lifecycle", action) == {"evidence/lifecycle/a"}
 
 
@@ -72,6 +75,8 @@ def test_each_tier_reads_the_repositories_it_has_to_verify():
         "curated/base/python",
         "evidence/curation/a",
         "evidence/lifecycle/a",
+        "verdicts/intake/a",
+        "verdicts/release/a",
     }
     assert may("execution", PULL) == {
         "curated/a",
@@ -79,16 +84,25 @@ def test_each_tier_reads_the_repositories_it_has_to_verify():
         "evidence/curation/a",
         "evidence/execution/a",
         "evidence/lifecycle/a",
+        "verdicts/intake/a",
+        "verdicts/release/a",
+        "verdicts/deploy/staging/a",
     }
-    assert may("lifecycle", PULL) == set(PLACES) - {"x/a"}
+    published = {place for place in PLACES if place.startswith("verdicts/")}
+    assert may("lifecycle", PULL) == set(PLACES) - {"x/a"} - published
 
 
 def test_only_lifecycle_deletes_or_archives_images_and_none_evidence():
-    """Lifecycle deletes curated images only and archives blocked images everywhere; the evidence outlives them."""
+    """Lifecycle deletes curated images only and archives blocked images everywhere; the evidence outlives them.
+
+    A tier with a gate deletes the verdicts that it published before.
+    """
     images = {"curated/a", "curated/base/python"}
 
     assert {tier: may(tier, "ecr:BatchDeleteImage") for tier in TierName if may(tier, "ecr:BatchDeleteImage")} == {
-        TierName.LIFECYCLE: images
+        TierName.CURATION: {"verdicts/intake/a", "verdicts/release/a"},
+        TierName.EXECUTION: {"verdicts/deploy/staging/a"},
+        TierName.LIFECYCLE: images,
     }
     assert {tier: found for tier in TierName if (found := may(tier, "ecr:UpdateImageStorageClass"))} == {
         TierName.LIFECYCLE: {*images, "dev/a"}
@@ -117,9 +131,13 @@ def test_policies_grant_no_wildcard_and_no_administrative_action(tier):
 def test_each_tier_signs_with_its_own_key_only(tier):
     """AWS checks the ARN of the key; the emulator checks the ARN of the alias."""
     alias = "arn:aws:kms:eu-west-1:123456789012:alias/cscm-"
+    judges = tier in JUDGE.values()
+    names = (*TierName, *(f"{each}-verdicts" for each in TierName), "storage", "content")
 
     assert allows(tier, "kms:Sign", VALUES["SIGNING_KEY"])
-    assert [name for name in (*TierName, "storage", "content") if allows(tier, "kms:Sign", alias + name)] == [tier]
+    assert allows(tier, "kms:Sign", VALUES["VERDICT_KEY"]) is judges
+    own = [tier, f"{tier}-verdicts"] if judges else [tier]
+    assert [name for name in names if allows(tier, "kms:Sign", alias + name)] == own
 
 
 def test_policy_conditions_are_supported_by_their_actions():

@@ -27,6 +27,7 @@ READ = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeIma
 WRITE = {"ecr:CompleteLayerUpload", "ecr:CreateRepository", "ecr:InitiateLayerUpload", "ecr:PutImage",
          "ecr:UploadLayerPart"}  # fmt: skip
 CLOSE = {"ecr:UpdateImageStorageClass"}
+REPLACE = {"ecr:BatchDeleteImage"}
 REPOSITORIES: dict[str, dict[str, set[str]]] = {
     "development": {
         "dev/*": READ | WRITE,
@@ -38,15 +39,19 @@ REPOSITORIES: dict[str, dict[str, set[str]]] = {
         "curated/*": READ | WRITE,
         "evidence/curation/*": READ | WRITE,
         "evidence/lifecycle/*": READ,
+        "verdicts/intake/*": READ | WRITE | REPLACE,
+        "verdicts/release/*": READ | WRITE | REPLACE,
     },
     "execution": {
         "curated/*": READ,
         "evidence/curation/*": READ,
         "evidence/execution/*": READ | WRITE,
         "evidence/lifecycle/*": READ,
+        "verdicts/*": READ,
+        "verdicts/deploy/*": WRITE | REPLACE,
     },
     "lifecycle": {
-        "curated/*": READ | CLOSE | {"ecr:BatchDeleteImage"},
+        "curated/*": READ | CLOSE | REPLACE,
         "dev/*": {"ecr:BatchGetImage", "ecr:DescribeImages"} | CLOSE,
         "evidence/*": READ,
         "evidence/lifecycle/*": WRITE,
