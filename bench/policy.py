@@ -7,8 +7,9 @@ Arms are interleaved in every round, with the shipped policies and the same imag
 - *engine*: the CEL engine alone, on facts that are joined already: it takes them over and evaluates each expression;
 - *gate*: `evaluate`, which also joins the facts and makes the verdict.
 
-An image that is admitted with waivers, a refused one in which each finding is a reason, and the reading of unchanged
-policies by a process that has checked them, are measured too. `--waivers 5000 --findings 50000` is a bad day.
+The gate with the rule library too, an image that is admitted with waivers, a refused one in which each finding is a
+reason, and the reading of unchanged policies by a process that has checked them, are measured too. A bad day is
+`--waivers 5000 --findings 50000`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.loading import DIRECTORY, read_documents, read_policies, replace_policies
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import People
 from supply_chain.policy.vex import Vex
@@ -58,7 +59,16 @@ def main() -> None:
     options = parser.parse_args()
     policies = read_policies(PROJECT / DIRECTORY, ENVIRONMENTS)
     anything = builders.manifest(limits={each.value: None for each in Severity})
-    found = [finding("low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}") for each in range(options.findings)]
+    library = {name: text.decode() for name, text in read_documents(PROJECT / DIRECTORY / "library").items()}
+    everything = replace_policies(policies, library, ENVIRONMENTS).deploy
+    days = [NOON - timedelta(days=each) for each in range(80)]
+    found = [
+        finding(
+            "low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}", cvss=3.1, epss=0.01, published=days[each % 80],
+            fixed_since=days[each % 80],
+        )
+        for each in range(options.findings)
+    ]  # fmt: skip
     exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
     admitted, refused = (deploy_facts(anything, report=report(*each)) for each in (found, exploited))
     joined = values_of(admitted, People())
@@ -77,6 +87,7 @@ def main() -> None:
     arms: dict[str, Callable[[], object]] = {
         "engine": engine,
         "gate": lambda: evaluate(admitted, policies.deploy, NOON),
+        f"gate with the rule library, {len(everything.rules)} rules": lambda: evaluate(admitted, everything, NOON),
         f"gate, admitted with {options.waivers} waivers": lambda: evaluate(waivable, with_waivers, NOON),
         "gate, each finding a reason": lambda: evaluate(refused, policies.deploy, NOON),
         "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),

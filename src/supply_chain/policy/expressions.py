@@ -8,7 +8,7 @@ evaluation, and not an empty value as in a message of the declared type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
@@ -86,9 +86,12 @@ class Values:
     element: tuple[str, Any] | None = None
 
     @classmethod
-    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime) -> Self:
-        """Return the values for the facts of a gate."""
-        return cls(language(gate), image, to_value(image, FACTS[gate]), now)
+    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime, names: Set[str] | None = None) -> Self:
+        """Return the values for the facts of a gate.
+
+        `names` are those of the facts that the expressions can read; None: all. The engine takes over no others.
+        """
+        return cls(language(gate), image, to_value(image, FACTS[gate], names), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -188,16 +191,19 @@ def language(gate: Gate) -> Language:
     return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
 
 
-def to_value(value: Any, kind: Any) -> Any:
-    """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
+def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
+    """Return a value of a type of facts as the engine takes it: times change, for it does not know Python's.
+
+    Groups of facts that have times lose the facts that are not in `names`; None: none is lost.
+    """
     if not has_times(kind):
         return value
     if kind is datetime:
         return _to_timestamp(value)
     if (element := element_of(kind)) is not kind:
-        return [to_value(each, element) for each in value]
+        return [to_value(each, element, names) for each in value]
     fields = fields_of(kind)
-    return {name: to_value(each, fields[name]) for name, each in value.items()}
+    return {name: to_value(each, fields[name], names) for name, each in value.items() if names is None or name in names}
 
 
 @lru_cache(maxsize=10_000)

@@ -63,7 +63,7 @@ def judge(
     the image. A rule that nobody may waive sees none. `shared` are the values of this image at this time, and what
     others have judged of it.
     """
-    shared = shared or SharedResults(Values.of(policy.gate, image, now))
+    shared = shared or SharedResults(Values.of(policy.gate, image, now, policy.names))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     return tuple(_apply_waivers(results, shared.values, policy))
 
@@ -75,7 +75,7 @@ def judge_partly(
 
     `image` has all facts of the type `facts`. Raise as `judge`.
     """
-    values = Values.of(policy.gate, image, now)
+    values = Values.of(policy.gate, image, now, policy.names)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
     judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
     results = _apply_waivers(judged, values, policy)
@@ -114,7 +114,7 @@ def _apply_waivers(
     def with_waivers() -> _Waived:
         waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
         image, accepting = apply_waivers(values.image, waivers)
-        return _Waived(Values.of(policy.gate, image, values.now), accepting, waivers)
+        return _Waived(Values.of(policy.gate, image, values.now, policy.names), accepting, waivers)
 
     for rule, result in results:
         waivable = policy.waivers and result.result is RuleOutcome.REFUSED and rule.document.waivable
