@@ -11,8 +11,9 @@ Arms are interleaved in every round, with the shipped policies and the same imag
   policies it reads the facts in JSON; as a command line it is a process for each image. Before anything is measured,
   both judge the images and every example of the rules' tests, and have to give the same codes.
 
-An image that is admitted with waivers, a refused one in which each finding is a reason, and the reading of unchanged
-policies by a process that has checked them, are measured too. `--waivers 5000 --findings 50000` is a bad day.
+The gate with the rule library too, an image that is admitted with waivers, a refused one in which each finding is a
+reason, and the reading of unchanged policies by a process that has checked them, are measured too. A bad day is
+`--waivers 5000 --findings 50000`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_values import apply_waivers, values_of
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate, judge
-from supply_chain.policy.loading import DIRECTORY, read_policies
+from supply_chain.policy.loading import DIRECTORY, read_documents, read_policies, replace_policies
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import GatePolicy
@@ -71,7 +72,14 @@ class Images:
     @classmethod
     def of(cls, findings: int, waivers: int) -> Images:
         """Return images with so many findings, and waivers for the first of them."""
-        found = [finding("low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}") for each in range(findings)]
+        days = [NOON - timedelta(days=each) for each in range(80)]
+        found = [
+            finding(
+                "low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}", cvss=3.1, epss=0.01,
+                published=days[each % 80], fixed_since=days[each % 80],
+            )
+            for each in range(findings)
+        ]  # fmt: skip
         exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
         anything = builders.manifest(limits={each.value: None for each in Severity})
         accepted = builders.manifest(limits={"low": findings - waivers})
@@ -101,12 +109,14 @@ def _waiver(vulnerability: str) -> Waiver:
     return Waiver(vulnerability, document, "ann", Severity.CRITICAL)
 
 
-def gate_arms(images: Images, bare: GatePolicy[DeployFacts], waived: GatePolicy[DeployFacts]) -> Arms:
+def gate_arms(
+    images: Images, bare: GatePolicy[DeployFacts], waived: GatePolicy[DeployFacts], everything: GatePolicy[DeployFacts]
+) -> Arms:
     """Return the arms that judge the images; the first three in the order of `Images.joined`."""
     joined = values_of(images.admitted, People())
 
     def engine() -> None:
-        values = Values.of(Gate.DEPLOY, joined, NOON)
+        values = Values.of(Gate.DEPLOY, joined, NOON, bare.names)
         for rule in bare.rules:
             rule.reasons(values)
 
@@ -114,6 +124,9 @@ def gate_arms(images: Images, bare: GatePolicy[DeployFacts], waived: GatePolicy[
         "gate, admitted": lambda: evaluate(images.admitted, bare, NOON),
         f"gate, admitted with {len(images.waivers)} waivers": lambda: evaluate(images.waivable, waived, NOON),
         "gate, refused, each finding a reason": lambda: evaluate(images.refused, bare, NOON),
+        f"gate with the rule library, {len(everything.rules)} rules": lambda: evaluate(
+            images.admitted, everything, NOON
+        ),
         "engine, admitted": engine,
         "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),
     }
@@ -129,7 +142,7 @@ def part_arms(images: Images, bare: GatePolicy[DeployFacts]) -> Arms:
         statement=about(CURATED, VULNERABILITIES, images.waivable.report.predicate()),
         signer=TierName.CURATION,
     )
-    taken = Values.of(Gate.DEPLOY, joined, NOON)
+    taken = Values.of(Gate.DEPLOY, joined, NOON, bare.names)
     first.evaluate(taken)
     return {
         "the report is read from its verified statement (not in the gate's time)": lambda: last_report([statement]),
@@ -221,7 +234,9 @@ def main() -> None:
     waived = policies.with_decisions(People(), Waivers(images.waivers), Vex()).deploy
     assert isinstance(evaluate(images.waivable, bare, NOON), Refused)
     assert isinstance(evaluate(images.waivable, waived, NOON), Admitted)
-    own, parts = gate_arms(images, bare, waived), part_arms(images, bare)
+    library = {name: text.decode() for name, text in read_documents(PROJECT / DIRECTORY / "library").items()}
+    everything = replace_policies(policies, library, ENVIRONMENTS).deploy
+    own, parts = gate_arms(images, bare, waived, everything), part_arms(images, bare)
     with ExitStack() as stack:
         ask, compared = (lambda: iter(())), None
         if not options.without_opa:

@@ -8,7 +8,7 @@ import sqlite3
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
-from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database, read_publications
 from supply_chain.evidence.examination import Examination
 from supply_chain.vulnerability.scanner import Sbom
 from tests.contract import scanner
@@ -98,6 +98,7 @@ def scanner_of(grype: Tool, directory: Path) -> Grype:
         database=lambda: read_database(directory).facts,
         knows=partial(has_distribution, directory),
         now=lambda: datetime.now(UTC),
+        publications=partial(read_publications, directory),
     )
 
 
@@ -117,6 +118,15 @@ class TestGrype(scanner.ScannerContract):
     @pytest.fixture
     def harness(self, grype: Tool, directory: Path, sboms: list[Sbom]) -> scanner.Harness:
         return scanner.Harness(scanner_of(grype, directory), *sboms)
+
+
+def test_findings_have_the_dates_of_the_database(grype: Tool, directory: Path, sboms: list[Sbom]) -> None:
+    """Grype's report has no date of publication; a source directory has no layers."""
+    found = {each.id: each for each in scanner_of(grype, directory).scan(sboms[0]).findings}
+
+    jinja = found["PYSEC-2021-66"]
+    assert jinja.published is not None and jinja.published.date() == date(2021, 2, 1)
+    assert {each.layer for each in found.values()} == {None}
 
 
 def test_same_feed_gives_the_same_digest(grype: Tool, directory: Path, tmp_path: Path) -> None:

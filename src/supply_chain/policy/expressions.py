@@ -8,7 +8,7 @@ evaluation, and not an empty value as in a message of the declared type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
@@ -93,9 +93,12 @@ class Values:
     element: tuple[str, Any] | None = None
 
     @classmethod
-    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime) -> Self:
-        """Return the values for the facts of a gate."""
-        return cls(language(gate), image, to_value(image, FACTS[gate]), now)
+    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime, names: Set[str] | None = None) -> Self:
+        """Return the values for the facts of a gate.
+
+        `names` are those of the facts that the expressions can read; None: all. The engine takes over no others.
+        """
+        return cls(language(gate), image, to_value(image, FACTS[gate], names), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -106,9 +109,9 @@ class Values:
             language, data = language.with_element(name, DYNAMIC), {**data, name: value}
         return _environments(language)[1].Activation(data)
 
-    def with_image(self, image: Mapping[str, Any], reads: Iterable[str]) -> Values:
-        """Return the values for other facts of the image; the engine gets those at these paths."""
-        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts), self.now)
+    def with_image(self, image: Mapping[str, Any], reads: Iterable[str], names: Set[str]) -> Values:
+        """Return the values for other facts of the image; the engine gets those at these paths, by `names` as in `of`."""
+        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts, names), self.now)
 
     def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:
         """Return the values for one element of a list, with those facts of the image that are read besides."""
@@ -199,19 +202,20 @@ def language(gate: Gate) -> Language:
     return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
 
 
-def to_value(value: Any, kind: Any) -> Any:
+def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
     """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's.
 
-    What contains no time is not copied.
+    What contains no time is not copied. Groups of facts that have times lose the facts that are not in `names`; None:
+    none is lost.
     """
     if kind is datetime:
         return _to_timestamp(value)
     if not has_times(kind):
         return value
     if (element := element_of(kind)) is not kind:
-        return [to_value(each, element) for each in value]
-    changed = {name: to_value(value[name], field) for name, field in fields_with_times(kind) if name in value}
-    return {**value, **changed} if changed else value
+        return [to_value(each, element, names) for each in value]
+    fields = fields_of(kind)
+    return {name: to_value(each, fields[name], names) for name, each in value.items() if names is None or name in names}
 
 
 @cache

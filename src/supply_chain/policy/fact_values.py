@@ -274,7 +274,7 @@ def _with_bases(
     def joined(finding: types.FindingFacts) -> types.ReleaseFindingFacts:
         listed = finding["type"], finding["package"], finding["version"]
         base = next((base for base, image in images.items() if image.packages_of(listed)), None)
-        return {**finding} if base is None else {**finding, "base": base}
+        return cast(types.ReleaseFindingFacts, finding if base is None else {**finding, "base": base})
 
     return list(map(joined, findings))
 

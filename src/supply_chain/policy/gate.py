@@ -73,7 +73,7 @@ def judge(
     the image. A rule that nobody may waive sees none. A break-glass overrides what refuses the image after that.
     `shared` are the values of this image at this time, and what others have judged of it.
     """
-    shared = shared or SharedResults(Values.of(policy.gate, image, now))
+    shared = shared or SharedResults(Values.of(policy.gate, image, now, policy.names))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     return _apply_decisions(results, shared.values, policy)
 
@@ -85,7 +85,7 @@ def judge_partly(
 
     `image` has all facts of the type `facts`. Raise as `judge`.
     """
-    values = Values.of(policy.gate, image, now)
+    values = Values.of(policy.gate, image, now, policy.names)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
     judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
     results = iter(_apply_decisions(judged, values, policy))
@@ -132,7 +132,7 @@ def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Ru
     waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
     image, accepting = apply_waivers(values.image, waivers)
     reads = [path for rule in refusing for path in rule.facts_where_it_applies]
-    return _Waived(values.with_image(image, reads), accepting, waivers)
+    return _Waived(values.with_image(image, reads, policy.names), accepting, waivers)
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:

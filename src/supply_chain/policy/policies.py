@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar, is_typeddict
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
@@ -17,12 +18,13 @@ from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Va
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
-from supply_chain.policy.vex import Vex, is_accepted
+from supply_chain.policy.vex import ACCEPTING, Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import truncate_lines
 
 F = TypeVar("F", bound=ImageFacts)
 
+NAME = re.compile(r"\w+")
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_AN_ENVIRONMENT = tuple(
     f"{IMAGE}.{fact}"
@@ -94,6 +96,14 @@ class Rule:
     def id(self) -> str:
         """The code of the rule's reasons."""
         return self.document.id
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all facts that the rule can read, and other words.
+
+        CEL reads a fact only by its name, so that what no text of the rule contains is not read.
+        """
+        return frozenset(name for text in self.document.texts for name in NAME.findall(text))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -267,6 +277,11 @@ class GatePolicy(Generic[F]):
     def rules(self) -> tuple[Rule, ...]:
         """The rules of all policies."""
         return tuple(rule for policy in self.policies for rule in policy.rules)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all facts that a rule can read, or that say whether a finding is accepted."""
+        return ACCEPTING.union(*(rule.names for rule in self.rules))
 
     @property
     def environment_rules(self) -> frozenset[str]:

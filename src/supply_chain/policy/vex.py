@@ -203,6 +203,10 @@ def _join(finding: FindingFacts, found: Found | None) -> FindingFacts:
     return {**finding, "vex": stated}
 
 
+ACCEPTING = frozenset({"waiver", "vex", "accepted"})
+"""The facts of a finding that `is_accepted` reads."""
+
+
 def is_accepted(finding: Mapping[str, Any]) -> bool:
     """Return whether a finding does not count: a waiver accepts it, or an issuer's statement that is accepted."""
     return "waiver" in finding or ("vex" in finding and finding["vex"]["accepted"])

@@ -371,9 +371,9 @@ def test_publication_is_the_first_of_all_sources(systems: Path) -> None:
         ):
             row = (number, name, "active", day, None, None, "nvd", number)
             db.execute("INSERT INTO vulnerability_handles VALUES (?,?,?,?,?,?,?,?)", row)
-    day = datetime(2024, 12, 31, 10, 30, tzinfo=UTC)
+    first = datetime(2024, 12, 31, 10, 30, tzinfo=UTC)
 
-    assert read_publications(systems, ["CVE-1-1", "CVE-1-2", "CVE-1-9"]) == {"CVE-1-1": day}
+    assert read_publications(systems, ["CVE-1-1", "CVE-1-2", "CVE-1-9"]) == {"CVE-1-1": first}
     assert read_publications(systems, []) == {}
 
 

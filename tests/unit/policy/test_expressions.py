@@ -271,6 +271,17 @@ def test_second_engine_agrees_about_times(seconds, limit):
     assert evaluated(text, scan=scan) is (seconds <= limit)
 
 
+def test_engine_takes_over_only_the_facts_that_are_named():
+    """A report has many facts about each finding, and most rules read few of them."""
+    image = {**examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [FINDING]}}
+
+    found = Values.of(Gate.DEPLOY, image, NOW, {"scan", "findings", "exploited", "bases", "image"}).plain
+
+    assert found == {"scan": {"findings": [{"exploited": False}]}, "bases": [{"image": image["bases"][0]["image"]}]}
+    assert Values.of(Gate.DEPLOY, image, NOW, frozenset()).plain == {}
+    assert Values.of(Gate.DEPLOY, image, NOW).plain.keys() == image.keys()
+
+
 def test_optional_facts_are_told_from_required_ones():
     """The page of facts shows which may be absent."""
     facts = FACTS[Gate.DEPLOY]

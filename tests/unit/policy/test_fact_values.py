@@ -34,7 +34,7 @@ def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float 
 
 def test_finding_has_what_the_report_knows_of_it() -> None:
     """What is unknown is absent, so that a rule has to say what it does then."""
-    facts = {"cvss": 9.8, "published": NOON, "fixed_since": NOON, "layer": "sha256:1"}
+    facts: dict[str, Any] = {"cvss": 9.8, "published": NOON, "fixed_since": NOON, "layer": "sha256:1"}
     values: Any = values_of(deploy_facts(report=report(finding(), finding(id="CVE-2026-2", **facts))), People())
 
     bare, full = values["scan"]["findings"]

@@ -7,14 +7,17 @@ import cel
 import pytest
 
 from supply_chain.model.tier import Gate
-from supply_chain.policy.gate import evaluate, judge
+from supply_chain.policy.expressions import Values
+from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.gate import SharedResults, evaluate, judge
 from supply_chain.policy.loading import DIRECTORY, read_documents, replace_policies
 from supply_chain.policy.outcome import Refused, RuleOutcome
+from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import TESTED, example_facts, find_unnoticed
 from tests.support.builders import NOON, finding, report
 from tests.support.command import ROOT
-from tests.support.facts import deploy_facts, release_facts, requirements
+from tests.support.facts import FACTS, deploy_facts, release_facts, requirements
 from tests.support.policies import ENVIRONMENTS, LIBRARY, POLICIES
 
 FILES = {file: content.decode() for file, content in read_documents(ROOT / DIRECTORY / "library").items()}
@@ -88,6 +91,19 @@ def test_second_engine_agrees_about_the_library(gate):
             assert (not applies or cel.evaluate(expression.text, data)) is test.passes, (rule.id, test.name)
             compared += 1
     assert compared > 50
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_rules_name_every_fact_that_they_read(gate):
+    """A fact that no rule names is not given to the engine; the results are the same with all facts."""
+    bad = report(finding("critical"), finding("low", id="CVE-2026-2", known_exploited=True, epss=0.9))
+    image = values_of(FACTS[gate](**{"source_report" if gate is Gate.INTAKE else "report": bad}), People())
+    policy, everything = ALL.at(gate), SharedResults(Values.of(gate, image, NOON))
+
+    assert judge(image, policy, NOON) == judge(image, policy, NOON, everything)
+    assert {"exploited", "waiver", "vex", "accepted"} <= policy.names and "aliases" not in policy.names
+    (blocked,) = [rule for rule in policy.rules if rule.id == "image.blocked"]
+    assert blocked.names >= {"image", "block", "has"} and "waiver" not in blocked.names
 
 
 def test_library_admits_the_examples_at_the_earlier_gates():

@@ -35,6 +35,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import (
     execution_statements,
+    find_all_bases,
     find_bases_in_layers,
     read_deploy_facts,
     read_intake_facts,
@@ -572,6 +573,7 @@ def test_gates_read_when_all_bases_below_were_built(pieces, gate):
         return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases)
 
     assert read().bases == {str(BASE): pieces.make.built().finished, str(below): None}
+    assert find_all_bases([BASE], pieces.bases, store) == (BASE, below)
 
 
 def test_release_gate_raises_for_provenance_with_unnamed_material(pieces):
