@@ -21,7 +21,9 @@ from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Database, Finding, Severity
+from supply_chain.vulnerability.vex.openvex import read_openvex
 from tests.support.facts import FACTS
+from tests.support.vex import openvex
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
@@ -74,7 +76,9 @@ def facts_of(number: int, environment: str = "", application: str = "hello") -> 
     """Return the stored facts of an image at the release gate, or at the deploy gate for an environment."""
     ref = ImageRef(repository=f"curated/{application}", digest=digest(number))
     gate = Gate.DEPLOY if environment else Gate.RELEASE
-    values = evidence_values(FACTS[gate](ref=ref), People(), NOON)
+    package = ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1")
+    statements = read_openvex(openvex(), "a document", "acme")
+    values = replace(evidence_values(FACTS[gate](ref=ref), People(), NOON), packages=(package,), attached=statements)
     return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
 
 

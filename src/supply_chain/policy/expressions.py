@@ -110,7 +110,7 @@ class Values:
         return _environments(language)[1].Activation(data)
 
     def with_image(self, image: Mapping[str, Any], reads: Iterable[str], names: Set[str]) -> Values:
-        """Return the values for other facts of the image; the engine gets those at these paths, by `names` as in `of`."""
+        """Return the values for other facts of the image; the engine gets those at these paths and of these names."""
         return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts, names), self.now)
 
     def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:

@@ -111,6 +111,14 @@ def test_attached_document_of_an_issuer_clears_a_finding(
     )  # fmt: skip
     assert stated.status == 0, stated.stderr
 
+    assert cscm("inventory").status == 0
+    previewed = cscm("policy", "preview", str(file), "--json").result
+    assert previewed["decisions"] == [
+        "VEX document stated.json with 1 statement, as if psirt had signed it (deployments/vex/stated.json)"
+    ]
+    effects = {each["subject"]["image"]["repository"]: each["effect"] for each in previewed["changes"]}
+    assert effects[curated.repository] == "refused → admitted"
+
     cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="", HOME=str(tmp_path))
     content = json.loads(file.read_text())
     bundle = sign_statement(cosign, str(keys_of_issuers.stranger), about(curated, OPENVEX, content))

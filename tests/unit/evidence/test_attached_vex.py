@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, TYPES, AttachedVex, vex_statement
+from supply_chain.evidence.attached_vex import OPENVEX, TYPES, AttachedVex, vex_statement
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.statement import SIGNATURE, STATEMENT, about
 from tests.support.builders import DIGEST
@@ -51,7 +51,7 @@ def test_other_content_is_no_document(other):
 def test_document_has_a_maximum_size():
     """Many of them are in memory at once."""
     padded = about(CURATED, OPENVEX, openvex()).bytes()
-    at_most, more = (padded + b" " * (size - len(padded)) for size in (MOST_PAYLOAD, MOST_PAYLOAD + 1))
+    at_most, more = (padded + b" " * (size - len(padded)) for size in (262_144, 262_145))
 
     assert vex_statement(envelope(at_most)) is not None
     assert vex_statement(envelope(more)) is None

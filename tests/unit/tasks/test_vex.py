@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from prefect.runtime import deployment
 
 from blocks.curation_ports import CurationPorts
 from flows import vex as flows
@@ -54,7 +55,7 @@ async def test_document_is_signed_and_attached(machine, ports, world):
 
 async def test_key_is_not_used_by_a_deployment(machine, ports, monkeypatch):
     """Its machine is another one than the person's."""
-    monkeypatch.setattr(flows.deployment, "id", "x", raising=False)
+    monkeypatch.setattr(deployment, "id", "x", raising=False)
 
     with pytest.raises(DeclarationInvalid, match="A person's key is not used by a run of a deployment"):
         await flows.attach_vex(CURATED.digest, json.dumps(openvex()), "bob.key")
