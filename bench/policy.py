@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from tests.support.facts import CURATED, deploy_facts
 PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
 Arms = dict[str, Callable[[], object]]
+Ask = Callable[[], Iterator[tuple[str, float]]]
 Times = Mapping[str, list[float]]
 """Arm → milliseconds of each round."""
 
@@ -171,7 +173,7 @@ def of_rules(policy: GatePolicy[Any], codes: frozenset[str]) -> GatePolicy[Any]:
     return dataclasses.replace(policy, policies=tuple(selected))
 
 
-def measure(arms: Arms, opa: Callable[[], Iterator[tuple[str, float]]], rounds: int) -> Times:
+def measure(arms: Arms, opa: Ask, rounds: int) -> Times:
     """Run every arm in every round."""
     times: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -182,6 +184,11 @@ def measure(arms: Arms, opa: Callable[[], Iterator[tuple[str, float]]], rounds: 
         for name, milliseconds in opa():
             times.setdefault(name, []).append(milliseconds)
     return times
+
+
+def ask_nobody() -> Iterator[tuple[str, float]]:
+    """Yield nothing, in place of `ask_opa`."""
+    yield from ()
 
 
 def ask_opa(server: Server, program: Callable[[Path], None], files: Mapping[str, Path]) -> Iterator[tuple[str, float]]:
@@ -223,7 +230,8 @@ def main() -> None:
     assert isinstance(evaluate(images.waivable, waived, NOON), Admitted)
     own, parts = gate_arms(images, bare, waived), part_arms(images, bare)
     with ExitStack() as stack:
-        ask, compared = (lambda: iter(())), None
+        ask: Ask = ask_nobody
+        compared = ""
         if not options.without_opa:
             opa = install_opa()
             server = stack.enter_context(serve(opa))
@@ -235,7 +243,7 @@ def main() -> None:
             compared = (
                 f"OPA {opa.version}, {len(of_rules(bare, list_codes()).rules)} rules; {cases} images judged alike"
             )
-            ask = lambda: ask_opa(server, lambda file: judge_in_process(opa, file), files)  # noqa: E731
+            ask = partial(ask_opa, server, partial(judge_in_process, opa), files)
         times = measure(own | parts, ask, options.rounds)
     lines = [
         f"## Policies: an image with {options.findings} findings, {len(bare.rules)} rules",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, NotRequired, Self, get_args, get_origin, get_type_hints, is_typeddict
 
 from cel_expr_python import cel
@@ -205,15 +205,20 @@ def to_value(value: Any, kind: Any) -> Any:
     What contains no time is not copied.
     """
     if kind is datetime:
-        stamp = timestamp_pb2.Timestamp()
-        stamp.FromDatetime(value)
-        return stamp
+        return _timestamp(value)
     if not has_times(kind):
         return value
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element) for each in value]
     changed = {name: to_value(value[name], field) for name, field in _timed_fields(kind) if name in value}
     return {**value, **changed} if changed else value
+
+
+@lru_cache(maxsize=1000)
+def _timestamp(at: datetime) -> timestamp_pb2.Timestamp:
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
 
 
 @cache
