@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestration.project import find_project
+from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
 from supply_chain.adapters.tools.pins import Pins
@@ -71,8 +70,7 @@ def require_place(file: Path, directory: Path, suffix: str) -> None:
 def find_cosign() -> Tool:
     """Return cosign; raise `ToolMissing` if it is not installed."""
     project = find_project()
-    home = Path(os.environ.get("CSCM_HOME") or project / ".cscm")
-    return Toolbox(home / "tools", Pins.load(project / "deployments/tools.yaml")).find("cosign")
+    return Toolbox(find_home(project) / TOOLS, Pins.load(project / "deployments/tools.yaml")).find("cosign")
 
 
 def password_of(key: str) -> Mapping[str, str]:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.project import find_project
+from orchestration.project import HOME, TOOLS, find_home, find_project
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.scratch import write_private
 
-VARIABLE = "CSCM_HOME"
 STAMP = "this-is-a-cscm-home"
 VENV = "venv"
 """The Python environment that `scripts/bootstrap` makes before any of our code runs."""
@@ -30,7 +29,7 @@ class Home:
     @property
     def tools(self) -> Path:
         """Directory of downloaded and built tools."""
-        return self.directory / "tools"
+        return self.directory / TOOLS
 
     @property
     def emulator(self) -> Path:
@@ -74,15 +73,14 @@ class Home:
         no project.
         """
         project = find_project(start)
-        chosen = environ.get(VARIABLE)
-        return cls(project, Path(chosen).expanduser().absolute() if chosen else project / ".cscm")
+        return cls(project, find_home(project, environ))
 
     def create(self) -> None:
         """Make the directories, for this user only; raise `SettingInvalid` if the home holds other content."""
         if self.directory.is_dir() and not self.is_ours() and self._foreign():
             raise SettingInvalid(
                 f"{self.directory} holds other things than a supply chain's state.\n"
-                f"Set {VARIABLE} to a directory that does not exist yet, or to an empty one."
+                f"Set {HOME} to a directory that does not exist yet, or to an empty one."
             )
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.directory / STAMP).touch()

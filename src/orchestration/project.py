@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from supply_chain.errors import SettingInvalid
 
 MARKER = Path("deployments/profiles/laptop.yaml")
+HOME = "CSCM_HOME"
+TOOLS = "tools"
+"""Directory of downloaded and built tools, in the home."""
 
 
 def find_project(start: Path | None = None) -> Path:
@@ -21,3 +26,9 @@ def find_project(start: Path | None = None) -> Path:
     raise SettingInvalid(
         f"No supply chain project around {start}: there is no {MARKER}.\nRun this inside a clone of the project."
     )
+
+
+def find_home(project: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory of all state on this machine: `.cscm` in the project, unless CSCM_HOME names another."""
+    chosen = environ.get(HOME)
+    return Path(chosen).expanduser().absolute() if chosen else project / ".cscm"

@@ -40,8 +40,8 @@ class Checked:
     @property
     def found(self) -> list[tuple[str, str, int]]:
         """Code, file and line of every error."""
-        findings: list[dict[str, Any]] = json.loads(self.output)["findings"]
-        return [(each["code"], each["file"], each["line"]) for each in findings if each["level"] == "error"]
+        diagnostics: list[dict[str, Any]] = json.loads(self.output)["diagnostics"]
+        return [(each["code"], each["file"], each["line"]) for each in diagnostics if each["level"] == "error"]
 
 
 Check = Callable[..., Checked]
@@ -98,7 +98,7 @@ def test_every_kind_of_finding_has_its_file_and_line(check: Check, application: 
     assert {("dockerfile.failed", "Dockerfile", line), ("source.failed", "hello/shell.py", 3)} <= set(done.found)
     assert ("secrets.failed", "hello/config.py", 2) in done.found
     package = 1 + locked.read_text().splitlines().index(VULNERABLE.splitlines()[0])
-    notes = [each for each in json.loads(done.output)["findings"] if "jinja2 2.10" in each["fact"]]
+    notes = [each for each in json.loads(done.output)["diagnostics"] if "jinja2 2.10" in each["fact"]]
     assert notes and {(each["file"], each["line"]) for each in notes} == {("requirements.txt", package)}
 
 

@@ -23,13 +23,13 @@ from pydantic import Field
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.build import read_dockerfile
 from supply_chain.development.dockerfile import DockerfileReader, Reading
-from supply_chain.development.places import (
+from supply_chain.development.locations import (
     NOWHERE,
-    Place,
-    find_places,
-    place_in,
-    place_in_dockerfile,
-    place_of_mistake,
+    Location,
+    find_locations,
+    location_in,
+    location_in_dockerfile,
+    location_of_mistake,
 )
 from supply_chain.development.plan import read_inputs
 from supply_chain.development.snapshot import Snapshot
@@ -65,7 +65,7 @@ class Level(StrEnum):
     """A check notes it; no rule judges it."""
 
 
-class PreflightFinding(Model):
+class Diagnostic(Model):
     """One thing that is wrong with a working copy, or worth knowing."""
 
     level: Level
@@ -91,7 +91,7 @@ class Preflight(Model):
 
     application: str | None = Field(description="null if the declaration cannot be read")
     policy: Digest = Field(description="of the gate")
-    findings: tuple[PreflightFinding, ...] = Field(description="the errors first")
+    diagnostics: tuple[Diagnostic, ...] = Field(description="the errors first")
     rules: tuple[PreflightRule, ...] = Field(description="every rule of the gate for this application")
     image: str | None = Field(description="the local image that was judged too; null: none")
     images: tuple[str, ...] = Field(description="the images that the Dockerfile takes in, which were not read")
@@ -101,7 +101,7 @@ class Preflight(Model):
     @property
     def refused(self) -> bool:
         """Return whether the gate would refuse it, or nothing would be built."""
-        return any(each.level is Level.ERROR for each in self.findings)
+        return any(each.level is Level.ERROR for each in self.diagnostics)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _without_snapshot(directory: Path, error: SupplyChainError, ports: Preflight
     return Preflight(
         application=None,
         policy=ports.policy.digest,
-        findings=tuple(_mistakes(directory, error)),
+        diagnostics=tuple(_mistakes(directory, error)),
         rules=_rules(tuple(every), ports.policy),
         image=None,
         images=(),
@@ -170,7 +170,7 @@ def _without_snapshot(directory: Path, error: SupplyChainError, ports: Preflight
 
 def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     manifest, reader, generator = snapshot.manifest, _Reader(ports.reader), _Generator(ports.generator)
-    problems: list[PreflightFinding] = []
+    problems: list[Diagnostic] = []
     images: dict[str, tuple[str, str | None]] | None = None
     try:
         images = _read_images(snapshot, reader, ports.names)
@@ -185,12 +185,12 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     results = judge_partly(values, kind, ports.policy, ports.now())
     if ports.image is not None:
         results = _judge_image(values, results, snapshot, ports, ports.image)
-    places = dict(find_places(checks, report, generator.sbom, snapshot))
-    found = [*problems, *_reasons(results, places), *_notes(checks, places)]
+    locations = dict(find_locations(checks, report, generator.sbom, snapshot))
+    found = [*problems, *_reasons(results, locations), *_notes(checks, locations)]
     return Preflight(
         application=manifest.name,
         policy=ports.policy.digest,
-        findings=tuple(sorted(found, key=lambda each: [*Level].index(each.level))),
+        diagnostics=tuple(sorted(found, key=lambda each: [*Level].index(each.level))),
         rules=_rules(results, ports.policy, *([ports.image.policy] if ports.image else [])),
         image=ports.image.name if ports.image else None,
         images=tuple(images or ()),
@@ -254,42 +254,42 @@ def _rules(results: Sequence[RuleResult | Unjudged], *policies: GatePolicy[Any])
     )
 
 
-def _reasons(results: Sequence[RuleResult | Unjudged], places: Mapping[str, Place]) -> Iterator[PreflightFinding]:
+def _reasons(results: Sequence[RuleResult | Unjudged], locations: Mapping[str, Location]) -> Iterator[Diagnostic]:
     for each in results:
         if isinstance(each, RuleResult):
             level = Level.ERROR if each.result is RuleOutcome.REFUSED else Level.WARNING
             for reason in each.reasons:
-                at = place_in(reason.fact, places)
+                at = location_in(reason.fact, locations)
                 fact = "; ".join([reason.fact, *(f"waived by {waiver}" for waiver in each.waivers)])
-                yield _finding(level, reason.code, fact, reason.remedy, at)
+                yield _diagnostic(level, reason.code, fact, reason.remedy, at)
 
 
-def _notes(checks: Sequence[CheckResult], places: Mapping[str, Place]) -> Iterator[PreflightFinding]:
+def _notes(checks: Sequence[CheckResult], locations: Mapping[str, Location]) -> Iterator[Diagnostic]:
     for each in checks:
         for sentence in each.warned:
-            at = places.get(sentence, NOWHERE)
-            yield _finding(Level.NOTE, each.check.value, sentence, CHECKS[each.check].remedy, at)
+            at = locations.get(sentence, NOWHERE)
+            yield _diagnostic(Level.NOTE, each.check.value, sentence, CHECKS[each.check].remedy, at)
 
 
-def _finding(level: Level, code: str, fact: str, remedy: str, at: Place) -> PreflightFinding:
-    return PreflightFinding(level=level, code=code, fact=fact, remedy=remedy, file=at.file, line=at.line)
+def _diagnostic(level: Level, code: str, fact: str, remedy: str, at: Location) -> Diagnostic:
+    return Diagnostic(level=level, code=code, fact=fact, remedy=remedy, file=at.file, line=at.line)
 
 
-def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[PreflightFinding]:
+def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[Diagnostic]:
     """Yield a finding for each mistake in the declaration or the source that an error names, at least one."""
     lines = error.message.splitlines()
     facts, remedy = (lines[:-1], lines[-1]) if len(lines) > 1 else (lines, "")
     for fact in facts:
         text = fact.removeprefix(f"{directory}/")
-        at = place_of_mistake(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
-        yield _finding(Level.ERROR, error.code, text, remedy, at)
+        at = location_of_mistake(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
+        yield _diagnostic(Level.ERROR, error.code, text, remedy, at)
 
 
-def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> PreflightFinding:
+def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> Diagnostic:
     """Return a finding for an error about the Dockerfile."""
     fact, _, remedy = error.message.partition("\n")
-    at = place_in_dockerfile(fact, snapshot, reading)
-    return _finding(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)
+    at = location_in_dockerfile(fact, snapshot, reading)
+    return _diagnostic(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)
 
 
 @dataclass

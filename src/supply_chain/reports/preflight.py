@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from supply_chain.development.preflight import Level, Preflight, PreflightFinding
+from supply_chain.development.preflight import Diagnostic, Level, Preflight
 from supply_chain.model.manifest import FILE
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
@@ -24,8 +24,8 @@ def preflight_lines(found: Preflight, directory: str) -> str:
 
 
 def _lines(found: Preflight, directory: str) -> Iterator[str]:
-    for each in found.findings:
-        yield f"{_place(each, directory)}: {each.level}: {_fact(each)} [{each.code}]"
+    for each in found.diagnostics:
+        yield f"{_location(each, directory)}: {each.level}: {_fact(each)} [{each.code}]"
         if each.level is Level.ERROR:
             yield f"    → {each.remedy}"
     if found.images:
@@ -49,23 +49,23 @@ def _unjudged(found: Preflight) -> Iterator[str]:
 def _summary(found: Preflight) -> str:
     judged = sum(each.result is not None for each in found.rules)
     rules = f"{judged} of {pluralize(len(found.rules), 'rule')} judged"
-    errors = sum(each.level is Level.ERROR for each in found.findings)
+    errors = sum(each.level is Level.ERROR for each in found.diagnostics)
     answer = f"refused, {pluralize(errors, 'error')}" if errors else "nothing to refuse"
     return f"{found.application or FILE}: {answer} ({rules})"
 
 
-def _place(finding: PreflightFinding, directory: str) -> str:
-    path = _join(directory, finding.file or FILE)
-    return f"{path}:{finding.line}" if finding.line else path
+def _location(diagnostic: Diagnostic, directory: str) -> str:
+    path = _join(directory, diagnostic.file or FILE)
+    return f"{path}:{diagnostic.line}" if diagnostic.line else path
 
 
 def _join(directory: str, file: str) -> str:
     return f"{directory}/{file}" if directory else file
 
 
-def _fact(finding: PreflightFinding) -> str:
+def _fact(diagnostic: Diagnostic) -> str:
     """Return the fact without the place that it begins with, if that is printed before it."""
-    return finding.fact.removeprefix(f"{finding.file}:{finding.line}: ")
+    return diagnostic.fact.removeprefix(f"{diagnostic.file}:{diagnostic.line}: ")
 
 
 def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
@@ -75,7 +75,7 @@ def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
         for each in found.rules
     ]
     ids = [each.id for each in found.rules]
-    for code in dict.fromkeys(each.code for each in found.findings if each.code not in ids):
+    for code in dict.fromkeys(each.code for each in found.diagnostics if each.code not in ids):
         rules.append({"id": code, "shortDescription": {"text": code}})
         ids.append(code)
     run: dict[str, Any] = {
@@ -94,20 +94,20 @@ def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
                 ],
             }
         ],
-        "results": [_result(each, ids, directory) for each in found.findings],
+        "results": [_result(each, ids, directory) for each in found.diagnostics],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _result(finding: PreflightFinding, ids: list[str], directory: str) -> dict[str, Any]:
-    path = _join(directory, finding.file or FILE)
+def _result(diagnostic: Diagnostic, ids: list[str], directory: str) -> dict[str, Any]:
+    path = _join(directory, diagnostic.file or FILE)
     uri = f"file://{quote(path)}" if path.startswith("/") else quote(path)
-    region = {"region": {"startLine": finding.line}} if finding.line else {}
+    region = {"region": {"startLine": diagnostic.line}} if diagnostic.line else {}
     return {
-        "ruleId": finding.code,
-        "ruleIndex": ids.index(finding.code),
-        "level": finding.level.value,
-        "message": {"text": plain_text_lines(f"{finding.fact}\n{finding.remedy}")},
+        "ruleId": diagnostic.code,
+        "ruleIndex": ids.index(diagnostic.code),
+        "level": diagnostic.level.value,
+        "message": {"text": plain_text_lines(f"{diagnostic.fact}\n{diagnostic.remedy}")},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, **region}}],
     }
 
@@ -116,7 +116,7 @@ def preflight_junit(found: Preflight, directory: str) -> str:
     """Return JUnit's XML: a test case for each rule and for each error; one that is not judged is skipped."""
     cases = list(_cases(found, directory))
     failures, skipped = (sum(f"<{word}" in case for case in cases) for word in ("failure", "skipped"))
-    notes = "\n".join(_note(each, directory) for each in found.findings if each.level is not Level.ERROR)
+    notes = "\n".join(_note(each, directory) for each in found.diagnostics if each.level is not Level.ERROR)
     name = _xml(f"{TOOL} {found.application or FILE}")
     counts = f'tests="{len(cases)}" failures="{failures}" errors="0" skipped="{skipped}"'
     lines = [
@@ -132,8 +132,8 @@ def preflight_junit(found: Preflight, directory: str) -> str:
 
 
 def _cases(found: Preflight, directory: str) -> Iterator[str]:
-    errors: dict[str, list[PreflightFinding]] = {}
-    for each in found.findings:
+    errors: dict[str, list[Diagnostic]] = {}
+    for each in found.diagnostics:
         if each.level is Level.ERROR:
             errors.setdefault(each.code, []).append(each)
     for rule in found.rules:
@@ -147,15 +147,15 @@ def _case(of: str, name: str, content: str) -> str:
     return f'<testcase classname="{_xml(of)}" name="{_xml(name)}">{content}</testcase>'
 
 
-def _failure(findings: list[PreflightFinding], directory: str) -> str:
-    if not findings:
+def _failure(diagnostics: list[Diagnostic], directory: str) -> str:
+    if not diagnostics:
         return ""
-    lines = "\n".join(f"{_note(each, directory)}\n    → {each.remedy}" for each in findings)
-    return f'<failure message="{_xml(findings[0].fact)}">{_xml(lines)}</failure>'
+    lines = "\n".join(f"{_note(each, directory)}\n    → {each.remedy}" for each in diagnostics)
+    return f'<failure message="{_xml(diagnostics[0].fact)}">{_xml(lines)}</failure>'
 
 
-def _note(finding: PreflightFinding, directory: str) -> str:
-    return f"{_place(finding, directory)}: {_fact(finding)} [{finding.code}]"
+def _note(diagnostic: Diagnostic, directory: str) -> str:
+    return f"{_location(diagnostic, directory)}: {_fact(diagnostic)} [{diagnostic.code}]"
 
 
 def _xml(text: str) -> str:

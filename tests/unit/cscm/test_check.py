@@ -97,7 +97,7 @@ def test_check_of_refused_application_ends_with_3_in_every_format(application, f
             root = ElementTree.fromstring(done.stdout)
             assert root.attrib["failures"] == "1" and "apps/shop/a.py:1" in "".join(root.itertext())
         case "json":
-            (found,) = Preflight.model_validate_json(done.stdout).findings
+            (found,) = Preflight.model_validate_json(done.stdout).diagnostics
             assert (found.code, found.file, found.line) == ("secrets.failed", "a.py", 1)
 
 

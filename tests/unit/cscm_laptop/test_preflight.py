@@ -3,6 +3,7 @@
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,8 +158,7 @@ def test_local_image_is_run_as_its_kind_is(home, installed, engine, monkeypatch)
     engine.add("hello:dev", archive=b"image")
     for name in ("probe", "check_command"):
         monkeypatch.setattr(preflight, name, lambda _, image, *more, name=name: (name, image, more[-1].limits.memory))
-    image = preflight_ports(home, Profile(), "hello:dev").image
-    assert image is not None
+    image: Any = preflight_ports(home, Profile(), "hello:dev").image
 
     assert image.run(manifest()) == ("probe", "hello:dev", 2**31)
     assert image.run(base()) == ("check_command", "hello:dev", 2**31)

@@ -92,7 +92,7 @@ def run(make, tmp_path, directory):
 
 
 def errors(found):
-    return [(each.code, each.file, each.line) for each in found.findings if each.level is Level.ERROR]
+    return [(each.code, each.file, each.line) for each in found.diagnostics if each.level is Level.ERROR]
 
 
 def raising(error):
@@ -108,7 +108,7 @@ def test_application_without_findings_is_not_refused(run):
     """Every rule of the gate is in the report, judged or not."""
     found = run()
 
-    assert (found.application, found.findings, found.refused) == ("hello", (), False)
+    assert (found.application, found.diagnostics, found.refused) == ("hello", (), False)
     assert [each.id for each in found.rules] == [each.id for each in INTAKE.rules]
     judged = {each.id: each.result for each in found.rules if each.result is not None}
     assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 23
@@ -133,7 +133,7 @@ def test_failures_of_checks_have_their_file_and_line(run):
         ("source.failed", "big.py", None),
         ("source.failed", None, None),
     ]
-    secret = next(each for each in found.findings if each.file == "config.py")
+    secret = next(each for each in found.diagnostics if each.file == "config.py")
     assert (secret.fact, secret.remedy) == (
         "config.py:3: AWS Access Key",
         "remove the secret from the context, and revoke it",
@@ -169,7 +169,7 @@ def test_notes_of_checks_refuse_nothing(run):
     )
 
     assert not found.refused
-    assert [(each.level, each.code, each.file, each.line) for each in found.findings] == [
+    assert [(each.level, each.code, each.file, each.line) for each in found.diagnostics] == [
         (Level.NOTE, "source", "a.py", 1),
         (Level.NOTE, "source", None, None),
     ]
@@ -179,7 +179,7 @@ def test_rule_that_warns_is_a_warning_and_errors_come_first(run):
     """The severities are those of the policy."""
     found = run(check(Check.SECRETS, failed=("a.py:1: Key",)), files={"a.py": ""}, taken={"source": source(dirty=True)})
 
-    assert [(each.level, each.code) for each in found.findings] == [
+    assert [(each.level, each.code) for each in found.diagnostics] == [
         (Level.ERROR, "secrets.failed"),
         (Level.WARNING, "source.uncommitted"),
     ]
@@ -203,7 +203,7 @@ def test_waived_vulnerability_is_a_warning_that_names_the_waiver(run, tmp_path):
 
     found = run(findings=[finding("critical", id="CVE-2026-1")], policy=policies.intake)
 
-    (warning,) = [each for each in found.findings if each.level is Level.WARNING]
+    (warning,) = [each for each in found.diagnostics if each.level is Level.WARNING]
     assert (warning.code, found.refused) == ("dependencies.critical", False)
     assert warning.fact.endswith("; waived by zlib, signed by ann, until 2026-12-24: not reachable")
 
@@ -225,7 +225,7 @@ def test_vulnerability_is_at_the_line_that_declares_its_package(run, file, text,
     found = run(files={file: text}, findings=[exploited], packages=[package("flask", "1.0", f"/{file}")])
 
     assert errors(found) == [("dependencies.known-exploited", file, line)]
-    (note,) = (each for each in found.findings if each.level is Level.NOTE)
+    (note,) = (each for each in found.diagnostics if each.level is Level.NOTE)
     assert (note.code, note.fact, note.file, note.line) == ("dependencies", str(exploited), file, line)
 
 
@@ -238,7 +238,7 @@ def test_too_many_vulnerabilities_are_at_the_worst_one(run):
     )
 
     assert errors(found) == [("dependencies.critical", "requirements.txt", 2)]
-    assert [each.line for each in found.findings if each.level is Level.NOTE] == [2, 1]
+    assert [each.line for each in found.diagnostics if each.level is Level.NOTE] == [2, 1]
 
 
 def test_package_that_no_file_of_the_snapshot_declares_has_no_place(run):
@@ -248,7 +248,7 @@ def test_package_that_no_file_of_the_snapshot_declares_has_no_place(run):
         packages=[{"name": "a", "version": "1"}, package("b", "1", "/../elsewhere.txt"), {"name": "c", "type": "go"}],
     )
 
-    assert {(each.file, each.line) for each in found.findings} == {(None, None)}
+    assert {(each.file, each.line) for each in found.diagnostics} == {(None, None)}
 
 
 def test_package_in_several_files_is_at_the_first(run):
@@ -278,7 +278,7 @@ def test_dangling_link_that_declares_a_package_has_no_line(run, make, tmp_path):
 
 def test_line_of_a_package_is_not_searched_in_a_large_file(run, monkeypatch):
     """The file is named all the same."""
-    monkeypatch.setattr("supply_chain.development.places.LARGEST", 8)
+    monkeypatch.setattr("supply_chain.development.locations.LARGEST", 8)
 
     found = run(
         files={"a.txt": "flask==1\n"},
@@ -295,7 +295,7 @@ def test_more_findings_than_a_check_lists_are_counted(run):
 
     found = run(findings=many)
 
-    notes = [each.fact for each in found.findings]
+    notes = [each.fact for each in found.diagnostics]
     assert len(notes) == MOST_SENTENCES + 1 and notes[-1] == "and 5 more"
 
 
@@ -320,7 +320,7 @@ def test_refused_dockerfile_is_an_error_with_its_line(run, reading, images, fact
     found = run(check(Check.SECRETS, failed=("a.py:1: Key",)), files={"a.py": ""}, reader=Reader(*images, **reading))
 
     assert errors(found) == [("dockerfile.refused", "Dockerfile", line), ("secrets.failed", "a.py", 1)]
-    assert fact in found.findings[0].fact and found.findings[0].remedy
+    assert fact in found.diagnostics[0].fact and found.diagnostics[0].remedy
     (base,) = (each for each in found.rules if each.id == "base.uncurated")
     assert base.result is None and base.needs == ("image.build.uncurated",) and found.images == ()
 
@@ -382,7 +382,7 @@ def test_preflight_and_plan_agree_about_images(run, make, declared):
     built = []
     with contextlib.suppress(DockerfileRefused):
         built.append(plan_build(b"FROM x\n", application, source(), "ns", reader, Registry(names)))
-    noted = tuple(each.fact for each in found.findings if each.code == "base.uncurated")
+    noted = tuple(each.fact for each in found.diagnostics if each.code == "base.uncurated")
     expected = [tuple(f"built on {name}, which is not a curated base" for name in each.uncurated) for each in built]
     assert [noted] == expected if declared else (noted, expected, found.refused) == ((), [], True)
     assert len(noted) == (2 if declared else 0)
@@ -396,11 +396,11 @@ def test_mistakes_in_the_declaration_are_errors_with_their_lines(run, directory)
     found = run(take=raising(DeclarationInvalid(message)))
 
     assert errors(found) == [("declaration.invalid", FILE, 2), ("declaration.invalid", FILE, 9)]
-    assert [each.fact for each in found.findings] == [
+    assert [each.fact for each in found.diagnostics] == [
         f"{FILE}:2:1: owner: Field required",
         f"{FILE}:9:3: port: too small",
     ]
-    assert {each.remedy for each in found.findings} == {"Correct it."}
+    assert {each.remedy for each in found.diagnostics} == {"Correct it."}
     assert (found.application, found.database, found.images) == (None, None, ())
     assert len(found.rules) == len(INTAKE.rules) and {each.result for each in found.rules} == {None}
     assert all(each.needs for each in found.rules)
@@ -425,7 +425,7 @@ def test_error_of_one_line_is_an_error_too(run):
     """Without a finding, the application would pass."""
     found = run(take=raising(SourceInvalid("the repository is damaged")))
 
-    assert found.refused and [(each.fact, each.remedy) for each in found.findings] == [
+    assert found.refused and [(each.fact, each.remedy) for each in found.diagnostics] == [
         ("the repository is damaged", "")
     ]
 
@@ -481,7 +481,7 @@ def test_place_is_found_in_the_message_of_an_own_rule(run):
     found = run(check(Check.SECRETS, failed=("a.py:4: Key",)), files={"a.py": ""}, policy=policy(Gate.INTAKE, own))
 
     assert errors(found) == [("own.secrets", "a.py", 4)]
-    assert found.findings[0].fact == "call security: a.py:4: Key"
+    assert found.diagnostics[0].fact == "call security: a.py:4: Key"
 
 
 def image_ports(checked, *packages, policies=RELEASE):

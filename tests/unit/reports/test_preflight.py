@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from supply_chain.development.preflight import Level, Preflight, PreflightFinding, PreflightRule
+from supply_chain.development.preflight import Diagnostic, Level, Preflight, PreflightRule
 from supply_chain.development.reports import Counts, read_report
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.reports import preflight_junit, preflight_lines, preflight_sarif
 from tests.support.builders import DIGEST, report
 
-SECRET = PreflightFinding(
+SECRET = Diagnostic(
     level=Level.ERROR,
     code="secrets.failed",
     fact="src/a b.py:3: AWS <Key> & more",
@@ -22,13 +22,11 @@ SECRET = PreflightFinding(
     file="src/a b.py",
     line=3,
 )
-WARNING = PreflightFinding(
+WARNING = Diagnostic(
     level=Level.WARNING, code="source.uncommitted", fact="uncommitted changes", remedy="", file=None, line=None
 )
-NOTE = PreflightFinding(level=Level.NOTE, code="source", fact="odd \x1b[31m\ufffe", remedy="r", file="a.py", line=None)
-ERROR = PreflightFinding(
-    level=Level.ERROR, code="build.failed", fact="cannot be read", remedy="r", file="Dockerfile", line=7
-)
+NOTE = Diagnostic(level=Level.NOTE, code="source", fact="odd \x1b[31m\ufffe", remedy="r", file="a.py", line=None)
+ERROR = Diagnostic(level=Level.ERROR, code="build.failed", fact="cannot be read", remedy="r", file="Dockerfile", line=7)
 
 
 def preflight(*findings, **changes):
@@ -44,7 +42,7 @@ def preflight(*findings, **changes):
         rule("source.failed", RuleOutcome.PASSED),
     )
     given = {
-        "application": "shop", "policy": DIGEST, "findings": findings, "rules": rules, "image": None,
+        "application": "shop", "policy": DIGEST, "diagnostics": findings, "rules": rules, "image": None,
         "images": ("docker.io/a:1",),
         "tools": {"bandit": "1"}, "database": report().database, **changes,
     }  # fmt: skip

@@ -30,31 +30,31 @@ LARGEST = 16 * 1024**2
 """Maximum bytes of a file that is searched for the line of a dependency."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A file, relative to the application's directory, and a line of it; None: not known."""
 
     file: str | None
     line: int | None
 
 
-NOWHERE = Place(None, None)
+NOWHERE = Location(None, None)
 
 
-def place_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> Place:
+def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> Location:
     """Return the place of a mistake in the declaration or the source, which a text begins with."""
     if found := AT_DECLARATION_LINE.match(text):
-        return Place(FILE, int(found[1]))
+        return Location(FILE, int(found[1]))
     if in_declaration:
-        return Place(FILE, None)
+        return Location(FILE, None)
     name = text.partition(" ")[0]
-    return Place(name if os.path.lexists(directory / name) else None, None)
+    return Location(name if os.path.lexists(directory / name) else None, None)
 
 
-def place_in_dockerfile(fact: str, snapshot: Snapshot, reading: Reading | None) -> Place:
+def location_in_dockerfile(fact: str, snapshot: Snapshot, reading: Reading | None) -> Location:
     """Return the place of an error about the Dockerfile: the line that it names, or that of the instruction."""
     named = IN_LINE.search(fact)
     line = int(named[1]) if named else _find_instruction(fact, reading)
-    return Place(normalize(snapshot.manifest.build.dockerfile), line)
+    return Location(normalize(snapshot.manifest.build.dockerfile), line)
 
 
 def _find_instruction(fact: str, reading: Reading | None) -> int | None:
@@ -76,38 +76,38 @@ def _list_names(instruction: Instruction) -> Iterator[str]:
             yield from instruction.flags
 
 
-def place_in(fact: str, places: Mapping[str, Place]) -> Place:
+def location_in(fact: str, locations: Mapping[str, Location]) -> Location:
     """Return the place of the first sentence of a check that a fact repeats."""
-    return places.get(fact) or next((at for sentence, at in places.items() if sentence in fact), NOWHERE)
+    return locations.get(fact) or next((at for sentence, at in locations.items() if sentence in fact), NOWHERE)
 
 
-def find_places(
+def find_locations(
     checks: Sequence[CheckResult], report: Report, sbom: Sbom | None, snapshot: Snapshot
-) -> Iterator[tuple[str, Place]]:
+) -> Iterator[tuple[str, Location]]:
     """Yield each sentence of a check whose place is known, with the place.
 
     `sbom` has the files in which the packages of the report's findings are declared.
     """
     for each in checks:
         for sentence in (*each.failed, *each.warned):
-            at = _place_of(each.check, sentence, snapshot)
+            at = _location_of(each.check, sentence, snapshot)
             if at.file is not None:
                 yield sentence, at
     files = _files_of_packages(sbom)
     for finding in report.findings[:MOST_SENTENCES]:
         file = _file_in(snapshot, files.get((finding.package, finding.version), ""))
         if file is not None:
-            yield str(finding), Place(file, _find_package(finding.package, finding.version, file, snapshot))
+            yield str(finding), Location(file, _find_package(finding.package, finding.version, file, snapshot))
 
 
-def _place_of(check: Check, sentence: str, snapshot: Snapshot) -> Place:
+def _location_of(check: Check, sentence: str, snapshot: Snapshot) -> Location:
     if check is Check.DOCKERFILE:
         found = AT_DOCKERFILE_LINE.match(sentence)
-        return Place(normalize(snapshot.manifest.build.dockerfile), int(found["line"]) if found else None)
+        return Location(normalize(snapshot.manifest.build.dockerfile), int(found["line"]) if found else None)
     if found := AT_LINE.match(sentence):
         file = _file_in(snapshot, found["file"])
-        return Place(file, int(found["line"]) if file else None)
-    return Place(_file_in(snapshot, sentence.partition(": ")[0]), None)
+        return Location(file, int(found["line"]) if file else None)
+    return Location(_file_in(snapshot, sentence.partition(": ")[0]), None)
 
 
 def _file_in(snapshot: Snapshot, name: str) -> str | None:
