@@ -112,9 +112,11 @@ def check(directory: Path | None, as_json: bool) -> None:
 
 def _find_state(project: Path) -> tuple[bool | None, str]:
     """Return whether the project's policies are active, and why; None if the workbench block cannot be read."""
+    from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
+
     try:
         state: PolicyState = load_block("Workbench", "workbench").policy_state(project)
-    except (ModuleNotFoundError, PartFailed, SettingInvalid) as error:
+    except (ModuleNotFoundError, PartFailed, SettingInvalid, TransportError) as error:
         first = str(error).partition("\n")[0]
         return None, f"the workbench block, which names the key of their owner, cannot be read: {first}"
     return state.active, state.why
