@@ -42,7 +42,7 @@ from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
-from supply_chain.execution import host, monitor
+from supply_chain.execution import break_glass, host, monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.monitor import Observation
@@ -173,7 +173,7 @@ def _remedy(text: str | None) -> str:
 def _deviations() -> Iterator[str]:
     """Yield each remedy, with the deviations that it is for."""
     remedies: dict[str, list[Given]] = {}
-    for each in (each for module in (monitor, host) for each in Source(module, "Deviation").all()):
+    for each in (each for module in (monitor, host, break_glass) for each in Source(module, "Deviation").all()):
         remedies.setdefault(each.remedy, []).append(each)
     for remedy, found in remedies.items():
         yield f"**{remedy}**\n"
@@ -286,6 +286,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "build": [Candidate],
     "curate": [CuratedImage, Refused],
     "deploy": [Deployment, Refused],
+    "break-glass": [Deployment, Refused],
     "check": [Preflight],
     "approve": [Approval],
     "monitor": [Observation],
