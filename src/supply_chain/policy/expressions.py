@@ -199,7 +199,7 @@ def to_value(value: Any, kind: Any) -> Any:
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element) for each in value]
     changed = {name: to_value(value[name], field) for name, field in fields_with_times(kind) if name in value}
-    return {**value, **changed} if changed else value
+    return {**value, **changed}
 
 
 @cache

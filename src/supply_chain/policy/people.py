@@ -127,8 +127,7 @@ class People:
     @property
     def issuers_version(self) -> str:
         """A text that differs if attached documents of other issuers count."""
-        points = {name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())}
-        return repr({name: [(each.x, each.y) for each in keys] for name, keys in points.items()})
+        return repr({name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())})
 
     def find_issuer(self, signed: Callable[[Key], bool]) -> str | None:
         """Return the issuer of VEX documents with one of whose keys something is signed; None if nobody signed it."""
