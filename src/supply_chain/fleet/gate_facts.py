@@ -173,4 +173,4 @@ def _with_times(value: Any, kind: Any) -> Any:
     if (element := element_of(kind)) is not kind:
         return [_with_times(each, element) for each in value]
     changed = {name: _with_times(value[name], field) for name, field in fields_with_times(kind) if name in value}
-    return {**value, **changed} if changed else value
+    return {**value, **changed}

@@ -144,7 +144,7 @@ class People:
     """Why no signature counts; empty if the owner signed the document."""
 
     @property
-    def policy_keys(self) -> dict[str, tuple[Key, ...]]:
+    def policy_keys(self) -> Mapping[str, Sequence[Key]]:
         """The keys of the people whose signature makes policies active."""
         return {name: keys for name, keys in self.keys.items() if self.people[name].policies}
 
@@ -156,8 +156,7 @@ class People:
     @property
     def issuers_version(self) -> str:
         """A text that differs if attached documents of other issuers count."""
-        points = {name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())}
-        return repr({name: [(each.x, each.y) for each in keys] for name, keys in points.items()})
+        return repr({name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())})
 
     def find_issuer(self, signed: Callable[[Key], bool]) -> str | None:
         """Return the issuer of VEX documents with one of whose keys something is signed; None if nobody signed it."""

@@ -1,5 +1,6 @@
 """How a command runs its flow."""
 
+import json
 import sys
 from importlib import import_module
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from supply_chain.lifecycle.plan import write_plan
 from tests.support.command import ROOT
 from tests.support.present import present
 from tests.support.snapshots import planned
+from tests.support.vex import openvex
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
 CALLS = {
@@ -33,17 +35,19 @@ CALLS = {
     "lifecycle apply": "{plan} --yes --by ann --reason x",
     "policy explain": f"{IMAGE} --environment staging",
     "policy preview": "{policy}",
+    "vex attach": f"{IMAGE} {{vex}} --key awskms:///k",
     **dict.fromkeys(lifecycle.DECISIONS, f"{IMAGE} --reason x --by ann"),
 }
 
 
 @pytest.fixture
 def given(tmp_path):
-    """Create an application and a plan."""
+    """Create an application, a plan and a VEX document."""
     (tmp_path / "supply-chain.yaml").write_text("kind: base\nname: base/x\nowner: me\ncheck: [x]\n")
     write_plan(planned(), tmp_path / "plan.json")
+    (vex := tmp_path / "vex.json").write_text(json.dumps(openvex()))
     rules = ROOT / "deployments/policies/image.yaml"
-    return {"application": str(tmp_path), "plan": str(tmp_path / "plan.json"), "policy": str(rules)}
+    return {"application": str(tmp_path), "plan": str(tmp_path / "plan.json"), "policy": str(rules), "vex": str(vex)}
 
 
 @pytest.mark.parametrize("command", CALLS)

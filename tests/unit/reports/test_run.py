@@ -206,7 +206,7 @@ def test_run_page_names_the_break_glass_that_a_verdict_rests_on(build_report):
     used = UsedBreakGlass(by="ann", reason="outage", expires=NOON)
     result = RuleResult(rule="scan.high", policy="curated 1", result=RuleOutcome.OVERRIDDEN, break_glass=used)
     admitted = Admitted(facts=intake_facts(), gate=Gate.DEPLOY, policy=POLICY, notes=(), results=(result, result))
-    page = unescaped(run_report_page(build_report(verdicts=(admitted,))))
+    page = unescaped(run_report_page(build_report(verdicts=(admitted,)), NOON))
 
     assert page.count("**rests on a break-glass** by ann until 2026-11-24 12:00 UTC: outage") == 1
 
