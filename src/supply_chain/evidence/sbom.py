@@ -123,7 +123,7 @@ def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:
     """Return the configuration of the image that syft read; None if it read no image."""
     if not metadata.get("config"):
         return None
-    found = json.loads(base64.b64decode(metadata["config"], validate=True)).get("config") or {}
+    found = json.loads(base64.b64decode(metadata["config"])).get("config") or {}
     return Configuration(
         user=found.get("User") or "",
         ports=tuple(sorted(found.get("ExposedPorts") or ())),

@@ -162,12 +162,12 @@ def read_base_builds(
     found: dict[ImageRef, Provenance | None] = {}
     new = set(first)
     while new:
-        asked = sorted(new, key=str)
         read = map_concurrently(
-            lambda base: last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE)), asked
+            lambda base: (base, last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE))),
+            sorted(new, key=str),
         )
-        found |= zip(asked, read, strict=True)
-        new = {each for built in read for each in _named_bases(built, bases)} - found.keys()
+        found |= dict(read)
+        new = {each for _, built in read for each in _named_bases(built, bases)} - found.keys()
     return dict(sorted(found.items(), key=lambda each: str(each[0])))
 
 

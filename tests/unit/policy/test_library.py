@@ -1,6 +1,7 @@
 """The library of rules: each policy is valid by itself, tested completely, and means the same to another engine."""
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import cel
@@ -97,7 +98,8 @@ def test_second_engine_agrees_about_the_library(gate):
 def test_rules_name_every_fact_that_they_read(gate):
     """A fact that no rule names is not given to the engine; the results are the same with all facts."""
     bad = report(finding("critical"), finding("low", id="CVE-2026-2", known_exploited=True, epss=0.9))
-    image = values_of(FACTS[gate](None, **{"source_report" if gate is Gate.INTAKE else "report": bad}), People())
+    changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": bad}
+    image = values_of(FACTS[gate](**changes), People())
     policy, everything = ALL.at(gate), SharedResults(Values.of(gate, image, NOON))
 
     assert judge(image, policy, NOON) == judge(image, policy, NOON, everything)
