@@ -189,9 +189,7 @@ def language(gate: Gate) -> Language:
 
 
 def to_value(value: Any, kind: Any) -> Any:
-    """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's."""
-    if not has_times(kind):
-        return value
+    """Return a value of a type with times as the engine takes it: only these change, for it does not know Python's."""
     if kind is datetime:
         stamp = timestamp_pb2.Timestamp()
         stamp.FromDatetime(value)
