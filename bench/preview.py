@@ -88,7 +88,7 @@ ticket: SEC-1
 requester: bob
 expires: 2026-12-01T00:00:00Z
 """
-MANY = 100
+MANY = 20
 """Number of proposed statements of a VEX document, each about another vulnerability."""
 ROLE = WaiverRole(vulnerabilities=Severity.CRITICAL, days=90)
 PEOPLE = People(
