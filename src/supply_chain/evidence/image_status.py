@@ -16,7 +16,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, Field
 
 from supply_chain.concurrency import run_both
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import MOST_SIGNATURE, PERSONAL_DECISION, Words, has_signed
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.envelope import Key
@@ -82,11 +82,11 @@ class LifecycleDecision(Predicate):
 
     def is_signed_by(self, key: Key, digest: Digest) -> bool:
         """Return whether the holder of a key signed exactly this decision, about the image of this digest."""
-        repository, _, named = self.image.partition("@")
-        if not self.signature or named != digest:
+        try:
+            image = ImageRef.parse(self.image)
+        except DeclarationInvalid:
             return False
-        image = ImageRef(repository=repository, digest=digest)
-        return has_signed(key, self.signature, self.statement(image), image)
+        return image.digest == digest and has_signed(key, self.signature, self.statement(image), image)
 
 
 class ImageStatus(Model):
