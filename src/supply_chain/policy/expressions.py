@@ -214,7 +214,7 @@ def to_value(value: Any, kind: Any) -> Any:
     return {**value, **changed} if changed else value
 
 
-@lru_cache(maxsize=1000)
+@lru_cache
 def _timestamp(at: datetime) -> timestamp_pb2.Timestamp:
     stamp = timestamp_pb2.Timestamp()
     stamp.FromDatetime(at)
