@@ -89,7 +89,8 @@ class Keyring(Mapping[str, Sequence[Key]]):
 
     def __init__(self, keys: Mapping[str, Sequence[Key]]) -> None:
         self._keys = dict(keys)
-        self._identity = tuple((name, hint_of(key)) for name, own in keys.items() for key in own)
+        self._owned = tuple((name, key, hint_of(key)) for name, own in keys.items() for key in own)
+        self._identity = tuple((name, hint) for name, _, hint in self._owned)
 
     def __getitem__(self, name: str) -> Sequence[Key]:
         """Return the keys of a person."""
@@ -116,9 +117,8 @@ class Keyring(Mapping[str, Sequence[Key]]):
 
         The key that the bundle names is tried first, so that the time does not grow with the number of people.
         """
-        owned = [(name, key) for name, own in self._keys.items() for key in own]
-        hinted = [each for each, (_, hint) in zip(owned, self._identity, strict=True) if hint == bundle.hint]
-        tried = (name for name, key in (*hinted, *owned) if bundle.dsse_envelope.signed_by(key))
+        hinted = [each for each in self._owned if each[2] == bundle.hint]
+        tried = (name for name, key, _ in (*hinted, *self._owned) if bundle.dsse_envelope.signed_by(key))
         return next(tried, None)
 
 
