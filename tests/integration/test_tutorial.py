@@ -7,11 +7,15 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from supply_chain.policy.activation import LISTING
+from supply_chain.policy.loading import DIRECTORY
+from supply_chain.policy.signed_documents import signature_file
 from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real
@@ -38,6 +42,7 @@ def steps() -> list[tuple[str, list[str]]]:
 
 
 def same(line: str) -> str:
+    line = line.replace(f"{ROOT}/", "…/")
     return VARYING.sub("#", line.rstrip())
 
 
@@ -47,6 +52,7 @@ def run(commands: list[str], directory: Path) -> list[str]:
     # an image from an earlier run of this test would already be proven
     greeting = f"Greets whoever asks, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S}."
     script = "".join(f"{block}\necho '{mark}'\n" for block in commands).replace("Greets whoever asks.", greeting)
+    script = script.replace(CLONE, f"PROJECT={ROOT}")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash"], input=script, cwd=directory, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE,
@@ -55,8 +61,18 @@ def run(commands: list[str], directory: Path) -> list[str]:
     return done.stdout.split(f"{mark}\n")[:-1]
 
 
-def test_tutorial_commands_print_what_the_tutorial_shows(frozen_again: None, tmp_path: Path) -> None:
-    """It leads from a file to a refusal and then to a signed image, and lifts the freeze at its end."""
+@pytest.fixture
+def shipped_policies() -> Iterator[None]:
+    """The project's policies are as they ship, also after a failure."""
+    yield
+    for file in (ROOT / DIRECTORY / "scans.yaml", signature_file(ROOT / DIRECTORY / LISTING)):
+        file.unlink(missing_ok=True)
+
+
+def test_tutorial_commands_print_what_the_tutorials_show(
+    frozen_again: None, shipped_policies: None, tmp_path: Path
+) -> None:
+    """They lead from a file to a signed image, and from a rule to its refusal, and lift the freeze at their ends."""
     blocks = steps()
     clone = tmp_path / "container-supply-chain"
     clone.mkdir()

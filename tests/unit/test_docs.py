@@ -302,6 +302,7 @@ WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
     "# deployments/names.yaml": NameRegister,
     "# a profile": Profile,
     "# deployments/policies/ours.yaml": PolicyDocument,
+    "# deployments/policies/holiday.yaml": PolicyDocument,
     "# deployments/people.yaml": PeopleDocument,
     "# deployments/waivers/django.yaml": WaiverDocument,
     "# .pre-commit-config.yaml": HookConfiguration,

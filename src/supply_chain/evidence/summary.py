@@ -12,7 +12,7 @@ from supply_chain.evidence.attached_vex import AttachedVex
 from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
-from supply_chain.model.image import Digest, ImageRef, digest_set
+from supply_chain.model.image import Digest, ImageRef, digest_set, short
 from supply_chain.model.tier import JUDGE, Gate
 
 SLSA_VERSION = "1.2"
@@ -42,7 +42,7 @@ class Denial(Foreign):
     waiver: str = Field(description="whether a waiver can accept it, and how to ask for one")
 
     def __str__(self) -> str:
-        evidence = f"rests on {', '.join(self.evidence)}; " if self.evidence else ""
+        evidence = f"rests on {', '.join(map(short, self.evidence))}; " if self.evidence else ""
         return f"{self.rule}: {evidence}{self.waiver}"
 
 

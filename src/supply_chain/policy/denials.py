@@ -30,13 +30,11 @@ from supply_chain.policy.policies import GatePolicy
 
 KINDS: Mapping[str, str] = {
     "build": PROVENANCE, "checks": TEST_RESULT, "source_scan": VULNERABILITIES, "scan": VULNERABILITIES, "sbom": SBOM,
-    "examination": SBOM, "encryption": ENCRYPTION, "signed": SIGNATURE, "verdicts": SUMMARY, "approval": APPROVAL,
-    "approvers": APPROVAL, "soak": SOAK, "block": LIFECYCLE, "blocked_bases": LIFECYCLE,
+    "examination": SBOM, "container": SBOM, "encryption": ENCRYPTION, "signed": SIGNATURE, "verdicts": SUMMARY,
+    "approval": APPROVAL, "approvers": APPROVAL, "soak": SOAK, "block": LIFECYCLE, "blocked_bases": LIFECYCLE,
 }  # fmt: skip
 """Group of facts (`image.GROUP`) → the predicate type of the statements that it is read from."""
-WAIVABLE = (
-    "a person may waive it: write a waiver, and let somebody sign it who may (`cscm waive`, docs/how-to/waivers.md)"
-)
+WAIVABLE = "a signed waiver can accept it (docs/how-to/waivers.md)"
 NOT_WAIVABLE = "nobody may waive it"
 
 
