@@ -34,9 +34,9 @@ def find_upcoming(policies: Policies, now: datetime, until: datetime) -> tuple[U
 
 
 def enforce_upcoming(policies: Policies, now: datetime, until: datetime) -> dict[str, str]:
-    """Return the name and the text of each policy with such rules, as a proposal in which these rules refuse."""
+    """Return the file name and the text of each policy with such rules, as a proposal in which these rules refuse."""
     return {
-        document.name: document.model_copy(
+        f"{document.name}.yaml": document.model_copy(
             update={"rules": tuple(_enforce(each, now, until) for each in document.rules)}
         ).model_dump_json()
         for document in _documents(policies)

@@ -193,7 +193,11 @@ def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
     assert isinstance(found, Signature) and counted == [*KEYS["ann"]]
 
 
-@pytest.mark.parametrize("hint", ["", "unknown", EcdsaSigner().hint, STRANGER.hint])
+@pytest.mark.parametrize(
+    "hint",
+    ["", "unknown", EcdsaSigner().hint, STRANGER.hint],
+    ids=["none", "text", "another key", "the key of a stranger"],
+)
 def test_hint_of_another_key_changes_nothing(hint):
     """Nothing verifies the hint."""
     keys = KEYS | {"stranger": keys_of(STRANGER.public, "stranger")}

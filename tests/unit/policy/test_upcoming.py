@@ -63,7 +63,7 @@ def test_proposal_differs_only_in_the_rules_that_refuse_soon():
     texts = enforce_upcoming(current, NOON, NOON + 7 * DAY)
     proposed = replace_policies(current, texts, ENVIRONMENTS)
 
-    assert texts.keys() == {"ours"}
+    assert texts.keys() == {"ours.yaml"}
     (before,), (after,) = (
         [each for each in of.deploy.policies if each.document.name == "ours"] for of in (current, proposed)
     )

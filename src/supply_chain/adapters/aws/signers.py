@@ -11,8 +11,8 @@ from typing import Any
 from supply_chain.errors import SettingInvalid
 
 SIGN = "kms:sign"
-OWN = "${SIGNING_KEY}"
-"""Stands in a document for the signing key of its role."""
+OWN = ("${SIGNING_KEY}", "${VERDICT_KEY}")
+"""What stands in a document for the keys of its role: for evidence, and for published verdicts."""
 
 
 def list_foreign_keys(directory: Path) -> tuple[str, ...]:
@@ -33,7 +33,8 @@ def _foreign_keys(file: Path) -> Iterator[str]:
         for statement in statements:
             if statement["Effect"] == "Allow" and _may_sign(statement):
                 keys = _listed(statement.get("Resource", "any key"))
-                yield from (key for key in keys if key != OWN and not key.endswith(f":alias/cscm-{file.stem}"))
+                own = tuple(f":alias/cscm-{file.stem}{suffix}" for suffix in ("", "-verdicts"))
+                yield from (key for key in keys if key not in OWN and not key.endswith(own))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingInvalid(f"{file} is no policy of IAM.\nRestore it from the project's repository.") from error
 

@@ -15,7 +15,7 @@ from supply_chain.errors import SettingInvalid
 from tests.support.command import ROOT
 
 ALIAS = "arn:aws:kms:${REGION}:${ACCOUNT}:alias/cscm-"
-OWN = ["${SIGNING_KEY}", f"{ALIAS}curation"]
+OWN = ["${SIGNING_KEY}", f"{ALIAS}curation", "${VERDICT_KEY}", f"{ALIAS}curation-verdicts"]
 
 
 def written(directory: Path, *statements: dict[str, Any]) -> Path:
@@ -33,6 +33,7 @@ def test_shipped_roles_sign_with_their_own_keys_only() -> None:
 
 @pytest.mark.parametrize(("changes", "key"), [
     ({"Resource": f"{ALIAS}execution"}, f"{ALIAS}execution"), ({"Resource": [*OWN, "*"]}, "*"),
+    ({"Resource": f"{ALIAS}execution-verdicts"}, f"{ALIAS}execution-verdicts"),
     ({"Action": ["kms:DescribeKey", "kms:*"], "Resource": "*"}, "*"), ({"Action": "*", "Resource": "*"}, "*"),
     ({"Action": "KMS:SIGN", "Resource": "*"}, "*"), ({"Resource": f"{ALIAS}curation-2"}, f"{ALIAS}curation-2"),
 ])  # fmt: skip
