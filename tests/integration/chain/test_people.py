@@ -18,14 +18,16 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY
-from tests.support.command import ROOT, Chain, cscm
+from tests.support.application import Application
+from tests.support.command import ROOT, cscm
+from tests.support.place import placed
 
 pytestmark = pytest.mark.real
 
 CVE = "CVE-2024-42005"
 """Critical, in Django 4.2.0, and not known to be exploited."""
-SOAK = "soak.yaml"
-"""The waiver of the soak that production requires."""
+URGENT = "urgent"
+"""An application, and the environment in which somebody breaks the glass for it."""
 DECLARATION = """\
 kind: service
 name: waived
@@ -56,8 +58,8 @@ def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.Mon
     end = datetime.now(UTC) + timedelta(days=30)
     ann = {
         "keys": [key.with_suffix(".pub").read_text()], "approve": ["production"],
-        "waive": {"rules": ["soak.missing"], "vulnerabilities": "critical", "days": 31},
-        "break_glass": {"environments": ["production"], "hours": 2}, "block": True,
+        "waive": {"vulnerabilities": "critical", "days": 31},
+        "break_glass": {"environments": [URGENT], "hours": 2}, "block": True,
     }  # fmt: skip
     document, waiver = ROOT / FILE, ROOT / DIRECTORY / "django.yaml"
     assert not document.exists() and not waiver.parent.exists()
@@ -124,20 +126,33 @@ def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, applic
     assert again.reasons() == {"scan.critical", "verdict.release.waived"}, again.stderr
 
 
+@pytest.fixture
+def urgent(bases: None, program: Path, tmp_path: Path) -> Iterator[str]:
+    """A released image, which an environment refuses without an approval."""
+    application = Application(URGENT, tmp_path / URGENT)
+    application.write(program, URGENT)
+    application.next_revision()
+    with placed(URGENT, [URGENT], {"approval": "required"}):
+        built = cscm("build", str(application.path), "--json")
+        assert built.status == 0, built.stderr
+        curated = cscm("curate", f"dev/{URGENT}@{built.result['ref']['digest']}", "--json")
+        assert curated.status == 0, curated.stderr
+        yield f"curated/{URGENT}@{curated.result['ref']['digest']}"
+
+
 def deviations() -> dict[str, str]:
-    """Return what `cscm monitor` reports of hello in production: code and fact of each deviation."""
-    observed = cscm("monitor", "--environment", "production", "--json").result
-    return {each["code"]: each["fact"] for of in observed if of["application"] == "hello" for each in of["deviations"]}
+    """Return what `cscm monitor` reports there: code and fact of each deviation."""
+    observed = cscm("monitor", "--environment", URGENT, "--json").result
+    return {each["code"]: each["fact"] for of in observed for each in of["deviations"]}
 
 
-def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(chain: Chain, people: People) -> None:
+def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(urgent: str, people: People) -> None:
     """A denial ends it, and the image runs on as refused; once the gate admits it, a deployment closes it."""
-    image = f"curated/hello@{chain('hello').result['digest']}"
-    refused = cscm("deploy", image, "--environment", "production", "--json")
-    assert refused.reasons() == {"soak.missing", "approval.missing"}, refused.stderr
+    refused = cscm("deploy", urgent, "--environment", URGENT, "--json")
+    assert refused.reasons() == {"approval.missing"}, refused.stderr
 
     end = datetime.now(UTC) + timedelta(hours=1)
-    words = ("break-glass", image, "--environment", "production", "--reason", "an outage", "--key", str(people.key))
+    words = ("break-glass", urgent, "--environment", URGENT, "--reason", "an outage", "--key", str(people.key))
     until = ("--expires", f"{end:%Y-%m-%dT%H:%MZ}")
     assert cscm(*words, *until, "--by", "bob").code() == "declaration.invalid"
     long = ("--expires", f"{end + timedelta(hours=2):%Y-%m-%dT%H:%MZ}")
@@ -145,26 +160,19 @@ def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(chain: Chai
 
     opened = cscm(*words, *until, "--by", "ann", "--json")
     assert opened.status == 0, opened.stderr
-    assert httpx.get(f"http://{opened.result['address']}:{opened.result['port']}/", timeout=10).status_code == 200
+    assert httpx.get(f"http://{opened.result['address']}:{opened.result['port']}/healthz", timeout=10).is_success
     assert opened.result["break_glass"]["by"] == "ann"
-    explained = cscm("policy", "explain", image, "--environment", "production").stdout
-    assert "ok!   soak.missing" in explained and "overridden by break-glass by ann until" in explained
-    assert "break-glass for production by ann until" in cscm("explain", image).stdout
+    explained = cscm("policy", "explain", urgent, "--environment", URGENT).stdout
+    assert "ok!   approval.missing" in explained and "overridden by break-glass by ann until" in explained
+    assert "break-glass for urgent by ann until" in cscm("explain", urgent).stdout
     assert deviations() == {}
 
-    decide = ("approve", image, "--environment", "production", "--by", "ann", "--reason", "it is over")
+    decide = ("approve", urgent, "--environment", URGENT, "--by", "ann", "--reason", "it is over")
     assert cscm(*decide, "--deny").status == 0
-    assert set(deviations()) == {"drift.refused"} and "(soak.missing)" in deviations()["drift.refused"]
+    assert set(deviations()) == {"drift.refused"} and "(approval.denied)" in deviations()["drift.refused"]
 
-    waiver = people.waiver.with_name(SOAK)
-    given = {
-        "rules": ["soak.missing"], "applications": ["hello"], "environments": ["production"], "reason": "an outage",
-        "ticket": "SEC-2", "requester": "bob", "expires": end,
-    }  # fmt: skip
-    waiver.write_text(yaml.safe_dump(given))
-    assert cscm("waive", str(waiver), "--key", str(people.key)).status == 0
     assert cscm(*decide).status == 0
-    closed = cscm("deploy", image, "--environment", "production", "--json")
+    closed = cscm("deploy", urgent, "--environment", URGENT, "--json")
     assert closed.status == 0 and closed.result["break_glass"] is None, closed.stderr
     assert deviations() == {}
 
