@@ -368,6 +368,15 @@ def test_rule_is_waived_as_a_whole(office):
     assert verdict.notes == ("a.b is waived: f (waiver long, signed by ann, until 2026-12-24: not reachable)",)
 
 
+def test_waivers_are_looked_up_only_if_a_rule_refuses(office, monkeypatch):
+    """An admitted image costs nothing more where a project has thousands of waivers."""
+    office.waive("zlib")
+    waived = with_waivers(policy(Gate.RELEASE), read(office).valid)
+    monkeypatch.setattr(gate_module, "_find_waivers", lambda *_: pytest.fail("they are looked up"))
+
+    assert isinstance(evaluate(release_facts(), waived, NOON), Admitted)
+
+
 def test_verdict_rests_on_no_waiver_that_it_does_not_need(office):
     """Otherwise it would end with it."""
     office.waive("zlib")
