@@ -162,8 +162,8 @@ def sign(file: Path, key: str) -> None:
 def attach(image: str, file: Path, key: str, as_json: bool, verbose: bool) -> None:
     """Sign the OpenVEX document FILE as an attestation about IMAGE with the key of an issuer, and attach it to IMAGE.
 
-    The gates read it as those in deployments/vex, and scanners of others can. IMAGE is curated/NAME@sha256:… or a
-    digest, of which 12 digits are enough.
+    The gates read it like those in deployments/vex, and scanners of customers can use it. IMAGE is
+    curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Whether the policies of a project are active: they ship with this version, or somebody who may signed them."""
+"""Whether the policies of a project are active: they ship with this version, or an authorised person signed them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from supply_chain.reports.text import table
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
 MARKS = {
     RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.WAIVED: "ok*",
-    RuleOutcome.OVERRIDDEN: "ok!",     RuleOutcome.NOT_APPLICABLE: "-",
+    RuleOutcome.OVERRIDDEN: "ok!", RuleOutcome.NOT_APPLICABLE: "-",
 }  # fmt: skip
 
 
