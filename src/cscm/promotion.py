@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from cscm.options import Image, Words, as_json, by, environments
 from cscm.running import run, verbose
 from cscm.session import use_prefect
-from cscm.signing import key_option, password_of
+from cscm.signing import key_option, use_key
 from supply_chain.text import plain_text
 
 
@@ -88,7 +87,7 @@ def break_glass(**given: Any) -> None:
     Example:
       cscm break-glass 3fb1a90c7d2e --environment prod --by ann --key a.key --reason Outage --expires 2026-12-01T12:00Z
     """
-    os.environ.update(password_of(given["key"]))
+    use_key(given["key"])
     run("flows.break_glass:break_glass", given.pop("as_json"), given.pop("verbose"), **given)
 
 
