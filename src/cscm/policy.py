@@ -58,7 +58,7 @@ class PolicyCheck(Model):
     why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
 
     def __str__(self) -> str:
-        state = {True: "active", False: "not active: the gates do not decide", None: "not known whether active"}
+        state = {True: "active", False: "not active, so no gate decides", None: "not known whether active"}
         lines = map(str, self.policies)
         return "\n".join([*lines, *([f"{state[self.active]}: {self.why}"] if self.why else [])])
 
