@@ -150,4 +150,4 @@ def policy_explanation_page(found: GateExplanation) -> str:
         for each in found.rules
     ]
     heading = f"# {found.gate} gate{where}\n\n`{found.image}`\n\n"
-    return heading + table(("result", "rule", "says", "read"), rows)
+    return heading + table(("result", "rule", "details", "facts"), rows)
