@@ -151,7 +151,7 @@ def part_arms(images: Images, bare: GatePolicy[DeployFacts]) -> Arms:
         "the report is read from its verified statement (not in the gate's time)": lambda: last_report([statement]),
         "facts are joined": lambda: values_of(images.waivable, People()),
         "times are converted, and the engine takes the facts over": lambda: first.evaluate(
-            Values.of(Gate.DEPLOY, joined, NOON)
+            Values.of(Gate.DEPLOY, joined, NOON, bare.names)
         ),
         "rules are evaluated": lambda: [rule.reasons(taken) for rule in bare.rules],
         "waivers are matched, severities counted again": lambda: apply_waivers(joined, images.waivers),

@@ -219,7 +219,7 @@ class Workbench(Setting):
     def policies(self) -> Policies:
         """Return the active policies of the gates with people and waivers, after running the tests of their rules.
 
-        Raises `PolicyUnsigned` if nobody who may signed them.
+        Raises `PolicyUnsigned` if they are not active.
         """
         return read_active_policies(Path(self.project), self.people_owner, self.policies_signed_since, now())
 

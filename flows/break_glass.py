@@ -44,7 +44,9 @@ async def break_glass(
     require_own_machine(key, "break-glass")
     ports, at = await ExecutionPorts.aload(), now()
     if expires <= at:
-        raise DeclarationInvalid(f"It would end on {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time.")
+        raise DeclarationInvalid(
+            f"The break-glass would end at {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time."
+        )
     place = ports.workbench.environment(environment)
     ref = await in_thread(find_stored, image, ports.repositories)
     place.placement(ref.application)  # raises before anything is signed

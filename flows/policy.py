@@ -47,8 +47,8 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
 async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
     """Show what proposed policies, waivers and VEX documents would change for every curated image and deployment.
 
-    They and the current ones judge the facts that the inventory stores, as if somebody who may had signed them. Nothing
-    is read from the registry, scanned or signed.
+    They and the current ones judge the facts that the inventory stores, as if authorised people had signed them.
+    Nothing is read from the registry, scanned or signed.
 
     Args:
         documents: File name → the text of a policy, a waiver, or an OpenVEX or CSAF document. It replaces the project's

@@ -40,10 +40,7 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
     stopped, *judged = await asyncio.gather(cancel_promotions_step(ref, happened, ports), *judging)
     if happened in CANCELS and stopped.runs:
         judged.append(await judge_again_step(ref, ports))
-    for each in judged:
-        stopped.facts += each.facts
-        stopped.unread += each.unread
-    found = await find_deployments_step(ref, happened, [_fact(each) for each in facts or ()], stopped, ports)
+    found = await find_deployments_step(ref, happened, [_fact(each) for each in facts or ()], stopped, judged, ports)
     page = response_page(found)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.runtime import deployment
 
 from blocks.curation_ports import CurationPorts
+from orchestration.personal_keys import require_own_machine
 from orchestration.run_names import by_image
 from orchestration.steps import in_thread
 from supply_chain.curation.vex import VexAttachment
-from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.find import find_stored
 from tasks.vex import attach_vex_step
 
@@ -23,11 +22,7 @@ async def attach_vex(image: str, document: str, key: str) -> VexAttachment:
         document: The text of the OpenVEX document.
         key: The issuer's key, as cosign names it; this machine has to be able to use it.
     """
-    if deployment.id:
-        raise DeclarationInvalid(
-            "A person's key is not used by a run of a deployment, whose machine is not that person's.\n"
-            "Run `cscm vex attach` where the key is."
-        )
+    require_own_machine(key, "vex attach")
     ports = await CurationPorts.aload()
     ref = await in_thread(find_stored, image, ports.repositories)
     return await attach_vex_step(ref, document, key, ports)

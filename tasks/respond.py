@@ -45,9 +45,17 @@ NOT_BLOCKED = "no signed statement confirms it: nothing was cancelled, and no ga
 
 @dataclass
 class Stopped:
-    """Promotions in progress of an image, and the reason to stop them; what changed and what is unknown."""
+    """Promotions in progress of an image, and the reason to stop them; what is unknown."""
 
     runs: list[str]
+    facts: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+@dataclass
+class JudgedAgain:
+    """A sentence for each published verdict that changed; what is unknown."""
+
     facts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
@@ -71,13 +79,13 @@ async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionP
 
 
 @step("judge again")
-async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> Stopped:
+async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
     """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
 
-    So an enforcer learns of a block or of a new finding. Return a sentence for each changed verdict, and what is
-    unknown; what cannot be judged in one environment does not prevent the others.
+    So an enforcer learns of a block or of a new finding. What cannot be judged in one environment does not prevent the
+    others.
     """
-    found = Stopped(runs=[])
+    found = JudgedAgain()
     for environment in ports.workbench.environments():
         with _going_on(f"whether the published verdict for {environment.name} is right", found.unread):
             verdict = await in_thread(ports.judge_published, ref, environment)
@@ -89,10 +97,15 @@ async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> Stopped:
 
 @step("find deployments")
 async def find_deployments_step(
-    ref: ImageRef, happened: str, facts: Sequence[str], stopped: Stopped, ports: ExecutionPorts
+    ref: ImageRef,
+    happened: str,
+    facts: Sequence[str],
+    stopped: Stopped,
+    judged: Sequence[JudgedAgain],
+    ports: ExecutionPorts,
 ) -> Response:
     """Return what runs from the image by the signed records, and how it is now; name what could not be read."""
-    unread, evidence = [*stopped.unread], ports.evidence
+    unread, evidence = [*stopped.unread, *(text for each in judged for text in each.unread)], ports.evidence
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
@@ -111,7 +124,7 @@ async def find_deployments_step(
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
-    facts = stopped.facts if happened in CANCELS else (*facts, *stopped.facts)
+    facts = [*(stopped.facts if happened in CANCELS else facts), *(text for each in judged for text in each.facts)]
     return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
 
 

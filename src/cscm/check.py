@@ -32,7 +32,8 @@ FORMATS = ("text", "sarif", "junit")
 def check(path: Path, form: str, output: Path | None, image: str | None, install_tools: bool, as_json: bool) -> None:
     """Check the working copy in PATH as the intake gate would, without building it.
 
-    It needs no registry and no Prefect server, and a container engine only for --image. Rules that need more are named.
+    It needs no registry and no Prefect server, and a container engine only for --image. Rules that need more are listed
+    as not judged.
 
     \b
     Example:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from cscm.options import Image, NewFile, Words, as_json, by, user
 from cscm.running import print_result, result_of, run, verbose
-from cscm.signing import key_option, password_of
+from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
@@ -98,20 +97,12 @@ def _make_command(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
     @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
-    @click.option(
-        "--by",
-        metavar="NAME",
-        type=Words(),
-        default=user,
-        show_default="you",
-        help="Your name. With --key, as in deployments/people.yaml; without, nobody verifies it.",
-    )
+    @signer_option(default=user, show_default="you")
     @key_option(default="")
     @as_json
     @verbose
     def command(image: str, reason: str, by: str, key: str, as_json: bool, verbose: bool) -> None:
-        if key:
-            os.environ.update(password_of(key))
+        use_key(key)
         run(f"flows.image_decisions:{name}", as_json, verbose, image=image, reason=reason, by=by, key=key)
 
     return command

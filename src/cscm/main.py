@@ -14,7 +14,7 @@ import click
 from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register, vex
 from cscm.options import Image, Words, as_json, environments, offered
 from cscm.running import run, verbose
-from cscm.signing import key_option, password_of
+from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.errors import LaptopMissing, SupplyChainError
 from supply_chain.model.manifest import FILE, json_schema, read_manifest
@@ -173,13 +173,7 @@ def deploy(image: str, environment: str, force: bool, as_json: bool, verbose: bo
 @main.command()
 @click.argument("image", type=Image())
 @click.option("--environment", required=True, help="Decide about this environment.", shell_complete=environments)
-@click.option(
-    "--by",
-    metavar="NAME",
-    type=Words(),
-    required=True,
-    help="Your name. With --key, as in deployments/people.yaml; without, nobody verifies it.",
-)
+@signer_option(required=True)
 @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
 @key_option(default="")
 @click.option("--deny", is_flag=True, help="Deny it, which overrides an earlier approval.")
@@ -198,8 +192,7 @@ def approve(
     Example:
       cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
     """
-    if key:
-        os.environ.update(password_of(key))
+    use_key(key)
     given = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
     run("flows.promote:approve", as_json, verbose, **given)
 

@@ -1,4 +1,4 @@
-"""Commands `cscm key`, `registry-token` and `verdict`: what others need to verify an image, and what they see."""
+"""Commands `cscm key`, `registry-token` and `verdict`: what is needed to verify images elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import Image, as_json
+from cscm.options import Image, as_json, environments
 from cscm.running import REFUSED, print_result
 from cscm.session import load_block, use_prefect
 from supply_chain.evidence.published import read_current_verdict
@@ -39,8 +39,14 @@ def key(tier: str, verdicts: bool) -> None:
 
 @click.command()
 @click.argument("image", type=Image())
-@click.option("--environment", default="", help="The environment, for the verdict of the deploy gate.")
-@click.option("--gate", type=click.Choice(["intake", "release"]), default="release", help="The gate of curation.")
+@click.option("--environment", default="", help="The environment, for the verdict of the deploy gate.",
+              shell_complete=environments)  # fmt: skip
+@click.option(
+    "--gate",
+    type=click.Choice(["intake", "release"]),
+    default="release",
+    help="The gate of curation, without --environment.",
+)
 @as_json
 def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     """Verify and print the published verdict about IMAGE, as an enforcer reads it.

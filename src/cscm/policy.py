@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import Field
 
-from cscm.options import Image, as_json
+from cscm.options import Image, as_json, environments
 from cscm.running import print_result, result_of, run, verbose
 from cscm.session import load_block
 from cscm.signing import key_option, sign_content
@@ -51,14 +51,14 @@ class CheckedPolicy(Model):
 
 
 class PolicyCheck(Model):
-    """The policies of a directory, which can decide, and whether they do."""
+    """The policies of a directory, and whether the gates decide by them."""
 
     policies: tuple[CheckedPolicy, ...]
     active: bool | None = Field(description="whether the gates decide by them; null: not known, or another directory")
     why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
 
     def __str__(self) -> str:
-        state = {True: "active", False: "not active: the gates do not decide", None: "not known whether active"}
+        state = {True: "active", False: "not active, so no gate decides", None: "not known whether active"}
         lines = map(str, self.policies)
         return "\n".join([*lines, *([f"{state[self.active]}: {self.why}"] if self.why else [])])
 
@@ -83,9 +83,9 @@ def policy() -> None:
 def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
-    It names what the tests of a rule leave open: a change of its expression that none of them notices. Of the project's
-    own policies, it says whether they are active, and who signed them. The policies of another directory are checked
-    together with the project's: each replaces the one of its name, or is added.
+    It names what the tests of a rule leave open: a change of its expression that none of them notices. Without
+    DIRECTORY, it also says whether the project's policies are active, and who signed them. The policies in DIRECTORY
+    are checked together with the project's: each replaces the one of its name, or is added.
 
     \b
     Example:
@@ -127,8 +127,8 @@ def _find_state(project: Path) -> tuple[bool | None, str]:
 def sign(key: str) -> None:
     """Sign the policies in deployments/policies with your own key, so that the gates decide by them.
 
-    The signature is of all files as they are: after a change, a new file or a deleted one, they are signed again.
-    It counts if you are the owner of deployments/people.yaml, or may change policies by it.
+    The signature covers all files. After any file was changed, added or deleted, sign again. It counts if you are the
+    owner of deployments/people.yaml, or have `policies: true` there.
 
     \b
     Example:
@@ -178,7 +178,8 @@ def schema() -> None:
 
 @policy.command()
 @click.argument("image", type=Image())
-@click.option("--environment", default="", help="The environment, for the deploy gate; else the release gate.")
+@click.option("--environment", default="", help="The environment, for the deploy gate; else the release gate.",
+              shell_complete=environments)  # fmt: skip
 @as_json
 @verbose
 def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
@@ -208,8 +209,8 @@ def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> N
     """Show what the documents in NEW would change for every curated image and every deployment.
 
     NEW are policies, waivers and VEX documents: files, or directories with files *.yaml and *.json. Each replaces the
-    project's document with its name, or is added, as if somebody who may had signed it. They judge the facts that
-    `cscm inventory` stored; nothing is read from the registry, scanned or signed.
+    project's document with its name, or is added. All count as if authorised people had signed them. The facts are
+    those that `cscm inventory` stored; nothing is read from the registry, scanned or signed.
 
     \b
     Example:

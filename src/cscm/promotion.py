@@ -1,9 +1,8 @@
-"""Commands `cscm freeze`, `unfreeze` and `break-glass`: stop promotions by events, and deploy what a gate refuses."""
+"""Commands `cscm freeze`, `unfreeze` and `break-glass`: stop promotions by events, and deploy a refused image."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from cscm.options import Image, Words, as_json, by, environments
 from cscm.running import run, verbose
 from cscm.session import use_prefect
-from cscm.signing import key_option, password_of
+from cscm.signing import key_option, use_key
 from supply_chain.text import plain_text
 
 
@@ -73,7 +72,7 @@ class Time(click.ParamType[datetime]):
 @click.option("--environment", required=True, help="Deploy to this environment.", shell_complete=environments)
 @click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name in deployments/people.yaml.")
 @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
-@click.option("--expires", metavar="TIME", type=Time(), required=True, help="When it ends, as 2026-12-01T12:00Z.")
+@click.option("--expires", metavar="TIME", type=Time(), required=True, help="When it ends, in UTC: 2026-12-01T12:00Z.")
 @key_option(required=True)
 @as_json
 @verbose
@@ -86,10 +85,9 @@ def break_glass(**given: Any) -> None:
 
     \b
     Example:
-      cscm break-glass 3fb1a90c7d2e --environment production --by ann --key ann.key
-        --reason "Outage 4711" --expires 2026-12-01T12:00Z
+      cscm break-glass 3fb1a90c7d2e --environment prod --by ann --key a.key --reason Outage --expires 2026-12-01T12:00Z
     """
-    os.environ.update(password_of(given["key"]))
+    use_key(given["key"])
     run("flows.break_glass:break_glass", given.pop("as_json"), given.pop("verbose"), **given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from cscm.options import Words
 from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
@@ -38,6 +40,18 @@ def key_option(**settings: Any) -> Callable[[F], F]:
     """Return the option `--key`."""
     text = "Your own key, as cosign names it: a file, awskms:///…, gcpkms://…, hashivault://… or pkcs11:…."
     return click.option("--key", metavar="REF", type=KeyReference(), help=text, **settings)
+
+
+def signer_option(**settings: Any) -> Callable[[F], F]:
+    """Return the option `--by` of a command that has `--key` too."""
+    text = "Your name. With --key, as in deployments/people.yaml; without, nobody verifies it."
+    return click.option("--by", metavar="NAME", type=Words(), help=text, **settings)
+
+
+def use_key(key: str) -> None:
+    """Set the variables that cosign needs for a key in this process, whose run signs with it; empty: there is none."""
+    if key:
+        os.environ.update(password_of(key))
 
 
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:

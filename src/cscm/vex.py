@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from cscm.options import Image, NewFile, Words, as_json, json_of
 from cscm.running import run, verbose
 from cscm.session import load_block
-from cscm.signing import key_option, password_of, require_place, sign_document
+from cscm.signing import key_option, require_place, sign_document, use_key
 from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.signed_documents import DocumentKind
@@ -162,15 +161,15 @@ def sign(file: Path, key: str) -> None:
 def attach(image: str, file: Path, key: str, as_json: bool, verbose: bool) -> None:
     """Sign the OpenVEX document FILE as an attestation about IMAGE with the key of an issuer, and attach it to IMAGE.
 
-    The gates read it as those in deployments/vex, and scanners of others can. IMAGE is curated/NAME@sha256:… or a
-    digest, of which 12 digits are enough.
+    The gates read it like those in deployments/vex, and scanners of customers can use it. IMAGE is
+    curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
     \b
     Example:
       cscm vex attach 3fb1a90c7d2e hello.json --key issuer.key
     """
     read_vex_file(file)
-    os.environ.update(password_of(key))
+    use_key(key)
     document = decode_document(read_content(file), str(file))
     run("flows.vex:attach_vex", as_json, verbose, image=image, document=document, key=key)
 

@@ -221,7 +221,7 @@ def _policies(profile: Profile, home: Home) -> Check:
         state = read_policy_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
     except SupplyChainError as error:
         return check(name, _message(error), wanted, False, "correct it, and run `cscm policy check`")
-    found = f"{wanted}: {state.why}" if state.active else f"the gates do not decide: {state.why}"
+    found = f"{wanted}: {state.why}" if state.active else f"no gate decides: {state.why}"
     return check(name, found, wanted, state.active, "read them, and run `cscm policy sign --key REF`")
 
 

@@ -42,7 +42,7 @@ from supply_chain.vulnerability.scanner import Sbom
 PINS = Path("deployments/tools.yaml")
 TOOLS = ("dockerfile-reader", "detect-secrets", "bandit", "hadolint", "syft", "grype")
 PROCESSES, DISK, RESERVE = 2048, 10 * 1024**3, 2 * 1024**3
-"""Limits of a container host without settings of its own."""
+"""Limits of a container host without settings of its own, as in `blocks.host`, which imports Prefect."""
 INSTALL = "Without a supply chain on this machine: `cscm check PATH --install`."
 
 

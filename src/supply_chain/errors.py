@@ -208,7 +208,7 @@ class PolicyInvalid(SupplyChainError):
 
 
 class PolicyUnsigned(SupplyChainError):
-    """The project's policies do not ship with this version, and nobody who may signed them as they are.
+    """The project's policies differ from those that ship with this version, and no authorised person signed them.
 
     No gate decides. `cscm policy check` and `cscm policy preview` read them without a signature. The owner of
     deployments/people.yaml, or a person with `policies: true` there, signs them: `cscm policy sign --key REF`.

@@ -29,7 +29,7 @@ class VexAttachment(Model):
     statements: int = Field(description="number of its statements")
 
     def __str__(self) -> str:
-        return f"{self.image} has {pluralize(self.statements, 'statement')}, signed by {self.by}"
+        return f"attached to {self.image}: {pluralize(self.statements, 'statement')}, signed by {self.by}"
 
 
 def attach_vex(

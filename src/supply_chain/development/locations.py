@@ -41,7 +41,7 @@ NOWHERE = Location(None, None)
 
 
 def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> Location:
-    """Return the place of a mistake in the declaration or the source, which a text begins with."""
+    """Return the location of a mistake in the declaration or the source, which a text begins with."""
     if found := AT_DECLARATION_LINE.match(text):
         return Location(FILE, int(found[1]))
     if in_declaration:
@@ -51,7 +51,7 @@ def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> 
 
 
 def location_in_dockerfile(fact: str, snapshot: Snapshot, reading: Reading | None) -> Location:
-    """Return the place of an error about the Dockerfile: the line that it names, or that of the instruction."""
+    """Return the location of an error about the Dockerfile: the line that it names, or that of the instruction."""
     named = IN_LINE.search(fact)
     line = int(named[1]) if named else _find_instruction(fact, reading)
     return Location(normalize(snapshot.manifest.build.dockerfile), line)
@@ -77,14 +77,14 @@ def _list_names(instruction: Instruction) -> Iterator[str]:
 
 
 def location_in(fact: str, locations: Mapping[str, Location]) -> Location:
-    """Return the place of the first sentence of a check that a fact repeats."""
+    """Return the location of the first sentence of a check that a fact repeats."""
     return locations.get(fact) or next((at for sentence, at in locations.items() if sentence in fact), NOWHERE)
 
 
 def find_locations(
     checks: Sequence[CheckResult], report: Report, sbom: Sbom | None, snapshot: Snapshot
 ) -> Iterator[tuple[str, Location]]:
-    """Yield each sentence of a check whose place is known, with the place.
+    """Yield each sentence of a check whose location is known, with the location.
 
     `sbom` has the files in which the packages of the report's findings are declared.
     """

@@ -90,9 +90,11 @@ class Preflight(Model):
     """What the intake gate would say about a working copy."""
 
     application: str | None = Field(description="null if the declaration cannot be read")
-    policy: Digest = Field(description="of the gate")
+    policy: Digest = Field(description="of the intake gate")
     diagnostics: tuple[Diagnostic, ...] = Field(description="the errors first")
-    rules: tuple[PreflightRule, ...] = Field(description="every rule of the gate for this application")
+    rules: tuple[PreflightRule, ...] = Field(
+        description="every rule of the intake gate; with an image, also those about its scan"
+    )
     image: str | None = Field(description="the local image that was judged too; null: none")
     images: tuple[str, ...] = Field(description="the images that the Dockerfile takes in, which were not read")
     tools: dict[str, str] = Field(description="tool → version")
@@ -276,7 +278,7 @@ def _diagnostic(level: Level, code: str, fact: str, remedy: str, at: Location) -
 
 
 def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[Diagnostic]:
-    """Yield a finding for each mistake in the declaration or the source that an error names, at least one."""
+    """Yield a diagnostic for each mistake in the declaration or the source that an error names, at least one."""
     lines = error.message.splitlines()
     facts, remedy = (lines[:-1], lines[-1]) if len(lines) > 1 else (lines, "")
     for fact in facts:
@@ -286,7 +288,7 @@ def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[Diagnostic]:
 
 
 def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> Diagnostic:
-    """Return a finding for an error about the Dockerfile."""
+    """Return a diagnostic for an error about the Dockerfile."""
     fact, _, remedy = error.message.partition("\n")
     at = location_in_dockerfile(fact, snapshot, reading)
     return _diagnostic(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)

@@ -1,4 +1,4 @@
-"""Proposed policies, waivers and VEX documents: they are judged as if somebody who may had signed them just now."""
+"""Proposed policies, waivers and VEX documents: they are judged as if an authorised person had signed them now."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def daily_report_page(report: DailyReport) -> str:
 def _inactive_policies(why: str) -> list[str]:
     if not why:
         return []
-    do = "Read them with `cscm policy check`; who may change policies signs them with `cscm policy sign`."
+    do = "Read them with `cscm policy check`; a person with `policies: true` signs them with `cscm policy sign`."
     return ["## No gate decides", f"The policies are not active: {escape(why)}. {do}"]
 
 
@@ -232,7 +232,8 @@ def _break_glass(report: DailyReport) -> list[str]:
         )
         for each in report.break_glass
     ]
-    do = "Each stays here until another deployment takes its place; to end one now: `cscm approve --deny`."
+    end = "`cscm approve IMAGE --environment NAME --deny`"
+    do = f"Each stays here until another deployment takes its place; to end one now: {end}."
     return ["## Deployed by break-glass", do, _render_table(head, rows, "")]
 
 

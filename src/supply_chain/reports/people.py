@@ -1,4 +1,4 @@
-"""Who may waive what, and what is waived, for people."""
+"""Who may decide what, and what is waived, for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from supply_chain.fleet.waivers import WaiverUse
-from supply_chain.policy.people import BreakGlassRole, PeopleDocument, WaiverRole
+from supply_chain.policy.people import PeopleDocument, Person, WaiverRole
 from supply_chain.policy.waivers import WaiverState
 from supply_chain.reports.text import table
 from supply_chain.text import pluralize
@@ -16,19 +16,22 @@ def people_lines(document: PeopleDocument) -> str:
     """Return a line for each person with what they may do."""
     lines = [f"expires {document.expires:%Y-%m-%d}"]
     for name, person in document.people.items():
-        approves = f"may approve for {', '.join(person.approve)}; " if person.approve else ""
-        changes = "may change policies; " if person.policies else ""
-        acts = [act for act in ("block", "hold") if getattr(person, act)]
-        decides = f"may {' and '.join(acts)}; " if acts else ""
-        glass = f"; {_break_glass(person.break_glass)}" if person.break_glass else ""
-        lines.append(f"{name}: {approves}{decides}{changes}may waive {_waivable(person.waive)}{glass}")
+        lines.append(f"{name}: {'; '.join(_list_roles(person))}")
     if document.vex is not None:
         lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
     return "\n".join(lines)
 
 
-def _break_glass(role: BreakGlassRole) -> str:
-    return f"may break the glass for {', '.join(role.environments)}, for {pluralize(role.hours, 'hour')}"
+def _list_roles(person: Person) -> Iterator[str]:
+    if person.approve:
+        yield f"may approve for {', '.join(person.approve)}"
+    if acts := [act for act in ("block", "hold") if getattr(person, act)]:
+        yield f"may {' and '.join(acts)}"
+    if person.policies:
+        yield "may change policies"
+    yield f"may waive {_waivable(person.waive)}"
+    if role := person.break_glass:
+        yield f"may break the glass for {', '.join(role.environments)}, for {pluralize(role.hours, 'hour')}"
 
 
 def _waivable(role: WaiverRole | None) -> str:

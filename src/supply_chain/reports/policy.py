@@ -23,7 +23,7 @@ from supply_chain.reports.text import table
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
 MARKS = {
     RuleOutcome.PASSED: "ok", RuleOutcome.WARNED: "note", RuleOutcome.REFUSED: "NO", RuleOutcome.WAIVED: "ok*",
-    RuleOutcome.OVERRIDDEN: "ok!",     RuleOutcome.NOT_APPLICABLE: "-",
+    RuleOutcome.OVERRIDDEN: "ok!", RuleOutcome.NOT_APPLICABLE: "-",
 }  # fmt: skip
 
 
@@ -150,4 +150,4 @@ def policy_explanation_page(found: GateExplanation) -> str:
         for each in found.rules
     ]
     heading = f"# {found.gate} gate{where}\n\n`{found.image}`\n\n"
-    return heading + table(("result", "rule", "says", "read"), rows)
+    return heading + table(("result", "rule", "details", "facts"), rows)

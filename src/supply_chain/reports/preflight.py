@@ -19,7 +19,7 @@ NONCHARACTERS = {0xFFFE: "·", 0xFFFF: "·"}
 
 
 def preflight_lines(found: Preflight, directory: str) -> str:
-    """Return each finding with its place and remedy, and what was not judged; places begin with `directory`."""
+    """Return each diagnostic with location and remedy, and what was not judged; paths begin with `directory`."""
     return "\n".join(map(plain_text, _lines(found, directory)))
 
 
@@ -64,7 +64,7 @@ def _join(directory: str, file: str) -> str:
 
 
 def _fact(diagnostic: Diagnostic) -> str:
-    """Return the fact without the place that it begins with, if that is printed before it."""
+    """Return the fact without the location that it begins with, if that is printed before it."""
     return diagnostic.fact.removeprefix(f"{diagnostic.file}:{diagnostic.line}: ")
 
 

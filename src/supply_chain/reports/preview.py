@@ -82,7 +82,7 @@ def _summary(found: PolicyPreview) -> Iterator[str]:
     """Yield sentences with the policies and the numbers."""
     yield from (f"Proposed: {each}." for each in found.decisions)
     if not found.gates:
-        yield "What is proposed has the effect of what is there: nothing changes."
+        yield "The proposed documents have the same effect as the current ones: nothing changes."
         return
     gates = " and ".join(f"the {gate} gate" for gate in found.gates)
     yield f"Proposed: {', '.join(found.policies)}, at {gates}." if found.policies else f"It is judged at {gates}."

@@ -110,7 +110,7 @@ def test_check_says_whether_the_policies_are_active(project, monkeypatch):
     done = cscm("check")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == (
-        "not active: the gates do not decide: the list of their files does not count: nobody signed it"
+        "not active, so no gate decides: the list of their files does not count: nobody signed it"
     )
     found = json.loads(cscm("check", "--json").stdout)
     assert found["active"] is False and found["why"].endswith("nobody signed it")

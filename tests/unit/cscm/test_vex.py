@@ -149,7 +149,7 @@ def test_attach_gives_the_document_to_the_flow(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     text = file.read_text()
     assert asked == [{"image": IMAGE, "document": text, "key": "psirt.key", "password": "secret"}]
-    assert done.stdout == f"{IMAGE} has 1 statement, signed by psirt\n"
+    assert done.stdout == f"attached to {IMAGE}: 1 statement, signed by psirt\n"
     file.write_text("{}")
     wrong = CliRunner().invoke(main, ["vex", "attach", IMAGE, str(file), "--key", "psirt.key"])
     assert wrong.exit_code == 1 and len(asked) == 1

@@ -19,7 +19,7 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
 
     (project / "deployments/policies/release.yaml").unlink()
     found = doctor._policies(profile, home)
-    assert not found.ok and found.found.startswith("the gates do not decide: ") and "cscm policy sign" in found.remedy
+    assert not found.ok and found.found.startswith("no gate decides: ") and "cscm policy sign" in found.remedy
     home.people_owner.parent.mkdir(parents=True)
     home.people_owner.write_text(office.owner.public)
     office.sign_policies(office.owner, now())

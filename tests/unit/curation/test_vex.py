@@ -50,7 +50,7 @@ def test_document_of_an_issuer_is_attached_as_cosign_does_it(issuer):
     done = issuer.attach()
 
     assert (done.image, done.by, done.statements) == (CURATED, "acme", 1)
-    assert str(done) == f"{CURATED} has 1 statement, signed by acme"
+    assert str(done) == f"attached to {CURATED}: 1 statement, signed by acme"
     (referrer,) = issuer.world.registry.referrers(CURATED)
     assert referrer.annotations[PREDICATE] == OPENVEX
     envelope = present(envelope_in(issuer.world.registry.content(CURATED.with_digest(referrer.digest))))

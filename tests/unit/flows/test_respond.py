@@ -7,7 +7,7 @@ import pytest
 from flows import respond
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.response import make_response
-from tasks.respond import Stopped
+from tasks.respond import JudgedAgain, Stopped
 
 IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -26,14 +26,14 @@ async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_v
 
     async def judge(ref, ports):
         calls.append("judge")
-        return Stopped(runs=[], facts=[f"corrected {len(calls)}"], unread=["unknown"])
+        return JudgedAgain(facts=[f"corrected {len(calls)}"])
 
     async def cancel(ref, happened, ports):
         return Stopped(runs=runs)
 
-    async def find(ref, happened, facts, stopped, ports):
-        assert stopped.facts == [f"corrected {number + 1}" for number in range(judged)]
-        assert stopped.unread == ["unknown"] * judged and facts == ["c: f"]
+    async def find(ref, happened, facts, stopped, again, ports):
+        assert [each.facts for each in again] == [[f"corrected {number + 1}"] for number in range(judged)]
+        assert stopped.runs == runs and facts == ["c: f"]
         return make_response(happened, ref, {}, (), ())
 
     async def nothing(*_, **__):

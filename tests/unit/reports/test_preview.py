@@ -92,7 +92,7 @@ def test_intake_gate_is_named_as_not_previewed():
 def test_equal_policies_are_said_to_be_equal():
     """Somebody may have named the wrong directory."""
     assert policy_preview_lines(preview(policies=(), gates=())) == (
-        "What is proposed has the effect of what is there: nothing changes."
+        "The proposed documents have the same effect as the current ones: nothing changes."
     )
 
 
@@ -127,7 +127,7 @@ def test_proposed_waivers_and_vex_documents_are_named_first():
     none = preview(policies=(), gates=(), decisions=("waiver v, which would have no effect",))
     assert policy_preview_lines(none).splitlines() == [
         "Proposed: waiver v, which would have no effect.",
-        "What is proposed has the effect of what is there: nothing changes.",
+        "The proposed documents have the same effect as the current ones: nothing changes.",
     ]
 
 

@@ -65,10 +65,10 @@ def respond_to(world, monkeypatch):
     )
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
-    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, as_task=False):
+    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, judged=(), as_task=False):
         find_deployments = respond.find_deployments_step if as_task else respond.find_deployments_step.fn
         stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
-        return await find_deployments(ref, happened, facts, stopped, ports), bool(cancelled)
+        return await find_deployments(ref, happened, facts, stopped, judged, ports), bool(cancelled)
 
     return handle
 
@@ -99,6 +99,19 @@ async def test_event_without_block_is_reported_and_cancels_nothing(respond_to):
     found, cancelled = await respond_to("cscm.image.verdict-changed", ("scan.critical: one",))
 
     assert (found.facts, cancelled, found.on_the_way) == (("scan.critical: one",), False, ("promote hello",))
+
+
+@pytest.mark.parametrize(("happened", "first"), [
+    (BLOCKED, respond.NOT_BLOCKED),
+    ("cscm.image.verdict-changed", "scan.critical: one"),
+])  # fmt: skip
+async def test_response_names_changed_published_verdicts_after_the_facts(respond_to, happened, first):
+    """It also names what could not be judged again."""
+    judged = [respond.JudgedAgain(facts=["one changed"]), respond.JudgedAgain(facts=["two"], unread=["unknown"])]
+
+    found, _ = await respond_to(happened, ("scan.critical: one",), judged=judged)
+
+    assert (found.facts, found.unread) == ((first, "one changed", "two"), ("unknown",))
 
 
 def failing(error):
