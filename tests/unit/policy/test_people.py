@@ -199,3 +199,20 @@ def test_investigation_counts_only_if_the_owner_says_so():
     settings = VexSettings.model_validate({"issuers": {"acme": {"keys": [EcdsaSigner().public]}}})
 
     assert (settings.investigation_days, settings.justifications) == (0, ())
+
+
+def test_issuer_signs_with_any_of_its_keys():
+    """A key is replaced while statements of the last one still count."""
+    keys = [EcdsaSigner().private.public_key() for _ in range(3)]
+    found = People(issuers={"vendor": keys[:1], "acme": keys[1:]})
+
+    assert [found.find_issuer(lambda key, own=own: key is own) for own in keys] == ["vendor", "acme", "acme"]
+    assert found.find_issuer(lambda key: False) is None
+
+
+@pytest.mark.parametrize(("length", "valid"), [(320, True), (321, False)])
+def test_email_address_has_at_most_320_characters(length, valid):
+    """As many as an address can have (RFC 5321, 4.5.3.1)."""
+    person = {"keys": [EcdsaSigner().public], "emails": ["a" * (length - 13) + "@shop.example"]}
+    with nullcontext() if valid else pytest.raises(ValueError, match="at most 320"):
+        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": person}})

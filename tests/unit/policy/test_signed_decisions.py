@@ -167,9 +167,28 @@ def test_unreadable_lift_is_an_error(world: World, office: Office) -> None:
 def test_other_statements_count_as_they_are(world: World, office: Office) -> None:
     """Only what lifts is asked for a signature."""
     place = CURATED.moved_to("evidence/execution/hello")
-    world.store(TierName.EXECUTION).attach(place, APPROVAL, {"act": "unblock"}, NOON)
+    world.store(TierName.EXECUTION).attach(place, APPROVAL, decision(Act.UNBLOCK).predicate(), NOON)
+    (found,) = store(world, office).verified(place, TierName.EXECUTION)
 
-    assert len(store(world, office).verified(place, TierName.EXECUTION)) == 1
+    assert people(office).explain_uncounted_lift(CURATED, found) == ""
+
+
+def test_unsigned_unhold_of_another_application_is_called_unsigned(world: World, office: Office) -> None:
+    """The first reason is the one to correct."""
+    attach(world, decision(Act.HOLD))
+    attach(world, decision(Act.UNHOLD, ELSEWHERE, at=NOON + timedelta(seconds=1)))
+
+    (note,) = read_image_status(CURATED, store(world, office)).notes()
+    assert "unhold without effect: it is not signed with a key of ann" in note
+
+
+def test_unreadable_lift_is_left_to_its_reader(world: World, office: Office) -> None:
+    """It has no reason of its own."""
+    place = image_status_repository(CURATED)
+    world.store(TierName.LIFECYCLE).attach(place, LIFECYCLE, {"act": "unblock", "at": NOON.isoformat()}, NOON)
+    (found,) = world.store(TierName.EXECUTION).verified(place, TierName.LIFECYCLE)
+
+    assert people(office).explain_uncounted_lift(CURATED, found) == ""
 
 
 def test_person_can_lift_what_an_unsigned_decision_did_not(world: World, office: Office) -> None:
