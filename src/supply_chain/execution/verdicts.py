@@ -34,7 +34,8 @@ def judge_published(
 ) -> Admitted[DeployFacts] | Refused | None:
     """Judge an image again if a verdict about it is published for an environment; record and publish a changed one.
 
-    Return the new verdict; None if none is published, or if the published one says the same. Raises the errors of
+    Return the new verdict; None if none is published, or if the published one says the same. A refusal also replaces an
+    admission that expired, for clients that do not know when it ends. Raises the errors of
     `read_current_verdict` and of reading facts, judging and recording.
     """
     try:
@@ -43,7 +44,7 @@ def judge_published(
         return None
     facts = read_facts()
     verdict = evaluate(facts, ports.policy, ports.now())
-    if isinstance(verdict, Admitted) is current.admits:
+    if isinstance(verdict, Admitted) is current.admits is current.verdict.passed:
         return None
     if isinstance(verdict, Refused):
         record_refusal(verdict, facts, ports.repositories, ports.evidence, ports.now())
