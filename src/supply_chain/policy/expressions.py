@@ -199,7 +199,7 @@ class Language:
     def _require_known(self, text: str, reads: Iterable[str]) -> None:
         """Raise `PolicyInvalid` if a fact is named so that only the engine understands it, as in image.`digest`.
 
-        The engine gets no fact that is not among those that an expression is known to read, and would take it as absent.
+        The engine may get only the facts that an expression is known to read, and would take others as absent.
         """
         paths = (path for path in reads if path.startswith(f"{IMAGE}."))
         if strange := next((path for path in paths if type_at(self.facts, path.split(".")[1:]) is None), None):
