@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain
 
@@ -87,7 +87,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             "Run the same command again: the image is judged by the current evidence."
         )
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [*(each.expires for each in waivers), *([break_glass.expires] if break_glass else [])]
+    ends = [*(each.expires for each in (*waivers, *([break_glass] if break_glass else []))), *_ends_before(facts, now)]
     current = summary(
         facts.ref,
         verdict.gate,
@@ -131,6 +131,12 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     finally:
         digest = attach_all()
     return digest
+
+
+def _ends_before(facts: ImageFacts, now: datetime) -> Iterator[datetime]:
+    """Yield when the admissions by earlier gates end that the deploy gate relies on."""
+    earlier = facts.verdicts.values() if isinstance(facts, DeployFacts) else ()
+    yield from (each.cscm.expires for each in earlier if each.passed and each.cscm.expires and each.cscm.expires > now)
 
 
 def _publisher(store: EvidenceStore) -> Publisher:

@@ -9,7 +9,7 @@ import pytest
 from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
@@ -20,6 +20,7 @@ from tests.support.builders import NOON
 from tests.support.facts import (
     CURATED,
     FACTS,
+    deploy_facts,
     intake_facts,
     provenance_of,
     requirements,
@@ -75,6 +76,22 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
         assert last.cscm.expires == (NOON + timedelta(days=1) if asked.waivers else None)
         assert last.has_expired(NOON + timedelta(days=1)) is bool(asked.waivers)
         assert not last.has_expired(NOON + timedelta(hours=23))
+
+
+@pytest.mark.parametrize(("passed", "days", "ends"), [(True, 1, True), (True, 0, False), (False, 1, False)])
+def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, passed, days, ends):
+    """Then the deploy gate would refuse the image, and an enforcer reads only that gate's verdict."""
+    end = NOON + timedelta(days=days)
+    earlier = summary(
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=[] if passed else [REASON.model_dump()], notes=(),
+        inputs=(), now=NOON, expires=end,
+    )  # fmt: skip
+    facts, store = deploy_facts(verdicts={Gate.RELEASE: earlier}), world.store(TierName.EXECUTION)
+
+    record(evaluate(facts, policy(Gate.DEPLOY), NOON), facts, store, NOON)
+
+    found = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
+    assert present(last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
 
 
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [
