@@ -54,9 +54,17 @@ def gate(world, make):
             verdict = replace(verdict, results=tuple(each.model_copy(update=waived) for each in verdict.results))
         record(verdict, facts, evidence, make.noon)
 
-    return SimpleNamespace(
-        admit=admit, current=current, decide=decide, judge=lambda: judge_published(CURATED, "staging", read, ports)
-    )
+    def judge(before=lambda: None):
+        """Judge again; `before` happens after each reading of the facts, and before the verdict is recorded."""
+
+        def read_first():
+            facts = read()
+            before()
+            return facts
+
+        return judge_published(CURATED, "staging", read_first, ports)
+
+    return SimpleNamespace(admit=admit, current=current, decide=decide, judge=judge)
 
 
 def test_block_after_deployment_becomes_the_current_verdict(gate):
@@ -89,6 +97,20 @@ def test_refusal_replaces_an_admission_that_expired(gate, make):
     assert gate.current().verdict.passed and not gate.current().admits
 
     assert isinstance(gate.judge(), Refused) and not gate.current().verdict.passed
+    assert gate.judge() is None
+
+
+def test_admission_that_a_block_overtakes_does_not_stay(gate):
+    """Two events within seconds: who judges after the block finds the refusal published, and has nothing to correct."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    gate.judge()
+    gate.decide(Act.UNBLOCK)
+    meanwhile = [lambda: gate.decide(Act.BLOCK)]
+
+    found = gate.judge(lambda: meanwhile.pop()() if meanwhile else None)
+
+    assert isinstance(found, Refused) and not gate.current().admits
     assert gate.judge() is None
 
 
