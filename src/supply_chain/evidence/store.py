@@ -92,6 +92,9 @@ class Publisher(Protocol):
     def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
         """Sign a verdict about an image for others, and return the function that makes it the current one."""
 
+    def has_newer_admission(self, ref: ImageRef, predicate: Mapping[str, Any]) -> bool:
+        """Return whether a later admission than this refusal of an image is published."""
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -104,11 +104,11 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         break_glass=str(break_glass or ""),
         expires=min(ends, default=None),
     )
-    words = (
-        last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()
-    )
-
-    publisher = _publisher(store)
+    publisher, words = _publisher(store), current.predicate()
+    if last is not None and last.value.has_same_content(current):
+        # an admission since then may be published although its evidence was removed
+        outdated = isinstance(verdict, Refused) and publisher.has_newer_admission(facts.ref, last.evidence.predicate)
+        words = words if outdated else last.evidence.predicate
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)

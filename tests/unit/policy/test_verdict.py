@@ -124,6 +124,18 @@ def test_refusal_survives_deletion_beside_the_image(world, make, judge):
     assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
 
 
+def test_refusal_is_published_again_after_deletion_of_an_admission(world, judge):
+    """The refusal before counts again, and nobody may find the admission that came after it."""
+    judge((REASON,))
+    admission = judge(at=60)
+    assert read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).admits
+    world.registry.remove(CURATED.with_digest(admission))
+
+    judge((REASON,), at=120)
+
+    assert not read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).admits
+
+
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
 def test_refusal_is_written_again_where_one_copy_is_missing(world, judge, lost):
     """A run may stop between the two writes; the next run completes them with the same predicate."""
