@@ -87,7 +87,8 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             "Run the same command again: the image is judged by the current evidence."
         )
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [*(each.expires for each in (*waivers, *([break_glass] if break_glass else []))), *_ends_before(facts, now)]
+    ends = [each.expires for each in waivers] + ([break_glass.expires] if break_glass else [])
+    ends += _ends_before(facts, now)
     current = summary(
         facts.ref,
         verdict.gate,
