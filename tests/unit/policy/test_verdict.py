@@ -30,7 +30,7 @@ from tests.support.people import Office
 from tests.support.policies import policy, refusing, rule, with_waivers
 from tests.support.present import present
 
-ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
+ELSEWHERE, DEPLOYED = IMAGE.moved_to("evidence/curation/hello"), IMAGE.moved_to("evidence/execution/hello")
 REASON = Reason(code="a.b", fact="f", remedy="r")
 
 
@@ -171,9 +171,8 @@ def judge(world, make):
 
     def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, **changes):
         store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
-        own = (
-            [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if reads_own else ()
-        )
+        places = {CURATED: TierName.CURATION, ELSEWHERE: TierName.CURATION, DEPLOYED: TierName.EXECUTION}
+        own = [e for place, tier in places.items() for e in store.verified(place, tier)] if reads_own else ()
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
         verdict = evaluate(facts, policy(gate, *more_rules, *map(refusing, reasons)), NOON)
         return record(verdict, facts, store, make.noon + timedelta(seconds=at))
@@ -242,6 +241,23 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     judge((REASON,), at=4, more_rules=(rule("held.always", expression="image.digest != ''"),), reads_own=False)
     judge((REASON,), at=5, gate=Gate.INTAKE)
     judge(at=6, gate=Gate.INTAKE, reads_own=False)
+
+
+def test_admission_for_an_environment_that_refused_meanwhile_is_not_recorded(judge, world):
+    """Of another environment, nothing is decided by that; an enforcer would read the admission until the next event."""
+
+    def deploy(*reasons, at, where="staging", **how):
+        judge(reasons, at=at, gate=Gate.DEPLOY, environment=requirements(where), **how)
+
+    deploy(at=0)
+    deploy(REASON, at=1)
+    deploy(at=2, where="production", reads_own=False)
+
+    with pytest.raises(GateOvertaken, match="refused at the deploy gate"):
+        deploy(at=3, reads_own=False)
+    assert not current(world, Gate.DEPLOY).admits
+    deploy(at=4)
+    assert current(world, Gate.DEPLOY).admits
 
 
 def test_last_verdict_is_returned_if_there_are_several(judge):
