@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
@@ -74,7 +74,7 @@ def _judge_again(
     if not resting:
         return {}
     read = partial(ports.deploy_facts, environment=place)
-    judge = Judge(read, ports.workbench.policies().deploy, ports.evidence, now)
+    judge = Judge(read, cache(lambda: ports.workbench.policies().deploy), ports.evidence, now)
     judged = {each.container: judge_again(each, judge) for each in resting}
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
 

@@ -12,7 +12,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, AttachedVex, vex_statement
 from supply_chain.evidence.envelope import envelope_in
 from supply_chain.evidence.statement import Statement, about
-from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.store import MOST_VEX, EvidenceStore
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.people import FILE, People
 from supply_chain.policy.vex import read_attached_vex
@@ -45,13 +45,20 @@ def attach_vex(
     What is attached already is not attached again. `sign` returns a bundle with the signature of the issuer.
 
     Raises:
-        DeclarationInvalid: it is no valid OpenVEX document, or it would not count; nothing is attached then.
+        DeclarationInvalid: it is no valid OpenVEX document, it would not count, or with one more no gate would read the
+            image's evidence; nothing is attached then.
     """
     content: Any = parse_json(document.encode(), "The VEX document")
     count = len(read_openvex(content, "The VEX document"))
-    for each in evidence.read(ref).vex:
+    attached = evidence.read(ref).vex
+    for each in attached:
         if each.document == content and (by := people.find_issuer(each.is_signed_by)):
             return VexAttachment(image=ref, by=by, statements=count)
+    if len(attached) >= MOST_VEX:
+        raise DeclarationInvalid(
+            f"{ref} has {len(attached)} VEX documents, and with more no gate reads what is attached to it.\n"
+            "State it in deployments/vex, or let an administrator remove documents that newer versions replaced."
+        )
     bundle = sign(about(ref, OPENVEX, content))
     by = _find_issuer(ref, bundle, people, now())
     evidence.attach_signed(ref, OPENVEX, bundle, now())

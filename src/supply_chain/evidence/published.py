@@ -70,6 +70,12 @@ class PublishedVerdicts:
 
         return publish
 
+    def has_newer_admission(self, ref: ImageRef, predicate: Mapping[str, Any]) -> bool:
+        """Return whether a later admission than this refusal of an image is published; raise as `prepare`."""
+        refusal = Summary.model_validate(predicate)
+        current = self._read(verdict_place(ref, _gate_of(refusal), refusal.cscm.environment))[-1:]
+        return any(each.value.passed and _rank(each.value) > _rank(refusal) for each in current)
+
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
         signed = self.store.verified(place, self.store.tier, SUMMARY)

@@ -120,16 +120,27 @@ def _listing(sbom: Mapping[str, Any]) -> Listing:
 
 
 def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:
-    """Return the configuration of the image that syft read; None if it read no image."""
+    """Return the configuration of the image that syft read; None if it read no image.
+
+    Raise `TypeError` or `ValueError` for one with other values than texts: whoever builds the image writes it.
+    """
     if not metadata.get("config"):
         return None
     found = json.loads(base64.b64decode(metadata["config"])).get("config") or {}
     return Configuration(
-        user=found.get("User") or "",
-        ports=tuple(sorted(found.get("ExposedPorts") or ())),
-        labels=dict(sorted((found.get("Labels") or {}).items())),
+        user=_text(found.get("User") or ""),
+        ports=tuple(sorted(map(_text, found.get("ExposedPorts") or ()))),
+        labels={_text(name): _text(value) for name, value in sorted((found.get("Labels") or {}).items())},
         size=int(metadata["imageSize"]),
     )
+
+
+def _text(value: Any) -> str:
+    """Return a text that can be encoded; one with half of a surrogate pair, which JSON can contain, cannot."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:80]!r} in place of a text")
+    value.encode()
+    return value
 
 
 class Referred(Foreign):

@@ -20,7 +20,7 @@ from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Envelope, Key, envelope_in, keys_of
 from supply_chain.evidence.statement import BUNDLE, Statement, VerifiedStatement, about, is_about, read_statement
 from supply_chain.model.image import Descriptor, Digest, ImageRef, Model
-from supply_chain.model.tier import EVIDENCE, TierName
+from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
 CONTENT = "dev.sigstore.bundle.content"
@@ -29,7 +29,8 @@ MOST, MOST_BYTES = 20_000, 1024 * 1024 * 1024
 """Maximum number of referrers of one image that are read although they are not evidence, and of their bytes. Anybody
 who can push there can attach any number, and reading them slows the registry down for others."""
 MOST_VEX = 200
-"""Maximum number of VEX documents of one image that no tier signed. Issuers sign them, and anybody can attach more."""
+"""Maximum number of VEX documents of one image that no tier signed. They are read only in curated repositories, where
+only curation pushes: no gate uses others, and their content stays in memory, unlike other content of nobody."""
 PART = 500
 """Number of referrers that are read before they are counted."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -90,6 +91,9 @@ class Publisher(Protocol):
 
     def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
         """Sign a verdict about an image for others, and return the function that makes it the current one."""
+
+    def has_newer_admission(self, ref: ImageRef, predicate: Mapping[str, Any]) -> bool:
+        """Return whether a later admission than this refusal of an image is published."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +253,7 @@ class EvidenceStore:
         signed_by = next((key for _, key in self._keys if envelope.signed_by(key)), None)
         signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
-            vex = None if where.startswith(EVIDENCE) else vex_statement(envelope)
+            vex = vex_statement(envelope) if where.startswith(CURATED) else None
             return STRANGE if vex is None else _Vex(vex, (), len(bundle), envelope)
         return _Signed(read_statement(envelope, where), signers, len(bundle))
 

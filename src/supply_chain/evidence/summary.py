@@ -59,7 +59,9 @@ class Grounds(Foreign):
         default="", description="by whom, until when and why what refuses the image is overridden; empty: nothing is"
     )
     expires: AwareDatetime | None = Field(
-        default=None, description="when the first of these waivers, or the break-glass, expires"
+        default=None,
+        description="when the first of these waivers, or the break-glass, expires; at the deploy gate also those of "
+        "earlier gates",
     )
 
 

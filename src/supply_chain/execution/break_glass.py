@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.errors import UNREADABLE, ImageNotFound, RuleNotEvaluated
+from supply_chain.errors import (
+    UNREADABLE,
+    DeclarationInvalid,
+    ImageNotFound,
+    PolicyInvalid,
+    PolicyUnsigned,
+    RuleNotEvaluated,
+    SettingInvalid,
+)
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Expected
 from supply_chain.execution.monitor import Deviation
@@ -19,6 +27,11 @@ from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import record
 from supply_chain.text import first_line
 
+UNDECIDED = (
+    DeclarationInvalid, ImageNotFound, PolicyInvalid, PolicyUnsigned, RuleNotEvaluated, SettingInvalid, *UNREADABLE,
+)  # fmt: skip
+"""Errors with which nobody knows whether an image may run. They end no check of what runs."""
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -26,7 +39,8 @@ class Judge:
 
     read: Callable[[ImageRef], DeployFacts]
     """Returns the facts of the deploy gate for the environment."""
-    policy: GatePolicy[DeployFacts]
+    policy: Callable[[], GatePolicy[DeployFacts]]
+    """Returns the active policies of the gate; raises an error of `UNDECIDED` if there are none."""
     evidence: EvidenceStore
     now: Callable[[], datetime]
 
@@ -40,8 +54,8 @@ def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
     how = f"{expected.name} was deployed by break-glass {expected.break_glass}"
     try:
         facts, now = judge.read(ref), judge.now()
-        verdict = evaluate(facts, judge.policy, now)
-    except (ImageNotFound, RuleNotEvaluated, *UNREADABLE) as error:
+        verdict = evaluate(facts, judge.policy(), now)
+    except UNDECIDED as error:
         return Deviation(
             code="drift.not-judged",
             fact=f"{how}, and nobody knows whether it may still run: {first_line(error)}",

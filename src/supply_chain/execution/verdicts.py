@@ -34,16 +34,29 @@ def judge_published(
 ) -> Admitted[DeployFacts] | Refused | None:
     """Judge an image again if a verdict about it is published for an environment; record and publish a changed one.
 
-    Return the new verdict; None if none is published, or if the published one says the same. Raises the errors of
+    Return the new verdict; None if none is published, or if the published one says the same. A refusal also replaces an
+    admission that expired, for clients that do not know when it ends. Raises the errors of
     `read_current_verdict` and of reading facts, judging and recording.
     """
     try:
         current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, environment)
     except VerdictMissing:
         return None
+    verdict = _judge_once(read_facts, ports, lambda admits: admits is current.admits is current.verdict.passed)
+    if isinstance(
+        verdict, Admitted
+    ):  # who judged by a block meanwhile published before, and has no reason to do it again
+        return _judge_once(read_facts, ports, lambda admits: admits) or verdict
+    return verdict
+
+
+def _judge_once(
+    read_facts: Callable[[], DeployFacts], ports: VerdictPorts, is_published: Callable[[bool], bool]
+) -> Admitted[DeployFacts] | Refused | None:
+    """Judge an image, and record and return the verdict; None if it is published already."""
     facts = read_facts()
     verdict = evaluate(facts, ports.policy, ports.now())
-    if isinstance(verdict, Admitted) is current.admits:
+    if is_published(isinstance(verdict, Admitted)):
         return None
     if isinstance(verdict, Refused):
         record_refusal(verdict, facts, ports.repositories, ports.evidence, ports.now())

@@ -193,7 +193,17 @@ class Language:
             raise PolicyInvalid(f"`{text}`: {_reason(error)}") from error
         if kinds and kind.partition("<")[0] not in kinds:
             raise PolicyInvalid(f"`{text}` is a {kind}, and has to be a {' or '.join(kinds)}.")
+        self._require_known(text, reads)
         return Expression(text, kind, program, reads)
+
+    def _require_known(self, text: str, reads: Iterable[str]) -> None:
+        """Raise `PolicyInvalid` if a fact is named so that only the engine understands it, as in image.`digest`.
+
+        The engine may get only the facts that an expression is known to read, and would take others as absent.
+        """
+        paths = (path for path in reads if path.startswith(f"{IMAGE}."))
+        if strange := next((path for path in paths if type_at(self.facts, path.split(".")[1:]) is None), None):
+            raise PolicyInvalid(f"`{text}` names the fact {strange} in another way.\nWrite image.NAME without quotes.")
 
 
 def language(gate: Gate) -> Language:
@@ -361,7 +371,8 @@ def mutate(text: str) -> Iterator[str]:
 
 
 def _tokens(text: str) -> list[str]:
-    return [each.group() for each in TOKEN.finditer(text)]
+    """Return the tokens of an expression, without comments."""
+    return [each.group() for each in TOKEN.finditer(text) if each.lastgroup != "comment"]
 
 
 def _read_paths(text: str, language: Language) -> Iterator[str]:

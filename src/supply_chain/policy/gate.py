@@ -136,8 +136,11 @@ def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Ru
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
-    """Return the result of a rule that refuses, with the waivers. To what it applies does not depend on them."""
-    reasons = rule.reasons_where_it_applies(waived.values)
+    """Return the result of a rule that refuses, with the waivers. To what it applies does not depend on them.
+
+    Without a waiver that accepts a finding, the facts are the same, and so are the reasons.
+    """
+    reasons = rule.reasons_where_it_applies(waived.values) if waived.accepting else result.reasons
     if not reasons:
         return _with_waivers(result, waived.accepting)
     if (waiver := waive_rule(rule.id, waived.waivers)) is not None:

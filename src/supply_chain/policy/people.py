@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -228,8 +229,14 @@ class People:
 
     def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:
         """Return the approvers who did not commit, by their e-mail addresses; nobody if the committers are unknown."""
-        emails = {name: set(self.people[name].emails) for name in approvers} if committers else {}
-        return tuple(name for name, own in emails.items() if own and own.isdisjoint(committers))
+        emails = {name: _comparable(self.people[name].emails) for name in approvers} if committers else {}
+        known = _comparable(committers)
+        return tuple(name for name, own in emails.items() if own and own.isdisjoint(known))
+
+
+def _comparable(emails: Iterable[str]) -> frozenset[str]:
+    """Return addresses so that those which look the same are the same, however their letters are encoded."""
+    return frozenset(unicodedata.normalize("NFKC", each).casefold() for each in emails)
 
 
 def uncounted(why: str) -> DeclarationInvalid:

@@ -281,7 +281,7 @@ def read_deploy_facts(
         lambda: _with_status(ref, store),
         lambda: run_both(
             lambda: store.read(refusals_place(ref)),
-            lambda: execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK),
+            lambda: execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK, SUMMARY),
         ),
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 
@@ -13,10 +13,10 @@ from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
-from supply_chain.evidence.summary import Summary, last_verdict, summary, verdicts
+from supply_chain.evidence.summary import Summary, summary, verdicts
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
-from supply_chain.policy.facts import DeployFacts, ImageFacts
+from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
@@ -75,19 +75,21 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     learns of it first; an admission after that, so that its evidence exists. A refusal is attached even if it cannot be
     published, and the error is raised. If the gate's last verdict, in any place, is the same and rests on the same
     evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
-    because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate refused the image
-    after the facts were read: the admission would outweigh that refusal.
+    because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate, or the deploy gate
+    for the same environment, refused the image after the facts were read: the admission would outweigh that refusal.
     """
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
-    last = last_verdict(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
-    if isinstance(verdict, Admitted) and last is not None and _overtaken(facts, last, verdict.gate):
+    given = verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
+    last = next(reversed(given), None)
+    if isinstance(verdict, Admitted) and _overtaken(facts, given):
         raise GateOvertaken(
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [*(each.expires for each in waivers), *([break_glass.expires] if break_glass else [])]
+    ends = [each.expires for each in waivers] + ([break_glass.expires] if break_glass else [])
+    ends += _ends_before(facts, now)
     current = summary(
         facts.ref,
         verdict.gate,
@@ -104,11 +106,11 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         break_glass=str(break_glass or ""),
         expires=min(ends, default=None),
     )
-    words = (
-        last.evidence.predicate if last is not None and last.value.has_same_content(current) else current.predicate()
-    )
-
-    publisher = _publisher(store)
+    publisher, words = _publisher(store), current.predicate()
+    if last is not None and last.value.has_same_content(current):
+        # an admission since then may be published although its evidence was removed
+        outdated = isinstance(verdict, Refused) and publisher.has_newer_admission(facts.ref, last.evidence.predicate)
+        words = words if outdated else last.evidence.predicate
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)
@@ -133,6 +135,12 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     return digest
 
 
+def _ends_before(facts: ImageFacts, now: datetime) -> Iterator[datetime]:
+    """Yield when the admissions by earlier gates end that the deploy gate relies on."""
+    earlier = facts.verdicts.values() if isinstance(facts, DeployFacts) else ()
+    yield from (each.cscm.expires for each in earlier if each.passed and each.cscm.expires and each.cscm.expires > now)
+
+
 def _publisher(store: EvidenceStore) -> Publisher:
     if store.publisher is None:
         raise SettingInvalid(
@@ -142,13 +150,16 @@ def _publisher(store: EvidenceStore) -> Publisher:
     return store.publisher
 
 
-def _overtaken(facts: ImageFacts, last: SignedValue[Summary], gate: Gate) -> bool:
-    """Return whether the last verdict is a refusal by the release gate that is not among the facts.
+def _overtaken(facts: ImageFacts, given: Iterable[SignedValue[Summary]]) -> bool:
+    """Return whether the last of a gate's verdicts, of one environment if it has any, is a refusal that the facts lack.
 
-    Only the facts of the release gate contain that gate's own verdicts.
+    Only the facts of the release gate and of the deploy gate contain that gate's own verdicts.
     """
-    digests = {each.digest for each in facts.evidence}
-    return gate is Gate.RELEASE and not last.value.passed and last.evidence.digest not in digests
+    if isinstance(facts, IntakeFacts):
+        return False
+    environment = facts.environment.name if isinstance(facts, DeployFacts) else ""
+    last = next((each for each in reversed([*given]) if each.value.cscm.environment == environment), None)
+    return last is not None and not last.value.passed and last.evidence.digest not in {e.digest for e in facts.evidence}
 
 
 def is_conclusion(evidence: VerifiedStatement, judge: TierName) -> bool:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from supply_chain.curation import vex
 from supply_chain.curation.vex import attach_vex
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX
@@ -68,6 +69,16 @@ def test_document_is_attached_once(issuer):
 
     assert issuer.attach(signer=stranger) == first and len(issuer.attached) == 2
     assert evidence.read(CURATED).vex == issuer.attached
+
+
+def test_document_above_the_limit_is_not_attached(issuer, monkeypatch):
+    """With one more, every gate would refuse to read what is attached to the image."""
+    monkeypatch.setattr(vex, "MOST_VEX", 1)
+    first = issuer.attach()
+
+    with pytest.raises(DeclarationInvalid, match="has 1 VEX documents"):
+        issuer.attach(openvex(version=2))
+    assert issuer.attach() == first and len(issuer.attached) == 1
 
 
 def test_document_by_nobody_that_is_attached_does_not_count(issuer):

@@ -99,6 +99,20 @@ def test_listing_of_sbom_without_image_has_no_configuration(world, make, signed,
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [{"User": 1}, {"User": "\ud800"}, {"ExposedPorts": [1]}, {"Labels": {"a": 1}}, {"Labels": {"a": "\ud800"}},
+     {"Labels": {"\udfff": ""}}, {"Labels": ["a"]}],
+    ids=str,
+)  # fmt: skip
+def test_listing_raises_for_settings_that_are_no_texts(world, make, signed, settings):
+    """Facts with them could neither be judged nor stored, and one image would stop the inventory of all."""
+    evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of({"config": settings})))
+
+    with pytest.raises(EvidenceInvalid, match="cannot be read"):
+        listing_in(evidence, world.registry.content)
+
+
+@pytest.mark.parametrize(
     "source", ["x", {"metadata": {"config": "e30="}}, {"metadata": {"config": "*", "imageSize": 1}}], ids=str
 )
 def test_listing_raises_if_the_configuration_is_unreadable(world, make, signed, source):

@@ -459,40 +459,41 @@ def test_more_than_20000_invalid_referrers_raise(world, store, monkeypatch):
 
 
 VEX_NOTES = {PREDICATE: OPENVEX}
+STORED = IMAGE.moved_to("curated/hello")
 
 
-def attach_vex(world, signer, image=IMAGE, notes=VEX_NOTES, **changes):
+def attach_vex(world, signer, image=STORED, notes=VEX_NOTES, where=STORED, **changes):
     bundle = signer.sign(about(image, OPENVEX, openvex(**changes)))
-    return world.registry.attach(IMAGE, BUNDLE, bundle, notes)
+    return world.registry.attach(where, BUNDLE, bundle, notes)
 
 
 def test_vex_document_by_no_tier_is_returned_apart(world, store, make):
     """Issuers sign it; whether one did is decided where their keys are known."""
     digest = attach_vex(world, make.signer())
 
-    reading = store.read(IMAGE)
+    reading = store.read(STORED)
 
     (found,) = reading.vex
-    assert (found.repository, found.digest, found.document) == (IMAGE.repository, digest, openvex())
+    assert (found.repository, found.digest, found.document) == (STORED.repository, digest, openvex())
     assert (reading.evidence, reading.left_out, reading.notes()) == ((), (), ())
-    assert store.read(IMAGE, TEST_RESULT).vex == (), "other types were asked for"
+    assert store.read(STORED, TEST_RESULT).vex == (), "other types were asked for"
 
 
 def test_vex_document_by_a_tier_is_its_evidence(world, store):
     """No issuer has the key of a tier."""
     attach_vex(world, world.signers[CURATION])
 
-    reading = store.read(IMAGE)
+    reading = store.read(STORED)
 
     assert reading.vex == () and [each.signer for each in reading.evidence] == [CURATION]
 
 
 def test_vex_document_of_another_image_or_type_is_left_out(world, store, make):
     """As every other statement."""
-    attach_vex(world, make.signer(), image=IMAGE.with_digest("sha256:" + "b" * 64))
+    attach_vex(world, make.signer(), image=STORED.with_digest("sha256:" + "b" * 64))
     attach_vex(world, make.signer(), notes=NOTES)
 
-    reading = store.read(IMAGE)
+    reading = store.read(STORED)
 
     assert reading.vex == ()
     assert {each.why for each in reading.left_out} == {"about another image", "of another type than it is filed under"}
@@ -513,11 +514,11 @@ def test_too_many_vex_documents_by_no_tier_raise(world, store, make):
     signer = make.signer()
     for number in range(200):
         attach_vex(world, signer, version=number)
-    assert len(store.read(IMAGE).vex) == 200
+    assert len(store.read(STORED).vex) == 200
     attach_vex(world, signer, version=201)
 
     with pytest.raises(EvidenceFlooded):
-        store.read(IMAGE)
+        store.read(STORED)
 
 
 def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make, monkeypatch):
@@ -526,14 +527,23 @@ def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make, monk
     attach_vex(world, make.signer(), author="x" * 1000)
 
     with pytest.raises(EvidenceFlooded):
-        store.read(IMAGE)
+        store.read(STORED)
+
+
+def test_vex_document_where_anybody_can_push_is_not_kept(world, store, make):
+    """Its content takes many times its size in memory, and no gate reads it there."""
+    attach_vex(world, make.signer(), image=IMAGE, where=IMAGE)
+
+    reading = store.read(IMAGE)
+
+    assert reading.vex == () and [each.why for each in reading.left_out] == [evidence_store.STRANGE.why]
 
 
 def test_bundle_of_somebody_else_is_attached_as_statements_are(world, store, make):
     """cosign finds it by the same annotations."""
-    bundle = make.signer().sign(about(IMAGE, OPENVEX, openvex()))
-    store.attach_signed(IMAGE, OPENVEX, bundle, NOON)
+    bundle = make.signer().sign(about(STORED, OPENVEX, openvex()))
+    store.attach_signed(STORED, OPENVEX, bundle, NOON)
 
-    (found,) = world.registry.referrers(IMAGE)
+    (found,) = world.registry.referrers(STORED)
     assert found.annotations[PREDICATE] == OPENVEX and found.annotations[CREATED] == NOON.isoformat()
-    assert len(store.read(IMAGE).vex) == 1
+    assert len(store.read(STORED).vex) == 1

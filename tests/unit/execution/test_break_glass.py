@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from supply_chain.errors import ClockWrong, EvidenceInvalid, ImageNotFound, RuleNotEvaluated
+from supply_chain.errors import (
+    ClockWrong,
+    DeclarationInvalid,
+    EvidenceInvalid,
+    ImageNotFound,
+    PolicyInvalid,
+    PolicyUnsigned,
+    RuleNotEvaluated,
+    SettingInvalid,
+)
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.execution.break_glass import Judge, judge_again
@@ -19,6 +29,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import UsedBreakGlass
 from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
@@ -62,7 +73,7 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
             return facts
 
         policy = DEPLOY.with_decisions(people, Waivers(), Vex())
-        return Judge(read, policy, world.store(TierName.EXECUTION), lambda: now)
+        return Judge(read, lambda: policy, world.store(TierName.EXECUTION), lambda: now)
 
     return make
 
@@ -92,8 +103,14 @@ def test_deployment_is_refused_when_its_break_glass_expires(
 
 @pytest.mark.parametrize(
     "error",
-    [EvidenceInvalid("broken\nx"), ClockWrong("broken\nx"), ImageNotFound("broken\nx"), RuleNotEvaluated("broken\nx")],
-)
+    [
+        each("broken\nx")
+        for each in (
+            ClockWrong, DeclarationInvalid, EvidenceInvalid, ImageNotFound, PolicyInvalid, RuleNotEvaluated,
+            SettingInvalid,
+        )
+    ],
+)  # fmt: skip
 def test_deployment_that_cannot_be_judged_is_reported(
     expected: Expected, judge: Callable[..., Judge], error: Exception
 ) -> None:
@@ -102,3 +119,18 @@ def test_deployment_that_cannot_be_judged_is_reported(
 
     assert isinstance(found, Deviation) and found.code == "drift.not-judged"
     assert found.fact.endswith("and nobody knows whether it may still run: broken")
+
+
+def test_deployment_is_reported_while_policies_are_not_signed(
+    expected: Expected, judge: Callable[..., Judge], world: World
+) -> None:
+    """Who changes a policy cannot end the check of what runs with that, and nothing is recorded."""
+
+    def fail() -> GatePolicy[DeployFacts]:
+        raise PolicyUnsigned("broken\nx")
+
+    before = world.registry.refs()
+    found = judge_again(expected, replace(judge(NOON), policy=fail))
+
+    assert isinstance(found, Deviation) and found.code == "drift.not-judged"
+    assert world.registry.refs() == before

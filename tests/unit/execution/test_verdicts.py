@@ -1,5 +1,6 @@
 """Published verdicts of the deploy gate follow what is signed after a deployment."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from supply_chain.evidence.published import read_current_verdict, verdict_place
 from supply_chain.execution.verdicts import VerdictPorts, judge_published
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
 from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.verdict import record
 from tests.support.facts import CURATED, requirements
@@ -44,15 +45,26 @@ def gate(world, make):
             + timedelta(minutes=len(world.registry.refs())),
         )  # fmt: skip
 
-    def admit():
+    def admit(*waivers):
         facts = read()
         verdict = evaluate(facts, DEPLOY, make.noon)
         assert isinstance(verdict, Admitted), verdict
+        if waivers:
+            waived = {"result": RuleOutcome.WAIVED, "waivers": waivers}
+            verdict = replace(verdict, results=tuple(each.model_copy(update=waived) for each in verdict.results))
         record(verdict, facts, evidence, make.noon)
 
-    return SimpleNamespace(
-        admit=admit, current=current, decide=decide, judge=lambda: judge_published(CURATED, "staging", read, ports)
-    )
+    def judge(before=lambda: None):
+        """Judge again; `before` happens after each reading of the facts, and before the verdict is recorded."""
+
+        def read_first():
+            facts = read()
+            before()
+            return facts
+
+        return judge_published(CURATED, "staging", read_first, ports)
+
+    return SimpleNamespace(admit=admit, current=current, decide=decide, judge=judge)
 
 
 def test_block_after_deployment_becomes_the_current_verdict(gate):
@@ -76,6 +88,30 @@ def test_admission_after_unblock_becomes_the_current_verdict(gate):
     gate.decide(Act.UNBLOCK)
 
     assert isinstance(gate.judge(), Admitted) and gate.current().admits
+
+
+def test_refusal_replaces_an_admission_that_expired(gate, make):
+    """A client that does not know when it ends would still let the image run."""
+    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
+    gate.decide(Act.BLOCK)
+    assert gate.current().verdict.passed and not gate.current().admits
+
+    assert isinstance(gate.judge(), Refused) and not gate.current().verdict.passed
+    assert gate.judge() is None
+
+
+def test_admission_that_a_block_overtakes_does_not_stay(gate):
+    """Two events within seconds: who judges after the block finds the refusal published, and has nothing to correct."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    gate.judge()
+    gate.decide(Act.UNBLOCK)
+    meanwhile = [lambda: gate.decide(Act.BLOCK)]
+
+    found = gate.judge(lambda: meanwhile.pop()() if meanwhile else None)
+
+    assert isinstance(found, Refused) and not gate.current().admits
+    assert gate.judge() is None
 
 
 def test_image_without_published_verdict_is_not_judged(gate, world):

@@ -76,6 +76,16 @@ def test_committer_may_deploy_where_no_signature_is_required(office: Office) -> 
     assert codes(office, "bob", required=2) == {"approval.too-few"}
 
 
+@pytest.mark.parametrize(
+    ("own", "committed"),
+    [("Stra\u00dfe@shop.example", "strasse@shop.example"), ("zoe\u0308@shop.example", "zo\u00eb@shop.example")],
+)
+def test_address_is_the_same_in_another_encoding(office: Office, own: str, committed: str) -> None:
+    """Git's addresses are folded in another way than those of the people document."""
+    office.may = {"emails": [own]}
+    assert codes(office, "ann", committers=(committed,)) == {"approval.by-committer"}
+
+
 def test_addresses_are_compared_without_case() -> None:
     """As git and mail servers treat them in practice."""
     person = {"keys": [EcdsaSigner().public], "emails": ["Ann@Shop.Example"]}

@@ -76,6 +76,21 @@ def test_expression_that_does_not_fit_the_facts_is_refused(text, why):
         DEPLOY.compile(text)
 
 
+@pytest.mark.parametrize("text", ["!has(image.`block`)", "image.signed || has(image.scan.`unjudged`)"])
+def test_fact_in_backquotes_is_refused(text):
+    """It is not among the facts that the expression is known to read, and would be absent where others are left out."""
+    with pytest.raises(PolicyInvalid, match="without quotes"):
+        DEPLOY.compile(text)
+
+
+def test_comment_hides_no_fact_and_no_loop():
+    """The engine leaves comments out as well."""
+    assert DEPLOY.compile("!has(image. // what blocks it\n block)").reads == ("image.block",)
+    loop = "image.scan.findings.all // {}\n (f, {})"
+    with pytest.raises(PolicyInvalid, match="for each element of a list"):
+        DEPLOY.compile(loop.format("each", "image.scan.severities.all(s, s.found == size(f.id))"))
+
+
 def test_expression_of_other_type_is_refused():
     """A rule is true or false; a text that is not empty is no answer."""
     with pytest.raises(PolicyInvalid, match="is a STRING, and has to be a BOOL"):

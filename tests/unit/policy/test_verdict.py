@@ -9,7 +9,7 @@ import pytest
 from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
@@ -20,6 +20,7 @@ from tests.support.builders import NOON
 from tests.support.facts import (
     CURATED,
     FACTS,
+    deploy_facts,
     intake_facts,
     provenance_of,
     requirements,
@@ -29,7 +30,7 @@ from tests.support.people import Office
 from tests.support.policies import policy, refusing, rule, with_waivers
 from tests.support.present import present
 
-ELSEWHERE = IMAGE.moved_to("evidence/curation/hello")
+ELSEWHERE, DEPLOYED = IMAGE.moved_to("evidence/curation/hello"), IMAGE.moved_to("evidence/execution/hello")
 REASON = Reason(code="a.b", fact="f", remedy="r")
 
 
@@ -77,6 +78,22 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
         assert not last.has_expired(NOON + timedelta(hours=23))
 
 
+@pytest.mark.parametrize(("passed", "days", "ends"), [(True, 1, True), (True, 0, False), (False, 1, False)])
+def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, passed, days, ends):
+    """Then the deploy gate would refuse the image, and an enforcer reads only that gate's verdict."""
+    end = NOON + timedelta(days=days)
+    earlier = summary(
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=[] if passed else [REASON.model_dump()], notes=(),
+        inputs=(), now=NOON, expires=end,
+    )  # fmt: skip
+    facts, store = deploy_facts(verdicts={Gate.RELEASE: earlier}), world.store(TierName.EXECUTION)
+
+    record(evaluate(facts, policy(Gate.DEPLOY), NOON), facts, store, NOON)
+
+    found = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
+    assert present(last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
+
+
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [
     (Gate.INTAKE, True, ["curated/hello"]),
     (Gate.INTAKE, False, ["evidence/curation/hello"]),
@@ -105,6 +122,18 @@ def test_refusal_survives_deletion_beside_the_image(world, make, judge):
     judge(at=120)
     found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
     assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
+
+
+def test_refusal_is_published_again_after_deletion_of_an_admission(world, judge):
+    """The refusal before counts again, and nobody may find the admission that came after it."""
+    judge((REASON,))
+    admission = judge(at=60)
+    assert read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).admits
+    world.registry.remove(CURATED.with_digest(admission))
+
+    judge((REASON,), at=120)
+
+    assert not read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).admits
 
 
 @pytest.mark.parametrize("lost", [CURATED, ELSEWHERE], ids=["beside it", "in the evidence"])
@@ -142,9 +171,8 @@ def judge(world, make):
 
     def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, **changes):
         store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
-        own = (
-            [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)] if reads_own else ()
-        )
+        places = {CURATED: TierName.CURATION, ELSEWHERE: TierName.CURATION, DEPLOYED: TierName.EXECUTION}
+        own = [e for place, tier in places.items() for e in store.verified(place, tier)] if reads_own else ()
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
         verdict = evaluate(facts, policy(gate, *more_rules, *map(refusing, reasons)), NOON)
         return record(verdict, facts, store, make.noon + timedelta(seconds=at))
@@ -213,6 +241,23 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     judge((REASON,), at=4, more_rules=(rule("held.always", expression="image.digest != ''"),), reads_own=False)
     judge((REASON,), at=5, gate=Gate.INTAKE)
     judge(at=6, gate=Gate.INTAKE, reads_own=False)
+
+
+def test_admission_for_an_environment_that_refused_meanwhile_is_not_recorded(judge, world):
+    """Of another environment, nothing is decided by that; an enforcer would read the admission until the next event."""
+
+    def deploy(*reasons, at, where="staging", **how):
+        judge(reasons, at=at, gate=Gate.DEPLOY, environment=requirements(where), **how)
+
+    deploy(at=0)
+    deploy(REASON, at=1)
+    deploy(at=2, where="production", reads_own=False)
+
+    with pytest.raises(GateOvertaken, match="refused at the deploy gate"):
+        deploy(at=3, reads_own=False)
+    assert not current(world, Gate.DEPLOY).admits
+    deploy(at=4)
+    assert current(world, Gate.DEPLOY).admits
 
 
 def test_last_verdict_is_returned_if_there_are_several(judge):

@@ -144,7 +144,7 @@ async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatc
     refused = Deviation(code="drift.refused", fact="f", remedy="r")
 
     def judge(expected, judge):
-        asked.append((expected.container, judge.read("ref"), judge.policy, judge.evidence))
+        asked.append((expected.container, judge.read("ref"), judge.policy(), judge.evidence))
         return refused if expected.container == "1" else None
 
     monkeypatch.setattr(monitor, "judge_again", judge)

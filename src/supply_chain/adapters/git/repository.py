@@ -100,8 +100,16 @@ class Repository:
             revision=commit,
             dirty=dirty,
             committed=last.time if last else 0,
-            committers=last.committers if last else (),
+            committers=self._find_committers(last) if last else (),
         )
+
+    def _find_committers(self, last: Commit) -> tuple[str, ...]:
+        """Return who made the last change; nobody if the history ends there, because it may be of an earlier commit."""
+        tree = self._application_tree(last)
+        cut = last.oid in self._shallow_commits or any(
+            self._application_tree(self._read_commit(each)) == tree for each in last.parents
+        )
+        return () if cut else last.committers
 
     @property
     def remote(self) -> str:

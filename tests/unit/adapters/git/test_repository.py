@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.git import commit as git_commit
 from supply_chain.adapters.git import objects as git_objects
+from supply_chain.adapters.git import repository as git_repository
 from supply_chain.adapters.git.repository import _without_credentials
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
@@ -236,6 +237,20 @@ def test_shallow_clone_is_read(repository, tmp_path):
 
     found = source(tmp_path / "shallow/hello")
     assert (found.revision, found.committed, found.dirty) == (head, 1700009999, False)
+    assert found.committers == (), "the last change may be of a commit that the clone does not have"
+    git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert source(tmp_path / "shallow/hello").committers == source(repository / "hello").committers != ()
+
+
+def test_committers_are_unknown_where_the_search_ends(repository, monkeypatch):
+    """Who made an unrelated commit is not who changed the application."""
+    write(repository / "other", {"file": "two"})
+    commit(repository)
+    assert source(repository / "hello").committers
+
+    monkeypatch.setattr(git_repository, "MAX_HISTORY", 0)
+
+    assert source(repository / "hello").committers == ()
 
 
 @pytest.mark.parametrize("packed", [False, True])
