@@ -230,8 +230,8 @@ class People:
     def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:
         """Return the approvers who did not commit, by their e-mail addresses; nobody if the committers are unknown."""
         emails = {name: _comparable(self.people[name].emails) for name in approvers} if committers else {}
-        known = _comparable(committers)
-        return tuple(name for name, own in emails.items() if own and own.isdisjoint(known))
+        addresses = _comparable(committers)
+        return tuple(name for name, own in emails.items() if own and own.isdisjoint(addresses))
 
 
 def _comparable(emails: Iterable[str]) -> frozenset[str]:
