@@ -206,8 +206,8 @@ def test_issuer_signs_with_any_of_its_keys():
     keys = [EcdsaSigner().private.public_key() for _ in range(3)]
     found = People(issuers={"vendor": keys[:1], "acme": keys[1:]})
 
-    assert [found.find_issuer(lambda key, own=own: key is own) for own in keys] == ["vendor", "acme", "acme"]
-    assert found.find_issuer(lambda key: False) is None
+    assert [found.find_issuer([own].__contains__) for own in keys] == ["vendor", "acme", "acme"]
+    assert found.find_issuer([].__contains__) is None
 
 
 @pytest.mark.parametrize(("length", "valid"), [(320, True), (321, False)])
