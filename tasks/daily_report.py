@@ -30,12 +30,14 @@ from blocks import Bridge, Inventory, Workbench
 from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
 from orchestration.steps import in_thread, step
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, PolicyInvalid, SettingInvalid
 from supply_chain.fleet.break_glass import OpenBreakGlass, find_open
 from supply_chain.fleet.waivers import WaiverUse, find_uses
+from supply_chain.policy.policies import Policies
 from supply_chain.policy.upcoming import enforce_upcoming, find_upcoming
 from supply_chain.reports import upcoming_rules, waiver_attention
 from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
+from supply_chain.text import first_line
 
 DETAILS = ("gate", "environment", "decision", "by", "until", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
@@ -58,12 +60,13 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
         latest = await client.read_latest_artifacts(
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
         )
+    inactive, policies = await in_thread(_read_policies, workbench)
     return DailyReport(
         dead_letters=await _dead_letters(),
-        policies=await in_thread(_find_inactive, workbench),
+        policies=inactive,
         break_glass=await _break_glass(),
-        upcoming=await _find_upcoming(workbench, until),
-        waivers=waiver_attention(await _waivers(workbench), until),
+        upcoming=await _find_upcoming(policies, workbench, until) if policies else "",
+        waivers=waiver_attention(await _find_uses(policies), until) if policies else "",
         since=since,
         until=until,
         runs=tuple(_run(each, names) for each in runs),
@@ -75,15 +78,19 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
     )
 
 
-def _find_inactive(workbench: Workbench) -> str:
-    """Return why the gates do not decide by the project's policies; empty if they do."""
+def _read_policies(workbench: Workbench) -> tuple[str, Policies | None]:
+    """Return why the gates do not decide by the project's policies, empty if they do; and these, None if invalid."""
     state = workbench.policy_state(Path(workbench.project))
-    return "" if state.active else state.why
+    why = "" if state.active else state.why
+    try:
+        return why, workbench.unsigned_policies()
+    except (DeclarationInvalid, PolicyInvalid) as error:
+        return "; ".join(filter(None, (why, first_line(error)))), None
 
 
-async def _find_upcoming(workbench: Workbench, at: datetime) -> str:
+async def _find_upcoming(policies: Policies, workbench: Workbench, at: datetime) -> str:
     """Return the rules that begin to refuse soon, and what they would refuse; empty if there are none."""
-    policies, until = await in_thread(workbench.unsigned_policies), at + AHEAD
+    until = at + AHEAD
     rules = find_upcoming(policies, at, until)
     if not rules:
         return ""
@@ -92,9 +99,9 @@ async def _find_upcoming(workbench: Workbench, at: datetime) -> str:
     return upcoming_rules(rules, found)
 
 
-async def _waivers(workbench: Workbench) -> tuple[WaiverUse, ...]:
+async def _find_uses(policies: Policies) -> tuple[WaiverUse, ...]:
     """Return the waivers with the images that rest on them."""
-    waivers = (await in_thread(workbench.unsigned_policies)).waivers.reports
+    waivers = policies.waivers.reports
     if not waivers:
         return ()
     inventory: Inventory = await Inventory.aload("inventory")

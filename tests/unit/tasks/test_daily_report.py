@@ -148,10 +148,23 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
 def test_report_says_why_the_policies_are_not_active(tmp_path):
     """Those of the repository are; after a change, nobody has signed them."""
     shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
-    assert daily_report._find_inactive(workbench(tmp_path)) == ""
+    assert daily_report._read_policies(workbench(tmp_path))[0] == ""
 
-    (tmp_path / "deployments/policies/release.yaml").unlink()
-    assert daily_report._find_inactive(workbench(tmp_path)).endswith("nobody signed it")
+    file = tmp_path / "deployments/policies/release.yaml"
+    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    why, policies = daily_report._read_policies(workbench(tmp_path))
+    assert why.endswith("nobody signed it") and policies is not None
+
+
+def test_invalid_policies_do_not_end_the_report(tmp_path):
+    """It is the page on which an operator reads that they are invalid."""
+    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    (tmp_path / "deployments/policies/release.yaml").write_text("name: [")
+
+    why, policies = daily_report._read_policies(workbench(tmp_path))
+
+    assert policies is None
+    assert "nobody signed it; " in why and "release.yaml" in why
 
 
 async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
@@ -168,7 +181,7 @@ async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Inventory, "aload", load)
 
-    found = await daily_report._waivers(workbench(tmp_path, office.owner.public))
+    found = await daily_report._find_uses(workbench(tmp_path, office.owner.public).unsigned_policies())
 
     assert asked == ["inventory"]
     assert [(each.waiver.name, each.waiver.state, each.images) for each in found] == [("idle", "active", ())]

@@ -82,16 +82,16 @@ async def test_daily_report_names_rules_that_begin_to_refuse(stored, monkeypatch
     shutil.copytree(ROOT / "deployments", project / "deployments")
     workbench = await Workbench.aload("workbench")
     monkeypatch.setattr(workbench, "project", str(project))
-    assert await daily_report._find_upcoming(workbench, now()) == ""
+    assert await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now()) == ""
     policy = json.loads(proposal("image.application == 'x'"))
     policy["rules"][0]["effective_on"] = (now() + timedelta(days=13)).isoformat()
     (project / "deployments/policies/ours.yaml").write_text(json.dumps(policy))
 
-    found = await daily_report._find_upcoming(workbench, now())
+    found = await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now())
 
     assert "| ours.rule | ours | deploy | " in found
     assert found.endswith("Of 1 stored images and deployments, they would refuse 1 more today (hello).")
-    assert await daily_report._find_upcoming(workbench, now() - timedelta(days=2)) == ""
+    assert await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now() - timedelta(days=2)) == ""
 
 
 async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored):
