@@ -110,7 +110,7 @@ class CurrentVerdict(Model):
         lines = [f"{verdict.resource_uri}: {result}", f"  by {verdict.verifier.id}, {verdict.time_verified:%F %T} UTC"]
         lines += [f"  for {own.environment}"] if own.environment else []
         lines += [f"  {each['code']}: {each['fact']}\n      → {each['remedy']}" for each in own.reasons]
-        lines += [f"  {denial}" for denial in own.denials]
+        lines += [f"  {each}" for each in own.refused_rules]
         lines += [f"  waived by {', '.join(own.waivers)}, until {own.expires:%F %T} UTC"] if own.expires else []
         return "\n".join([*lines, f"  {self.statement}"])
 

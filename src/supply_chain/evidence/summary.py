@@ -33,7 +33,7 @@ class Verifier(Foreign):
     id: str
 
 
-class Denial(Foreign):
+class RefusedRule(Foreign):
     """What the refusal by one rule rests on, and how to ask for an exception."""
 
     rule: str
@@ -53,7 +53,7 @@ class Grounds(Foreign):
     notes: tuple[str, ...]
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
-    denials: tuple[Denial, ...] = Field(default=(), description="for each rule that refused")
+    refused_rules: tuple[RefusedRule, ...] = Field(default=(), description="for each rule that refused")
     waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
     break_glass: str = Field(
         default="", description="by whom, until when and why what refuses the image is overridden; empty: nothing is"
@@ -114,7 +114,7 @@ def summary(
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),
-    denials: Sequence[Denial] = (),
+    refused_rules: Sequence[RefusedRule] = (),
     waivers: Sequence[str] = (),
     break_glass: str = "",
     expires: datetime | None = None,
@@ -138,7 +138,7 @@ def summary(
             notes=tuple(notes),
             environment=environment,
             policies=tuple(policies),
-            denials=tuple(denials),
+            refused_rules=tuple(refused_rules),
             waivers=tuple(waivers),
             break_glass=break_glass,
             expires=expires,

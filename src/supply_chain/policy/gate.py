@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.model.image import Digest
-from supply_chain.policy.denials import denials
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
@@ -26,6 +25,7 @@ from supply_chain.policy.outcome import (
     UsedWaiver,
 )
 from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
+from supply_chain.policy.refused_rules import find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
 NAME_TAKEN = "name.taken"
@@ -43,7 +43,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     if reasons:
         return Refused(
             image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results,
-            denials=denials(results, policy, facts),
+            refused_rules=find_refused_rules(results, policy, facts),
         )  # fmt: skip
     return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.summary import Denial
+from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import ImageFacts
@@ -126,7 +126,7 @@ class Refused(Model):
     reasons: tuple[Reason, ...] = Field(min_length=1)
     notes: tuple[str, ...] = Field(default=(), description="what rules only warn of")
     results: tuple[RuleResult, ...] = Field(default=(), description="the result of every rule")
-    denials: tuple[Denial, ...] = Field(
+    refused_rules: tuple[RefusedRule, ...] = Field(
         default=(), description="for each rule that refuses: its evidence, and how to ask for a waiver"
     )
 
@@ -134,6 +134,6 @@ class Refused(Model):
         subject = self.image or f"{self.application}, before it is built,"
         lines = [f"{subject} is refused at the {self.gate} gate:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
-        lines += [f"  {denial}" for denial in self.denials]
+        lines += [f"  {each}" for each in self.refused_rules]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)

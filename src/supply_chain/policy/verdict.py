@@ -101,7 +101,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         now=max(now, last.at + INSTANT) if last else now,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
-        denials=verdict.denials if isinstance(verdict, Refused) else (),
+        refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
         waivers=[each.name for each in waivers],
         break_glass=str(break_glass or ""),
         expires=min(ends, default=None),

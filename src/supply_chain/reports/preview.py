@@ -90,7 +90,7 @@ def _summary(found: PolicyPreview) -> Iterator[str]:
     effects = [f"{counts[effect]} {effect}" for effect in Effect if counts[effect]]
     yield f"{found.judged} judged: {', '.join(effects) or 'nothing changes'}."
     if Gate.INTAKE in found.gates:
-        yield "Nothing is stored of images at the intake gate: judge one with `cscm policy explain dev/NAME@sha256:…`."
+        yield "Nothing is stored of images at the intake gate, so none is judged there."
     if found.not_judged:
         yield f"{len(found.not_judged)} NOT judged, and neither changed nor unchanged: see the end."
 

@@ -120,7 +120,7 @@ def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
         return [
             f"- **Refused** {where}, for {pluralize(len(verdict.reasons), 'reason')}:",
             *(f"    - {reason}" for reason in truncate_lines(MOST_REASONS, reasons)),
-            *(f"    - {escape(denial)}" for denial in truncate_lines(MOST_REASONS, list(map(str, verdict.denials)))),
+            *(f"    - {escape(each)}" for each in truncate_lines(MOST_REASONS, list(map(str, verdict.refused_rules)))),
             *notes,
         ]
     return [f"- **Admitted** {where}", *notes]

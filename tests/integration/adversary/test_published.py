@@ -51,7 +51,7 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     refused = eventually(lambda: (r := read(image, "--environment", PLACE)).status == 3 and r, PATIENCE)
 
     assert "image.blocked" in {each["code"] for each in refused.result["verdict"]["cscm"]["reasons"]}
-    assert [each["rule"] for each in refused.result["verdict"]["cscm"]["denials"] if each["evidence"]]
+    assert [each["rule"] for each in refused.result["verdict"]["cscm"]["refusedRules"] if each["evidence"]]
     assert len(adversary.bundles(where)) == 1, "the admission is gone"
     adversary.attach(where, SUMMARY, admission)
     assert read(image, "--environment", PLACE).status == 3, "the newest counts"

@@ -1,4 +1,4 @@
-"""A denial names the evidence of each rule that refuses, and how to ask for a waiver."""
+"""A found names the evidence of each rule that refuses, and how to ask for a waiver."""
 
 from datetime import timedelta
 
@@ -20,9 +20,9 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.summary import Summary, verifier
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.denials import NOT_WAIVABLE, WAIVABLE
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
+from supply_chain.policy.refused_rules import NOT_WAIVABLE, WAIVABLE
 from supply_chain.policy.verdict import record
 from tests.support.builders import NOON
 from tests.support.facts import CURATED, FACTS, requirements
@@ -40,10 +40,10 @@ def statement(number, kind, predicate=None, signer=TierName.CURATION, ref=CURATE
     )  # fmt: skip
 
 
-def denials(expression, *evidence, gate=Gate.DEPLOY, reason=REASON, facts=None, **changes):
-    """Return the denials of a rule that does not hold."""
+def refused_rules(expression, *evidence, gate=Gate.DEPLOY, reason=REASON, facts=None, **changes):
+    """Return the refused_rules of a rule that does not hold."""
     denying = rule(reason.code, expression=f"({expression}) && 1 > 2", **changes)
-    return refusal(FACTS[gate](evidence=evidence, **(facts or {})), policy(gate, denying)).denials
+    return refusal(FACTS[gate](evidence=evidence, **(facts or {})), policy(gate, denying)).refused_rules
 
 
 def refusal(facts, asked):
@@ -54,8 +54,8 @@ def refusal(facts, asked):
 
 def basis(expression, *evidence, **where):
     """Return the numbers of the statements that a rule rests on."""
-    (denial,) = denials(expression, *evidence, **where)
-    return [int(each.removeprefix("sha256:")) for each in denial.evidence]
+    (found,) = refused_rules(expression, *evidence, **where)
+    return [int(each.removeprefix("sha256:")) for each in found.evidence]
 
 
 @pytest.mark.parametrize(("gate", "expression", "kind", "predicate", "signer"), [
@@ -75,7 +75,7 @@ def basis(expression, *evidence, **where):
     (Gate.DEPLOY, "has(image.soak)", SOAK, {}, TierName.EXECUTION),
     (Gate.DEPLOY, "has(image.block)", LIFECYCLE, {}, TierName.LIFECYCLE),
 ])  # fmt: skip
-def test_denial_names_the_statement_of_its_facts(gate, expression, kind, predicate, signer):
+def test_refused_rule_names_the_statement_of_its_facts(gate, expression, kind, predicate, signer):
     """Anybody can look at what decided."""
     others = [statement(at, other) for at, other in enumerate((PROVENANCE, SBOM, SIGNATURE, SOAK), 2) if other != kind]
 
@@ -97,18 +97,18 @@ def test_denial_names_the_statement_of_its_facts(gate, expression, kind, predica
     (Gate.DEPLOY, "image.digest != ''", statement(1, PROVENANCE)),
     (Gate.DEPLOY, "image.environment.approval", statement(1, APPROVAL, {"environment": "staging"})),
 ])  # fmt: skip
-def test_denial_names_no_statement_of_other_facts(gate, expression, other):
+def test_refused_rule_names_no_statement_of_other_facts(gate, expression, other):
     """What is named wrongly would mislead whoever looks for the cause."""
     assert basis(expression, other, gate=gate, facts={"environment": requirements("staging")}
                  if gate is Gate.DEPLOY else None) == []  # fmt: skip
 
 
-def test_denial_about_a_base_names_the_block_of_the_base():
+def test_refused_rule_about_a_base_names_the_block_of_the_base():
     """It is a statement about another image."""
     assert basis("size(image.blocked_bases) > 0", statement(1, LIFECYCLE, ref=OTHER)) == [1]
 
 
-def test_denial_names_the_newest_statement_by_signed_time():
+def test_refused_rule_names_the_newest_statement_by_signed_time():
     """The order of reading does not matter; what has no time is the oldest."""
     later, undated = NOON + timedelta(hours=1), statement(3, SBOM, {"created": "someday"})
     dated = [statement(at, SBOM, {"created": each.isoformat()}) for at, each in ((1, NOON), (2, later))]
@@ -116,7 +116,7 @@ def test_denial_names_the_newest_statement_by_signed_time():
     assert basis("has(image.sbom)", *dated, undated) == basis("has(image.sbom)", undated, *reversed(dated)) == [2]
 
 
-def test_denial_names_each_statement_once():
+def test_refused_rule_names_each_statement_once():
     """Two facts may be read from the same one."""
     both = "has(image.sbom) && has(image.examination) && has(image.build)"
 
@@ -124,18 +124,18 @@ def test_denial_names_each_statement_once():
 
 
 @pytest.mark.parametrize(("waivable", "text"), [(True, WAIVABLE), (False, NOT_WAIVABLE)])
-def test_denial_says_whether_and_how_to_ask_for_a_waiver(waivable, text):
+def test_refused_rule_says_whether_and_how_to_ask_for_a_waiver(waivable, text):
     """Nobody waits for an exception that cannot be."""
-    (denial,) = denials("image.signed", statement(1, SIGNATURE), waivable=waivable)
+    (found,) = refused_rules("image.signed", statement(1, SIGNATURE), waivable=waivable)
 
-    assert (denial.rule, denial.policy, denial.waiver) == ("a.b", "test 1", text)
-    assert str(denial) == f"a.b: rests on {0:012}; {text}"
-    (without,) = denials("image.signed", waivable=waivable)
+    assert (found.rule, found.policy, found.waiver) == ("a.b", "test 1", text)
+    assert str(found) == f"a.b: rests on {0:012}; {text}"
+    (without,) = refused_rules("image.signed", waivable=waivable)
     assert str(without) == f"a.b: {text}"
 
 
-def test_only_rules_that_refuse_have_a_denial():
-    """A rule that only warns or holds is none."""
+def test_only_rules_that_refuse_are_listed():
+    """A rule that only warns or holds is not one."""
     rules = (
         rule("a.warns", severity="warn", expression="image.digest == ''"),
         rule("a.holds", expression="image.digest != ''"),
@@ -144,10 +144,10 @@ def test_only_rules_that_refuse_have_a_denial():
 
     found = refusal(FACTS[Gate.RELEASE](), policy(Gate.RELEASE, *rules))
 
-    assert [each.rule for each in found.denials] == ["a.b"]
+    assert [each.rule for each in found.refused_rules] == ["a.b"]
 
 
-def test_denials_are_part_of_text_and_statement(world, make):
+def test_refused_rules_are_part_of_text_and_statement(world, make):
     """Command line and enforcers say the same."""
     denying = rule("a.b", expression="image.signed && 1 > 2", waivable=False)
     facts = FACTS[Gate.DEPLOY](evidence=(statement(1, SIGNATURE),))
@@ -157,8 +157,8 @@ def test_denials_are_part_of_text_and_statement(world, make):
     record(refused, facts, store, make.noon)
 
     (found,) = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
-    assert Summary.model_validate(found.predicate).cscm.denials == refused.denials
-    assert found.predicate["cscm"]["denials"] == [
+    assert Summary.model_validate(found.predicate).cscm.refused_rules == refused.refused_rules
+    assert found.predicate["cscm"]["refusedRules"] == [
         {"rule": "a.b", "policy": "test 1", "evidence": [f"sha256:{1:064}"], "waiver": NOT_WAIVABLE}
     ]
     assert f"  a.b: rests on {0:012}; {NOT_WAIVABLE}" in str(refused).splitlines()

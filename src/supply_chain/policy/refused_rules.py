@@ -22,7 +22,7 @@ from supply_chain.evidence.statement import (
     is_about,
 )
 from supply_chain.evidence.store import BEFORE_ALL
-from supply_chain.evidence.summary import Denial, verifier
+from supply_chain.evidence.summary import RefusedRule, verifier
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts, ImageFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult
@@ -38,7 +38,9 @@ WAIVABLE = "a signed waiver can accept it (docs/how-to/waivers.md)"
 NOT_WAIVABLE = "nobody may waive it"
 
 
-def denials(results: Iterable[RuleResult], policy: GatePolicy[Any], facts: ImageFacts) -> tuple[Denial, ...]:
+def find_refused_rules(
+    results: Iterable[RuleResult], policy: GatePolicy[Any], facts: ImageFacts
+) -> tuple[RefusedRule, ...]:
     """Return for each rule that refuses what it rests on and how to ask for a waiver.
 
     Its evidence are the newest statements of those that its facts are read from; none if they are missing, or are not
@@ -48,7 +50,7 @@ def denials(results: Iterable[RuleResult], policy: GatePolicy[Any], facts: Image
     refusing = (each for each in results if each.result is RuleOutcome.REFUSED)
     found = ((each, rules[each.policy, each.rule]) for each in refusing)
     return tuple(
-        Denial(
+        RefusedRule(
             rule=result.rule,
             policy=result.policy,
             evidence=tuple(dict.fromkeys(_find_evidence(rule.reads, facts))),
