@@ -250,7 +250,7 @@ def test_check_of_working_copy_names_the_reasons_of_the_intake_gate(chain: Chain
 
     assert found.status == 3, found.stderr
     judged = {rule["id"] for rule in found.result["rules"] if rule["result"]}
-    before = [(each["code"], each["fact"]) for each in found.result["findings"] if each["level"] == "error"]
+    before = [(each["code"], each["fact"]) for each in found.result["diagnostics"] if each["level"] == "error"]
     assert sorted(before) == sorted((each["code"], each["fact"]) for each in refused if each["code"] in judged)
     assert len(before) > 10
 
