@@ -228,12 +228,6 @@ def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
     return {name: to_value(each, fields[name], names) for name, each in value.items() if names is None or name in names}
 
 
-@cache
-def fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the fields of a group of facts that are or contain a time, with their types."""
-    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))
-
-
 @lru_cache(maxsize=10_000)
 def _to_timestamp(value: datetime) -> Any:
     """Return a time as the engine takes it. Findings have few different times, so most are made once."""
