@@ -135,10 +135,8 @@ def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:
     )
 
 
-def _text(value: Any) -> str:
-    """Return a text that can be encoded; one with half of a surrogate pair, which JSON can contain, cannot."""
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:80]!r} in place of a text")
+def _text(value: str) -> str:
+    """Return a text; raise `UnicodeEncodeError` for half of a surrogate pair, and `AttributeError` for no text."""
     value.encode()
     return value
 

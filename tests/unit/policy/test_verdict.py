@@ -73,6 +73,7 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
         last = present(last_verdict(found, Gate.INTAKE, IMAGE.digest)).value
         assert last.passed
         assert last.cscm.waivers == (("long", "short") if asked.waivers else ())
+        assert last.cscm.break_glass == ""
         assert last.cscm.expires == (NOON + timedelta(days=1) if asked.waivers else None)
         assert last.has_expired(NOON + timedelta(days=1)) is bool(asked.waivers)
         assert not last.has_expired(NOON + timedelta(hours=23))
@@ -408,3 +409,13 @@ def test_tier_without_verdict_key_does_not_judge(world, make):
     with pytest.raises(SettingInvalid, match="The block of the curation tier names no verdict_key"):
         record(evaluate(facts, policy(Gate.INTAKE), NOON), facts, store, make.noon)
     assert world.registry.refs() == ()
+
+
+def test_repeated_admission_is_not_compared_with_the_published_one(world, make, monkeypatch):
+    """Only a refusal has to outweigh what is published."""
+    store, facts = world.store(TierName.CURATION), intake_facts()
+    admitted = evaluate(facts, policy(Gate.INTAKE), NOON)
+    first = record(admitted, facts, store, make.noon)
+    monkeypatch.setattr(type(store.publisher), "has_newer_admission", lambda *_: pytest.fail("it is read"))
+
+    assert record(admitted, facts, store, make.noon) == first
