@@ -30,7 +30,7 @@ from supply_chain.policy.loading import (
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
-from supply_chain.reports import facts_page, policy_documents, policy_page, policy_preview_page
+from supply_chain.reports import facts_page, policy_page, policy_preview_page
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
@@ -151,7 +151,7 @@ def docs(directory: Path | None) -> None:
     Example:
       cscm policy docs > rules.md
     """
-    click.echo(plain_text_lines(policy_page(policy_documents(_read(directory)))))
+    click.echo(plain_text_lines(policy_page(_read(directory).documents)))
 
 
 @policy.command()

@@ -320,6 +320,11 @@ class Policies:
         return replace(self, intake=intake, release=release, deploy=deploy)
 
     @property
+    def documents(self) -> tuple[PolicyDocument, ...]:
+        """The documents of the policies of all gates, each once."""
+        return tuple({each.document.name: each.document for gate in self.gates for each in gate.policies}.values())
+
+    @property
     def waivable(self) -> dict[str, bool]:
         """The id of each rule, and whether it may be waived at every gate that has it."""
         found: dict[str, bool] = {}

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime
 
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
+from supply_chain.policy.documents import RuleDocument, Severity
 from supply_chain.policy.policies import Policies
 
 
@@ -25,7 +25,7 @@ def find_upcoming(policies: Policies, now: datetime, until: datetime) -> tuple[U
     """Return the rules that begin to refuse after `now` and not after `until`, the first to do so first."""
     found = [
         UpcomingRule(rule=rule.id, policy=document.name, gates=document.gates, effective_on=start)
-        for document in _documents(policies)
+        for document in policies.documents
         for each in document.rules
         if (start := _find_start(each, now, until))
         for rule in each.expand()
@@ -39,13 +39,9 @@ def enforce_upcoming(policies: Policies, now: datetime, until: datetime) -> dict
         f"{document.name}.yaml": document.model_copy(
             update={"rules": tuple(_enforce(each, now, until) for each in document.rules)}
         ).model_dump_json()
-        for document in _documents(policies)
+        for document in policies.documents
         if any(_find_start(each, now, until) for each in document.rules)
     }
-
-
-def _documents(policies: Policies) -> list[PolicyDocument]:
-    return list({each.document.name: each.document for gate in policies.gates for each in gate.policies}.values())
 
 
 def _find_start(rule: RuleDocument, now: datetime, until: datetime) -> datetime | None:

@@ -5,7 +5,6 @@ from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lin
 from supply_chain.reports.people import people_lines, waiver_attention, waiver_lines
 from supply_chain.reports.policy import (
     facts_page,
-    policy_documents,
     policy_explanation_lines,
     policy_explanation_page,
     policy_page,
@@ -56,7 +55,6 @@ __all__ = [
     "place_row",
     "plan_lines",
     "plan_rows",
-    "policy_documents",
     "policy_explanation_lines",
     "policy_explanation_page",
     "policy_page",

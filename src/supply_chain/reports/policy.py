@@ -17,7 +17,6 @@ from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.expressions import IMAGE, NOW, element_of, fields_of, is_optional
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.outcome import RuleOutcome, RuleResult
-from supply_chain.policy.policies import Policies
 from supply_chain.reports.text import table
 
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
@@ -30,12 +29,6 @@ MARKS = {
 def policy_page(documents: Iterable[PolicyDocument], level: int = 1) -> str:
     """Return Markdown with each rule of these policies as it is written; names of policies are headings of a level."""
     return "\n".join(line for document in documents for line in _policy(document, "#" * level))
-
-
-def policy_documents(policies: Policies) -> tuple[PolicyDocument, ...]:
-    """Return the documents of all gates, each once."""
-    found = (each.document for gate in Gate for each in policies.at(gate).policies)
-    return tuple({document.name: document for document in found}.values())
 
 
 def _policy(document: PolicyDocument, heading: str) -> Iterator[str]:

@@ -5,7 +5,6 @@ from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.outcome import RuleOutcome, UsedBreakGlass, UsedWaiver
 from supply_chain.reports import (
     facts_page,
-    policy_documents,
     policy_explanation_lines,
     policy_explanation_page,
     policy_page,
@@ -22,7 +21,7 @@ def explained(**changes):
 
 def test_page_has_a_section_for_each_rule():
     """A rule that two gates share is there once; a rule with a matrix names its codes."""
-    documents = policy_documents(POLICIES)
+    documents = POLICIES.documents
     page, by_id = policy_page(documents), {rule.id: rule for each in documents for rule in each.rules}
 
     assert {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")} == by_id.keys()
@@ -46,7 +45,7 @@ def test_page_has_parameters_and_selector_of_a_policy():
     assert "It selects environments: production." in lines
     assert "| team | ann, bob |" in lines and "| people | 2 |" in lines
     assert "- passes: one of the team; another one" in lines and "- fails: somebody else" in lines
-    assert "It selects" not in policy_page(policy_documents(POLICIES))
+    assert "It selects" not in policy_page(POLICIES.documents)
 
 
 def test_facts_page_has_every_fact_with_its_type_and_meaning():
