@@ -15,8 +15,8 @@ from orchestration.run_names import by_image
 from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.approval import Words
 from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.evidence.personal_decision import Words
 from supply_chain.execution.deploy import Deployment
 from supply_chain.fleet.find import find_stored
 from supply_chain.policy.outcome import Refused

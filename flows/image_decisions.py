@@ -9,8 +9,8 @@ from orchestration.personal_keys import require_own_machine
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as
 from orchestration.steps import in_thread
-from supply_chain.evidence.approval import Words
 from supply_chain.evidence.image_status import Act
+from supply_chain.evidence.personal_decision import Words
 from supply_chain.fleet.find import find_stored
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.enforce import Enforced

@@ -21,7 +21,7 @@ from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.run_states import complete_as
 from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
-from supply_chain.evidence.approval import Words
+from supply_chain.evidence.personal_decision import Words
 from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of

@@ -17,7 +17,7 @@ import click
 from pydantic import BaseModel
 
 from orchestration.project import find_project
-from supply_chain.evidence.approval import MOST_WORDS
+from supply_chain.evidence.personal_decision import MOST_WORDS
 from supply_chain.model.image import HEXADECIMAL, PATH
 from supply_chain.text import plain_text
 

@@ -14,7 +14,8 @@ from prefect.runtime import flow_run
 from pydantic import Field, ValidationError
 
 from orchestration.clock import now
-from supply_chain.evidence.approval import Approval, Words
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.personal_decision import Words
 from supply_chain.promotion.moves import Move
 from supply_chain.reports import escape
 from supply_chain.text import plain_text

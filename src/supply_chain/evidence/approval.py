@@ -4,38 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import INSTANT, SKEW
-from supply_chain.evidence.envelope import Key, envelope_in
+from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import SignedValue, read_statements
-from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement, about, is_about, read_statement
+from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement, about
 from supply_chain.model.image import Digest, ImageRef, Model
-
-PERSONAL_DECISION = "urn:cscm:personal-decision:v1"
-"""Predicate type of what a person signs with a key of their own. It is part of the approval that execution signs."""
-MOST_SIGNATURE = 64 * 1024
-"""Maximum number of characters of a signature."""
-MOST_WORDS = 1000
-"""Maximum number of characters of a text by a person."""
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
-
-
-def has_signed(key: Key, signature: str, wanted: Statement, image: ImageRef) -> bool:
-    """Return whether the holder of a key signed exactly this statement about an image; `signature` is the bundle."""
-    envelope = envelope_in(signature.encode())
-    if envelope is None or not envelope.signed_by(key):
-        return False
-    try:
-        signed = read_statement(envelope, "the signature of a decision")
-    except EvidenceInvalid:
-        return False
-    return is_about(signed, image) and (signed.predicate_type, signed.predicate) == (
-        wanted.predicate_type, wanted.predicate,
-    )  # fmt: skip
 
 
 class Approval(Model):
@@ -49,9 +27,8 @@ class Approval(Model):
     )
     reason: Words
     decided: AwareDatetime
-    signature: str = Field(
+    signature: PersonalSignature = Field(
         default="",
-        max_length=MOST_SIGNATURE,
         description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
     )
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.approval import MOST_SIGNATURE, PERSONAL_DECISION, Words, has_signed, last_denial
+from supply_chain.evidence.approval import last_denial
 from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement, about
 from supply_chain.model.image import Digest, ImageRef, Model
@@ -23,9 +24,8 @@ class BreakGlass(Model):
     reason: Words
     at: AwareDatetime = Field(description="when the person signed it")
     expires: AwareDatetime = Field(description="from then on it has no effect")
-    signature: str = Field(
+    signature: PersonalSignature = Field(
         default="",
-        max_length=MOST_SIGNATURE,
         description="a sigstore bundle by the person's own key; without it, it has no effect",
     )
 

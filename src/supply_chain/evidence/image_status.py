@@ -17,9 +17,9 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.concurrency import run_both
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.evidence.approval import MOST_SIGNATURE, PERSONAL_DECISION, Words, has_signed
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement, about
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
@@ -66,9 +66,8 @@ class LifecycleDecision(Predicate):
     at: AwareDatetime
     rule: str = Field(default="", description="the rule; empty if a person decided")
     image: str = Field(default="", description="the image's name at that time")
-    signature: str = Field(
+    signature: PersonalSignature = Field(
         default="",
-        max_length=MOST_SIGNATURE,
         description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.approval import Words
+from supply_chain.evidence.personal_decision import Words
 from supply_chain.model.image import Model
 
 VARIABLE = "promotions_frozen"
