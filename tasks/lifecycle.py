@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from uuid import UUID, uuid5
 
 from prefect.artifacts import acreate_table_artifact
@@ -22,7 +23,7 @@ from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.policy.people import uncounted
+from supply_chain.policy.people import sign_as_person, uncounted
 from supply_chain.reports import plan_rows
 
 
@@ -97,11 +98,10 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
         if not key:
             return decision
         image = ImageRef.parse(decision.image)
-        bundle = ports.workbench.sign_as_person(key, decision.statement(image))
-        signed = decision.model_copy(update={"signature": bundle.decode()})
-        if why := ports.workbench.people().explain_unverified(signed, image.digest):
-            raise uncounted(why)
-        return signed
+        as_person, people = partial(ports.workbench.sign_as_person, key), ports.workbench.people
+        return sign_as_person(
+            decision, image, as_person, lambda signed: people().explain_unverified(signed, image.digest)
+        )
 
     return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), sign=sign, on_result=_emit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import cache
+from functools import cache, partial
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
@@ -19,7 +19,7 @@ from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository
-from supply_chain.policy.people import uncounted
+from supply_chain.policy.people import sign_as_person
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.moves import Move, reportable_moves
@@ -107,9 +107,8 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
     denied = last_denial(execution_statements(ref, evidence, APPROVAL), use.environment, use.digest)
     if denied is not None:  # also if the clock is behind
         use = use.model_copy(update={"at": max(use.at, denied + INSTANT)})
-    signed = use.model_copy(update={"signature": ports.workbench.sign_as_person(key, use.statement(ref)).decode()})
-    if why := ports.workbench.people().explain_ineffective(signed, ref):
-        raise uncounted(why)
+    sign = partial(ports.workbench.sign_as_person, key)
+    signed = sign_as_person(use, ref, sign, lambda signed: ports.workbench.people().explain_ineffective(signed, ref))
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     evidence.attach(where, BREAK_GLASS, signed.predicate(), signed.at)
     emit(
@@ -126,11 +125,8 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
 
 
 def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
-    bundle = ports.workbench.sign_as_person(key, decision.statement(ref))
-    signed = decision.model_copy(update={"signature": bundle.decode()})
-    if why := ports.workbench.people().explain_uncounted(signed, ref):
-        raise uncounted(why)
-    return signed
+    sign = partial(ports.workbench.sign_as_person, key)
+    return sign_as_person(decision, ref, sign, lambda signed: ports.workbench.people().explain_uncounted(signed, ref))
 
 
 @step("find missed promotions")

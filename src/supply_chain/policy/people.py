@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
@@ -16,7 +16,7 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.envelope import Key, keys_of
 from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDecision
-from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
+from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.signed_documents import (
@@ -31,6 +31,7 @@ from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexTerms
 from supply_chain.vulnerability.vex.statement import Justification
 
+D = TypeVar("D", Approval, BreakGlass, LifecycleDecision)
 FILE = Path("deployments/people.yaml")
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
 Email = Annotated[str, StringConstraints(pattern=r"^\S+@\S+$", max_length=320, to_lower=True)]
@@ -237,6 +238,17 @@ class People:
 def _comparable(emails: Iterable[str]) -> frozenset[str]:
     """Return addresses so that those which look the same are the same, however their letters are encoded."""
     return frozenset(unicodedata.normalize("NFKC", each).casefold() for each in emails)
+
+
+def sign_as_person(decision: D, image: ImageRef, sign: Callable[[Statement], bytes], explain: Callable[[D], str]) -> D:
+    """Return a decision about an image with its person's signature; raise `DeclarationInvalid` if it would not count.
+
+    `sign` returns the person's signature of a statement, and `explain` why a signed decision would not count.
+    """
+    signed = decision.model_copy(update={"signature": sign(decision.statement(image)).decode()})
+    if why := explain(signed):
+        raise uncounted(why)
+    return signed
 
 
 def uncounted(why: str) -> DeclarationInvalid:

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.policy import people as people_module
-from supply_chain.policy.people import FILE, People, PeopleDocument, VexSettings, WaiverRole, read_people
+from supply_chain.policy.people import FILE, People, PeopleDocument, VexSettings, WaiverRole, read_people, sign_as_person
 from supply_chain.policy.signed_documents import DocumentKind
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED
@@ -216,3 +216,22 @@ def test_email_address_has_at_most_320_characters(length, valid):
     person = {"keys": [EcdsaSigner().public], "emails": ["a" * (length - 13) + "@shop.example"]}
     with nullcontext() if valid else pytest.raises(ValueError, match="at most 320"):
         PeopleDocument.model_validate({"expires": NOON, "people": {"ann": person}})
+
+
+def test_decision_is_returned_with_its_signature_if_it_counts(office):
+    """Otherwise nothing is signed into the evidence, and the person learns why."""
+    approval = Approval(
+        environment="production", digest=DIGEST, decision="approved", by="ann", reason="so", decided=NOON
+    )
+    asked = []
+
+    def explain(signed):
+        asked.append(signed)
+        return "" if len(asked) == 1 else "it is late"
+
+    signed = sign_as_person(approval, CURATED, office.ann.sign, explain)
+
+    assert signed.is_signed_by(office.ann.private.public_key(), CURATED) and asked == [signed]
+    assert signed.model_copy(update={"signature": ""}) == approval
+    with pytest.raises(DeclarationInvalid, match="would not count: it is late"):
+        sign_as_person(approval, CURATED, office.ann.sign, explain)
