@@ -15,7 +15,7 @@ from supply_chain.evidence.statement import Statement, about
 from supply_chain.evidence.store import MOST_VEX, EvidenceStore
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.people import FILE, People
-from supply_chain.policy.vex import read_attached_vex
+from supply_chain.policy.vex import read_attached
 from supply_chain.text import pluralize
 from supply_chain.vulnerability.vex.json_document import parse_json
 from supply_chain.vulnerability.vex.openvex import read_openvex
@@ -74,8 +74,8 @@ def _find_issuer(ref: ImageRef, bundle: bytes, people: People, now: datetime) ->
     attached = AttachedVex(
         repository=ref.repository, digest=ref.digest, document=statement.predicate, envelope=envelope
     )
-    if notes := read_attached_vex([attached], people, now)[1]:
-        raise _uncounted(notes[0].rpartition(": ")[2])
+    if isinstance(why := read_attached(attached, people, now), str):
+        raise _uncounted(why)
     return people.find_issuer(attached.is_signed_by) or ""
 
 

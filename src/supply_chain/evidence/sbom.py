@@ -112,7 +112,7 @@ def _listing(sbom: Mapping[str, Any]) -> Listing:
         if not found:
             unlicensed.add(name)
     return Listing(
-        frozenset(map(_package, sbom["artifacts"])),
+        _packages(sbom),
         {name: frozenset(licenses[name]) for name in sorted(licenses)},
         frozenset(unlicensed),
         _configuration(sbom.get("source", {}).get("metadata", {})),

@@ -35,17 +35,15 @@ def judge_published(
     """Judge an image again if a verdict about it is published for an environment; record and publish a changed one.
 
     Return the new verdict; None if none is published, or if the published one says the same. A refusal also replaces an
-    admission that expired, for clients that do not know when it ends. Raises the errors of
-    `read_current_verdict` and of reading facts, judging and recording.
+    admission that expired, for clients that do not know when it ends. Raises the errors of `read_current_verdict` and
+    of reading facts, judging and recording.
     """
     try:
         current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, environment)
     except VerdictMissing:
         return None
     verdict = _judge_once(read_facts, ports, lambda admits: admits is current.admits is current.verdict.passed)
-    if isinstance(
-        verdict, Admitted
-    ):  # who judged by a block meanwhile published before, and has no reason to do it again
+    if isinstance(verdict, Admitted):  # a refusal by others meanwhile was published before, and is not published again
         return _judge_once(read_facts, ports, lambda admits: admits) or verdict
     return verdict
 

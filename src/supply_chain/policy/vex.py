@@ -132,7 +132,7 @@ def read_attached_vex(
     """Return the statements of attached documents that an issuer signed, and a sentence about each other document."""
     statements, notes = list[VexStatement](), list[str]()
     for each in attached:
-        found = _read_attached(each, people, now)
+        found = read_attached(each, people, now)
         if isinstance(found, str):
             notes.append(f"the VEX document {each} does not count: {found}")
         else:
@@ -140,7 +140,7 @@ def read_attached_vex(
     return tuple(statements), tuple(notes)
 
 
-def _read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple[VexStatement, ...] | str:
+def read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple[VexStatement, ...] | str:
     """Return the statements of a document, or why it does not count."""
     by = people.find_issuer(attached.is_signed_by)
     if by is None:

@@ -8,7 +8,15 @@ import pytest
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.policy import people as people_module
-from supply_chain.policy.people import FILE, People, PeopleDocument, VexSettings, WaiverRole, read_people, sign_as_person
+from supply_chain.policy.people import (
+    FILE,
+    People,
+    PeopleDocument,
+    VexSettings,
+    WaiverRole,
+    read_people,
+    sign_as_person,
+)
 from supply_chain.policy.signed_documents import DocumentKind
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED
