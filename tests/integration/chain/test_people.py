@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,29 +14,17 @@ import yaml
 
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.application import Application
 from tests.support.command import ROOT, cscm
 from tests.support.place import placed
+from tests.support.signed_people import CVE, make_key, signed_people, write_old_django
 
 pytestmark = pytest.mark.real
 
-CVE = "CVE-2024-42005"
-"""Critical, in Django 4.2.0, and not known to be exploited."""
 URGENT = "urgent"
 """An application, and the environment in which somebody breaks the glass for it."""
-DECLARATION = """\
-kind: service
-name: waived
-owner: examples
-classification: internal
-environments: [staging]
-test: {command: [python3, -m, unittest, -v]}
-probe: {port: 8080, path: /healthz}
-limits: {critical: 0, high: null, medium: null, unknown: null}
-"""
 
 
 @dataclass(frozen=True)
@@ -52,19 +39,14 @@ class People:
 def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[People]:
     """A people document that its owner signed, in which Ann may accept vulnerabilities, and an unsigned waiver."""
     monkeypatch.setenv("COSIGN_PASSWORD", "")
-    key = tmp_path / "ann"
-    cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
-    cosign.run("generate-key-pair", "--output-key-prefix", key, timeout=60)
-    end = datetime.now(UTC) + timedelta(days=30)
+    key, end, waiver = tmp_path / "ann", datetime.now(UTC) + timedelta(days=30), ROOT / DIRECTORY / "django.yaml"
     ann = {
-        "keys": [key.with_suffix(".pub").read_text()], "approve": ["production"],
+        "keys": [make_key(toolbox, key)], "approve": ["production"],
         "waive": {"vulnerabilities": "critical", "days": 31},
         "break_glass": {"environments": [URGENT], "hours": 2}, "block": True,
     }  # fmt: skip
-    document, waiver = ROOT / FILE, ROOT / DIRECTORY / "django.yaml"
-    assert not document.exists() and not waiver.parent.exists()
+    assert not waiver.parent.exists()
     waiver.parent.mkdir()
-    document.write_text(yaml.safe_dump({"expires": end, "people": {"ann": ann}}))
     waiver.write_text(
         yaml.safe_dump(
             {
@@ -73,23 +55,15 @@ def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.Mon
             }
         )
     )  # fmt: skip
-    signed = cscm("people", "sign", "--key", str(home.state / "people" / "owner.key"))
-    assert signed.status == 0, signed.stderr
-    yield People(key.with_suffix(".key"), waiver)
+    with signed_people(home, {"expires": end, "people": {"ann": ann}}):
+        yield People(key.with_suffix(".key"), waiver)
     shutil.rmtree(waiver.parent)
-    for file in (document, signature_file(document)):
-        file.unlink()
 
 
 @pytest.fixture
 def application(tmp_path: Path) -> Path:
     """A service with an old Django that no list of dependencies mentions."""
-    made = Path(shutil.copytree(ROOT / "examples/outdated", tmp_path / "waived"))
-    dockerfile = made / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("apache-airflow==1.10.3 ", ""))
-    (made / "supply-chain.yaml").write_text(DECLARATION)
-    (made / "revision").write_text(os.urandom(8).hex())
-    return made
+    return write_old_django(tmp_path / "waived")
 
 
 def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:

@@ -12,6 +12,7 @@ from supply_chain.policy.activation import LISTING
 from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.signed_documents import signature_file
 from tests.support.command import ROOT, cscm
+from tests.support.signed_people import owner_key
 
 pytestmark = pytest.mark.real
 
@@ -49,7 +50,7 @@ def test_changed_policy_decides_only_once_signed(bases: None, home: Home, change
     assert (checked.status, checked.result["active"]) == (0, False)
     assert doctor_line()[0] is False
 
-    signed = cscm("policy", "sign", "--key", str(home.state / "people" / "owner.key"))
+    signed = cscm("policy", "sign", "--key", owner_key(home))
     assert signed.status == 0, signed.stderr
     ok, found = doctor_line()
     assert ok and found.startswith("active: signed by the owner of deployments/people.yaml")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState
@@ -25,25 +22,11 @@ from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.policy.people import FILE
-from supply_chain.policy.signed_documents import signature_file
 from tests.support.access import Outsider, ecr_of
-from tests.support.command import ROOT, cscm
+from tests.support.command import cscm
+from tests.support.signed_people import CVE, make_key, signed_people, write_old_django
 
 pytestmark = pytest.mark.real
-
-CVE = "CVE-2024-42005"
-"""Critical, in Django 4.2.0, and not known to be exploited."""
-DECLARATION = """\
-kind: service
-name: stated
-owner: examples
-classification: internal
-environments: [staging]
-test: {command: [python3, -m, unittest, -v]}
-probe: {port: 8080, path: /healthz}
-limits: {critical: 0, high: null, medium: null, unknown: null}
-"""
 
 
 @dataclass(frozen=True)
@@ -58,36 +41,19 @@ class Keys:
 def keys_of_issuers(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
     """A people document that its owner signed, with one issuer."""
     monkeypatch.setenv("COSIGN_PASSWORD", "")
-    cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
-    for name in ("psirt", "stranger"):
-        cosign.run("generate-key-pair", "--output-key-prefix", tmp_path / name, timeout=60)
-    issuers = {"psirt": {"keys": [(tmp_path / "psirt.pub").read_text()]}}
-    document = ROOT / FILE
-    assert not document.exists()
-    document.write_text(
-        yaml.safe_dump(
-            {
-                "expires": datetime.now(UTC) + timedelta(days=30), "people": {},
-                "vex": {"justifications": ["vulnerable_code_not_in_execute_path"], "issuers": issuers},
-            }
-        )
-    )  # fmt: skip
-    signed = cscm("people", "sign", "--key", str(home.state / "people" / "owner.key"))
-    assert signed.status == 0, signed.stderr
-    yield Keys(tmp_path / "psirt.key", tmp_path / "stranger.key")
-    for file in (document, signature_file(document)):
-        file.unlink()
+    psirt, _ = (make_key(toolbox, tmp_path / name) for name in ("psirt", "stranger"))
+    content = {
+        "expires": datetime.now(UTC) + timedelta(days=30), "people": {},
+        "vex": {"justifications": ["vulnerable_code_not_in_execute_path"], "issuers": {"psirt": {"keys": [psirt]}}},
+    }  # fmt: skip
+    with signed_people(home, content):
+        yield Keys(tmp_path / "psirt.key", tmp_path / "stranger.key")
 
 
 @pytest.fixture
 def application(tmp_path: Path) -> Path:
     """A service with an old Django that no list of dependencies mentions."""
-    made = Path(shutil.copytree(ROOT / "examples/outdated", tmp_path / "stated"))
-    dockerfile = made / "Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("apache-airflow==1.10.3 ", ""))
-    (made / "supply-chain.yaml").write_text(DECLARATION)
-    (made / "revision").write_text(os.urandom(8).hex())
-    return made
+    return write_old_django(tmp_path / "stated")
 
 
 def test_attached_document_of_an_issuer_clears_a_finding(
