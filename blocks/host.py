@@ -11,7 +11,7 @@ from pydantic import Field
 
 from blocks.setting import Setting
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.development.separation import BuildLimits
+from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits
 from supply_chain.model.container import Machine
 
 MEBIBYTE = 1024**2
@@ -56,20 +56,20 @@ class ContainerHost(Setting):
         description="The memory limit of a build, in MiB; empty: half of the host's.",
     )
     build_processes: int = Field(
-        default=2048,
+        default=PROCESSES,
         ge=16,
         title="Build processes",
         description="The most processes and threads of a build.",
     )
     build_disk: int = Field(
-        default=10 * 1024,
+        default=DISK // MEBIBYTE,
         ge=64,
         title="Build disk",
         description="The most that the steps of a build write, caches included, in MiB. The engine's disk loses at "
         "most this, or four times `build.max_size` if that is more.",
     )
     build_reserve: int = Field(
-        default=2 * 1024,
+        default=RESERVE // MEBIBYTE,
         ge=0,
         title="Disk reserve",
         description="The free space on the engine's disk, in MiB, below which builds end; also below 5 % of the "

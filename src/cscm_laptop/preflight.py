@@ -27,7 +27,7 @@ from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import LocalImagePorts, PreflightPorts
 from supply_chain.development.probe import check_command, probe
-from supply_chain.development.separation import BuildLimits, Room
+from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
 from supply_chain.errors import CheckNotMade, DatabaseUnusable, EngineUnavailable, ToolMissing
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.manifest import Base, Service
@@ -41,8 +41,6 @@ from supply_chain.vulnerability.scanner import Sbom
 
 PINS = Path("deployments/tools.yaml")
 TOOLS = ("dockerfile-reader", "detect-secrets", "bandit", "hadolint", "syft", "grype")
-PROCESSES, DISK, RESERVE = 2048, 10 * 1024**3, 2 * 1024**3
-"""Limits of a container host without settings of its own, as in `blocks.host`, which imports Prefect."""
 INSTALL = "Without a supply chain on this machine: `cscm check PATH --install`."
 
 

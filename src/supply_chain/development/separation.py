@@ -12,6 +12,9 @@ from pydantic import Field
 
 from supply_chain.model.image import Model, Source
 
+PROCESSES, DISK, RESERVE = 2048, 10 * 1024**3, 2 * 1024**3
+"""Limits of builds on a host without settings of its own; disk and reserve in bytes."""
+
 
 class BuildLimits(Model):
     """Limits on all steps of one build together, and the disk space that they must leave free."""
