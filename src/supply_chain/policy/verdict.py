@@ -87,25 +87,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
             f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
             "Run the same command again: the image is judged by the current evidence."
         )
-    waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [each.expires for each in waivers] + ([break_glass.expires] if break_glass else [])
-    ends += _ends_before(facts, now)
-    current = summary(
-        facts.ref,
-        verdict.gate,
-        verdict.policy,
-        reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
-        notes=verdict.notes,
-        levels=build_level(facts.provenance),
-        inputs=[*(e for e in facts.evidence if not is_conclusion(e, store.tier)), *facts.attached_vex],
-        now=max(now, last.at + INSTANT) if last else now,
-        environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
-        policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
-        refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
-        waivers=[each.name for each in waivers],
-        break_glass=str(break_glass or ""),
-        expires=min(ends, default=None),
-    )
+    current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
     publisher, words = _publisher(store), current.predicate()
     if last is not None and last.value.has_same_content(current):
         # an admission since then may be published although its evidence was removed
@@ -133,6 +115,29 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     finally:
         digest = attach_all()
     return digest
+
+
+def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:
+    """Return a verdict of now as its tier signs it with the time `at`."""
+    waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
+    ends = [each.expires for each in waivers] + ([break_glass.expires] if break_glass else [])
+    ends += _ends_before(facts, now)
+    return summary(
+        facts.ref,
+        verdict.gate,
+        verdict.policy,
+        reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
+        notes=verdict.notes,
+        levels=build_level(facts.provenance),
+        inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *facts.attached_vex],
+        now=at,
+        environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
+        policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
+        refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
+        waivers=[each.name for each in waivers],
+        break_glass=str(break_glass or ""),
+        expires=min(ends, default=None),
+    )
 
 
 def _ends_before(facts: ImageFacts, now: datetime) -> Iterator[datetime]:
