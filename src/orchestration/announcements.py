@@ -12,6 +12,7 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 
 from orchestration.events import event_id, image_resource
+from orchestration.waiting_runs import WAITING
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
@@ -27,9 +28,11 @@ log = logging.getLogger("supply_chain.bridge")
 UNFINISHED = {
     "flows": {"name": {"any_": ["promote"]}},
     "deployments": {"name": {"any_": ["on-push"]}},
-    "flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}},
+    "flow_runs": {
+        "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}, "name": {"not_any_": [WAITING]}},
+    },
 }
-"""Filter of Prefect's API for unfinished promotions that a push started."""
+"""Filter of Prefect's API for unfinished promotions that a push started. One that waits for evidence has no slot."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class PrefectAnnouncer:
             )
 
     def unfinished(self) -> int:
-        """Return the number of unfinished promotions that a push started.
+        """Return the number of unfinished promotions that a push started, without those that wait for evidence.
 
         A server that cannot answer this counts as busy: catch-up runs then cover every push, and no push waits forever.
         """

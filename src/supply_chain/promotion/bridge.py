@@ -91,7 +91,7 @@ class Announcer(Protocol):
         """Announce that pushes of several applications wait, and return once Prefect has taken the event."""
 
     def unfinished(self) -> int:
-        """Return the number of unfinished promotions that a push started."""
+        """Return the number of unfinished promotions that a push started, without those that wait for evidence."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
 announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
-`AT_ONCE` promotions by event are unfinished at a time. If more applications wait, one catch-up run covers them
-together: it looks at all applications and starts a promotion only for those that need one. So the number of runs
-depends neither on the number of pushes nor on the number of applications.
+`AT_ONCE` promotions by event use a slot at a time. If more applications wait, one catch-up run covers them together: it
+looks at all applications and starts a promotion only for those that need one. So the number of runs depends neither on
+the number of pushes nor on the number of applications. The application with the fewest waiting pushes comes first, so
+that a flood delays only those that take part in it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from supply_chain.promotion.pushes import Pushed
 
 AT_ONCE = 5
-"""Maximum number of unfinished promotions by event; the work queue `pushes` has as many slots."""
+"""Maximum number of promotions by event that use a slot; the work queue `pushes` has as many."""
 ANNOUNCE_INTERVAL = 10.0
 """Seconds between two announcements of the same application."""
 LOOK = 10.0
@@ -74,11 +75,12 @@ class Coalescer:
         return bool(self.waiting) or now < self.follow_until
 
     def step(self, now: float, unfinished: int) -> Step:
-        """Decide what to announce now. `unfinished` is the number of unfinished promotions by event in Prefect."""
+        """Decide what to announce now. `unfinished` counts the promotions by event that use a slot or want one."""
         self.announced = {name: at for name, at in self.announced.items() if now - at < ANNOUNCE_INTERVAL}
         starting = sum(now - at < STARTING for at in self.announced.values())
         room = max(0, AT_ONCE - max(unfinished, starting))
         due = [group for name, group in self.waiting.items() if name not in self.announced]
+        due.sort(key=lambda group: len(group.pushes))
         rest = due[room:]
         catch_up = now - self.looked >= LOOK and (bool(rest) or now < self.follow_until)
         return Step(due[:room], rest if catch_up else (), catch_up)

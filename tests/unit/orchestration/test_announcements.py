@@ -7,6 +7,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from orchestration.announcements import PUSHES_WAITING, PrefectAnnouncer, announce, make_event
+from orchestration.waiting_runs import WAITING
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.coalescing import AT_ONCE
@@ -78,13 +79,14 @@ class Server(Client):
         return httpx.Response(200, json=3, request=httpx.Request(method, f"http://prefect{path}"))
 
 
-def test_unfinished_counts_push_runs_on_server():
-    """The filter selects the deployment and unfinished states."""
+def test_unfinished_counts_push_runs_that_use_slot():
+    """The filter selects the deployment and unfinished states, without runs that wait for evidence."""
     server = Server(200)
 
     assert PrefectAnnouncer(server).unfinished() == 3
     ((_, path, wanted),) = server.asked
     assert (path, wanted["deployments"]["name"]["any_"]) == ("/flow_runs/count", ["on-push"])
+    assert wanted["flow_runs"]["state"]["name"] == {"not_any_": [WAITING]}
 
 
 @pytest.mark.parametrize("answer", [404, 422])

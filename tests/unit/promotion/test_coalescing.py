@@ -194,3 +194,17 @@ def test_late_evidence_is_found_by_repeated_catch_up_runs():
 
     looks = [begins for application, begins, _ in simulation.runs if not application]
     assert looks[-1] - looks[0] >= 60
+
+
+def test_application_with_fewest_pushes_is_announced_first():
+    """A flood of many applications takes every slot as soon as it is free, and a single push comes before it."""
+    simulation = Simulation(lasts=4)
+    bridge = bridge_of(simulation)
+    bridge.waiting.looked = simulation.now  # no catch-up run covers the rest
+    for number in range(100):
+        simulation.push(f"flood-{number % 20}", 1)
+    simulation.push("honest", 1)
+    bridge.carry()
+
+    announced = [application for application, _, _ in simulation.runs]
+    assert len(announced) == AT_ONCE and announced[0] == "honest"
