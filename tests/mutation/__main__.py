@@ -1,8 +1,9 @@
 """Change the gates one decision at a time, and see that a unit test notices each change.
 
-    python -m tests.mutation [--jobs N] [--sample N [--seed S]] [FILE ...]
+    python -m tests.mutation [--jobs N] [--sample N [--seed S]] [--since REVISION] [FILE ...]
 
-A sample has mutants of every module, as many of each as are its share; its seed is printed, and repeats it.
+A sample has mutants of every module, as many of each as are its share; its seed is printed, and repeats it. With
+`--since`, only lines are changed that differ from that revision of git.
 
 Exits 1 when a mutant survives that `reviewed.yaml` does not list, or lists one that does not survive.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from supply_chain.model.documents import read_document
-from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
+from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of
 from tests.mutation.review import Review, objections
 from tests.mutation.trial import Trial, executed, outcomes
 
@@ -53,9 +55,11 @@ def main() -> int:
     """Try the mutants and say what is wrong."""
     options = _options()
     begun = time.monotonic()
-    chosen = options.files or files()
+    changed = changed_lines(_diff(options.since)) if options.since else None
+    chosen = [file for file in options.files or files() if changed is None or file in changed]
     mutants = [mutant for file in chosen for mutant in mutants_of(ROOT, file)]
-    tried = drawn(mutants, options.sample, options.seed) if options.sample else mutants
+    tried = [each for each in mutants if changed is None or each.lines & changed[each.name.file]]
+    tried = drawn(tried, options.sample, options.seed) if options.sample else tried
     if options.sample:
         print(f"{len(tried)} of {len(mutants)} mutants, CSCM_SEED={options.seed}", flush=True)
     with TemporaryDirectory() as work:
@@ -63,7 +67,8 @@ def main() -> int:
         executing = {file: executed(records[tests_of(file)], ROOT / file) for file in chosen}
     survived = _survivors(tried, executing, options.jobs)
     review = read_document(ROOT / "tests/mutation/reviewed.yaml", Review)
-    reviewed = [each for each in review.survivors if not options.files or each.file in chosen]
+    everything = not (options.files or options.since)
+    reviewed = [each for each in review.survivors if everything or each.file in chosen]
     present, names = ({mutant.name for mutant in each} for each in (mutants, tried))
     wrong = objections(reviewed, present, names, survived)
     for each in wrong:
@@ -104,12 +109,19 @@ def _noticing(mutant: Mutant, executing: Executing) -> tuple[str, ...]:
     return tuple(dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ())))
 
 
+def _diff(revision: str) -> str:
+    """Return what differs from a revision, uncommitted changes too, without lines around it."""
+    command = ["git", "diff", "--unified=0", "--no-color", "--no-ext-diff", "--no-prefix", revision, "--", *files()]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="modules; by default all that a gate rests on")
     parser.add_argument("--sample", type=int, metavar="N", help="try about so many, drawn from all modules")
     seed = int(os.environ.get("CSCM_SEED") or time.time())
     parser.add_argument("--seed", type=int, default=seed, metavar="S", help="of the sample; by default CSCM_SEED")
+    parser.add_argument("--since", metavar="REVISION", help="change only lines that differ from this revision of git")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,17 @@ class Mutant:
     text: str
     lines: frozenset[int] = frozenset()
     """Lines of the statement that is changed, as `_statements` gives them."""
+
+
+def changed_lines(diff: str) -> dict[str, frozenset[int]]:
+    """Return the added and changed lines of each file in a diff that has no context and no prefixes of paths."""
+    found: dict[str, frozenset[int]] = {}
+    for part in re.split(r"^diff --git .*$", diff, flags=re.MULTILINE)[1:]:
+        if name := re.search(r"^\+\+\+ (?!/dev/null)(.+)$", part, re.MULTILINE):
+            hunks = re.findall(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", part, re.MULTILINE)
+            lines = (range(int(start), int(start) + int(count or 1)) for start, count in hunks)
+            found[name[1]] = frozenset(line for each in lines for line in each)
+    return found
 
 
 def mutants_of(root: Path, file: str) -> Iterator[Mutant]:

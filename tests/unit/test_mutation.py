@@ -6,7 +6,7 @@ import pytest
 from cosmic_ray.mutating import mutate_code
 from coverage import CoverageData
 
-from tests.mutation.mutants import Mutant, Name, drawn, mutants_of
+from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of
 from tests.mutation.operators import operators
 from tests.mutation.review import Reviewed, objections
 from tests.mutation.trial import executed
@@ -54,6 +54,34 @@ def test_every_decision_has_mutants(tmp_path):
         ("Gate.judge", "return not reasons", "return reasons"),
         ("Gate.first", "return self.reasons", "return None"),
     }
+
+
+DIFF = """diff --git src/a.py src/a.py
+index 1..2 100644
+--- src/a.py
++++ src/a.py
+@@ -1 +1,2 @@ def f():
+-old
++new
++newer
+@@ -9,2 +10,0 @@
+-gone
+-gone
+@@ -20 +20 @@
+-x
++y
+diff --git src/b.py src/b.py
+deleted file mode 100644
+--- src/b.py
++++ /dev/null
+@@ -1 +0,0 @@
+-gone
+"""
+
+
+def test_changed_lines_are_those_that_a_diff_adds():
+    """Only mutants in them are tried with --since; a deleted file has none."""
+    assert changed_lines(DIFF) == {"src/a.py": frozenset({1, 2, 20})}
 
 
 def test_mutant_knows_the_lines_of_its_statement(tmp_path):
