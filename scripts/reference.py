@@ -1,22 +1,23 @@
 """Generate the parts of the documentation that come from the code; `make docs` runs it.
 
-These are docs/errors.md and most of docs/reference/. The text about a code, a key, a command or an event is the
-docstring, description or message in the code; nothing is added.
+These are docs/errors.md, most of docs/reference/, and JSON Schemas. The text about a code, a key, a command or an event
+is the docstring, description or message in the code; nothing is added. What a message or --help says is left out.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from textwrap import dedent, indent
+from typing import Any
 
 import click
 from pydantic import BaseModel, Field
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 import blocks
 import tasks
@@ -29,8 +30,8 @@ from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
-from scripts.reference_models import Links, fields, flat_list, lines, link, linked, written
-from scripts.reference_source import Given, Source, documented
+from scripts.reference_models import flat_list, lines, written
+from scripts.reference_source import Source, documented
 from supply_chain import errors
 from supply_chain.curation.vex import VexAttachment
 from supply_chain.development.preflight import Preflight
@@ -60,7 +61,7 @@ from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
-from supply_chain.model.manifest import FILE, MANIFEST, Probe
+from supply_chain.model.manifest import FILE, MANIFEST
 from supply_chain.policy.documents import PLACEHOLDER, PolicyDocument, Severity
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.loading import DIRECTORY as POLICIES
@@ -70,7 +71,6 @@ from supply_chain.policy.people import PeopleDocument
 from supply_chain.policy.vex import VexReport
 from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
-from supply_chain.reports import policy_page
 from supply_chain.vulnerability.findings import Report
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -84,8 +84,7 @@ def errors_page() -> str:
         [
             "# Errors, refusals and deviations",
             MADE,
-            "A code never changes its meaning. After it is what happened, with values in *italics*, and the remedy in "
-            "**bold**.",
+            "A code never changes its meaning. Values are in *italics*. The message of each has the remedy.",
             "",
             "- An *error* means that there is no answer, and that nothing was admitted. The exit status of `cscm` is "
             "1; the run is Failed.",
@@ -110,9 +109,8 @@ def errors_page() -> str:
             "",
             "## Deviations",
             "",
-            "After each remedy are the deviations that it is for.",
-            "",
             *_deviations(),
+            "",
         ]
     )
 
@@ -125,39 +123,22 @@ def every_error() -> list[type[SupplyChainError]]:
 
 def _errors() -> Iterator[str]:
     for error in every_error():
-        cause, _, remedy = inspect.cleandoc(error.__doc__ or "").partition("\n\n")
-        yield f"- `{error.code}`: {cause} **{' '.join(remedy.split())}**"
+        cause, *_ = inspect.cleandoc(error.__doc__ or "").split("\n\n")
+        yield f"- `{error.code}`: {' '.join(cause.split())}"
 
 
 def _refusals() -> Iterator[str]:
     """Yield the rules that refuse, by policy, with the codes of each."""
-    for document in _policy_documents(POLICIES):
+    for document in _policy_documents():
         yield f"### {', '.join(document.gates)}: {document.name}\n"
         for rule in document.rules:
             if rule.severity is Severity.DENY:
-                codes = ", ".join(f"`{each.id}`" for each in rule.expand())
-                anchor = re.sub(r"[^\w-]", "", rule.id)
-                rule_link = f"[Rule](reference/rules.md#{anchor})"
-                yield f"- {codes}: {_in_words(rule.title)}{_remedy(rule.remedy)} {rule_link}"
+                yield f"- {_codes(each.id for each in rule.expand())}: {_in_words(rule.title)}"
         yield ""
 
 
-def _policy_documents(directory: Path) -> list[PolicyDocument]:
-    return [read_document(file, PolicyDocument) for file in sorted((DOCS.parent / directory).glob("*.yaml"))]
-
-
-def rules_page() -> str:
-    """Return docs/reference/rules.md: every rule that ships, and those of the library."""
-    return _page(
-        "Rules",
-        "Every rule with its expression over [the facts of its gate](../how-to/policies.md), and what its tests show. "
-        "`${…}` stands for each value of the rule's matrix. `cscm policy docs` prints the rules of your project.",
-        f"{policy_page(_policy_documents(POLICIES), 2)}\n"
-        "## The library\n\n"
-        "These policies are in `deployments/policies/library/` and not active: "
-        "[copy one](../how-to/policies.md#the-library).\n\n"
-        f"{policy_page(_policy_documents(POLICIES / 'library'), 3)}",
-    )
+def _policy_documents() -> list[PolicyDocument]:
+    return [read_document(file, PolicyDocument) for file in sorted((DOCS.parent / POLICIES).glob("*.yaml"))]
 
 
 def _in_words(text: str) -> str:
@@ -165,30 +146,21 @@ def _in_words(text: str) -> str:
     return re.sub(FACT, r"*\1*", PLACEHOLDER.sub(r"*\1*", text).replace("`*", "*").replace("*`", "*"))
 
 
-def _remedy(text: str | None) -> str:
-    """Return a remedy in bold; nothing if it is a fact of the image."""
-    return "" if not text or text.startswith(("{", "$")) else f" **{text[:1].upper()}{_in_words(text[1:])}.**"
-
-
 def _deviations() -> Iterator[str]:
-    """Yield each remedy, with the deviations that it is for."""
-    remedies: dict[str, list[Given]] = {}
-    for each in (each for module in (monitor, host, break_glass) for each in Source(module, "Deviation").all()):
-        remedies.setdefault(each.remedy, []).append(each)
-    for remedy, found in remedies.items():
-        yield f"**{remedy}**\n"
-        yield from (f"- {_codes(each)}: {each.fact}" for each in found)
-        yield ""
+    for module in (monitor, host, break_glass):
+        yield from (f"- {_codes(each.codes)}: {each.fact}" for each in Source(module, "Deviation").all())
 
 
-def _codes(given: Given) -> str:
-    return ", ".join(f"`{code}`" for code in given.codes)
+def _codes(codes: Iterable[str]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
 
 
 FACT = r"\{[\w.]*?(\w+)\}"
 """A fact in a message of a rule."""
-VALUES = "A key without a type is text. `[]` is a list, `?` means that the value can be `null`."
-WRITTEN = f"{VALUES} Brackets have the default, unless it is null, false or empty."
+WRITTEN = (
+    "A key without a type is text. `[]` is a list, `?` means that the value can be `null`. Brackets have the default, "
+    "unless it is null, false or empty."
+)
 """The notation of keys on all pages."""
 
 
@@ -214,26 +186,33 @@ def declaration_page() -> str:
     )
 
 
+FILES: dict[str, tuple[str, type[BaseModel]]] = {
+    "environments/NAME.yaml": ("An environment", Environment),
+    "names.yaml": ("The register of names", NameRegister),
+    "people.yaml": ("People", PeopleDocument),
+    "waivers/NAME.yaml": ("A waiver", WaiverDocument),
+    "lifecycle/NAME.yaml": ("Rules of the lifecycle", Rules),
+    "profiles/laptop.yaml": ("The laptop's profile", Profile),
+}
+"""The operator's files that the page lists key by key, with a title."""
+OTHER_FILES: dict[str, type[BaseModel]] = {
+    "policies/NAME.yaml": PolicyDocument,
+    "lifecycle/NAME.tests.yaml": Examples,
+    "automations/NAME.yaml": Automation,
+    "views.yaml": Views,
+}
+"""Those of which only the schema has the keys."""
+
+
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
-    files: list[tuple[str, str, type[BaseModel]]] = [
-        ("An environment", "environments/NAME.yaml", Environment),
-        ("The register of names", "names.yaml", NameRegister),
-        ("A policy", "policies/NAME.yaml", PolicyDocument),
-        ("People", "people.yaml", PeopleDocument),
-        ("A waiver", "waivers/NAME.yaml", WaiverDocument),
-        ("Rules of the lifecycle", "lifecycle/NAME.yaml", Rules),
-        ("Tests of the rules", "lifecycle/NAME.tests.yaml", Examples),
-        ("The laptop's profile", "profiles/laptop.yaml", Profile),
-        ("An automation", "automations/NAME.yaml", Automation),
-        ("Views of the runs", "views.yaml", Views),
-    ]
     return _page(
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. `CSCM_PROFILE` names another "
         "profile. The notation is [that of a declaration](declaration.md); a key after a dot belongs to the object, "
-        "list or map before it.",
-        "\n".join(f"## {title}\n\n`{file}`\n\n{flat_list(model)}" for title, file, model in files),
+        "list or map before it. For editors, [the JSON Schemas](../deployments.schema.json) have every key, also of "
+        f"{', '.join(f'`{file}`' for file in OTHER_FILES)}.",
+        "\n".join(f"## {title}\n\n`{file}`\n\n{flat_list(model)}" for file, (title, model) in FILES.items()),
     )
 
 
@@ -335,88 +314,41 @@ LISTS = (
 )
 
 
-def commands_page(links: Links) -> str:
-    """Return docs/reference/commands.md; the sections of results that `links` does not have are added to it."""
-    shapes = {each: None for kinds in PRINTED.values() for each in kinds}
-    results = fields(shapes, links, "commands.md")
-    found = list(_commands(main, "cscm"))
-    shared = _shared(found)
+def commands_page() -> str:
+    """Return docs/reference/commands.md."""
     return _page(
         "The command `cscm`",
         "`cscm` is in `.cscm/venv/bin`. It uses the project of the current directory, or the one that it is "
-        "installed from.",
-        "## Exit status\n\n"
+        "installed from. The option `--help` of each has arguments, options and examples.",
+        "".join(f"- `{name}`: {command.get_short_help_str(200)}\n" for name, command in _commands(main))
+        + "\n## Exit status\n\n"
         + "".join(f"- {status}: {meaning}\n" for status, meaning in EXIT.items())
         + "\n## Output\n\nResults, and the progress of `up`, `down` and `reset`, are on standard output; steps "
-        "and errors are on standard error. Every command with a result has `--json`, which prints it as one JSON value "
-        "of the given [type](#results). Later versions may add keys.\n\n"
-        "## Common options and arguments\n\n"
-        + "".join(f"- {line}\n" for line in shared)
-        + "\n## Commands\n\n"
-        + "\n".join(_command(context, shared, links) for context in found)
-        + "\n## Results\n\nThe notation is [that of evidence](evidence.md#fields).\n\n"
-        + results,
+        "and errors are on standard error. Every command with a result has `--json`, which prints it as one JSON "
+        "value; [the JSON Schema](../results.schema.json) has each command's. Later versions may add keys.\n",
     )
 
 
-def _commands(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+def _commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield every command that does something, in the order of their names."""
-    context = command.context_class(command, parent, info_name=name, **command.context_settings)
     if not isinstance(command, click.Group):
-        yield context
+        yield name, command
     else:
-        for each in sorted(command.commands):
-            yield from _commands(command.commands[each], each, context)
-
-
-def _paragraphs(context: click.Context) -> tuple[list[str], str]:
-    """Return the paragraphs of a command's help, and its examples."""
-    text, _, examples = inspect.cleandoc(context.command.help or "").partition("\b\nExample:\n")
-    return [" ".join(each.split()) for each in text.strip().split("\n\n")], dedent(examples).strip()
-
-
-def _options(context: click.Context) -> list[str]:
-    """Return the description of each option, except --help."""
-    return [
-        f"`{_option(each, context)}`: {each.help}" for each in context.command.params if isinstance(each, click.Option)
-    ]
-
-
-def _option(option: click.Option, context: click.Context) -> str:
-    return option.opts[-1] + ("" if option.is_flag else f" {option.make_metavar(context)}")
-
-
-def _shared(found: list[click.Context]) -> list[str]:
-    """Return the descriptions of options and arguments that several commands have."""
-    lines = Counter(line for context in found for line in (*_options(context), *_paragraphs(context)[0][1:]))
-    return sorted(line for line, count in lines.items() if count > 1)
-
-
-def _command(context: click.Context, shared: list[str], links: Links) -> str:
-    """Return the section of a command: its call, what it does, its result, an example and its own options."""
-    name = context.command_path.removeprefix("cscm ")
-    (about, *more), examples = _paragraphs(context)
-    call = [context.command_path]
-    for each in (param for param in context.command.params if param.name != "as_json"):
-        word = _option(each, context) if isinstance(each, click.Option) else each.make_metavar(context)
-        call.append(word if each.required or word.startswith("[") else f"[{word}]")
-    kinds = [
-        link(each, links).replace("commands.md#", "#") + "[]" * (name in LISTS and each is not Refused)
-        for each in PRINTED.get(name, [])
-    ]
-    result = [f"Result: {' or '.join(kinds)}."] if kinds else []
-    text = " ".join([about, *(each for each in more if each not in shared), *result])
-    same = " ".join(call).partition(" [")[0] == examples
-    example = "" if same else indent(examples, "    ") + "\n\n"
-    options = "".join(f"- {each}\n" for each in _options(context) if each not in shared)
-    return f"### {name}\n\n`{' '.join(call)}`\n\n{text}\n\n{example}{options}".rstrip() + "\n"
+        for word, each in sorted(command.commands.items()):
+            yield from _commands(each, f"{name} {word}".strip())
 
 
 # --- evidence and events ------------------------------------------------------------------------------
 
 
-def evidence_page(links: Links) -> str:
-    """Return docs/reference/evidence.md; its sections are added to `links`."""
+PREDICATES: tuple[type[BaseModel], ...] = (
+    CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision,
+)  # fmt: skip
+"""The models of what is ours in predicates."""
+
+
+def evidence_page() -> str:
+    """Return docs/reference/evidence.md."""
     types = [
         f"- `{value}`: {text}\n" for value, text in documented(statement) if value.startswith(("https://", "urn:"))
     ]
@@ -424,17 +356,9 @@ def evidence_page(links: Links) -> str:
         "Evidence",
         "Each statement is an in-toto statement v1 in a sigstore bundle (`"
         + statement.BUNDLE
-        + "`). The tier's KMS key "
-        "signs it, and it is attached to the image as an OCI 1.1 referrer ([explanation](../explanation/evidence.md)).",
-        "## Predicates\n\n"
-        + "".join(types)
-        + "\n## Fields\n\nStandard predicates have the standard's fields, and ours in `cscm`. "
-        f"{VALUES}\n\n"
-        + fields(
-            [CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision],
-            links,
-            "evidence.md",
-        ),
+        + "`) that is attached to the image ([explanation](../explanation/evidence.md)). Standard predicates have the "
+        "standard's fields, and ours in `cscm`: [their JSON Schemas](../evidence.schema.json).",
+        "".join(types),
     )
 
 
@@ -498,19 +422,58 @@ def _page(title: str, about: str, body: str) -> str:
     return f"# {title}\n\n{MADE}\n{about}\n\n{body}"
 
 
+def results_schema() -> dict[str, Any]:
+    """Return the JSON Schema of what each command prints with --json."""
+    kinds = {kind for each in PRINTED.values() for kind in each}
+    found, definitions = _schemas(kinds, "serialization", "The results of commands, by command")
+    commands = {}
+    for name, printed in PRINTED.items():
+        many = [{"type": "array", "items": found[kind]} if name in LISTS and kind is not Refused else found[kind]
+                for kind in printed]  # fmt: skip
+        commands[name] = many[0] if len(many) == 1 else {"anyOf": many}
+    return {**definitions, "properties": commands}
+
+
+def deployments_schema() -> dict[str, Any]:
+    """Return the JSON Schema of each of the operator's files, by its path."""
+    models = {**{file: model for file, (_, model) in FILES.items()}, **OTHER_FILES}
+    found, definitions = _schemas(models.values(), "validation", "The operator's files, by path")
+    return {**definitions, "properties": {file: found[model] for file, model in models.items()}}
+
+
+def evidence_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the parts of predicates that are ours."""
+    found, definitions = _schemas(PREDICATES, "serialization", "The fields of predicates, by model")
+    return {**definitions, "properties": {model.__name__: each for model, each in found.items()}}
+
+
+def _schemas(
+    models: Iterable[type[BaseModel]], mode: JsonSchemaMode, title: str
+) -> tuple[dict[type[BaseModel], dict[str, Any]], dict[str, Any]]:
+    """Return a reference to the schema of each model, and a schema with the definitions of all."""
+    ordered = sorted(models, key=lambda each: each.__name__)
+    references, definitions = models_json_schema([(each, mode) for each in ordered])
+    found = {each: dict(references[each, mode]) for each in ordered}
+    return found, {"$schema": GenerateJsonSchema.schema_dialect, "title": title, **definitions}
+
+
 def pages() -> dict[Path, str]:
-    """Return every generated page, by its path below docs/."""
-    links: Links = linked(Probe, "declaration.md")
+    """Return every generated page and schema, by its path below docs/."""
     made = {
         "errors.md": errors_page(),
         "reference/declaration.md": declaration_page(),
         "reference/deployments.md": deployments_page(),
-        "reference/rules.md": rules_page(),
         "reference/blocks.md": blocks_page(),
-        "reference/evidence.md": evidence_page(links),
-        "reference/commands.md": commands_page(links),  # links to the sections of the page above
+        "reference/evidence.md": evidence_page(),
+        "reference/commands.md": commands_page(),
         "reference/events.md": events_page(),
     }
+    schemas = {
+        "results.schema.json": results_schema(),
+        "deployments.schema.json": deployments_schema(),
+        "evidence.schema.json": evidence_schema(),
+    }
+    made |= {name: json.dumps(schema, indent=1, ensure_ascii=False) for name, schema in schemas.items()}
     return {Path(name): text.rstrip() + "\n" for name, text in made.items()}
 
 

@@ -133,7 +133,7 @@ class DailyReport(Model):
 
 
 def remedy(message: str) -> str:
-    """Return the remedy for an error by the code at the end of its message, as in docs/errors.md."""
+    """Return the remedy for an error by the code at the end of its message."""
     code = CODE.search(message)
     for error in _errors_table(SupplyChainError):
         if code and error.code == code[1]:
