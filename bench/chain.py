@@ -342,17 +342,12 @@ def _steps(cold: list[Run], plain: list[Run], again: list[Run]) -> list[str]:
 
 
 def _many(seconds: float, each: list[dict[str, float]]) -> list[str]:
-    """Return the table of throughput, and of the steps at which chains queue."""
-    took = {name: [steps[name] for steps in each if name in steps] for name in SAME}
+    """Return the throughput."""
     return [
         f"## {len(each)} chains at once",
         "",
         f"{len(each)} small bases through development and curation: {seconds:.1f} s, "
         f"{len(each) / seconds * 60:.1f} a minute.",
-        "",
-        "step | median | longest",
-        "---|---|---",
-        *(f"{name} | {median(times):.1f} | {max(times):.1f}" for name, times in took.items() if times),
     ]
 
 

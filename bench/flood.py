@@ -121,7 +121,6 @@ class Result:
 
     arm: str
     flood: str
-    made: dict[str, int] = field(default_factory=dict)
     late: dict[str, list[float]] = field(default_factory=dict)
     own: list[float] = field(default_factory=list)
     """How many seconds late the promotion of the flooded image or application began."""
@@ -199,14 +198,11 @@ class Harness:
         return not self.pusher.waiting() and not open_runs
 
     def collect(self, result: Result, since: datetime) -> None:
-        """Collect the number of runs, how late the runs of others began, and what was decided."""
+        """Collect how late the runs of others began, and what was decided."""
         result.api = self.api.seconds
         found = self.api.runs(since)
         runs = [run for run in found if run["start_time"]]
         names = {flow["id"]: flow["name"] for flow in self.api.ask("flows/filter", {"limit": 200})}
-        for run in runs:
-            kind = names[run["flow_id"]]
-            result.made[kind] = result.made.get(kind, 0) + 1
         at = {run["id"]: _late(run["expected_start_time"], run["start_time"]) for run in runs}
         collided = {run["id"] for run in found if _collided(run)}
         result.late = {
@@ -304,8 +300,8 @@ def section(results: Sequence[Result]) -> str:
         f"Written by `python -m bench.flood` on {datetime.now(UTC):%Y-%m-%d}; load before each arm "
         f"{', '.join(f'{each.load:.1f}' for each in results)}. All in seconds, median/p95. *Late*: from the scheduled "
         "time, or the signature of another application's push, to the start of the run.", "",
-        "flood | runs | others late | Prefect's API | honest pushes decided | done after",
-        "---|---|---|---|---|---",
+        "flood | others late | Prefect's API | honest pushes decided | done after",
+        "---|---|---|---|---",
     ]  # fmt: skip
     for each in results:
         lateness = "<br>".join(
@@ -313,10 +309,9 @@ def section(results: Sequence[Result]) -> str:
             for name, late in each.late.items() if late
         )  # fmt: skip
         api = f"{statistics.median(each.api):.2f}/{p95(each.api):.2f}{_missed(p95(each.api), SLOW)}"
-        made = ", ".join(f"{number} {name}" for name, number in sorted(each.made.items()))
         done = f"{each.done:.0f}" if each.done is not None else f"**not within {PATIENCE:.0f}**"
         lateness += "".join(f"<br>(the flooded application {late:.0f})" for late in each.own)
-        lines.append(f"{each.flood} | {made} | {lateness} | {api} | {each.decided} of {each.expected} | {done}")
+        lines.append(f"{each.flood} | {lateness} | {api} | {each.decided} of {each.expected} | {done}")
     lines += ["", f"Goals: at most {LATE:.0f} s late and {SLOW:.0f} s for the API, 95 of 100 times; nothing is lost."]
     return "\n".join(lines) + "\n"
 

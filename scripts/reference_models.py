@@ -114,8 +114,6 @@ def value_of(schema: dict[str, Any], definitions: Definitions) -> str:  # noqa: 
             return f"≥{low}"
         case {"type": "string", "pattern": pattern} if pattern == f"^{DIGEST}$":
             return "digest"
-        case {"type": "string", "pattern": pattern} if "a-z" in pattern and "|" not in pattern:
-            return f"`{pattern}`"
         case {"type": "string", "format": "date-time"}:
             return "time"
         case {"type": "string", "format": str(kind)}:

@@ -61,6 +61,14 @@ def test_reference_pages_match_code() -> None:
     assert stale == [], "run `make docs`, and commit what it wrote"
 
 
+def test_documentation_has_at_most_25000_words() -> None:
+    """Nothing is there twice, and nothing that the program says itself; the plan of what is left does not count."""
+    counted = [*(page for page in PAGES if page.name != "progress.md"), *ROOT.glob("*.md")]
+    words = {page: len(page.read_text(encoding="utf-8").split()) for page in counted if page.name != "CHANGELOG.md"}
+
+    assert sum(words.values()) <= 25_000, sorted(words.values())[-5:]
+
+
 def test_every_error_and_reason_code_is_documented() -> None:
     """The codes are found independently of the generator of the page."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
@@ -84,33 +92,6 @@ def test_every_error_and_reason_code_is_documented() -> None:
     assert missing == []
 
 
-def rows(page: str) -> list[list[str]]:
-    """Return the cells of each row of the tables of a page, without the heads."""
-    lines = [re.split(r" \|(?: |$)", line) for line in (DOCS / page).read_text(encoding="utf-8").splitlines()]
-    heads = {number - 1 for number, (first, *_) in enumerate(lines) if first.startswith("---|")}
-    return [cells for number, cells in enumerate(lines) if len(cells) > 2 and number not in heads]
-
-
-def codes(page: str) -> set[str]:
-    """Return the codes of a part of errors.md."""
-    listed = re.findall(r"^- (`[^:]+`): .+$", page, re.MULTILINE)
-    return {code for each in listed for code in re.findall(r"`([^`]+)`", each)}
-
-
-def test_failure_mode_tables_name_existing_codes() -> None:
-    """A failure has error codes and a refusal has reason codes."""
-    parts = (DOCS / "errors.md").read_text(encoding="utf-8").split("## ")
-    errors, reasons = (codes("".join(parts[each:end])) for each, end in ((1, 2), (2, -2)))
-    possible = {"failed": errors, "retried": errors, "refused": reasons, "allowed": set()}
-    found = rows("reference/failure-modes.md")
-
-    assert len(found) > 40 and len(errors) > 25 and len(reasons) > 25
-    for what, end, listed in found:
-        named = set(re.findall(r"`([^`]+)`", listed))
-        assert named <= possible[end], what
-        assert bool(named) == (end != "allowed"), what
-
-
 @pytest.mark.parametrize("severity", ["critical", "high", "medium", "low", "negligible", "unknown"])
 @pytest.mark.parametrize("what", ["scan", "dependencies"])
 def test_severity_code_is_documented_under_full_name(severity: str, what: str) -> None:
@@ -129,10 +110,10 @@ def test_every_error_class_documents_meaning_and_remedy() -> None:
 
 def test_every_documented_key_has_meaning() -> None:
     """A key without a meaning, or a link to the section that has it, cannot be used."""
-    pages = "\n".join(text_of(name) for name in ("declaration", "deployments", "blocks"))
+    pages = "\n".join(text_of(name) for name in ("declaration", "deployments"))
     keys = re.findall(r"^- `.+", pages, re.MULTILINE)
 
-    assert len(keys) > 150
+    assert len(keys) > 70
     assert [key for key in keys if not re.fullmatch(r"- .*?(?:: \w.*|\]\(#\w+\)\??(?: \(required\))?)", key)] == []
 
 
@@ -170,13 +151,6 @@ def test_help_of_command_has_verb_and_example(command: click.Command) -> None:
 
     assert re.match(r"[A-Z][a-z]+,? [^\n]+\.$", text.split("\n\n")[0].replace("\n", " "))
     assert [line for line in examples.splitlines() if re.match(r"  (?:[A-Z_]+=\S+ )?cscm ", line)]
-
-
-def test_commands_page_lists_every_command() -> None:
-    """A reader finds there which command does what; its --help says the rest."""
-    listed = re.findall(r"^- `([a-z -]+)`: [A-Z].+\.$", text_of("commands"), re.MULTILINE)
-
-    assert sorted(listed) == sorted(name for name, _ in leaves())
 
 
 def test_every_command_with_json_has_documented_shape() -> None:
