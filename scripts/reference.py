@@ -36,11 +36,13 @@ from supply_chain.development.preflight import Preflight
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence import checks, statement
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
+from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor
 from supply_chain.execution.deploy import Deployment
 from supply_chain.execution.environment import Environment
@@ -319,10 +321,18 @@ def commands_page() -> str:
 # --- evidence and events ------------------------------------------------------------------------------
 
 
-PREDICATES: tuple[type[BaseModel], ...] = (
-    CheckResult, Report, EncryptionRecord, DeploymentRecord, Soak, Approval, LifecycleDecision,
-)  # fmt: skip
-"""The models of what is ours in predicates."""
+PREDICATES: dict[str, type[BaseModel]] = {
+    statement.SUMMARY: Summary,
+    statement.ENCRYPTION: EncryptionRecord,
+    statement.DEPLOYMENT: DeploymentRecord,
+    statement.SOAK: Soak,
+    statement.APPROVAL: Approval,
+    statement.BREAK_GLASS: BreakGlass,
+    statement.LIFECYCLE: LifecycleDecision,
+    f"{statement.TEST_RESULT}#cscm": CheckResult,
+    f"{statement.VULNERABILITIES}#cscm": Report,
+}
+"""The models of predicates by type; `#cscm`: of what is ours in a standard one."""
 
 
 def evidence_page() -> str:
@@ -335,7 +345,7 @@ def evidence_page() -> str:
         "Each statement is an in-toto statement v1 in a sigstore bundle (`"
         + statement.BUNDLE
         + "`) that is attached to the image ([explanation](../explanation/evidence.md)). Standard predicates have the "
-        "standard's fields, and ours in `cscm`: [their JSON Schemas](../evidence.schema.json).",
+        "standard's fields, and ours in `cscm`: [JSON Schemas](../evidence.schema.json).",
         "".join(types),
     )
 
@@ -417,9 +427,9 @@ def deployments_schema() -> dict[str, Any]:
 
 
 def evidence_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the parts of predicates that are ours."""
-    found, definitions = _schemas(PREDICATES, "serialization", "The fields of predicates, by model")
-    return {**definitions, "properties": {model.__name__: each for model, each in found.items()}}
+    """Return the JSON Schema of predicates, by type."""
+    found, definitions = _schemas(PREDICATES.values(), "serialization", "Predicates by type; #cscm: ours in it")
+    return {**definitions, "properties": {name: found[model] for name, model in PREDICATES.items()}}
 
 
 def _schemas(

@@ -182,6 +182,16 @@ def test_refusals_list_every_rule_with_its_gates() -> None:
         assert all(line.partition(": ")[2].startswith("Refuse ") for line in listed)
 
 
+@pytest.mark.parametrize("name", ["results", "deployments", "evidence"])
+def test_references_in_schemas_exist(name: str) -> None:
+    """An editor would otherwise accept everything there."""
+    text = (DOCS / f"{name}.schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+
+    assert set(re.findall(r'"#/\$defs/(\w+)"', text)) == set(schema["$defs"])
+    assert len(schema["properties"]) > 8
+
+
 @pytest.mark.parametrize("command", ["dead", "replay --all", "discard message-1 --yes"])
 def test_dead_message_json_matches_documented_shape(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """The receipt of the queue is not printed."""
