@@ -5,26 +5,28 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check test-unit test-quick test-fuzz test-coverage test-mutation test-sample test-real test-faults test-aws release docs format lock
+.PHONY: run test check lint test-unit test-quick test-fuzz test-coverage test-mutation test-sample test-real test-sessions test-faults test-aws release docs format lock
 
 run:
 	@scripts/run $(BIN) $(READY)
 
-test: check test-coverage test-sample test-real
+test: lint test-coverage test-sessions
 
-check: $(READY)
+check: lint
+	$(BIN)/python -m pytest -q tests/unit/test_project.py
+
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.names
 	$(BIN)/python -m scripts.prose
-	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
 test-unit: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/contract
 
-test-quick: check test-unit # before each commit, where `make run` has run
+test-quick: lint test-unit # before each commit, where `make run` has run
 	$(BIN)/cscm chain examples/hello --force
 
 test-fuzz: $(READY)
@@ -41,10 +43,10 @@ test-mutation: $(READY)
 test-sample: $(READY)
 	$(BIN)/python -m tests.mutation --sample 120
 
-test-real: $(READY)
+test-real test-sessions: $(READY) # the second one with the sample of mutants besides
 	@scripts/test-programs
 	$(BIN)/cscm up
-	@scripts/test-real $(BIN)/python
+	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 120 --jobs 1)
 
 test-faults: $(READY)
 	$(BIN)/cscm up
