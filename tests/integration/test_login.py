@@ -66,8 +66,10 @@ def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             processes.append(subprocess.Popen(worker, env=environment, cwd=project, stdout=log, stderr=log))
             yield login
         finally:
-            for each in reversed(processes):
-                each.terminate()
+            for each in processes[1:]:
+                each.kill()  # no run is left that the worker would have to wait for
+            processes[0].terminate()
+            for each in processes:
                 each.wait(30)
 
 

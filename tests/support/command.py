@@ -82,8 +82,8 @@ def cscm(
 
 
 WITH_PREFECT = (
-    "bases", "block", "build", "chain", "curate", "deploy", "explain", "freeze", "images", "inventory", "monitor",
-    "unblock", "unfreeze", "verdict", "where",
+    "approve", "bases", "block", "break-glass", "build", "chain", "curate", "deploy", "explain", "freeze", "images",
+    "inventory", "monitor", "policy", "unblock", "unfreeze", "verdict", "vex", "waivers", "where",
 )  # fmt: skip
 """Commands that import Prefect and the flows; what --verbose sets has to be set before."""
 _preforks: dict[tuple[tuple[str, str], ...], Prefork | None] = {}

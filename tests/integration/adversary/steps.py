@@ -17,6 +17,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 
@@ -89,8 +90,11 @@ class Steps:
 
     def remove(self) -> None:
         client = find_client(os.environ["PATH"])
-        if self.names:
-            subprocess.run([client, "rmi", *self.names], check=False, capture_output=True)
+
+        def remove(name: str) -> None:
+            subprocess.run([client, "rmi", name], check=False, capture_output=True)
+
+        map_concurrently(remove, self.names)  # the engine collects what is unused once for all that come together
         remove_groups(OWNER)
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.concurrency import map_concurrently
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.container import ENVIRONMENT
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
@@ -62,8 +63,7 @@ def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPath
         return digest
 
     yield make
-    for digest in made:
-        engine._client.images.remove(digest, force=True)
+    map_concurrently(lambda digest: engine._client.images.remove(digest, force=True), list(made))
 
 
 @pytest.fixture(scope="session")
