@@ -44,11 +44,8 @@ def files() -> list[str]:
 
 
 def tests_of(file: str) -> tuple[str, ...]:
-    """A module's own tests come first, for they notice most."""
-    path = Path(file)
-    where = GATES.get(file) or ROOMS[str(path.parent)]
-    own = f"tests/unit/{path.parent.name}/test_{path.stem}.py"
-    return (*([own] if (ROOT / own).exists() else []), *(f"tests/unit/{each}" for each in where))
+    """The tests that have to notice mutants of a module: those of its room, the same for all its modules."""
+    return tuple(f"tests/unit/{each}" for each in GATES.get(file) or ROOMS[str(Path(file).parent)])
 
 
 def main() -> int:
@@ -105,8 +102,11 @@ def _survivors(mutants: Sequence[Mutant], executing: Executing, jobs: int) -> se
 
 
 def _noticing(mutant: Mutant, executing: Executing) -> tuple[str, ...]:
-    lines = executing[mutant.name.file]
-    return tuple(dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ())))
+    """Return the tests that execute the mutant's lines; if an import does, all tests of the module itself."""
+    lines, path = executing[mutant.name.file], Path(mutant.name.file)
+    own = f"tests/unit/{path.parent.name}/test_{path.stem}.py"
+    found = tuple(dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ())))
+    return found or ((own,) if (ROOT / own).exists() else ())
 
 
 def _diff(revision: str) -> str:

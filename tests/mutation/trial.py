@@ -49,7 +49,7 @@ class Trial:
     mutant: Mutant | None
     tests: tuple[str, ...]
     first: tuple[str, ...] = ()
-    """Single tests, by their ids, that run before all others: those that execute what the mutant changes."""
+    """Tests, by their ids or files, that run before all others: those that execute what the mutant changes."""
     record: Path | None = None
     """A file to which is written which test executes which line."""
 
@@ -124,13 +124,13 @@ def _tested(tests: Iterable[str], *plugins: object) -> int:
 
 
 class _Only:
-    """Runs single tests."""
+    """Runs single tests and files."""
 
     def __init__(self, tests: Iterable[str]) -> None:
         self.tests = set(tests)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self.tests]
+        items[:] = [item for item in items if self.tests & {item.nodeid, item.nodeid.partition("::")[0]}]
 
 
 class _Contexts:
