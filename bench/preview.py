@@ -2,9 +2,9 @@
 
     python -m bench.preview [--images 10000] [--findings 300] [--dry]
 
-An inventory is made in a temporary directory, with ten images of each application, one of which runs in two
-environments. One image in ten is refused now, and one in five has three findings that the new rule refuses. These
-proposals are judged:
+An inventory is made in a temporary directory, with ten images of each application. The intake gate judged all of them,
+and one runs in two environments. One image in ten is refused now, and one in five has three findings that the new rule
+refuses. These proposals are judged:
 
 - *one new rule*, about each finding, at both gates;
 - *all policies*, each with a new version, so that every rule is judged twice.
@@ -24,8 +24,10 @@ import random
 import resource
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.section import write_section
 from supply_chain.adapters.database import SqlInventory, open_inventory
@@ -37,6 +39,7 @@ from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.model.image import ImageRef, StoredManifest, digest_of
 from supply_chain.model.manifest import Base, Service
+from supply_chain.model.tier import Gate, development_repository
 from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.loading import DIRECTORY, read_documents
 from supply_chain.policy.people import People, Person, WaiverRole
@@ -54,6 +57,8 @@ PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = ("staging", "production")
 EACH = 10
 """Number of images of an application."""
+SOURCE = 10
+"""The share of an image's findings that its source has: one in so many."""
 VULNERABILITIES, PACKAGES = 20_000, 2_000
 """Number of different findings, and of packages that they are in."""
 OURS = """
@@ -112,6 +117,8 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
             for number in range(EACH)
         ]
         found[2][0] = found[2][0].model_copy(update={"known_exploited": True})
+        curated = [state.subject.image for state in inventory.list_subjects(name) if not state.subject.environment]
+        inventory.put_offered(name, {image.moved_to(development_repository(name)): "mark" for image in curated})
         inventory.put_facts(
             _facts(state, declared, found[int(state.subject.image.digest[-1])])
             for state in inventory.list_subjects(name)
@@ -120,12 +127,14 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
 
 
 def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Finding]) -> StoredFacts:
-    subject = state.subject
-    facts = FACTS[subject.gate](
-        declared, ref=subject.image, provenance=provenance_of(declared), report=report(*found),
-        packages=_packages(found),
-        **({"environment": requirements(subject.environment)} if subject.environment else {}),
-    )  # fmt: skip
+    subject, of_gate = state.subject, dict[str, Any]()
+    if subject.gate is Gate.INTAKE:
+        of_gate = {"source_report": report(*found[: len(found) // SOURCE])}
+    else:
+        of_gate = {"report": report(*found), "packages": _packages(found)}
+    if subject.environment:
+        of_gate["environment"] = requirements(subject.environment)
+    facts = FACTS[subject.gate](declared, ref=subject.image, provenance=provenance_of(declared), **of_gate)
     version = facts_version(subject.environment, requirements, PEOPLE)
     return StoredFacts(subject, state.mark, version, evidence_values(facts, PEOPLE, NOON))
 
@@ -210,12 +219,14 @@ def main() -> None:
             "one waiver": {"one.yaml": WAIVER.format(name=published[0].id)},
             f"a VEX document with {MANY} statements": {"vex.json": _vex(published[:MANY])},
         }
+        subjects = Counter({Gate.INTAKE: options.images, Gate.RELEASE: options.images})
+        subjects[Gate.DEPLOY] = options.images // EACH * len(ENVIRONMENTS)
         rows = []
         for name, proposed in arms.items():
             seconds, used, found = measure(address, proposed)
             assert not found.not_judged, found.not_judged[0]
             assert found.gates, name
-            assert found.judged == options.images + options.images // EACH * len(ENVIRONMENTS), found.judged
+            assert found.judged == sum(subjects[gate] for gate in found.gates), found.judged
             rows.append(f"{name} | {found.judged} | {len(found.changes)} | {seconds:.1f} | {used:.1f}")
         size = file.stat().st_size / 1e6
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

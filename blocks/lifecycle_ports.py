@@ -40,7 +40,14 @@ class LifecyclePorts(TierPorts):
         evidence = replace(self.evidence, referrers=registry, wide=1)
         layers = layers_of(registry, evidence, workbench.content_cache)
         return FactsReader(
-            evidence, layers, cache(self.list_base_images), workbench.requirements, workbench.people(), now
+            evidence,
+            layers,
+            cache(self.list_base_images),
+            cache(self.list_curated_images),
+            cache(workbench.registered),
+            workbench.requirements,
+            workbench.people(),
+            now,
         )
 
     def journal(self, plan: Plan) -> FileJournal:

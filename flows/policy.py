@@ -45,7 +45,7 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
 
 @flow(name="preview-policies", flow_run_name="preview-policies")
 async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
-    """Show what proposed policies, waivers and VEX documents would change for every curated image and deployment.
+    """Show what proposed policies, waivers and VEX documents would change for every judged image and deployment.
 
     They and the current ones judge the facts that the inventory stores, as if authorised people had signed them.
     Nothing is read from the registry, scanned or signed.

@@ -33,7 +33,10 @@ def refresh_step(
     if rebuild:
         facts.mark_stale(application)
     names = (application,) if application else list_applications(registry, facts)
-    done = tuple(refresh(name, registry, ports.evidence, facts, lambda e: hosts.get(e, "")) for name in names)
+    registered = ports.workbench.registered
+    done = tuple(
+        refresh(name, registry, ports.evidence, facts, lambda e: hosts.get(e, ""), registered(name)) for name in names
+    )
     failed = refresh_facts(application, facts, ports.facts_reader())
     return tuple(each.with_failed(failed) for each in done)
 

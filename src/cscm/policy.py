@@ -206,7 +206,7 @@ def explain(image: str, environment: str, as_json: bool, verbose: bool) -> None:
 @as_json
 @verbose
 def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> None:
-    """Show what the documents in NEW would change for every curated image and every deployment.
+    """Show what the documents in NEW would change for every image that a gate has judged and every deployment.
 
     NEW are policies, waivers and VEX documents: files, or directories with files *.yaml and *.json. Each replaces the
     project's document with its name, or is added. All count as if authorised people had signed them. The facts are

@@ -82,6 +82,17 @@ def facts_of(number: int, environment: str = "", application: str = "hello") -> 
     return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
 
 
+def offered_facts(number: int, mark: str) -> StoredFacts:
+    """Return the stored facts of an image at the intake gate."""
+    ref = offered_image(number)
+    values = evidence_values(FACTS[Gate.INTAKE](ref=ref), People(), NOON)
+    return StoredFacts(GateSubject(image=ref, gate=Gate.INTAKE), mark, "v1", values)
+
+
+def offered_image(number: int, application: str = "hello") -> ImageRef:
+    return ImageRef(repository=f"dev/{application}", digest=digest(number))
+
+
 def versions(inventory: SqlInventory) -> dict[str, str]:
     """Return the version of the stored facts of each image."""
     return {refs([each.subject.image])[0]: each.version for each in inventory.list_subjects()}
@@ -554,6 +565,34 @@ class InventoryContract:
             ("hello 1", Gate.RELEASE, ""), ("hello 2", Gate.DEPLOY, "staging"), ("other 4", Gate.RELEASE, ""),
         ]  # fmt: skip
         assert [refs([each.subject.image]) for each in inventory.list_subjects("other")] == [["other 4"]]
+
+    def test_offered_images_have_facts_of_their_own(self, inventory: SqlInventory) -> None:
+        """The same digest can be an offered and a curated image."""
+        inventory.put([entry(1)])
+        inventory.put_offered("hello", {offered_image(1): "a", offered_image(2): "b"})
+        inventory.put_offered("shop", {offered_image(3, "shop"): "c"})
+        stored = [offered_facts(1, "a"), facts_of(1), offered_facts(2, "b")]
+        inventory.put_facts(stored)
+
+        subjects = [each.subject for each in inventory.list_subjects("hello")]
+        assert subjects == [each.subject for each in stored]
+        assert list(inventory.read_facts(subjects)) == stored
+        assert inventory.applications() == ("hello", "shop")
+        (other,) = inventory.list_subjects("shop")
+        assert (other.version, list(inventory.read_facts([other.subject]))) == ("", [])
+
+    def test_facts_of_an_offered_image_end_with_its_mark(self, inventory: SqlInventory) -> None:
+        """What was read of another state says nothing, and cannot be stored for this one."""
+        inventory.put_offered("hello", {offered_image(1): "a", offered_image(2): "b", offered_image(3): "c"})
+        inventory.put_facts([offered_facts(1, "a"), offered_facts(2, "b"), offered_facts(3, "c")])
+        inventory.put_offered("hello", {offered_image(1): "a", offered_image(2): "other"})
+        inventory.put_facts([offered_facts(2, "b")])
+        assert versions(inventory) == {"hello 1": "v1", "hello 2": ""}
+
+        inventory.mark_stale("hello")
+        assert [(each.mark, each.version) for each in inventory.list_subjects()] == [("", ""), ("", "")]
+        inventory.put_facts([offered_facts(1, "a")])
+        assert versions(inventory) == {"hello 1": "", "hello 2": ""}
 
     def test_concurrent_writers_lose_no_image(self, address: str) -> None:
         """Four threads create and fill the same database."""

@@ -20,7 +20,8 @@ from supply_chain.fleet.reconcile import ReconcileResult, refresh
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.model.tier import Gate, TierName
+from supply_chain.model.tier import Gate, TierName, curated_repository
+from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from tests.support.builders import NOON
 from tests.support.facts import requirements
@@ -30,6 +31,9 @@ from tests.support.world import World
 
 class Fleet:
     """A registry, its evidence and an inventory of it."""
+
+    registered: Holder | None = None
+    """Who holds the names of all applications in the register."""
 
     def __init__(self, world: World, make: SimpleNamespace, address: str) -> None:
         self.world, self.make, self.pieces = world, make, Pieces(world, make)
@@ -81,12 +85,19 @@ class Fleet:
         record(ready, ref, self.store, at or self.make.noon + timedelta(hours=1))
 
     def refresh(self, application: str = "hello") -> ReconcileResult:
-        return refresh(application, self.registry, self.store, self.inventory, lambda _: "laptop")
+        return refresh(application, self.registry, self.store, self.inventory, lambda _: "laptop", self.registered)
 
     @property
     def reader(self) -> FactsReader:
         """What reads the facts of the gates: no base, and environments that take every released image."""
-        return FactsReader(self.store, lambda ref: (), lambda: (), requirements, People(), lambda: NOON)
+        return FactsReader(
+            self.store, lambda ref: (), lambda: (), self._curated, lambda _: self.registered, requirements, People(),
+            lambda: NOON,
+        )  # fmt: skip
+
+    def _curated(self, application: str) -> list[ImageRef]:
+        repository = curated_repository(application)
+        return [ImageRef(repository=repository, digest=each.digest) for each in self.registry.images(repository)]
 
     def spoil(self, ref: ImageRef) -> None:
         """Attach a statement to the image that curation signed and nobody can read."""

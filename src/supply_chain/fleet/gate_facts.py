@@ -27,8 +27,9 @@ from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import EvidenceValues, evidence_values
 from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
 from supply_chain.policy.loading import code_digest
+from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
-from supply_chain.policy.reading import Layers, read_deploy_facts, read_release_facts
+from supply_chain.policy.reading import Layers, read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.vulnerability.vex.statement import VexStatement
 
 Requirements = Callable[[str], EnvironmentRequirements]
@@ -78,7 +79,10 @@ class FactsStore(Protocol):
     """A store of the facts of gates; a part of the port `fleet.inventory.Inventory`."""
 
     def list_subjects(self, application: str | None = None) -> tuple[SubjectState, ...]:
-        """Return what gates judge of all applications or of one: images in the registry, and what should run."""
+        """Return what gates judge of all applications or of one, by application, digest and gate.
+
+        That is images that the intake gate judged, curated images in the registry, and what should run.
+        """
 
     def put_facts(self, facts: Iterable[StoredFacts]) -> None:
         """Store facts in place of earlier ones, but for those whose image's entry has another mark by now."""
@@ -105,6 +109,10 @@ class FactsReader:
     layers: Layers
     bases: Callable[[], Sequence[ImageRef]]
     """Function that returns the images in the curated base repositories, including archived ones."""
+    curated: Callable[[str], Sequence[ImageRef]]
+    """Function that returns the curated images of an application, the last one first."""
+    registered: Callable[[str], Holder | None]
+    """Function that returns the registered holder of an application's name."""
     requirements: Requirements
     people: People
     """The people whose approvals and attached VEX documents count."""
@@ -112,13 +120,17 @@ class FactsReader:
 
     def read(self, subject: GateSubject) -> EvidenceValues:
         """Return the facts of a subject; raise the errors of evidence and registry."""
-        return evidence_values(self._read(subject, self.bases()), self.people, self.now())
+        return evidence_values(self._read(subject), self.people, self.now())
 
-    def _read(self, subject: GateSubject, bases: Sequence[ImageRef]) -> ImageFacts:
-        if subject.gate is Gate.DEPLOY:
-            required = self.requirements(subject.environment)
-            return read_deploy_facts(subject.image, required, self.store, bases=bases)
-        return read_release_facts(subject.image, self.store, self.layers, bases)
+    def _read(self, subject: GateSubject) -> ImageFacts:
+        image = subject.image
+        if subject.gate is Gate.INTAKE:
+            of = image.application
+            return read_intake_facts(image, self.store, self.curated(of), self.registered(of))
+        if subject.gate is Gate.RELEASE:
+            return read_release_facts(image, self.store, self.layers, self.bases())
+        required = self.requirements(subject.environment)
+        return read_deploy_facts(image, required, self.store, bases=self.bases())
 
 
 def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsReader) -> dict[GateSubject, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -38,6 +38,12 @@ class Inventory(FactsStore, Protocol):
 
         The facts of the gates about them are deleted, and those about images that are built on one whose block or SBOM
         changed.
+        """
+
+    def put_offered(self, application: str, marks: Mapping[ImageRef, str]) -> None:
+        """Replace what is stored of the images of an application that the intake gate judged: image → its mark.
+
+        The facts of an image whose mark is the same stay.
         """
 
     def update_listing(self, repository: str, manifests: Iterable[StoredManifest]) -> None:
@@ -77,7 +83,7 @@ class Inventory(FactsStore, Protocol):
         """Return the mark of each stored image of an application, including images that are gone."""
 
     def applications(self) -> tuple[str, ...]:
-        """Return the applications that have stored images, sorted."""
+        """Return the applications that have stored or offered images, sorted."""
 
     def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry by application, last push first; read in parts to limit memory."""

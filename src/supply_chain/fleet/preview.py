@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated, SettingInvalid
 from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
-from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.image import Digest, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_values import join_decisions
@@ -69,9 +69,7 @@ class PolicyPreview(Model):
         default=(),
         description="the proposed waivers and VEX documents: as if who had signed them, or why without effect",
     )
-    gates: tuple[Gate, ...] = Field(
-        description="the gates that decide by something else; of the intake gate, nothing is stored and judged"
-    )
+    gates: tuple[Gate, ...] = Field(description="the gates that decide by something else")
     judged: int = Field(description="number of images and deployments that both judged")
     changes: tuple[PolicyChange, ...]
     not_judged: tuple[NotJudged, ...]
@@ -196,10 +194,10 @@ def preview(
     `judge_all` does what `judge_stored` does, which judges one after the other.
     """
     states, gates = inventory.list_subjects(), comparison.gates
-    running: dict[ImageRef, list[str]] = defaultdict(list)
+    running: dict[tuple[str, Digest], list[str]] = defaultdict(list)
     for state in states:
         if state.subject.environment:
-            running[state.subject.image].append(state.subject.environment)
+            running[_identify(state.subject)].append(state.subject.environment)
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
     not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
     wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
@@ -213,9 +211,14 @@ def preview(
         decisions=comparison.decisions,
         gates=gates,
         judged=len(found) - len(failed),
-        changes=tuple(each.model_copy(update={"running": tuple(running[each.subject.image])}) for each in changes),
+        changes=tuple(each.model_copy(update={"running": tuple(running[_identify(each.subject)])}) for each in changes),
         not_judged=(*not_judged.values(), *failed),
     )
+
+
+def _identify(subject: GateSubject) -> tuple[str, Digest]:
+    """Return what an image has in every repository: its application and its digest."""
+    return subject.image.application, subject.image.digest
 
 
 def _find_outdated(

@@ -36,7 +36,15 @@ from supply_chain.execution.records import read_records
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StoredManifest
-from supply_chain.model.tier import JUDGE, Gate, TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import (
+    JUDGE,
+    Gate,
+    TierName,
+    curated_repository,
+    development_repository,
+    evidence_repository,
+)
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.reading import execution_statements
 from supply_chain.vulnerability.reports import last_report
@@ -106,6 +114,33 @@ def read_listing(application: str, registry: Registry) -> Listing:
         {each: StoredManifest(digest=each, pushed_at=BEFORE_ALL, size=0) for each in sorted(gone)},
         {subject: tuple(sorted(refs)) for subject, refs in referrers.items()},
     )
+
+
+def read_offered(listed: Listing, registry: Registry, registered: Holder | None) -> dict[ImageRef, str]:
+    """Return the offered images of an application that the intake gate judged, each with a mark.
+
+    It admitted those that are in the curated repository, and refused those with evidence of curation elsewhere. The
+    mark is a digest of what the facts of the gate are read from: what is attached to the image, what the lifecycle
+    signed about it, and who holds the name in the register.
+    """
+    repository = development_repository(listed.application)
+    manifests = registry.images(repository)
+    attached: dict[Digest, list[str]] = {}
+    for each in manifests:
+        if each.subject:
+            attached.setdefault(each.subject, []).append(each.digest)
+    holder = registered.model_dump_json() if registered else ""
+    refused, of_lifecycle = (
+        f"{evidence_repository(tier, listed.application)}@" for tier in (TierName.CURATION, TierName.LIFECYCLE)
+    )
+    curated, marks = {each.digest for each in listed.images}, {}
+    for each in filter(is_image, manifests):
+        elsewhere = listed.referrers.get(each.digest, ())
+        if each.digest in curated or any(name.startswith(refused) for name in elsewhere):
+            decisions = (name for name in elsewhere if name.startswith(of_lifecycle))
+            facts = "\n".join((holder, *sorted(attached.get(each.digest, ())), *decisions))
+            marks[ImageRef(repository=repository, digest=each.digest)] = hashlib.sha256(facts.encode()).hexdigest()
+    return marks
 
 
 def read_entries(

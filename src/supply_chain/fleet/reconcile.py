@@ -12,10 +12,11 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage, HostContainer, Running
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing
+from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing, read_offered
 from supply_chain.model.container import Container, Engine
 from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, application_of
-from supply_chain.model.tier import CURATED
+from supply_chain.model.tier import CURATED, OFFERED
+from supply_chain.policy.names import Holder
 from supply_chain.readiness import trouble_at
 from supply_chain.text import pluralize
 
@@ -52,7 +53,7 @@ class ReconcileResult(Model):
 
 def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Return every application that has images in the registry or in the inventory, sorted."""
-    listed = {application_of(repository) for repository in registry.repositories(CURATED)}
+    listed = {application_of(name) for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)}
     return tuple(sorted(listed | set(inventory.applications())))
 
 
@@ -84,13 +85,15 @@ def refresh(
     store: EvidenceStore,
     inventory: Inventory,
     host_of: Callable[[str], str],
+    registered: Holder | None,
 ) -> ReconcileResult:
     """Read the images of an application that changed, store them, and delete those that the registry no longer has.
 
     An image that is gone from the registry but still has signed evidence is stored: otherwise an older image would
     count as the one that runs, and a copy as an image.
 
-    `host_of` returns the container host of an environment. Raises the registry's errors; the inventory is unchanged
+    `host_of` returns the container host of an environment, `registered` is the entry for the name in the register of
+    names. Raises the registry's errors; the inventory is unchanged
     then.
     """
     now, before = read_listing(application, registry), inventory.read_marks(application)
@@ -100,6 +103,7 @@ def refresh(
     inventory.put(entries)
     inventory.update_listing(now.repository, now.images)
     inventory.update_hosts(application, host_of)
+    inventory.put_offered(application, read_offered(now, registry, registered))
     inventory.forget(before.keys() - stored.keys() - went.keys())
     return ReconcileResult(
         application=application,

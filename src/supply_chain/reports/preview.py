@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPreview
-from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
 from supply_chain.reports.text import ROWS, escape, table
@@ -89,8 +88,6 @@ def _summary(found: PolicyPreview) -> Iterator[str]:
     counts = Counter(each.effect for each in found.changes)
     effects = [f"{counts[effect]} {effect}" for effect in Effect if counts[effect]]
     yield f"{found.judged} judged: {', '.join(effects) or 'nothing changes'}."
-    if Gate.INTAKE in found.gates:
-        yield "Nothing is stored of images at the intake gate, so none is judged there."
     if found.not_judged:
         yield f"{len(found.not_judged)} NOT judged, and neither changed nor unchanged: see the end."
 
@@ -141,5 +138,4 @@ def upcoming_rules(rules: Sequence[UpcomingRule], found: PolicyPreview) -> str:
     named = f" ({', '.join(map(escape, truncate_lines(NAMED, applications)))})" if refused else ""
     total = f"Of {found.judged} stored images and deployments, they would refuse {len(refused)} more today{named}."
     others = f" {len(found.not_judged)} were not judged: run `cscm inventory`." if found.not_judged else ""
-    intake = " Of the intake gate, nothing is stored." if any(Gate.INTAKE in each.gates for each in rules) else ""
-    return f"{table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}{intake}"
+    return f"{table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}"

@@ -22,7 +22,7 @@ TABLE = """
                                             development  curation     execution    bridge       lifecycle
 get a token for the registry                yes          yes          yes          -            yes
 list the repositories                       yes          yes          yes          -            yes
-pull dev/hello                              yes          yes          -            -            -
+pull dev/hello                              yes          yes          -            -            yes
 pull curated/hello                          yes          yes          yes          -            yes
 pull curated/base/python                    yes          yes          yes          -            yes
 pull evidence/curation/hello                -            yes          yes          -            yes

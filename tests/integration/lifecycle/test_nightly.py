@@ -54,7 +54,7 @@ def night(
     monkeypatch.setattr(tier_ports.TierPorts, "evidence", store)
     monkeypatch.setattr(tasks.lifecycle, "Inventory", SimpleNamespace(aload=load))
     monkeypatch.setattr(tasks.lifecycle, "now", lambda: datetime.now(UTC) + LATER)
-    look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "")  # noqa: E731
+    look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "", None)  # noqa: E731
     return SimpleNamespace(look=look, workbench=blocks["workbench"])
 
 

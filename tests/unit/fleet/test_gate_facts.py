@@ -7,17 +7,21 @@ import pytest
 
 from supply_chain.errors import RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.attached_vex import OPENVEX
-from supply_chain.evidence.statement import BUNDLE, SIGNATURE, VULNERABILITIES, about
+from supply_chain.evidence.image_status import Act, LifecycleDecision
+from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, VULNERABILITIES, about
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.fleet import gate_facts
-from supply_chain.fleet.gate_facts import FactsReader, facts_version, refresh_facts
+from supply_chain.fleet.gate_facts import facts_version, refresh_facts
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_values import evidence_values
+from supply_chain.policy.names import Holder
 from supply_chain.policy.people import FILE, People, read_people
-from supply_chain.policy.reading import read_deploy_facts, read_release_facts
+from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
+from supply_chain.policy.verdict import refusals_place
 from tests.support.builders import NOON, finding
 from tests.support.facts import requirements
 from tests.support.people import Office
+from tests.support.pieces import CURATED
 from tests.support.vex import openvex
 
 OTHER = "sha256:" + "b" * 64
@@ -54,6 +58,82 @@ def test_facts_are_those_that_the_gates_read(fleet, read):
     }
 
 
+def offer(fleet, ref, without=()):
+    """Offer an image with development's evidence; return it."""
+    offered = ref.moved_to(f"dev/{ref.application}")
+    fleet.add(offered)
+    for name, piece in fleet.pieces.development.items():
+        if name not in without:
+            fleet.say(offered, *piece)
+    return offered
+
+
+def refuse(fleet, offered):
+    """Attach a refusal by the intake gate."""
+    refusal = fleet.pieces.verdict(Gate.INTAKE, offered, yes=False)
+    fleet.say(refusals_place(offered), TierName.CURATION, SUMMARY, refusal)
+
+
+def test_facts_of_the_intake_gate_are_those_of_judged_images(fleet, read):
+    """It admitted one image and refused another one; nobody has judged the third yet."""
+    admitted, refused = offer(fleet, fleet.curated()), offer(fleet, CURATED.with_digest(OTHER), {"check secrets"})
+    refuse(fleet, refused)
+    offer(fleet, CURATED.with_digest("sha256:" + "c" * 64))
+
+    found, failed = read()
+    subjects = [each.subject for each in fleet.inventory.list_subjects() if each.subject.gate is Gate.INTAKE]
+    stored = {each.subject.image: each.values for each in fleet.inventory.read_facts(subjects)}
+
+    curated = (CURATED,)
+    assert failed == {} and stored == {
+        ref: evidence_values(read_intake_facts(ref, fleet.store, curated, None), People(), NOON)
+        for ref in (admitted, refused)
+    }
+    assert Gate.RELEASE in {gate for gate, _ in found}
+
+
+def test_facts_of_the_intake_gate_are_read_again_only_if_something_changed(fleet, read):
+    """Evidence of development, a lifecycle decision and the register of names make them outdated; a rescan does not."""
+    ref = fleet.curated()
+    offered, asked = offer(fleet, ref), []
+
+    def curated(application):
+        asked.append(application)
+        return ()
+
+    reader = replace(fleet.reader, curated=curated)
+    read(reader)
+
+    later = fleet.make.report(at=NOON + timedelta(days=1))
+    fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
+    read(reader)
+    assert asked == ["hello"]
+
+    fleet.say(offered, TierName.DEVELOPMENT, VULNERABILITIES, later.predicate())
+    found, _ = read(reader)
+    assert found[Gate.INTAKE, ""].values.image["source_scan"]["scanned"] == later.scanned
+
+    block = LifecycleDecision(act=Act.BLOCK, image=str(ref), by="ann", reason="exploited", at=NOON)
+    fleet.say(ref.moved_to("evidence/lifecycle/hello"), TierName.LIFECYCLE, LIFECYCLE, block.model_dump(mode="json"))
+    found, _ = read(reader)
+    assert found[Gate.INTAKE, ""].values.image["block"]["by"] == "ann"
+
+    fleet.registered = Holder(owner="platform")
+    found, _ = read(replace(fleet.reader, curated=curated))
+    assert "platform" in found[Gate.INTAKE, ""].values.image["name_conflict"]["holder"]
+    assert asked == ["hello"] * 4
+
+
+def test_removed_offered_image_is_not_judged_any_more(fleet, read):
+    """The facts go with the image."""
+    refused = offer(fleet, CURATED)
+    refuse(fleet, refused)
+    assert (Gate.INTAKE, "") in read()[0]
+
+    fleet.remove(refused)
+    assert read()[0] == {}
+
+
 def test_facts_are_read_again_only_if_something_changed(fleet, read):
     """Evidence, what the environment requires, and the code that joins facts: each makes them outdated."""
     ref = fleet.curated()
@@ -66,9 +146,7 @@ def test_facts_are_read_again_only_if_something_changed(fleet, read):
         return ()
 
     def reader(**changes):
-        return FactsReader(
-            fleet.store, lambda ref: (), bases, lambda name: requirements(name, **changes), People(), lambda: NOON
-        )
+        return replace(fleet.reader, bases=bases, requirements=lambda name: requirements(name, **changes))
 
     assert read(reader())[0] == before and asked == []
     after, _ = read(reader(approval=True))
@@ -85,9 +163,7 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
     fleet.curated()
     read()
     fleet.inventory.mark_stale()
-    reader = FactsReader(
-        fleet.store, lambda ref: (), lambda: pytest.fail("it is read"), requirements, People(), lambda: NOON
-    )
+    reader = replace(fleet.reader, bases=lambda: pytest.fail("it is read"))
 
     assert refresh_facts(None, fleet.inventory, reader) == {}
 
@@ -122,7 +198,7 @@ def test_facts_of_an_unknown_environment_are_named(fleet, read):
 
     fleet.deploy(fleet.curated(), "gone")
 
-    found, failed = read(FactsReader(fleet.store, lambda ref: (), lambda: (), missing, People(), lambda: NOON))
+    found, failed = read(replace(fleet.reader, requirements=missing))
 
     assert list(found) == [(Gate.RELEASE, "")]
     assert [(each.environment, why) for each, why in failed.items()] == [
@@ -148,9 +224,7 @@ def test_failure_of_a_base_is_named_with_the_image(fleet, read):
     ref = fleet.curated()
     base = ref.moved_to("curated/base/python").with_digest(OTHER)
     fleet.say(base, TierName.CURATION, SIGNATURE, {})
-    reader = FactsReader(
-        fleet.store, lambda ref: ("sha256:" + "1" * 64,), lambda: (base,), requirements, People(), lambda: NOON
-    )
+    reader = replace(fleet.reader, layers=lambda ref: ("sha256:" + "1" * 64,), bases=lambda: (base,))
 
     found, failed = read(reader)
 
@@ -170,11 +244,7 @@ def test_outage_ends_the_refresh(fleet, read):
         raise RegistryUnavailable("no answer")
 
     with pytest.raises(RegistryUnavailable):
-        refresh_facts(
-            None,
-            fleet.inventory,
-            FactsReader(fleet.store, lambda ref: (), unavailable, requirements, People(), lambda: NOON),
-        )
+        refresh_facts(None, fleet.inventory, replace(fleet.reader, bases=unavailable))
     stored = {state.subject.image.application: bool(state.version) for state in fleet.inventory.list_subjects()}
     assert stored == {"hello": False, "shop": True}
 

@@ -6,8 +6,9 @@ import pytest
 
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import SettingInvalid
-from supply_chain.fleet.gate_facts import StoredFacts, facts_version
-from supply_chain.fleet.preview import LISTED, Comparison, Effect, preview
+from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, facts_version
+from supply_chain.fleet.preview import LISTED, OUTDATED, Comparison, Effect, preview
+from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Severity as RuleSeverity
 from supply_chain.policy.fact_values import evidence_values
@@ -76,6 +77,24 @@ def test_stricter_policy_refuses_what_was_admitted(shop):
     assert all(codes(c.gained) == ["own.rule"] and c.lost == () and c.running == ("staging",) for c in found.changes)
     assert (found.judged, found.not_judged, found.gates) == (3, (), (Gate.RELEASE, Gate.DEPLOY))
     assert found.policies == ("test 1 (changed)",)
+
+
+def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
+    """It names where the image runs, which has the same digest in another repository."""
+    shop.add(1, environment="staging")
+    offered = ImageRef(repository="dev/hello", digest=shop.inventory.list_subjects()[0].subject.image.digest)
+    shop.inventory.put_offered("hello", {offered: "a", offered.with_digest("sha256:" + "2" * 64): "b"})
+    subject = GateSubject(image=offered, gate=Gate.INTAKE)
+    values = evidence_values(FACTS[Gate.INTAKE](ref=offered), People(), NOON)
+    version = facts_version("", requirements, People())
+    shop.inventory.put_facts([StoredFacts(subject, "a", version, values)])
+    own = rule("own.rule", expression="image.build.owner == 'nobody'")
+
+    found = shop.preview(intake=policy(Gate.INTAKE, own))
+
+    (change,) = found.changes
+    assert (change.subject, change.effect, change.running) == (subject, Effect.REFUSED, ("staging",))
+    assert (found.judged, [each.why for each in found.not_judged]) == (1, [OUTDATED])
 
 
 def test_looser_policy_admits_what_was_refused(shop):
@@ -249,7 +268,7 @@ FOUND = finding("critical", id="CVE-2026-1")
 
 
 def test_proposed_waiver_admits_what_was_refused(shop):
-    """The policies stay; every gate may honour it, and nothing is stored of the intake gate."""
+    """The policies stay; every gate may honour it, and the intake gate has judged none of these."""
     shop.add(1, report=report(FOUND))
     shop.add(2)
 

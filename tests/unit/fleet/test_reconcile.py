@@ -187,7 +187,7 @@ def test_refresh_updates_host_of_environment_without_reading_evidence(fleet):
     fleet.deploy(fleet.curated())
     fleet.refresh()
 
-    moved = refresh("hello", fleet.registry, fleet.store, fleet.inventory, lambda name: f"north of {name}")
+    moved = refresh("hello", fleet.registry, fleet.store, fleet.inventory, lambda name: f"north of {name}", None)
 
     assert moved.read == 0
     assert [each.host for each in fleet.inventory.running()] == ["north of staging"]

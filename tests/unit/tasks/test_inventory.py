@@ -29,7 +29,7 @@ def shop(fleet, monkeypatch):
         "ports": SimpleNamespace(
             repositories=fleet.registry,
             evidence=fleet.store,
-            workbench=SimpleNamespace(environments=lambda: places),
+            workbench=SimpleNamespace(environments=lambda: places, registered=lambda _: None),
             facts_reader=lambda: fleet.reader,
         ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,14 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, f
 
 from supply_chain.adapters.database import tables as t
 from supply_chain.adapters.database.connection import AT_ONCE, connect, format_time, split_batches, translate_errors
-from supply_chain.adapters.database.facts import list_subjects, put_facts, read_base, read_facts
+from supply_chain.adapters.database.facts import (
+    belongs_to,
+    list_subjects,
+    put_facts,
+    put_offered,
+    read_base,
+    read_facts,
+)
 from supply_chain.adapters.database.reading import deployments, is_image, is_running, list_refs, read, read_all
 from supply_chain.adapters.database.schema import read_transaction, write_transaction
 from supply_chain.adapters.database.writing import clean_name, forget, insert_all, is_archived, put
@@ -77,6 +84,11 @@ class SqlInventory:
         with self._write_transaction("forget images") as connection:
             forget(connection, list(refs))
 
+    def put_offered(self, application: str, marks: Mapping[ImageRef, str]) -> None:
+        """Store which images of an application the intake gate judged, in place of earlier ones, with their marks."""
+        with self._write_transaction("store what the intake gate judged") as connection:
+            put_offered(connection, application, marks)
+
     def record_host(self, host: str, containers: Sequence[HostContainer], at: datetime) -> None:
         """Store the containers that a host reported at a time, in place of those it reported before."""
         with self._write_transaction("store what a host runs") as connection:
@@ -87,7 +99,8 @@ class SqlInventory:
     def mark_stale(self, application: str | None = None) -> None:
         """Have all images, or those of an application, read again; what is stored about them stays until then."""
         with self._write_transaction("mark images to be read again") as connection:
-            connection.execute(update(t.images).where(_belongs_to(application)).values(mark=""))
+            for table in (t.images, t.offered):
+                connection.execute(update(table).where(belongs_to(application, table)).values(mark=""))
 
     def retain_hosts(self, hosts: Collection[str]) -> None:
         """Delete what hosts other than these reported."""
@@ -119,14 +132,15 @@ class SqlInventory:
 
     def applications(self) -> tuple[str, ...]:
         """Return the applications that have images, sorted."""
+        curated = select(t.images.c.application).where(is_image())
         with self._read_transaction("list applications") as connection:
-            found = select(t.images.c.application).where(is_image()).distinct().order_by(t.images.c.application)
-            return tuple(connection.execute(found).scalars())
+            found = connection.execute(curated.union(select(t.offered.c.application))).scalars()
+            return tuple(sorted(found))
 
     def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
         with self._read_transaction("list images") as connection:
-            refs = list_refs(connection, _belongs_to(application) & ~t.images.c.gone)
+            refs = list_refs(connection, belongs_to(application) & ~t.images.c.gone)
         for part in split_batches(refs, AT_ONCE):
             with self._read_transaction("read images") as connection:
                 images = tuple(read(connection, part))
@@ -134,7 +148,7 @@ class SqlInventory:
 
     def list_removed(self, application: str | None = None) -> tuple[FleetImage, ...]:
         """Return the images that run but are no longer in the registry."""
-        return self._read_all(_belongs_to(application) & t.images.c.gone)
+        return self._read_all(belongs_to(application) & t.images.c.gone)
 
     def running(self) -> tuple[Running, ...]:
         """Return the last deployment of each application in each environment."""
@@ -175,9 +189,9 @@ class SqlInventory:
         return self._read_all(t.images.c.id.in_(_select_built_on(bases)))
 
     def list_subjects(self, application: str | None = None) -> tuple[SubjectState, ...]:
-        """Return what gates judge: each image in the registry, and each last deployment in an environment."""
+        """Return what gates judge: offered images, those in the registry, and last deployments in environments."""
         with self._read_transaction("list what gates judge") as connection:
-            return list_subjects(connection, _belongs_to(application))
+            return list_subjects(connection, application)
 
     def put_facts(self, facts: Iterable[StoredFacts]) -> None:
         """Store facts in place of earlier ones, but for those whose image has another mark by now."""
@@ -221,11 +235,6 @@ class SqlInventory:
     def _read_transaction(self, doing: str) -> Iterator[Connection]:
         with translate_errors(doing), read_transaction(self.engine) as connection:
             yield connection
-
-
-def _belongs_to(application: str | None) -> ColumnElement[bool]:
-    """Return the condition that an image belongs to an application; without a name, every image does."""
-    return true() if application is None else t.images.c.application == application
 
 
 def _select_built_on(bases: Iterable[Digest]) -> Select[tuple[int]]:

@@ -96,6 +96,19 @@ gate_facts = Table(
     Column("content", LargeBinary, nullable=False),
 )
 """`environment` is empty but at the deploy gate. `content` is the facts as compressed JSON."""
+offered = Table(
+    "offered",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository", String(256), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("application", String(256), nullable=False, index=True),
+    Column("mark", String(64), nullable=False),
+    Column("version", String(71), nullable=False, server_default=""),
+    Column("content", LargeBinary),
+    UniqueConstraint("repository", "digest"),
+)
+"""The images that the intake gate judged, with their facts as in `gate_facts`; `version` is empty without facts."""
 findings = Table(
     "findings",
     metadata,
