@@ -22,7 +22,7 @@ from supply_chain.errors import UNREADABLE, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import element_of, fields_of, has_times
+from supply_chain.policy.expressions import element_of, fields_with_times
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import EvidenceValues, evidence_values
 from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
@@ -184,11 +184,5 @@ def _with_times(value: Any, kind: Any) -> Any:
         return datetime.fromisoformat(value)
     if (element := element_of(kind)) is not kind:
         return [_with_times(each, element) for each in value]
-    changed = {name: _with_times(value[name], field) for name, field in _fields_with_times(kind) if name in value}
+    changed = {name: _with_times(value[name], field) for name, field in fields_with_times(kind) if name in value}
     return {**value, **changed}
-
-
-@cache
-def _fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the fields of a group of facts that are or contain a time, with their types."""
-    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))

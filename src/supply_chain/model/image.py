@@ -233,6 +233,9 @@ class Source(Model):
     path: str = Field(description="the application's directory in the repository")
     repository: str = Field(description="the git remote, or the directory's name")
     revision: str = Field(description="the git commit, or `none`")
+    branch: str = Field(
+        default="", description="the branch that was checked out and led to that commit; empty: none, or unknown"
+    )
     dirty: bool = Field(description="whether files differ from that commit")
     committed: int = Field(default=0, description="last commit in the directory, Unix seconds")
     committers: tuple[str, ...] = Field(

@@ -224,8 +224,11 @@ def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
         return value
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element, names) for each in value]
-    fields = fields_of(kind)
-    return {name: to_value(each, fields[name], names) for name, each in value.items() if names is None or name in names}
+    taken = {name: each for name, each in value.items() if names is None or name in names}
+    for name, field in fields_with_times(kind):
+        if name in taken:
+            taken[name] = to_value(taken[name], field, names)
+    return taken
 
 
 @lru_cache(maxsize=10_000)
@@ -234,6 +237,12 @@ def _to_timestamp(value: datetime) -> Any:
     stamp = timestamp_pb2.Timestamp()
     stamp.FromDatetime(value)
     return stamp
+
+
+@cache
+def fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a group of facts that are or contain a time, with their types."""
+    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))
 
 
 @cache

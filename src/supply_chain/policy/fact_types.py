@@ -52,6 +52,8 @@ class DeclaredFacts(TypedDict):
     """The directory in the repository."""
     revision: str
     """The commit."""
+    branch: str
+    """The branch that was checked out when it was read, as the builder states; empty: none."""
     uncommitted: bool
     """Whether the source differed from the commit."""
     committers: list[str]

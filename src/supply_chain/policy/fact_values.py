@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import singledispatch
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from supply_chain.evidence.checks import CheckResult, required
 from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
@@ -41,7 +41,13 @@ NOTED = 20
 """Number of accepted contents that a verdict names one by one."""
 WORST = 5
 """Number of findings, or of packages with a licence, that a reason names one by one."""
-OPTIONAL = ("epss", "cvss", "published", "fixed_since", "layer")
+OPTIONAL: tuple[Literal["epss", "cvss", "published", "fixed_since", "layer"], ...] = (
+    "epss",
+    "cvss",
+    "published",
+    "fixed_since",
+    "layer",
+)
 """What a report may not know of a finding."""
 
 
@@ -329,6 +335,7 @@ def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
         "repository": source.repository,
         "path": source.path,
         "revision": source.revision,
+        "branch": source.branch,
         "uncommitted": source.dirty,
         "committers": [] if source.dirty else list(source.committers),
         "required_checks": [each.value for each in required(manifest.kind)],
@@ -391,8 +398,11 @@ def _finding(finding: Finding) -> types.FindingFacts:
         if finding.fixed_in
         else f"remove {finding.package}; no fix is published",
     }
-    optional = {name: value for name in OPTIONAL if (value := getattr(finding, name)) is not None}
-    return cast(types.FindingFacts, {**values, **optional})
+    fields = vars(finding)  # takes half the time of five attributes of a model
+    for name in OPTIONAL:
+        if (value := fields[name]) is not None:
+            values[name] = value
+    return values
 
 
 def count_severities(
@@ -413,7 +423,7 @@ def _severity(severity: str, findings: Sequence[types.FindingFacts], accepted: i
     values: types.SeverityFacts = {
         "severity": severity,
         "found": len(findings),
-        "fixable": sum(bool(each["fixed_in"]) for each in findings),
+        "fixable": sum(1 for each in findings if each["fixed_in"]),
         "worst": "; ".join(truncate_lines(WORST, [each["text"] for each in findings])),
     }
     if accepted is not None:

@@ -280,21 +280,18 @@ def waive_findings(
             by_vulnerability[name].append(waiver)
     answers: dict[tuple[str, frozenset[str], str], Mapping[str, Waiver]] = {}
     used: dict[str, Waiver] = {}
-    joined: list[FindingFacts] = []
-    for finding in findings:
-        accepting = None
+    joined, named = list(findings), by_vulnerability.keys()
+    for position, finding in enumerate(findings):
+        if finding["id"].upper() not in named and named.isdisjoint(map(str.upper, finding["aliases"])):
+            continue
         names = list_names(finding["id"], finding["aliases"])
-        if not by_vulnerability.keys().isdisjoint(names):
-            question = finding["id"], names, finding["severity"]
-            if question not in answers:
-                answers[question] = _accept_by_package(finding, names, by_vulnerability)
-            of = answers[question]
-            accepting = of.get(finding["package"], of.get(ANY_PACKAGE))
-        if accepting is None:
-            joined.append(finding)
-        else:
+        question = finding["id"], names, finding["severity"]
+        if question not in answers:
+            answers[question] = _accept_by_package(finding, names, by_vulnerability)
+        of = answers[question]
+        if (accepting := of.get(finding["package"], of.get(ANY_PACKAGE))) is not None:
             used[accepting.name] = accepting
-            joined.append({**finding, "waiver": waiver_facts(accepting)})
+            joined[position] = {**finding, "waiver": waiver_facts(accepting)}
     return joined, used
 
 

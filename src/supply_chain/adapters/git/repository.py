@@ -42,6 +42,7 @@ MAX_TAGS = 10
 """Maximum depth of tags that point to tags."""
 REMEMBERED = 10_000
 """Maximum cached lookups of a part of the application's path in a directory."""
+BRANCHES = "refs/heads/"
 OID = re.compile(r"[0-9a-f]{40}")
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
@@ -98,10 +99,18 @@ class Repository:
             path=self.inside or ".",
             repository=self.remote,
             revision=commit,
+            branch=self._find_branch(commit),
             dirty=dirty,
             committed=last.time if last else 0,
             committers=self._find_committers(last) if last else (),
         )
+
+    def _find_branch(self, commit: str) -> str:
+        """Return the branch that is checked out if it leads to this commit; empty if it does not, or none is."""
+        content = (read_file(self.git, "HEAD", 4096) or b"").decode("utf-8", "replace")
+        name = content.removeprefix("ref:").strip()
+        leads = content != name and name.startswith(BRANCHES) and _is_reference(name)
+        return name.removeprefix(BRANCHES) if leads and self._resolve_reference(name) == commit else ""
 
     def _find_committers(self, last: Commit) -> tuple[str, ...]:
         """Return who made the last change; nobody if the history ends there, because it may be of an earlier commit."""

@@ -217,6 +217,35 @@ def test_committers_are_author_and_committer_of_the_last_change(repository, hell
     assert source(repository / "other").committers == ("carl@shop.example",)
 
 
+def test_branch_is_the_one_that_is_checked_out_and_leads_to_the_commit(repository, hello):
+    """Nothing else says on which branch a commit is: not its name, nor a branch that leads elsewhere."""
+    first = git(repository, "rev-parse", "HEAD")
+    assert source(hello).branch == "main"
+    git(repository, "checkout", "-q", "-b", "release/1")
+    write(hello, {"file": "two"})
+    assert source(hello).branch == "release/1"
+    commit(repository)
+    git(repository, "pack-refs", "--all")
+    assert source(hello).branch == "release/1"
+    for revision, expected in (("HEAD", "release/1"), ("release/1", "release/1"), (first, ""), ("main", "")):
+        with take_snapshot(hello, revision, ignored) as snapshot:
+            assert snapshot.source.branch == expected
+
+    git(repository, "checkout", "-q", "--detach")
+    assert source(hello).branch == ""
+
+
+@pytest.mark.parametrize("head", ["ref: refs/tags/v1", "ref: refs/remotes/origin/main", "ref: refs/heads/../x"])
+def test_head_that_names_no_branch_gives_none(repository, hello, head):
+    """Git writes other references there in some states."""
+    oid = git(repository, "rev-parse", "HEAD")
+    for name in ("refs/tags/v1", "refs/remotes/origin/main"):
+        git(repository, "update-ref", name, oid)
+    (repository / ".git/HEAD").write_text(f"{head}\n")
+
+    assert source(hello).branch == ""
+
+
 def test_committed_follows_parent_with_same_content(repository, hello):
     """As in the history simplification of git, a branch that changed and reverted a file does not count."""
     git(repository, "checkout", "-q", "-b", "side")
