@@ -44,6 +44,7 @@ from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.loading import DIRECTORY, read_documents
 from supply_chain.policy.people import People, Person, WaiverRole
 from supply_chain.policy.proposals import SignedDecisions, sort_proposals
+from supply_chain.policy.reviews import Reviews
 from supply_chain.vulnerability.findings import Finding, Severity
 from supply_chain.vulnerability.matching import processors
 from supply_chain.vulnerability.vex.matching import VexTerms
@@ -193,7 +194,7 @@ def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, Po
     proposal, signed = sort_proposals(proposed), SignedDecisions(PEOPLE, (), {})
     decisions = signed.propose(proposal, POLICIES.waivable, POLICIES.waivable, NOON)
     documents = read_documents(directory)
-    judge = StoredJudge(address, directory, documents, proposal.policies, decisions, ENVIRONMENTS, NOON)
+    judge = StoredJudge(address, directory, documents, proposal.policies, decisions, Reviews(), ENVIRONMENTS, NOON)
     found = preview(judge.inventory, judge.compare(), requirements, PEOPLE, judge.judge)
     return time.perf_counter() - begun, sum(os.times()[:4]) - used, found
 

@@ -48,6 +48,8 @@ from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.proposals import SignedDecisions, sort_proposals
+from supply_chain.policy.reviews import DIRECTORY as REVIEWS
+from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_signed_vex
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
@@ -261,7 +263,8 @@ class Workbench(Setting):
         waivable = replace_policies(current, proposal.policies, names).waivable
         decisions = signed.propose(proposal, current.waivable, waivable, at)
         address = inventory.address.get_secret_value()
-        return StoredJudge(address, directory, documents, proposal.policies, decisions, names, at)
+        reviews = read_reviews(project / REVIEWS, people, at)
+        return StoredJudge(address, directory, documents, proposal.policies, decisions, reviews, names, at)
 
     def preview(self, proposed: Mapping[str, str], inventory: Inventory) -> PolicyPreview:
         """Return what proposed documents, as for `stored_judge`, change for what an inventory stores."""

@@ -68,6 +68,7 @@ from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.outcome import Refused
 from supply_chain.policy.people import PeopleDocument
+from supply_chain.policy.reviews import ReviewDocument, ReviewReport
 from supply_chain.policy.vex import VexReport
 from supply_chain.policy.waivers import WaiverDocument
 from supply_chain.promotion.bridge import Message
@@ -189,6 +190,7 @@ FILES: dict[str, type[BaseModel]] = {
     "names.yaml": NameRegister,
     "people.yaml": PeopleDocument,
     "waivers/NAME.yaml": WaiverDocument,
+    "reviews/NAME.yaml": ReviewDocument,
     "policies/NAME.yaml": PolicyDocument,
     "lifecycle/NAME.yaml": Rules,
     "lifecycle/NAME.tests.yaml": Examples,
@@ -272,6 +274,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "bases": [ImageRef, Refused],
     "policy check": [PolicyCheck],
     "waivers": [WaiverUse],
+    "reviews": [ReviewReport],
     "verdict": [CurrentVerdict],
     "policy explain": [GateExplanation],
     "policy preview": [PolicyPreview],

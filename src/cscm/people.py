@@ -1,19 +1,23 @@
-"""Commands `cscm people`, `waive` and `waivers`: who may decide, and what they accepted."""
+"""Commands `cscm people`, `waive`, `waivers`, `review` and `reviews`: who may decide, and what they decided."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+import yaml
 
-from cscm.options import as_json, json_of
+from cscm.options import Words, as_json, json_of
 from cscm.session import load_block
-from cscm.signing import key_option, require_place, sign_document
+from cscm.signing import key_option, require_place, sign_content, sign_document
 from orchestration.project import find_project
 from supply_chain import reports
+from supply_chain.adapters.git.repository import read_commit
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.documents import read_document
 from supply_chain.policy.people import FILE, PeopleDocument
+from supply_chain.policy.reviews import DIRECTORY as DIRECTORY_OF_REVIEWS
+from supply_chain.policy.reviews import ReviewDocument, review_name
 from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.policy.waivers import DIRECTORY, WaiverDocument
 from supply_chain.text import plain_text, plain_text_lines
@@ -89,4 +93,43 @@ def waivers(as_json: bool) -> None:
     click.echo(json_of(found) if as_json else plain_text_lines(reports.waiver_lines(found)))
 
 
-COMMANDS = (people, waive, waivers)
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--revision", help="The commit; otherwise the one that is checked out.")
+@click.option("--by", metavar="NAME", type=Words(), required=True, help="Your name, as in deployments/people.yaml.")
+@click.option("--reason", type=Words(), required=True, help="What you reviewed, or where the discussion is.")
+@key_option(required=True)
+def review(directory: Path, revision: str | None, by: str, reason: str, key: str) -> None:
+    """Sign with your own key that you reviewed the commit of the application in DIRECTORY.
+
+    It is written to deployments/reviews, and counts if deployments/people.yaml says that you may review, for images
+    that are built from exactly this commit, unless you made the last change: see `cscm reviews`.
+
+    \b
+    Example:
+      cscm review ../shop --by ann --reason "pull request 17" --key ann.key
+    """
+    repository, commit = read_commit(directory, revision)
+    document = ReviewDocument(repository=repository, revision=commit, reason=reason)
+    file = find_project() / DIRECTORY_OF_REVIEWS / review_name(document, by)
+    content = yaml.safe_dump(document.model_dump(), sort_keys=False).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    signed = sign_content(DocumentKind.REVIEW, file, content, key)
+    file.write_bytes(content)
+    click.echo(f"signed: {plain_text(file)} and {plain_text(signed.name)}, about the commit {commit} of {repository}")
+
+
+@click.command()
+@as_json
+def reviews(as_json: bool) -> None:
+    """List the reviews: by whom, of which commit, and why one does not count.
+
+    \b
+    Example:
+      cscm reviews
+    """
+    found = load_block("Workbench", "workbench").unsigned_policies().reviews.reports
+    click.echo(json_of(found) if as_json else plain_text_lines(reports.review_lines(found)))
+
+
+COMMANDS = (people, waive, waivers, review, reviews)

@@ -74,6 +74,9 @@ class PlannedFacts(DeclaredFacts):
 class BuildFacts(PlannedFacts):
     """The newest build that development signed."""
 
+    reviewers: list[str]
+    """The people who signed with keys of their own that they reviewed the commit, and did not make the last change;
+    empty if the source differed from the commit."""
     builder: str
     """The identity of the builder."""
     finished: datetime

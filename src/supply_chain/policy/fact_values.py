@@ -29,7 +29,7 @@ from supply_chain.policy.facts import (
 )
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
-from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.policies import REVIEWERS, F, GatePolicy
 from supply_chain.policy.vex import is_accepted, join_vex, read_attached_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
@@ -180,8 +180,10 @@ def joined_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str
 
 
 def join_decisions(values: EvidenceValues, policy: GatePolicy[Any], now: datetime) -> Mapping[str, Any]:
-    """Return the variable `image` with what issuers state, and with which waivers of earlier verdicts have ended."""
+    """Return the variable `image` with the reviewers, what issuers state, and which waivers of verdicts have ended."""
     image = dict(values.image)
+    if "build" in image:
+        image["build"] = {**image["build"], REVIEWERS: policy.reviews.find_reviewers(image["build"])}
     if (findings := join_vex(image, values.packages, values.attached, policy.vex, now)) is not None:
         image["scan"] = _with_findings(image["scan"], findings)
     if "verdicts" in image:
@@ -319,6 +321,7 @@ def _build(built: Provenance) -> types.BuildFacts:
     return {
         **_declared(built.manifest, built.source),
         "uncurated": list(built.uncurated),
+        "reviewers": [],
         "builder": built.run_details.builder.id,
         "finished": built.run_details.metadata.finished_on,
         "level": level,

@@ -24,6 +24,8 @@ from supply_chain.policy.expressions import language
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
+from supply_chain.policy.reviews import DIRECTORY as REVIEWS
+from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.rule_tests import check_results, run_tests
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
@@ -110,7 +112,8 @@ def read_unsigned_policies(project: Path, owner: str, now: datetime) -> Policies
 
 def _with_decisions(project: Path, policies: Policies, people: People, now: datetime) -> Policies:
     waivers = read_project_waivers(project, people, policies, now)
-    return policies.with_decisions(people, waivers, read_vex_documents(project / VEX, people, now))
+    vex, reviews = read_vex_documents(project / VEX, people, now), read_reviews(project / REVIEWS, people, now)
+    return policies.with_decisions(people, waivers, vex, reviews)
 
 
 def read_project_waivers(project: Path, people: People, policies: Policies, now: datetime) -> Waivers:

@@ -78,6 +78,7 @@ class Person(Model):
     approve: tuple[str, ...] = Field(default=(), description="the environments for which the person may approve")
     block: bool = Field(default=False, description="whether the person may block and unblock images")
     hold: bool = Field(default=False, description="whether the person may hold images, and end a hold")
+    review: bool = Field(default=False, description="whether commits count as reviewed by the person")
     waive: WaiverRole | None = Field(default=None, description="null: the person may waive nothing")
     policies: bool = Field(default=False, description="whether policies that the person signed are active")
     break_glass: BreakGlassRole | None = Field(
@@ -230,9 +231,12 @@ class People:
 
     def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:
         """Return the approvers who did not commit, by their e-mail addresses; nobody if the committers are unknown."""
-        emails = {name: _comparable(self.people[name].emails) for name in approvers} if committers else {}
-        addresses = _comparable(committers)
-        return tuple(name for name, own in emails.items() if own and own.isdisjoint(addresses))
+        return tuple(name for name in approvers if is_independent(self.people[name].emails, committers))
+
+
+def is_independent(emails: Collection[str], committers: Collection[str]) -> bool:
+    """Return whether a person with these e-mail addresses did not commit; False if either is unknown."""
+    return bool(emails and committers) and _comparable(emails).isdisjoint(_comparable(committers))
 
 
 def _comparable(emails: Iterable[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Va
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
+from supply_chain.policy.reviews import Reviews
 from supply_chain.policy.vex import ACCEPTING, Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import truncate_lines
@@ -31,6 +32,9 @@ OF_AN_ENVIRONMENT = tuple(
     for fact in ("environment", "approval", "approvers", "independent_approvers", "break_glass", "soak")
 )
 """Facts of the deploy gate that concern one environment."""
+REVIEWERS = "reviewers"
+"""The fact of a build that the reviews of a project determine."""
+NO_REVIEWS = Reviews()
 LISTED = 10
 """Number of elements of a list that a message names one by one."""
 PART = 16
@@ -259,19 +263,24 @@ class GatePolicy(Generic[F]):
     """The people whose approvals count."""
     vex: Vex = field(default_factory=Vex)
     """What issuers state about vulnerabilities."""
+    reviews: Reviews = field(default_factory=Reviews)
+    """What people reviewed."""
 
-    def with_decisions(self, people: People, waivers: Waivers, vex: Vex) -> GatePolicy[F]:
-        """Return the policies with these people, their waivers and the statements of issuers.
+    def with_decisions(
+        self, people: People, waivers: Waivers, vex: Vex, reviews: Reviews = NO_REVIEWS
+    ) -> GatePolicy[F]:
+        """Return the policies with these people, their waivers and reviews, and the statements of issuers.
 
         The digest says whether there are statements, so that an image is judged again when all are removed.
         """
         digest = digest_of(f"{self.digest}\nVEX".encode()) if vex.index else self.digest
-        return replace(self, digest=digest, people=people, waivers=waivers.valid, vex=vex)
+        return replace(self, digest=digest, people=people, waivers=waivers.valid, vex=vex, reviews=reviews)
 
     @property
     def is_settled(self) -> bool:
-        """Whether only evidence and the policies decide: no waiver, no statement of an issuer and no time."""
-        return not self.waivers and self.vex.index is None and not self.depends_on_time
+        """Whether only evidence and the policies decide: no waiver, review or statement of an issuer, and no time."""
+        decided = self.waivers or self.vex.index is not None or REVIEWERS in self.names
+        return not decided and not self.depends_on_time
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -305,11 +314,13 @@ class Policies:
     waivers: Waivers = field(default_factory=Waivers)
     """All waivers, also those without effect."""
     vex: Vex = field(default_factory=Vex)
+    reviews: Reviews = field(default_factory=Reviews)
+    """All reviews, also those that do not count."""
 
-    def with_decisions(self, people: People, waivers: Waivers, vex: Vex) -> Policies:
-        """Return the policies with these people, their waivers and the statements of issuers at every gate."""
-        intake, release, deploy = (each.with_decisions(people, waivers, vex) for each in self.gates)
-        return Policies(intake, release, deploy, waivers, vex)
+    def with_decisions(self, people: People, waivers: Waivers, vex: Vex, reviews: Reviews = NO_REVIEWS) -> Policies:
+        """Return the policies with these people, their waivers and reviews, and the statements of issuers."""
+        intake, release, deploy = (each.with_decisions(people, waivers, vex, reviews) for each in self.gates)
+        return Policies(intake, release, deploy, waivers, vex, reviews)
 
     def select(self, names: Set[str]) -> Policies:
         """Return only the policies with these names."""

@@ -33,6 +33,7 @@ class DocumentKind(StrEnum):
     PEOPLE = "people"
     WAIVER = "waiver"
     VEX = "vex"
+    REVIEW = "review"
     POLICIES = "policies"
 
 

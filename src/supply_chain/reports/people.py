@@ -7,6 +7,7 @@ from datetime import datetime
 
 from supply_chain.fleet.waivers import WaiverUse
 from supply_chain.policy.people import PeopleDocument, Person, WaiverRole
+from supply_chain.policy.reviews import ReviewReport
 from supply_chain.policy.waivers import WaiverState
 from supply_chain.reports.text import table
 from supply_chain.text import pluralize
@@ -27,6 +28,8 @@ def _list_roles(person: Person) -> Iterator[str]:
         yield f"may approve for {', '.join(person.approve)}"
     if acts := [act for act in ("block", "hold") if getattr(person, act)]:
         yield f"may {' and '.join(acts)}"
+    if person.review:
+        yield "may review"
     if person.policies:
         yield "may change policies"
     yield f"may waive {_waivable(person.waive)}"
@@ -43,6 +46,17 @@ def _waivable(role: WaiverRole | None) -> str:
     ]
     what = " and ".join(part for part in parts if part) or "nothing"
     return f"{what}, for {pluralize(role.days, 'day')}"
+
+
+def review_lines(reviews: Sequence[ReviewReport]) -> str:
+    """Return each review with its commit and who signed it, or why it does not count."""
+    return "\n".join(map(_review_line, reviews)) or "there are no reviews"
+
+
+def _review_line(review: ReviewReport) -> str:
+    if review.why:
+        return f"{review.name}: does not count: {review.why}"
+    return f"{review.name}: {review.by} reviewed {review.revision} of {review.repository} ({review.reason})"
 
 
 def waiver_lines(uses: Sequence[WaiverUse]) -> str:

@@ -12,6 +12,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.loading import DIRECTORY, read_documents
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.proposals import Decisions, ProposedDecisions
+from supply_chain.policy.reviews import Reviews
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import read_waivers
 from tests.contract.inventory import entry, facts_of
@@ -40,7 +41,7 @@ def judge(tmp_path):
     directory = ROOT / DIRECTORY
     judge = StoredJudge(
         f"sqlite:///{tmp_path}/i.db?pw-1234", directory, read_documents(directory), {"ours.yaml": json.dumps(OURS)},
-        NOTHING, ENVIRONMENTS, NOON,
+        NOTHING, Reviews(), ENVIRONMENTS, NOON,
     )  # fmt: skip
     judge.inventory.put(entry(number) for number in range(5))
     judge.inventory.put_facts(facts_of(number) for number in range(5))

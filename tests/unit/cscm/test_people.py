@@ -13,7 +13,9 @@ from cscm.main import main
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import Statement
-from supply_chain.policy.people import FILE
+from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.reviews import DIRECTORY as REVIEWS
+from supply_chain.policy.reviews import ReviewReport, Reviews, read_reviews
 from supply_chain.policy.signed_documents import DocumentKind, Signature, read_bundle, signature_file, verify_document
 from supply_chain.policy.vex import Vex, VexReport
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, Waivers, WaiverState
@@ -153,3 +155,48 @@ def test_vex_document_is_signed_and_listed(office, cosign, monkeypatch):
         "hello.json: counts, 1 statement, signed by acme", "x.json: does not count: nobody signed it",
     ]  # fmt: skip
     assert [each["name"] for each in json.loads(cscm("vex", "list", "--json").stdout)] == ["hello.json", "x.json"]
+
+
+def test_review_is_written_and_signed(office, monkeypatch, tmp_path):
+    """The gates count what the command writes."""
+    monkeypatch.setattr(signing, "sign_statement", lambda tool, key, statement: bytes(office.ann.sign(statement)))
+    monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
+    monkeypatch.setattr(people, "read_commit", lambda directory, revision: ("shop", "3" * 40))
+    office.may = {"review": True}
+    office.write_people()
+
+    done = cscm("review", tmp_path, "--by", "ann", "--reason", "all of it", "--key", "awskms:///alias/ann")
+
+    assert done.exit_code == 0 and "333333333333-ann.yaml" in done.stdout, done.output
+    trusted = read_people(office.project / FILE, office.owner.public, datetime.now(UTC))
+    (found,) = read_reviews(office.project / REVIEWS, trusted, datetime.now(UTC)).valid
+    assert (found.by, found.document.revision, found.document.reason) == ("ann", "3" * 40, "all of it")
+
+
+def test_review_that_cannot_be_signed_is_not_written(office, monkeypatch, tmp_path):
+    """An unsigned review would be listed as one that does not count."""
+    monkeypatch.setattr(people, "read_commit", lambda directory, revision: ("shop", "3" * 40))
+
+    def fail(*_):
+        raise DeclarationInvalid("no key")
+
+    monkeypatch.setattr(people, "sign_content", fail)
+    for by, why in (("ann", "no key"), ("../ann", "no name of a person")):
+        done = cscm("review", tmp_path, "--by", by, "--reason", "r", "--key", "awskms:///alias/ann")
+        assert done.exit_code == 1 and why in done.stderr
+    assert not list((office.project / REVIEWS).glob("*"))
+
+
+def test_reviews_are_listed_with_why_they_do_not_count(monkeypatch):
+    """In JSON, with all fields."""
+    counted = ReviewReport(name="one", by="ann", repository="shop", revision="3" * 40, reason="all of it")
+    found = Reviews(reports=(counted, ReviewReport(name="two", why="nobody signed it")))
+    policies = SimpleNamespace(reviews=found)
+    monkeypatch.setattr(people, "load_block", lambda *_: SimpleNamespace(unsigned_policies=lambda: policies))
+
+    assert cscm("reviews").stdout.splitlines() == [
+        f"one: ann reviewed {'3' * 40} of shop (all of it)", "two: does not count: nobody signed it",
+    ]  # fmt: skip
+    assert json.loads(cscm("reviews", "--json").stdout)[1]["why"] == "nobody signed it"
+    policies.reviews = Reviews()
+    assert cscm("reviews").stdout == "there are no reviews\n"

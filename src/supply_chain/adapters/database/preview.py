@@ -17,6 +17,7 @@ from supply_chain.fleet.preview import Comparison, Result, Wanted, judge_stored
 from supply_chain.policy.loading import compile_policies, replace_policies
 from supply_chain.policy.people import People
 from supply_chain.policy.proposals import ProposedDecisions
+from supply_chain.policy.reviews import Reviews
 from supply_chain.vulnerability.matching import processors
 
 PART = 250
@@ -41,6 +42,8 @@ class StoredJudge:
     """File name → text of each proposed policy."""
     decisions: ProposedDecisions
     """The waivers and VEX documents of the project, and with the proposed ones."""
+    reviews: Reviews
+    """The reviews of the project."""
     environments: tuple[str, ...]
     now: datetime
 
@@ -55,8 +58,8 @@ class StoredJudge:
         proposed = replace_policies(current, self.proposed, self.environments)
         before, after = self.decisions.current, self.decisions.proposed
         return Comparison(
-            current.with_decisions(People(), before.waivers, before.vex),
-            proposed.with_decisions(People(), after.waivers, after.vex),
+            current.with_decisions(People(), before.waivers, before.vex, self.reviews),
+            proposed.with_decisions(People(), after.waivers, after.vex, self.reviews),
             self.now,
             self.decisions.notes,
         )

@@ -262,6 +262,18 @@ def read_remote(directory: Path) -> str:
         return repository.remote if repository else read_path(root).name
 
 
+def read_commit(directory: Path, revision: str | None) -> tuple[str, str]:
+    """Return the repository that a directory's code comes from, and a commit of it: by default the one checked out.
+
+    Raises `SourceInvalid`, also if there is no such commit.
+    """
+    with open_directory_by_path(directory) as root, open_repository(root) as repository:
+        commit = repository.commit(revision) if repository else None
+        if repository is None or commit is None:
+            raise SourceInvalid(f"{directory} has no commit {revision or 'HEAD'}.\nName one of its git repository.")
+        return repository.remote, commit
+
+
 @contextlib.contextmanager
 def open_repository(root: int, budget: Budget | None = None) -> Iterator[Repository | None]:
     """Yield the repository of the application whose directory is open as `root`; None if there is none.

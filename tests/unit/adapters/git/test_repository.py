@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.git import commit as git_commit
 from supply_chain.adapters.git import objects as git_objects
 from supply_chain.adapters.git import repository as git_repository
-from supply_chain.adapters.git.repository import _without_credentials
+from supply_chain.adapters.git.repository import _without_credentials, read_commit
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.errors import SourceInvalid, SupplyChainError
 from tests.support.dockerignore import ignored
@@ -240,6 +240,18 @@ def test_shallow_clone_is_read(repository, tmp_path):
     assert found.committers == (), "the last change may be of a commit that the clone does not have"
     git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
     assert source(tmp_path / "shallow/hello").committers == source(repository / "hello").committers != ()
+
+
+def test_commit_is_read_with_the_repository_that_provenance_names(repository, tmp_path):
+    """A review of an abbreviated commit names all of its digits."""
+    head = git(repository, "rev-parse", "HEAD")
+    expected = (source(repository / "hello").repository, head)
+
+    assert read_commit(repository / "hello", None) == read_commit(repository, head[:12]) == expected
+    (plain := tmp_path / "plain").mkdir()
+    for directory, revision in ((repository, "no-such"), (plain, None)):
+        with pytest.raises(SourceInvalid, match=f"has no commit {revision or 'HEAD'}"):
+            read_commit(directory, revision)
 
 
 def test_committers_are_unknown_where_the_search_ends(repository, monkeypatch):
