@@ -23,8 +23,11 @@ class ExecutionPorts(TierPorts):
     name = TierName.EXECUTION
 
     def deploy_facts(self, ref: ImageRef, environment: Environment) -> DeployFacts:
-        """Return the facts of the deploy gate about a curated image in an environment."""
-        requirements = environment.requirements(self.workbench.environment)
+        """Return the facts of the deploy gate about a curated image in an environment.
+
+        Raise `PolicyUnsigned` if what the environment requires is not active.
+        """
+        requirements = self.workbench.active_requirements(environment)
         return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
 
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:

@@ -30,20 +30,22 @@ from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.signed_project import ProjectState, read_project_state, require_active_environment
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.activation import PolicyState
+from supply_chain.policy.activation import Activation
 from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.loading import (
     compile_policies,
     read_active_policies,
+    read_active_register,
     read_documents,
-    read_policy_state,
+    read_project_activation,
     read_unsigned_policies,
     replace_policies,
 )
-from supply_chain.policy.names import Holder, NameRegister, read_register
+from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import Policies
@@ -115,8 +117,8 @@ class Workbench(Setting):
     policies_signed_since: AwareDatetime | None = Field(
         default=None,
         title="Policies signed since",
-        description="Signatures of policies before this time do not count, nor do unsigned policies that ship with the "
-        "project; empty: any signature counts, and those that ship need none.",
+        description="Signatures of policies, environments and names before this time do not count, nor does what ships "
+        "with the project unsigned; empty: any signature counts, and what ships needs none.",
     )
     lifting: Literal["signed", "any"] = Field(
         default="any",
@@ -206,6 +208,15 @@ class Workbench(Setting):
         """Return an environment by its name; raise `SettingInvalid` if it does not exist or its document is invalid."""
         return read_environment(self.environments_directory, name)
 
+    def active_requirements(self, environment: Environment) -> EnvironmentRequirements:
+        """Return what an environment requires at the deploy gate; raise as `requirements`.
+
+        Raise `PolicyUnsigned` if it is not active, or the environment in which an image has to soak before.
+        """
+        activation = self._activation()
+        active = require_active_environment(environment, activation)
+        return active.requirements(lambda name: require_active_environment(self.environment(name), activation))
+
     def requirements(self, name: str) -> EnvironmentRequirements:
         """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""
         return self.environment(name).requirements(self.environment)
@@ -229,9 +240,12 @@ class Workbench(Setting):
         """Return the same policies, signed or not, for what decides nothing."""
         return read_unsigned_policies(Path(self.project), self.people_owner, now())
 
-    def policy_state(self, project: Path) -> PolicyState:
-        """Return whether the policies of a project would be active at these gates."""
-        return read_policy_state(project, self.people_owner, self.policies_signed_since, now())
+    def project_state(self, project: Path) -> ProjectState:
+        """Return whether the policies, names and environments of a project would be active at these gates."""
+        return read_project_state(project, self.people_owner, self.policies_signed_since, now())
+
+    def _activation(self) -> Activation:
+        return read_project_activation(Path(self.project), self.people_owner, self.policies_signed_since, now())
 
     def people(self) -> People:
         """Return the people who may decide, if the owner of their document signed it."""
@@ -273,8 +287,8 @@ class Workbench(Setting):
         return preview(judge.inventory, judge.compare(), self.requirements, people, judge.judge)
 
     def names(self) -> NameRegister:
-        """Return the register of application names that the owner of the platform maintains."""
-        return read_register(Path(self.project) / "deployments/names.yaml")
+        """Return the register of application names that the owner of the platform maintains, if it is active."""
+        return read_active_register(Path(self.project), self.people_owner, self.policies_signed_since, now())
 
     def registered(self, name: str, directory: Path | None = None) -> Holder | None:
         """Return the registered holder of a name; `project` stands for the repository of the project's checkout.

@@ -79,13 +79,14 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
 
 
 def _read_policies(workbench: Workbench) -> tuple[str, Policies | None]:
-    """Return why the gates do not decide by the project's policies, empty if they do; and these, None if invalid."""
-    state = workbench.policy_state(Path(workbench.project))
-    why = "" if state.active else state.why
+    """Return what no gate decides and why, empty if there is nothing; and the project's policies, None if invalid."""
+    policies, problems = None, list[str]()
     try:
-        return why, workbench.unsigned_policies()
-    except (DeclarationInvalid, PolicyInvalid) as error:
-        return "; ".join(filter(None, (why, first_line(error)))), None
+        problems += workbench.project_state(Path(workbench.project)).problems
+        policies = workbench.unsigned_policies()
+    except (DeclarationInvalid, PolicyInvalid, SettingInvalid) as error:
+        problems.append(first_line(error))
+    return "; ".join(problems), policies
 
 
 async def _find_upcoming(policies: Policies, workbench: Workbench, at: datetime) -> str:

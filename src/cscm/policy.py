@@ -15,15 +15,14 @@ from cscm.session import load_block
 from cscm.signing import key_option, sign_content
 from orchestration.project import find_project
 from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.execution.signed_project import ProjectState, read_signable
 from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.activation import LISTING, PolicyState, list_policies
+from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.loading import (
     DIRECTORY,
-    compile_project,
-    read_documents,
     read_project_policies,
     read_proposed_policies,
 )
@@ -56,11 +55,12 @@ class PolicyCheck(Model):
     policies: tuple[CheckedPolicy, ...]
     active: bool | None = Field(description="whether the gates decide by them; null: not known, or another directory")
     why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
+    inactive: tuple[str, ...] = Field(default=(), description="what does not decide and why, such as an environment")
 
     def __str__(self) -> str:
-        state = {True: "active", False: "not active, so no gate decides", None: "not known whether active"}
-        lines = map(str, self.policies)
-        return "\n".join([*lines, *([f"{state[self.active]}: {self.why}"] if self.why else [])])
+        state = {True: "active", None: "not known whether active"}
+        active = [] if self.active is False or not self.why else [f"{state[self.active]}: {self.why}"]
+        return "\n".join([*map(str, self.policies), *active, *(f"not active: {each}" for each in self.inactive)])
 
 
 directory = click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -84,8 +84,8 @@ def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
     It names what the tests of a rule leave open: a change of its expression that none of them notices. Without
-    DIRECTORY, it also says whether the project's policies are active, and who signed them. The policies in DIRECTORY
-    are checked together with the project's: each replaces the one of its name, or is added.
+    DIRECTORY, it also says whether the project's policies, environments and names are active, and who signed them. The
+    policies in DIRECTORY are checked together with the project's: each replaces the one of its name, or is added.
 
     \b
     Example:
@@ -105,41 +105,42 @@ def check(directory: Path | None, as_json: bool) -> None:
         for gate in Gate
         for each in policies.at(gate).policies
     )
-    active, why = (None, "") if directory else _find_state(find_project())
-    found = PolicyCheck(policies=rows, active=active, why=why)
+    found = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
     click.echo(found.model_dump_json(indent=2) if as_json else plain_text_lines(str(found)))
 
 
-def _find_state(project: Path) -> tuple[bool | None, str]:
-    """Return whether the project's policies are active, and why; None if the workbench block cannot be read."""
+def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
+    """Return whether the project's policies are active; None if the workbench block cannot be read."""
     from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
 
     try:
-        state: PolicyState = load_block("Workbench", "workbench").policy_state(project)
+        workbench = load_block("Workbench", "workbench")
     except (ModuleNotFoundError, PartFailed, SettingInvalid, TransportError) as error:
         first = str(error).partition("\n")[0]
-        return None, f"the workbench block, which names the key of their owner, cannot be read: {first}"
-    return state.active, state.why
+        why = f"the workbench block, which names the key of their owner, cannot be read: {first}"
+        return PolicyCheck(policies=rows, active=None, why=why)
+    state: ProjectState = workbench.project_state(project)
+    return PolicyCheck(policies=rows, active=state.active, why=state.why, inactive=state.problems)
 
 
 @policy.command()
 @key_option(required=True)
 def sign(key: str) -> None:
-    """Sign the policies in deployments/policies with your own key, so that the gates decide by them.
+    """Sign policies, environments and names with your own key, so that the gates decide by them.
 
-    The signature covers all files. After any file was changed, added or deleted, sign again. It counts if you are the
-    owner of deployments/people.yaml, or have `policies: true` there.
+    The signature covers all policies, deployments/names.yaml, and of each environment all but its description and the
+    addresses of applications. After a change of these, sign again. It counts if you are the owner of
+    deployments/people.yaml, or have `policies: true` there.
 
     \b
     Example:
       cscm policy sign --key ann.key
     """
-    place = find_project() / DIRECTORY
-    documents = read_documents(place)
-    compile_project(find_project(), documents)
-    listing = list_policies(documents)
+    document, listing = find_project() / DIRECTORY / LISTING, list_files(read_signable(find_project()))
     click.echo(plain_text_lines(listing.decode().rstrip()))
-    click.echo(f"signed: {plain_text(sign_content(DocumentKind.POLICIES, place / LISTING, listing, key))}")
+    bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
+    document.write_bytes(listing)
+    click.echo(f"signed: {plain_text(bundle)}")
 
 
 @policy.command()

@@ -28,8 +28,8 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
+from supply_chain.execution.signed_project import read_project_state
 from supply_chain.model.image import Model
-from supply_chain.policy.loading import read_policy_state
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -218,11 +218,12 @@ def _database(home: Home) -> Check:
 def _policies(profile: Profile, home: Home) -> Check:
     name, wanted = "policies", "active"
     try:
-        state = read_policy_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
+        state = read_project_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
     except SupplyChainError as error:
         return check(name, _message(error), wanted, False, "correct it, and run `cscm policy check`")
-    found = f"{wanted}: {state.why}" if state.active else f"no gate decides: {state.why}"
-    return check(name, found, wanted, state.active, "read them, and run `cscm policy sign --key REF`")
+    problems = "; ".join(state.problems)
+    found = problems or f"{wanted}: {state.why}"
+    return check(name, found, wanted, not problems, "read them, and run `cscm policy sign --key REF`")
 
 
 def _identities(directory: Path) -> Check:

@@ -76,8 +76,8 @@ class Profile(Model):
 
     policies_signed_since: AwareDatetime | None = Field(
         default=None,
-        description="signatures of policies before this time do not count, nor do unsigned policies that ship with the "
-        "project; null: any signature counts, and those that ship need none",
+        description="signatures of policies, environments and names before this time do not count, nor does what ships "
+        "with the project unsigned; null: any signature counts, and what ships needs none",
     )
 
     inventory: str | None = Field(

@@ -208,10 +208,10 @@ class PolicyInvalid(SupplyChainError):
 
 
 class PolicyUnsigned(SupplyChainError):
-    """The project's policies differ from those that ship with this version, and no authorised person signed them.
+    """Policies, an environment or names.yaml are not as they ship, and no authorised person signed them.
 
-    No gate decides. `cscm policy check` and `cscm policy preview` read them without a signature. The owner of
-    deployments/people.yaml, or a person with `policies: true` there, signs them: `cscm policy sign --key REF`.
+    The gate does not decide. `cscm policy check` and `cscm policy preview` read policies without a signature. The owner
+    of deployments/people.yaml, or a person with `policies: true` there, signs them: `cscm policy sign --key REF`.
     """
 
     code = "policy.unsigned"

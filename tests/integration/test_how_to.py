@@ -11,14 +11,13 @@ import pytest
 
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.policy.activation import LISTING
-from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.command import ROOT, cscm
 from tests.support.pages import find_mistakes, move_dates, read_files, read_steps, run_steps, use_keys
 from tests.support.signed_people import make_key, owner_key, write_old_django
+from tests.support.signed_project import sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 
@@ -49,9 +48,10 @@ def keys(toolbox: Toolbox, home: Home) -> Iterator[Mapping[str, str]]:
     """Each signer's public key; the private one is in the project, which has afterwards only what ships."""
     written = [file for page in PAGES for file in read_files(ROOT / f"docs/how-to/{page}.md")]
     own = [ROOT / f"{name}{suffix}" for name in SIGNERS for suffix in (".key", ".pub")]
-    files = {*written, *map(signature_file, written), signature_file(ROOT / POLICIES / LISTING), *own}
+    files = {*written, *map(signature_file, written), *own}
     directories = [ROOT / WAIVERS, ROOT / VEX]
     assert [each for each in (*files, *directories) if each.exists()] == [], "a test would remove them"
+    withdraw_signature()
     try:
         yield {name: make_key(toolbox, ROOT / name) for name in SIGNERS}
     finally:
@@ -59,6 +59,7 @@ def keys(toolbox: Toolbox, home: Home) -> Iterator[Mapping[str, str]]:
             file.unlink(missing_ok=True)
         for directory in directories:
             shutil.rmtree(directory, ignore_errors=True)
+        sign_project(home)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.policy.activation import LISTING
+from cscm_laptop.home import Home
 from supply_chain.policy.loading import DIRECTORY
-from supply_chain.policy.signed_documents import signature_file
 from tests.support.command import ROOT
 from tests.support.pages import find_mistakes, read_steps, run_steps
+from tests.support.signed_project import sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 
@@ -23,11 +23,12 @@ CLONE = "PROJECT=../container-supply-chain"
 
 
 @pytest.fixture
-def shipped_policies() -> Iterator[None]:
-    """The project's policies are as they ship, also after a failure."""
+def shipped_policies(home: Home) -> Iterator[None]:
+    """The project's policies are as they ship, also after a failure, and nobody signed anything."""
+    withdraw_signature()
     yield
-    for file in (ROOT / DIRECTORY / "scans.yaml", signature_file(ROOT / DIRECTORY / LISTING)):
-        file.unlink(missing_ok=True)
+    (ROOT / DIRECTORY / "scans.yaml").unlink(missing_ok=True)
+    sign_project(home)
 
 
 def test_tutorial_commands_print_what_the_tutorials_show(

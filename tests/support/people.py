@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import yaml
 
-from supply_chain.policy.activation import LISTING, list_policies
+from supply_chain.execution.signed_project import read_signable
+from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.loading import read_documents
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.builders import NOON
+from tests.support.command import ROOT
 from tests.support.signer import EcdsaSigner
 
 EVERYTHING: dict[str, Any] = {"rules": ["scan.*", "sbom.*", "a.*"], "vulnerabilities": "critical", "days": 90}
@@ -24,6 +26,13 @@ EVERYTHING: dict[str, Any] = {"rules": ["scan.*", "sbom.*", "a.*"], "vulnerabili
 TERMS: dict[str, Any] = {
     "justifications": ["component_not_present", "vulnerable_code_not_in_execute_path"], "investigation_days": 7,
 }  # fmt: skip
+
+
+def copy_shipped(project: Path) -> None:
+    """Copy what people sign of a project, as it ships: policies, environments and names."""
+    for name in ("policies", "environments"):
+        shutil.copytree(ROOT / "deployments" / name, project / "deployments" / name)
+    shutil.copy(ROOT / "deployments/names.yaml", project / "deployments")
 
 
 @dataclass
@@ -78,10 +87,10 @@ class Office:
     def sign_policies(
         self, signer: EcdsaSigner, at: datetime = NOON, kind: DocumentKind = DocumentKind.POLICIES, name: str = LISTING
     ) -> Path:
-        """Sign the policies of the project as they are, and return the bundle's path."""
-        directory = self.project / POLICIES
-        content = list_policies(read_documents(directory))
-        bundle = signature_file(directory / LISTING)
+        """Sign the policies, names and environments of the project as they are, and return the bundle's path."""
+        document, content = self.project / POLICIES / LISTING, list_files(read_signable(self.project))
+        document.write_bytes(content)
+        bundle = signature_file(document)
         bundle.write_bytes(signer.sign(document_statement(kind, name, content, at)))
         return bundle
 

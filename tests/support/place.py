@@ -12,8 +12,10 @@ from itertools import islice
 import docker
 import yaml
 
+from cscm_laptop.home import Home
 from supply_chain.model.container import ENVIRONMENT
 from tests.support.command import ROOT
+from tests.support.signed_project import sign_project
 
 _FIRST, _LAST = map(int, os.environ.get("CSCM_TEST_PORTS", "20000-29999").split("-"))
 """Two sessions that run at the same time have different ports. They are below those of outgoing connections."""
@@ -43,7 +45,7 @@ def free_port() -> int:
 def placed(
     environment: str, applications: Iterable[str], settings: Mapping[str, str] | None = None, **variables: str
 ) -> Iterator[dict[str, int]]:
-    """An environment's document, and application → port; what carries its name is removed afterwards.
+    """A signed environment, and application → port; what carries its name is removed afterwards.
 
     `settings` are the document's other keys; `variables`, what its applications find in their environment.
     """
@@ -52,10 +54,13 @@ def placed(
     places = {name: {"port": port, "environment": dict(variables)} for name, port in ports.items()}
     document = ROOT / f"deployments/environments/{environment}.yaml"
     document.write_text(yaml.safe_dump({"name": environment, **(settings or {}), "applications": places}))
+    home = Home.find(start=ROOT)
     try:
+        sign_project(home)
         yield ports
     finally:
         document.unlink()
+        sign_project(home)
         with contextlib.closing(docker.from_env()) as engine:
             clear(engine, f"{ENVIRONMENT}={environment}")
 

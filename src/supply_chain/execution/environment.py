@@ -131,6 +131,14 @@ class Environment(Model):
         return RequiredSoak(self.after, seconds)
 
     @property
+    def decision(self) -> bytes:
+        """What people sign of the document: all but its description and the addresses of applications.
+
+        What has its default value is left out, so that a later version with one key more needs no new signature.
+        """
+        return self.model_dump_json(exclude={"description", "applications"}, exclude_defaults=True).encode()
+
+    @property
     def network(self) -> str:
         """The network that the applications share, without access to the outside."""
         return network_of(self.name)

@@ -1,9 +1,14 @@
-"""Whether the policies of a project are active: they ship with this version, or an authorised person signed them."""
+"""Whether the files by which a project decides are active: they ship with this version, or a person signed them.
+
+These are the policies, the register of names, and what decides of each environment. An authorised person signs the list
+of all of them; each is compared with that list where it is used.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -13,25 +18,29 @@ from supply_chain.errors import PolicyInvalid, PolicyUnsigned
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, keys_of_owner
-from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, verify_document
+from supply_chain.policy.shipped import SHIPPED
+from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
 
-LISTING = "policies"
-"""Name of the list that is signed; its bundle is next to the policies."""
-SHIPPED: Digest = "sha256:3f2326c30283d4bcdb433447302de5df86b225416190532853e979f336b18bfa"
-"""Digest of the list of the policies in this repository; `python -m scripts.shipped_policies` writes it."""
+LISTING = "signed.list"
+"""Name of the list that is signed; it is next to the policies, and its bundle too."""
+LIMIT = 1024 * 1024
+"""Maximum size of the list in bytes."""
+POLICIES, NAMES, ENVIRONMENTS = "policies/", "names.yaml", "environments/"
+"""The register of names, and what the names of policies and environments begin with in the list."""
 OWNER = f"the owner of {PEOPLE}"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"(?:policies/|environments/)?[A-Za-z0-9][A-Za-z0-9._-]*")
+LINE = re.compile(rf"([0-9a-f]{{64}})  ({NAME.pattern})\n")
 
 
 class PolicyState(Model):
-    """Whether the gates decide by the policies of a project."""
+    """Whether the gates decide by the policies of a project, or by another of its files."""
 
     active: bool
     why: str = Field(description="who signed them and when, or why they are not active")
 
 
-def list_policies(documents: Mapping[str, bytes]) -> bytes:
-    """Return what is signed of policies, from file name → content: a line for each, as sha256sum writes it.
+def list_files(documents: Mapping[str, bytes]) -> bytes:
+    """Return what is signed, from name → content: a line for each, as sha256sum writes it.
 
     So a signature covers neither a changed file nor one more or less. Raise `PolicyInvalid` for a name with other
     characters: one with a line break could stand for two files.
@@ -43,35 +52,98 @@ def list_policies(documents: Mapping[str, bytes]) -> bytes:
     return "".join(lines).encode()
 
 
-def find_policy_state(
-    directory: Path, documents: Mapping[str, bytes], people: People, owner: str, since: datetime | None, now: datetime
-) -> PolicyState:
-    """Return whether policies, as file name → content, are active in their directory.
+def name_policies(documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return policies, as file name → content, by their names in the list."""
+    return {f"{POLICIES}{name}": content for name, content in documents.items()}
+
+
+class TrustedList(Model):
+    """Files by which the gates may decide."""
+
+    files: dict[str, Digest] = Field(description="name in the list → digest of the content")
+    why: str = Field(description="who says so")
+    change: str = Field(description="what a difference is called")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What the files of a project are compared with."""
+
+    trusted: tuple[TrustedList, ...]
+    """The list that a person signed if it counts, and the one that ships if that counts."""
+    uncounted: str
+    """Why the signed list does not count; empty if it does."""
+
+    def find_policy_state(self, documents: Mapping[str, bytes]) -> PolicyState:
+        """Return whether policies, as file name → content, are active: all of them together."""
+        return self._compare(name_policies(documents), lambda name: name.startswith(POLICIES))
+
+    def find_state(self, name: str, content: bytes) -> PolicyState:
+        """Return whether the register of names, or what decides of an environment, is active; `name` as in the list."""
+        return self._compare({name: content}, lambda each: each == name)
+
+    def _compare(self, documents: Mapping[str, bytes], belongs: Callable[[str], bool]) -> PolicyState:
+        """Compare documents, as name in the list → content, with the part of each list that `belongs` selects."""
+        found = {name: digest_of(content) for name, content in documents.items()}
+        parts = [{name: digest for name, digest in each.files.items() if belongs(name)} for each in self.trusted]
+        active = next((each for each, files in zip(self.trusted, parts, strict=True) if files == found), None)
+        if active is not None:
+            return PolicyState(active=True, why=active.why)
+        if not self.trusted:
+            return PolicyState(active=False, why=f"the list of files does not count: {self.uncounted}")
+        changes = f"{self.trusted[0].change}: {', '.join(_differences(parts[0], found))}"
+        rest = f"; the list of files does not count: {self.uncounted}" if self.uncounted else ""
+        return PolicyState(active=False, why=f"{changes}{rest}")
+
+
+def _differences(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield name + (" (added)" if name not in before else " (removed)" if name not in now else " (changed)")
+
+
+def read_activation(directory: Path, people: People, owner: str, since: datetime | None, now: datetime) -> Activation:
+    """Read the signed list in the directory of the policies, and return what counts.
 
     `owner` is the public key (PEM) of the owner of the people document, whose own signature counts too. Signatures
-    before `since` do not count; if it is set, the policies that ship with this version have to be signed as well.
-    Raise `SettingInvalid` if `owner` is no key, and `PolicyInvalid` as `list_policies`.
+    before `since` do not count; if it is set, what ships with this version has to be signed as well. Raise
+    `SettingInvalid` if `owner` is no key.
     """
-    content, bundle = list_policies(documents), read_bundle(directory / LISTING)
+    signed = _read_signed(directory, people, owner, since, now)
+    shipped = TrustedList(
+        files=dict(SHIPPED), why="they ship with this version", change="not as it ships with this version"
+    )
+    trusted = ([] if isinstance(signed, Unsigned) else [signed]) + ([] if since else [shipped])
+    return Activation(tuple(trusted), signed.why if isinstance(signed, Unsigned) else "")
+
+
+def _read_signed(
+    directory: Path, people: People, owner: str, since: datetime | None, now: datetime
+) -> TrustedList | Unsigned:
+    file = directory / LISTING
+    content, bundle = read_file(file, LIMIT) or b"", read_bundle(file)
     keys = {OWNER: keys_of_owner(owner), **people.policy_keys}
     signature = verify_document(DocumentKind.POLICIES, LISTING, content, bundle, keys, now)
-    if since is None and digest_of(content) == SHIPPED and isinstance(signature, Unsigned):
-        return PolicyState(active=True, why="they ship with this version")
     if isinstance(signature, Unsigned):
         distrusted = f" ({people.distrusted})" if bundle is not None and people.distrusted else ""
-        return PolicyState(active=False, why=f"the list of their files does not count: {signature.why}{distrusted}")
+        return Unsigned(why=f"{signature.why}{distrusted}")
     signed = f"signed by {signature.by} at {signature.at:%Y-%m-%d %H:%M} UTC"
     if since is not None and signature.at < since:
         why = f"{signed}, and signatures before {since:%Y-%m-%d %H:%M} UTC do not count (`policies_signed_since`)"
-        return PolicyState(active=False, why=why)
-    return PolicyState(active=True, why=signed)
+        return Unsigned(why=why)
+    lines = LINE.findall(content.decode("ascii", "replace"))
+    if content != "".join(f"{digest}  {name}\n" for digest, name in lines).encode():
+        return Unsigned(why=f"{signature.by} signed something else than a list of files")
+    return TrustedList(
+        files={name: f"sha256:{digest}" for digest, name in lines}, why=signed, change=f"not as {signed}"
+    )
 
 
-def require_active(state: PolicyState, directory: Path) -> None:
-    """Raise `PolicyUnsigned` unless the policies of a directory are active."""
+def require_active(state: PolicyState, what: str) -> None:
+    """Raise `PolicyUnsigned` unless a part is active; `what` says which part, and what follows if it is not."""
     if not state.active:
         raise PolicyUnsigned(
-            f"The policies in {directory} are not active, so no gate decides: {state.why}.\n"
+            f"{what}: {state.why}.\n"
             "Read them with `cscm policy check` and `cscm policy preview`, which need no signature. Then "
             f"{OWNER}, or a person with `policies: true` there, signs them: cscm policy sign --key REF"
         )

@@ -18,9 +18,10 @@ from supply_chain.model.documents import decode_document, parse_document, read_c
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
-from supply_chain.policy.activation import PolicyState, find_policy_state, require_active
+from supply_chain.policy.activation import NAMES, Activation, read_activation, require_active
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
 from supply_chain.policy.expressions import language
+from supply_chain.policy.names import NameRegister, parse_register, read_register_content
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
@@ -33,6 +34,7 @@ from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
+REGISTER = Path("deployments/names.yaml")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
 PARAMETER = re.compile(r"\bparameters\.(\w+)")
 
@@ -87,18 +89,30 @@ def read_active_policies(project: Path, owner: str, since: datetime | None, now:
     """Read the policies by which the gates decide; raise `PolicyUnsigned` if they are not active.
 
     What is compiled is what was signed: each file is read once, and not parsed before. `since` is the time from which
-    signatures count (`activation.find_policy_state`). Everything else is as in `read_unsigned_policies`.
+    signatures count (`activation.read_activation`). Everything else is as in `read_unsigned_policies`.
     """
     directory = project / DIRECTORY
     documents, people = read_documents(directory), read_people(project / PEOPLE, owner, now)
-    require_active(find_policy_state(directory, documents, people, owner, since, now), directory)
+    state = read_activation(directory, people, owner, since, now).find_policy_state(documents)
+    require_active(state, f"The policies in {directory} are not active, so no gate decides")
     return _with_decisions(project, compile_project(project, documents), people, now)
 
 
-def read_policy_state(project: Path, owner: str, since: datetime | None, now: datetime) -> PolicyState:
-    """Return whether the policies of a project are active; raise as `find_policy_state`, or `DeclarationInvalid`."""
-    directory, people = project / DIRECTORY, read_people(project / PEOPLE, owner, now)
-    return find_policy_state(directory, read_documents(directory), people, owner, since, now)
+def read_active_register(project: Path, owner: str, since: datetime | None, now: datetime) -> NameRegister:
+    """Read the register of names by which the intake gate decides; raise `PolicyUnsigned` if it is not active.
+
+    Raise also as `names.read_register`. What is parsed is what was signed.
+    """
+    path = project / REGISTER
+    content = read_register_content(path)
+    state = read_project_activation(project, owner, since, now).find_state(NAMES, content)
+    require_active(state, f"{path} is not active, so nobody knows whose a name is")
+    return parse_register(content, path)
+
+
+def read_project_activation(project: Path, owner: str, since: datetime | None, now: datetime) -> Activation:
+    """Return what the files of a project are compared with; raise as `read_activation`."""
+    return read_activation(project / DIRECTORY, read_people(project / PEOPLE, owner, now), owner, since, now)
 
 
 def read_unsigned_policies(project: Path, owner: str, now: datetime) -> Policies:

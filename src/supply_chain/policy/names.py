@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.model.documents import read_document
+from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import PATH, Model, Source
 from supply_chain.model.manifest import Base, Name, Service, Word
 
@@ -121,8 +121,18 @@ def _patterns(name: str) -> list[str]:
     return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]
 
 
-def read_register(path: Path) -> NameRegister:
-    """Read the register of a project; raise `SettingInvalid` without one, because then no name would be reserved."""
+def parse_register(content: bytes, path: Path) -> NameRegister:
+    """Return the register from the content of its file; raise `DeclarationInvalid`."""
+    return parse_document(decode_document(content, str(path)), NameRegister, str(path))
+
+
+def read_register_content(path: Path) -> bytes:
+    """Read the register's file; raise `SettingInvalid` without one, because then no name would be reserved."""
     if not path.exists():
         raise SettingInvalid(f"{path} does not exist.\nBring it back from the project; `names: {{}}` reserves nothing.")
-    return read_document(path, NameRegister)
+    return read_content(path)
+
+
+def read_register(path: Path) -> NameRegister:
+    """Read the register of a project; raise as `read_register_content` and `parse_register`."""
+    return parse_register(read_register_content(path), path)

@@ -94,7 +94,7 @@ class DailyReport(Model):
     changes: tuple[Change, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")
-    policies: str = Field(default="", description="why the policies are not active; empty if they are")
+    policies: str = Field(default="", description="what no gate decides, and why; empty: nothing")
     break_glass: tuple[OpenBreakGlass, ...] = Field(default=(), description="deployments that rest on a break-glass")
     upcoming: str = Field(default="", description="the rules that begin to refuse soon, and what they would refuse")
     waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
@@ -128,7 +128,7 @@ class DailyReport(Model):
             (self.dead_letters or 0, "could not be read"),
         ]
         found = [f"{number} {what}" for number, what in parts if number]
-        text = ", ".join([*(["no gate decides"] if self.policies else []), *found])
+        text = ", ".join([*(["gates do not decide"] if self.policies else []), *found])
         return text[:1].upper() + text[1:] if text else "Nothing waits for you, and nothing failed"
 
 
@@ -211,8 +211,8 @@ def daily_report_page(report: DailyReport) -> str:
 def _inactive_policies(why: str) -> list[str]:
     if not why:
         return []
-    do = "Read them with `cscm policy check`; a person with `policies: true` signs them with `cscm policy sign`."
-    return ["## No gate decides", f"The policies are not active: {escape(why)}. {do}"]
+    do = "Read the files with `cscm policy check`; a person with `policies: true` signs with `cscm policy sign`."
+    return ["## Gates do not decide", f"{escape(why[:1].upper() + why[1:])}. {do}"]
 
 
 def _break_glass(report: DailyReport) -> list[str]:

@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 from cscm_laptop.home import Home
-from supply_chain.policy.activation import LISTING
 from supply_chain.policy.loading import DIRECTORY
-from supply_chain.policy.signed_documents import signature_file
 from tests.support.command import ROOT, cscm
+from tests.support.place import placed
 from tests.support.signed_people import owner_key
+from tests.support.signed_project import sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def changed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def changed(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A policy of the project with another version, and no signature."""
     monkeypatch.setenv("COSIGN_PASSWORD", "")
-    file, bundle = ROOT / DIRECTORY / "release.yaml", signature_file(ROOT / DIRECTORY / LISTING)
+    file = ROOT / DIRECTORY / "release.yaml"
     before = file.read_bytes()
-    assert not bundle.exists()
+    withdraw_signature()
     file.write_bytes(before.replace(b"version: 1\n", b"version: 2\n"))
     yield file
     file.write_bytes(before)
-    bundle.unlink(missing_ok=True)
+    sign_project(home)
 
 
 def doctor_line() -> tuple[bool, str]:
@@ -58,4 +58,21 @@ def test_changed_policy_decides_only_once_signed(bases: None, home: Home, change
     assert cscm("curate", image, "--json").status == 0
 
     changed.write_bytes(changed.read_bytes().replace(b"version: 2\n", b"version: 3\n"))
-    assert "signed other content" in cscm("curate", image, "--json").stderr
+    assert "policies/release.yaml (changed)" in cscm("curate", image, "--json").stderr
+
+
+def test_environment_decides_only_once_signed(bases: None, home: Home) -> None:
+    """Nothing is deployed there before, and the other environments go on."""
+    built = cscm("chain", "examples/hello", "--environment", "staging", "--json")
+    assert built.status == 0, built.stderr
+    image = f"curated/hello@{built.result['digest']}"
+    with placed("unsigned", ["hello"]):
+        withdraw_signature()
+
+        refused = cscm("policy", "explain", image, "--environment", "unsigned")
+        assert refused.code() == "policy.unsigned" and "environments/unsigned (added)" in refused.stderr
+        assert "nothing is deployed to unsigned" in doctor_line()[1]
+        assert cscm("policy", "explain", image, "--environment", "staging").status == 0
+
+        sign_project(home)
+        assert cscm("policy", "explain", image, "--environment", "unsigned").status in (0, 3)

@@ -12,6 +12,7 @@ import docker
 import httpx
 import pytest
 
+from cscm_laptop.home import Home
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.kms import Kms
 from supply_chain.adapters.docker.engine import list_images
@@ -30,6 +31,7 @@ from tests.support.access import toolbox_in
 from tests.support.application import Application
 from tests.support.command import cscm
 from tests.support.place import clear, free_port
+from tests.support.signed_project import sign_project
 
 from .sandbox import OWNER, PLACE, Sandbox
 from .sandbox import sandbox as made
@@ -50,10 +52,11 @@ def sandbox(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def application(sandbox: Sandbox, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
+def application(home: Home, sandbox: Sandbox, program: Path, tmp_path_factory: pytest.TempPathFactory) -> Application:
     it = Application(NAME, tmp_path_factory.mktemp("source") / NAME, free_port())
     it.write(program, PLACE)
     sandbox.document.write_text(place(it.port))
+    sign_project(home, sandbox.directory / "project")
     return it
 
 

@@ -10,7 +10,7 @@ from orchestration.clock import now
 from supply_chain.errors import PolicyUnsigned
 from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.names import Holder
-from tests.support.people import Office
+from tests.support.people import Office, copy_shipped
 from tests.support.policies import RELEASE
 
 ASKS = {"kind": "base", "owner": "platform"}
@@ -34,7 +34,7 @@ def workbench(project, **settings):
 
 def test_gates_decide_by_active_policies_alone(tmp_path):
     """What decides nothing also reads others. The owner and the time are settings of the block."""
-    shutil.copytree("deployments/policies", tmp_path / "deployments/policies")
+    copy_shipped(tmp_path)
     file = tmp_path / "deployments/policies/release.yaml"
     assert workbench(tmp_path).policies().release.digest == RELEASE.digest
 
@@ -48,7 +48,22 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
     office.sign_policies(office.owner, now())
     owned = workbench(tmp_path, people_owner=office.owner.public)
     assert owned.policies().release.digest == owned.unsigned_policies().release.digest
-    assert owned.policy_state(tmp_path).active and not workbench(tmp_path).policy_state(tmp_path).active
+    assert owned.project_state(tmp_path).active and not workbench(tmp_path).project_state(tmp_path).active
+
+
+def test_deploy_gate_requires_what_active_environments_say(tmp_path):
+    """Also the one in which an image has to soak before: a short soak there would let everything pass."""
+    copy_shipped(tmp_path)
+    block, staging = workbench(tmp_path), tmp_path / "deployments/environments/staging.yaml"
+    production = block.environment("production")
+    assert block.active_requirements(production) == block.requirements("production")
+
+    staging.write_text(staging.read_text().replace("soak: 1h", "soak: 1s"))
+    with pytest.raises(PolicyUnsigned, match=r"environments/staging \(changed\)"):
+        block.active_requirements(production)
+    assert block.requirements("production").soak.seconds == 1, "what decides nothing needs no signature"
+    with pytest.raises(PolicyUnsigned):
+        block.active_requirements(production.model_copy(update={"approval": "none"}))
 
 
 @pytest.mark.parametrize("remote", ["", "git@example.com:any/clone.git"])

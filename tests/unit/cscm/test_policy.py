@@ -14,16 +14,17 @@ from cscm import signing
 from cscm.main import main
 from orchestration.clock import now
 from supply_chain.errors import PartFailed
+from supply_chain.execution.signed_project import read_project_state
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, PolicyChange, PolicyPreview
 from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
-from supply_chain.policy.loading import DIRECTORY, read_policy_state
+from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.outcome import Reason
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
-from tests.support.people import Office
+from tests.support.people import Office, copy_shipped
 from tests.support.policies import DEPLOY, LIBRARY, POLICIES
 
 PREVIEW = PolicyPreview(
@@ -45,15 +46,14 @@ def directory(tmp_path):
 @pytest.fixture(autouse=True)
 def workbench(monkeypatch):
     """A block that names no owner."""
-    block = SimpleNamespace(policy_state=lambda project: read_policy_state(project, "", None, NOON))
+    block = SimpleNamespace(project_state=lambda project: read_project_state(project, "", None, NOON))
     monkeypatch.setattr(commands, "load_block", lambda kind, name: block)
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project whose policies are those that ship, and a cosign that is not asked for a password."""
-    shutil.copytree(ROOT / "deployments/environments", tmp_path / "deployments/environments")
-    shutil.copytree(ROOT / DIRECTORY, tmp_path / DIRECTORY)
+    copy_shipped(tmp_path)
     for module in (commands, signing):
         monkeypatch.setattr(module, "find_project", lambda: tmp_path)
     monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
@@ -110,7 +110,8 @@ def test_check_says_whether_the_policies_are_active(project, monkeypatch):
     done = cscm("check")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == (
-        "not active, so no gate decides: the list of their files does not count: nobody signed it"
+        "not active: no gate decides: not as it ships with this version: policies/release.yaml (changed); "
+        "the list of files does not count: nobody signed it"
     )
     found = json.loads(cscm("check", "--json").stdout)
     assert found["active"] is False and found["why"].endswith("nobody signed it")
@@ -135,17 +136,18 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     office = Office(project)
     (project / DIRECTORY / "deploy.yaml").rename(project / DIRECTORY / "renamed.yaml")
     monkeypatch.setattr(signing, "sign_statement", lambda tool, key, statement: bytes(office.owner.sign(statement)))
-    assert not read_policy_state(project, office.owner.public, None, now()).active
+    assert not read_project_state(project, office.owner.public, None, now()).active
 
     done = cscm("sign", "--key", "awskms:///alias/owner")
 
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert [line.partition("  ")[2] for line in lines[:-1]] == [
-        "curated.yaml", "image.yaml", "intake.yaml", "release.yaml", "renamed.yaml",
+        "environments/production", "environments/staging", "names.yaml", "policies/curated.yaml", "policies/image.yaml",
+        "policies/intake.yaml", "policies/release.yaml", "policies/renamed.yaml",
     ]  # fmt: skip
-    assert lines[-1] == f"signed: {project / DIRECTORY}/policies.sigstore.json"
-    state = read_policy_state(project, office.owner.public, None, now())
+    assert lines[-1] == f"signed: {project / DIRECTORY}/signed.list.sigstore.json"
+    state = read_project_state(project, office.owner.public, None, now())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
 
 
@@ -158,7 +160,7 @@ def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):
     done = cscm("sign", "--key", "awskms:///alias/owner")
 
     assert done.exit_code == 1 and done.stdout == ""
-    assert "[policy.invalid]" in done.stderr and not (project / DIRECTORY / "policies.sigstore.json").exists()
+    assert "[policy.invalid]" in done.stderr and not (project / DIRECTORY / "signed.list.sigstore.json").exists()
 
 
 def test_check_and_docs_of_the_library_are_about_its_policies():

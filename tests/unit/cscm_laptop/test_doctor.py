@@ -1,23 +1,20 @@
 """What `cscm doctor` says about the policies of the project."""
 
-import shutil
-
 from cscm_laptop import doctor
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from orchestration.clock import now
-from tests.support.command import ROOT
-from tests.support.people import Office
+from tests.support.people import Office, copy_shipped
 
 
 def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path):
     """Neither Prefect nor the registry is asked."""
     project = tmp_path / "project"
-    shutil.copytree(ROOT / "deployments/policies", project / "deployments/policies")
+    copy_shipped(project)
     home, office, profile = Home(project, tmp_path / "home"), Office(project), Profile()
     assert doctor._policies(profile, home).found == "active: they ship with this version"
 
-    (project / "deployments/policies/release.yaml").unlink()
+    (project / "deployments/policies/release.yaml").rename(project / "deployments/policies/other.yaml")
     found = doctor._policies(profile, home)
     assert not found.ok and found.found.startswith("no gate decides: ") and "cscm policy sign" in found.remedy
     home.people_owner.parent.mkdir(parents=True)

@@ -1,22 +1,30 @@
 """Policies decide only if they ship with this version, or if somebody who may signed all of them as they are."""
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from scripts.shipped_policies import current_digest
+from scripts.shipped_policies import module_text
 from supply_chain.errors import PolicyInvalid, PolicyUnsigned, SettingInvalid
+from supply_chain.execution.environment import read_environment
+from supply_chain.execution.signed_project import read_project_state, require_active_environment
 from supply_chain.model.image import digest_of
-from supply_chain.policy import loading
-from supply_chain.policy.activation import LISTING, SHIPPED, list_policies, require_active
-from supply_chain.policy.loading import DIRECTORY, read_active_policies, read_policy_state, read_unsigned_policies
+from supply_chain.policy import loading, shipped
+from supply_chain.policy.activation import LISTING, list_files, require_active
+from supply_chain.policy.loading import (
+    DIRECTORY,
+    ENVIRONMENTS,
+    REGISTER,
+    read_active_policies,
+    read_active_register,
+    read_project_activation,
+    read_unsigned_policies,
+)
 from supply_chain.policy.people import FILE
-from supply_chain.policy.signed_documents import DocumentKind, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from tests.support.builders import NOON
-from tests.support.command import ROOT
-from tests.support.people import Office
+from tests.support.people import Office, copy_shipped
 from tests.support.signer import EcdsaSigner
 
 HOUR = timedelta(hours=1)
@@ -27,8 +35,7 @@ OTHER = "version: 1", "version: 2"
 @pytest.fixture
 def office(tmp_path):
     """A project with the policies that ship, whose owner lets Ann change them."""
-    shutil.copytree(ROOT / "deployments/environments", tmp_path / "deployments/environments")
-    shutil.copytree(ROOT / DIRECTORY, tmp_path / DIRECTORY)
+    copy_shipped(tmp_path)
     made = Office(tmp_path, policies=("ann",))
     made.write_people()
     return made
@@ -42,33 +49,35 @@ def change(office: Office, name: str = "release.yaml") -> Path:
 
 
 def state(office, since=None, now=NOON):
-    return read_policy_state(office.project, office.owner.public, since, now)
+    return read_project_state(office.project, office.owner.public, since, now)
 
 
 def read(office, since=None, now=NOON):
     return read_active_policies(office.project, office.owner.public, since, now)
 
 
-def test_shipped_digest_is_that_of_the_repository():
-    """If it is not, the policies of every new project would have to be signed."""
-    assert current_digest() == SHIPPED, "run `python -m scripts.shipped_policies`, and review both changes"
+def test_shipped_digests_are_those_of_the_repository():
+    """If they are not, every new project would have to be signed."""
+    text = Path(shipped.__file__).read_text()
+
+    assert text == module_text(), "run `python -m scripts.shipped_policies`, and review both changes"
 
 
-def test_list_of_policies_is_as_sha256sum_writes_it(tmp_path):
-    """So that a person can check what they sign: `sha256sum *.yaml`."""
+def test_signed_list_is_as_sha256sum_writes_it():
+    """So that a person can check what they sign: `sha256sum policies/*.yaml names.yaml`."""
     digests = {content: digest_of(content).removeprefix("sha256:") for content in (b"a", b"b")}
 
-    assert list_policies({"b.yaml": b"b", "a.yaml": b"a"}).decode() == (
-        f"{digests[b'a']}  a.yaml\n{digests[b'b']}  b.yaml\n"
+    assert list_files({"policies/b.yaml": b"b", "names.yaml": b"a"}).decode() == (
+        f"{digests[b'a']}  names.yaml\n{digests[b'b']}  policies/b.yaml\n"
     )
 
 
-@pytest.mark.parametrize("name", ["a\nb.yaml", "a b.yaml", ".yaml", "ä.yaml", "-a.yaml"])
+@pytest.mark.parametrize("name", ["a\nb.yaml", "a b.yaml", ".yaml", "ä.yaml", "-a.yaml", "policies/.yaml", "a/b.yaml"])
 def test_name_that_could_stand_for_two_files_is_refused(name):
     """A file named after two lines of the list would replace two policies by one."""
     with pytest.raises(PolicyInvalid, match="no name of a policy"):
-        list_policies({name: b""})
-    assert list_policies({"0.a_B-c.yaml": b""})
+        list_files({name: b""})
+    assert list_files({"0.a_B-c.yaml": b"", "policies/0.yaml": b""})
 
 
 def test_shipped_policies_are_active_without_a_signature(office):
@@ -77,7 +86,7 @@ def test_shipped_policies_are_active_without_a_signature(office):
     expired = read(office, now=NOON + timedelta(days=300))
     assert expired.deploy.people.distrusted and len(expired.deploy.policies) == 3
     (office.project / FILE).unlink()
-    assert read_policy_state(office.project, "", None, NOON).active
+    assert read_project_state(office.project, "", None, NOON).active
     office.sign_policies(office.owner)
     assert state(office).why == "signed by the owner of deployments/people.yaml at 2026-11-24 12:00 UTC"
 
@@ -99,12 +108,15 @@ def test_owner_needs_no_people_document(office):
     """The block that names their key is not among the files of the project."""
     change(office)
     (office.project / FILE).unlink()
-    assert state(office).why.endswith(": nobody signed it")
+    assert state(office).why == (
+        "not as it ships with this version: policies/release.yaml (changed); "
+        "the list of files does not count: nobody signed it"
+    )
     office.sign_policies(office.owner)
     assert state(office).active
-    assert not read_policy_state(office.project, "", None, NOON).active
+    assert not read_project_state(office.project, "", None, NOON).active
     with pytest.raises(SettingInvalid, match="people_owner"):
-        read_policy_state(office.project, "no key", None, NOON)
+        read_project_state(office.project, "no key", None, NOON)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -125,10 +137,17 @@ def test_change_of_the_files_is_not_active(office, signed):
         (directory / "release.yaml").write_bytes(before[directory / "image.yaml"])
         (directory / "image.yaml").write_bytes(before[directory / "release.yaml"])
 
-    for edit in (lambda: change(office), add, (directory / "curated.yaml").unlink, rename, swap):
+    edits = {
+        lambda: change(office): "release.yaml (changed)", add: "ours.yaml (added)",
+        (directory / "curated.yaml").unlink: "curated.yaml (removed)",
+        rename: "release.yaml (removed), policies/zrelease.yaml (added)",
+        swap: "image.yaml (changed), policies/release.yaml (changed)",
+    }  # fmt: skip
+    for edit, changes in edits.items():
         edit()
-        why = "ann signed other content; it was changed since" if signed else "nobody signed it"
-        assert (state(office).active, state(office).why) == (False, f"the list of their files does not count: {why}")
+        before_list = "not as signed by ann at 2026-11-24 12:00 UTC" if signed else "not as it ships with this version"
+        rest = "" if signed else "; the list of files does not count: nobody signed it"
+        assert (state(office).active, state(office).why) == (False, f"{before_list}: policies/{changes}{rest}")
         for file in directory.glob("*.yaml"):
             file.unlink()
         for file, content in before.items():
@@ -173,7 +192,7 @@ def test_signature_for_something_else_does_not_count(office):
     assert "ann signed it under another name" in state(office).why
     bundle.write_text("{}")
     assert "is not a sigstore bundle" in state(office).why
-    assert bundle == office.project / DIRECTORY / "policies.sigstore.json"
+    assert bundle == office.project / DIRECTORY / "signed.list.sigstore.json"
 
 
 def test_signature_in_the_future_does_not_count(office):
@@ -190,13 +209,14 @@ def test_earlier_policies_cannot_be_put_back_after_a_time(office):
     content = shipped.read_bytes()
     change(office)
     earlier = office.sign_policies(office.ann, NOON - HOUR).read_bytes()
+    earlier_list = (office.project / DIRECTORY / LISTING).read_bytes()
     assert state(office, since=NOON - HOUR).active
 
     replayed = state(office, since=NOON)
     assert not replayed.active
     assert replayed.why == (
-        "signed by ann at 2026-11-24 11:00 UTC, and signatures before 2026-11-24 12:00 UTC do not count "
-        "(`policies_signed_since`)"
+        "the list of files does not count: signed by ann at 2026-11-24 11:00 UTC, and signatures before "
+        "2026-11-24 12:00 UTC do not count (`policies_signed_since`)"
     )
     shipped.write_bytes(content)
     signature_file(office.project / DIRECTORY / LISTING).unlink()
@@ -204,6 +224,7 @@ def test_earlier_policies_cannot_be_put_back_after_a_time(office):
     office.sign_policies(office.ann)
     assert state(office, since=NOON).active
     signature_file(office.project / DIRECTORY / LISTING).write_bytes(earlier)
+    (office.project / DIRECTORY / LISTING).write_bytes(earlier_list)
     assert not state(office, since=NOON).active
 
 
@@ -216,7 +237,7 @@ def test_unsigned_policies_are_an_error_before_they_are_parsed(office, monkeypat
     with pytest.raises(PolicyUnsigned) as refused:
         read(office)
     text = str(refused.value)
-    assert f"policies in {office.project / DIRECTORY} are not active, so no gate decides: the list of" in text
+    assert f"policies in {office.project / DIRECTORY} are not active, so no gate decides: not as it ships" in text
     assert "does not count: nobody signed it." in text and "cscm policy sign --key REF" in text
     assert "`cscm policy check`" in text and "the owner of deployments/people.yaml, or a person with" in text
     assert text.endswith("[policy.unsigned]") and not PolicyUnsigned.retryable
@@ -234,3 +255,119 @@ def test_what_is_compiled_is_what_was_signed(office, monkeypatch):
     monkeypatch.setattr(loading, "require_active", replace)
 
     assert [str(each) for each in read(office).release.policies] == ["curated 1", "image 1", "release 2"]
+
+
+def write_environment(office, name, text):
+    """Write an environment's document."""
+    (office.project / ENVIRONMENTS / f"{name}.yaml").write_text(f"name: {name}\n{text}")
+
+
+def read_environment_active(office, name, since=None):
+    """Return an environment as the deploy gate reads it."""
+    activation = read_project_activation(office.project, office.owner.public, since, NOON)
+    return require_active_environment(read_environment(office.project / ENVIRONMENTS, name), activation)
+
+
+def test_environment_without_its_approval_is_not_active(office):
+    """Whoever can change the file could otherwise deploy without a person. The other gates go on."""
+    write_environment(office, "production", "production: true\nafter: staging\n")
+
+    with pytest.raises(PolicyUnsigned) as refused:
+        read_environment_active(office, "production")
+
+    text, found = str(refused.value), state(office)
+    assert "environment production is not active, so the deploy gate does not decide for production: " in text
+    assert "environments/production (changed); the list of files does not count: nobody signed it" in text
+    assert read_environment_active(office, "staging").name == "staging"
+    assert read(office).deploy.policies
+    assert found.problems == (f"nothing is deployed to production: {found.inactive['environments/production']}",)
+    office.sign_policies(office.ann)
+    assert not read_environment_active(office, "production").asks and state(office).problems == ()
+    write_environment(office, "production", "production: true\nafter: staging\nsoak: 1h\n")
+    with pytest.raises(PolicyUnsigned, match=r": not as signed by ann at .* UTC: environments/production \(changed"):
+        read_environment_active(office, "production")
+
+
+def test_address_of_an_application_needs_no_signature(office):
+    """Nor do variables, the description, or a default that is written out: they decide nothing."""
+    applications = "applications: {shop: {port: 20000, environment: {A: b}}}\n"
+    write_environment(office, "staging", f"description: Another.\nsoak: 60min\napproval: none\n{applications}")
+
+    assert read_environment_active(office, "staging").applications["shop"].port == 20000
+
+
+def test_new_environment_needs_a_signature(office):
+    """It is another place where images run."""
+    write_environment(office, "acceptance", "after: staging\n")
+
+    with pytest.raises(PolicyUnsigned, match=r"not as it ships with this version: environments/acceptance \(added\)"):
+        read_environment_active(office, "acceptance")
+    office.sign_policies(office.owner)
+    assert read_environment_active(office, "acceptance").after == "staging"
+    change(office)
+    assert read_environment_active(office, "acceptance"), "policies and environments are compared apart"
+    (office.project / ENVIRONMENTS / "acceptance.yaml").unlink()
+    assert state(office).inactive == {}
+
+
+def test_content_of_another_environment_does_not_count(office):
+    """What decides contains the name."""
+    write_environment(office, "production", "soak: 1h\n")
+
+    with pytest.raises(PolicyUnsigned):
+        read_environment_active(office, "production")
+
+
+def test_register_of_names_that_nobody_signed_is_not_parsed(office, monkeypatch):
+    """It would give a reserved name to another source. Policies and environments stay active."""
+    register = office.project / REGISTER
+
+    def names():
+        return read_active_register(office.project, office.owner.public, None, NOON)
+
+    before = names()
+    register.write_text("names:\n  base/*: {sources: [{repository: theirs}]}\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "parse_register", lambda *_: pytest.fail("it is parsed"))
+        with pytest.raises(PolicyUnsigned, match=r"is not active, so nobody knows whose a name is: not as it ships"):
+            names()
+    assert state(office).problems == (f"the intake gate does not decide: {state(office).inactive['names.yaml']}",)
+    assert state(office).active and "names.yaml (changed)" in state(office).inactive["names.yaml"]
+    office.sign_policies(office.ann)
+    assert names() != before and state(office).problems == ()
+    register.unlink()
+    with pytest.raises(SettingInvalid, match="does not exist"):
+        names()
+
+
+def test_everything_that_ships_needs_a_signature_after_a_time(office):
+    """So nobody puts the shipped environments back."""
+    found = state(office, since=NOON)
+    assert (found.active, set(found.inactive)) == (
+        False, {"names.yaml", "environments/production", "environments/staging"}
+    )  # fmt: skip
+    assert found.problems[0] == "no gate decides: the list of files does not count: nobody signed it"
+    office.sign_policies(office.ann)
+    assert state(office, since=NOON).problems == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"a list\n", b"\xff", b"0" * 64 + b"  policies/a.yaml"])
+def test_signed_content_that_is_no_list_does_not_count(office, content):
+    """It is of whoever signed it, and lists nothing."""
+    change(office)
+    document = office.project / DIRECTORY / LISTING
+    document.write_bytes(content)
+    statement = document_statement(DocumentKind.POLICIES, LISTING, content, NOON)
+    signature_file(document).write_bytes(office.ann.sign(statement))
+
+    why = "not as signed by" if not content else "ann signed something else than a list of files"
+    assert not state(office).active and why in state(office).why
+
+
+def test_list_without_its_file_does_not_count(office):
+    """The bundle has only its digest."""
+    change(office)
+    office.sign_policies(office.ann)
+    (office.project / DIRECTORY / LISTING).unlink()
+
+    assert "ann signed other content" in state(office).why

@@ -48,13 +48,13 @@ def test_report_of_quiet_day_answers_every_section(make):
 
 def test_inactive_policies_come_first(make):
     """Until somebody signs them, nothing moves on."""
-    assert "No gate decides" not in daily_report_page(report(make.noon))
-    daily = report(make.noon, policies="nobody signed *it*", dead_letters=2)
+    assert "not decide" not in daily_report_page(report(make.noon))
+    daily = report(make.noon, policies="no gate decides: nobody signed *it*", dead_letters=2)
 
-    assert daily.headline == "No gate decides, 2 could not be read"
+    assert daily.headline == "Gates do not decide, 2 could not be read"
     page = daily_report_page(daily)
-    assert "## No gate decides\n\nThe policies are not active: nobody signed \\*it\\*. Read them with" in page
-    assert page.index("## No gate decides") < page.index("## Waits for you")
+    assert "## Gates do not decide\n\nNo gate decides: nobody signed \\*it\\*. Read the files with" in page
+    assert page.index("## Gates do not decide") < page.index("## Waits for you")
 
 
 def test_rules_that_begin_to_refuse_have_a_section(make):

@@ -23,7 +23,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.policy.outcome import UsedBreakGlass
 from tasks import daily_report
 from tests.support.builders import DIGEST, NOON
-from tests.support.people import Office
+from tests.support.people import Office, copy_shipped
 
 OPEN = OpenBreakGlass(
     image=ImageRef(repository="curated/hello", digest=DIGEST), environment="production", owner="web",
@@ -147,18 +147,21 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
 
 def test_report_says_why_the_policies_are_not_active(tmp_path):
     """Those of the repository are; after a change, nobody has signed them."""
-    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    copy_shipped(tmp_path)
     assert daily_report._read_policies(workbench(tmp_path))[0] == ""
 
     file = tmp_path / "deployments/policies/release.yaml"
     file.write_text(file.read_text().replace("version: 1", "version: 2"))
     why, policies = daily_report._read_policies(workbench(tmp_path))
-    assert why.endswith("nobody signed it") and policies is not None
+    assert why.startswith("no gate decides: ") and why.endswith("nobody signed it") and policies is not None
+    (tmp_path / "deployments/names.yaml").unlink()
+    why, policies = daily_report._read_policies(workbench(tmp_path))
+    assert "names.yaml does not exist" in why and policies is None
 
 
 def test_invalid_policies_do_not_end_the_report(tmp_path):
     """It is the page on which an operator reads that they are invalid."""
-    shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
+    copy_shipped(tmp_path)
     (tmp_path / "deployments/policies/release.yaml").write_text("name: [")
 
     why, policies = daily_report._read_policies(workbench(tmp_path))

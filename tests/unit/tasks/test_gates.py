@@ -112,6 +112,7 @@ class Subject(Pieces):
             policies=lambda: POLICIES,
             registered=lambda name, _=None: self.names.of(name), environment=self.others.__getitem__,
             content_cache=MagicMock(ContentCache),
+            active_requirements=lambda place: place.requirements(self.others.__getitem__),
         )  # fmt: skip
         ports = (ExecutionPorts if gate is Gate.DEPLOY else CurationPorts)(tier, workbench)
         vars(ports)["evidence"] = store
