@@ -6,6 +6,7 @@ from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
+from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
@@ -29,6 +30,10 @@ class ExecutionPorts(TierPorts):
         """
         requirements = self.workbench.active_requirements(environment)
         return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
+
+    def find_overridable(self, ref: ImageRef, environment: Environment) -> tuple[str, ...] | Refused:
+        """Return the codes that a new break-glass has to override; raise as the function."""
+        return find_overridable(self.deploy_facts(ref, environment), self.workbench.policies().deploy, now())
 
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""

@@ -31,7 +31,8 @@ async def break_glass(
 ) -> Deployment | Refused:
     """Sign that an image may run in an environment although the deploy gate refuses it, and deploy it.
 
-    The operators are notified before it is deployed.
+    What is signed names the reasons of the refusal: what refuses the image later is not overridden. The operators are
+    notified before it is deployed. If a reason cannot be overridden, nothing is signed.
 
     Args:
         image: The image in curated/: curated/hello@sha256:… or only its digest.
@@ -50,7 +51,12 @@ async def break_glass(
     place = ports.workbench.environment(environment)
     ref = await in_thread(find_stored, image, ports.repositories)
     place.placement(ref.application)  # raises before anything is signed
-    use = BreakGlass(environment=place.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires)
+    codes = await in_thread(ports.find_overridable, ref, place)
+    if isinstance(codes, Refused):
+        return complete_refused(codes)
+    use = BreakGlass(
+        environment=place.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires, overrides=codes
+    )
     use = await sign_break_glass_step(ref, use, ports, key)
     subject = plain_text(f"break-glass for {place.name}: {ref.application} {ref.short}, by {by}")
     await notify(subject, break_glass_page(use, ref), ports.workbench.notify)

@@ -79,7 +79,8 @@ class Time(click.ParamType[datetime]):
 def break_glass(**given: Any) -> None:
     """Deploy IMAGE although the deploy gate refuses it, for some hours.
 
-    You sign it with your own key, and the operators are notified. When it ends, the deployment is judged again.
+    You sign it with your own key, for the reasons that refuse the image now, and the operators are notified. When it
+    ends, or another reason comes up, the deployment is refused again.
 
     IMAGE is curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 

@@ -295,13 +295,13 @@ def _is_up_to_date(
 ) -> bool:
     """Return whether a verdict is up to date.
 
-    It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, on all blocks
-    and unblocks of the image and of its bases, and on no waiver and no attached VEX document. One of an earlier
+    It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
+    blocks and unblocks of the image and of its bases, and has no end and no attached VEX document. One of an earlier
     version, which names the gate otherwise, is not: it was not published.
     """
     inputs = _inputs(verdict)
     return (
-        not verdict.value.cscm.waivers
+        verdict.value.cscm.expires is None
         and verdict.value.verifier.id == verifier(Gate.RELEASE)
         and not image.has_vex
         and verdict.value.policy.digest == digest_set(policy.digest)

@@ -1,4 +1,7 @@
-"""Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key."""
+"""Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key.
+
+It overrides the rules that refused the image when it was signed, and none that refuses it later.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class BreakGlass(Model):
     reason: Words
     at: AwareDatetime = Field(description="when the person signed it")
     expires: AwareDatetime = Field(description="from then on it has no effect")
+    overrides: tuple[str, ...] = Field(default=(), description="the codes of the reasons that it overrides")
     signature: PersonalSignature = Field(
         default="",
         description="a sigstore bundle by the person's own key; without it, it has no effect",
@@ -34,7 +38,7 @@ class BreakGlass(Model):
 
     def statement(self, image: ImageRef) -> Statement:
         """Return what the person signs with a key of their own."""
-        signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires"})
+        signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires", "overrides"})
         return about(image.with_digest(self.digest), PERSONAL_DECISION, {"decision": "break-glass", **signed})
 
     def is_signed_by(self, key: Key, image: ImageRef) -> bool:

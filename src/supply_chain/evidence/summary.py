@@ -60,8 +60,8 @@ class Grounds(Foreign):
     )
     expires: AwareDatetime | None = Field(
         default=None,
-        description="when the first of these waivers, or the break-glass, expires; at the deploy gate also those of "
-        "earlier gates",
+        description="when the first of these waivers, the break-glass, an accepted investigation (VEX) or the list of "
+        "people ends whose decisions it rests on; at the deploy gate also those of earlier gates",
     )
 
 
@@ -84,7 +84,7 @@ class Summary(Predicate):
         return self.verification_result == "PASSED"
 
     def has_expired(self, now: datetime) -> bool:
-        """Return whether it rests on a waiver or a break-glass that expired."""
+        """Return whether a decision that it rests on has ended."""
         return self.cscm.expires is not None and self.cscm.expires <= now
 
     def has_same_content(self, other: Summary) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from supply_chain.errors import (
@@ -22,7 +22,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import record
 from supply_chain.text import first_line
@@ -43,6 +43,23 @@ class Judge:
     """Returns the active policies of the gate; raises an error of `UNDECIDED` if there are none."""
     evidence: EvidenceStore
     now: Callable[[], datetime]
+
+
+def find_overridable(facts: DeployFacts, policy: GatePolicy[DeployFacts], now: datetime) -> tuple[str, ...] | Refused:
+    """Return the codes of the reasons that a new break-glass has to override.
+
+    Return the refusal if it cannot override all of them. Raise `DeclarationInvalid` if there is nothing to override.
+    Earlier uses of break-glass do not count, so that one can be followed by another.
+    """
+    verdict = evaluate(replace(facts, break_glass=()), policy, now)
+    if isinstance(verdict, Admitted):
+        where = f"{facts.ref} --environment {facts.environment.name}"
+        raise DeclarationInvalid(
+            f"The deploy gate admits {facts.ref}, so there is nothing to override.\nDeploy it: cscm deploy {where}"
+        )
+    refusing = {each.rule for each in verdict.results if each.result is RuleOutcome.REFUSED}
+    fixed = {rule.id for rule in policy.rules if not rule.document.break_glass}
+    return verdict if refusing & fixed else tuple(sorted(refusing))
 
 
 def judge_again(expected: Expected, judge: Judge) -> Deviation | None:

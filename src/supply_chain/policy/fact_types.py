@@ -370,6 +370,8 @@ class BreakGlassFacts(TypedDict):
     at: datetime
     """When the person signed it."""
     expires: datetime
+    overrides: list[str]
+    """The codes of the reasons that it overrides."""
 
 
 class SoakFacts(TypedDict):

@@ -124,7 +124,13 @@ def _(facts: DeployFacts, people: People) -> types.DeployValues:
     committers = values["build"]["committers"] if "build" in values else []
     values["independent_approvers"] = list(people.find_independent(values["approvers"], committers))
     values["break_glass"] = [
-        {"by": each.by, "reason": each.reason, "at": each.at, "expires": each.expires}
+        {
+            "by": each.by,
+            "reason": each.reason,
+            "at": each.at,
+            "expires": each.expires,
+            "overrides": list(each.overrides),
+        }
         for each in people.find_break_glass(facts.break_glass, facts.ref)
     ]
     if facts.soak is not None:

@@ -11,6 +11,7 @@ from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
+from supply_chain.policy.ends import find_end
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
 from supply_chain.policy.fact_values import apply_waivers, joined_values
@@ -37,15 +38,17 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
     Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    results = judge(joined_values(facts, policy, now), policy, now)
+    image = joined_values(facts, policy, now)
+    results = judge(image, policy, now)
+    expires = find_end(image, results, policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
     if reasons:
         return Refused(
             image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results,
-            refused_rules=find_refused_rules(results, policy, facts),
+            refused_rules=find_refused_rules(results, policy, facts), expires=expires,
         )  # fmt: skip
-    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results)
+    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results, expires=expires)
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def _apply_decisions(
     if policy.waivers and refusing:
         waived = _find_waivers(values, policy, refusing.values())
         judged = tuple((rule, _waive(rule, each, waived) if rule.id in refusing else each) for rule, each in judged)
-    break_glass = _find_break_glass(values)
-    return tuple(_override(rule, each, break_glass) if break_glass else each for rule, each in judged)
+    uses = _list_break_glass(values)
+    return tuple(_override(rule, each, uses) for rule, each in judged)
 
 
 def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Rule]) -> _Waived:
@@ -153,18 +156,21 @@ def _with_waivers(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
     return result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": used})
 
 
-def _find_break_glass(values: Values) -> UsedBreakGlass | None:
-    """Return the break-glass that is in effect now and lasts longest; None if there is none, and at earlier gates."""
+def _list_break_glass(values: Values) -> Sequence[BreakGlassFacts]:
+    """Return each break-glass that is in effect now, the one that lasts longest first; none at earlier gates."""
     uses: Iterable[BreakGlassFacts] = values.image.get("break_glass", ())
     now = [each for each in uses if each["at"] <= values.now + SKEW and values.now < each["expires"]]
-    last = max(now, key=lambda each: (each["expires"], each["at"], each["by"]), default=None)
-    return last and UsedBreakGlass(by=last["by"], reason=last["reason"], expires=last["expires"])
+    return sorted(now, key=lambda each: (each["expires"], each["at"], each["by"]), reverse=True)
 
 
-def _override(rule: Rule, result: RuleResult, break_glass: UsedBreakGlass) -> RuleResult:
-    """Return the result of a rule where a break-glass is in effect."""
+def _override(rule: Rule, result: RuleResult, uses: Iterable[BreakGlassFacts]) -> RuleResult:
+    """Return the result of a rule, with the first break-glass that was signed for a refusal by it."""
     if result.result is not RuleOutcome.REFUSED or not rule.document.break_glass:
         return result
+    use = next((each for each in uses if rule.id in each["overrides"]), None)
+    if use is None:
+        return result
+    break_glass = UsedBreakGlass(by=use["by"], reason=use["reason"], expires=use["expires"])
     return result.model_copy(update={"result": RuleOutcome.OVERRIDDEN, "break_glass": break_glass})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -82,8 +83,9 @@ def waivers_of(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
 
 
 def break_glass_of(results: Iterable[RuleResult]) -> UsedBreakGlass | None:
-    """Return the break-glass that a verdict rests on; None if it rests on none."""
-    return next((each.break_glass for each in results if each.break_glass is not None), None)
+    """Return the break-glass that a verdict rests on, of several the one that ends first; None if it rests on none."""
+    used = (each.break_glass for each in results if each.break_glass is not None)
+    return min(used, key=lambda each: each.expires, default=None)
 
 
 class Unjudged(Model):
@@ -108,6 +110,8 @@ class Admitted(Generic[F]):
     """What an operator should know all the same."""
     results: tuple[RuleResult, ...] = ()
     """The result of every rule."""
+    expires: datetime | None = None
+    """When the first of the people's decisions ends that it rests on; None if it rests on none."""
 
     @property
     def provenance(self) -> Provenance:
@@ -128,6 +132,9 @@ class Refused(Model):
     results: tuple[RuleResult, ...] = Field(default=(), description="the result of every rule")
     refused_rules: tuple[RefusedRule, ...] = Field(
         default=(), description="for each rule that refuses: its evidence, and how to ask for a waiver"
+    )
+    expires: AwareDatetime | None = Field(
+        default=None, description="when the first of the people's decisions ends that it rests on"
     )
 
     def __str__(self) -> str:

@@ -145,6 +145,8 @@ class People:
     vex_terms: VexTerms = NO_TERMS
     distrusted: str = ""
     """Why no signature counts; empty if the owner signed the document."""
+    expires: datetime | None = None
+    """From when on no signature counts; None if none does."""
 
     @property
     def policy_keys(self) -> Mapping[str, Sequence[Key]]:
@@ -290,6 +292,7 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
         Keyring({name: _keys(name, person.keys) for name, person in document.people.items()}),
         Keyring({name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()}),
         VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
+        expires=document.expires,
     )
 
 

@@ -120,8 +120,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
 def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:
     """Return a verdict of now as its tier signs it with the time `at`."""
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [each.expires for each in waivers] + ([break_glass.expires] if break_glass else [])
-    ends += _ends_before(facts, now)
+    ends = [*([verdict.expires] if verdict.expires else []), *_ends_before(facts, now)]
     return summary(
         facts.ref,
         verdict.gate,

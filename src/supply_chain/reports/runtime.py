@@ -64,9 +64,10 @@ def response_page(found: Response) -> str:
 
 
 def break_glass_page(use: BreakGlass, image: ImageRef) -> str:
-    """Render the notification that a person deploys an image whether the deploy gate refuses it or not."""
+    """Render the notification that a person deploys an image although the deploy gate refuses it."""
     facts = (
         f"by {use.by}: {use.reason}",
+        f"overrides {', '.join(use.overrides)}, and no other reason",
         f"until {use.expires:%Y-%m-%d %H:%M %Z}; then the deployment is judged again",
         f"to end it now: cscm approve {image.short} --environment {use.environment} --deny",
     )

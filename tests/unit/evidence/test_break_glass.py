@@ -63,7 +63,13 @@ def test_signature_is_of_exactly_this_break_glass() -> None:
     assert good.is_signed_by(ann, WHERE) and not good.is_signed_by(bob, WHERE)
     assert not use().is_signed_by(ann, WHERE), "not signed"
     later: datetime = NOON + timedelta(hours=9)
-    for changes in ({"environment": "staging"}, {"reason": "x"}, {"at": later}, {"expires": later}):
+    for changes in (
+        {"environment": "staging"},
+        {"reason": "x"},
+        {"at": later},
+        {"expires": later},
+        {"overrides": ("a.b",)},
+    ):
         assert not good.model_copy(update=changes).is_signed_by(ann, WHERE), changes
     assert not good.is_signed_by(ann, WHERE.with_digest(OTHER))
     assert not good.is_signed_by(ann, ImageRef(repository="curated/other", digest=DIGEST))

@@ -21,13 +21,13 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.summary import last_verdict
-from supply_chain.execution.break_glass import Judge, judge_again
+from supply_chain.execution.break_glass import Judge, find_overridable, judge_again
 from supply_chain.execution.deploy import Deployment, Expected
 from supply_chain.execution.monitor import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.outcome import UsedBreakGlass
+from supply_chain.policy.outcome import Refused, UsedBreakGlass
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.vex import Vex
@@ -40,6 +40,7 @@ from tests.support.present import present
 from tests.support.world import World
 
 END = NOON + timedelta(hours=8)
+CODES = ("scan.critical", "signature.missing", "verdict.release.refused")
 USE = UsedBreakGlass(by="ann", reason="outage", expires=END)
 
 
@@ -54,7 +55,9 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
     office = Office(tmp_path)
     office.write_people()
     people = read_people(tmp_path / FILE, office.owner.public, NOON)
-    use = BreakGlass(environment="production", digest=DIGEST, by="ann", reason="outage", at=NOON, expires=END)
+    use = BreakGlass(
+        environment="production", digest=DIGEST, by="ann", reason="outage", at=NOON, expires=END, overrides=CODES
+    )
     use = use.model_copy(update={"signature": office.ann.sign(use.statement(CURATED)).decode()})
     refused = deploy_facts(
         manifest(environments=["staging", "production"]),
@@ -76,6 +79,35 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
         return Judge(read, lambda: policy, world.store(TierName.EXECUTION), lambda: now)
 
     return make
+
+
+def test_new_break_glass_has_to_override_what_refuses_now(judge: Callable[..., Judge]) -> None:
+    """An earlier one that is still in effect changes nothing: it may be followed by another."""
+    facts, policy = judge(NOON).read(CURATED), judge(NOON).policy()
+
+    assert find_overridable(facts, policy, NOON) == CODES
+    admitted = replace(facts, signed=True, verdicts=verdicts(intake=True, release=True), report=report())
+    with pytest.raises(DeclarationInvalid, match=r"nothing to override\.\nDeploy it: cscm deploy .* production"):
+        find_overridable(admitted, policy, NOON)
+
+
+def test_reason_that_nobody_may_override_leaves_nothing_to_sign(judge: Callable[..., Judge]) -> None:
+    """The refusal has all reasons."""
+    exploited = replace(judge(NOON).read(CURATED), report=report(finding("low", known_exploited=True)))
+
+    refused = find_overridable(exploited, judge(NOON).policy(), NOON)
+
+    assert isinstance(refused, Refused) and "scan.known-exploited" in {each.code for each in refused.reasons}
+
+
+def test_reason_that_comes_up_later_refuses_the_deployment(expected: Expected, judge: Callable[..., Judge]) -> None:
+    """The owner hears of it before the break-glass ends."""
+    facts = replace(judge(NOON).read(CURATED), report=report(finding("critical"), finding("high")))
+
+    found = judge_again(expected, judge(NOON, facts))
+
+    assert isinstance(found, Deviation) and found.code == "drift.refused"
+    assert "(scan.high)" in found.fact and "scan.critical" not in found.fact
 
 
 def test_record_names_the_break_glass(expected: Expected) -> None:

@@ -17,6 +17,8 @@ from orchestration import personal_keys
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import Environment, Placement
 from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import Reason, Refused
 from tests.support.builders import NOON
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
@@ -32,7 +34,7 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
 
     async def sign(ref: ImageRef, use: Any, ports: Any, key: str) -> Any:
-        done.append(f"signed {use} with {key}, of {use.at:%H:%M}")
+        done.append(f"signed {use} with {key}, of {use.at:%H:%M}: {', '.join(use.overrides)}")
         return use
 
     async def notify(subject: str, page: str, block: str) -> None:
@@ -45,6 +47,7 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     ports = Mock()
     ports.workbench.notify = "log/operators"
+    ports.find_overridable = lambda ref, place: ("approval.missing",)
     ports.workbench.environment = lambda name: Environment(name=name, applications={"hello": Placement(port=8080)})
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     monkeypatch.setattr(flows, "find_stored", Mock(return_value=ImageRef.parse(IMAGE)))
@@ -63,10 +66,24 @@ async def test_break_glass_is_signed_and_notified_before_the_deployment(done: li
     assert await break_glass(**GIVEN) == "the deployment"
 
     assert done == [
-        "signed break-glass for production by ann until 2026-11-24 13:00 UTC: outage with ann.key, of 12:00",
+        "signed break-glass for production by ann until 2026-11-24 13:00 UTC: outage with ann.key, of 12:00: "
+        "approval.missing",
         "notified log/operators: break-glass for production: hello aaaaaaaaaaaa, by ann",
         f"deployed {IMAGE} to production",
     ]
+
+
+async def test_break_glass_that_cannot_override_every_reason_is_not_signed(
+    done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would deploy nothing."""
+    reason = Reason(code="image.blocked", fact="f", remedy="r")
+    refused = Refused(image=ImageRef.parse(IMAGE), gate=Gate.DEPLOY, policy="sha256:" + "b" * 64, reasons=(reason,))
+    ports = await ExecutionPorts.aload()
+    monkeypatch.setattr(ports, "find_overridable", lambda ref, place: refused)
+
+    assert await break_glass(**GIVEN) == refused
+    assert done == []
 
 
 async def test_break_glass_that_has_ended_is_not_signed(done: list[str]) -> None:

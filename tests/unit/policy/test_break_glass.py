@@ -33,6 +33,8 @@ from tests.support.world import World
 END = NOON + timedelta(hours=8)
 INSTANT = timedelta(microseconds=1)
 NO_WAIVERS = Waivers()
+OVERRIDDEN = ("signature.missing", "verdict.release.refused", "scan.critical", "image.blocked", "a.b")
+"""Codes for which a break-glass is signed."""
 DECLARED = manifest(environments=["staging", "production"])
 
 
@@ -47,6 +49,7 @@ def opened(office: Office, signer: EcdsaSigner | None = None, **changes: Any) ->
     """Sign a break-glass, as Ann by default."""
     values = {
         "environment": "production", "digest": DIGEST, "by": "ann", "reason": "outage", "at": NOON, "expires": END,
+        "overrides": OVERRIDDEN,
     }  # fmt: skip
     use = BreakGlass.model_validate(values | changes)
     return use.model_copy(update={"signature": (signer or office.ann).sign(use.statement(CURATED)).decode()})
@@ -93,6 +96,32 @@ def test_break_glass_admits_a_refused_image_until_it_expires(office: Office) -> 
         assert note + "(break-glass by ann until 2026-11-24 20:00 UTC: outage)" in verdict.notes
     after = judged(office, facts, END)
     assert isinstance(after, Refused) and after.reasons == refused.reasons and break_glass_of(after.results) is None
+
+
+def test_break_glass_overrides_no_reason_that_comes_up_later(office: Office) -> None:
+    """Its person never saw that. The reasons for which it was signed stay overridden."""
+    use = opened(office, overrides=("signature.missing", "verdict.release.refused"))
+
+    verdict = judged(office, refused_facts(use))
+
+    assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["scan.critical"]
+    assert any("signature.missing is overridden" in each for each in verdict.notes)
+    widened = use.model_copy(update={"overrides": OVERRIDDEN})
+    refused = judged(office, refused_facts(widened))
+    assert isinstance(refused, Refused) and len(refused.reasons) == 3, "nobody signed the other codes"
+
+
+def test_each_reason_is_overridden_by_the_use_that_names_it(office: Office) -> None:
+    """The verdict ends with the first of them."""
+    first = opened(office, overrides=("signature.missing", "verdict.release.refused"), reason="first")
+    second = opened(office, overrides=("scan.critical",), expires=END - timedelta(hours=1), reason="second")
+
+    verdict = judged(office, refused_facts(first, second))
+
+    assert isinstance(verdict, Admitted) and verdict.expires == END - timedelta(hours=1)
+    used = {each.rule: each.break_glass.reason for each in verdict.results if each.break_glass}
+    assert used == {"signature.missing": "first", "verdict.release.refused": "first", "scan.critical": "second"}
+    assert present(break_glass_of(verdict.results)).reason == "second"
 
 
 @pytest.mark.parametrize(

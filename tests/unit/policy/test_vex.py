@@ -99,6 +99,17 @@ def codes(verdict):
     return [] if isinstance(verdict, Admitted) else [reason.code for reason in verdict.reasons]
 
 
+def test_verdict_ends_with_the_investigation_or_the_list_of_issuers(vex):
+    """Until then it is an admission; after an investigation, the finding counts."""
+    vex.state(status="under_investigation", justification=None)
+    for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
+        assert vex.judge(facts(make), gate).expires == NOON + timedelta(days=7)
+    assert codes(vex.judge(facts(), now=NOON + timedelta(days=7))) == ["scan.high"]
+    vex.state()
+    assert vex.judge(facts()).expires == vex.policies().release.people.expires == NOON + timedelta(days=300)
+    assert vex.judge(release_facts(NONE)).expires is None
+
+
 def test_accepted_statement_removes_the_finding_and_is_noted(vex):
     """At both gates of a curated image; the verdict says who stated it."""
     vex.state()

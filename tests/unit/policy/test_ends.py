@@ -1,0 +1,92 @@
+"""A verdict ends with the first decision of a person that it rests on, and with the list of the people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from supply_chain.model.tier import Gate
+from supply_chain.policy.ends import find_end
+from supply_chain.policy.outcome import RuleOutcome, RuleResult, UsedBreakGlass, UsedWaiver
+from supply_chain.policy.people import People
+from tests.support.builders import NOON
+from tests.support.policies import policy, rule
+
+DAY = timedelta(days=1)
+PEOPLE_END, LATER = NOON + 30 * DAY, NOON + 60 * DAY
+COUNTING = {"expression": "size(image.approvers) >= image.environment.signed_approvals"}
+
+
+def end_of(
+    image: dict[str, Any], *results: RuleResult, expires: datetime | None = PEOPLE_END, **counting: Any
+) -> datetime | None:
+    """Return the end of results at the deploy gate, where one rule counts approvals."""
+    asked = replace(policy(Gate.DEPLOY, rule("a.counting", **{**COUNTING, **counting})), people=People(expires=expires))
+    return find_end(image, results, asked, NOON)
+
+
+def waived(expires: datetime) -> RuleResult:
+    """Return the result of a rule with a waiver."""
+    used = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=expires)
+    return RuleResult(rule="a.b", policy="test 1", result=RuleOutcome.WAIVED, waivers=(used,))
+
+
+def overridden(expires: datetime) -> RuleResult:
+    """Return the result of a rule with a break-glass."""
+    used = UsedBreakGlass(by="ann", reason="outage", expires=expires)
+    return RuleResult(rule="a.b", policy="test 1", result=RuleOutcome.OVERRIDDEN, break_glass=used)
+
+
+def counted(result: RuleOutcome = RuleOutcome.PASSED) -> RuleResult:
+    """Return the result of the rule that counts approvals."""
+    return RuleResult(rule="a.counting", policy="test 1", result=result)
+
+
+def scanned(*vex: dict[str, Any] | None) -> dict[str, Any]:
+    """Return facts with a finding for each statement, or without one."""
+    return {"scan": {"findings": [{"vex": each} if each else {} for each in vex]}}
+
+
+def test_verdict_without_decisions_has_no_end() -> None:
+    """People are listed, and none of them decided."""
+    assert end_of({}) is None
+    assert end_of(scanned(None), counted()) is None
+
+
+@pytest.mark.parametrize("used", [waived, overridden])
+def test_verdict_ends_with_the_first_decision_or_the_list(used: Any) -> None:
+    """Nobody's decision counts once people.yaml has expired."""
+    assert end_of({}, used(NOON + DAY), used(NOON + 2 * DAY)) == NOON + DAY
+    assert end_of({}, used(LATER)) == PEOPLE_END
+    assert end_of({}, used(LATER), expires=None) == LATER
+
+
+def test_accepted_investigation_ends_the_verdict() -> None:
+    """After that, the finding counts. A statement that is not accepted is no basis."""
+    investigated = {"accepted": True, "until": NOON + DAY}
+
+    assert end_of(scanned(None, {"accepted": True, "until": NOON + 2 * DAY}, investigated)) == NOON + DAY
+    assert end_of(scanned({"accepted": False, "until": NOON + DAY})) is None
+    assert end_of(scanned({"accepted": True, "until": LATER})) == PEOPLE_END
+
+
+def test_accepted_statement_without_an_end_ends_with_its_issuers() -> None:
+    """people.yaml says whose statements count."""
+    assert end_of(scanned({"accepted": True})) == PEOPLE_END
+    assert end_of(scanned({"accepted": False})) is None
+    assert end_of(scanned({"accepted": True}), expires=None) is None
+
+
+def test_counted_approvals_end_with_the_list_of_people() -> None:
+    """Only if a rule that refuses counted them, and there are some."""
+    approved = {"approvers": ["ann"]}
+
+    assert end_of(approved, counted()) == PEOPLE_END
+    assert end_of(approved, counted(), expression="size(image.independent_approvers) > 0") == PEOPLE_END
+    assert end_of({"approvers": []}, counted()) is None
+    assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE)) is None
+    assert end_of(approved, counted(), expression="image.signed") is None
+    assert end_of(approved, counted(), severity="warn") is None
